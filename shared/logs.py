@@ -1,0 +1,157 @@
+"""Logs as JSON lines on standard output, in the shape Cloud Logging reads and everything else can, without any secret.
+
+A line has `severity`, `message`, `time` and, when known, `labels`, `trace`, `stack`. Labels are given with
+`extra={"labels": {...}}` and joined with those of the request under way (`request_context`).
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TextIO
+from urllib.parse import quote
+
+MASK = "[redacted]"
+SHORTEST_SECRET_CHARS = 8
+_SEVERITIES = {
+    logging.DEBUG: "DEBUG",
+    logging.INFO: "INFO",
+    logging.WARNING: "WARNING",
+    logging.ERROR: "ERROR",
+    logging.CRITICAL: "CRITICAL",
+}
+# Forms of credentials, for those that are made while running (user tokens) or come from elsewhere.
+_CREDENTIAL = re.compile(
+    r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # a JWT
+    r"|sb_secret_[\w-]+|whsec_[\w+/=-]+|FlyV1 \S+|\bfm[12]r?_[\w+/=-]+"
+    r"|(?<=[Bb]earer )[\w.~+/=-]{8,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.ASCII,
+)
+# W3C Trace Context 3.2 and Google's older header, both of which Cloud Run passes on.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII)
+_CLOUD_TRACE = re.compile(r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>\d{1,20}))?(?:;.*)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The caller's trace: 32 hex digits, and the span of 16 when it named one."""
+
+    trace_id: str
+    span_id: str | None = None
+
+
+@dataclass(frozen=True)
+class _Context:
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trace: Trace | None = None
+
+
+_context: ContextVar[_Context | None] = ContextVar("hangar_log_context", default=None)
+
+
+def read_trace(headers: Mapping[str, str]) -> Trace | None:
+    """The trace named by `traceparent`, else by `X-Cloud-Trace-Context`; None when neither is well formed."""
+    if match := _TRACEPARENT.fullmatch(headers.get("traceparent", "").strip()):
+        return Trace(match["trace"], match["span"]) if match["trace"].strip("0") else None
+    if match := _CLOUD_TRACE.fullmatch(headers.get("x-cloud-trace-context", "").strip()):
+        span = int(match["span"]) if match["span"] else 0
+        return Trace(match["trace"].lower(), f"{span:016x}" if 0 < span < 1 << 64 else None)
+    return None
+
+
+@contextmanager
+def request_context(labels: Mapping[str, str], trace: Trace | None) -> Iterator[None]:
+    """Every line logged inside carries these labels and this trace; other threads are not touched."""
+    token = _context.set(_Context(dict(labels), trace))
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+class Redactor:
+    """Replaces known secret texts, their usual disguises, and whatever is shaped like a credential."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # Longest first: a secret that holds another must not leave its rest behind.
+        forms = sorted({form for secret in secrets for form in _disguises(secret)}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, forms))) if forms else None
+
+    def clean(self, text: str) -> str:
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        return _CREDENTIAL.sub(MASK, text)
+
+
+def _disguises(secret: str) -> Iterator[str]:
+    """The secret, its parts (a PEM's lines, a JWK's d, a token's macaroons), and how URLs, JSON and repr write them."""
+    parts = {secret, *secret.splitlines(), *re.split(r"[ ,]", secret)}
+    parts.add(secret.removeprefix("whsec_"))
+    if match := re.search(r'"d"\s*:\s*"([^"]+)"', secret):
+        parts.add(match[1])
+    for part in parts:
+        if len(part) >= SHORTEST_SECRET_CHARS and not part.startswith("-----") and part != "FlyV1":
+            yield from (part, quote(part, safe=""), json.dumps(part)[1:-1], repr(part)[1:-1])
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON; every text in it has been through the redactor."""
+
+    def __init__(self, redactor: Redactor, project: str | None = None) -> None:
+        super().__init__()
+        self._redactor = redactor
+        self._project = project
+
+    def format(self, record: logging.LogRecord) -> str:
+        clean = self._redactor.clean
+        context = _context.get() or _Context()
+        line: dict[str, Any] = {
+            "severity": _SEVERITIES.get(record.levelno, "DEFAULT"),
+            "message": clean(_message(record)),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "logger": record.name,
+        }
+        own = getattr(record, "labels", None)
+        labels = {**context.labels, **(own if isinstance(own, dict) else {})}
+        if labels:
+            line["labels"] = {clean(str(name)): clean(str(value)) for name, value in labels.items()}
+        if context.trace is not None:
+            line |= self._trace_fields(context.trace)
+        if record.exc_info:
+            line["stack"] = clean(self.formatException(record.exc_info))
+        return json.dumps(line)
+
+    def _trace_fields(self, trace: Trace) -> dict[str, str]:
+        """`trace` for everyone; with a project also the two fields by which Cloud Logging joins lines to a request."""
+        fields = {"trace": trace.trace_id}
+        if self._project:
+            fields["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{trace.trace_id}"
+            if trace.span_id:
+                fields["logging.googleapis.com/spanId"] = trace.span_id
+        return fields
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message with its arguments; without them when they do not fit, since logging's own complaint would print them."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001  a faulty log call must neither be lost nor bypass the redactor
+        return f"{record.msg} (its arguments do not fit)"
+
+
+def configure_logs(secrets: Iterable[str], stream: TextIO | None = None) -> None:
+    """Send every logger's lines to `stream` (standard output) as JSON, and only there; call it once, at start."""
+    handler = logging.StreamHandler(sys.stdout if stream is None else stream)
+    handler.setFormatter(JsonLines(Redactor(secrets), os.environ.get("GOOGLE_CLOUD_PROJECT") or None))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    for chatty in ("httpx", "httpcore"):  # a line for each outbound call, at INFO, with its URL
+        logging.getLogger(chatty).setLevel(logging.WARNING)
