@@ -1,0 +1,285 @@
+"""What Fly says exists, as plain frozen values. Pure: no I/O, no HTTP library.
+
+The parse functions take Fly's JSON as it comes and never fail on a missing, extra or unknown field: Fly adds states and
+fields without notice, and a sweep over a fleet must not stop at one odd machine. What is unknown reads as "unknown",
+never as good news. Shapes: Fly's OpenAPI description ("Machines API") and fly-go `machine_types.go`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Fly docs "Machine states"; anything else reads as "unknown".
+MACHINE_STATES = frozenset(
+    {
+        "created", "started", "stopped", "suspended", "failed",
+        "creating", "starting", "stopping", "restarting", "suspending", "destroying", "launch_failed", "updating",
+        "replacing",
+        "destroyed", "replaced", "migrated",
+    }
+)  # fmt: skip
+_CHECK_STATUSES = frozenset({"passing", "warning", "critical"})
+_HOST_STATUSES = frozenset({"ok", "unreachable"})
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class FlyApp:
+    """One app. `status` is Fly's deployment word (pending, deployed, suspended), not a health value."""
+
+    name: str
+    org_slug: str
+    network: str
+    machine_count: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One health check result: passing, warning, critical or unknown."""
+
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class MachineEvent:
+    """The newest thing that happened to a machine, by Fly's own words."""
+
+    type: str
+    status: str
+    source: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineExit:
+    """How the machine's main process last ended; `requested` when someone asked it to stop."""
+
+    code: int | None
+    signal: int | None
+    oom_killed: bool
+    requested: bool
+    restarting: bool
+    error: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlyMachine:
+    """One machine as a direct GET (or create, update) shows it.
+
+    No `checks` means "no result yet", not "all passing". `incomplete` = its host could not be asked, so size, image and
+    metadata may be missing: never judge ownership or drift from it.
+    """
+
+    id: str
+    name: str
+    state: str
+    region: str
+    version: str
+    image: str
+    image_digest: str
+    cpus: int
+    memory_mb: int
+    cpu_kind: str
+    metadata: Mapping[str, str] = field(hash=False)
+    checks: tuple[Check, ...]
+    host_status: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    last_event: MachineEvent | None
+    last_exit: MachineExit | None
+    incomplete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OrgMachine:
+    """One machine as the organisation's listing shows it: no checks, no events, no host status, and it may lag."""
+
+    id: str
+    name: str
+    app_name: str
+    state: str
+    region: str
+    version: str
+    image: str
+    cpus: int
+    memory_mb: int
+    cpu_kind: str
+    metadata: Mapping[str, str] = field(hash=False)
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrgPage:
+    """A page of the organisation's machines; machines of `error_regions` are unknown, not gone. It may be empty."""
+
+    machines: tuple[OrgMachine, ...]
+    error_regions: tuple[str, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppPage:
+    """A page of the organisation's apps."""
+
+    apps: tuple[FlyApp, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a command inside a machine answered; Fly says 200 even when `exit_code` is not 0."""
+
+    stdout: str
+    stderr: str
+    exit_code: int
+
+
+def parse_app(raw: Any, *, org_slug: str = "") -> FlyApp:
+    """Fly's App as a `FlyApp`; `org_slug` stands in where a listing leaves the organisation out."""
+    data = _as_dict(raw)
+    return FlyApp(
+        name=_as_str(data.get("name")),
+        org_slug=_as_str(_as_dict(data.get("organization")).get("slug")) or org_slug,
+        network=_as_str(data.get("network")),
+        machine_count=_as_int(data.get("machine_count")),
+        status=_as_str(data.get("status")) or "unknown",
+    )
+
+
+def parse_machine(raw: Any) -> FlyMachine:
+    """Fly's Machine as a `FlyMachine`; `id` is "" when the answer was no machine at all."""
+    data = _as_dict(raw)
+    config = _as_dict(data.get("config"))
+    incomplete = not config or bool(data.get("incomplete_config"))
+    events = [_as_dict(each) for each in _as_list(data.get("events"))]
+    return FlyMachine(
+        id=_as_str(data.get("id")),
+        name=_as_str(data.get("name")),
+        state=parse_state(data.get("state")),
+        region=_as_str(data.get("region")),
+        version=_as_str(data.get("version")) or _as_str(data.get("instance_id")),
+        **_parse_config(config or _as_dict(data.get("incomplete_config"))),
+        image_digest=_as_str(_as_dict(data.get("image_ref")).get("digest")),
+        checks=_parse_checks(data.get("checks")),
+        host_status=host if (host := _as_str(data.get("host_status"))) in _HOST_STATUSES else "unknown",
+        created_at=parse_time(data.get("created_at")),
+        updated_at=parse_time(data.get("updated_at")),
+        last_event=_parse_last_event(events),
+        last_exit=_parse_last_exit(events),
+        incomplete=incomplete,
+    )
+
+
+def parse_org_machine(raw: Any) -> OrgMachine:
+    """One item of the organisation's machine listing."""
+    data = _as_dict(raw)
+    return OrgMachine(
+        id=_as_str(data.get("id")),
+        name=_as_str(data.get("name")),
+        app_name=_as_str(data.get("app_name")),
+        state=parse_state(data.get("state")),
+        region=_as_str(data.get("region")),
+        version=_as_str(data.get("version")) or _as_str(data.get("instance_id")),
+        **_parse_config(_as_dict(data.get("config"))),
+        created_at=parse_time(data.get("created_at")),
+        updated_at=parse_time(data.get("updated_at")),
+    )
+
+
+def parse_state(raw: Any) -> str:
+    """One of `MACHINE_STATES`, or "unknown"."""
+    return raw if isinstance(raw, str) and raw in MACHINE_STATES else "unknown"
+
+
+def parse_time(raw: Any) -> datetime | None:
+    """RFC 3339 text, or epoch seconds or milliseconds, as an aware time in UTC; None for anything else."""
+    try:
+        if isinstance(raw, str):
+            read = datetime.fromisoformat(raw)
+            return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+        if isinstance(raw, int | float) and not isinstance(raw, bool) and raw > 0:
+            return datetime.fromtimestamp(raw / 1000 if raw > 1e11 else raw, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
+
+
+def _parse_config(config: dict[str, Any]) -> dict[str, Any]:
+    guest, metadata = _as_dict(config.get("guest")), _as_dict(config.get("metadata"))
+    return {
+        "image": _as_str(config.get("image")),
+        "cpus": _as_int(guest.get("cpus")),
+        "memory_mb": _as_int(guest.get("memory_mb")),
+        "cpu_kind": _as_str(guest.get("cpu_kind")),
+        "metadata": MappingProxyType({k: v for k, v in metadata.items() if isinstance(v, str)})
+        if metadata
+        else _NO_METADATA,
+    }
+
+
+def _parse_checks(raw: Any) -> tuple[Check, ...]:
+    checks = []
+    for each in map(_as_dict, _as_list(raw)):
+        name, status = _as_str(each.get("name")), _as_str(each.get("status"))
+        # Placeholders of Fly's own deployments, not results (fly-go machine_types.go).
+        if name and not name.startswith("bg_deployments_compat"):
+            checks.append(Check(name, status if status in _CHECK_STATUSES else "unknown"))
+    return tuple(checks)
+
+
+def _parse_last_event(events: list[dict[str, Any]]) -> MachineEvent | None:
+    if not events:
+        return None
+    # Newest first by description, but a sort costs nothing and an order is easily lost.
+    newest = max(events, key=lambda each: _as_int(each.get("timestamp")))
+    return MachineEvent(
+        type=_as_str(newest.get("type")),
+        status=_as_str(newest.get("status")),
+        source=_as_str(newest.get("source")),
+        at=parse_time(newest.get("timestamp")),
+    )
+
+
+def _parse_last_exit(events: list[dict[str, Any]]) -> MachineExit | None:
+    exits = [each for each in events if _as_dict(_as_dict(each.get("request")).get("exit_event"))]
+    if not exits:
+        return None
+    newest = max(exits, key=lambda each: _as_int(each.get("timestamp")))
+    told = _as_dict(_as_dict(newest.get("request")).get("exit_event"))
+    signal = told.get("signal")
+    code = told.get("exit_code")
+    return MachineExit(
+        code=code if isinstance(code, int) else None,
+        signal=signal if isinstance(signal, int) and signal > 0 else None,
+        oom_killed=told.get("oom_killed") is True,
+        requested=told.get("requested_stop") is True,
+        restarting=told.get("restarting") is True,
+        error=_as_str(told.get("error")),
+        at=parse_time(told.get("exited_at")) or parse_time(newest.get("timestamp")),
+    )
+
+
+def _as_dict(raw: Any) -> dict[str, Any]:
+    return raw if isinstance(raw, dict) else {}
+
+
+def _as_list(raw: Any) -> list[Any]:
+    return raw if isinstance(raw, list) else []
+
+
+def _as_str(raw: Any) -> str:
+    return raw if isinstance(raw, str) else ""
+
+
+def _as_int(raw: Any) -> int:
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else 0

@@ -1,0 +1,94 @@
+"""When a call is repeated inside itself: a policy as a value, and tenacity carrying it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+from shared.errors import HangarError, Retry, Unknown
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+# Called with (number of the failed attempt, its error, seconds until the next one). The last failure is not reported
+# here: it is the error raised, whose `attempts_made` counts it.
+AttemptLog = Callable[[int, HangarError, float], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Waits between attempts, in seconds; a machine that is still settling is asked again in short steps instead."""
+
+    waits_s: tuple[float, ...] = (2.0, 4.0, 8.0)
+    retry_after_cap_s: float = 30.0
+    settle_step_s: float = 1.0
+    settle_steps: int = 60
+
+
+@dataclass(slots=True)
+class Tries:
+    """What one call went through so far; decides whether, and after how long, it is made again."""
+
+    policy: RetryPolicy
+    clock: Callable[[], float]
+    ends_at: float | None
+    repeats_unknown: bool
+    settles: bool
+    failures: int = 0
+    settlings: int = 0
+
+    def is_repeatable(self, error: BaseException) -> bool:
+        """Whether `error` is transient, and repeating cannot do the thing twice."""
+        if not isinstance(error, Retry):
+            return False
+        return self.repeats_unknown or not isinstance(error, Unknown)
+
+    def choose_wait_s(self, state: RetryCallState) -> float:
+        error = _failure_of(state)
+        if self.settles and error.code == "settling":
+            self.settlings += 1
+            return self.policy.settle_step_s
+        self.failures += 1
+        if isinstance(error, Retry) and error.retry_after_s is not None:
+            return min(error.retry_after_s, self.policy.retry_after_cap_s)
+        return self.policy.waits_s[self.failures - 1] if self.failures <= len(self.policy.waits_s) else 0.0
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Whether the attempts are used up, or the next one would begin after the budget's end."""
+        _failure_of(state).attempts_made = state.attempt_number
+        if self.failures > len(self.policy.waits_s) or self.settlings > self.policy.settle_steps:
+            return True
+        return self.ends_at is not None and self.clock() + state.upcoming_sleep > self.ends_at
+
+
+def repeat(
+    act: Callable[[], T],
+    tries: Tries,
+    *,
+    sleep: Callable[[float], None],
+    before_wait: AttemptLog,
+) -> T:
+    """The result of `act`, or the error of its last attempt."""
+
+    def report(state: RetryCallState) -> None:
+        before_wait(state.attempt_number, _failure_of(state), state.upcoming_sleep)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(tries.is_repeatable),
+        wait=tries.choose_wait_s,
+        stop=tries.is_over,
+        sleep=sleep,
+        before_sleep=report,
+        reraise=True,
+    )(act)
+
+
+def _failure_of(state: RetryCallState) -> HangarError:
+    error = state.outcome.exception() if state.outcome else None
+    if not isinstance(error, HangarError):  # only `Retry` passes `is_repeatable`
+        raise TypeError("asked for the failure of an attempt that did not fail")
+    return error
