@@ -44,7 +44,10 @@ class Caller:
 
 
 class Verifier(Protocol):
-    """One kind of proof. `verify` answers None for a missing, malformed or wrong one, and never raises."""
+    """One kind of proof. `verify` answers None for a missing, malformed or wrong one, and never raises.
+
+    `headers` have lower-case names.
+    """
 
     def verify(self, headers: Mapping[str, str], body: bytes, now_unix_s: float) -> Caller | None: ...
 
@@ -53,8 +56,8 @@ class Verifier(Protocol):
 class SignedWebhook:
     """Standard Webhooks (standardwebhooks.com, specification 1.0): HMAC-SHA256 over `id.timestamp.body`, base64, `v1,`.
 
-    Several signatures, separated by spaces, are tried in turn, as when the sender rotates its secret. `headers` must
-    look names up without regard to case. The time-stamp may be `WINDOW_S` seconds off in either direction.
+    Several signatures, separated by spaces, are tried in turn, as when the sender rotates its secret. The time-stamp
+    may be `WINDOW_S` seconds off in either direction.
     """
 
     secret: Secret

@@ -115,6 +115,11 @@ class Config:
         """Seconds a request may work: the platform's time-out less a tenth, at least 5 s, for the answer."""
         return self.timeout_s - max(MIN_MARGIN_S, MARGIN_SHARE * self.timeout_s)
 
+    @property
+    def token_issuer(self) -> str:
+        """The `iss` of every token of this Supabase project."""
+        return f"{self.supabase_url}/auth/v1"
+
     def secret_values(self) -> tuple[str, ...]:
         """Every secret text of these settings, for the redaction of logs and for nothing else."""
         own = (

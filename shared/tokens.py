@@ -52,7 +52,7 @@ def mint_user_token(
 
 
 def _load_key(text: str) -> "tuple[EllipticCurvePrivateKey, str]":
-    """The private key and its kid. The cause of a failure is cut off: a parser's message may quote what it read."""
+    """The private key and its kid. A failure's cause is left behind: a parser's message may quote what it read."""
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  as above
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415  as above
     from jwt.algorithms import ECAlgorithm  # noqa: PLC0415  as above
@@ -69,7 +69,7 @@ def _load_key(text: str) -> "tuple[EllipticCurvePrivateKey, str]":
     except Exception:  # noqa: BLE001  whatever a parser says about a key is not for anyone's log
         private = None
     if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
-        raise ValueError("HANGAR_USER_TOKEN_KEY is no private ES256 key") from None
+        raise ValueError("HANGAR_USER_TOKEN_KEY is no private ES256 key")  # noqa: TRY004  a wrong value, not a wrong type
     return private, given_kid or _thumbprint(private)
 
 

@@ -1,0 +1,34 @@
+"""What each function does once, when its module is loaded: read the settings, set up the log, open its edge."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from shared.auth import Kind, build_verifiers
+from shared.config import Config, ConfigError
+from shared.edge import Edge
+from shared.logs import configure_logs
+
+SETTINGS_EXIT_CODE = 2
+
+
+def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str] = os.environ) -> Edge:
+    """The edge of one function, from the environment.
+
+    With missing or wrong settings the process ends here, before it listens: one line on standard error for each problem,
+    exit code 2, no traceback and no value.
+    """
+    try:
+        config = Config.from_env(environ)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"{function}: {problem}", file=sys.stderr)  # noqa: T201  the log is not set up yet, and a person reads this
+        raise SystemExit(SETTINGS_EXIT_CODE) from None
+    configure_logs(config.secret_values())
+    return Edge(
+        function=function,
+        verifiers=build_verifiers(config),
+        allowed=allowed,
+        origins=frozenset(config.admin_origins),
+        deadline_s=config.deadline_s,
+    )
