@@ -1,0 +1,83 @@
+"""Fixtures that need a real Postgres, for every folder of tests.
+
+`postgres` is the server, `database` the URL of a database of the test's own (bootstrap, host tables, migrations, seed),
+`connect` opens sessions to it, as superuser or as a role of Supabase. A test marked `every_postgres` runs on the
+default server and once more on the oldest installed system server, which catches what only a newer Postgres knows.
+"""
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from local.supabase.database import as_role, drop_database, fresh_database
+from local.supabase.postgres import Postgres, find_binaries, system_binaries
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
+
+
+def pytest_generate_tests(metafunc):
+    if "postgres" in metafunc.fixturenames and metafunc.definition.get_closest_marker("every_postgres"):
+        metafunc.parametrize("postgres", ["default", "system"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def _postgres_servers(tmp_path_factory) -> Iterator[Callable[[str], Postgres]]:
+    running: dict[str, Postgres] = {}
+
+    def server(kind: str) -> Postgres:
+        if kind not in running:
+            binaries = find_binaries()
+            if kind == "system":
+                others = [folder for folder in system_binaries() if folder.resolve() != binaries.resolve()]
+                if not others:
+                    pytest.skip("no system Postgres besides the default one")
+                binaries = others[-1]
+            folder = tmp_path_factory.mktemp("postgres") / kind
+            running[kind] = Postgres(folder, fsync=False, binaries=binaries).start()
+        return running[kind]
+
+    yield server
+    for postgres in running.values():
+        postgres.stop()
+
+
+@pytest.fixture
+def postgres(request, _postgres_servers) -> Postgres:
+    """A running server, shared by the whole session; make no roles in it and change no settings of it."""
+    return _postgres_servers(getattr(request, "param", "default"))
+
+
+@pytest.fixture
+def database(postgres) -> Iterator[str]:
+    """The superuser's URL of a database that only this test uses."""
+    url = fresh_database(postgres)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+def bare_database(postgres) -> Iterator[str]:
+    """Like `database` but without our migrations and seed: a Supabase project with the host's tables only."""
+    url = fresh_database(postgres, migrations=False, seed=False)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+def connect(request) -> Iterator[Callable[..., psycopg.Connection]]:
+    """`connect(url, role=None, claims=None)`: an autocommit session, closed after the test; None is superuser."""
+    opened: list[psycopg.Connection] = []
+
+    def open_session(url: str, role: str | None = None, claims: dict[str, object] | None = None) -> psycopg.Connection:
+        connection = psycopg.connect(url, autocommit=True)
+        opened.append(connection)
+        if role:
+            as_role(connection, role, claims)
+        return connection
+
+    yield open_session
+    for connection in opened:
+        connection.close()
