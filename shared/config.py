@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NoReturn, Self, TypeVar
 from uuid import UUID
@@ -104,8 +104,8 @@ class Config:
     fly_default_region: str | None = None
     docker_image: str | None = None
     static_secret: Secret | None = None
-    machine_env: Mapping[str, str] = MappingProxyType({})
-    machine_secrets: Mapping[str, Secret] = MappingProxyType({})
+    machine_env: Mapping[str, str] = field(default_factory=dict)
+    machine_secrets: Mapping[str, Secret] = field(default_factory=dict)
     admin_origins: tuple[str, ...] = ()
     alert_webhook_url: Secret | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
