@@ -108,12 +108,7 @@ class FlyClient:
         return app
 
     def delete_app(
-        self,
-        name: str,
-        *,
-        force: bool = True,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        self, name: str, *, force: bool = True, attempts: AttemptLog | None = None, budget_s: float | None = None
     ) -> None:
         """Ask Fly to delete the app with all its machines and volumes; done later, so confirm. Already gone is success."""
         params = {"force": "true"} if force else {}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ANY = frozenset(range(300, 600))
+SHORTEST_SECRET = 6
 CLIENT_ERRORS = frozenset(range(400, 500))
 _PREFIX = re.compile(r"^([a-z_]+): ")  # of a gRPC status: not_found, already_exists, failed_precondition, aborted, …
 _MACHINE_ID = re.compile(r"machine ID ([0-9A-Za-z]+) already exists")
@@ -226,10 +227,13 @@ def parse_retry_after(value: str | None, date: str | None = None) -> float | Non
 
 
 def hide_secrets(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` without any of `secrets`, nor a part of a comma-separated one, should an answer echo them."""
-    parts = {part for each in secrets for part in (each, *each.split(","), each.partition(" ")[2])}
+    """`text` without any of `secrets`, whole or by their comma- or space-separated parts, should an answer echo them.
+
+    Parts under six characters stay: hiding "true" would hide the message and no secret.
+    """
+    parts = {part for each in secrets for part in (each, *re.split(r"[,\s]+", each))}
     for part in sorted(parts, key=len, reverse=True):
-        if len(part) >= 4:
+        if len(part) >= SHORTEST_SECRET:
             text = text.replace(part, "[hidden]")
     return text
 

@@ -19,6 +19,7 @@ from shared.fly_errors import (
     Call,
     classify_answer,
     explain_unreadable,
+    hide_secrets,
     read_answer,
     translate_failure,
 )
@@ -78,12 +79,19 @@ class FlyLink:
         ends_at = None if budget_s is None else self._clock() + budget_s
         tries = Tries(self._policy, self._clock, ends_at, repeats_unknown=call.is_repeatable, settles=settles)
 
-        def report(number: int, error: HangarError, wait_s: float) -> None:
-            if attempts is not None:
-                attempts(number, error, wait_s)
+        made = 0
+
+        def act() -> Answer:
+            nonlocal made
+            made += 1
+            try:
+                return self._send(call)
+            except HangarError as error:
+                error.attempts_made = made
+                raise
 
         try:
-            return repeat(lambda: self._send(call), tries, sleep=self._sleep, before_wait=report)
+            return repeat(act, tries, sleep=self._sleep, before_wait=attempts)
         finally:
             if call.method == "DELETE" and call.app is not None and call.path == app_path(call.app):
                 self._cookies.forget(call.app)
@@ -116,18 +124,24 @@ class FlyLink:
             cursor = following
 
     def _send(self, call: Call) -> Answer:
+        cause: Exception | None = None
         try:
             answer = self._exchange(call)
         except (httpx.HTTPError, httpx.InvalidURL) as failure:
             error = translate_failure(call, failure, self._token)
-            self._log(error)
-            # The cause is kept, its frames are not: their variables hold the request's headers.
-            raise error from failure.with_traceback(None)
-        if 200 <= answer.status < 300 or answer.status in call.accept:
-            return answer
-        error = classify_answer(call, answer, self._token)
-        self._log(error)
-        raise error
+            cause = self._strip(failure)
+        else:
+            if 200 <= answer.status < 300 or answer.status in call.accept:
+                return answer
+            error = classify_answer(call, answer, self._token)
+        log.log(logging.INFO if error.code in _NORMAL_ENDINGS else logging.WARNING, "%s", error)
+        raise error from cause  # outside the except block, so that nothing else hangs on to it
+
+    def _strip(self, failure: Exception) -> Exception | None:
+        """`failure` without what led to it: those frames hold the request's headers. None if its own text does."""
+        failure.__cause__ = failure.__context__ = None
+        text = repr(failure)
+        return failure.with_traceback(None) if hide_secrets(text, (self._token,)) == text else None
 
     def _exchange(self, call: Call) -> Answer:
         with self._borrowed_client() as client:
@@ -167,9 +181,6 @@ class FlyLink:
             trust_env=False,  # a proxy of the environment must not come between us and a simulator on 127.0.0.1
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # cookies belong to apps, not to connections
         )
-
-    def _log(self, error: HangarError) -> None:
-        log.log(logging.INFO if error.code in _NORMAL_ENDINGS else logging.WARNING, "%s", error)
 
 
 class AppCookies:

@@ -59,7 +59,6 @@ class Tries:
 
     def is_over(self, state: RetryCallState) -> bool:
         """Whether the attempts are used up, or the next one would begin after the budget's end."""
-        _failure_of(state).attempts_made = state.attempt_number
         if self.failures > len(self.policy.waits_s) or self.settlings > self.policy.settle_steps:
             return True
         return self.ends_at is not None and self.clock() + state.upcoming_sleep > self.ends_at
@@ -70,12 +69,13 @@ def repeat(
     tries: Tries,
     *,
     sleep: Callable[[float], None],
-    before_wait: AttemptLog,
+    before_wait: AttemptLog | None = None,
 ) -> T:
     """The result of `act`, or the error of its last attempt."""
 
     def report(state: RetryCallState) -> None:
-        before_wait(state.attempt_number, _failure_of(state), state.upcoming_sleep)
+        if before_wait is not None:
+            before_wait(state.attempt_number, _failure_of(state), state.upcoming_sleep)
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(tries.is_repeatable),

@@ -1,0 +1,73 @@
+"""A Fly that answers from a list, under the real client: the seam is httpx's own transport."""
+
+import json
+
+import httpx
+
+from shared.fly import FlyClient, RetryPolicy
+
+TOKEN = "fm2_canaryPartOne,fm2_canaryPartTwo"
+
+
+def told(error, status=None):
+    """Fly's error body."""
+    return {"error": error} | ({"status": status} if status else {})
+
+
+def answer(status, body=None, **headers):
+    """One answer; a dict or list goes as JSON, text as it stands."""
+    headers = {"fly-request-id": "01TEST-fra"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    if isinstance(body, str):
+        return httpx.Response(status, text=body, headers=headers)
+    return httpx.Response(status, headers=headers, **({} if body is None else {"json": body}))
+
+
+class ScriptedFly(httpx.BaseTransport):
+    """Gives each request the next of `answers` (an exception is raised instead), the last one for ever after."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.requests = []
+
+    def handle_request(self, request):
+        self.requests.append(request)
+        reply = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(reply, Exception):
+            raise reply
+        return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
+
+    @property
+    def bodies(self):
+        return [json.loads(each.content) if each.content else None for each in self.requests]
+
+    @property
+    def paths(self):
+        return [f"{each.method} {each.url.raw_path.decode()}" for each in self.requests]
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.slept = []
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def clock(self):
+        return self.now
+
+
+def make_client(fly, time=None, *, token=TOKEN, waits_s=(2.0, 4.0, 8.0)):
+    time = time or Time()
+    return FlyClient(
+        "https://fly.test",
+        token,
+        org_slug="acme",
+        transport=fly,
+        sleep=time.sleep,
+        clock=time.clock,
+        policy=RetryPolicy(waits_s=waits_s),
+    )

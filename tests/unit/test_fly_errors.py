@@ -1,0 +1,230 @@
+"""Which branch of the error tree each answer of Fly leads to; the texts are those Fly puts on the wire."""
+
+import httpx
+import pytest
+
+from shared import errors
+from shared.fly_errors import hide_secrets, parse_retry_after
+from tests.unit.scripted_fly import ScriptedFly, answer, make_client, told
+
+APP, ID = "vyx-user-0a1b2c3d", "148e1234c56789"
+
+
+def create_app(fly):
+    fly.create_app(APP, "net-1", "key-1")
+
+
+def get_app(fly):
+    fly.get_app(APP)
+
+
+def create_machine(fly):
+    fly.create_machine(APP, f"{APP}-main", "fra", {"image": "x"})
+
+
+def update_machine(fly):
+    fly.update_machine(APP, ID, {"image": "x"}, "01V")
+
+
+def start_machine(fly):
+    fly.start_machine(APP, ID)
+
+
+def get_machine(fly):
+    fly.get_machine(APP, ID)
+
+
+def list_org(fly):
+    list(fly.list_org_machines())
+
+
+def list_apps(fly):
+    list(fly.list_apps())
+
+
+TAKEN = "Validation failed: Name has already been taken"
+BAD_NAME = "Validation failed: Name under 63 chars using numbers, lowercase letters and dashes"
+DUPLICATE = f'already_exists: unique machine name violation, machine ID {ID} already exists with name "{APP}-main"'
+QUOTA = 'organization "X" is using 9 MB of memory in dfw which is over the allowed quota. please consider other regions'
+HOST_FULL = "aborted: could not reserve resource for machine: insufficient memory available to fulfill request"
+CONCURRENT = "aborted: machine update failed due to concurrent update"
+LEASED = f"machine ID {ID} lease currently held by x@tokens.fly.io, expires at 2026-11-22T10:00:00Z"
+MAINTENANCE = "unavailable: deploys to this host are temporarily disabled, please try later"
+ACTIVE = "failed_precondition: machine still active, refusing to start"
+REPLACED = "failed_precondition: machine getting replaced, refusing to start"
+CREATED = "failed_precondition: unable to start machine from current state: 'created'"
+DESTROYED = "failed_precondition: unable to start machine from current state: 'destroyed'"
+VOLUME_FULL = "insufficient resources to create new machine with existing volume id 'vol_1'"
+SMALL = "invalid config.guest.memory_mb, minimum required 4096 MiB"
+
+ROWS = [
+    # create app
+    (create_app, 422, told(TAKEN, "name_taken"), errors.NameTaken, "name_taken"),
+    (create_app, 422, told(TAKEN), errors.NameTaken, "name_taken"),
+    (create_app, 422, told("uniqueness constraint violated"), errors.NameTaken, "name_taken"),
+    (create_app, 409, told("whatever"), errors.NameTaken, "name_taken"),
+    (create_app, 422, told(BAD_NAME), errors.Refused, "name"),
+    (create_app, 400, told("EOF"), errors.Refused, "bad_request"),
+    (create_app, 401, told("Authenticate: token validation error"), errors.Refused, "auth"),
+    (create_app, 403, told("unauthorized"), errors.Refused, "auth"),
+    (create_app, 404, told("organization not found"), errors.Refused, "org"),
+    (create_app, 408, None, errors.Unknown, "outcome_unknown"),
+    (create_app, 500, "<html>oops</html>", errors.Unknown, "outcome_unknown"),
+    # get app
+    (get_app, 404, told("app not found"), errors.Gone, "gone"),
+    (get_app, 410, None, errors.Gone, "gone"),
+    (get_app, 403, told("unauthorized"), errors.Foreign, "foreign"),
+    (get_app, 401, told("invalid token"), errors.Refused, "auth"),
+    (get_app, 503, told("unavailable: try again"), errors.Retry, "unavailable"),
+    (get_app, 301, None, errors.Refused, "unsupported"),
+    # create machine
+    (create_machine, 409, told(DUPLICATE), errors.Conflict, "exists"),
+    (create_machine, 422, told("could not find a candidate host", "insufficient_capacity"), errors.Capacity, "region"),
+    (create_machine, 409, told("aborted: no capacity"), errors.Capacity, "region"),
+    (create_machine, 503, told("out of capacity", "insufficient_capacity"), errors.Capacity, "region"),
+    (create_machine, 503, told("out of capacity"), errors.Capacity, "region"),
+    (create_machine, 412, told(VOLUME_FULL, "volume_placement_capacity"), errors.Capacity, "volume"),
+    (create_machine, 412, told(VOLUME_FULL), errors.Capacity, "host"),
+    (create_machine, 400, told("no capacity"), errors.Capacity, "region"),
+    (create_machine, 403, told(QUOTA), errors.Capacity, "quota"),
+    (create_machine, 403, told("unauthorized"), errors.Foreign, "foreign"),
+    (
+        create_machine,
+        400,
+        told("To create more than 1 machine per app please add a payment method."),
+        errors.Refused,
+        "quota",
+    ),
+    (create_machine, 400, told(SMALL), errors.Refused, "size"),
+    (create_machine, 400, told(f"invalid_argument: {SMALL}"), errors.Refused, "size"),
+    (create_machine, 400, told("could not resolve image registry.fly.io/x:y"), errors.Refused, "image"),
+    (create_machine, 422, told("MANIFEST_UNKNOWN"), errors.Refused, "image"),
+    (create_machine, 404, told("app not found"), errors.Gone, "gone"),
+    (create_machine, 408, told("deadline_exceeded: request timed out"), errors.Unknown, "outcome_unknown"),
+    (create_machine, 400, told("deadline_exceeded: request timed out"), errors.Unknown, "outcome_unknown"),
+    (create_machine, 502, None, errors.Unknown, "outcome_unknown"),
+    (create_machine, 504, "<html>", errors.Unknown, "outcome_unknown"),
+    (create_machine, 500, told("unknown: internal"), errors.Unknown, "outcome_unknown"),
+    (create_machine, 501, told("not implemented"), errors.Refused, "unsupported"),
+    (create_machine, 429, told("rate limit exceeded"), errors.Retry, "rate_limited"),
+    (create_machine, 400, told("volume not found"), errors.Refused, "bad_request"),
+    # update, start
+    (update_machine, 409, told(HOST_FULL), errors.Capacity, "host"),
+    (update_machine, 409, told(CONCURRENT), errors.Conflict, "conflict"),
+    (update_machine, 409, None, errors.Conflict, "conflict"),
+    (update_machine, 409, told(LEASED), errors.Retry, "leased"),
+    (update_machine, 503, told(MAINTENANCE), errors.Capacity, "host"),
+    (update_machine, 412, told("volume already claimed by machine 1"), errors.Retry, "settling"),
+    (start_machine, 412, told(CREATED), errors.Retry, "settling"),
+    (start_machine, 412, told(REPLACED), errors.Retry, "settling"),
+    (start_machine, 412, told(ACTIVE), errors.Retry, "settling"),
+    (start_machine, 412, told(DESTROYED), errors.Gone, "gone"),
+    (get_machine, 404, told("not_found: machine not found"), errors.Gone, "gone"),
+    (get_machine, 404, told("invalid machine ID, 'x'"), errors.Gone, "gone"),
+    (get_machine, 408, None, errors.Retry, "unavailable"),
+    # listings
+    (list_org, 403, told("unauthorized"), errors.Refused, "auth"),
+    (list_org, 404, told("organization not found"), errors.Refused, "org"),
+    (list_apps, 404, None, errors.Refused, "org"),
+    (list_apps, 500, None, errors.Retry, "unavailable"),
+]
+
+
+@pytest.mark.parametrize(("act", "status", "body", "kind", "code"), ROWS)
+def test_each_answer_leads_to_one_reaction(act, status, body, kind, code):
+    """The same status means different things; status word, prefix and text decide, in that order."""
+    with make_client(ScriptedFly(answer(status, body))) as fly, pytest.raises(errors.HangarError) as caught:
+        act(fly)
+    error = caught.value
+    assert (type(error), error.code) == (kind, code)
+    assert (error.status, error.fly_request_id) == (status, "01TEST-fra")
+    assert "01TEST-fra" in str(error)
+    assert APP in str(error) or act in (list_org, list_apps)
+
+
+def test_a_duplicate_machine_names_the_one_to_adopt():
+    """The 409 of a name in use carries the id of the machine that holds it."""
+    with pytest.raises(errors.Conflict) as caught:
+        create_machine(make_client(ScriptedFly(answer(409, told(DUPLICATE)))))
+    assert caught.value.machine_id == ID
+
+
+@pytest.mark.parametrize("act", [create_app, create_machine, update_machine, start_machine])
+@pytest.mark.parametrize("failure", [httpx.ReadTimeout("slow"), httpx.ReadError(""), httpx.RemoteProtocolError("cut")])
+def test_a_write_without_an_answer_may_have_happened(act, failure):
+    """After the request has left, silence proves nothing."""
+    with pytest.raises(errors.Unknown) as caught:
+        act(make_client(ScriptedFly(failure)))
+    assert type(failure).__name__ in str(caught.value)
+    assert caught.value.__cause__ is failure
+
+
+@pytest.mark.parametrize("failure", [httpx.ConnectError("refused"), httpx.ConnectTimeout(""), httpx.PoolTimeout("")])
+def test_a_write_that_never_left_is_no_unknown_outcome(failure):
+    """Without a connection nothing can have happened."""
+    with pytest.raises(errors.Retry) as caught:
+        create_machine(make_client(ScriptedFly(failure)))
+    assert (type(caught.value), caught.value.code) == (errors.Retry, "unreachable")
+
+
+def test_a_read_without_an_answer_has_no_effect_to_wonder_about():
+    """A read is repeated later; there is no outcome to find out."""
+    with pytest.raises(errors.Retry) as caught:
+        get_machine(make_client(ScriptedFly(httpx.ReadTimeout("slow"))))
+    assert type(caught.value) is errors.Retry
+
+
+@pytest.mark.parametrize("body", ["<html>ok</html>", "{", {"id": ""}, [], None])
+def test_a_success_that_cannot_be_read_is_an_unknown_outcome(body):
+    """A 200 without a machine in it says that something happened, not what."""
+    with pytest.raises(errors.Unknown):
+        create_machine(make_client(ScriptedFly(answer(200, body))))
+
+
+def test_a_long_body_is_cut():
+    """No more than 256 characters of what Fly sent are repeated."""
+    with pytest.raises(errors.Refused) as caught:
+        create_machine(make_client(ScriptedFly(answer(400, told("z" * 5000)))))
+    assert 200 < str(caught.value).count("z") <= errors.EXCERPT_CHARS
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        ("7", None, 7.0),
+        ("0", None, 0.0),
+        ("Sun, 22 Nov 2026 10:00:30 GMT", "Sun, 22 Nov 2026 10:00:10 GMT", 20.0),
+        ("Sun, 22 Nov 2026 10:00:00 GMT", "Sun, 22 Nov 2026 10:00:10 GMT", 0.0),
+        ("Sun, 22 Nov 2026 10:00:30 GMT", None, None),
+        ("soon", None, None),
+        ("-5", None, None),
+        ("1e9", None, None),
+        (None, None, None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms(value, date, seconds):
+    """Seconds, or a date against the answer's own clock; nonsense is as good as none."""
+    assert parse_retry_after(value, date) == seconds
+
+
+def test_secrets_are_hidden_whole_and_in_parts():
+    """A token of several macaroons is hidden however much of it is echoed."""
+    assert "canary" not in hide_secrets(
+        "got fm2_canary1 of 'FlyV1 fm2_canary1,fm2_canary2'", ("FlyV1 fm2_canary1,fm2_canary2",)
+    )
+
+
+def test_every_branch_is_one_reaction():
+    """Catching one branch never catches another, except that an unknown outcome is also to be retried."""
+    branches = [
+        errors.Retry,
+        errors.Capacity,
+        errors.Conflict,
+        errors.NameTaken,
+        errors.Foreign,
+        errors.Gone,
+        errors.Refused,
+    ]
+    for one in [*branches, errors.Bug]:
+        assert one.__bases__ == (errors.HangarError,)
+    assert errors.Unknown.__bases__ == (errors.Retry,)
