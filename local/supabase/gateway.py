@@ -1,0 +1,136 @@
+"""Plays `https://<project>.supabase.co` on one machine: `/rest/v1` and `/auth/v1` over a real Postgres.
+
+    python -m local.supabase.gateway --database-url URL --keys FILE [--port 0] [--ready-file PATH]
+
+Requests run as the token's role through real grants and row-level security. A form of PostgREST's that is not spoken
+here answers 400 HANGAR_UNSUPPORTED, never something else's result.
+"""
+
+import argparse
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from local.httpd import Request, Response, Server
+from local.supabase.auth import AuthApi
+from local.supabase.keys import Keys
+from local.supabase.rest_api import RestApi
+from local.supabase.rest_catalog import SchemaCache
+from local.supabase.rest_pool import Pool
+
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Content-Range, Content-Profile, Preference-Applied, Proxy-Status, Retry-After",
+}
+
+
+class Gateway:
+    """A project's public address.
+
+    `database_url` logs in as a role that may SET ROLE to anon, authenticated and service_role;
+    `auth_database_url` as one that may read `auth.users` (the same when not given).
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        keys: Keys,
+        *,
+        auth_database_url: str | None = None,
+        exposed_schemas: Sequence[str] = ("public",),
+        max_rows: int = 1000,
+        port: int = 0,
+        pool_size: int = 10,
+        acquire_timeout_s: float = 10,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._pool = Pool(database_url, pool_size, acquire_timeout_s)
+        self._auth_pool = Pool(auth_database_url or database_url, 2, acquire_timeout_s)
+        self._cache = SchemaCache(self._pool, database_url, exposed_schemas)
+        self._rest = RestApi(self._pool, self._cache, keys, exposed_schemas=exposed_schemas, max_rows=max_rows, now=now)
+        self._server = Server(self._answer, port)
+        self._auth = AuthApi(self._auth_pool, keys, f"{self._server.url}/auth/v1", now)
+
+    @property
+    def url(self) -> str:
+        """The project's URL, what a client calls SUPABASE_URL."""
+        return self._server.url
+
+    def start(self) -> Self:
+        self._cache.start()
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        self._server.stop()
+        self._cache.stop()
+        self._pool.close()
+        self._auth_pool.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def _answer(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(200, b"", {**_CORS, **_preflight(request)})
+        response = self._route(request)
+        return Response(response.status, response.body, {**_CORS, **response.headers}, response.disconnect)
+
+    def _route(self, request: Request) -> Response:
+        for prefix, respond in (("/rest/v1", self._rest.respond), ("/auth/v1", self._auth.respond)):
+            if request.path == prefix or request.path.startswith(f"{prefix}/"):
+                return respond(request, request.path.removeprefix(prefix) or "/")
+        body = json.dumps({"message": "no Route matched with those values"}).encode()
+        return Response(404, body, {"Content-Type": "application/json"})
+
+
+def _preflight(request: Request) -> dict[str, str]:
+    return {
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS",
+        "Access-Control-Allow-Headers": request.headers.get("access-control-request-headers", "*"),
+        "Access-Control-Max-Age": "86400",
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m local.supabase.gateway", description=__doc__)
+    parser.add_argument("--database-url", required=True)
+    parser.add_argument("--auth-database-url")
+    parser.add_argument("--keys", type=Path, required=True, help="file written by Keys.save")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--ready-file", type=Path, help="gets the URL once requests are answered")
+    parser.add_argument("--exposed-schemas", default="public", help="comma-separated")
+    parser.add_argument("--max-rows", type=int, default=1000)
+    options = parser.parse_args(arguments)
+    gateway = Gateway(
+        options.database_url,
+        Keys.load(options.keys),
+        auth_database_url=options.auth_database_url,
+        exposed_schemas=options.exposed_schemas.split(","),
+        max_rows=options.max_rows,
+        port=options.port,
+    )
+    stopping = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopping.set())
+    with gateway, contextlib.suppress(KeyboardInterrupt):
+        if options.ready_file is not None:
+            partial = options.ready_file.with_suffix(".part")
+            partial.write_text(gateway.url)
+            partial.replace(options.ready_file)
+        print(gateway.url, flush=True)
+        stopping.wait()
+
+
+if __name__ == "__main__":
+    main()
