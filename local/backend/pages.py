@@ -1,0 +1,66 @@
+"""What the machine answers over HTTP: alive (`/health`, `/`) and truly working (`/ready`)."""
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from local.backend.runner import Runner
+from local.backend.settings import Settings
+from local.httpd import Request, Response
+
+
+class Pages:
+    """The handler of the machine's listener. Nothing here waits for the database."""
+
+    def __init__(
+        self, settings: Settings, runner: Runner, stop: threading.Event, *, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._runner = runner
+        self._stop = stop
+        self._clock = clock
+        self._started_at = clock()
+
+    def answer(self, request: Request) -> Response:
+        """`/health` and `/` are 200 from the first second; `/ready` is 200 or 503 with the reason."""
+        pages = {"/": self._health, "/health": self._health, "/ready": self._ready}
+        if request.path not in pages:
+            return _json(404, {"error": "not found", "paths": sorted(pages)})
+        if request.method not in ("GET", "HEAD"):
+            return _json(405, {"error": "GET and HEAD only"}, {"Allow": "GET, HEAD"})
+        return pages[request.path]()
+
+    def _health(self) -> Response:
+        return _json(
+            200,
+            {
+                "status": "healthy",
+                "run_mode": self._settings.run_mode,
+                "user_id": self._settings.user_id,
+                "app_id": self._settings.app_id,
+                "uptime": round(self._clock() - self._started_at, 3),
+                "version": self._settings.version,
+                "timestamp": datetime.now(UTC).isoformat(),
+                "trader_count": self._runner.readiness()[1],
+            },
+        )
+
+    def _ready(self) -> Response:
+        why, loaded, expected = self._runner.readiness()
+        if self._stop.is_set():
+            why = "stopping"
+        body = {
+            "status": "not_ready" if why else "ready",
+            "reason": why,
+            "run_mode": self._settings.run_mode,
+            "user_id": self._settings.user_id,
+            "loaded": loaded,
+            "expected": expected,
+        }
+        return _json(503 if why else 200, body)
+
+
+def _json(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(status, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})

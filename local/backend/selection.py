@@ -1,0 +1,59 @@
+"""Which traders a process runs: one rule for the first load and for every poll. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local.backend.settings import DEDICATED, Settings
+
+
+@dataclass(frozen=True)
+class Trader:
+    """A trader as read; equality is the whole of it, so an edited filter or name counts as a change."""
+
+    id: str
+    user_id: str | None
+    name: str
+    filter: Any
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rule, as equality conditions on `traders`: sent to the database, and applied again to what it answers."""
+
+    conditions: tuple[tuple[str, str], ...]
+
+    def admit(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Trader]:
+        """The traders among `rows` this process may run, by id. A row the rule does not name is dropped."""
+        return {
+            str(row["id"]): Trader(str(row["id"]), row["user_id"], str(row["name"]), row["filter"])
+            for row in rows
+            if all(_as_text(row[column]) == wanted for column, wanted in self.conditions)
+        }
+
+
+def select_for(settings: Settings) -> Selection:
+    """user_dedicated: that user's own enabled traders. shared_backend: the built-in enabled ones, nobody's own."""
+    if settings.run_mode == DEDICATED:
+        return Selection((("user_id", str(settings.user_id)), ("enabled", "true"), ("is_built_in", "false")))
+    return Selection((("enabled", "true"), ("is_built_in", "true")))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What must happen so that `running` becomes `desired`: ids to stop, traders to start (again, when changed)."""
+
+    stop: tuple[str, ...]
+    start: tuple[Trader, ...]
+
+
+def compare(running: Mapping[str, Trader], desired: Mapping[str, Trader]) -> Difference:
+    """Judged by the desired set alone: whatever is not wanted as it runs now stops, in whatever state it is."""
+    return Difference(
+        stop=tuple(sorted(key for key, trader in running.items() if desired.get(key) != trader)),
+        start=tuple(desired[key] for key in sorted(desired) if running.get(key) != desired[key]),
+    )
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
