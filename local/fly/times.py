@@ -1,0 +1,56 @@
+"""Time as the simulator knows it: seconds since 1970 as floats, Fly's spellings of moments and durations."""
+
+import re
+import threading
+from datetime import UTC, datetime
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+class VirtualClock:
+    """A clock that moves only when told: call it for the time, `advance` (also usable as a sleep) to move it."""
+
+    def __init__(self, start: float = 1_800_000_000.0) -> None:
+        self._now = start
+        self._lock = threading.Lock()
+
+    def __call__(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        with self._lock:
+            self._now += max(0.0, seconds)
+
+
+def to_rfc3339(moment: float) -> str:
+    """`2026-11-22T10:00:00.123456Z`."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_rfc3339(text: str) -> float:
+    """Seconds since 1970; ValueError when the text is no RFC 3339 moment with a zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"no time zone in {text!r}")
+    return moment.timestamp()
+
+
+def parse_duration(value: object, default_s: float) -> float:
+    """Seconds of a Go duration (`1m30s`, `500ms`) or a plain number of seconds; the default when None.
+
+    ValueError for anything else.
+    """
+    if value is None or value == "":
+        return default_s
+    if isinstance(value, bool):
+        raise ValueError(f"not a duration: {value!r}")  # noqa: TRY004  one error type for "the caller's JSON is wrong"
+    if isinstance(value, int | float):
+        return float(value)
+    text = str(value)
+    if re.fullmatch(r"\d+", text):
+        return float(text)
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"not a duration: {text!r}")
+    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)

@@ -1,0 +1,58 @@
+"""An httpx transport straight into a simulator in the same process: no sockets, no threads, no real time."""
+
+import httpx
+
+from local.fly.core import FlySim, Sleep
+from local.httpd import Request
+
+
+class SimTransport(httpx.BaseTransport):
+    """`httpx.Client(transport=SimTransport(sim), base_url="http://fly.test")`.
+
+    A lost connection is httpx.ReadError. While a call takes its time, `sleep` is called (by default the simulator
+    shifts its own clock; pass a virtual clock's `advance` to share one). A call that takes longer than the request's
+    read time-out is httpx.ReadTimeout after just that time; its effect happens all the same, as on a real server.
+    """
+
+    def __init__(self, sim: FlySim, sleep: Sleep | None = None) -> None:
+        self._sim = sim
+        self._sleep = sleep or sim.advance
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        patience = _Patience(request, self._sleep)
+        response = self._sim.handle(
+            Request(
+                method=request.method,
+                path=request.url.path,
+                query=tuple(request.url.params.multi_items()),
+                headers={name.lower(): value for name, value in request.headers.items()},
+                body=request.read(),
+            ),
+            sleep=patience.sleep,
+        )
+        if patience.exhausted:
+            raise httpx.ReadTimeout("the simulator took longer than the read time-out", request=request)
+        if response.disconnect:
+            raise httpx.ReadError("the simulator cut the connection", request=request)
+        return httpx.Response(response.status, headers=dict(response.headers), content=response.body)
+
+
+class _Patience:
+    """Sleeps as the caller's read time-out allows; what would come after happens at once."""
+
+    def __init__(self, request: httpx.Request, sleep: Sleep) -> None:
+        timeouts = request.extensions.get("timeout") or {}
+        self._left_s: float | None = timeouts.get("read")
+        self._sleep = sleep
+        self.exhausted = False
+
+    def sleep(self, seconds: float) -> None:
+        if seconds <= 0 or self.exhausted:
+            return
+        if self._left_s is not None and seconds > self._left_s:
+            self.exhausted = True
+            seconds = self._left_s
+        elif self._left_s is not None:
+            self._left_s -= seconds
+        if seconds > 0:
+            self._sleep(seconds)
