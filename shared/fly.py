@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 from shared.errors import Conflict, Gone, HangarError
-from shared.fly_errors import Call, explain_unreadable
+from shared.fly_errors import GONE, Call, explain_unreadable
 from shared.fly_link import CONNECT_S, POOL_S, WRITE_S, FlyLink, app_path, check_part, machine_path
 from shared.fly_models import (
     AppPage,
@@ -37,7 +37,6 @@ __all__ = ["LONGEST_ATTEMPT_S", "MAX_WAIT_S", "AttemptLog", "FlyClient", "RetryP
 MAX_WAIT_S = 60  # Fly answers 400 to a wait above one minute
 LONGEST_ATTEMPT_S = POOL_S + CONNECT_S + WRITE_S + MAX_WAIT_S + 10
 APPS_PER_PAGE, MACHINES_PER_PAGE = 5000, 1000
-_GONE = frozenset({404, 410})
 
 
 class FlyClient:
@@ -113,7 +112,7 @@ class FlyClient:
         """Ask Fly to delete the app with all its machines and volumes; done later, so confirm. Already gone is success."""
         params = {"force": "true"} if force else {}
         self._link.call(
-            Call(f"delete app {name}", "DELETE", app_path(name), name, params, accept=_GONE), attempts, budget_s
+            Call(f"delete app {name}", "DELETE", app_path(name), name, params, accept=GONE), attempts, budget_s
         )
 
     def list_apps(
@@ -243,7 +242,7 @@ class FlyClient:
     ) -> None:
         """Destroy the machine for good, running or not when `force`; returns before it is gone. Gone is success."""
         what, params = f"destroy machine {machine_id} of app {app}", {"force": "true"} if force else {}
-        call = Call(what, "DELETE", machine_path(app, machine_id), app, params, accept=_GONE)
+        call = Call(what, "DELETE", machine_path(app, machine_id), app, params, accept=GONE)
         self._link.call(call, attempts, budget_s)
 
     def wait_machine(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ANY = frozenset(range(300, 600))
 SHORTEST_SECRET = 6
+GONE = frozenset({404, 410})
 CLIENT_ERRORS = frozenset(range(400, 500))
 _PREFIX = re.compile(r"^([a-z_]+): ")  # of a gRPC status: not_found, already_exists, failed_precondition, aborted, …
 _MACHINE_ID = re.compile(r"machine ID ([0-9A-Za-z]+) already exists")
@@ -68,6 +69,16 @@ class Answer:
         return self.text
 
     @property
+    def proves_absence(self) -> bool:
+        """Whether this 404 or 410 comes from Fly itself, not from a wrong address or a proxy that knows no such path.
+
+        "Gone" ends an app's record, so a page or Go's plain "404 page not found" must never pass for it.
+        """
+        if self.status not in GONE:
+            return False
+        return isinstance(self.data, dict) or (not self.text.strip() and self.request_id is not None)
+
+    @property
     def body_status(self) -> str:
         told = self.data.get("status") if isinstance(self.data, dict) else None
         return told if isinstance(told, str) else ""
@@ -85,6 +96,7 @@ class Rule:
     text: str = ""
     org_wide: bool | None = None
     create_app: bool | None = None
+    stray: bool = False
     advice: str = ""
 
 
@@ -119,8 +131,9 @@ RULES: tuple[Rule, ...] = (
     Rule(_on(403), errors.Refused, "auth", org_wide=True, advice=FIX_TOKEN),
     Rule(_on(403), errors.Foreign, "foreign"),
     # What exists.
+    Rule(GONE, errors.Retry, "not_fly", stray=True, advice="This is not Fly's own answer: check FLY_API_URL"),
     Rule(_on(404), errors.Refused, "org", org_wide=True, advice=FIX_ORG),
-    Rule(_on(404, 410), errors.Gone, "gone"),
+    Rule(GONE, errors.Gone, "gone"),
     Rule(_on(409), errors.NameTaken, "name_taken", create_app=True),
     Rule(_on(400, 409, 422), errors.NameTaken, "name_taken", text="name has already been taken", create_app=True),
     Rule(_on(400, 409, 422), errors.NameTaken, "name_taken", text="uniqueness constraint", create_app=True),
@@ -254,6 +267,8 @@ def _matches(rule: Rule, call: Call, answer: Answer) -> bool:
     if rule.prefix and not ((found := _PREFIX.match(answer.error)) and found[1] == rule.prefix):
         return False
     if rule.text and rule.text not in answer.error.lower():
+        return False
+    if rule.stray and answer.proves_absence:
         return False
     creates_app = call.path == "/v1/apps" and call.method == "POST"
     if rule.create_app is not None and rule.create_app != creates_app:

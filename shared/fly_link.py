@@ -15,6 +15,7 @@ import httpx
 
 from shared.errors import Bug, HangarError, Refused, Retry
 from shared.fly_errors import (
+    GONE,
     Answer,
     Call,
     classify_answer,
@@ -52,7 +53,7 @@ class FlyLink:
         user_agent: str = "hangar",
         policy: RetryPolicy | None = None,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/").removesuffix("/v1")  # the paths bring their own
         self._token = check_token(token)
         self._transport = transport
         self._sleep = sleep
@@ -131,7 +132,9 @@ class FlyLink:
             error = translate_failure(call, failure, self._token)
             cause = self._strip(failure)
         else:
-            if 200 <= answer.status < 300 or answer.status in call.accept:
+            if 200 <= answer.status < 300:
+                return answer
+            if answer.status in call.accept and (answer.status not in GONE or answer.proves_absence):
                 return answer
             error = classify_answer(call, answer, self._token)
         log.log(logging.INFO if error.code in _NORMAL_ENDINGS else logging.WARNING, "%s", error)

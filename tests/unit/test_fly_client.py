@@ -97,6 +97,24 @@ def test_deleting_what_is_gone_succeeds(status):
     client.destroy_machine(APP, ID)
 
 
+@pytest.mark.parametrize("reply", [answer(404, "404 page not found"), httpx.Response(404), answer(410, "<html>")])
+def test_a_404_that_is_not_flys_own_proves_nothing(reply):
+    """With a wrong FLY_API_URL everything is 404; nothing may be taken for deleted because of it."""
+    client = make_client(ScriptedFly(reply))
+    for act in (lambda: client.delete_app(APP), lambda: client.destroy_machine(APP, ID), lambda: client.get_app(APP)):
+        with pytest.raises(errors.Retry) as caught:
+            act()
+        assert "FLY_API_URL" in str(caught.value)
+
+
+def test_an_address_with_or_without_its_version_is_the_same():
+    """The paths bring their own /v1."""
+    for base_url in ("https://fly.test", "https://fly.test/", "https://fly.test/v1", "https://fly.test/v1/"):
+        fly = ScriptedFly(answer(200, MACHINE))
+        FlyClient(base_url, TOKEN, org_slug="acme", transport=fly).get_machine(APP, ID)
+        assert str(fly.requests[0].url) == f"https://fly.test/v1/apps/{APP}/machines/{ID}"
+
+
 def test_transient_failures_wait_2_4_8_seconds_and_are_told():
     """Four attempts; each that is followed by another goes to the caller's log, the last is the error raised."""
     time, seen = Time(), []

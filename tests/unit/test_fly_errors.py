@@ -73,6 +73,8 @@ ROWS = [
     # get app
     (get_app, 404, told("app not found"), errors.Gone, "gone"),
     (get_app, 410, None, errors.Gone, "gone"),
+    (get_app, 404, "404 page not found", errors.Retry, "not_fly"),
+    (get_app, 404, "<html>not found</html>", errors.Retry, "not_fly"),
     (get_app, 403, told("unauthorized"), errors.Foreign, "foreign"),
     (get_app, 401, told("invalid token"), errors.Refused, "auth"),
     (get_app, 503, told("unavailable: try again"), errors.Retry, "unavailable"),
