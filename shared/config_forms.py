@@ -171,7 +171,7 @@ web_url = Form("a URL https://…", _parse_web_url)
 origins = Form("origins like https://admin.example.com, separated by commas, no wildcard", _parse_origins)
 secret_key = Form("a Supabase secret key (sb_secret_…) or a legacy service_role JWT", _parse_secret_key)
 publishable_key = Form("a Supabase publishable key (sb_publishable_…) or a legacy anon JWT", _parse_publishable_key)
-fly_token = Form("a Fly organisation token as `fly tokens create org` prints it", _matching(r"[!-~]{8,}(?: [!-~]+)?"))
+fly_token = Form("a Fly organisation token as `fly tokens create org` prints it", _matching(r"(?:FlyV1 )?[!-~]{8,}"))
 slug = Form(
     "the slug of a Fly organisation: lower-case letters, digits and hyphens", _matching(r"[a-z0-9][a-z0-9-]{0,62}")
 )
