@@ -81,8 +81,9 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # Longest first: a secret that holds another must not leave its rest behind.
-        forms = sorted({form for secret in secrets for form in _disguises(secret)}, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, forms))) if forms else None
+        parts = sorted({part for secret in secrets for part in _parts(secret)}, key=len, reverse=True)
+        forms = [form for part in parts for form in (_escaped_form(part), re.escape(quote(part, safe="")))]
+        self._known = re.compile("|".join(forms)) if forms else None
 
     def clean(self, text: str) -> str:
         if self._known is not None:
@@ -90,15 +91,23 @@ class Redactor:
         return _CREDENTIAL.sub(MASK, text)
 
 
-def _disguises(secret: str) -> Iterator[str]:
-    """The secret, its parts (a PEM's lines, a JWK's d, a token's macaroons), and how URLs, JSON and repr write them."""
-    parts = {secret, *secret.splitlines(), *re.split(r"[ ,]", secret)}
-    parts.add(secret.removeprefix("whsec_"))
-    if match := re.search(r'"d"\s*:\s*"([^"]+)"', secret):
-        parts.add(match[1])
-    for part in parts:
-        if len(part) >= SHORTEST_SECRET_CHARS and not part.startswith("-----") and part != "FlyV1":
-            yield from (part, quote(part, safe=""), json.dumps(part)[1:-1], repr(part)[1:-1])
+def _parts(secret: str) -> Iterator[str]:
+    """What gives a secret away: itself, a PEM's lines, a JWK's `d`, the parts of a Fly token, a webhook secret's key."""
+    parts = {secret}
+    if secret.startswith("-----"):
+        parts.update(line for line in secret.splitlines() if not line.startswith("-----"))
+    elif secret.startswith("{"):
+        parts.update(re.findall(r'"d"\s*:\s*"([^"]+)"', secret))
+    else:
+        parts.update(part for part in re.split(r"[ ,]", secret) if part != "FlyV1")
+        parts.add(secret.removeprefix("whsec_"))
+    return (part for part in parts if len(part) >= SHORTEST_SECRET_CHARS)
+
+
+def _escaped_form(text: str) -> str:
+    """A pattern for the text as it is and as JSON or repr, once or more, would write its quotes, backslashes and line ends."""
+    pieces = {'"': r'\\*"', "'": r"\\*'", "\\": r"\\+", "\n": r"(?:\n|\\+n)"}
+    return "".join(pieces.get(char) or re.escape(char) for char in text)
 
 
 class JsonLines(logging.Formatter):

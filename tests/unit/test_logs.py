@@ -1,0 +1,153 @@
+"""Log lines: one JSON object each, traced, labelled, and without a secret in any disguise."""
+
+import io
+import json
+import logging
+import threading
+from urllib.parse import quote
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from shared.logs import JsonLines, Redactor, Trace, configure_logs, read_trace, request_context
+
+CANARY = 'canary/"secret"+value=='
+PEM = (
+    ec.generate_private_key(ec.SECP256R1())
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+    .strip()
+)
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture
+def log():
+    """A logger that writes JSON lines to `log.lines()`, knowing the canary as a secret."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines(Redactor([CANARY, PEM, "FlyV1 fm2_canary1111,fm2_canary2222"]), "project-1"))
+    logger = logging.Logger("test")  # noqa: LOG001  one of its own for each test
+    logger.addHandler(handler)
+    logger.text = stream.getvalue
+    logger.lines = lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    return logger
+
+
+def test_a_line_is_one_json_object(log):
+    log.warning("two\nlines and %s", "ünïcode \u2028", extra={"labels": {"app": "vyx-user-1", "attempt": 2}})
+    (line,) = log.lines()
+    assert line["severity"] == "WARNING"
+    assert line["message"] == "two\nlines and ünïcode \u2028"
+    assert line["labels"] == {"app": "vyx-user-1", "attempt": "2"}
+    assert line["time"].endswith("+00:00")
+    assert log.text().isascii()
+
+
+def test_a_stack_travels_in_the_line_and_its_secrets_do_not(log):
+    try:
+        raise RuntimeError(f"refused with {CANARY}")  # noqa: TRY301  a stack is what is tested
+    except RuntimeError:
+        log.exception("it broke")
+    (line,) = log.lines()
+    assert line["severity"] == "ERROR"
+    assert "RuntimeError: refused with [redacted]" in line["stack"]
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        CANARY,
+        quote(CANARY, safe=""),
+        json.dumps({"key": CANARY}),
+        repr(CANARY),
+        f"postgres://x:{quote(CANARY, safe='')}@host",
+        PEM,
+        PEM.splitlines()[1],
+        repr(PEM),
+        "fm2_canary2222",
+        "Authorization: FlyV1 fm2_otherlytoken",
+        "Authorization: Bearer canary-of-someone-else",
+        "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5",
+        "sb_secret_canary0000",
+        "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5",
+        "-----BEGIN EC PRIVATE KEY-----\nY2FuYXJ5\n",
+    ],
+)
+def test_no_secret_gets_through_in_any_disguise(log, leak):
+    """In the message, its arguments, the labels' names and values, an exception, and a call whose arguments do not fit."""
+    log.info(f"before {leak} after")  # noqa: G004  the leak stands in the message itself
+    log.info("%s", leak)
+    log.info("label", extra={"labels": {"key": leak, leak: "value"}})
+    log.info("object %r", [leak])
+    log.info(f"{leak} %d", "not a number")  # noqa: G004  as above
+    try:
+        raise ValueError(leak)  # noqa: TRY301  a stack is what is tested
+    except ValueError:
+        log.exception("raised")
+    text = log.text()
+    assert len(log.lines()) == 6
+    for shown in ("canary", "Y2FuYXJ5", "otherlytoken", *PEM.splitlines()[1:-1]):
+        assert shown not in text
+
+
+def test_a_secret_that_holds_another_leaves_no_rest():
+    assert Redactor(["secret-one", "secret-one-and-more"]).clean("secret-one-and-more") == "[redacted]"
+
+
+def test_short_words_and_plain_text_stay_readable():
+    """A static value of a few letters would otherwise blot out ordinary words."""
+    text = "user 11111111-1111-4111-8111-111111111111 of the error tree is active"
+    assert Redactor(["error", ""]).clean(text) == text
+
+
+@pytest.mark.parametrize(
+    ("headers", "trace"),
+    [
+        ({"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}, Trace(TRACE, "b7ad6b7169203331")),
+        ({"traceparent": f"01-{TRACE}-b7ad6b7169203331-01-more"}, Trace(TRACE, "b7ad6b7169203331")),
+        ({"x-cloud-trace-context": f"{TRACE}/255;o=1"}, Trace(TRACE, "00000000000000ff")),
+        ({"x-cloud-trace-context": TRACE.upper()}, Trace(TRACE, None)),
+        ({"x-cloud-trace-context": f"{TRACE}/99999999999999999999"}, Trace(TRACE, None)),
+        ({"traceparent": "nonsense", "x-cloud-trace-context": f"{TRACE}/1"}, Trace(TRACE, "0000000000000001")),
+        ({"traceparent": f"00-{'0' * 32}-b7ad6b7169203331-01"}, None),
+        ({"traceparent": f"00-{TRACE}-b7ad-01"}, None),
+        ({"x-cloud-trace-context": "nonsense"}, None),
+        ({}, None),
+    ],
+)
+def test_the_trace_is_read_from_either_header(headers, trace):
+    assert read_trace(headers) == trace
+
+
+def test_lines_of_a_request_carry_its_labels_and_trace_and_others_do_not(log):
+    with request_context({"request_id": "r-1", "function": "health"}, Trace(TRACE, "00000000000000ff")):
+        log.info("inside", extra={"labels": {"function": "own"}})
+        other = threading.Thread(target=log.info, args=("elsewhere",))
+        other.start()
+        other.join()
+    log.info("after")
+    inside, elsewhere, after = log.lines()
+    assert inside["labels"] == {"request_id": "r-1", "function": "own"}
+    assert inside["trace"] == TRACE
+    assert inside["logging.googleapis.com/trace"] == f"projects/project-1/traces/{TRACE}"
+    assert inside["logging.googleapis.com/spanId"] == "00000000000000ff"
+    assert "labels" not in elsewhere
+    assert "labels" not in after
+    assert "trace" not in after
+
+
+def test_configured_logs_take_every_logger_and_quiet_the_clients():
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    try:
+        configure_logs(["canary-secret"], stream)
+        logging.getLogger("anything").info("with canary-secret")
+        logging.getLogger("httpx").info("HTTP Request")
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert line["message"] == "with [redacted]"

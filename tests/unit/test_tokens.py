@@ -1,0 +1,99 @@
+"""User tokens: what PostgREST and Supabase will accept, for one user, and never the key itself."""
+
+import base64
+import hashlib
+import json
+import uuid
+from datetime import UTC, datetime, timedelta, timezone
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from jwt.algorithms import ECAlgorithm
+
+from shared.config import Secret
+from shared.tokens import mint_user_token
+
+PRIVATE = ec.generate_private_key(ec.SECP256R1())
+PUBLIC = PRIVATE.public_key()
+PEM = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+SEC1 = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+JWK = json.dumps(ECAlgorithm.to_jwk(PRIVATE, as_dict=True) | {"kid": "key-1"})
+USER = uuid.UUID("11111111-1111-4111-8111-111111111111")
+APP = uuid.UUID("22222222-2222-4222-8222-222222222222")
+ISSUER = "https://x.supabase.co/auth/v1"
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def mint(key=PEM, **changes):
+    return mint_user_token(Secret(key), **{"issuer": ISSUER, "user_id": USER, "app_id": APP, "now": NOW, **changes})
+
+
+def claims_of(token):
+    return jwt.decode(
+        token,
+        PUBLIC,
+        algorithms=["ES256"],
+        audience="authenticated",
+        options={"verify_exp": False, "verify_iat": False},
+    )
+
+
+@pytest.mark.parametrize("key", [PEM, SEC1, JWK], ids=["PKCS8", "SEC1", "JWK"])
+def test_the_token_is_the_users_and_nobody_elses(key):
+    assert claims_of(mint(key)) == {
+        "iss": ISSUER,
+        "aud": "authenticated",
+        "role": "authenticated",
+        "sub": str(USER),
+        "iat": int(NOW.timestamp()),
+        "exp": int(NOW.timestamp()) + 365 * 86_400,
+        "email": "",
+        "phone": "",
+        "aal": "aal1",
+        "is_anonymous": False,
+        "app_id": str(APP),
+    }
+
+
+def test_the_kid_is_the_jwks_own():
+    assert jwt.get_unverified_header(mint(JWK)) == {"alg": "ES256", "typ": "JWT", "kid": "key-1"}
+
+
+def test_the_kid_of_a_pem_is_its_rfc_7638_thumbprint():
+    """Worked out again by PyJWK's own members, so that a JWKS made from the same key finds it."""
+    kid = jwt.get_unverified_header(mint(PEM))["kid"]
+    assert kid == jwt.get_unverified_header(mint(SEC1))["kid"]
+    public = ECAlgorithm.to_jwk(PUBLIC, as_dict=True)
+    canonical = f'{{"crv":"P-256","kty":"EC","x":"{public["x"]}","y":"{public["y"]}"}}'
+    assert kid == base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
+
+
+def test_lifetime_and_clock_are_the_callers():
+    claims = claims_of(mint(ttl=timedelta(hours=1), now=NOW.astimezone(timezone(timedelta(hours=5)))))
+    assert (claims["iat"], claims["exp"] - claims["iat"]) == (int(NOW.timestamp()), 3600)
+    with pytest.raises(ValueError, match="time zone"):
+        mint(now=NOW.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "canary",
+        "{canary",
+        '{"kty": "EC", "d": "canary"}',
+        PEM.replace("M", "canary"),
+        ec.generate_private_key(ec.SECP384R1())
+        .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        .decode(),
+        rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        json.dumps(ECAlgorithm.to_jwk(PUBLIC, as_dict=True)),
+    ],
+    ids=["text", "broken JSON", "part of a JWK", "broken PEM", "P-384", "RSA", "public"],
+)
+def test_a_key_that_is_none_is_refused_and_not_repeated(key):
+    with pytest.raises(ValueError, match="HANGAR_USER_TOKEN_KEY") as caught:
+        mint(key)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert "canary" not in str(caught.value)
