@@ -128,6 +128,7 @@ class SchemaCache:
         self._url = database_url
         self._schemas = tuple(schemas)
         self._catalog: Catalog | None = None
+        self._age = 0  # rises with every forget(), so that a catalog read before one is not kept after it
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
@@ -141,14 +142,17 @@ class SchemaCache:
     def reload(self) -> Catalog:
         """Read the catalog now; RestError 503 when the database is out of reach."""
         with self._lock, self._pool.borrow() as connection:
+            age = self._age
             try:
                 catalog = load_catalog(connection, self._schemas)
             except psycopg.OperationalError as error:
                 raise connection_lost(error) from error
-            self._catalog = catalog
+            self._catalog = catalog if age == self._age else None
             return catalog
 
     def forget(self) -> None:
+        """Have the next request read the catalog anew."""
+        self._age += 1
         self._catalog = None
 
     def start(self) -> None:

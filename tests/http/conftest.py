@@ -1,16 +1,18 @@
 """A local Supabase project for tests over HTTP: a database with tables of its own, and the gateway before it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
 import psycopg
 import pytest
 from postgrest import SyncPostgrestClient
-from supabase import Client, ClientOptions, create_client
 
+from local.supabase.database import drop_database, fresh_database
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
+from supabase import Client, ClientOptions, create_client
 
 OWNER = "11111111-1111-4111-8111-111111111111"
 STRANGER = "22222222-2222-4222-8222-222222222222"
@@ -93,12 +95,27 @@ def http() -> Iterator[httpx.Client]:
         yield client
 
 
+@contextmanager
+def open_project(database_url: str, keys: Keys, http: httpx.Client) -> Iterator[Project]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(_SCHEMA.encode())
+    login = database_url.replace("supabase_admin@", "authenticator@")
+    auth_login = database_url.replace("supabase_admin@", "supabase_auth_admin@")
+    with Gateway(login, keys, auth_database_url=auth_login) as gateway:
+        yield Project(gateway.url, keys, database_url, http)
+
+
 @pytest.fixture
 def project(bare_database, keys, http) -> Iterator[Project]:
-    """A project with the tables of `_SCHEMA`, its gateway logged in as `authenticator`."""
-    with psycopg.connect(bare_database, autocommit=True) as connection:
-        connection.execute(_SCHEMA.encode())
-    login = bare_database.replace("supabase_admin@", "authenticator@")
-    auth_login = bare_database.replace("supabase_admin@", "supabase_auth_admin@")
-    with Gateway(login, keys, auth_database_url=auth_login) as gateway:
-        yield Project(gateway.url, keys, bare_database, http)
+    """A project of the test's own, with the tables of `_SCHEMA`; its gateway is logged in as `authenticator`."""
+    with open_project(bare_database, keys, http) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def reading_project(_postgres_servers, keys, http) -> Iterator[Project]:
+    """One project for all tests that only read, and make nothing."""
+    database_url = fresh_database(_postgres_servers("default"), migrations=False, seed=False)
+    with open_project(database_url, keys, http) as made:
+        yield made
+    drop_database(database_url)

@@ -1,0 +1,207 @@
+"""Writing tables through an unmodified PostgREST client: insert, upsert, update, delete."""
+
+import pytest
+from postgrest import CountMethod, ReturnMethod
+from postgrest.exceptions import APIError
+
+
+@pytest.fixture
+def items(project):
+    """A function that addresses `items` with the secret key."""
+    return lambda: project.rest().from_("items")
+
+
+@pytest.fixture
+def pairs(project):
+    """A function that addresses `pairs`, whose primary key has two columns."""
+    return lambda: project.rest().from_("pairs")
+
+
+def refusal(builder) -> str | None:
+    with pytest.raises(APIError) as refused:
+        builder.execute()
+    return refused.value.code
+
+
+@pytest.mark.every_postgres
+def test_insert_returns_the_row_with_its_defaults(project):
+    """`return=representation` shows what the database made of the row."""
+    made = project.rest().from_("items").insert({"name": "dog", "price": 2}).execute().data
+    assert [(row["name"], row["price"], row["stock"]) for row in made] == [("dog", 2.00, 7)]
+    assert project.sql("select stock from public.items where name = 'dog'") == [(7,)]
+
+
+def test_insert_of_every_kind_of_value(project, items):
+    """Arrays, JSON, null, text with quotes and Unicode arrive as they were sent."""
+    sent = {"name": "o'\"\\é%$1", "tags": ["a,b", 'c"d'], "meta": {"deep": [1, {"x": None}]}, "price": None}
+    row = items().insert(sent).execute().data[0]
+    assert {name: row[name] for name in sent} == sent
+
+
+def test_insert_minimal_says_nothing(project, items):
+    """`return=minimal` is 201 without a body."""
+    assert items().insert({"name": "dog"}, returning=ReturnMethod.minimal).execute().data == []
+    answer = project.send("POST", "/rest/v1/items", json={"name": "eel"})
+    assert (answer.status_code, answer.text) == (201, "")
+
+
+def test_insert_chosen_columns_come_back(project, items):
+    """`select` on an insert shapes what is returned."""
+    assert items().insert({"name": "dog"}).select("called:name").execute().data == [{"called": "dog"}]
+
+
+def test_bulk_insert_fills_missing_keys(items):
+    """A list may have different keys: null for the missing, or the column's default with missing=default."""
+    made = items().insert([{"name": "dog", "stock": 1}, {"name": "eel", "price": 3, "stock": 2}]).execute().data
+    assert [(row["name"], row["stock"], row["price"]) for row in made] == [("dog", 1, None), ("eel", 2, 3)]
+    assert refusal(items().insert([{"name": "fly", "stock": 1}, {"name": "gnu"}])) == "23502"
+    made = items().insert([{"name": "fly", "stock": 1}, {"name": "gnu"}], default_to_null=False).execute().data
+    assert [(row["name"], row["stock"]) for row in made] == [("fly", 1), ("gnu", 7)]
+
+
+def test_insert_of_nothing(project, items):
+    """An empty list inserts no row; an empty object a row of defaults."""
+    assert items().insert([]).execute().data == []
+    project.sql("create table public.marks (id integer generated always as identity, at date default '2026-11-22')")
+    project.sql("grant all on public.marks to service_role")
+    assert project.rest().from_("marks").insert({}).execute().data == [{"id": 1, "at": "2026-11-22"}]
+
+
+def test_insert_refusals(items):
+    """Constraint, type, key and body errors each have their code; nothing is stored of a failed list."""
+    assert refusal(items().insert({"name": "ant"})) == "23505"
+    assert refusal(items().insert({"name": "dog", "price": "much"})) == "22P02"
+    assert refusal(items().insert({"name": "dog", "colour": "red"})) == "PGRST204"
+    assert refusal(items().insert([{"name": "dog"}, {"name": "ant"}])) == "23505"
+    assert items().select("id").eq("name", "dog").execute().data == []
+
+
+@pytest.mark.parametrize("body", ["", "{", "[1]", '[{"name":"x"},{"id":1}]'])
+def test_bodies_that_are_not_rows(project, body):
+    """A body that is no JSON, no list of objects, or objects of different keys without `columns`: PGRST102."""
+    answer = project.send("POST", "/rest/v1/items", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "PGRST102")
+
+
+def test_too_long_text_is_an_error_not_a_cut(pairs):
+    """varchar(5) refuses six characters, as a plain INSERT does."""
+    assert refusal(pairs().insert({"a": 1, "b": 1, "note": "sixsix"})) == "22001"
+
+
+def test_upsert_merges_on_the_primary_key(project, pairs):
+    """A known key is overwritten in the sent columns, a new one inserted; only then is the status 201."""
+    pairs().insert([{"a": 1, "b": 1, "note": "old"}, {"a": 1, "b": 2, "note": "keep"}]).execute()
+    merged = pairs().upsert([{"a": 1, "b": 1, "note": "new"}, {"a": 2, "b": 2, "note": "made"}]).execute().data
+    assert [row["note"] for row in merged] == ["new", "made"]
+    assert project.sql("select note from public.pairs order by a, b") == [("new",), ("keep",), ("made",)]
+    prefer = {"Prefer": "resolution=merge-duplicates"}
+    for row, status in (({"a": 1, "b": 1}, 200), ({"a": 7, "b": 7}, 201)):
+        assert project.send("POST", "/rest/v1/pairs", json=row, headers=prefer).status_code == status
+
+
+def test_upsert_on_another_unique_column(items):
+    """`on_conflict` names the columns to clash on."""
+    merged = items().upsert({"name": "ant", "price": 5}, on_conflict="name").execute().data
+    assert [(row["id"], row["price"]) for row in merged] == [(1, 5)]
+    assert refusal(items().upsert({"name": "ant"}, on_conflict="price")) == "42P10"
+
+
+def test_upsert_ignoring_duplicates_returns_only_what_is_new(items):
+    """ignore-duplicates: an empty list says that all were there already."""
+    rows = [{"name": "ant", "price": 5}, {"name": "dog", "price": 6}]
+    made = items().upsert(rows, on_conflict="name", ignore_duplicates=True).execute().data
+    assert [row["name"] for row in made] == ["dog"]
+    assert items().upsert(rows, on_conflict="name", ignore_duplicates=True).execute().data == []
+    assert items().select("price").eq("name", "ant").execute().data == [{"price": 1.5}]
+
+
+def test_update_compares_and_sets(items):
+    """Filters on an update are the condition of a compare-and-set; no row means that it was lost."""
+    won = items().update({"stock": 8}).eq("id", 1).eq("stock", 7).execute().data
+    assert [row["stock"] for row in won] == [8]
+    assert items().update({"stock": 9}).eq("id", 1).eq("stock", 7).execute().data == []
+
+
+def test_update_sets_null_and_counts(project, items):
+    """An explicit null is a value; minimal is 204, with the count in the Content-Range."""
+    assert items().update({"price": None}).eq("id", 1).execute().data[0]["price"] is None
+    answer = project.send("PATCH", "/rest/v1/items?id=lt.3", json={"stock": 1}, headers={"Prefer": "count=exact"})
+    assert (answer.status_code, answer.text, answer.headers["Content-Range"]) == (204, "", "0-1/2")
+
+
+def test_update_of_nothing_changes_nothing(items):
+    """A body without keys is no update."""
+    assert items().update({}).eq("id", 1).execute().data == []
+
+
+def test_update_with_missing_default(project):
+    """A named column that the body lacks becomes its default under missing=default, null otherwise."""
+    wanted = "/rest/v1/items?id=eq.1&columns=stock,price"
+    project.sql("update public.items set stock = 1, price = 9 where id = 1")
+    project.send("PATCH", wanted, json={"price": 2}, headers={"Prefer": "missing=default"})
+    assert project.sql("select stock, price::int from public.items where id = 1") == [(7, 2)]
+
+
+def test_delete_returns_what_is_gone(project, items):
+    """A delete returns its rows, or 204 and a count."""
+    assert [row["name"] for row in items().delete().eq("id", 1).execute().data] == ["ant"]
+    answer = project.send("DELETE", "/rest/v1/items?id=gt.0", headers={"Prefer": "count=exact"})
+    assert (answer.status_code, answer.headers["Content-Range"]) == (204, "*/2")
+    assert project.sql("select count(*) from public.items") == [(0,)]
+
+
+def test_a_change_of_everything_is_refused(project, items):
+    """Hosted projects load pg-safeupdate for the API: no UPDATE or DELETE without a condition."""
+    answer = project.send("DELETE", "/rest/v1/items")
+    assert (answer.status_code, answer.json()["code"]) == (400, "21000")
+    assert answer.json()["message"] == "DELETE requires a WHERE clause"
+    assert refusal(items().update({"stock": 0})) == "21000"
+    assert project.sql("select count(*) from public.items where stock = 7") == [(3,)]
+
+
+def test_max_affected_rolls_back(project, items):
+    """More rows than allowed under handling=strict: PGRST124, and nothing happened."""
+    assert refusal(items().update({"stock": 0}).gt("id", 0).max_affected(2)) == "PGRST124"
+    assert refusal(items().delete().gt("id", 0).max_affected(2)) == "PGRST124"
+    assert project.sql("select count(*) from public.items where stock = 7") == [(3,)]
+    assert len(items().update({"stock": 0}).gt("id", 0).max_affected(3).execute().data) == 3
+
+
+def test_single_on_a_write_rolls_back(project):
+    """An object was asked for and two rows were touched: 406, and neither is changed."""
+    prefer = {"Accept": "application/vnd.pgrst.object+json", "Prefer": "return=representation"}
+    answer = project.send("PATCH", "/rest/v1/items?id=lt.3", json={"stock": 0}, headers=prefer)
+    assert (answer.status_code, answer.json()["code"]) == (406, "PGRST116")
+    assert project.sql("select count(*) from public.items where stock = 0") == [(0,)]
+
+
+def test_foreign_key_violation_is_a_conflict(project):
+    """23503 is 409, as 23505 is."""
+    project.sql("create table public.parts (item integer references public.items)")
+    project.sql("grant all on public.parts to service_role")
+    answer = project.send("POST", "/rest/v1/parts", json={"item": 99})
+    assert (answer.status_code, answer.json()["code"]) == (409, "23503")
+    assert "99" in answer.json()["details"]
+    assert project.send("POST", "/rest/v1/items", json={"name": "ant"}).status_code == 409
+
+
+def test_count_of_an_insert(items):
+    """`count=exact` on an insert counts the rows written."""
+    assert items().insert([{"name": "dog"}, {"name": "eel"}], count=CountMethod.exact).execute().count == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/rest/v1/items?id=eq.1", {"id": 1, "name": "x"}),
+        ("PATCH", "/rest/v1/items?id=eq.1&limit=1", {"stock": 1}),
+        ("DELETE", "/rest/v1/items?id=gt.0&order=id", None),
+        ("PATCH", "/rest/v1/items?id=eq.1", [{"stock": 1}]),
+        ("POST", "/rest/v1/items?id=eq.1", {"name": "x"}),
+    ],
+)
+def test_write_forms_not_spoken(project, method, path, body):
+    """Forms that would need more than is here are refused before anything is written."""
+    answer = project.send(method, path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "HANGAR_UNSUPPORTED")
+    assert project.sql("select count(*) from public.items where stock = 7") == [(3,)]
