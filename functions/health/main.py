@@ -2,7 +2,7 @@
 
 import flask
 
-from functions.answers import answer_outcome, answer_report
+from functions.answers import answer_outcome
 from functions.startup import open_edge
 from shared.edge import Answer, Call, Problem, find_user_id
 from shared.runtime import get_runtime
@@ -21,5 +21,6 @@ def _look(call: Call) -> Answer:
         raise Problem(400, "drain_only", "drain_only is neither true nor false")
     user_id = find_user_id(call.body)
     if user_id is not None:
-        return answer_outcome(get_runtime().reconcile(user_id, call.remaining_s), user_id, None)
-    return answer_report(get_runtime().sweep(call.remaining_s, drain_only))
+        return answer_outcome(get_runtime().reconcile(user_id, call.remaining_s), user_id)
+    # Complete or not: what is left, the next sweep takes up.
+    return Answer(200, get_runtime().sweep(call.remaining_s, drain_only).as_answer())
