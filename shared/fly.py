@@ -62,6 +62,11 @@ class FlyClient:
     def __repr__(self) -> str:
         return f"FlyClient({self._link.base_url!r}, org_slug={self._org!r})"
 
+    @property
+    def calls(self) -> int:
+        """How many requests have gone out, repeats included."""
+        return self._link.calls
+
     def __enter__(self) -> Self:
         return self
 

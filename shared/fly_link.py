@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from collections import OrderedDict, deque
 from contextlib import contextmanager
@@ -64,6 +65,8 @@ class FlyLink:
         # One client serves one thread at a time, because httpx slows down quadratically when many share one.
         self._idle: deque[httpx.Client] = deque()
         self._cookies = AppCookies()
+        self._counting = threading.Lock()
+        self.calls = 0
 
     def __repr__(self) -> str:
         return f"FlyLink({self.base_url!r})"
@@ -147,6 +150,8 @@ class FlyLink:
         return failure.with_traceback(None) if hide_secrets(text, (self._token,)) == text else None
 
     def _exchange(self, call: Call) -> Answer:
+        with self._counting:
+            self.calls += 1
         with self._borrowed_client() as client:
             timeout = httpx.Timeout(connect=CONNECT_S, write=WRITE_S, read=call.read_timeout_s, pool=POOL_S)
             request = client.build_request(

@@ -1,0 +1,106 @@
+"""Carries out one action on Fly and says what it taught us. No decision is made here, and no error is swallowed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from shared.cost import list_price_usd_per_s
+from shared.machine import STOP_SIGNAL, STOP_TIMEOUT_S, build_config
+from shared.models import Action, ActionKind, AppSeen, Json, MachineSeen, Row
+from shared.naming import machine_name
+from shared.observe import Look, view
+
+if TYPE_CHECKING:
+    from shared.fly import FlyClient
+    from shared.fly_retry import AttemptLog
+
+
+@dataclass(frozen=True)
+class Provisions:
+    """What a row's machine is given beyond its spec: plain environment, and secrets made when they are needed."""
+
+    installation_id: UUID
+    env: Callable[[Row], Mapping[str, str]]
+    secrets: Callable[[Row], Mapping[str, str]]
+
+
+def learn_machine(row: Row, machine: MachineSeen, today: date) -> Json:
+    """The patch that remembers a machine: its id, state, where it landed and what a second of it costs there."""
+    price = list_price_usd_per_s(row.cpu_kind, row.cpu_count, row.memory_mb, machine.region, today)
+    return {
+        "machine_id": machine.id,
+        "machine_state": machine.state,
+        "machine_region": machine.region,
+        "price_usd_per_s": f"{price:.12f}",
+    }
+
+
+def act(
+    action: Action,
+    row: Row,
+    look: Look,
+    *,
+    fly: "FlyClient",
+    provisions: Provisions,
+    today: date,
+    on_attempt: "AttemptLog",
+    budget_s: float,
+) -> Json:
+    """Make the call, tell `look` what it changed, and return the patch of ids it taught. Raises what the client raises."""
+    app, machine = row.fly_app_name, action.machine
+    match action.kind:
+        case ActionKind.CREATE_APP:
+            key = f"{row.id}-{row.name_seq}"
+            fly.create_app(app, network=row.network, idempotency_key=key, attempts=on_attempt, budget_s=budget_s)
+            look.app, look.machines, look.just_created = AppSeen.OURS, (), True
+            return {"secrets_version": None, "machine_id": None, "machine_state": "absent"}
+        case ActionKind.SET_SECRETS:
+            version = fly.set_secrets(app, provisions.secrets(row), attempts=on_attempt, budget_s=budget_s)
+            return {"secrets_version": version}
+        case ActionKind.CREATE_MACHINE:
+            created = fly.create_machine(
+                app,
+                machine_name(app),
+                region=row.region,
+                config=_config(row, provisions),
+                min_secrets_version=row.secrets_version,
+                attempts=on_attempt,
+                budget_s=budget_s,
+            )
+            look.machines = (view(created),)
+            return learn_machine(row, view(created), today)
+        case ActionKind.UPDATE_MACHINE:
+            assert machine is not None  # noqa: S101  decide() names the machine of every machine action
+            fly.update_machine(
+                app,
+                machine.id,
+                _config(row, provisions),
+                current_version=machine.version,
+                attempts=on_attempt,
+                budget_s=budget_s,
+            )
+        case ActionKind.START_MACHINE:
+            assert machine is not None  # noqa: S101  as above
+            fly.start_machine(app, machine.id, attempts=on_attempt, budget_s=budget_s)
+        case ActionKind.STOP_MACHINE:
+            assert machine is not None  # noqa: S101  as above
+            fly.stop_machine(
+                app, machine.id, signal=STOP_SIGNAL, timeout_s=STOP_TIMEOUT_S, attempts=on_attempt, budget_s=budget_s
+            )
+        case ActionKind.DESTROY_MACHINE:
+            assert machine is not None  # noqa: S101  as above
+            fly.destroy_machine(app, machine.id, force=True, attempts=on_attempt, budget_s=budget_s)
+            look.machines = None
+            return {"machine_id": None, "machine_state": "absent"}
+        case ActionKind.DELETE_APP:
+            fly.delete_app(app, force=True, attempts=on_attempt, budget_s=budget_s)
+            look.app, look.just_deleted = None, True
+            return {}
+    look.machines = None
+    return {}
+
+
+def _config(row: Row, provisions: Provisions) -> Json:
+    return build_config(row, installation_id=provisions.installation_id, env=provisions.env(row))

@@ -1,0 +1,69 @@
+"""Works off the rows that are due, several at a time, until none is left or the time is up."""
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from shared.models import Row, Settings
+from shared.outcome import Outcome
+
+if TYPE_CHECKING:
+    from shared.reconciler import Reconciler
+
+# Each worker waits on Fly nearly all its time; Fly limits calls by app, not by organisation.
+WORKERS = 16
+# Below this a row would be claimed only to be put back.
+LEAST_TIME_S = 5.0
+
+
+@dataclass
+class Drained:
+    """What a drain brought about. `left` = rows still due when it ended."""
+
+    provisioned: int = 0
+    deprovisioned: int = 0
+    repaired: int = 0
+    failed: int = 0
+    left: int = 0
+
+    def count(self, before: Row, outcome: Outcome) -> None:
+        """Add one row's outcome."""
+        if outcome.failure is not None:
+            self.failed += 1
+        elif outcome.state != "converged":
+            return
+        elif outcome.status == "deleted":
+            self.deprovisioned += 1
+        elif outcome.status == "active":
+            if before.status == "active":
+                self.repaired += 1
+            else:
+                self.provisioned += 1
+
+
+def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> Drained:
+    """Claim due rows, oldest first, and work on them until `ends_at` on the reconciler's clock. Raises what claiming raises."""
+    drained = Drained()
+    under_way: dict[Future[Outcome], Row] = {}
+
+    def settle(futures: set[Future[Outcome]]) -> None:
+        for future in futures:
+            drained.count(under_way.pop(future), future.result())
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="drain") as pool:
+        while reconciler.clock() < ends_at - LEAST_TIME_S:
+            rows, settings, now, drained.left = reconciler.database.claim_due(
+                workers - len(under_way), reconciler.holder
+            )
+            under_way |= {pool.submit(_work, reconciler, row, settings, now, ends_at): row for row in rows}
+            if not under_way:
+                break
+            # A full house waits for the next free place; a house with room waits for it too, since nothing more is due.
+            settle(wait(under_way, timeout=1.0 if drained.left == 0 else None, return_when=FIRST_COMPLETED).done)
+        settle(wait(under_way).done)
+    return drained
+
+
+def _work(reconciler: "Reconciler", row: Row, settings: Settings, now: datetime, ends_at: float) -> Outcome:
+    return reconciler.work(row, settings, now, ends_at)

@@ -1,0 +1,111 @@
+"""A worker's view of one app on Fly: looks directly, and only for what its own actions have made stale."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared.errors import Foreign, Gone
+from shared.fly_models import FlyMachine
+from shared.lifecycle import GONE_STATES
+from shared.machine import SPEC_KEY
+from shared.models import AppSeen, MachineSeen, Row, Seen
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from shared.fly import FlyClient
+    from shared.fly_retry import AttemptLog
+
+# Fly's names for the checks that steer its own proxy, not results of the backend's endpoints, start with this.
+_PROXY_CHECK = "servicecheck-"
+
+
+def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
+    """What Fly's checks say. No result yet, an unreachable host or a check in between is unknown, never bad."""
+    if machine.host_status != "ok" or machine.incomplete or machine.state == "unknown":
+        return "unknown"
+    if machine.state != "started":
+        return "bad" if machine.state in ("stopped", "suspended", "failed") else "unknown"
+    results = {check.status for check in machine.checks if not check.name.startswith(_PROXY_CHECK)}
+    if not results:
+        return "unknown"
+    if results == {"passing"}:
+        return "healthy"
+    return "bad" if "critical" in results else "unknown"
+
+
+def view(machine: FlyMachine) -> MachineSeen:
+    """A machine in the words of the domain."""
+    return MachineSeen(
+        id=machine.id,
+        name=machine.name,
+        state=machine.state,
+        region=machine.region,
+        version=machine.version,
+        spec=machine.metadata.get(SPEC_KEY),
+        host_ok=machine.host_status == "ok" and not machine.incomplete,
+        changed_at=machine.updated_at or machine.created_at,
+        health=judge_health(machine),
+    )
+
+
+@dataclass
+class Look:
+    """What is known of one app, and what has to be asked again. Raises what the Fly client raises."""
+
+    fly: "FlyClient"
+    budget_s: float
+    on_attempt: "AttemptLog"
+    app: AppSeen | None = None
+    machines: tuple[MachineSeen, ...] | None = None
+    just_created: bool = False
+    just_deleted: bool = False
+    name_was_taken: bool = False
+    looked: bool = field(default=False)
+
+    def see(self, row: Row) -> Seen:
+        """Everything `decide()` needs, from memory where nothing can have changed."""
+        if self.app is None:
+            self.app = self._look_at_app(row)
+        if self.app is AppSeen.OURS and not self.just_deleted and self.machines is None:
+            self.machines = self._look_at_machines(row)
+        return Seen(
+            app=self.app,
+            machines=self.machines or () if self.app is AppSeen.OURS else (),
+            just_created=self.just_created,
+            just_deleted=self.just_deleted,
+            name_was_taken=self.name_was_taken,
+        )
+
+    def forget(self) -> None:
+        """Nothing is known any more: look at everything again."""
+        self.app = self.machines = None
+
+    def _look_at_app(self, row: Row) -> AppSeen:
+        try:
+            app = self.fly.get_app(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
+        except Gone:
+            self.looked = True
+            return AppSeen.ABSENT
+        except Foreign:
+            return AppSeen.FOREIGN
+        return AppSeen.OURS if app.network == row.network else AppSeen.FOREIGN
+
+    def _look_at_machines(self, row: Row) -> tuple[MachineSeen, ...]:
+        """The known machine by its id, because a list may lag; the list only when that machine is no more."""
+        if row.machine_id:
+            try:
+                machine = self.fly.get_machine(
+                    row.fly_app_name, row.machine_id, attempts=self.on_attempt, budget_s=self.budget_s
+                )
+            except Gone:
+                machine = None
+            if machine is not None and machine.state not in GONE_STATES:
+                self.looked = True
+                return (view(machine),)
+        try:
+            listed = self.fly.list_machines(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
+        except Gone:
+            self.app = AppSeen.ABSENT
+            listed = ()
+        self.looked = True
+        return tuple(view(machine) for machine in listed)

@@ -1,0 +1,70 @@
+"""What a reconcile left behind, as every caller gets to see it."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+from shared.models import Row
+
+if TYPE_CHECKING:
+    from shared.store import Claim
+
+State = Literal["converged", "pending", "nothing"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`pending` = accepted and not finished, `next_attempt_at` says when it goes on; `nothing` = no app, none needed.
+
+    `failure` is the error that ended this attempt, if one did.
+    """
+
+    state: State
+    detail: str
+    status: str | None = None
+    app_name: str | None = None
+    machine_id: str | None = None
+    generation: int | None = None
+    monthly_cost_estimate_usd: Decimal | None = None
+    next_attempt_at: str | None = None
+    known: bool = True
+    entitled: bool | None = None
+    failure: Exception | None = field(default=None, repr=False)
+
+
+def outcome_of(row: Row, state: State, detail: str, failure: Exception | None = None) -> Outcome:
+    """The row's truth as an answer."""
+    return Outcome(
+        state=state,
+        detail=detail,
+        status=row.status,
+        app_name=row.fly_app_name,
+        machine_id=row.machine_id,
+        generation=row.generation,
+        monthly_cost_estimate_usd=row.monthly_cost_estimate_usd,
+        next_attempt_at=row.next_attempt_at.isoformat() if row.next_attempt_at else None,
+        entitled=row.desired_state == "present",
+        failure=failure,
+    )
+
+
+def outcome_unclaimed(claim: "Claim") -> Outcome:
+    """Why there was nothing for us to work on: leased elsewhere, waiting for its time, or no app to have."""
+    if claim.row is not None and claim.outcome == "leased":
+        outcome = outcome_of(claim.row, "pending", "another worker is at this app right now")
+        soon = (claim.now + timedelta(seconds=5)).isoformat()
+        return replace(outcome, next_attempt_at=outcome.next_attempt_at or soon)
+    if claim.row is not None:
+        return outcome_of(claim.row, "pending", claim.row.error_message or "waiting until next_attempt_at")
+    if not claim.known:
+        return Outcome("nothing", "no such user; nothing to do", known=False, entitled=False)
+    if claim.entitled is None:
+        return Outcome("nothing", "the user's tier is unknown to fly_plans; nothing was changed")
+    if claim.entitled and not claim.settings.live:
+        return Outcome(
+            "nothing", "entitled, but Hangar is not live yet: admit this user with migrate-users", entitled=True
+        )
+    if claim.last is not None:
+        return replace(outcome_of(claim.last, "nothing", "the app is gone; nothing to do"), entitled=claim.entitled)
+    return Outcome("nothing", "not entitled to an app; nothing to do", entitled=claim.entitled)

@@ -1,0 +1,77 @@
+"""Brings one user's app to what the database asks for: claim, then look, decide, record the intent, act, record the outcome.
+
+The outcome of one action and the intent of the next travel in one save, so n actions cost n + 2 database calls. The process
+may die between any two lines: an intent without outcome is closed as `unknown` by the next claimer, every call to Fly is
+create-or-adopt or delete-or-gone, and an id is saved before anything is waited for.
+"""
+
+import random
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from os import getpid
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from shared.act import Provisions
+from shared.errors import Retry
+from shared.models import Row, Settings
+from shared.outcome import Outcome, outcome_of, outcome_unclaimed
+from shared.store import Database
+from shared.work import LeaseLost, StoreFailed, Work
+
+if TYPE_CHECKING:
+    from shared.alerts import Alerts
+    from shared.fly import FlyClient
+
+
+def make_holder(function: str) -> str:
+    """Who holds a lease, for people who read the table: function, host, process."""
+    return f"{function}@{socket.gethostname()}:{getpid()}"
+
+
+@dataclass
+class Reconciler:
+    """Everything one worker needs. Clock, sleep, randomness and ids come in, so that a test owns time and chance."""
+
+    database: Database
+    fly: "FlyClient"
+    provisions: Provisions
+    alerts: "Alerts"
+    holder: str = "worker"
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    new_id: Callable[[], UUID] = uuid.uuid4
+    chance: Callable[[], float] = random.random
+
+    def reconcile(self, user_id: UUID, deadline_s: float, *, force: bool = False) -> Outcome:
+        """Work on this user for at most `deadline_s` seconds; `force` overrides a wait after failures.
+
+        Raises Retry when Fly or the database is out of reach: nothing is lost, the row stays due.
+        """
+        ends_at = self.clock() + deadline_s
+        claim = self.database.claim(user_id, self.holder, force=force)
+        while claim.outcome == "claimed" and claim.row is not None:
+            outcome = self.work(claim.row, claim.settings, claim.now, ends_at)
+            if isinstance(outcome.failure, Retry):
+                raise outcome.failure
+            if outcome.status != "deleted":
+                return outcome
+            # The user may have subscribed again while the old app went: then a successor row waits, and is taken on.
+            claim = self.database.claim(user_id, self.holder, force=force)
+            if claim.row is None:
+                return outcome
+        return outcome_unclaimed(claim)
+
+    def work(self, row: Row, settings: Settings, now: datetime, ends_at: float) -> Outcome:
+        """Step a leased row until it is done, has to wait, has failed, or the time is up. A failure is in the outcome."""
+        work = Work(self, row, settings, now, ends_at)
+        try:
+            return work.run()
+        except LeaseLost:
+            return outcome_of(work.row, "pending", "another worker has taken this app over; it goes on there")
+        except StoreFailed as lost:
+            return outcome_of(work.row, "pending", f"the row stays due: {lost.cause}", lost.cause)

@@ -1,0 +1,292 @@
+"""One leased row being worked: the loop of look, decide, intent, act, outcome, and what a failure leaves on the row."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from shared.act import act, learn_machine
+from shared.errors import Capacity, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Retry, Unknown
+from shared.journal import Journal
+from shared.lifecycle import decide, find_main
+from shared.models import (
+    Action,
+    ActionKind,
+    Adopt,
+    AppSeen,
+    Decision,
+    Done,
+    GiveUp,
+    Json,
+    Rename,
+    Row,
+    Seen,
+    Settings,
+    Wait,
+)
+from shared.observe import Look
+from shared.outcome import Outcome, State, outcome_of
+
+if TYPE_CHECKING:
+    from shared.reconciler import Reconciler
+    from shared.store import Saved
+
+# One call to Fly, its retries included, ends well inside the lease, which every save renews.
+CALL_BUDGET_S = 40.0
+MARGIN_S = 2.0
+LONGEST_WAIT_CALL_S = 20
+# More steps than any way from nothing to done, faults included; beyond it something goes round in circles.
+MAX_STEPS = 40
+SAME_ACTION_LIMIT = 3
+ATTEMPTS_A_ROUND = 4
+
+_REFUSED_WORDS = {
+    "paused": "Hangar is paused: no change is made on Fly until `hangar resume`",
+    "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are released",
+    "brake": "the deletion brake is on: too many apps went within the hour; it releases as that hour passes",
+    "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",
+}
+_WAIT_WHEN_REFUSED_S = {"paused": 60, "deletes_paused": 300, "brake": 300, "installation": 300}
+
+
+class LeaseLost(Exception):  # noqa: N818  not an error: someone else goes on
+    """The row is another worker's now; nothing more may be done here."""
+
+
+class StoreFailed(Exception):  # noqa: N818  as above: the row stays due and its lease ends by itself
+    """The database did not take a save; what was done on Fly is found again by the next worker."""
+
+    def __init__(self, cause: HangarError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@dataclass
+class Work:
+    """The state of one worker on one row. `patch` and the journal are what the next save will carry."""
+
+    by: "Reconciler"
+    row: Row
+    settings: Settings
+    now: datetime
+    ends_at: float
+    patch: Json = field(default_factory=dict)
+    done: dict[ActionKind, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.by.holder, self.by.new_id)
+        self.look = Look(self.by.fly, CALL_BUDGET_S, self._note_attempt)
+        self._read_at = self.by.clock()
+
+    def run(self) -> Outcome:
+        """Step until the row is done, waits, or failed. Raises LeaseLost and StoreFailed, nothing else of ours."""
+        if self.settings.installation_id != self.by.provisions.installation_id:
+            return self._hold("installation")
+        for _ in range(MAX_STEPS):
+            if self._left_s() < MARGIN_S:
+                return self._pause(5, "the deadline of this call is near; the row goes on at the next drain")
+            try:
+                seen = self.look.see(self.row)
+                self._learn(seen)
+                outcome = self._carry_out(decide(self.row, seen, self._time()))
+            except HangarError as error:
+                outcome = self._fail(error)
+            if outcome is not None:
+                return outcome
+        return self._fail(Conflict(f"{self.row.fly_app_name} did not settle in {MAX_STEPS} steps", code="no_progress"))
+
+    def _carry_out(self, decision: Decision) -> Outcome | None:
+        match decision:
+            case Action():
+                return self._do(decision)
+            case Adopt(machine):
+                self.patch |= learn_machine(self.row, machine, self._time().date())
+                self._save(release=False)
+            case Rename(reason):
+                self._rename(reason)
+            case Wait():
+                return self._wait(decision)
+            case Done():
+                return self._finish(decision)
+            case GiveUp(code, message, advice):
+                return self._fail(Refused(message, code=code, advice=advice))
+        return None
+
+    def _do(self, action: Action) -> Outcome | None:
+        """Record the intent, act, keep the outcome for the next save."""
+        times = self.done.get(action.kind, 0)
+        if action.kind is ActionKind.START_MACHINE and times:
+            raise Conflict(
+                f"the machine of {self.row.fly_app_name} was started and did not stay up", code="start_failed"
+            )
+        if times >= SAME_ACTION_LIMIT:
+            raise Conflict(
+                f"{action.kind} on {self.row.fly_app_name} was done {times} times to no effect", code="no_progress"
+            )
+        intent = self.journal.intend(self.row, action)
+        saved = self._save(release=False, intent=intent)
+        if saved.refused in _REFUSED_WORDS:
+            return self._hold(saved.refused)
+        if saved.refused:  # stale or entitled: what is desired has changed, so decide again from the fresh row
+            return None
+        self.done[action.kind] = times + 1
+        self.journal.open(intent)
+        try:
+            self.patch |= act(
+                action,
+                self.row,
+                self.look,
+                fly=self.by.fly,
+                provisions=self.by.provisions,
+                today=self._time().date(),
+                on_attempt=self._note_attempt,
+                budget_s=min(CALL_BUDGET_S, max(self._left_s(), 5.0)),
+            )
+        except HangarError as error:
+            self._note_failure(error)
+            if isinstance(error, Conflict | Gone | Foreign | NameTaken):
+                return None  # the world differs from what was seen: look again
+            raise
+        self.journal.close(self.row, "succeeded")
+        self._remember_ids()
+        return None
+
+    def _note_failure(self, error: HangarError) -> None:
+        adopted = error.machine_id if isinstance(error, Conflict) else None
+        status = "unknown" if isinstance(error, Unknown) else "succeeded" if adopted else "failed"
+        self.journal.close(self.row, status, error)
+        self.look.forget()
+        if adopted:
+            self.patch["machine_id"] = adopted
+            self._remember_ids()
+        if isinstance(error, NameTaken):
+            self.look.name_was_taken = True
+            self.journal.failed_attempts += 1
+
+    def _rename(self, reason: str) -> None:
+        old = {"action": "rename", "old_name": self.row.fly_app_name}
+        self.journal.note(self.row, "error_occurred", "info", old, reason)
+        self.patch["rename"] = True
+        self._save(release=False)
+        self.look = Look(self.by.fly, CALL_BUDGET_S, self._note_attempt)
+        self.done.pop(ActionKind.CREATE_APP, None)
+
+    def _wait(self, wait: Wait) -> Outcome | None:
+        """Let Fly move: inside this call when it is short or Fly can be asked to wait, else at the next drain."""
+        if self.patch or self.journal.events:
+            self._save(release=False)  # ids are saved the moment they are known, before any waiting
+        left = self._left_s() - MARGIN_S
+        if wait.until and wait.machine and left >= 1:
+            self.by.fly.wait_machine(
+                self.row.fly_app_name,
+                wait.machine.id,
+                wait.until,
+                version=wait.machine.version,
+                timeout_s=int(min(LONGEST_WAIT_CALL_S, left)),
+            )
+        elif wait.seconds <= min(left, LONGEST_WAIT_CALL_S):
+            self.by.sleep(wait.seconds)
+        else:
+            return self._pause(wait.seconds, wait.reason)
+        self.look.machines, self.look.name_was_taken = None, False
+        if self.look.app is not AppSeen.OURS:
+            self.look.app = None
+        return None
+
+    def _finish(self, done: Done) -> Outcome:
+        changed = self.row.status != done.status or self.row.observed_generation != self.row.generation
+        had_failed = self.row.error_code is not None
+        if done.status == "deleted":
+            self.patch["deleted"] = True
+            self.journal.note(self.row, "deprovision_completed", "succeeded", {})
+        else:
+            self.patch |= {"status": done.status, "converged": True}
+        if done.status == "active":
+            if changed:
+                self.patch |= {"deployed": True, "health_status": "unknown"}
+                machine_id = done.machine.id if done.machine else None
+                self.journal.note(self.row, "provision_completed", "succeeded", {"machine_id": machine_id})
+            if done.machine and done.machine.health == "healthy":
+                self.patch["health_status"] = "healthy"
+        saved = self._save(release=True)
+        if had_failed:
+            for kind in ("provision_failed", "deprovision_failed"):
+                self.by.alerts.resolve(kind, str(self.row.id))
+        if saved.generation_moved and done.status != "deleted":
+            return outcome_of(self.row, "pending", "what is wanted changed meanwhile; the row is due again")
+        return outcome_of(self.row, "converged", f"the app is {done.status}")
+
+    def _pause(self, seconds: float, detail: str, state: State = "pending") -> Outcome:
+        self.patch["next_attempt_in_s"] = seconds
+        self._save(release=True)
+        return outcome_of(self.row, state, detail)
+
+    def _hold(self, refused: str) -> Outcome:
+        if refused in ("installation", "brake"):
+            self.by.alerts.open(refused, "fleet", _REFUSED_WORDS[refused], {"app": self.row.fly_app_name})
+        return self._pause(_WAIT_WHEN_REFUSED_S[refused], _REFUSED_WORDS[refused])
+
+    def _fail(self, error: HangarError) -> Outcome:
+        """Leave the failure on the row: what happened, when the next attempt is, and an alert."""
+        kind = "provision_failed" if self.row.desired_state == "present" else "deprovision_failed"
+        transient = isinstance(error, Retry | Capacity | Conflict)
+        retries = self.row.retry_count + self.journal.failed_attempts + 1
+        next_in_s = self._backoff_s(retries) if transient else None
+        self.patch |= {
+            "status": "error",
+            "error_code": error.code,
+            "error_message": str(error),
+            "retry_count": retries,
+            "next_attempt_in_s": next_in_s,
+        }
+        metadata = {"retry_count": retries, "error_code": error.code, "max_retries_exceeded": transient}
+        self.journal.note(self.row, kind, "failed", metadata, str(error))
+        self._save(release=True)
+        when = f"the next attempt is in about {next_in_s:.0f} s" if next_in_s is not None else "it waits for a person"
+        message = f"{kind.replace('_', ' ')} for user {self.row.user_id} (app {self.row.fly_app_name}): {error}; {when}"
+        self.by.alerts.open(kind, str(self.row.id), message, {"user_id": str(self.row.user_id), **metadata})
+        return outcome_of(self.row, "pending", message, error)
+
+    def _backoff_s(self, retries: int) -> float:
+        rounds = -(-retries // ATTEMPTS_A_ROUND)
+        doubled: float = self.settings.retry_base_s * 2.0 ** min(rounds - 1, 16)
+        return min(doubled, self.settings.retry_cap_s) * (0.75 + 0.25 * self.by.chance())
+
+    def _save(self, *, release: bool, intent: Json | None = None) -> "Saved":
+        """Send what has gathered. What was not accepted is then another worker's to find out."""
+        patch, events = self.patch, self.journal.take()
+        if self.look.looked:
+            patch["observed"] = True
+        try:
+            saved = self.by.database.save(self.row, patch, [*events, *([intent] if intent else [])], release=release)
+        except HangarError as error:
+            raise StoreFailed(error) from error
+        if saved is None:
+            raise LeaseLost
+        self.patch, self.look.looked = {}, False
+        self.row, self.settings, self.now = saved.row, saved.settings, saved.now
+        self._read_at = self.by.clock()
+        return saved
+
+    def _learn(self, seen: Seen) -> None:
+        """What a direct look taught goes with the next save, so that the row (and its cost) tells what is."""
+        if not self.look.looked:
+            return
+        machine = find_main(self.row, seen)
+        self.patch["machine_state"] = machine.state if machine else "absent"
+        if machine:
+            self.patch["machine_region"] = machine.region
+
+    def _remember_ids(self) -> None:
+        """Act on ids at once although the save that carries them comes with the next intent or wait."""
+        known: Json = {key: self.patch[key] for key in ("machine_id", "secrets_version") if key in self.patch}
+        self.row = self.row.model_copy(update=known)
+
+    def _note_attempt(self, number: int, error: HangarError, wait_s: float) -> None:
+        self.journal.attempt(self.row, number, error, wait_s)
+
+    def _time(self) -> datetime:
+        """The database's time: read with the last save, carried on by our own clock."""
+        return self.now + timedelta(seconds=self.by.clock() - self._read_at)
+
+    def _left_s(self) -> float:
+        return self.ends_at - self.by.clock()
