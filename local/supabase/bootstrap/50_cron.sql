@@ -40,7 +40,7 @@ declare
     null, null, null, 'jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec', 'sun|mon|tue|wed|thu|fri|sat'
   ];
   item text;
-  number text;
+  bounds text[];
 begin
   if schedule ~* '^\s*[1-9][0-9]?\s+seconds?\s*$' then
     return substring(schedule from '[0-9]+')::int <= 59;
@@ -61,12 +61,13 @@ begin
       if item !~ '^(\*|\d{1,2}(-\d{1,2})?)(/[1-9]\d*)?$' then
         return false;
       end if;
-      foreach number in array string_to_array(split_part(item, '/', 1), '-') loop
-        continue when number = '*';
-        if number::int not between lowest[field] and highest[field] then
-          return false;
-        end if;
-      end loop;
+      bounds := string_to_array(split_part(item, '/', 1), '-');
+      continue when bounds[1] = '*';
+      if bounds[1]::int < lowest[field]
+        or coalesce(bounds[2], bounds[1])::int not between bounds[1]::int and highest[field]
+      then
+        return false;
+      end if;
     end loop;
   end loop;
   return true;
