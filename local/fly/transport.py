@@ -56,3 +56,13 @@ class _Patience:
             self._left_s -= seconds
         if seconds > 0:
             self._sleep(seconds)
+
+
+def open_client(sim: FlySim, sleep: Sleep | None = None, token: str = "any") -> httpx.Client:  # noqa: S107  not a secret: any will do
+    """A plain httpx client of a simulator in this process, authorised, patient enough for a whole `wait`."""
+    return httpx.Client(
+        transport=SimTransport(sim, sleep),
+        base_url="http://fly.test",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=70,
+    )
