@@ -103,7 +103,7 @@ class Runner:
         return {
             "id": str(uuid4()),
             "trader_id": trader.id,
-            "user_id": trader.user_id or self._settings.token_user_id,
+            "user_id": self._settings.token_user_id,
             "fly_app_id": self._settings.app_id,
             "payload": {
                 "kind": "interval" if entry.number else "loaded",

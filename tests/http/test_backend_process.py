@@ -1,0 +1,249 @@
+"""The reference backend as a real process against the real gateway: what it runs, says and survives."""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from local import process
+from local.supabase.gateway import Gateway
+
+ROOT = Path(__file__).parents[2]
+USER, OTHER, APP = (str(uuid4()) for _ in range(3))
+DEADLINE_S = 30
+
+
+def eventually(look, reason="it did not come true"):
+    """Wait until `look()` is truthy and return what it gave."""
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.02)
+    pytest.fail(reason)
+
+
+@dataclass
+class Host:
+    """The SaaS: a project with two users, its gateway and a superuser's session."""
+
+    database_url: str
+    keys: object
+    gateway: Gateway
+    sql: psycopg.Connection
+
+    def restart_gateway(self, port):
+        self.gateway = open_gateway(self.database_url, self.keys, port)
+
+    def add_trader(self, user=USER, **columns):
+        values = {"id": str(uuid4()), "user_id": user, "name": "t", **columns}
+        names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
+        self.sql.execute(f"insert into public.traders ({names}) values ({marks})", list(values.values()))  # noqa: S608  names are ours
+        return values["id"]
+
+    def waits(self, table, mode):
+        """Whether a session is held up at this table, wanting a lock of this mode."""
+        query = "select 1 from pg_locks where relation = %s::regclass and mode = %s and not granted"
+        return self.sql.execute(query, (table, mode)).fetchone()
+
+    def signals(self, trader):
+        query = "select user_id::text, fly_app_id::text from public.signals where trader_id = %s"
+        return self.sql.execute(query, (trader,)).fetchall()
+
+
+def open_gateway(database_url, keys, port=0):
+    login = database_url.replace("supabase_admin@", "authenticator@")
+    return Gateway(login, keys, port=port).start()
+
+
+@pytest.fixture
+def host(bare_database, keys, connect):
+    session = connect(bare_database)
+    for number, user in enumerate((USER, OTHER)):
+        address = f"user-{number}@example.test"
+        session.execute("insert into auth.users (id, email) values (%s, %s)", (user, address))
+    host = Host(bare_database, keys, open_gateway(bare_database, keys), session)
+    yield host
+    host.gateway.stop()
+
+
+class Backend:
+    """One running backend; `url` is known once it listens."""
+
+    def __init__(self, log: Path, env: dict[str, str]) -> None:
+        self.log = log
+        base = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        command = [sys.executable, "-m", "local.backend"]
+        self.child = process.spawn(command, env={**base, **env}, cwd=ROOT, log=log)
+
+    def said(self, message):
+        if self.child.poll() not in (None, 0):
+            pytest.fail(self.log.read_text())
+        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
+        return next((line for line in lines if line["message"] == message), None)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{eventually(lambda: self.said('listening'))['port']}"
+
+    def get(self, path):
+        return httpx.get(f"{self.url}{path}", trust_env=False)
+
+    def ready(self):
+        return self.get("/ready").status_code == 200
+
+
+@pytest.fixture
+def start(host, tmp_path):
+    """`start(**env)`: a backend for USER, polling ten times a second; ended after the test."""
+    running = []
+
+    def start(**changes):
+        env = {
+            "RUN_MODE": "user_dedicated",
+            "USER_ID": USER,
+            "HANGAR_APP_ID": APP,
+            "SUPABASE_URL": host.gateway.url,
+            "SUPABASE_PUBLISHABLE_KEY": host.keys.publishable_key,
+            "SUPABASE_USER_TOKEN": host.keys.mint("authenticated", USER),
+            "PORT": "0",
+            "POLL_INTERVAL_S": "0.2",
+            "SIGNAL_INTERVAL_S": "0.2",
+        }
+        chosen = {name: value for name, value in {**env, **changes}.items() if value is not None}
+        running.append(Backend(tmp_path / f"backend-{len(running)}.log", chosen))
+        return running[-1]
+
+    yield start
+    for backend in running:
+        process.kill(backend.child)
+
+
+def test_only_the_users_enabled_own_traders_signal_and_each_signal_names_the_app(host, start):
+    own = host.add_trader()
+    never = [host.add_trader(enabled=False), host.add_trader(OTHER), host.add_trader(None, is_built_in=True)]
+    backend = start()
+    eventually(lambda: len(host.signals(own)) >= 3, "the trader does not go on signalling")
+    assert set(host.signals(own)) == {(USER, APP)}
+    assert [host.signals(trader) for trader in never] == [[], [], []]
+    body = backend.get("/ready").json()
+    assert (body["status"], body["loaded"], body["expected"], body["user_id"]) == ("ready", 1, 1, USER)
+
+
+def test_the_shared_backend_runs_built_in_traders_and_nobodys_own(host, start):
+    built_in, own = host.add_trader(None, is_built_in=True), host.add_trader()
+    host.add_trader(None, is_built_in=True, enabled=False)
+    backend = start(RUN_MODE="shared_backend", USER_ID=None, HANGAR_APP_ID=None)
+    eventually(lambda: host.signals(built_in))
+    assert backend.get("/ready").json()["expected"] == 1
+    assert host.signals(own) == []
+    assert set(host.signals(built_in)) == {(USER, None)}
+
+
+def test_a_disabled_trader_stops_and_a_new_one_starts_without_a_restart(host, start):
+    first, watch = host.add_trader(), host.add_trader()
+    start()
+    eventually(lambda: host.signals(first))
+    host.sql.execute("update public.traders set enabled = false where id = %s", (first,))
+    added = host.add_trader()
+    # A signal of the added one comes after the poll that dropped the first; let it go round a few times more.
+    eventually(lambda: host.signals(added))
+    before, seen = len(host.signals(first)), len(host.signals(watch))
+    eventually(lambda: len(host.signals(watch)) >= seen + 3)
+    assert len(host.signals(first)) == before
+
+
+def test_alive_at_once_ready_only_while_the_database_answers(host, start):
+    """The gateway is down at the start, comes, dies and comes again: /health never minds, /ready tells the truth."""
+    host.add_trader()
+    port = int(host.gateway.url.rsplit(":", 1)[1])
+    host.gateway.stop()
+    backend = start()
+    health = backend.get("/health")
+    assert health.status_code == 200
+    assert {"status", "run_mode", "user_id", "uptime", "version"} <= set(health.json())
+    refused = backend.get("/ready")
+    assert refused.status_code == 503
+    assert "no authenticated read" in refused.json()["reason"]
+    host.restart_gateway(port)
+    eventually(backend.ready)
+    host.gateway.stop()
+    eventually(lambda: not backend.ready())
+    assert "the last authenticated read succeeded" in backend.get("/ready").json()["reason"]
+    assert backend.get("/").json()["status"] == "healthy"
+    host.restart_gateway(port)
+    eventually(backend.ready)
+
+
+def test_a_token_the_gateway_refuses_is_alive_but_not_ready(host, start):
+    """The failure that once looked healthy for days: an expired or foreign token answers 401."""
+    backend = start(SUPABASE_USER_TOKEN=host.keys.mint("authenticated", USER, expires_in_s=-3600))
+    reason = eventually(lambda: "PGRST303" in backend.get("/ready").json()["reason"] and backend.get("/ready").json())
+    assert reason["status"] == "not_ready"
+    assert backend.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_lets_the_write_under_way_finish(host, start, connect, ask):
+    """The signal is being written (its table is locked) when the stop comes; it still stands afterwards."""
+    trader = host.add_trader()
+    other = connect(host.database_url)
+    with other.transaction():
+        other.execute("lock table public.signals in share mode")
+        backend = start()
+        eventually(lambda: host.waits("public.signals", "RowExclusiveLock"))
+        backend.child.send_signal(ask)
+    assert backend.child.wait(timeout=DEADLINE_S) == 0
+    assert len(host.signals(trader)) == 1
+    assert backend.said("stopped")
+
+
+def test_a_stop_does_not_wait_for_a_database_that_hangs(host, start, connect):
+    """The lock stays; the process ends before its own five-second HTTP time-out could free it."""
+    host.add_trader()
+    other = connect(host.database_url)
+    with other.transaction():
+        other.execute("lock table public.traders in access exclusive mode")
+        backend = start()
+        assert backend.get("/health").status_code == 200
+        eventually(lambda: host.waits("public.traders", "AccessShareLock"))
+        backend.child.terminate()
+        assert backend.child.wait(timeout=4) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"RUN_MODE": "both"}, ["RUN_MODE", "user_dedicated, shared_backend", "'both'"]),
+        ({"RUN_MODE": None}, ["RUN_MODE", "user_dedicated, shared_backend", "not set"]),
+        ({"USER_ID": None}, ["USER_ID", "uuid"]),
+        ({"SUPABASE_SECRET_KEY": "sb_secret_zzz"}, ["SUPABASE_SECRET_KEY", "service key"]),
+    ],
+)
+def test_an_environment_it_cannot_run_with_ends_it_with_code_2_and_a_line_that_says_why(start, changes, words):
+    backend = start(**changes)
+    assert backend.child.wait(timeout=DEADLINE_S) == 2
+    text = backend.log.read_text()
+    assert all(word in text for word in words)
+    assert "sb_secret_zzz" not in text
+    assert "Traceback" not in text
+
+
+def test_a_taken_port_is_said_plainly(host, start):
+    backend = start(PORT=host.gateway.url.rsplit(":", 1)[1])
+    assert backend.child.wait(timeout=DEADLINE_S) == 1
+    assert "cannot be listened on" in backend.log.read_text()
+
+
+def test_unknown_paths_and_methods_are_told_so(start):
+    backend = start()
+    assert backend.get("/metrics").status_code == 404
+    assert httpx.post(f"{backend.url}/health", trust_env=False).status_code == 405
