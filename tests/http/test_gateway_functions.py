@@ -1,13 +1,241 @@
-"""Functions through an unmodified PostgREST client."""
+"""Functions through an unmodified PostgREST client: arguments, shapes of results, modes, overloads."""
+
+import pytest
+from postgrest.exceptions import APIError
 
 
+@pytest.fixture
+def call(project):
+    """`call(name, arguments, ...)`: the data an rpc with the secret key returns."""
+    return lambda name, arguments=None, **options: project.rest().rpc(name, arguments or {}, **options).execute().data
+
+
+def define(project, head: str, body: str = "", *, language: str = "sql") -> None:
+    project.sql(f"create function public.{head} language {language} as $f$ {body} $f$")
+
+
+def refusal(call, *arguments, **options) -> str | None:
+    with pytest.raises(APIError) as refused:
+        call(*arguments, **options)
+    return refused.value.code
+
+
+@pytest.mark.every_postgres
 def test_rpc_returns_the_jsonb_a_function_returns(project):
     """One jsonb value comes back as it is, arguments by name, of their own types."""
-    project.sql(
-        "create function public.echo(p_user uuid, p_many integer[], p_doc jsonb, p_note text default 'none')"
-        " returns jsonb language sql volatile as"
-        " $$ select jsonb_build_object('user', p_user, 'many', p_many, 'doc', p_doc, 'note', p_note) $$"
+    define(
+        project,
+        "echo(p_user uuid, p_many integer[], p_doc jsonb, p_note text default 'none') returns jsonb volatile",
+        "select jsonb_build_object('user', p_user, 'many', p_many, 'doc', p_doc, 'note', p_note)",
     )
     user = "11111111-1111-4111-8111-111111111111"
-    found = project.rest().rpc("echo", {"p_user": user, "p_many": [1, 2], "p_doc": {"a": [None, 1.5]}}).execute().data
+    sent = {"p_user": user, "p_many": [1, 2], "p_doc": {"a": [None, 1.5]}}
+    found = project.rest().rpc("echo", sent).execute().data
     assert found == {"user": user, "many": [1, 2], "doc": {"a": [None, 1.5]}, "note": "none"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("text", "o'\"\\é%$1 }{"),
+        ("integer", -5),
+        ("bigint", 9007199254740993),
+        ("numeric", 1.5),
+        ("boolean", True),
+        ("uuid", "11111111-1111-4111-8111-111111111111"),
+        ("timestamptz", "2026-11-22T20:56:12.94+00:00"),
+        ("text[]", ["a,b", 'c"d', "{}", None]),
+        ("integer[]", [1, 2]),
+        ("uuid[]", ["11111111-1111-4111-8111-111111111111"]),
+        ("json", {"a": [1, None, "x"]}),
+        ("jsonb", [1, {"b": None}]),
+        ("jsonb[]", [{"a": 1}, {"a": 2}]),
+        ("text", None),
+    ],
+)
+def test_values_go_and_come_back(project, call, kind, value):
+    """Every type of argument and result makes the round trip unchanged."""
+    define(project, f"same(p_value {kind}) returns {kind} immutable", "select p_value")
+    assert call("same", {"p_value": value}) == value
+
+
+def test_money_as_text_is_not_touched(project, call):
+    """Text in a jsonb document stays text: no number is made of it."""
+    define(project, "bill() returns jsonb stable", """select '{"usd": "6.00", "n": 6.00}'::jsonb""")
+    assert call("bill") == {"usd": "6.00", "n": 6.0}
+    assert project.send("POST", "/rest/v1/rpc/bill", json={}).text == '{"n": 6.00, "usd": "6.00"}'
+
+
+def test_void_gives_no_content(project, call):
+    """A void function runs and answers 204; the client makes [] of it."""
+    define(project, "touch() returns void volatile", "update public.items set stock = 0 where id = 1")
+    assert call("touch") == []
+    assert project.send("POST", "/rest/v1/rpc/touch").status_code == 204
+    assert project.sql("select stock from public.items where id = 1") == [(0,)]
+
+
+def test_shapes_of_results(project, call):
+    """Scalar, set of scalars, one row, rows, TABLE and OUT arguments each have their shape."""
+    define(project, "one() returns integer stable", "select 1")
+    define(project, "many() returns setof integer stable", "select generate_series(1, 3)")
+    define(project, "row_of() returns public.pairs stable", "select 1, 2, 'x'::varchar")
+    define(project, "rows_of() returns setof public.items stable", "select * from public.items")
+    define(project, "listed() returns table (n integer, t text) stable", "select 1, 'x'")
+    define(project, "outs(a integer, out b integer, out c integer) stable", "select a + 1, a + 2")
+    define(project, "nothing() returns text stable", "select null::text")
+    assert call("one") == 1
+    assert call("many") == [1, 2, 3]
+    assert call("row_of") == {"a": 1, "b": 2, "note": "x"}
+    assert [row["name"] for row in call("rows_of")] == ["ant", "bee", "cat"]
+    assert call("listed") == [{"n": 1, "t": "x"}]
+    assert call("outs", {"a": 1}) == {"b": 2, "c": 3}
+    assert call("nothing") is None
+
+
+def test_rows_of_a_function_can_be_filtered(project):
+    """The rows of a function take select, filters, order and window as those of a table."""
+    define(project, "rows_of() returns setof public.items stable", "select * from public.items")
+    found = project.rest().rpc("rows_of", {}).neq("name", "bee").order("id", desc=True).limit(1).select("called:name")
+    assert found.execute().data == [{"called": "cat"}]
+    assert project.rest().rpc("rows_of", {}, count="exact").limit(1).execute().count == 3
+    one = project.rest().rpc("rows_of", {}).eq("id", 2).single().execute().data
+    assert one["name"] == "bee"
+
+
+def test_max_rows_cuts_functions_too(project, call):
+    """1,000 rows at most, of scalars and of rows; one jsonb value cannot be cut."""
+    define(project, "many() returns setof integer stable", "select generate_series(1, 1500)")
+    define(project, "rows() returns table (n integer) stable", "select generate_series(1, 1500)")
+    define(project, "whole() returns jsonb stable", "select jsonb_agg(g) from generate_series(1, 1500) g")
+    assert [len(call(name)) for name in ("many", "rows", "whole")] == [1000, 1000, 1500]
+
+
+def test_get_passes_arguments_in_the_query(project, call):
+    """GET takes arguments as text, of the argument's own type; defaults stay defaults."""
+    define(project, "add(a integer, b integer default 10) returns integer stable", "select a + b")
+    assert call("add", {"a": 1}, get=True) == 11
+    assert call("add", {"a": 1, "b": 2}, get=True) == 3
+    define(project, "total(p_many integer[]) returns bigint stable", "select sum(n) from unnest(p_many) n")
+    assert call("total", {"p_many": [1, 2]}, get=True) == 3
+
+
+def test_get_and_stable_functions_cannot_write(project, call):
+    """GET of any function and POST to a STABLE one run read only: 25006, HTTP 405."""
+    write = "begin insert into public.items (name) values ('dog'); return 1; end"
+    define(project, "writes() returns integer volatile", write, language="plpgsql")
+    define(project, "claims_stable() returns integer stable", write, language="plpgsql")
+    assert refusal(call, "writes", get=True) == "25006"
+    assert project.send("POST", "/rest/v1/rpc/claims_stable").status_code in (400, 405)
+    assert call("writes") == 1
+
+
+def test_single_unnamed_json_argument_takes_the_body(project, call):
+    """A function with one unnamed json argument gets the whole body, lists included."""
+    define(project, "whole_body(jsonb) returns jsonb immutable", "select $1")
+    assert call("whole_body", {"a": 1, "b": [2]}) == {"a": 1, "b": [2]}
+    assert project.send("POST", "/rest/v1/rpc/whole_body", json=[{"a": 1}]).json() == [{"a": 1}]
+
+
+def test_unknown_function_or_arguments(project, call):
+    """No function of that name, or none that takes these arguments: 404 PGRST202 that lists them."""
+    define(project, "add(a integer, b integer) returns integer stable", "select a + b")
+    assert refusal(call, "nowhere") == "PGRST202"
+    assert refusal(call, "add", {"a": 1}) == "PGRST202"
+    answer = project.send("POST", "/rest/v1/rpc/add", json={"b": 1, "c": 2})
+    assert answer.status_code == 404
+    assert answer.json()["message"] == "Could not find the function public.add(b, c) in the schema cache"
+    assert call("add", {"a": 1, "b": 2}) == 3
+
+
+def test_overloads_that_both_fit_are_ambiguous(project, call):
+    """PGRST203: never overload an RPC on types alone."""
+    define(project, "twice(a integer) returns integer stable", "select 1")
+    define(project, "twice(a text) returns integer stable", "select 2")
+    define(project, "twice(a integer, b integer) returns integer stable", "select 3")
+    assert refusal(call, "twice", {"a": 1}) == "PGRST203"
+    assert call("twice", {"a": 1, "b": 2}) == 3
+    assert project.send("POST", "/rest/v1/rpc/twice", json={"a": 1}).status_code == 300
+
+
+def test_bad_values_are_the_callers_fault(project, call):
+    """A value that is not of the argument's type: 22P02, HTTP 400."""
+    define(project, "same(p_value uuid) returns uuid immutable", "select p_value")
+    assert refusal(call, "same", {"p_value": "nobody"}) == "22P02"
+    assert project.send("POST", "/rest/v1/rpc/same", json={"p_value": "nobody"}).status_code == 400
+
+
+def test_execute_must_be_granted(project):
+    """A function revoked from all but service_role is 42501 for the others: 401 anonymous, 403 signed in."""
+    define(project, "secret() returns integer stable", "select 1")
+    project.sql("revoke execute on function public.secret from public; grant execute on function public.secret"
+                " to service_role")  # fmt: skip
+    statuses = [
+        project.send("POST", "/rest/v1/rpc/secret", key=key, token=token).status_code
+        for key, token in (
+            (project.keys.secret_key, None),
+            (project.keys.publishable_key, None),
+            (None, project.user_token()),
+        )
+    ]
+    assert statuses == [200, 401, 403]
+
+
+def test_trigger_functions_are_not_callable(project, call):
+    """Functions that return a trigger are no RPCs."""
+    define(project, "on_change() returns trigger", "begin return new; end", language="plpgsql")
+    assert refusal(call, "on_change") == "PGRST202"
+
+
+def test_new_functions_are_found_at_once(project, call):
+    """A miss reads the catalog again, as the DDL watcher of a hosted project would have had it done."""
+    assert refusal(call, "late") == "PGRST202"
+    define(project, "late() returns integer stable", "select 1")
+    assert call("late") == 1
+
+
+def test_function_settings_hold_for_the_transaction(project, call):
+    """statement_timeout and isolation level that a function was given are the whole transaction's."""
+    define(
+        project,
+        "careful() returns text volatile set default_transaction_isolation = 'serializable'"
+        " set statement_timeout = '1234ms'",
+        "select current_setting('transaction_isolation') || ' ' || current_setting('statement_timeout')",
+    )
+    assert call("careful") == "serializable 1234ms"
+
+
+def test_a_function_may_set_status_and_headers(project):
+    """response.status and response.headers change the answer."""
+    define(
+        project,
+        "teapot() returns text volatile",
+        """begin perform set_config('response.status', '418', true);
+        perform set_config('response.headers', '[{"X-Kind": "pot"}]', true); return 'tea'; end""",
+        language="plpgsql",
+    )
+    answer = project.send("POST", "/rest/v1/rpc/teapot")
+    assert (answer.status_code, answer.headers["X-Kind"], answer.json()) == (418, "pot", "tea")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/rest/v1/rpc/one?select=a", {}),
+        ("/rest/v1/rpc/one?columns=a", {}),
+        ("/rest/v1/rpc/one", [1]),
+        ("/rest/v1/rpc/most", {"many": [1]}),
+    ],
+)
+def test_call_forms_not_spoken(project, path, body):
+    """Calls whose answer might be wrong are refused."""
+    define(project, "one() returns integer stable", "select 1")
+    define(project, "most(variadic many integer[]) returns integer stable", "select 1")
+    answer = project.send("POST", path, json=body)
+    assert answer.status_code == 400
+    assert answer.json()["code"] in ("HANGAR_UNSUPPORTED", "PGRST102")
+
+
+def test_other_methods_on_a_function(project):
+    """Only GET, HEAD and POST call a function: PGRST101."""
+    answer = project.send("DELETE", "/rest/v1/rpc/anything")
+    assert (answer.status_code, answer.json()["code"]) == (405, "PGRST101")
