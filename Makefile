@@ -1,0 +1,37 @@
+# Every target sets up what it needs in .venv by itself; nothing but Python 3.11+ and make has to be there.
+PYTHON ?= python3
+RUN := .venv/bin/
+PATHS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Bring .venv up to date (every other target does it for you)
+	@$(PYTHON) ops/bootstrap.py
+
+demo: setup ## Play the whole story on this machine: upgrade, faults, downgrade; exits 1 if any check fails
+	@exec $(RUN)hangar demo
+
+dev: setup ## Start the local cloud and keep it running; addresses in .hangar/dev.json
+	@exec $(RUN)hangar dev
+
+test: setup ## Run all tests
+	@exec $(RUN)python -m pytest $(PATHS)
+
+check: setup ## Lint, types, import rules, unit tests; under a minute
+	@$(RUN)ruff check .
+	@$(RUN)ruff format --check .
+	@$(RUN)mypy
+	@$(RUN)lint-imports --no-logo 2>/dev/null || $(RUN)lint-imports
+	@! git grep -nE 'TO''DO|FIX''ME|X''XX' -- '*.py' '*.sql' '*.md' Makefile || (echo "unfinished work must not land" && exit 1)
+	@$(RUN)python -m pytest tests/unit
+
+lock: setup ## Renew requirements.lock from pyproject.toml
+	@$(RUN)uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --all-extras pyproject.toml -o requirements.lock
+
+clean: ## Remove what the other targets made
+	@rm -rf .venv .venv.lock .hangar .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
