@@ -1,5 +1,6 @@
 """The Fly Machines API simulator itself: one request in, one answer out, in process, no I/O and no clock of its own."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ class FlySim:
             wait_s = world.rates.wait_s(f"{request.method} {template}", identifier, now)
             if wait_s > 0:
                 # Whether Fly names a time is not documented; clients must live with both.
-                headers = {"Retry-After": str(int(wait_s) + 1)} if world.chance(0.5) else {}
+                headers = {"Retry-After": str(math.ceil(wait_s))} if world.chance(0.5) else {}
                 raise FlyError(429, "rate limit exceeded", headers=headers)
         return handler(world, Call(request, ticket.params, owner, now))
 
