@@ -23,8 +23,7 @@ from shared.errors import Capacity, HangarError, Retry
 from shared.logs import read_trace, request_context
 
 MAX_BODY_BYTES = 64 * 1024
-# Beyond the limit we read on, throwing away, so that the sender gets to read its 413; this much and no more.
-MAX_DISCARDED_BYTES = 8 * 1024 * 1024
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 RETRY_AFTER_S = 30
 MAX_RETRY_AFTER_S = 3600
 PREFLIGHT_AGE_S = 600
@@ -136,8 +135,7 @@ class Edge:
                     response.headers["Access-Control-Allow-Methods"] = "POST, OPTIONS"
                     response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
                     response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE_S)
-        if not _discard_rest(request):
-            response.headers["Connection"] = "close"
+        _discard_rest(request)
 
 
 def parse_object(raw: bytes) -> Mapping[str, Any]:
@@ -216,27 +214,25 @@ def _read_body(request: flask.Request) -> bytes:
             body += piece
     except Exception:  # noqa: BLE001  broken chunks and senders that go away have no common type across servers
         _log.info("the body could not be read", exc_info=True)
-        raise Problem(400, "body", "The body could not be read", {"Connection": "close"}) from None
+        raise Problem(400, "body", "The body could not be read") from None
     if len(body) > MAX_BODY_BYTES:
         raise too_large
     return bytes(body)
 
 
-def _discard_rest(request: flask.Request) -> bool:
-    """Read off what the sender is still sending, so that it reads our answer instead of a reset; True at the body's end.
+def _discard_rest(request: flask.Request) -> None:
+    """Throw away, piece by piece, what the sender is still sending, so that it gets to read our answer, not a reset.
 
-    The framework would otherwise read the rest into memory after us, whatever its size (`read_request` in
-    functions-framework 3.10), so the stream is replaced by an empty one.
+    Nothing is left for the framework, which would read the rest into memory after us, whatever its size (`read_request`
+    in functions-framework 3.10). Beyond `MAX_DISCARDED_BYTES` the server closes the connection on the sender.
     """
-    ended = (request.content_length or 0) <= MAX_DISCARDED_BYTES
-    left = MAX_DISCARDED_BYTES if ended else 0
+    left = MAX_DISCARDED_BYTES if (request.content_length or 0) <= MAX_DISCARDED_BYTES else 0
     try:
         while left > 0 and (piece := request.stream.read(min(left, MAX_BODY_BYTES))):
             left -= len(piece)
-    except Exception:  # noqa: BLE001  the sender is gone or broken; there is nothing left to read off
-        left = 0
+    except Exception:  # noqa: BLE001  the sender is gone or broken, so there is nothing left to read off
+        _log.debug("the rest of the body could not be read")
     request.stream = io.BytesIO()
-    return ended and left > 0
 
 
 _BROKEN = Problem(500, "broken", "Something broke here; the log has it under this instance")
