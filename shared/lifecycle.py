@@ -29,6 +29,7 @@ UNKNOWN_CREATE = timedelta(seconds=120)
 STUCK = timedelta(minutes=10)
 # A start that failed this often will not work the next time either: make the machine anew.
 STARTS_BEFORE_REPLACE = 3
+START_FAILED = "start_failed"
 
 _PASSING = {"created", "creating", "starting", "restarting", "updating", "replacing"}
 _GOING = {"destroying", "launch_failed"}
@@ -100,7 +101,7 @@ def _decide_machine(row: Row, machine: MachineSeen, now: datetime) -> Decision:
         return Action(ActionKind.UPDATE_MACHINE, machine, "update")
     if machine.state == "started" or row.power == "on_demand":
         return Done("active", machine)
-    if row.retry_count >= STARTS_BEFORE_REPLACE:
+    if row.error_code == START_FAILED and row.retry_count >= STARTS_BEFORE_REPLACE:
         return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
     return Action(ActionKind.START_MACHINE, machine, "repair")
 

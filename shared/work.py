@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.act import act, learn_machine
 from shared.errors import Capacity, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Retry, Unknown
 from shared.journal import Journal
-from shared.lifecycle import decide, find_main
+from shared.lifecycle import START_FAILED, decide, find_main
 from shared.models import (
     Action,
     ActionKind,
@@ -115,9 +115,7 @@ class Work:
         """Record the intent, act, keep the outcome for the next save."""
         times = self.done.get(action.kind, 0)
         if action.kind is ActionKind.START_MACHINE and times:
-            raise Conflict(
-                f"the machine of {self.row.fly_app_name} was started and did not stay up", code="start_failed"
-            )
+            raise Conflict(f"the machine of {self.row.fly_app_name} was started and did not stay up", code=START_FAILED)
         if times >= SAME_ACTION_LIMIT:
             raise Conflict(
                 f"{action.kind} on {self.row.fly_app_name} was done {times} times to no effect", code="no_progress"

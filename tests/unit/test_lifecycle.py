@@ -1,0 +1,246 @@
+"""decide(): every answer by example, and by property that repeating it always ends."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.lifecycle import GONE_STATES, decide, find_main, fingerprint_of
+from shared.models import Action, ActionKind, Adopt, AppSeen, Done, GiveUp, MachineSeen, Rename, Row, Seen, Wait
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ROW = Row(
+    id=UUID(int=1),
+    user_id=UUID(int=2),
+    fly_app_name="vyx-user-0badc0de",
+    fly_org_slug="hangar",
+    network="hangar-000000000000-" + UUID(int=1).hex,
+    status="provisioning",
+    desired_state="present",
+    generation=1,
+    region="iad",
+    docker_image="registry.example/app@sha256:1",
+    cpu_kind="shared",
+    cpu_count=2,
+    memory_mb=512,
+)
+MACHINE = MachineSeen("m1", "vyx-user-0badc0de-main", "started", "iad", "v1", fingerprint_of(ROW), True, NOW, "healthy")
+READY = ROW.model_copy(update={"secrets_version": 1, "machine_id": "m1"})
+ABSENT = READY.model_copy(update={"desired_state": "absent", "status": "deprovisioning", "generation": 2})
+
+
+def having(row, **changes):
+    return row.model_copy(update=changes)
+
+
+def ours(*machines, **flags):
+    return Seen(AppSeen.OURS, machines, **flags)
+
+
+def in_state(state, **changes):
+    return replace(MACHINE, state=state, **changes)
+
+
+def kind_of(decision):
+    return decision.kind if isinstance(decision, Action) else type(decision)
+
+
+PRESENT = [
+    (ROW, Seen(AppSeen.ABSENT), ActionKind.CREATE_APP),
+    (ROW, Seen(AppSeen.FOREIGN), Rename),
+    (READY, Seen(AppSeen.FOREIGN), GiveUp),
+    (ROW, Seen(AppSeen.ABSENT, just_created=True), Wait),
+    (ROW, Seen(AppSeen.ABSENT, name_was_taken=True), Wait),
+    (having(ROW, retry_count=2), Seen(AppSeen.ABSENT, name_was_taken=True), Rename),
+    (having(ROW, retry_count=2, create_unknown_at=NOW), Seen(AppSeen.ABSENT, name_was_taken=True), Wait),
+    (ROW, ours(), ActionKind.SET_SECRETS),
+    (having(ROW, secrets_version=1), ours(), ActionKind.CREATE_MACHINE),
+    (having(ROW, memory_mb=256), ours(), GiveUp),
+    (having(ROW, secrets_version=1), ours(MACHINE), Adopt),
+    (READY, ours(MACHINE), Done),
+    (READY, ours(in_state("destroyed")), ActionKind.CREATE_MACHINE),
+    (READY, ours(in_state("stopped")), ActionKind.START_MACHINE),
+    (READY, ours(in_state("suspended")), ActionKind.START_MACHINE),
+    (having(READY, power="on_demand"), ours(in_state("stopped", spec=None)), ActionKind.UPDATE_MACHINE),
+    (READY, ours(in_state("failed")), ActionKind.DESTROY_MACHINE),
+    (READY, ours(in_state("created")), Wait),
+    (READY, ours(in_state("created", changed_at=NOW - timedelta(minutes=11))), ActionKind.DESTROY_MACHINE),
+    (READY, ours(in_state("stopping")), Wait),
+    (READY, ours(in_state("destroying")), Wait),
+    (READY, ours(in_state("unknown")), Wait),
+    (READY, ours(in_state("started", spec="another image")), ActionKind.UPDATE_MACHINE),
+    (READY, ours(in_state("stopped", host_ok=False)), Wait),
+    (having(READY, status="active"), ours(in_state("stopped", host_ok=False)), Done),
+    (having(READY, retry_count=3), ours(in_state("stopped")), ActionKind.START_MACHINE),
+    (having(READY, retry_count=3, error_code="start_failed"), ours(in_state("stopped")), ActionKind.DESTROY_MACHINE),
+]
+
+
+@pytest.mark.parametrize(("row", "seen", "expected"), PRESENT)
+def test_a_wanted_app(row, seen, expected):
+    assert kind_of(decide(row, seen, NOW)) == expected
+
+
+GRACE = having(ABSENT, delete_after=NOW + timedelta(hours=1))
+UNWANTED = [
+    (ABSENT, Seen(AppSeen.ABSENT), Done),
+    (having(ABSENT, create_unknown_at=NOW - timedelta(seconds=30)), Seen(AppSeen.ABSENT), Wait),
+    (having(ABSENT, create_unknown_at=NOW - timedelta(seconds=121)), Seen(AppSeen.ABSENT), Done),
+    (ABSENT, Seen(AppSeen.FOREIGN), GiveUp),
+    (having(ABSENT, machine_id=None, secrets_version=None), Seen(AppSeen.FOREIGN), Done),
+    (ABSENT, ours(MACHINE), ActionKind.STOP_MACHINE),
+    (having(ABSENT, machine_id=None), ours(MACHINE), Adopt),
+    (ABSENT, ours(in_state("stopping")), Wait),
+    (ABSENT, ours(in_state("stopping", changed_at=NOW - timedelta(minutes=11))), ActionKind.DELETE_APP),
+    (ABSENT, ours(in_state("stopped")), ActionKind.DELETE_APP),
+    (ABSENT, ours(in_state("failed")), ActionKind.DELETE_APP),
+    (ABSENT, ours(), ActionKind.DELETE_APP),
+    (ABSENT, ours(just_deleted=True), Wait),
+    (GRACE, ours(MACHINE), ActionKind.STOP_MACHINE),
+    (GRACE, ours(in_state("stopped")), Done),
+]
+
+
+@pytest.mark.parametrize(("row", "seen", "expected"), UNWANTED)
+def test_an_unwanted_app(row, seen, expected):
+    assert kind_of(decide(row, seen, NOW)) == expected
+
+
+def test_grace_keeps_the_app_and_says_deprovisioning():
+    assert decide(GRACE, ours(in_state("stopped")), NOW) == Done("deprovisioning", in_state("stopped"))
+
+
+def test_giving_up_says_what_to_do():
+    decision = decide(READY, Seen(AppSeen.FOREIGN), NOW)
+    assert isinstance(decision, GiveUp)
+    assert "FLY_API_TOKEN" in decision.advice
+
+
+MACHINES = st.builds(
+    MachineSeen,
+    id=st.sampled_from(["m1", "m2"]),
+    name=st.sampled_from(["vyx-user-0badc0de-main", "other"]),
+    state=st.sampled_from(
+        ["created", "starting", "started", "stopped", "suspended", "failed", "stopping", "destroyed", "unknown"]
+    ),
+    region=st.just("iad"),
+    version=st.just("v1"),
+    spec=st.sampled_from([fingerprint_of(ROW), None, "old"]),
+    host_ok=st.booleans(),
+    changed_at=st.sampled_from([NOW, NOW - timedelta(minutes=30), None]),
+    health=st.sampled_from(["healthy", "bad", "unknown"]),
+)
+SEEN = st.builds(
+    Seen,
+    app=st.sampled_from(AppSeen),
+    machines=st.lists(MACHINES, max_size=2, unique_by=lambda m: m.id).map(tuple),
+    just_created=st.booleans(),
+    just_deleted=st.booleans(),
+    name_was_taken=st.booleans(),
+)
+ROWS = st.builds(
+    lambda **changes: having(ROW, **changes),
+    desired_state=st.sampled_from(["present", "absent"]),
+    status=st.sampled_from(["provisioning", "active", "error", "deprovisioning"]),
+    machine_id=st.sampled_from([None, "m1"]),
+    secrets_version=st.sampled_from([None, 1]),
+    retry_count=st.integers(0, 9),
+    error_code=st.sampled_from([None, "start_failed", "transient"]),
+    power=st.sampled_from(["always_on", "on_demand"]),
+    delete_after=st.sampled_from([None, NOW - timedelta(1), NOW + timedelta(1)]),
+    create_unknown_at=st.sampled_from([None, NOW, NOW - timedelta(1)]),
+)
+
+
+@given(ROWS, SEEN)
+def test_a_foreign_app_is_never_acted_on(row, seen):
+    """I4: without our proof nothing but looking away, renaming, or telling a person."""
+    if seen.app is AppSeen.FOREIGN:
+        assert isinstance(decide(row, seen, NOW), Rename | GiveUp | Done)
+
+
+@given(ROWS, SEEN)
+def test_a_wanted_app_is_never_deleted(row, seen):
+    """I5: nothing that can be seen on Fly makes a wanted app go; at most its broken machine is replaced."""
+    if row.desired_state == "present":
+        decision = decide(row, seen, NOW)
+        assert kind_of(decision) is not ActionKind.DELETE_APP
+        if kind_of(decision) is ActionKind.DESTROY_MACHINE:
+            assert decision.purpose == "replace"
+
+
+@given(ROWS, SEEN)
+def test_an_unreachable_host_is_never_repaired(row, seen):
+    """Unknown never leads to repair."""
+    machine = find_main(row, seen)
+    if row.desired_state == "present" and seen.app is AppSeen.OURS and machine and not machine.host_ok:
+        assert kind_of(decide(row, seen, NOW)) in (Adopt, Wait, Done)
+
+
+def _apply(row, seen, decision):
+    """What a Fly without faults makes of a decision."""
+    main = MachineSeen(
+        "m9", f"{row.fly_app_name}-main", "started", "iad", "v", fingerprint_of(row), True, NOW, "healthy"
+    )
+    kind = kind_of(decision)
+    calm = replace(seen, just_created=False, just_deleted=False, name_was_taken=False)
+    machine = find_main(row, seen)
+    others = tuple(each for each in seen.machines if each is not machine)
+
+    def becoming(state, **changes):
+        return replace(calm, machines=(*others, replace(machine, state=state, **changes)))
+
+    match kind:
+        case ActionKind.CREATE_APP:
+            return having(row, machine_id=None, secrets_version=None), Seen(AppSeen.OURS)
+        case ActionKind.SET_SECRETS:
+            return having(row, secrets_version=1), calm
+        case ActionKind.CREATE_MACHINE:
+            return having(row, machine_id="m9"), replace(calm, machines=(main,))
+        case ActionKind.START_MACHINE | ActionKind.UPDATE_MACHINE:
+            return row, becoming("started", spec=fingerprint_of(row))
+        case ActionKind.STOP_MACHINE:
+            return row, becoming("stopped")
+        case ActionKind.DESTROY_MACHINE:
+            return having(row, machine_id=None), replace(calm, machines=others)
+        case ActionKind.DELETE_APP:
+            return row, Seen(AppSeen.ABSENT)
+    if kind is Adopt:
+        return having(row, machine_id=decision.machine.id), calm
+    if kind is Rename:
+        return having(row, machine_id=None, secrets_version=None, fly_app_name=row.fly_app_name + "0"), Seen(
+            AppSeen.ABSENT
+        )
+    # A wait: time passes, and whatever was passing has passed.
+    settled = {"stopping": "stopped", "unknown": "started", "created": "started", "starting": "started"}
+    machines = tuple(
+        replace(each, state=settled.get(each.state, each.state), host_ok=True, changed_at=NOW) for each in seen.machines
+    )
+    app = AppSeen.ABSENT if seen.just_deleted else seen.app
+    return having(row, create_unknown_at=None), replace(calm, app=app, machines=machines)
+
+
+@given(ROWS, SEEN)
+def test_every_way_ends(row, seen):
+    """I8: from any row and any world, a Fly without faults brings it to Done (or a person) within a dozen steps."""
+    for _ in range(12):
+        decision = decide(row, seen, NOW)
+        if isinstance(decision, GiveUp):
+            return
+        if isinstance(decision, Done):
+            machine = find_main(row, seen)
+            if decision.status == "deleted":
+                assert seen.app is not AppSeen.OURS
+            elif decision.status == "active" and row.power == "always_on" and machine.host_ok:
+                assert machine.state == "started"
+            return
+        row, seen = _apply(row, seen, decision)
+    pytest.fail(f"not done after 12 steps: {decision}")
+
+
+def test_destroyed_machines_are_no_machines():
+    for state in GONE_STATES:
+        assert find_main(READY, ours(in_state(state))) is None
