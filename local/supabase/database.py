@@ -103,12 +103,7 @@ def fresh_database(
         with _maintenance(server) as connection:
             known = connection.execute("select 1 from pg_database where datname = %s", (template,)).fetchone()
         if not known:
-            unfinished = f"making_{uuid.uuid4().hex[:16]}"
-            prepare(server, dbname=unfinished, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder)
-            with _maintenance(server) as connection:
-                rename = sql.SQL("alter database {} rename to {}")
-                _wait_for_leavers(connection, unfinished)
-                connection.execute(rename.format(sql.Identifier(unfinished), sql.Identifier(template)))
+            _make_template(server, template, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder)
     with psycopg.connect(_with_dbname(server, "postgres"), autocommit=True) as connection:
         copy = sql.SQL("create database {} template {} owner postgres")
         connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
@@ -155,6 +150,22 @@ def _as_postgres(url: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set session authorization postgres")
         yield connection
+
+
+def _make_template(
+    server: Postgres | str, name: str, *, migrations: bool, seed: bool, host_tables: bool, folder: Path
+) -> None:
+    """Under another name until it is whole, so that a template is never half made."""
+    unfinished = f"making_{uuid.uuid4().hex[:16]}"
+    try:
+        prepare(server, dbname=unfinished, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder)
+    except MigrationError:
+        drop_database(_with_dbname(server, unfinished))
+        raise
+    with _maintenance(server) as connection:
+        _wait_for_leavers(connection, unfinished)
+        rename = sql.SQL("alter database {} rename to {}")
+        connection.execute(rename.format(sql.Identifier(unfinished), sql.Identifier(name)))
 
 
 def _migration_files(folder: Path) -> list[Path]:
