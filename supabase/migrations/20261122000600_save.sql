@@ -1,0 +1,396 @@
+-- Compare-and-set on lease and generation: the only way a worker's findings reach a row.
+
+-- The time, a jsonb object with only known keys, or 22023 naming the unknown one.
+create function hangar.check_keys(p_what text, p_object jsonb, p_known text[]) returns void
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_unknown text;
+begin
+  if p_object is null or jsonb_typeof(p_object) <> 'object' then
+    raise exception '% must be a JSON object', p_what using errcode = 'invalid_parameter_value';
+  end if;
+  select string_agg(k, ', ' order by k) into v_unknown from jsonb_object_keys(p_object) k where k <> all (p_known);
+  if v_unknown is not null then
+    raise exception 'unknown % key: %', p_what, v_unknown using errcode = 'invalid_parameter_value',
+      hint = 'Known: ' || array_to_string(p_known, ', ');
+  end if;
+end
+$$;
+
+-- Refuses a list of events that is not one; returns the one intent in it, or null.
+create function hangar.find_intent(p_events jsonb) returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_event jsonb;
+  v_intent jsonb;
+begin
+  if p_events is null or jsonb_typeof(p_events) <> 'array' then
+    raise exception 'p_events must be a JSON array' using errcode = 'invalid_parameter_value';
+  end if;
+  for v_event in select e from jsonb_array_elements(p_events) e loop
+    perform hangar.check_keys('event', v_event, array['id', 'event_type', 'status', 'metadata', 'error_details']);
+    if v_event ->> 'id' is null or v_event ->> 'event_type' is null or v_event ->> 'status' is null then
+      raise exception 'an event needs id, event_type and status' using errcode = 'invalid_parameter_value';
+    end if;
+    if v_event ->> 'event_type' = 'action' and v_event ->> 'status' = 'intent' then
+      if v_intent is not null then
+        raise exception 'one save may carry one intent' using errcode = 'invalid_parameter_value';
+      elsif v_event -> 'metadata' ->> 'action' is null then
+        raise exception 'an intent needs metadata.action' using errcode = 'invalid_parameter_value';
+      end if;
+      v_intent := v_event;
+    end if;
+  end loop;
+  return v_intent;
+end
+$$;
+
+-- Stores events in their order. A repeated save stores none twice.
+create function hangar.store_events(p_app uuid, p_user uuid, p_events jsonb, p_but_not uuid default null) returns void
+language sql volatile set search_path = ''
+as $$
+  insert into public.user_fly_app_events (id, fly_app_id, user_id, event_type, status, metadata, error_details, created_at)
+  select (e.event ->> 'id')::uuid, p_app, p_user, e.event ->> 'event_type', e.event ->> 'status',
+         coalesce(nullif(e.event -> 'metadata', 'null'), '{}'), e.event ->> 'error_details', hangar.now()
+    from pg_catalog.jsonb_array_elements(p_events) with ordinality as e (event, nr)
+   where p_but_not is null or (e.event ->> 'id')::uuid <> p_but_not
+   order by e.nr
+  on conflict (id) do nothing
+$$;
+
+-- Opens an alert, or counts one more sight of the open one. True when it is new.
+create function hangar.raise_alert(p_kind text, p_key text, p_message text, p_metadata jsonb default '{}', p_told boolean default false,
+                                   out fresh boolean, out id uuid)
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  insert into hangar.alerts as a (kind, key, message, metadata, told_at)
+  values (p_kind, p_key, p_message, coalesce(p_metadata, '{}'), case when p_told then hangar.now() end)
+  on conflict (kind, key) where resolved_at is null
+  do update set seen_at = hangar.now(), times = a.times + 1, message = excluded.message, metadata = excluded.metadata
+  returning a.times = 1, a.id into fresh, id;
+  if fresh then
+    insert into public.user_fly_app_events (event_type, status, metadata, error_details)
+    values ('alert_raised', 'info', jsonb_build_object('kind', p_kind, 'key', p_key, 'alert_id', id), p_message);
+  end if;
+end
+$$;
+
+-- Every destroy of the last hour against max(floor, share of the live fleet); an app counts once an hour, so stopping, destroying and
+-- deleting one app are one. Null when another may go, else how many went and the bound.
+create function hangar.judge_brake(p_app text) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_gone text[];
+  v_most numeric;
+begin
+  -- One at a time, else two workers both see room for one more.
+  perform pg_advisory_xact_lock(hashtextextended('hangar.brake', 0));
+  select coalesce(array_agg(distinct coalesce(e.fly_app_id::text, e.metadata ->> 'app')), '{}') into v_gone
+    from public.user_fly_app_events e
+   where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
+     and e.created_at > v_now - interval '1 hour';
+  if p_app = any (v_gone) then
+    return null;
+  end if;
+  select greatest(g.brake_floor, g.brake_share * (select count(*) from public.user_fly_apps a where a.deleted_at is null))
+    into v_most from hangar.settings g;
+  if cardinality(v_gone) < v_most then
+    return null;
+  end if;
+  return jsonb_build_object('destroyed_last_hour', cardinality(v_gone), 'most', trunc(v_most, 2)::text);
+end
+$$;
+
+-- Why this intent may not go out now; null when it may. The row is locked.
+create function hangar.judge_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_settings hangar.settings;
+  v_meta jsonb := p_intent -> 'metadata';
+  v_brake jsonb;
+begin
+  select * into strict v_settings from hangar.settings;
+  if p_row.network not like hangar.network_name(v_settings.installation_id, p_row.id)
+     or v_meta ->> 'installation_id' <> v_settings.installation_id::text then
+    return 'installation';  -- a cloned database: what the row names belongs to somebody else
+  elsif v_settings.paused then
+    return 'paused';
+  elsif v_meta ->> 'action' not in ('destroy_machine', 'delete_app') then
+    return null;
+  elsif v_settings.deletes_paused then
+    return 'deletes_paused';
+  end if;
+  if v_meta ->> 'purpose' = 'deprovision' then
+    perform hangar.apply(p_row.user_id, 'save');
+    if (select a.desired_state from public.user_fly_apps a where a.id = p_row.id) = 'present' then
+      return 'entitled';
+    end if;
+  end if;
+  v_brake := hangar.judge_brake(p_row.id::text);
+  if v_brake is not null then
+    if (select r.fresh from hangar.raise_alert('brake', 'fleet', format(
+          'The brake is on: %s apps were destroyed in the last hour, %s is the most', v_brake ->> 'destroyed_last_hour', v_brake ->> 'most'),
+          v_brake) r) then
+      insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+      values (p_row.id, p_row.user_id, 'brake_tripped', 'info', v_brake);
+    end if;
+    return 'brake';
+  end if;
+  return null;
+end
+$$;
+
+-- The row as events leave it: an outcome closes the open intent, a new intent takes its place.
+create function hangar.settle_intents(p_row public.user_fly_apps, p_events jsonb, p_intent jsonb) returns public.user_fly_apps
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_event jsonb;
+  v_open jsonb := p_row.open_intent;
+begin
+  for v_event in select e from jsonb_array_elements(p_events) e where e ->> 'event_type' = 'action' and e ->> 'status' <> 'intent' loop
+    if v_event -> 'metadata' ->> 'intent_id' = v_open ->> 'id' then
+      if v_event ->> 'status' = 'unknown' and hangar.is_create(v_open ->> 'action') then
+        p_row.create_unknown_at := hangar.now();
+      end if;
+      v_open := null;
+    end if;
+  end loop;
+  if p_intent is not null and v_open ->> 'id' is distinct from p_intent ->> 'id' then
+    if v_open is not null then
+      -- Its worker went on without a word about it.
+      insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+      values (p_row.id, p_row.user_id, 'action', 'unknown', jsonb_strip_nulls(jsonb_build_object(
+        'action', v_open -> 'action', 'attempt', v_open -> 'attempt', 'intent_id', v_open -> 'id', 'closed_by', 'save')));
+      if hangar.is_create(v_open ->> 'action') then
+        p_row.create_unknown_at := hangar.now();
+      end if;
+    end if;
+    v_open := jsonb_build_object('id', p_intent -> 'id', 'action', p_intent -> 'metadata' -> 'action', 'at', hangar.now(),
+      'attempt', p_intent -> 'metadata' -> 'attempt', 'purpose', p_intent -> 'metadata' -> 'purpose');
+  end if;
+  p_row.open_intent := v_open;
+  return p_row;
+end
+$$;
+
+-- What is true whatever the row asks for by now.
+create function hangar.take_ids(p_row public.user_fly_apps, p_patch jsonb) returns public.user_fly_apps
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+begin
+  if p_patch -> 'rename' = 'true' then
+    select n.seq, n.name into p_row.name_seq, p_row.fly_app_name
+      from hangar.next_name((select g.app_prefix from hangar.settings g), p_row.user_id,
+        (select max(a.name_seq) + 1 from public.user_fly_apps a where a.user_id = p_row.user_id)) n;
+    p_row.machine_id := null;
+    p_row.machine_state := null;
+    p_row.machine_region := null;
+    p_row.secrets_version := null;
+  end if;
+  if p_patch ? 'machine_id' then
+    p_row.machine_id := p_patch ->> 'machine_id';
+  end if;
+  if p_patch ? 'machine_state' then
+    p_row.machine_state := p_patch ->> 'machine_state';
+  end if;
+  if p_patch ? 'machine_region' then
+    p_row.machine_region := p_patch ->> 'machine_region';
+  end if;
+  if p_patch ? 'secrets_version' then
+    p_row.secrets_version := (p_patch ->> 'secrets_version')::bigint;
+  end if;
+  if p_patch ? 'price_usd_per_s' then
+    p_row.price_usd_per_s := (p_patch ->> 'price_usd_per_s')::numeric;
+  end if;
+  if p_patch -> 'observed' = 'true' then
+    p_row.observed_at := v_now;
+    if p_row.create_unknown_at <= v_now - interval '120 seconds' then
+      p_row.create_unknown_at := null;
+    end if;
+  end if;
+  return p_row;
+end
+$$;
+
+-- What was judged for one generation and holds for that one only.
+create function hangar.take_judgement(p_row public.user_fly_apps, p_patch jsonb, p_generation bigint) returns public.user_fly_apps
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+begin
+  if p_patch ? 'status' then
+    p_row.status := p_patch ->> 'status';
+  end if;
+  if p_patch ? 'health_status' then
+    p_row.health_status := p_patch ->> 'health_status';
+    p_row.last_health_check := v_now;
+    if p_row.health_status is distinct from 'unhealthy' then
+      p_row.bad_samples := 0;
+      p_row.bad_sample_at := null;
+    end if;
+  end if;
+  if p_patch -> 'deployed' = 'true' then
+    p_row.deployed_at := v_now;
+  end if;
+  if p_patch -> 'converged' = 'true' then
+    p_row.observed_generation := p_generation;
+    p_row.retry_count := 0;
+    p_row.error_code := null;
+    p_row.error_message := null;
+    p_row.next_attempt_at := case when p_row.desired_state = 'absent' and p_row.delete_after > v_now then p_row.delete_after end;
+  end if;
+  if p_patch ? 'error_code' then
+    p_row.error_code := p_patch ->> 'error_code';
+  end if;
+  if p_patch ? 'error_message' then
+    p_row.error_message := p_patch ->> 'error_message';
+  end if;
+  if p_patch ? 'retry_count' then
+    p_row.retry_count := coalesce((p_patch ->> 'retry_count')::integer, 0);
+  end if;
+  if p_patch ? 'next_attempt_in_s' then
+    p_row.next_attempt_at := v_now + make_interval(secs => (p_patch ->> 'next_attempt_in_s')::double precision);
+  end if;
+  return p_row;
+end
+$$;
+
+create function public.fly_save(
+  p_id uuid, p_lease_token uuid, p_planned_generation bigint, p_patch jsonb default '{}', p_events jsonb default '[]',
+  p_release boolean default false
+) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_now timestamptz;
+  v_nudges text := hangar.mute_nudges();  -- the one who saves goes on by itself; the rest is due and drained
+  v_intent jsonb := hangar.find_intent(p_events);
+  v_row public.user_fly_apps;
+  v_moved boolean;
+  v_refused text;
+  v_deleted boolean := p_patch -> 'deleted' is not distinct from 'true';
+  v_successor uuid;
+begin
+  perform hangar.check_keys('patch', p_patch, array[
+    'machine_id', 'machine_state', 'machine_region', 'secrets_version', 'price_usd_per_s', 'rename', 'observed',
+    'status', 'health_status', 'error_code', 'error_message', 'retry_count', 'next_attempt_in_s', 'deployed', 'converged', 'deleted']);
+  if not v_deleted and p_patch ->> 'status' = 'deleted' then
+    raise exception 'status deleted is set by deleted: true' using errcode = 'invalid_parameter_value';
+  end if;
+  select a.* into v_row from public.user_fly_apps a where a.id = p_id for no key update;
+  if v_row.id is null then
+    perform set_config('hangar.nudges', v_nudges, true);
+    return 'null';
+  end if;
+  v_now := hangar.now();  -- after the wait for the lock: an expired lease never writes
+  if v_row.lease_token is distinct from p_lease_token or p_lease_token is null or v_row.lease_expires_at <= v_now then
+    perform hangar.store_events(v_row.id, v_row.user_id, p_events, (v_intent ->> 'id')::uuid);
+    perform set_config('hangar.nudges', v_nudges, true);
+    return 'null';
+  end if;
+
+  v_moved := v_row.generation is distinct from p_planned_generation;
+  if v_intent is not null then
+    v_refused := case when v_moved then 'stale' else hangar.judge_intent(v_row, v_intent) end;
+    if v_refused is not null then
+      v_intent := null;
+    end if;
+    -- Judging may have made the row present again.
+    select a.* into v_row from public.user_fly_apps a where a.id = p_id;
+    v_moved := v_row.generation is distinct from p_planned_generation;
+  end if;
+  perform hangar.store_events(v_row.id, v_row.user_id, p_events,
+    (case when v_refused is not null then hangar.find_intent(p_events) ->> 'id' end)::uuid);
+  v_row := hangar.settle_intents(v_row, p_events, v_intent);
+  v_row := hangar.take_ids(v_row, p_patch);
+  if v_moved then
+    v_row.next_attempt_at := least(v_row.next_attempt_at, v_now);
+  else
+    v_row := hangar.take_judgement(v_row, p_patch - 'deleted', p_planned_generation);
+  end if;
+  if v_deleted then
+    v_row.status := 'deleted';
+    v_row.deleted_at := v_now;
+    v_row.machine_state := 'absent';
+    v_row.create_unknown_at := null;
+    v_row.next_attempt_at := null;
+    v_row.open_intent := null;
+  end if;
+  v_row.lease_expires_at := v_now + make_interval(secs => (select g.lease_s from hangar.settings g)::double precision);
+  if coalesce(p_release, false) or v_deleted then
+    v_row.lease_token := null;
+    v_row.lease_holder := null;
+    v_row.lease_expires_at := null;
+  end if;
+  v_row := hangar.store_row(v_row);
+  if v_deleted then
+    v_successor := hangar.open_successor(v_row);
+  end if;
+  perform set_config('hangar.nudges', v_nudges, true);
+  return jsonb_build_object('row', hangar.row_json(v_row, v_row.lease_token is not null), 'settings', hangar.settings_json(),
+    'now', v_now, 'generation_moved', v_moved, 'refused', v_refused, 'successor', v_successor);
+end
+$$;
+comment on function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) is 'Saves a worker''s findings, outcome and next intent under its lease. docs/database.md.';
+
+-- The columns a save may change. A name that another user took in the same moment is the one conflict there can be.
+create function hangar.store_row(p_row public.user_fly_apps) returns public.user_fly_apps
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  loop
+    begin
+      update public.user_fly_apps a
+         set (fly_app_name, name_seq, machine_id, machine_state, machine_region, secrets_version, price_usd_per_s, observed_at,
+              create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
+              error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
+              lease_token, lease_holder, lease_expires_at)
+           = (p_row.fly_app_name, p_row.name_seq, p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version,
+              p_row.price_usd_per_s, p_row.observed_at, p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at,
+              p_row.health_status, p_row.last_health_check, p_row.bad_samples, p_row.bad_sample_at, p_row.error_code,
+              p_row.error_message, p_row.retry_count, p_row.next_attempt_at, p_row.deployed_at, p_row.observed_generation,
+              p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
+       where a.id = p_row.id
+      returning a.* into p_row;
+      return p_row;
+    exception when unique_violation then
+      select n.seq, n.name into p_row.name_seq, p_row.fly_app_name
+        from hangar.next_name((select g.app_prefix from hangar.settings g), p_row.user_id, p_row.name_seq + 1) n;
+    end;
+  end loop;
+end
+$$;
+
+-- The row is closed; whoever is entitled by now gets a new one with a new name. Of an unknown tier the closed row's wish stands.
+create function hangar.open_successor(p_closed public.user_fly_apps) returns uuid
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_want record;
+begin
+  select d.* into v_want from hangar.derive(array[p_closed.user_id]) d;
+  if v_want.entitled then
+    return hangar.open_row(p_closed.user_id, v_want, v_want.why, 'successor');
+  elsif v_want.entitled is null and p_closed.desired_state = 'present' then
+    select p_closed.tier as plan, p_closed.region, p_closed.docker_image, p_closed.cpu_kind, p_closed.cpu_count, p_closed.memory_mb,
+           p_closed.power, p_closed.public_service into v_want;
+    return hangar.open_row(p_closed.user_id, v_want, 'unknown_tier', 'successor');
+  end if;
+  return null;
+end
+$$;
+
+revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
+grant execute on function hangar.now() to service_role;
+revoke all on function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) from public, anon, authenticated;
+grant execute on function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) to service_role;

@@ -1,0 +1,320 @@
+-- The scheduled pass: entitlements that nobody told us about, health, orphans, and the lease of the sweep itself.
+
+create function public.fly_sync_entitlements(p_after uuid default null, p_limit integer default 500) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '200ms'
+as $$
+declare
+  v_nudges text := hangar.mute_nudges();  -- the sweep that syncs also drains
+  v_live boolean := (select g.live from hangar.settings g);
+  v_users uuid[];
+  v_examined bigint;
+  v_free uuid[];
+  v_user uuid;
+  v_done text;
+  v_changed integer := 0;
+  v_inserted integer := 0;
+  v_gave_way boolean := false;
+  v_unknown text[];
+begin
+  perform hangar.check_limit('p_limit', p_limit, 500);
+  -- First look, without locks: users whose row does not say what they are entitled to, or who should have one and do not.
+  with interesting as materialized (
+    select a.user_id from public.user_fly_apps a where a.deleted_at is null and (p_after is null or a.user_id > p_after)
+    union
+    select s.user_id from public.user_subscriptions s join public.fly_plans p on p.tier = s.tier::text
+     where p.dedicated and (p_after is null or s.user_id > p_after)
+    union
+    select o.user_id from public.fly_overrides o where o.override = 'grant' and (p_after is null or o.user_id > p_after)
+  )
+  select array_agg(c.user_id order by c.user_id), max(c.compared)
+    into v_users, v_examined
+    from (
+      select d.user_id, count(*) over () as compared, row_number() over (partition by off.course order by d.user_id) as nr, off.course
+        from hangar.derive((select array_agg(i.user_id) from interesting i)) d
+        left join public.user_fly_apps a on a.user_id = d.user_id and a.deleted_at is null
+        cross join lateral (select coalesce(case
+          when d.entitled is null then false
+          when a.id is null then d.entitled and (v_live or exists (select 1 from public.user_fly_apps b where b.user_id = d.user_id))
+          when d.entitled then a.desired_state = 'absent' or a.tier is distinct from d.plan
+          else a.desired_state = 'present' or (not d.living and a.delete_after > hangar.now()) end, false) as course) off
+    ) c
+   where c.course and c.nr <= p_limit;
+  v_users := coalesce(v_users, '{}');
+  -- A row that a worker or the host's own transaction holds is left for the next pass.
+  select coalesce(array_agg(l.user_id), '{}') into v_free
+    from (select a.user_id from public.user_fly_apps a
+           where a.deleted_at is null and a.user_id = any (v_users) order by a.id for no key update skip locked) l;
+  -- Only now, statement after statement, is it derived for good: a renewal that was committed since the first look is seen,
+  -- and one that is still to come finds our lock.
+  foreach v_user in array v_users loop
+    if v_user = any (v_free) then
+      v_done := hangar.apply(v_user, 'sync');
+    elsif v_gave_way or exists (select 1 from public.user_fly_apps a where a.user_id = v_user and a.deleted_at is null) then
+      continue;
+    else
+      begin
+        v_done := hangar.apply(v_user, 'sync');
+      exception when lock_not_available then
+        v_gave_way := true;  -- somebody is giving this user a row right now
+        continue;
+      end;
+    end if;
+    v_changed := v_changed + (v_done = 'changed')::integer;
+    v_inserted := v_inserted + (v_done = 'inserted')::integer;
+  end loop;
+  v_unknown := hangar.alert_unknown_tiers(p_after is null);
+  perform set_config('hangar.nudges', v_nudges, true);
+  return jsonb_build_object(
+    'next', case when cardinality(v_users) >= p_limit then v_users[cardinality(v_users)] end,
+    'examined', coalesce(v_examined, 0), 'changed', v_changed, 'inserted', v_inserted, 'unknown_tiers', to_jsonb(v_unknown));
+end
+$$;
+comment on function public.fly_sync_entitlements(uuid, integer) is 'Finds what the trigger missed: expiries, deleted users, changes that gave way, missing rows. docs/database.md.';
+
+-- Tiers of subscriptions that fly_plans does not know: one alert each, resolved when the plan exists. Looked at once a pass.
+create function hangar.alert_unknown_tiers(p_first_page boolean) returns text[]
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_unknown text[];
+  v_tier text;
+begin
+  if not p_first_page then
+    return '{}';
+  end if;
+  select coalesce(array_agg(t.tier order by t.tier), '{}') into v_unknown
+    from (select distinct s.tier::text as tier from public.user_subscriptions s) t
+   where t.tier is not null and not exists (select 1 from public.fly_plans p where p.tier = t.tier);
+  foreach v_tier in array v_unknown loop
+    perform hangar.raise_alert('unknown_tier', v_tier,
+      format('Tier %L is not in fly_plans: its users stay as they are until the plan is added', v_tier));
+  end loop;
+  update hangar.alerts set resolved_at = hangar.now()
+   where kind = 'unknown_tier' and resolved_at is null and key <> all (v_unknown);
+  return v_unknown;
+end
+$$;
+
+create function public.fly_fleet_page(p_after uuid default null, p_limit integer default 1000) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_rows jsonb;
+begin
+  perform hangar.check_limit('p_limit', p_limit, 1000);
+  select coalesce(jsonb_agg(hangar.row_json(r) order by r.id), '[]') into v_rows
+    from (select a.* from public.user_fly_apps a
+           where a.deleted_at is null and (p_after is null or a.id > p_after) order by a.id limit p_limit) r;
+  return jsonb_build_object('rows', v_rows,
+    'next', case when jsonb_array_length(v_rows) = p_limit then v_rows -> -1 -> 'id' end);
+end
+$$;
+comment on function public.fly_fleet_page(uuid, integer) is 'Live rows by id, a page at a time. docs/database.md.';
+
+create function public.fly_record_sweep(p_observations jsonb, p_started_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_result jsonb;
+begin
+  if p_observations is null or jsonb_typeof(p_observations) <> 'array' then
+    raise exception 'p_observations must be a JSON array' using errcode = 'invalid_parameter_value';
+  end if;
+  perform hangar.check_limit('observations in one call', greatest(jsonb_array_length(p_observations), 1), 500);
+  with seen as (
+    -- The last word about a row counts, should there be two.
+    select distinct on (o.id) o.*
+      from pg_catalog.jsonb_to_recordset(p_observations)
+           as o (id uuid, machine_state text, health text, direct boolean, due boolean, reason text)
+     order by o.id
+  ), mine as (
+    select a.id, a.health_status as was
+      from public.user_fly_apps a join seen o on o.id = a.id
+     where a.deleted_at is null and a.updated_at <= p_started_at
+       and (a.lease_expires_at is null or a.lease_expires_at <= v_now)
+     order by a.id
+       for no key update of a skip locked
+  ), judged as (
+    select a.id, mine.was, o.health, o.machine_state, o.direct, o.due, o.reason, counted.bad_samples, counted.counts,
+           case o.health
+             when 'healthy' then 'healthy'
+             when 'unknown' then 'unknown'
+             when 'bad' then case when counted.bad_samples >= g.unhealthy_after then 'unhealthy' else a.health_status end
+             else a.health_status end as becomes
+      from mine
+      join public.user_fly_apps a on a.id = mine.id
+      join seen o on o.id = mine.id
+      cross join hangar.settings g
+      cross join lateral (select coalesce(
+        o.health = 'bad' and (a.bad_sample_at is null
+                              or a.bad_sample_at <= v_now - make_interval(secs => g.bad_sample_gap_s::double precision)), false) as yes) sample
+      cross join lateral (select sample.yes as counts,
+        case when o.health = 'healthy' then 0 else a.bad_samples + sample.yes::integer end as bad_samples) counted
+  ), updated as (
+    update public.user_fly_apps a
+       set machine_state = coalesce(j.machine_state, a.machine_state),
+           health_status = j.becomes,
+           last_health_check = case when j.health is null then a.last_health_check else v_now end,
+           bad_samples = j.bad_samples,
+           bad_sample_at = case when j.health = 'healthy' then null when j.counts then v_now else a.bad_sample_at end,
+           observed_at = case when j.direct then v_now else a.observed_at end,
+           next_attempt_at = case when j.due then least(a.next_attempt_at, v_now) else a.next_attempt_at end
+      from judged j
+     where a.id = j.id
+    returning a.id, a.user_id, a.machine_state, j.was, j.becomes, j.reason, j.bad_samples
+  ), transitions as (
+    insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+    select u.id, u.user_id,
+           case u.becomes when 'healthy' then 'health_check_passed' else 'health_check_failed' end,
+           case u.becomes when 'healthy' then 'succeeded' when 'unhealthy' then 'failed' else 'unknown' end,
+           jsonb_strip_nulls(jsonb_build_object('from', u.was, 'to', u.becomes, 'reason', u.reason,
+                                                'machine_state', u.machine_state, 'bad_samples', u.bad_samples))
+      from updated u
+     where u.becomes is distinct from u.was and u.becomes is not null
+    returning 1
+  )
+  select jsonb_build_object(
+           'updated', count(*), 'skipped', (select count(*) from seen) - count(*),
+           'healthy', count(*) filter (where u.becomes = 'healthy'), 'unhealthy', count(*) filter (where u.becomes = 'unhealthy'),
+           'unknown', count(*) filter (where u.becomes = 'unknown'), 'transitions', (select count(*) from transitions))
+    into v_result
+    from updated u;
+  return v_result;
+end
+$$;
+comment on function public.fly_record_sweep(jsonb, timestamptz) is 'Up to 500 observations in one statement; leased rows and rows changed since the listing began are left alone. docs/database.md.';
+
+create function public.fly_record_orphans(p_seen jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_now timestamptz := hangar.now();
+begin
+  if p_seen is null or jsonb_typeof(p_seen) <> 'array' then
+    raise exception 'p_seen must be a JSON array' using errcode = 'invalid_parameter_value';
+  end if;
+  with seen as (
+    select distinct on (s.app) s.app, s.network from pg_catalog.jsonb_to_recordset(p_seen) as s (app text, network text) order by s.app
+  ), forgotten as (
+    delete from public.fly_orphans o where not exists (select 1 from seen s where s.app = o.app)
+  ), stored as (
+    insert into public.fly_orphans as o (app, network, first_seen_at, last_seen_at)
+    select s.app, s.network, v_now, v_now from seen s order by s.app
+    -- The same name with another network is another app: it starts anew.
+    on conflict (app) do update
+      set first_seen_at = case when o.network = excluded.network then o.first_seen_at else v_now end,
+          sightings = case when o.network = excluded.network then o.sightings + 1 else 1 end,
+          network = excluded.network, last_seen_at = v_now
+    returning o.app, o.network, o.sightings
+  )
+  insert into public.user_fly_app_events (event_type, status, metadata)
+  select 'orphan_found', 'info', jsonb_build_object('app', st.app, 'network', st.network) from stored st where st.sightings = 1;
+  return jsonb_build_object('orphans', (
+    select coalesce(jsonb_agg(jsonb_build_object(
+             'app', o.app, 'network', o.network, 'first_seen_at', o.first_seen_at, 'sightings', o.sightings) order by o.app), '[]')
+      from public.fly_orphans o));
+end
+$$;
+comment on function public.fly_record_orphans(jsonb) is 'The apps with our proof and no live row that this sweep saw; what it did not see is forgotten. docs/database.md.';
+
+create function public.fly_sweep_claim(p_name text default 'fleet', p_holder text default 'unknown') returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_sweep hangar.sweeps;
+begin
+  perform hangar.check_nudges();
+  insert into hangar.sweeps (name) values (coalesce(p_name, 'fleet')) on conflict do nothing;
+  update hangar.sweeps w
+     set token = gen_random_uuid(), holder = coalesce(p_holder, 'unknown'), started_at = v_now, heartbeat_at = v_now,
+         lease_expires_at = v_now + make_interval(secs => g.sweep_lease_s::double precision)
+    from hangar.settings g
+   where w.name = coalesce(p_name, 'fleet') and (w.lease_expires_at is null or w.lease_expires_at <= v_now)
+  returning w.* into v_sweep;
+  if found then
+    return jsonb_build_object('outcome', 'claimed', 'token', v_sweep.token, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
+      'held_by', null, 'settings', hangar.settings_json(), 'now', v_now);
+  end if;
+  select w.* into v_sweep from hangar.sweeps w where w.name = coalesce(p_name, 'fleet');
+  return jsonb_build_object('outcome', 'held', 'token', null, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
+    'held_by', v_sweep.holder, 'settings', hangar.settings_json(), 'now', v_now);
+end
+$$;
+comment on function public.fly_sweep_claim(text, text) is 'One sweep at a time, going on where the last one stopped. docs/database.md.';
+
+create function public.fly_sweep_progress(p_name text, p_token uuid, p_cursor jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_now timestamptz := hangar.now();
+begin
+  update hangar.sweeps w
+     set cursor = nullif(p_cursor, 'null'), heartbeat_at = v_now,
+         lease_expires_at = v_now + make_interval(secs => g.sweep_lease_s::double precision)
+    from hangar.settings g
+   where w.name = p_name and w.token = p_token and w.lease_expires_at > v_now;
+  return jsonb_build_object('ok', found);
+end
+$$;
+comment on function public.fly_sweep_progress(text, uuid, jsonb) is 'Renews the sweep''s lease and keeps its cursor; ok is false when the lease is lost. docs/database.md.';
+
+create function public.fly_sweep_finish(p_name text, p_token uuid, p_report jsonb, p_complete boolean default true) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_now timestamptz := hangar.now();
+begin
+  update hangar.sweeps w
+     set cursor = case when coalesce(p_complete, true) then null else w.cursor end,
+         completed_at = case when coalesce(p_complete, true) then v_now else w.completed_at end,
+         finished_at = v_now, heartbeat_at = v_now, report = p_report, token = null, holder = null, lease_expires_at = null
+   where w.name = p_name and w.token = p_token and w.lease_expires_at > v_now;
+  return jsonb_build_object('ok', found);
+end
+$$;
+comment on function public.fly_sweep_finish(text, uuid, jsonb, boolean) is 'Ends a sweep; an incomplete one keeps its cursor for the next. docs/database.md.';
+
+-- Nudges fail silently in the host's transactions, so what keeps them from working is said here, at most once while it lasts.
+create function hangar.check_nudges() returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_problem text;
+  v_names text[];
+begin
+  begin
+    if to_regprocedure('net.http_post(text,jsonb,jsonb,jsonb,integer)') is null then
+      v_problem := 'pg_net is not installed (net.http_post is missing)';
+    else
+      select array_agg(s.name) into v_names from vault.decrypted_secrets s
+       where s.name in ('hangar_functions_url', 'hangar_webhook_secret') and s.decrypted_secret <> ''
+         and (s.name <> 'hangar_webhook_secret' or s.decrypted_secret like 'whsec\_%');
+      select string_agg(n, ' and ') into v_problem
+        from unnest(array['hangar_functions_url', 'hangar_webhook_secret']) n where n <> all (coalesce(v_names, '{}'));
+      v_problem := 'Vault has no valid ' || v_problem;
+    end if;
+  exception when others then
+    v_problem := 'Vault cannot be read: ' || sqlerrm;
+  end;
+  if v_problem is null then
+    update hangar.alerts set resolved_at = hangar.now() where kind = 'nudges' and key = 'configuration' and resolved_at is null;
+  else
+    perform hangar.raise_alert('nudges', 'configuration',
+      format('Nudges are off, changes wait for the next scheduled sweep: %s. See docs/database.md, Vault.', v_problem));
+  end if;
+  return v_problem;
+end
+$$;
+
+revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
+grant execute on function hangar.now() to service_role;
+revoke all on function public.fly_sync_entitlements(uuid, integer), public.fly_fleet_page(uuid, integer),
+  public.fly_record_sweep(jsonb, timestamptz), public.fly_record_orphans(jsonb), public.fly_sweep_claim(text, text),
+  public.fly_sweep_progress(text, uuid, jsonb), public.fly_sweep_finish(text, uuid, jsonb, boolean)
+  from public, anon, authenticated;
+grant execute on function public.fly_sync_entitlements(uuid, integer), public.fly_fleet_page(uuid, integer),
+  public.fly_record_sweep(jsonb, timestamptz), public.fly_record_orphans(jsonb), public.fly_sweep_claim(text, text),
+  public.fly_sweep_progress(text, uuid, jsonb), public.fly_sweep_finish(text, uuid, jsonb, boolean)
+  to service_role;
