@@ -265,3 +265,11 @@ def test_a_cut_connection_shows_no_token_even_with_variables(fly, order, caplog)
     assert isinstance(caught.value.__cause__, httpx.HTTPError)
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert "canary" not in shown + caplog.text
+
+
+def test_a_proxy_of_the_environment_is_not_used(server, monkeypatch):
+    """Fly is reached directly; a developer's proxy must not come between us and 127.0.0.1."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    with FlyClient(server.url, TOKEN, org_slug=ORG, policy=QUICK) as fly:
+        assert list(fly.list_apps())[-1].next_cursor is None

@@ -1,0 +1,131 @@
+"""Fly's JSON becomes plain values, whatever it looks like; the unknown never reads as good news."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.fly_models import (
+    MACHINE_STATES,
+    Check,
+    FlyMachine,
+    parse_app,
+    parse_machine,
+    parse_org_machine,
+    parse_state,
+    parse_time,
+)
+
+FULL = {
+    "id": "148e1234c56789",
+    "name": "app-main",
+    "state": "stopped",
+    "region": "fra",
+    "instance_id": "01HOLD",
+    "created_at": "2026-11-22T10:00:00Z",
+    "updated_at": "2026-11-22T11:00:00.123456789+01:00",
+    "config": {
+        "image": "registry.fly.io/backend:1",
+        "guest": {"cpu_kind": "shared", "cpus": 2, "memory_mb": 512},
+        "metadata": {"row": "r-1", "odd": 7},
+    },
+    "image_ref": {"digest": "sha256:abc"},
+    "host_status": "ok",
+    "checks": [
+        {"name": "health", "status": "passing"},
+        {"name": "ready", "status": "brand-new-word"},
+        {"name": "bg_deployments_compat_1", "status": "passing"},
+    ],
+    "events": [
+        {"type": "start", "status": "started", "source": "flyd", "timestamp": 1_795_341_600_000},
+        {
+            "type": "exit",
+            "status": "stopped",
+            "source": "flyd",
+            "timestamp": 1_795_341_700_000,
+            "request": {"exit_event": {"exit_code": 137, "oom_killed": True, "requested_stop": False, "signal": 9}},
+        },
+        {"type": "exit", "timestamp": 1_795_341_500_000, "request": {"exit_event": {"exit_code": 1}}},
+    ],
+}
+
+
+def test_a_full_machine_is_read_in_full():
+    """Size, image, metadata, checks, newest event and newest exit, in whatever order the events come."""
+    machine = parse_machine(FULL)
+    assert (machine.version, machine.image_digest, machine.cpu_kind) == ("01HOLD", "sha256:abc", "shared")
+    assert dict(machine.metadata) == {"row": "r-1"}
+    assert machine.checks == (Check("health", "passing"), Check("ready", "unknown"))
+    assert machine.updated_at == datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
+    assert machine.last_event is not None
+    assert (machine.last_event.type, machine.last_event.status) == ("exit", "stopped")
+    assert machine.last_exit is not None
+    assert (machine.last_exit.code, machine.last_exit.signal, machine.last_exit.oom_killed) == (137, 9, True)
+    assert not machine.incomplete
+
+
+@pytest.mark.parametrize(
+    "broken", [{"incomplete_config": FULL["config"], "config": None}, {"config": None}, {"config": {}}]
+)
+def test_a_machine_whose_host_is_away_is_incomplete(broken):
+    """Fly sends `incomplete_config` in place of `config` then, and nothing may be rebuilt from it."""
+    machine = parse_machine(FULL | broken | {"host_status": "unreachable"})
+    assert machine.incomplete
+    assert machine.host_status == "unreachable"
+
+
+def test_both_configs_at_once_are_still_incomplete():
+    """What Fly itself calls incomplete is believed to be so."""
+    assert parse_machine(FULL | {"incomplete_config": {"image": "x"}}).incomplete
+
+
+def test_no_word_about_the_host_is_not_ok():
+    """Only Fly's own "ok" is ok."""
+    assert parse_machine({"id": "1"}).host_status == "unknown"
+    assert parse_machine({"id": "1", "host_status": "fine"}).host_status == "unknown"
+
+
+def test_states_fly_may_invent_are_unknown():
+    """A new word neither stops the sweep nor passes for one we know."""
+    assert parse_state("hibernating") == parse_state(None) == parse_state(7) == parse_state([]) == "unknown"
+    assert all(parse_state(each) == each for each in MACHINE_STATES)
+
+
+@pytest.mark.parametrize("raw", ["", "soon", None, True, -5, 0, 1e300, float("nan"), [], {}])
+def test_a_time_that_is_none_is_none(raw):
+    """No guess stands in for a time."""
+    assert parse_time(raw) is None
+
+
+def test_times_come_as_text_seconds_or_milliseconds():
+    """RFC 3339 in machines, milliseconds in events, seconds in leases."""
+    wanted = datetime(2026, 11, 22, 10, tzinfo=UTC)
+    seconds = int(wanted.timestamp())
+    assert parse_time("2026-11-22T10:00:00Z") == parse_time(seconds) == parse_time(seconds * 1000) == wanted
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*FULL, "guest", "request"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*FULL, "incomplete_config"]), json_values) | json_values)
+def test_nothing_fly_could_send_breaks_the_reading(raw):
+    """Any JSON is read; what is missing or of another type is empty or unknown."""
+    machine = parse_machine(raw)
+    assert isinstance(machine, FlyMachine)
+    assert machine.state in MACHINE_STATES | {"unknown"}
+    parse_org_machine(raw)
+    parse_app(raw)
+
+
+def test_machines_are_values():
+    """Equal when equal, usable in sets, not to be changed."""
+    assert {parse_machine(FULL), parse_machine(FULL)} == {parse_machine(FULL)}
+    with pytest.raises(AttributeError):
+        parse_machine(FULL).state = "started"  # type: ignore[misc]  # what is tested
