@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hangar.fly")
 
 CONNECT_S, WRITE_S, POOL_S = 5.0, 5.0, 5.0
+KEEP_ALIVE_S = 20.0
 _REMEMBERED_APPS = 512
 _PATH_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _MACAROON = re.compile(r"fm1r_|fm1a_|fm2_")
@@ -186,6 +187,7 @@ class FlyLink:
             transport=self._transport,
             verify=get_tls_context(),
             http2=False,
+            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),
             trust_env=False,  # a proxy of the environment must not come between us and a simulator on 127.0.0.1
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # cookies belong to apps, not to connections
         )

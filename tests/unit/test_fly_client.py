@@ -128,6 +128,16 @@ def test_transient_failures_wait_2_4_8_seconds_and_are_told():
     assert (len(fly.requests), caught.value.attempts_made) == (4, 4)
 
 
+def test_each_failed_attempt_is_one_line_of_log(caplog):
+    """With Fly's request id, so that a ticket to Fly can name it; a "not yet" is no failure."""
+    caplog.set_level(logging.INFO, logger="hangar.fly")
+    make_client(ScriptedFly(BUSY, answer(429), answer(200, MACHINE))).get_machine(APP, ID)
+    make_client(ScriptedFly(answer(408))).wait_machine(APP, ID, "started", None, 5)
+    lines = [each.getMessage() for each in caplog.records if each.name == "hangar.fly"]
+    assert len(lines) == 2
+    assert all("01TEST-fra" in line and APP in line and "\n" not in line for line in lines)
+
+
 def test_a_transient_failure_that_ends_is_no_failure():
     """The answer after a repetition counts like a first one."""
     fly = ScriptedFly(BUSY, httpx.ReadError("reset"), answer(200, MACHINE))
