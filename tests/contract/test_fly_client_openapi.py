@@ -11,7 +11,6 @@ from local.fly import routes
 from local.fly.core import FlySim
 from local.fly.times import VirtualClock
 from local.fly.transport import SimTransport
-from shared import errors
 from shared.fly import FlyClient
 
 _DESCRIPTION = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "fly-machines-openapi.json"
@@ -67,8 +66,7 @@ def test_every_request_fits_the_description(description):
     changed = fly.update_machine("app-1", machine.id, CONFIG, machine.version, min_secrets_version=version)
     fly.wait_machine("app-1", machine.id, "started", changed.version, 5)
     fly.list_machines("app-1")
-    with pytest.raises(errors.HangarError):
-        fly.exec("app-1", machine.id, ["env"], budget_s=0)  # nothing real runs behind it; the request is what counts
+    fly.exec("app-1", machine.id, ["env"], timeout_s=5)
     fly.stop_machine("app-1", machine.id, signal="SIGTERM", timeout_s=30)
     fly.start_machine("app-1", machine.id)
     fly.get_machine("app-1", machine.id)
