@@ -46,7 +46,8 @@ class FlySim:
     `clock` gives seconds since 1970. `unkind` turns on what Fly may do to its callers (see `Unkindness`), drawn from
     `seed`; `rate_limits` None means "when unkind or typical". With `token` None any token is taken, with `org` None
     any organisation is ours. `sleep` is how time passes while a call takes its time: by default the simulator shifts
-    its own clock, so nothing ever really waits. Thread-safe; no lock is held while time passes.
+    its own clock, so nothing ever really waits. `on_clock` is told the whole shift in seconds whenever a control call
+    changes it. Thread-safe; no lock is held while time passes.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class FlySim:
         token: str | None = None,
         org: str | None = None,
         sleep: Sleep | None = None,
+        on_clock: Callable[[float], None] | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise ValueError(f"profile must be one of {', '.join(PROFILES)}, not {profile!r}")
         settings = Settings(seed, profile, unkindness_of(unkind), rate_limits, token, org)
         self.world = World(settings, clock, machines if machines is not None else VirtualRunner())
         self._sleep = sleep or self.advance
+        self._on_clock = on_clock
 
     # For tests in the same process
 
@@ -107,9 +110,7 @@ class FlySim:
         world = self.world
         sleep = sleep or self._sleep
         if request.path == "/_sim" or request.path.startswith("/_sim/"):
-            with world.lock:
-                world.settle()
-                return _refusal_or(lambda: control(world, request))
+            return self._control(request)
         with world.lock:
             world.settle()
             ticket = self._arrive(request)
@@ -127,6 +128,20 @@ class FlySim:
         elif fault is None:
             response = self._perhaps_lose(request, response)
         return _signed(response, ticket)
+
+    def _control(self, request: Request) -> Response:
+        world = self.world
+        with world.lock:
+            world.settle()
+            before_s = world.offset_s
+            try:
+                response = control(world, request)
+            except FlyError as error:
+                response = error.response()
+            offset_s = world.offset_s
+        if self._on_clock is not None and offset_s != before_s:
+            self._on_clock(offset_s)
+        return response
 
     def _arrive(self, request: Request) -> _Ticket:
         world = self.world
@@ -201,13 +216,6 @@ class FlySim:
                 return response
             reset = world.chance(0.5)
         return Response(0, disconnect=True) if reset else Response(504)
-
-
-def _refusal_or(run: Callable[[], Response]) -> Response:
-    try:
-        return run()
-    except FlyError as error:
-        return error.response()
 
 
 def _signed(response: Response, ticket: _Ticket) -> Response:

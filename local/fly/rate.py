@@ -22,6 +22,7 @@ class RateLimits:
 
     def __init__(self) -> None:
         self._buckets: dict[tuple[str, str], _Bucket] = {}
+        self._tidy_at = _KEEP_BUCKETS
 
     def wait_s(self, action: str, identifier: str, now: float) -> float:
         """Take one token of every bucket the call falls under; nothing is taken when one is empty."""
@@ -39,9 +40,10 @@ class RateLimits:
         return 0.0
 
     def _refill(self, key: tuple[str, str], rate: float, burst: float, now: float) -> float:
-        if len(self._buckets) > _KEEP_BUCKETS:
+        if len(self._buckets) > self._tidy_at:
             # A bucket untouched for a minute is full again, so forgetting it changes nothing.
             self._buckets = {k: b for k, b in self._buckets.items() if now - b.at < 60}
+            self._tidy_at = max(_KEEP_BUCKETS, 2 * len(self._buckets))
         bucket = self._buckets.setdefault(key, _Bucket(burst, now))
         bucket.tokens = min(burst, bucket.tokens + max(0.0, now - bucket.at) * rate)
         bucket.at = now

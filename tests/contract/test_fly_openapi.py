@@ -43,7 +43,7 @@ def strict_components():
             schema["additionalProperties"] = False
     # Fly's documentation shows a lease inside {"status", "data"}, its description draws it flat; we answer both at once.
     components["schemas"]["Lease"]["properties"] |= {"status": {"type": "string"}, "data": {"type": "object"}}
-    # Two more that Fly's own text adds to its schema: the machine secrets' `Version`, and booleans for autostop.
+    # The text of the description says that answers carry booleans here, its enum does not.
     autostop = components["schemas"]["fly.MachineService"]["properties"]["autostop"]
     components["schemas"]["fly.MachineService"]["properties"]["autostop"] = {"anyOf": [autostop, {"type": "boolean"}]}
     return components
