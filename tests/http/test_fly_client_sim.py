@@ -5,6 +5,7 @@ import time
 import traceback
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -184,6 +185,7 @@ def test_a_slow_boot_is_not_yet_and_start_waits_for_it_to_settle():
         FlyServer(FlySim(time.time, seed=3, profile="typical", rate_limits=False)) as server,
         FlyClient(server.url, TOKEN, org_slug=ORG, policy=QUICK) as fly,
     ):
+        server.sim.world.timing = replace(server.sim.world.timing, boot_s=(300.0, 300.0), cold_share=0.0)
         app = make_name()
         fly.create_app(app, "net-1", "k")
         machine = fly.create_machine(app, f"{app}-main", "fra", CONFIG)
@@ -199,7 +201,7 @@ def test_a_slow_boot_is_not_yet_and_start_waits_for_it_to_settle():
 
 
 def test_rate_limits_are_outlasted():
-    """Four starts in a burst of three: the fourth is turned away, waits and goes through."""
+    """Fly takes bursts of three of one action; whoever is turned away waits and goes through."""
     with (
         FlyServer(FlySim(time.time, seed=5, rate_limits=True)) as server,
         FlyClient(server.url, TOKEN, org_slug=ORG, policy=RetryPolicy(waits_s=(0.6, 0.6, 0.6))) as fly,
@@ -208,8 +210,12 @@ def test_rate_limits_are_outlasted():
         fly.create_app(app, "net-1", "k")
         machine = fly.create_machine(app, f"{app}-main", "fra", CONFIG)
         assert fly.wait_machine(app, machine.id, "started", None, 5)
-        for _ in range(4):
+
+        def start():
             fly.start_machine(app, machine.id, attempts=lambda _n, error, _w: seen.append(error.code))
+            return seen
+
+        until(start)
         assert set(seen) == {"rate_limited"}
 
 
