@@ -81,6 +81,7 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": "200",
+            "dynamic_shared_memory_type": "mmap",  # in the data folder: /dev/shm is tiny in containers, and never swept
             "timezone": "UTC",
             "log_timezone": "UTC",
             # synchronous_commit stays on: without it a kill -9 would lose what was committed a moment ago.

@@ -40,8 +40,8 @@ def wait_gone(pid: int) -> None:
 
 
 @pytest.fixture
-def server(tmp_path):
-    with Postgres(tmp_path, fsync=False) as server:
+def server(server_folder):
+    with Postgres(server_folder / "own", fsync=False) as server:
         yield server
 
 
@@ -56,14 +56,14 @@ def test_it_serves_loopback_only_in_utf8_and_utc(server):
     assert ask(server, "select current_user") == "supabase_admin"
 
 
-def test_settings_reach_the_server(tmp_path):
-    with Postgres(tmp_path, settings={"statement_timeout": "1234ms"}) as server:
+def test_settings_reach_the_server(server_folder):
+    with Postgres(server_folder, settings={"statement_timeout": "1234ms"}) as server:
         assert ask(server, "select current_setting('statement_timeout')") == "1234ms"
         assert ask(server, "select current_setting('fsync')") == "on"
 
 
-def test_two_run_side_by_side(server, tmp_path_factory):
-    with Postgres(tmp_path_factory.mktemp("other"), fsync=False) as other:
+def test_two_run_side_by_side(server, server_folder):
+    with Postgres(server_folder / "other", fsync=False) as other:
         assert server.port != other.port
         assert ask(server, "select 1") == ask(other, "select 1") == 1
 
@@ -89,12 +89,12 @@ def test_a_clean_stop_keeps_unlogged_tables(server):
     assert ask(server, "select count(*) from unlogged") == 1000
 
 
-def test_a_port_taken_in_the_meantime_is_exchanged_for_another(tmp_path, monkeypatch):
+def test_a_port_taken_in_the_meantime_is_exchanged_for_another(server_folder, monkeypatch):
     free_port = process.free_port
     with socket.create_server(("127.0.0.1", 0)) as taken:
         offers = iter([taken.getsockname()[1]])
         monkeypatch.setattr(process, "free_port", lambda: next(offers, None) or free_port())
-        with Postgres(tmp_path, fsync=False) as server:
+        with Postgres(server_folder, fsync=False) as server:
             assert server.port != taken.getsockname()[1]
             assert ask(server, "select 1") == 1
 
@@ -117,28 +117,28 @@ def test_a_lock_file_with_the_number_of_another_program_is_stale(server):
     assert ask(server, "select 1") == 1
 
 
-def test_half_made_data_is_made_anew(tmp_path):
-    (tmp_path / "data.new").mkdir()
-    (tmp_path / "data.new" / "PG_VERSION").write_text("18\n")
-    with Postgres(tmp_path, fsync=False) as server:
+def test_half_made_data_is_made_anew(server_folder):
+    (server_folder / "data.new").mkdir()
+    (server_folder / "data.new" / "PG_VERSION").write_text("18\n")
+    with Postgres(server_folder, fsync=False) as server:
         assert ask(server, "select 1") == 1
 
 
-def test_data_of_another_version_is_named(tmp_path):
-    with Postgres(tmp_path, fsync=False) as server:
+def test_data_of_another_version_is_named(server_folder):
+    with Postgres(server_folder, fsync=False) as server:
         pass
-    (tmp_path / "data" / "PG_VERSION").write_text("9\n")
+    (server_folder / "data" / "PG_VERSION").write_text("9\n")
     with pytest.raises(PostgresError, match=f"made by Postgres 9, .* is {server.version}"):
         server.start()
 
 
-def test_what_the_server_says_when_it_fails_is_passed_on(tmp_path):
+def test_what_the_server_says_when_it_fails_is_passed_on(server_folder):
     with pytest.raises(PostgresError, match="unrecognized configuration parameter"):
-        Postgres(tmp_path, settings={"no_such_setting": "1"}).start()
+        Postgres(server_folder, settings={"no_such_setting": "1"}).start()
 
 
-def test_pg_bin_goes_first_and_must_be_right(monkeypatch, tmp_path):
-    monkeypatch.setenv("PG_BIN", str(tmp_path))
+def test_pg_bin_goes_first_and_must_be_right(monkeypatch, server_folder):
+    monkeypatch.setenv("PG_BIN", str(server_folder))
     with pytest.raises(PostgresError, match=r"PG_BIN=.* holds no postgres"):
         find_binaries()
     monkeypatch.delenv("PG_BIN")
@@ -150,17 +150,17 @@ def test_pg_bin_goes_first_and_must_be_right(monkeypatch, tmp_path):
     assert find_binaries() == usual
 
 
-def test_variables_of_libpq_do_not_reach_the_server(tmp_path, monkeypatch):
+def test_variables_of_libpq_do_not_reach_the_server(server_folder, monkeypatch):
     monkeypatch.setenv("PGPORT", "1")
     monkeypatch.setenv("PGDATA", "/nowhere")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    with Postgres(tmp_path, fsync=False) as server:
+    with Postgres(server_folder, fsync=False) as server:
         assert ask(server, "select current_setting('TimeZone')") == "UTC"
 
 
-def test_the_thread_that_started_it_may_end(tmp_path):
+def test_the_thread_that_started_it_may_end(server_folder):
     """The kernel's death signal follows the thread that forked, not the process."""
-    server = Postgres(tmp_path, fsync=False)
+    server = Postgres(server_folder, fsync=False)
     starter = threading.Thread(target=server.start)
     starter.start()
     starter.join()
@@ -196,9 +196,9 @@ server.stop()
 
 
 @on_linux
-def test_a_parent_killed_with_kill_9_leaves_no_server(tmp_path):
+def test_a_parent_killed_with_kill_9_leaves_no_server(server_folder):
     with subprocess.Popen(
-        [sys.executable, "-c", STORY, tmp_path, "stay"],
+        [sys.executable, "-c", STORY, server_folder, "stay"],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": "."},
     ) as parent:
@@ -214,8 +214,8 @@ READ_ALL = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]  #
 
 @as_root
 @on_linux
-def test_an_ordinary_user_runs_it(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ordinary")
+def test_an_ordinary_user_runs_it(server_folder):
+    folder = server_folder
     os.chown(folder, 65534, 65534)
     done = subprocess.run(
         [*BECOME_NOBODY, *READ_ALL, "--", sys.executable, "-c", STORY, folder, "end"],
@@ -232,15 +232,15 @@ def test_an_ordinary_user_runs_it(tmp_path_factory):
 @as_root
 @on_linux
 @pytest.mark.parametrize("way", [0, 1, 2])
-def test_root_runs_it_by_a_namespace_or_as_nobody(tmp_path, monkeypatch, way):
+def test_root_runs_it_by_a_namespace_or_as_nobody(server_folder, monkeypatch, way):
     """Containers differ in what they allow; every way passes root's closed folders and dies with us."""
     prefix = module._unprivileged_prefixes()[way]
     probe = subprocess.run([*prefix, "true"], capture_output=True, check=False)
     if probe.returncode != 0:
         pytest.skip(f"not allowed here: {prefix[0]}")
     monkeypatch.setattr(module, "_unprivileged_prefixes", lambda: [["false"], prefix])
-    tmp_path.chmod(0o700)
-    with Postgres(tmp_path / "deep" / "er", fsync=False) as server:
+    server_folder.chmod(0o700)
+    with Postgres(server_folder / "deep" / "er", fsync=False) as server:
         server.kill()
         server.start()
         assert ask(server, "select 1") == 1
@@ -249,10 +249,10 @@ def test_root_runs_it_by_a_namespace_or_as_nobody(tmp_path, monkeypatch, way):
 
 
 @as_root
-def test_root_without_any_way_is_told_what_to_do(tmp_path, monkeypatch):
+def test_root_without_any_way_is_told_what_to_do(server_folder, monkeypatch):
     monkeypatch.setattr(module, "_unprivileged_prefixes", lambda: [["false"], ["no-such-command"]])
     with pytest.raises(PostgresError, match="run this as an ordinary user"):
-        Postgres(tmp_path).start()
+        Postgres(server_folder).start()
 
 
 def test_no_postgres_at_all_is_told_with_a_remedy(monkeypatch):
