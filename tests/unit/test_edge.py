@@ -155,10 +155,10 @@ class Endless(io.RawIOBase):
         return b" " * size
 
 
-def send_chunked(stream):
-    """The answer to a body of unknown length, as gunicorn hands it over; the test client would rewind the stream."""
-    environ = create_environ(method="POST", headers=STATIC, content_type=JSON)
-    request = flask.Request(environ | {"wsgi.input": stream, "wsgi.input_terminated": True})
+def send(stream, **environ):
+    """The answer to a body as gunicorn hands it over, of unknown length unless told; the test client would rewind it."""
+    made = create_environ(method="POST", headers=STATIC, content_type=JSON)
+    request = flask.Request(made | {"wsgi.input": stream, "wsgi.input_terminated": True} | environ)
     response = make_edge().serve(request, lambda _: Answer(200, {}))
     assert request.get_data() == b"", "the framework reads on after us"
     return response
@@ -167,9 +167,15 @@ def send_chunked(stream):
 def test_a_chunked_body_is_read_no_further_than_needed():
     """Held is one byte over the limit; the next 16 MiB are thrown away, and the framework finds nothing to read on."""
     stream = Endless()
-    response = send_chunked(stream)
+    response = send(stream)
     assert_problem(response, 413)
     assert stream.taken == MAX_BODY_BYTES + 1 + MAX_DISCARDED_BYTES
+
+
+def test_a_huge_length_is_believed_and_nothing_is_read():
+    stream = Endless()
+    assert_problem(send(stream, CONTENT_LENGTH=str(1 << 40)), 413)
+    assert stream.taken == 0
 
 
 def test_a_body_that_breaks_off_is_400():
@@ -177,7 +183,7 @@ def test_a_body_that_breaks_off_is_400():
         def read(self, size=-1):
             raise OSError("the sender is gone")
 
-    assert_problem(send_chunked(Broken()), 400, "body")
+    assert_problem(send(Broken()), 400, "body")
 
 
 @pytest.mark.parametrize(
