@@ -27,7 +27,8 @@ _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 _COLUMNS = (
     "id::text, email, encrypted_password, to_jsonb(u) -> 'raw_app_meta_data' as app_metadata,"
     " to_jsonb(u) -> 'raw_user_meta_data' as user_metadata, to_jsonb(u) ->> 'created_at' as created_at,"
-    " to_jsonb(u) ->> 'updated_at' as updated_at, to_jsonb(u) ->> 'deleted_at' as deleted_at"
+    " to_jsonb(u) ->> 'updated_at' as updated_at, to_jsonb(u) ->> 'deleted_at' as deleted_at,"
+    " coalesce((to_jsonb(u) ->> 'banned_until')::timestamptz > now(), false) as banned"
 )
 
 
@@ -110,6 +111,8 @@ class AuthApi:
         user = self._find("lower(email)", email)
         if user is None or not check_password(password, user["encrypted_password"]):
             return _failed(request, 400, "invalid_credentials", "Invalid login credentials")
+        if user["banned"]:
+            return _failed(request, 400, "user_banned", "User is banned")
         return _json(200, self._open_session(user))
 
     def _open_session(self, user: Mapping[str, Any]) -> dict[str, Any]:

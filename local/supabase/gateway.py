@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(name, lambda *_: stopping.set())
     with gateway, contextlib.suppress(KeyboardInterrupt):
         if options.ready_file is not None:
-            partial = options.ready_file.with_suffix(".part")
+            partial = options.ready_file.with_name(f"{options.ready_file.name}.part")
             partial.write_text(gateway.url)
             partial.replace(options.ready_file)
         print(gateway.url, flush=True)

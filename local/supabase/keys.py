@@ -89,7 +89,12 @@ class Keys:
         return {"keys": [{**jwk, "kid": self.kid, "alg": ALGORITHM, "use": "sig", "key_ops": ["verify"], "ext": True}]}
 
     def mint(
-        self, role: str | None, sub: str | None = None, expires_in_s: float = 3600, now: float | None = None, **claims: Any
+        self,
+        role: str | None,
+        sub: str | None = None,
+        expires_in_s: float = 3600,
+        now: float | None = None,
+        **claims: Any,
     ) -> str:
         """Sign a token for a Postgres role; `claims` are added or override, None leaves a claim out."""
         issued_at = int(time.time() if now is None else now)

@@ -74,6 +74,8 @@ class RestApi:
             return self._dispatch(call, identity)
         except RestError as error:
             return error.response()
+        except RecursionError:
+            return unsupported("conditions nested this deeply").response()
 
     def _dispatch(self, call: Call, identity: Identity) -> Response:
         if "range" in call.request.headers:

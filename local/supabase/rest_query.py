@@ -4,6 +4,7 @@ Grammar: PostgREST docs, references/api/tables_views, and its QueryParams.hs. Wh
 (embedded resources, full-text search) raises HANGAR_UNSUPPORTED; what is nobody's raises PGRST100.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -120,10 +121,9 @@ def _read_window(query: Query, key: str, value: str) -> None:
     if key == "order":
         query.order = (*query.order, *_parse_order(value))
         return
-    try:
-        number = int(value)
-    except ValueError:
-        raise unparsable(key, value, "expecting an integer") from None
+    if not re.fullmatch(r"-?[0-9]{1,18}", value):
+        raise unparsable(key, value, "expecting an integer")
+    number = int(value)
     if key == "limit":  # supabase-py sends limit twice after limit() and range(): the last one counts
         if number < 0:
             raise RestError(

@@ -63,7 +63,7 @@ def read_preferences(header: str) -> Preferences:
     invalid: list[str] = []
     for text in filter(None, (part.strip() for part in header.split(","))):
         name, _, value = text.partition("=")
-        if (value in _PREFERENCES.get(name, ())) or (name == "max-affected" and value.isdigit()):
+        if (value in _PREFERENCES.get(name, ())) or (name == "max-affected" and value.isascii() and value.isdigit()):
             found.setdefault(name, value)
         elif name == "timezone":
             raise unsupported("Prefer: timezone")
@@ -129,7 +129,7 @@ def read_payload(request: Request, *, empty_is_object: bool = False) -> Payload:
     try:
         text = request.body.decode()
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RestError(400, "PGRST102", "Empty or invalid json") from None
     if isinstance(found, dict):
         return Payload(text, tuple(found), objects=[found])

@@ -38,7 +38,7 @@ def table_missing(schema: str, name: str) -> RestError:
 
 def write_array(accepted: Accepted) -> sql.Composable:
     """The rows of `_hangar_page` as JSON, built by Postgres so that numbers and times are Postgres's."""
-    rows: sql.Composable = sql.SQL("json_agg(_hangar_page)")
+    rows: sql.Composable = sql.SQL("json_agg(_hangar_page.*)")
     if accepted.strip_nulls:
         rows = sql.SQL("json_strip_nulls({})").format(rows)
     if accepted.singular:
@@ -151,7 +151,7 @@ def _write_rows(columns: Sequence[Column], payload: Payload, values: Values, *, 
         return elements
     picked = sql.SQL(", ").join([_write_pick(column, defaults=defaults) for column in columns])
     typed = sql.SQL(", ").join([_write_type(column) for column in columns])
-    return sql.SQL("(select {} from {}, lateral json_to_record(item) as _hangar_row({})) as {}").format(
+    return sql.SQL("(select {} from {}, lateral json_to_record(_hangar_rows.item) as _hangar_row({})) as {}").format(
         picked, elements, typed, _BODY
     )
 
@@ -164,9 +164,9 @@ def _write_pick(column: Column, *, defaults: bool) -> sql.Composable:
     name = sql.Identifier(column.name)
     if not defaults or column.default is None:
         return sql.SQL("_hangar_row.{0} as {0}").format(name)
-    return sql.SQL("case when item::jsonb ? {key} then _hangar_row.{name} else {default} end as {name}").format(
-        key=sql.Literal(column.name), name=name, default=sql.SQL(column.default)
-    )
+    return sql.SQL(
+        "case when _hangar_rows.item::jsonb ? {key} then _hangar_row.{name} else {default} end as {name}"
+    ).format(key=sql.Literal(column.name), name=name, default=sql.SQL(column.default))
 
 
 def _picked(column: Column) -> sql.Composable:

@@ -196,12 +196,28 @@ def test_headers_that_cannot_be_served(reading_project, request_headers, status,
 
 @pytest.mark.parametrize(
     "query",
-    ["name=nothing", "name=xx.1", "order=id.sideways", "limit=many", "or=(a.eq.1", "select=id::int)", "in=in.(1"],
+    [
+        "limit=1_0",
+        "offset=x",
+        "name=nothing",
+        "name=xx.1",
+        "order=id.sideways",
+        "limit=many",
+        "or=(a.eq.1",
+        "select=id::int)",
+        "in=in.(1",
+    ],
 )
 def test_what_nobody_speaks_is_unparsable(reading_project, query):
     """Text outside the grammar is PGRST100."""
     answer = reading_project.send("GET", f"/rest/v1/items?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "PGRST100")
+
+
+def test_conditions_nested_too_deeply(reading_project):
+    """Nesting without end is refused, not a crash."""
+    answer = reading_project.send("GET", f"/rest/v1/items?or=({'and(' * 8000})")
+    assert (answer.status_code, answer.json()["code"]) == (400, "HANGAR_UNSUPPORTED")
 
 
 def test_aggregates_are_not_allowed(reading_project):
