@@ -24,10 +24,10 @@ def mint_user_token(
 ) -> str:
     """A JWT (ES256) for Supabase: role and aud `authenticated`, sub the user, `app_id` the row it was made for.
 
-    `issuer` is `{SUPABASE_URL}/auth/v1`; `key` a PEM or a JWK with `kid`; without one the kid is the key's RFC 7638
-    thumbprint. The claims are those that Supabase requires of an access token, but without `session_id`: there is no
-    session behind it, so signing the user out does not end it. `now` must carry its zone. Raises ValueError for a key
-    that is none, without repeating it.
+    `issuer` is `{SUPABASE_URL}/auth/v1`; `key` a PEM or a JWK with `kid`. A PEM's kid is its RFC 7638 thumbprint, which a
+    hosted project does not use: it needs the JWK, since PostgREST refuses a kid it does not know. The claims are those
+    that Supabase requires of an access token, but without `session_id`: there is no session behind it, so signing the
+    user out does not end it. `now` must carry its zone. Raises ValueError for a key that is none, without repeating it.
     """
     import jwt  # noqa: PLC0415  82 ms with cryptography, and needed only when a machine gets its first secrets
 

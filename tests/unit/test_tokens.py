@@ -12,6 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm
 
+from local.supabase.keys import Keys
+from local.supabase.rest_auth import identify
+from local.supabase.rest_errors import RestError
 from shared.config import Secret
 from shared.tokens import mint_user_token
 
@@ -68,6 +71,16 @@ def test_the_kid_of_a_pem_is_its_rfc_7638_thumbprint():
     public = ECAlgorithm.to_jwk(PUBLIC, as_dict=True)
     canonical = f'{{"crv":"P-256","kty":"EC","x":"{public["x"]}","y":"{public["y"]}"}}'
     assert kid == base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
+
+
+def test_a_project_takes_the_token_for_the_users_own_role():
+    """Judged by the same rules as PostgREST's: kid known, time right, role authenticated."""
+    keys = Keys.generate()
+    headers = {"apikey": keys.publishable_key, "authorization": f"Bearer {mint(keys.signing_key_pem)}"}
+    identity = identify(headers, keys, lambda: NOW.timestamp() + 364 * 86_400)
+    assert (identity.role, identity.claims["sub"]) == ("authenticated", str(USER))
+    with pytest.raises(RestError):
+        identify(headers, keys, lambda: NOW.timestamp() + 366 * 86_400)
 
 
 def test_lifetime_and_clock_are_the_callers():
