@@ -63,7 +63,7 @@ class PostgrestStore:
         try:
             return self._client().rpc(name, args).execute().data
         except APIError as error:
-            raise _explain(name, error.code, error.message, error.details, error.hint) from error
+            raise explain_refusal(name, error.code, error.message, error.details, error.hint) from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Retry(f"the database at {self._url} cannot be reached ({type(error).__name__}) for {name}") from error
         except httpx.HTTPError as error:
@@ -89,7 +89,10 @@ class PostgrestStore:
         return client
 
 
-def _explain(name: str, code: str | None, message: str | None, details: str | None, hint: str | None) -> HangarError:
+def explain_refusal(
+    name: str, code: str | None, message: str | None, details: str | None = None, hint: str | None = None
+) -> HangarError:
+    """The branch of `shared.errors` that a SQLSTATE, a PostgREST code or a gateway's status calls for."""
     code = str(code or "")
     said = cut_excerpt(" ".join(str(part) for part in (message, details, hint) if part))
     if code in _UNKNOWN_GATEWAY:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.act import act, learn_machine
-from shared.errors import Capacity, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Retry, Unknown
+from shared.errors import Bug, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Unknown
 from shared.journal import Journal
 from shared.lifecycle import START_FAILED, decide, find_main
 from shared.models import (
@@ -37,6 +37,7 @@ LONGEST_WAIT_CALL_S = 20
 # More steps than any way from nothing to done, faults included; beyond it something goes round in circles.
 MAX_STEPS = 40
 SAME_ACTION_LIMIT = 3
+SETTLE_S = 2.0
 ATTEMPTS_A_ROUND = 4
 
 _REFUSED_WORDS = {
@@ -89,6 +90,9 @@ class Work:
                 self._learn(seen)
                 outcome = self._carry_out(decide(self.row, seen, self._time()))
             except HangarError as error:
+                if error.code == "auth" and self.look.just_created:
+                    self.by.sleep(SETTLE_S)  # Fly may answer 401 for an app it made a moment ago
+                    continue
                 outcome = self._fail(error)
             if outcome is not None:
                 return outcome
@@ -180,6 +184,7 @@ class Work:
                 wait.until,
                 version=wait.machine.version,
                 timeout_s=int(min(LONGEST_WAIT_CALL_S, left)),
+                is_fresh=True,  # a 404 here is for the next look to judge
             )
         elif wait.seconds <= min(left, LONGEST_WAIT_CALL_S):
             self.by.sleep(wait.seconds)
@@ -226,7 +231,8 @@ class Work:
     def _fail(self, error: HangarError) -> Outcome:
         """Leave the failure on the row: what happened, when the next attempt is, and an alert."""
         kind = "provision_failed" if self.row.desired_state == "present" else "deprovision_failed"
-        transient = isinstance(error, Retry | Capacity | Conflict)
+        # A wrong token concerns everybody and is mended outside: nobody should have to retry every user by hand after it.
+        transient = not isinstance(error, Refused | Bug) or error.code in ("auth", "org")
         retries = self.row.retry_count + self.journal.failed_attempts + 1
         next_in_s = self._backoff_s(retries) if transient else None
         self.patch |= {

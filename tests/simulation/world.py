@@ -1,0 +1,229 @@
+"""One installation in one process, at a time that only moves when told to.
+
+The real SQL on a real Postgres, the real client and reconciler, the Fly simulator's core.
+"""
+
+import json
+import random
+import threading
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from local.fly.core import FlySim
+from local.fly.transport import SimTransport
+from local.httpd import Request
+from shared.act import Provisions
+from shared.alerts import Alerts
+from shared.fly import FlyClient
+from shared.reconciler import Reconciler
+from shared.store import Database, explain_refusal
+from shared.sweep import Sweep
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
+ORG = "hangar-test"
+
+
+class Killed(BaseException):
+    """The worker's process died here: no handler of ours may see it."""
+
+
+@dataclass
+class Clock:
+    """Virtual seconds."""
+
+    seconds: float = START
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@dataclass
+class Boundaries:
+    """Counts every point before and after a call that leaves the process, and dies at the one it is told to."""
+
+    passed: int = 0
+    die_at: int | None = None
+    trace: list[str] = field(default_factory=list)
+
+    def cross(self, where: str) -> None:
+        self.trace.append(where)
+        self.passed += 1
+        if self.passed - 1 == self.die_at:
+            raise Killed(where)
+
+
+class DirectStore:
+    """The `rpc` seam straight to Postgres, as service_role, at the virtual time."""
+
+    def __init__(self, url: str, clock: Clock, boundaries: Boundaries) -> None:
+        self.connection = psycopg.connect(url, autocommit=True)
+        self.connection.execute("set role service_role")
+        self.clock, self.boundaries = clock, boundaries
+        self.calls: list[str] = []
+        self._lock = threading.Lock()
+
+    def rpc(self, name, args):
+        with self._lock:
+            self.calls.append(name)
+            self.boundaries.cross(f"before {name}")
+            names = ", ".join(f"{key} => %s" for key in args)
+            values = [Jsonb(value) if isinstance(value, dict | list) else value for value in args.values()]
+            try:
+                self.connection.execute("select set_config('hangar.test_now', %s, false)", (str(self.clock()),))
+                row = self.connection.execute(f"select public.{name}({names})", values).fetchone()
+            except psycopg.Error as error:
+                raise explain_refusal(name, error.sqlstate, str(error)) from error
+            self.boundaries.cross(f"after {name}")
+            return row[0]
+
+
+class CrossingTransport(SimTransport):
+    """Fly in process, with a boundary on either side of every call that changes it."""
+
+    def __init__(self, sim: FlySim, sleep, boundaries: Boundaries) -> None:
+        super().__init__(sim, sleep)
+        self.boundaries = boundaries
+
+    def handle_request(self, request):
+        where = f"{request.method} {request.url.path}"
+        if request.method != "GET":
+            self.boundaries.cross(f"before {where}")
+        response = super().handle_request(request)
+        if request.method != "GET":
+            self.boundaries.cross(f"after {where}")
+        return response
+
+
+class AlertBook:
+    """What was alerted, kept in memory."""
+
+    def __init__(self) -> None:
+        self.open: dict[tuple[str, str], str] = {}
+
+    def raise_alert(self, kind, key, message, metadata):
+        new = (kind, key) not in self.open
+        self.open[kind, key] = message
+        return new
+
+    def resolve_alert(self, kind, key):
+        return self.open.pop((kind, key), None) is not None
+
+
+class World:
+    """The installation, its host's users, and the questions a test asks of them."""
+
+    def __init__(self, url: str, *, seed: int = 0, unkind: bool = False) -> None:
+        self.url, self.clock, self.boundaries = url, Clock(), Boundaries()
+        self.stores: list[DirectStore] = []
+        self.host = psycopg.connect(url, autocommit=True)
+        self.host.execute(
+            "create or replace function hangar.now() returns timestamptz language sql stable set search_path = '' as $$"
+            " select coalesce(pg_catalog.to_timestamp(nullif(pg_catalog.current_setting('hangar.test_now', true), '')"
+            "::double precision), pg_catalog.clock_timestamp()) $$"
+        )
+        self.host.execute(
+            "update hangar.settings set live = true, fly_org_slug = %s, default_region = 'iad', default_image = 'app@sha256:1'",
+            (ORG,),
+        )
+        self.installation_id = self.host.execute("select installation_id from hangar.settings").fetchone()[0]
+        self.sim = FlySim(self.clock, seed=seed, unkind=unkind, org=ORG)
+        self.random = random.Random(seed)  # noqa: S311  chance that can be repeated
+        self.alerts = AlertBook()
+        self.reconciler = self.new_worker()
+
+    def new_worker(self) -> Reconciler:
+        """A fresh process: nothing remembered but what stands in the database and on Fly."""
+        store = DirectStore(self.url, self.clock, self.boundaries)
+        fly = FlyClient(
+            "http://fly.test",
+            "any",
+            org_slug=ORG,
+            transport=CrossingTransport(self.sim, self.clock.advance, self.boundaries),
+            sleep=self.clock.advance,
+            clock=self.clock,
+        )
+        self.stores.append(store)
+        self.store = store
+        return Reconciler(
+            database=Database(store),
+            fly=fly,
+            provisions=Provisions(
+                self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
+            ),
+            alerts=Alerts(self.alerts, None),
+            clock=self.clock,
+            sleep=self.clock.advance,
+            new_id=lambda: uuid.UUID(int=self.random.getrandbits(128), version=4),
+            chance=self.random.random,
+        )
+
+    def sql(self, query: str, *params):
+        self.host.execute("select set_config('hangar.test_now', %s, false)", (str(self.clock()),))
+        cursor = self.host.execute(query, params)
+        return cursor.fetchall() if cursor.description else []
+
+    def add_user(self, tier: str = "free") -> UUID:
+        user = uuid.UUID(int=self.random.getrandbits(128), version=4)
+        self.sql("insert into auth.users (id, email) values (%s, %s)", user, f"{user.hex[:8]}@example.test")
+        if tier != "free":
+            self.set_tier(user, tier)
+        return user
+
+    def set_tier(self, user: UUID, tier: str) -> None:
+        self.sql("update public.user_subscriptions set tier = %s where user_id = %s", tier, user)
+
+    def row(self, user: UUID) -> dict:
+        """The live row, or the newest deleted one."""
+        found = self.sql(
+            "select to_jsonb(a) from public.user_fly_apps a where user_id = %s"
+            " order by (deleted_at is null) desc, created_at desc limit 1",
+            user,
+        )
+        return found[0][0] if found else {}
+
+    def sweep(self, *, drain_only: bool = False):
+        return Sweep(self.reconciler, self.clock() + 240).run(drain_only=drain_only)
+
+    def settle(self, sweeps: int = 2) -> None:
+        """Let leases run out and the retry cap pass, then sweep; faults must have stopped."""
+        self.boundaries.die_at = None
+        for _ in range(sweeps):
+            self.clock.advance(1900)
+            self.sweep()
+
+    def apps(self) -> dict[str, list]:
+        """Fly's truth: each existing app's living machines."""
+        return {
+            name: [machine for machine in self.sim.machines() if machine.app.name == name] for name in self.sim.apps
+        }
+
+    def events(self, user: UUID) -> list[tuple[str, str, dict]]:
+        return self.sql(
+            "select event_type, status, metadata from public.user_fly_app_events where user_id = %s order by created_at, id",
+            user,
+        )
+
+    def count_actions(self, user: UUID, *statuses: str) -> int:
+        """How many audit lines of an action have one of these statuses."""
+        return sum(kind == "action" and status in statuses for kind, status, _ in self.events(user))
+
+    def fault(self, **rule) -> None:
+        self.control("PUT", "faults", [rule])
+
+    def control(self, method: str, what: str, body) -> None:
+        """Change Fly's world from outside, as `/_sim` lets anybody."""
+        answer = self.sim.handle(Request(method, f"/_sim/{what}", (), {}, json.dumps(body).encode()))
+        assert answer.status < 300, answer.body
+
+    def close(self) -> None:
+        self.host.close()
+        for store in self.stores:
+            store.connection.close()
