@@ -20,7 +20,7 @@ import flask
 from shared import auth
 from shared.config_forms import parse_uuid
 from shared.errors import Capacity, HangarError, Retry
-from shared.logs import read_trace, request_context
+from shared.logs import label_request, read_trace, request_context
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
@@ -95,6 +95,7 @@ class Edge:
     ) -> flask.Response:
         try:
             body, caller = self._admit(request)
+            label_request(caller=caller.kind, caller_name=caller.name)
             answer = run(Call(body, caller, request_id, started + self.deadline_s))
         except Problem as problem:
             return _render_problem(problem, request_id)
@@ -182,6 +183,7 @@ def _parse_user_id(value: object, name: str) -> uuid.UUID:
     user_id = parse_uuid(value)
     if user_id is None:
         raise Problem(400, "user_id", f"{name} is not a uuid of the form 8-4-4-4-12")
+    label_request(user_id=str(user_id))
     return user_id
 
 

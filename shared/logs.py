@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -74,6 +74,13 @@ def request_context(labels: Mapping[str, str], trace: Trace | None) -> Iterator[
         yield
     finally:
         _context.reset(token)
+
+
+def label_request(**labels: str) -> None:
+    """Add labels to every further line of the request under way; without one, nothing happens."""
+    context = _context.get()
+    if context is not None:
+        _context.set(replace(context, labels={**context.labels, **labels}))
 
 
 class Redactor:

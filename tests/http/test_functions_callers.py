@@ -193,6 +193,17 @@ def none_claim(**changes):
     return claim | {"entitled": False, "known": True, "closed_unknown": False} | changes
 
 
+def test_the_log_says_who_asked_about_whom_and_when_it_was_traced(function, world):
+    world.answers["fly_claim"] = none_claim()
+    delivery = {**sign(GOOD), "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    reply = function.ask(GOOD, JSON | delivery)
+    line = next(line for line in function.lines() if reply.headers["X-Request-Id"] in str(line))
+    assert line["severity"] == "INFO"
+    assert line["trace"] == "0af7651916cd43dd8448eb211c80319c"
+    expected = {"caller": "webhook", "caller_name": delivery["webhook-id"], "user_id": USER}
+    assert expected.items() <= line["labels"].items()
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_user_who_needs_nothing_is_a_success_that_says_so(function, world, known):
     world.answers["fly_claim"] = none_claim(known=known)

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from shared.logs import JsonLines, Redactor, Trace, configure_logs, read_trace, request_context
+from shared.logs import JsonLines, Redactor, Trace, configure_logs, label_request, read_trace, request_context
 
 CANARY = 'canary/"secret"+value=='
 PEM = (
@@ -127,8 +127,12 @@ def test_lines_of_a_request_carry_its_labels_and_trace_and_others_do_not(log):
         other = threading.Thread(target=log.info, args=("elsewhere",))
         other.start()
         other.join()
+        label_request(caller="webhook")
+        log.info("later")
+    label_request(caller="nobody")
     log.info("after")
-    inside, elsewhere, after = log.lines()
+    inside, elsewhere, later, after = log.lines()
+    assert later["labels"] == {"request_id": "r-1", "function": "health", "caller": "webhook"}
     assert inside["labels"] == {"request_id": "r-1", "function": "own"}
     assert inside["trace"] == TRACE
     assert inside["logging.googleapis.com/trace"] == f"projects/project-1/traces/{TRACE}"
