@@ -90,7 +90,7 @@ def list_apps(world: World, call: Call) -> Response:
             world.moods.shuffle(ids)
         cursor = start_listing(world, ids, call.now)
     by_id = {app.id: app for app in [*world.ghosts, *world.apps.values()]}
-    ids, following, total = next_page(world, cursor, limit or max(1, len(by_id)), call.now, whole=limit is None)
+    ids, following, total = next_page(world, cursor, limit or max(1, len(by_id)), call.now, advisory=False)
     apps = [by_id[app_id].shown() for app_id in ids if app_id in by_id]
     return answer({"apps": apps, "total_apps": total} | ({"next_cursor": following} if following else {}))
 

@@ -70,7 +70,7 @@ def find_machine(world: World, call: Call) -> Machine:
     app = find_app(world, call)
     wanted = call.params["machine_id"]
     machine = app.machines.get(wanted)
-    if machine is None:
+    if machine is None or machine.visible_at > call.now:
         if len(wanted) != 14 or not wanted.isalnum():
             raise FlyError(404, f"invalid machine ID, '{wanted}'")
         raise FlyError(404, "not_found: machine not found")

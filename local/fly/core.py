@@ -46,8 +46,7 @@ class FlySim:
     `clock` gives seconds since 1970. `unkind` turns on what Fly may do to its callers (see `Unkindness`), drawn from
     `seed`; `rate_limits` None means "when unkind or typical". With `token` None any token is taken, with `org` None
     any organisation is ours. `sleep` is how time passes while a call takes its time: by default the simulator shifts
-    its own clock, so nothing ever really waits. `on_clock` is told the whole shift in seconds whenever a control call
-    changes it. Thread-safe; no lock is held while time passes.
+    its own clock, so nothing ever really waits. Thread-safe; no lock is held while time passes.
     """
 
     def __init__(
@@ -62,14 +61,12 @@ class FlySim:
         token: str | None = None,
         org: str | None = None,
         sleep: Sleep | None = None,
-        on_clock: Callable[[float], None] | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise ValueError(f"profile must be one of {', '.join(PROFILES)}, not {profile!r}")
         settings = Settings(seed, profile, unkindness_of(unkind), rate_limits, token, org)
         self.world = World(settings, clock, machines if machines is not None else VirtualRunner())
         self._sleep = sleep or self.advance
-        self._on_clock = on_clock
 
     # For tests in the same process
 
@@ -130,18 +127,12 @@ class FlySim:
         return _signed(response, ticket)
 
     def _control(self, request: Request) -> Response:
-        world = self.world
-        with world.lock:
-            world.settle()
-            before_s = world.offset_s
+        with self.world.lock:
+            self.world.settle()
             try:
-                response = control(world, request)
+                return control(self.world, request)
             except FlyError as error:
-                response = error.response()
-            offset_s = world.offset_s
-        if self._on_clock is not None and offset_s != before_s:
-            self._on_clock(offset_s)
-        return response
+                return error.response()
 
     def _arrive(self, request: Request) -> _Ticket:
         world = self.world

@@ -22,21 +22,19 @@ def start_listing(world: World, ids: list[str], now: float) -> str:
     return token
 
 
-def next_page(
-    world: World, token: str, limit: int, now: float, *, whole: bool = False
-) -> tuple[list[str], str | None, int]:
+def next_page(world: World, token: str, limit: int, now: float, *, advisory: bool) -> tuple[list[str], str | None, int]:
     """The ids of this page, the cursor of the next (None at the end), and the count at the first page.
 
-    400 for a cursor that is unknown or too old. A used cursor may be used again, as a client that lost the answer
-    must.
+    An advisory limit may be undercut, as Fly says of machine listings and not of app listings. 400 for a cursor that
+    is unknown or too old. A used cursor may be used again, as a client that lost the answer must.
     """
     cursor = world.cursors.get(token)
     if cursor is None or cursor.expires_at <= now:
         raise FlyError(400, "invalid cursor")
     size = limit
-    if not whole and world.chance(world.unkindness.empty_pages):
+    if advisory and world.chance(world.unkindness.empty_pages):
         size = 0
-    elif not whole and limit > 1 and world.chance(world.unkindness.short_pages):
+    elif advisory and limit > 1 and world.chance(world.unkindness.short_pages):
         size = world.moods.randint(1, limit)
     page = cursor.ids[cursor.at : cursor.at + size]
     end = cursor.at + size

@@ -3,9 +3,9 @@
 import shlex
 from typing import Any
 
-from local.fly import life
 from local.fly.calls import Call, Errand, find_live_machine, find_machine
 from local.fly.errors import FlyError, answer, empty, read_int
+from local.fly.launches import environment_of
 from local.fly.model import MAX_EVENTS, Machine, show_config
 from local.fly.runner import Executed
 from local.fly.world import World
@@ -113,7 +113,7 @@ def _command(body: dict[str, Any]) -> list[str]:
 
 
 def _execute_virtually(machine: Machine, command: list[str]) -> Executed:
-    env = life.environment_of(machine)
+    env = environment_of(machine)
     if command in (["env"], ["printenv"]):
         return Executed("".join(f"{name}={value}\n" for name, value in sorted(env.items())), "", 0)
     if command[0] == "printenv" and len(command) == 2:

@@ -8,16 +8,13 @@ Each function takes the world, whose lock the caller holds, and the moment of th
 """
 
 from signal import Signals
-from typing import Any
 
+from local.fly.launches import launch_of
 from local.fly.model import Machine, Step
-from local.fly.runner import Exit, Launch
+from local.fly.restarts import RETRY_WINDOW_S, pause_s, retries_allowed, shall_restart
+from local.fly.runner import Exit
 from local.fly.times import parse_duration, to_rfc3339
 from local.fly.world import World
-
-DEFAULT_RETRIES = 10
-RETRY_WINDOW_S = 300.0
-"""Restarts are forgotten after a run this long (Fly: ten retries in five minutes)."""
 
 
 def change(world: World, machine: Machine, state: str, moment: float) -> None:
@@ -115,7 +112,7 @@ def crash(world: World, machine: Machine, moment: float) -> None:
     """End a machine as if it had died once more than its restart policy allows: `stopped`, with its exit event."""
     machine.epoch += 1
     _drop_process(world, machine)
-    machine.restarts = _retries_allowed(machine)
+    machine.restarts = retries_allowed(machine)
     _record_exit(world, machine, Exit(1), moment, requested=False, restarting=False)
     _stopped(world, machine, moment)
 
@@ -150,7 +147,7 @@ def _started(world: World, machine: Machine, moment: float) -> None:
                 _exited(world, machine, ended, world.now())
 
     try:
-        machine.real = world.runner.start(_launch_of(machine), on_exit)
+        machine.real = world.runner.start(launch_of(machine), on_exit)
     except OSError as error:
         failure = {"exit_event": {"exit_code": -1, "error": str(error), "restarting": False, "requested_stop": False}}
         world.record(machine, "exit", "failed", "flyd", moment, request=failure)
@@ -159,35 +156,6 @@ def _started(world: World, machine: Machine, moment: float) -> None:
     machine.first_check_at = moment + world.draw(world.timing.first_check_s)
     world.record(machine, "start", "started", "flyd", moment)
     change(world, machine, "started", moment)
-
-
-def _launch_of(machine: Machine) -> Launch:
-    config = machine.config
-    return Launch(
-        machine_id=machine.id,
-        app_name=machine.app.name,
-        region=machine.region,
-        image=str(config.get("image", "")),
-        config=config,
-        env=environment_of(machine),
-    )
-
-
-def environment_of(machine: Machine) -> dict[str, str]:
-    """What a process in the machine sees: Fly's own variables, the config's env, the secrets it was given."""
-    return {
-        "FLY_APP_NAME": machine.app.name,
-        "FLY_MACHINE_ID": machine.id,
-        "FLY_ALLOC_ID": machine.id,
-        "FLY_MACHINE_VERSION": machine.version,
-        "FLY_REGION": machine.region,
-        "PRIMARY_REGION": machine.region,
-        "FLY_IMAGE_REF": str(machine.config.get("image", "")),
-        "FLY_PRIVATE_IP": machine.private_ip,
-        "FLY_VM_MEMORY_MB": str((machine.config.get("guest") or {}).get("memory_mb", 256)),
-        **(machine.config.get("env") or {}),
-        **machine.secrets,
-    }
 
 
 def _end_run(
@@ -229,33 +197,17 @@ def _exited(world: World, machine: Machine, ended: Exit, moment: float) -> None:
         return
     if machine.started_at is not None and moment - machine.started_at > RETRY_WINDOW_S:
         machine.restarts = 0
-    again = _shall_restart(machine, ended)
+    again = shall_restart(machine, ended)
     _record_exit(world, machine, ended, moment, requested=False, restarting=again)
     machine.epoch += 1
     if again:
+        wait_s = pause_s(world.draw(world.timing.restart_s), machine.restarts)
         machine.restarts += 1
         change(world, machine, "restarting", moment)
         world.record(machine, "restart", "restarting", "flyd", moment)
-        world.plan(machine, moment + world.draw(world.timing.restart_s), lambda m, at: _boot(world, m, at, 0.0))
+        world.plan(machine, moment + wait_s, lambda m, at: _boot(world, m, at, 0.0))
     else:
         _stopped(world, machine, moment)
-
-
-def _shall_restart(machine: Machine, ended: Exit) -> bool:
-    """Fly's policies: `always` without end, `on-failure` up to max_retries, `no` never."""
-    policy = _restart_config(machine).get("policy") or "on-failure"
-    if policy == "always":
-        return True
-    failed = ended.code != 0 or ended.signal != 0
-    return bool(policy == "on-failure" and failed and machine.restarts < _retries_allowed(machine))
-
-
-def _retries_allowed(machine: Machine) -> int:
-    return int(_restart_config(machine).get("max_retries") or DEFAULT_RETRIES)
-
-
-def _restart_config(machine: Machine) -> dict[str, Any]:
-    return machine.config.get("restart") or {}
 
 
 def _record_exit(

@@ -20,7 +20,7 @@ def list_org_machines(world: World, call: Call) -> Response:
     org_slug = find_org(world, call.params["org_slug"])
     limit = page_size(call, MAX_PAGE) or MAX_PAGE
     cursor = call.param("cursor") or start_listing(world, _matching(world, call, org_slug), call.now)
-    ids, following, _ = next_page(world, cursor, limit, call.now)
+    ids, following, _ = next_page(world, cursor, limit, call.now, advisory=True)
     silent = _unreadable_regions(world, org_slug)
     deleted = call.flag("include_deleted")
     machines = [world.machines[machine_id] for machine_id in ids if machine_id in world.machines]

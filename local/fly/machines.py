@@ -4,9 +4,9 @@ from typing import Any
 
 from local.fly import life
 from local.fly.calls import Call, find_app, find_live_machine, find_machine
+from local.fly.configs import accept_config
 from local.fly.cursors import next_page, page_size, start_listing
 from local.fly.errors import FlyError, answer, read_int, read_text
-from local.fly.guests import accept_config
 from local.fly.health import show_checks
 from local.fly.leases import grant
 from local.fly.model import App, Machine, show_machine, show_summary
@@ -47,6 +47,7 @@ def create_machine(world: World, call: Call) -> Response:
         updated_at=call.now,
         versions=[(version, config)],
         secrets=secrets,
+        visible_at=call.now + world.draw_mood(world.unkindness.fresh_machine_lag_s),
     )
     app.machines[machine.id] = machine
     world.machines[machine.id] = machine
@@ -95,7 +96,9 @@ def list_machines(world: World, call: Call) -> Response:
     if cursor is None:
         seen = [machine.id for machine in app.machines.values() if _is_listed(machine, call)]
         cursor = start_listing(world, seen, call.now)
-    ids, following, _ = next_page(world, cursor, limit or max(1, len(app.machines)), call.now, whole=limit is None)
+    ids, following, _ = next_page(
+        world, cursor, limit or max(1, len(app.machines)), call.now, advisory=limit is not None
+    )
     shown = [_show_listed(world, app.machines[machine_id], call) for machine_id in ids if machine_id in app.machines]
     return answer(shown, headers={"fly-next-cursor": following} if following else None)
 

@@ -136,6 +136,8 @@ class Machine:
     """Until when a start is refused because the stopped machine is "still active"."""
     first_check_at: float = 0.0
     destroyed_at: float | None = None
+    visible_at: float = 0.0
+    """Until when direct calls do not find the new machine."""
 
     def billed_s(self, now: float) -> float:
         return self.started_s + (max(0.0, now - self.started_at) if self.started_at is not None else 0.0)

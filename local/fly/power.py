@@ -5,12 +5,12 @@ from typing import Any
 
 from local.fly import life
 from local.fly.calls import Call, Wait, find_live_machine, find_machine
+from local.fly.configs import STOP_SIGNALS
 from local.fly.errors import FlyError, answer
 from local.fly.model import LASTING, Machine
 from local.fly.world import World
 from local.httpd import Response
 
-STOP_SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM")
 SIGNALS = (*STOP_SIGNALS, "SIGABRT", "SIGALRM", "SIGFPE", "SIGILL", "SIGPIPE", "SIGSEGV", "SIGTRAP")
 WAITABLE = ("started", "stopped", "suspended", "destroyed", "failed", "settled")
 BAD_TIMEOUT = "invalid_argument: invalid WaitMachineRequest.Timeout: value must be inside range [1s, 1m0s]"

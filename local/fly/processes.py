@@ -74,6 +74,8 @@ class ProcessRunner:
         with self._lock:
             self._running[launch.machine_id] = running
             self._waiters.add(waiter)
+            if self._closed:  # closed while we were starting it
+                signal_group(process, "SIGKILL")
         waiter.start()
         return True
 

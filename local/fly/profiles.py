@@ -78,6 +78,8 @@ class Unkindness:
     lost_answers: float = 0.02
     """Share of writes whose effect happens but whose answer is lost: a reset, or 504 from the proxy."""
     unordered: bool = True
+    fresh_machine_lag_s: Span = ZERO
+    """How long a new machine answers 404 to direct calls (other nodes of Fly have not heard of it yet). Off unless set."""
 
 
 KIND = Unkindness(ZERO, 0.0, 0.0, 0.0, 0.0, unordered=False)

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from local.fly.core import FlySim
+from local.fly.profiles import Unkindness
 from local.fly.times import VirtualClock
 from local.fly.transport import open_client
 
@@ -421,6 +422,14 @@ def test_a_bent_machine_shows_what_it_was_told(fly):
         ("POST", "/v1/apps", b""),
         ("POST", "/v1/apps/app-one/machines", b'{"config":{}}'),
         ("POST", "/v1/apps/app-one/machines", b'{"config":{"image":"x","env":{"A":1}}}'),
+        ("POST", "/v1/apps/app-one/machines", b'{"config":{"image":"x","stop_config":{"timeout":"soon"}}}'),
+        ("POST", "/v1/apps/app-one/machines", b'{"config":{"image":"x","stop_config":{"signal":"SIGNONE"}}}'),
+        ("POST", "/v1/apps/app-one/machines", b'{"config":{"image":"x","restart":{"policy":"maybe"}}}'),
+        (
+            "POST",
+            "/v1/apps/app-one/machines",
+            b'{"config":{"image":"x","checks":{"a":{"type":"http","interval":"x"}}}}',
+        ),
         ("POST", "/v1/apps/app-one/secrets", b'{"values":{"bad-name":"x"}}'),
         ("POST", "{machine}/stop", b"[]"),
         ("POST", "{machine}/stop", b'{"signal":"SIGNONE"}'),
@@ -441,3 +450,27 @@ def test_malformed_requests_are_400_in_flys_shape_and_change_nothing(fly, method
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
     assert fly.world()["apps"] == before
+
+
+def test_a_process_that_cannot_live_is_restarted_ever_more_slowly(fly):
+    fly.app()
+    path = f"/v1/apps/app-one/machines/{fly.machine(config={**CONFIG, 'restart': {'policy': 'always'}}).json()['id']}"
+    pauses = []
+    for _ in range(12):
+        fly.http.post(f"{path}/signal", json={"signal": "SIGKILL"})
+        before = fly.clock()
+        fly.http.get(f"{path}/wait?state=started")
+        pauses.append(fly.clock() - before)
+    assert pauses == sorted(pauses)
+    assert (round(pauses[0], 3), round(pauses[-1], 3)) == (0.1, 10)
+
+
+def test_a_fresh_machine_may_be_unknown_for_a_moment_when_asked_for():
+    fly = Fly(unkind=Unkindness(fresh_machine_lag_s=(1.0, 1.0), lost_answers=0), rate_limits=False)
+    fly.app()
+    machine_id = fly.machine().json()["id"]
+    path = f"/v1/apps/app-one/machines/{machine_id}"
+    assert fly.http.get(path).status_code == 404
+    assert machine_id in fly.machine().json()["error"], "its name is taken all the same"
+    fly.clock.advance(1.1)
+    assert fly.http.get(path).status_code == 200

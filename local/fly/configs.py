@@ -1,4 +1,4 @@
-"""What a machine config must look like: an image, and a size that exists on Fly.
+"""What a machine config must look like: an image, a size that exists on Fly, fields of the right form.
 
 Limits: Fly docs "Machine sizing" and fly-go machine_types.go. The texts of the memory refusals are the ones seen on
 the wire; those about CPUs are ours in the same form.
@@ -7,7 +7,10 @@ the wire; those about CPUs are ours in the same form.
 from typing import Any
 
 from local.fly.errors import FlyError
+from local.fly.times import parse_duration
 
+STOP_SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM")
+POLICIES = ("no", "always", "on-failure")
 SHARED_CPUS = (1, 2, 4, 6, 8)
 PERFORMANCE_CPUS = (1, 2, 4, 6, 8, 10, 12, 14, 16)
 _MB_PER_CPU = {"shared": (256, 2048, 256), "performance": (2048, 8192, 1024)}
@@ -32,11 +35,49 @@ def accept_config(raw: Any) -> dict[str, Any]:
     services = config.get("services", [])
     if not isinstance(services, list) or not all(isinstance(service, dict) for service in services):
         raise FlyError(400, "invalid request body: config.services must be a list of objects")
+    _check_stop(config.get("stop_config", {}))
+    _check_restart(config.get("restart", {}))
+    for name, check in config.get("checks", {}).items():
+        _check_check(name, check)
     config["guest"] = _accept_guest(config.get("guest") or {})
     config["metadata"] = dict(config.get("metadata", {}))
     if services:
         config["services"] = [_show_autostop(service) for service in services]
     return config
+
+
+def _check_stop(stop: dict[str, Any]) -> None:
+    if stop.get("signal") and stop["signal"] not in STOP_SIGNALS:
+        raise FlyError(400, f"invalid_argument: unknown config.stop_config.signal '{stop['signal']}'")
+    _check_durations("stop_config", stop, "timeout")
+
+
+def _check_restart(restart: dict[str, Any]) -> None:
+    if restart.get("policy") not in (None, "", *POLICIES):
+        raise FlyError(400, f"invalid_argument: config.restart.policy must be one of {', '.join(POLICIES)}")
+    retries = restart.get("max_retries")
+    if retries is not None and (isinstance(retries, bool) or not isinstance(retries, int)):
+        raise FlyError(400, "invalid request body: config.restart.max_retries must be an integer")
+
+
+def _check_check(name: str, check: Any) -> None:
+    if not isinstance(check, dict) or check.get("type") not in ("http", "tcp"):
+        raise FlyError(400, f"invalid_argument: config.checks.{name}.type must be http or tcp")
+    port = check.get("port")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+        raise FlyError(400, f"invalid request body: config.checks.{name}.port must be an integer")
+    headers = check.get("headers") or []
+    if not isinstance(headers, list) or not all(isinstance(each, dict) and each.get("name") for each in headers):
+        raise FlyError(400, f"invalid request body: config.checks.{name}.headers must be a list of name and values")
+    _check_durations(f"checks.{name}", check, "interval", "timeout", "grace_period")
+
+
+def _check_durations(where: str, fields: dict[str, Any], *names: str) -> None:
+    for name in names:
+        try:
+            parse_duration(fields.get(name), 0.0)
+        except ValueError as error:
+            raise FlyError(400, f"invalid_argument: config.{where}.{name}: {error}") from error
 
 
 def _accept_guest(raw: dict[str, Any]) -> dict[str, Any]:
