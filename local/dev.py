@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
 from importlib.metadata import version
@@ -57,7 +59,7 @@ class LocalCloud:
         self.addresses: dict[str, Any] = {}
         self.start_s = 0.0
         self._sink = AlertSink() if alerts else None
-        self._processes = int(os.environ.get("HANGAR_DEV_PROCESSES", DEFAULT_LIMIT)) if processes is None else processes
+        self._processes = _read_process_limit() if processes is None else processes
         self._cancelled = cancelled or threading.Event()
         self._children: list[Child] = []
         self._undo = contextlib.ExitStack()
@@ -91,9 +93,7 @@ class LocalCloud:
         database_url, installation_id = make_database(self.postgres)
         self._raise_if_cancelled()
         gateway = self._start_gateway(keys)
-        alerts_url = self._sink.start().url if self._sink else None
-        if self._sink:
-            self._undo.callback(self._sink.stop)
+        alerts_url = self._start_sink()
         add_people(database_url, own.admin_password)
         around = Surroundings(
             supabase_url=gateway.wait_until(lambda: _read(self.folder / "gateway.url"), self._cancelled),
@@ -132,8 +132,16 @@ class LocalCloud:
         ]
         return self._start_child("Fly simulator", "fly", command, {TOKEN_VARIABLE: own.fly_token})
 
+    def _start_sink(self) -> str | None:
+        if self._sink is None:
+            return None
+        self._undo.callback(self._sink.stop)
+        return self._sink.start().url
+
     def _start_functions(self, settings: dict[str, str]) -> dict[str, str]:
-        functions = [Function(name, self.folder / LOGS / f"{name}.log", settings) for name in NAMES]
+        # Not in our folder, whose path may be too long for the sockets that end up there.
+        scratch = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix="hangar-")))
+        functions = [Function(name, self.folder / LOGS / f"{name}.log", settings, scratch) for name in NAMES]
         for function in functions:
             self._adopt(function.child)
         # On the way down all are asked first: each may finish a request under way, and they do so at the same time.
@@ -160,6 +168,10 @@ class LocalCloud:
         for child in self._children:
             if failure := child.failure():
                 raise DevError(failure)
+        try:
+            socket.create_connection(("127.0.0.1", self.postgres.port), timeout=5).close()
+        except OSError as error:
+            raise DevError(f"Postgres is gone ({error.strerror}); its log is {self.postgres.log}") from error
 
     def stop(self) -> None:
         """End everything in reverse order, free the ports, remove the data. Safe to call twice."""
@@ -208,6 +220,13 @@ def _describe(
     }
 
 
+def _read_process_limit() -> int:
+    value = os.environ.get("HANGAR_DEV_PROCESSES") or str(DEFAULT_LIMIT)
+    if not (value.isascii() and value.isdigit()):
+        raise DevError(f"HANGAR_DEV_PROCESSES must be a number of processes such as {DEFAULT_LIMIT}; it is {value!r}")
+    return int(value)
+
+
 def _read(path: Path) -> str | None:
     """What a child wrote when it was ready; None before."""
     try:
@@ -225,8 +244,8 @@ def run_dev(folder: Path | None = None) -> int:
         stopping.set()
 
     before = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    cloud = LocalCloud(folder or ROOT / ".hangar", cancelled=stopping)
     try:
+        cloud = LocalCloud(folder or ROOT / ".hangar", cancelled=stopping)
         print("Starting the local cloud: Postgres, Supabase gateway, Fly simulator, functions ...", flush=True)
         with cloud:
             _print_addresses(cloud)
@@ -273,4 +292,4 @@ Ctrl-C stops everything.""",
 
 
 if __name__ == "__main__":
-    sys.exit(run_dev())
+    sys.exit(run_dev(Path(sys.argv[1]) if len(sys.argv) > 1 else None))

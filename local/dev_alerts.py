@@ -17,11 +17,12 @@ class AlertSink:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._received: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._server = Server(self._answer)
+        self._server: Server | None = None
 
     @property
     def url(self) -> str:
-        return self._server.url
+        """Where it listens, while it does."""
+        return self._server.url if self._server else ""
 
     @property
     def received(self) -> list[dict[str, Any]]:
@@ -29,11 +30,13 @@ class AlertSink:
             return list(self._received)
 
     def start(self) -> Self:
-        self._server.start()
+        self._server = Server(self._answer).start()
         return self
 
     def stop(self) -> None:
-        self._server.stop()
+        if self._server:
+            self._server.stop()
+            self._server = None
 
     def _answer(self, request: Request) -> Response:
         if request.method == "GET":

@@ -75,11 +75,14 @@ def make_settings(around: Surroundings, keys: Keys, own: Secrets) -> dict[str, s
 class Function:
     """One function's process. It takes a port the system gives, and the log says which."""
 
-    def __init__(self, name: str, log: Path, settings: dict[str, str]) -> None:
+    def __init__(self, name: str, log: Path, settings: dict[str, str], scratch: Path) -> None:
         self.name = name
+        # gunicorn binds a control socket there; left alone, all of a user's would share one below the home folder.
+        control = scratch / name
+        control.mkdir()
         command = [sys.executable, "-m", "functions_framework", "--target", name, "--host", "127.0.0.1", "--port", "0"]
         running = {"FUNCTION_TARGET": name, "THREADS": str(THREADS), "GUNICORN_LOG_LEVEL": "info"}
-        self.child = Child(f"function {name}", command, log, {**settings, **running})
+        self.child = Child(f"function {name}", command, log, {**settings, **running, "XDG_RUNTIME_DIR": str(control)})
 
     def wait_ready(self, cancelled: threading.Event) -> str:
         """Its URL, once its worker has loaded the function and answers."""

@@ -219,7 +219,7 @@ async def _send(client: httpx.AsyncClient, request: _Request) -> _Row:
         total_ms = (time.monotonic() - begun) * 1000
         said = f"Timeout of {request.timeout_ms} ms reached. Total time: {total_ms:.3f} ms"
         return (request.id, None, None, None, None, True, said)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  one request must not take its batch along
         return (request.id, None, None, None, None, False, _curl_words(error))
     received = Jsonb({name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw})
     content = response.text.split("\0", 1)[0] or None  # a C string in the original, and NULL when empty

@@ -1,0 +1,143 @@
+"""The small parts of the local cloud: the folder's lock, private files, children that tell how they failed, the sink."""
+
+import os
+import stat
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from local import dev_child
+from local.dev import LocalCloud
+from local.dev_alerts import AlertSink
+from local.dev_child import CancelledError, Child, DevError
+from local.dev_files import FolderLock, clear_folder, write_private
+from local.supabase.postgres import PostgresError
+
+
+def test_a_folder_has_one_holder_who_is_named_to_the_second(tmp_path):
+    first, second = FolderLock(tmp_path), FolderLock(tmp_path)
+    first.acquire()
+    with pytest.raises(DevError, match=rf"already runs in .*\(pid {os.getpid()}\)"):
+        second.acquire()
+    first.release()
+    assert list(tmp_path.iterdir()) == []
+    second.acquire()
+    second.release()
+
+
+def test_a_lock_file_left_by_a_killed_cloud_blocks_nobody(tmp_path):
+    (tmp_path / "lock").write_text("4194304\n")
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    lock.release()
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    """Between our open and our lock the holder may remove the file; holding that one would exclude nobody."""
+    real, opened = os.open, []
+
+    def open_and_lose(path, *arguments):
+        file = real(path, *arguments)
+        if not opened:
+            Path(path).unlink()
+        opened.append(path)
+        return file
+
+    monkeypatch.setattr("local.dev_files.os.open", open_and_lose)
+    lock = FolderLock(tmp_path)
+    lock.acquire()
+    assert len(opened) == 2
+    with pytest.raises(DevError):
+        FolderLock(tmp_path).acquire()
+    lock.release()
+
+
+def test_a_private_file_is_for_its_owner_only_and_replaced_whole(tmp_path):
+    path = tmp_path / "dev.json"
+    path.write_text("old")
+    write_private(path, {"pid": 1})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == '{\n  "pid": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_clearing_takes_what_a_cloud_leaves_and_nothing_else(tmp_path):
+    for name in ("postgres/data", "logs/machines"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("dev.json", "keys.json", "notes.txt"):
+        (tmp_path / name).touch()
+    clear_folder(tmp_path, logs=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "notes.txt"]
+    clear_folder(tmp_path, logs=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def python(code, log, name="probe"):
+    return Child(name, [sys.executable, "-c", code], log, {})
+
+
+def test_a_child_that_ends_is_named_with_its_code_its_last_lines_and_its_log(tmp_path):
+    child = python("print('first'); print('no such setting: X'); raise SystemExit(3)", tmp_path / "probe.log")
+    child.start()
+    with pytest.raises(DevError) as failed:
+        child.wait_until(lambda: None, threading.Event())
+    text = str(failed.value)
+    assert "the probe ended with code 3" in text
+    assert str(tmp_path / "probe.log") in text
+    assert "no such setting: X" in text
+
+
+def test_a_child_that_never_gets_ready_is_given_up_and_a_wait_can_be_cancelled(tmp_path, monkeypatch):
+    child = python("import time; time.sleep(60)", tmp_path / "probe.log")
+    child.start()
+    cancelled = threading.Event()
+    monkeypatch.setattr(dev_child, "READY_S", 0.05)
+    with pytest.raises(DevError, match=r"was not ready within .*\n.*wrote nothing"):
+        child.wait_until(lambda: None, cancelled)
+    cancelled.set()
+    with pytest.raises(CancelledError):
+        child.wait_until(lambda: None, cancelled)
+    child.stop(5)
+    assert child.failure() is None
+
+
+def test_a_child_sees_no_setting_of_the_shell_that_started_us(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLY_API_TOKEN", "a real one")
+    child = Child("probe", [sys.executable, "-c", "import os; print(sorted(os.environ))"], tmp_path / "log", {"A": "b"})
+    child.start()
+    with pytest.raises(DevError):
+        child.wait_until(lambda: None, threading.Event())
+    shown = (tmp_path / "log").read_text()
+    assert "'A'" in shown
+    assert "FLY_API_TOKEN" not in shown
+
+
+def test_the_sink_keeps_what_it_is_sent_and_lists_it():
+    sink = AlertSink().start()
+    try:
+        assert httpx.get(sink.url, trust_env=False).json() == []
+        httpx.post(sink.url, json={"kind": "x"}, trust_env=False)
+        httpx.post(sink.url, content="plain words", trust_env=False)
+        listed = httpx.get(sink.url, trust_env=False).json()
+        assert [entry["body"] for entry in listed] == [{"kind": "x"}, "plain words"]
+        assert httpx.delete(sink.url, trust_env=False).status_code == 405
+    finally:
+        sink.stop()
+
+
+def test_a_wrong_number_of_processes_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HANGAR_DEV_PROCESSES", "many")
+    with pytest.raises(DevError, match="HANGAR_DEV_PROCESSES must be a number"):
+        LocalCloud(tmp_path)
+
+
+def test_a_cloud_without_postgres_says_so_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PG_BIN", str(tmp_path))
+    with pytest.raises(DevError, match="holds no postgres and initdb") as failed:
+        LocalCloud(tmp_path / "cloud").start()
+    assert isinstance(failed.value.__cause__, PostgresError)
+    assert sorted(path.name for path in (tmp_path / "cloud").iterdir()) == ["logs"]

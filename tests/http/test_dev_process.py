@@ -1,0 +1,151 @@
+"""`make dev` as a process: how it starts, how it ends, and that it leaves nothing, whatever ended it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60
+
+
+def eventually(look, reason="it did not come true"):
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.02)
+    pytest.fail(reason)
+
+
+def parents():
+    """Parent by pid, of every process that is not a zombie."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state != "Z":
+            found[int(path.parent.name)] = int(parent)
+    return found
+
+
+def descendants(pid):
+    family, known = {pid}, parents()
+    while more := {child for child, parent in known.items() if parent in family} - family:
+        family |= more
+    return family - {pid}
+
+
+def ports(addresses):
+    urls = [addresses[name] for name in ("database_url", "supabase_url", "fly_api_url", "alerts_url")]
+    return [urlsplit(url).port for url in (*urls, *(url for url in addresses["functions"].values() if url))]
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+class Dev:
+    """One `make dev` on a folder, its output in a file."""
+
+    def __init__(self, folder: Path, output: Path) -> None:
+        self.folder, self.output = folder, output
+        with output.open("wb") as file:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "local.dev", folder], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def text(self):
+        return self.output.read_text()
+
+    def wait_up(self):
+        eventually(lambda: "Ctrl-C stops everything" in self.text or self.child.poll() is not None)
+        assert self.child.poll() is None, self.text
+        return json.loads((self.folder / "dev.json").read_text())
+
+    def left(self):
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture
+def start(tmp_path):
+    started = []
+
+    def start():
+        started.append(Dev(tmp_path / "folder", tmp_path / f"output-{len(started)}"))
+        return started[-1]
+
+    yield start
+    for dev in started:
+        if dev.child.poll() is None:
+            dev.child.kill()
+        dev.child.wait()
+
+
+def test_ctrl_c_leaves_no_process_no_port_and_no_file_but_logs(start):
+    dev = start()
+    addresses = dev.wait_up()
+    family = descendants(dev.child.pid)
+    assert len(family) >= 6
+    assert all(addresses[name] in dev.text for name in ("database_url", "supabase_url", "fly_api_url", "alerts_url"))
+    assert "set tier = 'pro'" in dev.text
+    second = start()
+    assert second.child.wait(timeout=DEADLINE_S) == 1
+    assert f"(pid {dev.child.pid})" in second.text
+    dev.child.send_signal(signal.SIGINT)
+    assert dev.child.wait(timeout=DEADLINE_S) == 130
+    assert not family & set(parents())
+    assert all(is_free(port) for port in ports(addresses))
+    assert dev.left() == ["logs"]
+
+
+def test_a_killed_dev_takes_its_children_along_and_the_next_one_starts_over_its_remains(start):
+    dev = start()
+    addresses = dev.wait_up()
+    family = descendants(dev.child.pid)
+    dev.child.kill()
+    dev.child.wait()
+    eventually(lambda: not family & set(parents()), "children outlived the killed parent")
+    assert all(is_free(port) for port in ports(addresses))
+    assert "dev.json" in dev.left()
+    again = start()
+    assert again.wait_up()["pid"] == again.child.pid
+    again.child.terminate()
+    assert again.child.wait(timeout=DEADLINE_S) == 0
+    assert again.left() == ["logs"]
+
+
+def test_a_stop_while_starting_leaves_nothing_either(start):
+    dev = start()
+    eventually((dev.folder / "postgres").exists)
+    family = eventually(lambda: descendants(dev.child.pid))
+    dev.child.send_signal(signal.SIGINT)
+    assert dev.child.wait(timeout=DEADLINE_S) == 130
+    assert "Stopped before everything was up" in dev.text
+    assert not family & set(parents())
+    assert dev.left() == ["logs"]
+
+
+def test_a_part_that_ends_by_itself_ends_everything_and_is_named(start):
+    dev = start()
+    dev.wait_up()
+    family = descendants(dev.child.pid)
+    gateway = next(pid for pid in family if b"local.supabase.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(gateway, signal.SIGKILL)
+    assert dev.child.wait(timeout=DEADLINE_S) == 1
+    assert "the Supabase gateway ended with code -9" in dev.text
+    assert str(dev.folder / "logs" / "gateway.log") in dev.text
+    assert not family & set(parents())
