@@ -22,7 +22,8 @@ from ops.target import TargetError, load_target
 from shared.errors import HangarError, Refused
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 3, 130
-_console = Console()
+# Where nobody watches (a file, a pipe, CI), tables keep their width instead of folding at 80.
+_console = Console() if sys.stdout.isatty() else Console(width=120)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,11 +1,11 @@
 """Works off the rows that are due, several at a time, until none is left or the time is up."""
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from shared.models import Row, Settings
+from shared.models import Row
 from shared.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Each worker waits on Fly nearly all its time; Fly limits calls by app, not by organisation.
 WORKERS = 16
 # Below this a row would be claimed only to be put back.
-LEAST_TIME_S = 5.0
+LEAST_TIME_S = 3.0
 
 
 @dataclass
@@ -56,14 +56,14 @@ def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> D
             rows, settings, now, drained.left = reconciler.database.claim_due(
                 workers - len(under_way), reconciler.holder
             )
-            under_way |= {pool.submit(_work, reconciler, row, settings, now, ends_at): row for row in rows}
+            for row in rows:
+                # The request's log labels and trace go along with its workers.
+                context = copy_context()
+                future = pool.submit(context.run, reconciler.work, row, settings, now, ends_at)
+                under_way[future] = row
             if not under_way:
                 break
             # A full house waits for the next free place; a house with room waits for it too, since nothing more is due.
             settle(wait(under_way, timeout=1.0 if drained.left == 0 else None, return_when=FIRST_COMPLETED).done)
         settle(wait(under_way).done)
     return drained
-
-
-def _work(reconciler: "Reconciler", row: Row, settings: Settings, now: datetime, ends_at: float) -> Outcome:
-    return reconciler.work(row, settings, now, ends_at)

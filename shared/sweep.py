@@ -6,6 +6,7 @@ needs a look, write health set by set, note orphans, drain what that made due. I
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -187,7 +188,8 @@ class Sweep:
 
     def _look_at(self, rows: list[Row], now: datetime) -> Iterator[Json]:
         with ThreadPoolExecutor(LOOKERS, thread_name_prefix="look") as pool:
-            yield from pool.map(lambda row: self._look(row, now), rows)
+            futures = [pool.submit(copy_context().run, self._look, row, now) for row in rows]
+            yield from (future.result() for future in futures)
 
     def _look(self, row: Row, now: datetime) -> Json:
         """One direct look. Fly out of reach is unknown; a 404 makes the row due, and only its reconciler draws conclusions."""
