@@ -30,8 +30,8 @@ class Installation:
         url = f"{self.target.supabase_url.rstrip('/')}/rest/v1"
         with httpx.Client(base_url=url, headers=headers, verify=get_tls_context(), timeout=15) as http:
             query = SyncPostgrestClient(url, headers=headers, http_client=http).from_(name).select("*").limit(limit)
-            rows: list[dict[str, Any]] = (query.order(order, desc=True) if order else query).execute().data
-        return rows
+            rows: Any = (query.order(order, desc=True) if order else query).execute().data
+        return list(rows)
 
     def call_function(self, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Call a function with a signed body; its status and JSON answer. Raises TargetError when it cannot be addressed."""

@@ -66,5 +66,5 @@ def print_user(console: Console, told: Mapping[str, Any]) -> None:
         for name in columns:
             table.add_row(name.replace("_", " "), _cell(row.get(name)))
         console.print(table)
-    columns = ("created_at", "event_type", "status", "metadata", "error_details")
-    console.print(make_table("Events", told["events"][:20], columns))
+    event_columns = ("created_at", "event_type", "status", "metadata", "error_details")
+    console.print(make_table("Events", told["events"][:20], event_columns))
