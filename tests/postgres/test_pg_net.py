@@ -27,7 +27,7 @@ class Receiver:
 
     def _receive(self, request: Request) -> Response:
         self.requests.append(request)
-        self.gate.wait(20)
+        self.gate.wait(200)
         return self.answer(request)
 
 
@@ -182,8 +182,10 @@ def test_a_batch_is_sent_at_once_and_the_next_waits_for_its_slowest(bare_databas
     """Up to batch_size calls hit the receiver together; their rows stay visible in the queue meanwhile."""
     receiver.gate.clear()
     session = connect(bare_database)
-    session.execute(
-        "select net.http_post(%s, to_jsonb(n)) from generate_series(1, 250) n", (receiver.server.url + "/many",)
+    session.execute(  # the last number first, so that only the order by id explains what is taken
+        "insert into net.http_request_queue (id, method, url, headers, body, timeout_milliseconds)"
+        " select n, 'POST', %s, '{}', n::text::bytea, 60000 from generate_series(250, 1, -1) n",
+        (receiver.server.url + "/many",),
     )
     with PgNetWorker(bare_database, pause_s=0.02):
         until(lambda: len(receiver.requests) >= 200)
@@ -231,9 +233,10 @@ def test_a_crash_empties_queue_and_responses_and_the_worker_lives_on(bare_databa
     session.execute("select net.http_get(%s)", (receiver.server.url,))
     responses(session, 1)
     receiver.gate.clear()
-    session.execute("select net.http_get(%s) from generate_series(1, 3)", (receiver.server.url,))
+    many = "select net.http_get(%s, timeout_milliseconds := 300000) from generate_series(1, 3)"
+    session.execute(many, (receiver.server.url,))
     until(lambda: len(receiver.requests) == 4)
-    worker.crash()
+    worker.crash()  # does not wait for the answers
     assert (queued(session), _count(session)) == (0, 0)
     receiver.gate.set()
     session.execute("select net.http_get(%s)", (receiver.server.url + "/after",))

@@ -65,11 +65,23 @@ def test_it_is_in_a_session_of_its_own():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_kill_9_of_the_parent_ends_its_children_even_those_started_by_a_thread_long_gone():
-    program = (
-        "import sys, threading, time; from local import process\n"
-        "start = lambda: print(process.spawn([sys.executable, '-c', 'import time; time.sleep(600)']).pid, flush=True)\n"
-        "thread = threading.Thread(target=start); thread.start(); thread.join(); start(); time.sleep(600)"
-    )
+    program = """
+import os, sys, threading, time
+from local import process
+
+def start():
+    read, write = os.pipe()
+    log = open(write, "wb")
+    child = process.spawn([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"], log=log)
+    os.read(read, 1)  # the death signal is armed by now
+    print(child.pid, flush=True)
+
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
+start()
+time.sleep(600)
+"""
     with subprocess.Popen([PYTHON, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}) as us:
         pids = [int(us.stdout.readline()) for _ in range(2)]
         assert all(is_alive(pid) for pid in pids)
