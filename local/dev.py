@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from importlib.metadata import version
@@ -139,8 +138,8 @@ class LocalCloud:
         return self._sink.start().url
 
     def _start_functions(self, settings: dict[str, str]) -> dict[str, str]:
-        # Not in our folder, whose path may be too long for the sockets that end up there.
-        scratch = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix="hangar-")))
+        scratch = self.folder / "run"
+        scratch.mkdir()
         functions = [Function(name, self.folder / LOGS / f"{name}.log", settings, scratch) for name in NAMES]
         for function in functions:
             self._adopt(function.child)

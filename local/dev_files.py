@@ -9,7 +9,7 @@ from typing import Any
 
 from local.dev_child import DevError
 
-TEMPORARY = ("postgres", "keys.json", "gateway.url", "fly.json", "dev.json")
+TEMPORARY = ("postgres", "run", "keys.json", "gateway.url", "fly.json", "dev.json")
 LOGS = "logs"
 
 

@@ -78,6 +78,7 @@ class Function:
     def __init__(self, name: str, log: Path, settings: dict[str, str], scratch: Path) -> None:
         self.name = name
         # gunicorn binds a control socket there; left alone, all of a user's would share one below the home folder.
+        # Where the path is too long for a socket it warns and does without, as we do anyway.
         control = scratch / name
         control.mkdir()
         command = [sys.executable, "-m", "functions_framework", "--target", name, "--host", "127.0.0.1", "--port", "0"]

@@ -103,6 +103,7 @@ def test_one_sql_statement_ends_in_an_app_whose_backend_signals_and_its_undoing_
         "select distinct s.user_id::text, t.name, s.fly_app_id::text"
         " from public.signals s join public.traders t on t.id = s.trader_id"
     )
+    sql.execute(change_tier, ("pro", user))
     row, name, cost = eventually(lambda: sql.execute(read_active, (user,)).fetchone(), "the app did not become active")
     assert cost == "6.00"
     assert eventually(lambda: sql.execute(read_signals).fetchall()) == [(user, "breakout", row)]
