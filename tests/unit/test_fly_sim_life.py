@@ -474,3 +474,25 @@ def test_a_fresh_machine_may_be_unknown_for_a_moment_when_asked_for():
     assert machine_id in fly.machine().json()["error"], "its name is taken all the same"
     fly.clock.advance(1.1)
     assert fly.http.get(path).status_code == 200
+
+
+def test_typical_calls_take_their_time(slow):
+    """App creation is slower than a look at it, as everywhere it was measured."""
+    slow.app()
+    create_s = slow.clock() - VirtualClock()()
+    slow.http.get("/v1/apps/app-one")
+    look_s = slow.clock() - VirtualClock()() - create_s
+    assert 0.15 <= create_s <= 0.6
+    assert 0.03 <= look_s <= 0.2
+
+
+def test_a_machine_stopped_while_it_starts_does_not_start_after_all(slow):
+    path = slow.started()
+    slow.http.post(f"{path}/stop")
+    slow.http.get(f"{path}/wait?state=stopped")
+    slow.clock.advance(3)
+    slow.http.post(f"{path}/start")
+    assert slow.state(path) == "starting"
+    slow.http.post(f"{path}/stop")
+    slow.clock.advance(60)
+    assert slow.state(path) == "stopped"
