@@ -49,7 +49,6 @@ def create_app(world: World, call: Call) -> Response:
         key=key,
     )
     world.apps[name] = app
-    world.networks.add(app.network)
     if key:
         world.keys[key] = name
     return _created(app)

@@ -16,6 +16,7 @@ from local.fly.world import RegionState, World
 from local.httpd import Request, Response
 
 HOST_STATUSES = ("ok", "unknown", "unreachable")
+FORCED_STATES = ("failed", "created", "starting", "stopping", "restarting", "replacing")
 
 
 def control(world: World, request: Request) -> Response:
@@ -127,13 +128,23 @@ def _put_latency(world: World, request: Request) -> Response:
     return answer({"profile": profile})
 
 
-def _put_foreign_apps(world: World, request: Request) -> Response:
+def _names(request: Request, what: str) -> set[str]:
     names = _json(request)
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise FlyError(400, "expected a list of app names")
-    if ours := sorted(set(names) & set(world.apps)):
+        raise FlyError(400, f"expected a list of {what}")
+    return set(names)
+
+
+def _put_bad_images(world: World, request: Request) -> Response:
+    world.bad_images = _names(request, "images")
+    return answer(sorted(world.bad_images))
+
+
+def _put_foreign_apps(world: World, request: Request) -> Response:
+    names = _names(request, "app names")
+    if ours := sorted(names & set(world.apps)):
         raise FlyError(400, f"{ours[0]} is an app of ours")
-    world.foreign = set(names)
+    world.foreign = names
     return answer(sorted(world.foreign))
 
 
@@ -195,7 +206,7 @@ def _crash(world: World, machine_id: str) -> Response:
 
 
 def _bend(world: World, machine_id: str, raw: Any) -> Response:
-    """Make a machine look broken: its state failed, its host out of reach, its checks not passing."""
+    """Make a machine look broken: failed or stuck in a passing state, its host out of reach, its checks not passing."""
     machine = _find(world, machine_id)
     body = _checked_object(raw, ("state", "host_status", "checks"))
     checks = body.get("checks", machine.forced_checks)
@@ -203,12 +214,12 @@ def _bend(world: World, machine_id: str, raw: Any) -> Response:
         raise FlyError(400, f"checks must map names to {', '.join(STATUSES)}; {{}} ends the pretence")
     if body.get("host_status", "ok") not in HOST_STATUSES:
         raise FlyError(400, f"host_status must be one of {', '.join(HOST_STATUSES)}")
-    if body.get("state", "failed") != "failed":
-        raise FlyError(400, 'state can be set to "failed" only; the API itself leads to the others')
+    if body.get("state", "failed") not in FORCED_STATES:
+        raise FlyError(400, f"state must be one of {', '.join(FORCED_STATES)}; the API itself leads to the others")
     machine.forced_checks = dict(checks)
     machine.host_status = body.get("host_status", machine.host_status)
     if "state" in body:
-        life.fail(world, machine, world.now())
+        life.force(world, machine, body["state"], world.now())
     return answer(_show_machine(machine, world.now()))
 
 
@@ -217,6 +228,7 @@ _CONTROLS: dict[str, dict[str, Callable[[World, Request], Response]]] = {
     "faults": {"GET": _get_faults, "PUT": _put_faults},
     "latency": {"PUT": _put_latency},
     "foreign-apps": {"PUT": _put_foreign_apps},
+    "bad-images": {"PUT": _put_bad_images},
     "clock": {"GET": _get_clock, "POST": _post_clock},
     "reset": {"POST": _post_reset},
 }

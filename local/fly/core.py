@@ -1,7 +1,6 @@
 """The Fly Machines API simulator itself: one request in, one answer out, in process, no I/O and no clock of its own."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from local.fly.errors import FlyError
 from local.fly.faults import Fault
 from local.fly.model import App, Machine
 from local.fly.profiles import PROFILES, Span, Unkindness
+from local.fly.regions import DEFAULT_REGION
 from local.fly.runner import MachineRunner, VirtualRunner
 from local.fly.tokens import authenticate
 from local.fly.world import Settings, World, unkindness_of
@@ -143,8 +143,7 @@ class FlySim:
         if fault is not None and fault.times is not None:
             fault.times -= 1
         span: Span = getattr(world.timing, _SLOW_CALLS.get((request.method, template or ""), "other_call_s"))
-        region = "iad"
-        return _Ticket(template, params, fault, world.draw(span), f"{world.ulid(world.now())}-{region}")
+        return _Ticket(template, params, fault, world.draw(span), f"{world.ulid(world.now())}-{DEFAULT_REGION}")
 
     def _answer(self, request: Request, ticket: _Ticket, sleep: Sleep, poll_s: float | None) -> Response:
         world = self.world
@@ -215,8 +214,3 @@ def _signed(response: Response, ticket: _Ticket) -> Response:
         return response
     headers = {"fly-request-id": ticket.request_id, "server": "Fly/simulator", "via": "1.1 fly.io", **response.headers}
     return Response(response.status, response.body, headers)
-
-
-def real_time_sim(seed: int = 0, profile: str = "instant", *, unkind: bool = False) -> FlySim:
-    """A simulator on the real clock, to be served."""
-    return FlySim(time.time, seed, profile, unkind)

@@ -122,12 +122,12 @@ def die(world: World, machine: Machine, moment: float, signal: str) -> None:
     _exited(world, machine, Exit(0, int(Signals[signal])), moment)
 
 
-def fail(world: World, machine: Machine, moment: float) -> None:
-    """The host gave up on the machine: `failed`, by no exit of its own."""
+def force(world: World, machine: Machine, state: str, moment: float) -> None:
+    """Put a machine into a state and leave it there, by no doing of its own: `failed`, or stuck half-way."""
     machine.epoch += 1
     _drop_process(world, machine)
-    world.record(machine, "exit", "failed", "flyd", moment)
-    change(world, machine, "failed", moment)
+    world.record(machine, "exit", state, "flyd", moment)
+    change(world, machine, state, moment)
 
 
 def _boot(world: World, machine: Machine, moment: float, boot_s: float, source: str = "flyd") -> None:
@@ -137,6 +137,9 @@ def _boot(world: World, machine: Machine, moment: float, boot_s: float, source: 
 
 
 def _started(world: World, machine: Machine, moment: float) -> None:
+    if machine.config.get("image") in world.bad_images:
+        _failed(world, machine, moment, "failed to pull image: not found")
+        return
     machine.run += 1
     run = machine.run
 
@@ -149,13 +152,18 @@ def _started(world: World, machine: Machine, moment: float) -> None:
     try:
         machine.real = world.runner.start(launch_of(machine), on_exit)
     except OSError as error:
-        failure = {"exit_event": {"exit_code": -1, "error": str(error), "restarting": False, "requested_stop": False}}
-        world.record(machine, "exit", "failed", "flyd", moment, request=failure)
-        change(world, machine, "failed", moment)
+        _failed(world, machine, moment, str(error))
         return
     machine.first_check_at = moment + world.draw(world.timing.first_check_s)
     world.record(machine, "start", "started", "flyd", moment)
     change(world, machine, "started", moment)
+
+
+def _failed(world: World, machine: Machine, moment: float, error: str) -> None:
+    """The boot did not succeed and will not be tried again."""
+    event = {"exit_code": -1, "error": error, "restarting": False, "requested_stop": False}
+    world.record(machine, "exit", "failed", "flyd", moment, request={"exit_event": event})
+    change(world, machine, "failed", moment)
 
 
 def _end_run(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from local.fly.model import App, Listing, Machine
+from local.fly.model import MAX_EVENTS, App, Listing, Machine
 from local.fly.profiles import KIND, UNKIND, Span, Unkindness, timing_for
 from local.fly.rate import RateLimits
 from local.fly.runner import MachineRunner
@@ -79,9 +79,9 @@ class World:
         self.ghosts: list[App] = []
         self.held_names: set[str] = set()
         self.foreign: set[str] = set()
+        self.bad_images: set[str] = set()
         self.keys: dict[str, str] = {}
         self.machines: dict[str, Machine] = {}
-        self.networks: set[str] = set()
         self.regions: dict[str, RegionState] = {}
         self.cursors: dict[str, Cursor] = {}
         self.requests: Counter[str] = Counter()
@@ -194,7 +194,7 @@ class World:
             "timestamp": int(moment * 1000),
         }
         machine.events.insert(0, event | ({"request": request} if request else {}))
-        del machine.events[50:]
+        del machine.events[MAX_EVENTS:]
 
 
 def unkindness_of(unkind: bool | Unkindness) -> Unkindness:

@@ -496,3 +496,21 @@ def test_a_machine_stopped_while_it_starts_does_not_start_after_all(slow):
     slow.http.post(f"{path}/stop")
     slow.clock.advance(60)
     assert slow.state(path) == "stopped"
+
+
+def test_an_image_that_cannot_be_pulled_ends_failed_with_the_reason(fly):
+    fly.app()
+    fly.http.put("/_sim/bad-images", json=["gone:1"])
+    path = f"/v1/apps/app-one/machines/{fly.machine(config={'image': 'gone:1'}).json()['id']}"
+    shown = fly.http.get(path).json()
+    assert shown["state"] == "failed"
+    assert "pull image" in shown["events"][0]["request"]["exit_event"]["error"]
+
+
+def test_a_machine_can_be_stuck_on_its_way(fly):
+    path = fly.started()
+    fly.http.put(f"/_sim/machines/{path.rsplit('/', 1)[1]}", json={"state": "stopping"})
+    fly.clock.advance(3600)
+    assert fly.state(path) == "stopping"
+    assert fly.http.delete(f"{path}?force=true").status_code == 200
+    assert fly.state(path) == "destroyed"
