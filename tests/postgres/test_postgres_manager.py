@@ -218,9 +218,12 @@ def test_a_parent_killed_with_kill_9_leaves_no_server(server_folder, way):
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": "."},
     ) as parent:
-        pid = int(parent.stdout.readline())
-        assert is_alive(pid)
-        parent.send_signal(signal.SIGKILL)
+        try:
+            pid = int(parent.stdout.readline())
+            was_alive = is_alive(pid)
+        finally:
+            parent.send_signal(signal.SIGKILL)
+    assert was_alive
     wait_gone(pid)
 
 

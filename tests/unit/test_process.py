@@ -83,9 +83,12 @@ start()
 time.sleep(600)
 """
     with subprocess.Popen([PYTHON, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}) as us:
-        pids = [int(us.stdout.readline()) for _ in range(2)]
-        assert all(is_alive(pid) for pid in pids)
-        us.kill()
+        try:
+            pids = [int(us.stdout.readline()) for _ in range(2)]
+            alive = [is_alive(pid) for pid in pids]
+        finally:
+            us.kill()
+    assert alive == [True, True]
     until(lambda: not any(is_alive(pid) for pid in pids))
 
 
