@@ -146,15 +146,10 @@ class FlySim:
         return _Ticket(template, params, fault, world.draw(span), f"{world.ulid(world.now())}-{DEFAULT_REGION}")
 
     def _answer(self, request: Request, ticket: _Ticket, sleep: Sleep, poll_s: float | None) -> Response:
-        world = self.world
-
-        def begin() -> Response | Wait | Errand:
-            with world.lock:
-                world.settle()
-                return self._dispatch(request, ticket)
-
         try:
-            result = begin()
+            with self.world.lock:
+                self.world.settle()
+                result = self._dispatch(request, ticket)
             if isinstance(result, Errand):
                 return result.run()
             return self._await(result, sleep, poll_s) if isinstance(result, Wait) else result
@@ -183,6 +178,7 @@ class FlySim:
 
     def _await(self, wait: Wait, sleep: Sleep, poll_s: float | None) -> Response:
         world = self.world
+        slept_at = -math.inf
         while True:
             with world.lock:
                 world.settle()
@@ -190,8 +186,10 @@ class FlySim:
                 response = wait.check(now)
                 if response is not None:
                     return response
-                if now >= wait.deadline:
+                # Time that stands still while we sleep means that the caller has gone.
+                if now >= wait.deadline or now <= slept_at:
                     raise wait.expired()
+                slept_at = now
                 next_at = world.next_at()
             pause_s = wait.deadline - now if next_at is None else min(next_at, wait.deadline) - now
             sleep(max(1e-3, pause_s if poll_s is None else min(pause_s, poll_s)))

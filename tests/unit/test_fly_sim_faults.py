@@ -224,3 +224,12 @@ def test_same_seed_same_world():
 
     assert play(1) == play(1)
     assert play(1) != play(2)
+
+
+def test_a_wait_longer_than_the_read_timeout_ends_with_it():
+    fly = Fly(profile="typical", rate_limits=False)
+    path = f"{MACHINES}/{fly.create().json()['id']}"
+    before = fly.clock()
+    with pytest.raises(httpx.ReadTimeout):
+        fly.http.get(f"{path}/wait?state=stopped&timeout=60", timeout=20)
+    assert fly.clock() - before == pytest.approx(20)
