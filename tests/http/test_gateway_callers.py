@@ -184,6 +184,15 @@ def test_statement_timeouts_by_role(project, whoami):
     assert whoami("statement_timeout") == "8s"
 
 
+def test_a_login_without_settings_gets_those_of_a_project(project, whoami):
+    """Whoever logs in, 8 s and UTC hold, as for the login role of a hosted project."""
+    assert whoami("statement_timeout") == "8s"
+    headers, ask = project.headers(), {"p_setting": "statement_timeout"}
+    with Gateway(project.database_url, project.keys) as gateway:
+        answer = project.http.post(f"{gateway.url}/rest/v1/rpc/whoami", json=ask, headers=headers)
+    assert answer.json() == "8s"
+
+
 def test_nothing_of_a_request_stays_behind(project, whoami):
     """The next request on the same connection has neither the role nor the claims of the one before."""
     assert OWNER in whoami("request.jwt.claims", token=project.user_token())

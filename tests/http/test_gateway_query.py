@@ -80,6 +80,14 @@ def test_select_items(text, item):
     assert parse_query([("select", text)]).select == (item,)
 
 
+def test_repeated_parameters():
+    """Of several `select` the first counts, of several `limit` the last, as in PostgREST."""
+    query = parse_query(
+        [("select", "a"), ("limit", "1"), ("select", "b"), ("limit", "2"), ("a", "gt.1"), ("a", "lt.9")]
+    )
+    assert (query.select, query.limit, len(query.conditions)) == ((SelectItem(Field("a")),), 2, 2)
+
+
 def test_arguments_of_get():
     """Where arguments are taken, only a value that begins with an operator is a filter."""
     query = parse_query(

@@ -206,6 +206,18 @@ def test_foreign_key_violation_is_a_conflict(project):
     assert project.send("POST", "/rest/v1/items", json={"name": "ant"}).status_code == 409
 
 
+def test_writing_blind_needs_no_right_to_read(project):
+    """With return=minimal INSERT alone must be granted; a representation needs SELECT on what it shows."""
+    project.sql(
+        "create table public.box (id integer, note text); grant insert, select (id) on public.box to service_role"
+    )
+    assert project.send("POST", "/rest/v1/box", json={"id": 1, "note": "x"}).status_code == 201
+    box = project.rest().from_("box")
+    assert box.insert({"id": 2, "note": "y"}).select("id").execute().data == [{"id": 2}]
+    assert refusal(box.insert({"id": 3, "note": "z"})) == "42501"
+    assert project.sql("select count(*) from public.box") == [(2,)]
+
+
 def test_count_of_an_insert(items):
     """`count=exact` on an insert counts the rows written."""
     assert items().insert([{"name": "dog"}, {"name": "eel"}], count=CountMethod.exact).execute().count == 2
