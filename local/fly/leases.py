@@ -37,9 +37,7 @@ def get_lease(world: World, call: Call) -> Response:
     lease = machine.live_lease(call.now)
     if lease is None:
         raise FlyError(404, "lease not found")
-    shown = _shown(machine, lease)
-    shown["data"] = {key: value for key, value in shown["data"].items() if key != "nonce"}  # type: ignore[attr-defined]
-    return answer(shown)
+    return answer(_shown(machine, lease))
 
 
 def release_lease(world: World, call: Call) -> Response:
