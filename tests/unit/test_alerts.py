@@ -1,0 +1,73 @@
+"""Alerts are told once, and a failure to tell never stops the work."""
+
+import json
+import logging
+
+import httpx
+
+from shared.alerts import Alerts
+from shared.errors import Retry
+
+
+class Book:
+    """Open alerts in memory; `down` makes it unreachable."""
+
+    def __init__(self, *, down=False):
+        self.open, self.down = set(), down
+
+    def raise_alert(self, kind, key, message, metadata):
+        if self.down:
+            raise Retry("the database cannot be reached")
+        new = (kind, key) not in self.open
+        self.open.add((kind, key))
+        return new
+
+    def resolve_alert(self, kind, key):
+        if self.down:
+            raise Retry("the database cannot be reached")
+        if (kind, key) in self.open:
+            self.open.remove((kind, key))
+            return True
+        return False
+
+
+def make_alerts(book, status=200):
+    sent = []
+
+    def take(request):
+        sent.append(json.loads(request.content))
+        return httpx.Response(status)
+
+    return Alerts(book, "https://hooks.example.test/T0/secret", httpx.MockTransport(take)), sent
+
+
+def test_an_alert_is_sent_once_and_its_end_once():
+    alerts, sent = make_alerts(Book())
+    for _ in range(3):
+        alerts.open("brake", "fleet", "the brake is on", {"n": 1})
+    for _ in range(2):
+        alerts.resolve("brake", "fleet")
+    assert [each.get("resolved", False) for each in sent] == [False, True]
+    assert sent[0]["text"] == "Hangar: the brake is on"
+
+
+def test_an_alert_that_cannot_be_recorded_is_sent_all_the_same():
+    alerts, sent = make_alerts(Book(down=True))
+    alerts.open("brake", "fleet", "the brake is on", {})
+    alerts.resolve("brake", "fleet")
+    assert len(sent) == 1
+
+
+def test_a_webhook_that_fails_is_logged_without_its_address(caplog):
+    """A Slack webhook's URL is its credential."""
+    alerts, _ = make_alerts(Book(), status=500)
+    with caplog.at_level(logging.ERROR):
+        alerts.open("brake", "fleet", "the brake is on", {})
+    assert "did not take brake/fleet" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_without_a_webhook_the_database_still_knows():
+    book = Book()
+    Alerts(book, None).open("brake", "fleet", "the brake is on", {})
+    assert book.open == {("brake", "fleet")}

@@ -1,0 +1,50 @@
+"""What Fly's checks mean for health."""
+
+import pytest
+
+from shared.fly_models import parse_machine
+from shared.observe import judge_health, view
+
+
+def machine(state="started", host_status="ok", checks=(("alive", "passing"), ("ready", "passing")), **more):
+    told = [{"name": name, "status": status} for name, status in checks]
+    config = {"image": "app", "guest": {}, "metadata": {"hangar_spec": "s"}}
+    return parse_machine(
+        {
+            "id": "m1",
+            "name": "a-main",
+            "state": state,
+            "host_status": host_status,
+            "checks": told,
+            "config": config,
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (machine(), "healthy"),
+        (machine(checks=()), "unknown"),
+        (machine(checks=[("alive", "passing"), ("ready", "critical")]), "bad"),
+        (machine(checks=[("alive", "passing"), ("ready", "warning")]), "unknown"),
+        (machine(checks=[("servicecheck-00-http-8080", "passing")]), "unknown"),
+        (machine(checks=[("bg_deployments_compat_1", "passing")]), "unknown"),
+        (machine(state="stopped"), "bad"),
+        (machine(state="failed"), "bad"),
+        (machine(state="starting"), "unknown"),
+        (machine(state="hibernating"), "unknown"),
+        (machine(host_status="unreachable", state="stopped"), "unknown"),
+        (machine(config=None, incomplete_config={"image": "app"}), "unknown"),
+    ],
+)
+def test_health_needs_a_result_and_never_guesses(seen, expected):
+    assert judge_health(seen) == expected
+
+
+def test_an_incomplete_machine_is_not_to_be_judged():
+    """Its host could not be asked, so its spec and size are no evidence of drift."""
+    assert view(machine(config=None, incomplete_config={"image": "app"})).host_ok is False
+    assert view(machine()).host_ok is True
+    assert view(machine()).spec == "s"

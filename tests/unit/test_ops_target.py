@@ -1,0 +1,69 @@
+"""Which installation the command line speaks to."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from ops.cli import cli
+from ops.target import TargetError, load_target
+
+DEV = {
+    "supabase_url": "http://127.0.0.1:1",
+    "secret_key": "sb_secret_dev",
+    "functions": {"health": "http://127.0.0.1:2", "admin": None},
+    "webhook_secret": "whsec_x",
+}
+
+
+def test_the_environment_comes_first(tmp_path):
+    dev = tmp_path / "dev.json"
+    dev.write_text(json.dumps(DEV))
+    environ = {
+        "SUPABASE_URL": "https://x.supabase.co",
+        "SUPABASE_SECRET_KEY": "k",
+        "HANGAR_FUNCTIONS_URL": "https://f.example/",
+    }
+    target = load_target(environ, dev)
+    assert target.supabase_url == "https://x.supabase.co"
+    assert target.functions["health"] == "https://f.example/health"
+
+
+def test_then_the_local_cloud(tmp_path):
+    dev = tmp_path / "dev.json"
+    dev.write_text(json.dumps(DEV))
+    target = load_target({}, dev)
+    assert target.functions == {"health": "http://127.0.0.1:2"}
+    assert "sb_secret_dev" not in repr(target)
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({}, "set SUPABASE_URL and SUPABASE_SECRET_KEY, or start the local cloud with `make dev`"),
+        ({"SUPABASE_URL": "https://x.supabase.co"}, "SUPABASE_SECRET_KEY is not"),
+        ({"SUPABASE_URL": "x", "SUPABASE_SECRET_KEY": "k", "HANGAR_FUNCTIONS_URL": "{oops"}, "HANGAR_FUNCTIONS_URL"),
+    ],
+)
+def test_what_is_missing_is_named(environ, words, tmp_path):
+    with pytest.raises(TargetError, match=words):
+        load_target(environ, tmp_path / "absent.json")
+
+
+def test_functions_may_have_an_address_each(tmp_path):
+    environ = {
+        "SUPABASE_URL": "x",
+        "SUPABASE_SECRET_KEY": "k",
+        "HANGAR_FUNCTIONS_URL": '{"health": "https://h.example"}',
+    }
+    assert load_target(environ, tmp_path / "absent.json").functions == {"health": "https://h.example"}
+
+
+@pytest.mark.parametrize("arguments", [["status", "nonsense"], ["sweep"], ["pause"], ["nothing-such"]])
+def test_usage_and_settings_end_with_2_and_no_traceback(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("SUPABASE_URL", "SUPABASE_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
