@@ -23,6 +23,7 @@ from local.supabase.sqlsplit import split_statements
 _BOOTSTRAP = Path(__file__).parent / "bootstrap"
 _SUPABASE = Path(__file__).parents[2] / "supabase"
 _ROLES = "00_roles.sql"
+_CRON = "50_cron.sql"
 _HOST_TABLES = "90_host_tables.sql"
 _LOCK = 4_728_106_551  # any number that nobody else takes on the maintenance database
 _templates = threading.Lock()
@@ -43,17 +44,20 @@ def prepare(
 ) -> str:
     """Make the database `dbname` (it must not exist) and return its URL as superuser.
 
-    `server` is a Postgres or a superuser's URL. Migrations and seed are taken from `folder` and run as the role
-    `postgres`, which is no superuser, as `supabase db push` does it; a folder without files is no error.
+    `server` is a Postgres or a superuser's URL; where it preloads the real pg_cron for this database, that is used.
+    Migrations and seed are taken from `folder` and run as the role `postgres`, which is no superuser, as
+    `supabase db push` does it; a folder without files is no error.
     """
     with _maintenance(server) as connection:
         _run_file(connection, _BOOTSTRAP / _ROLES)
         connection.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(dbname)))
     url = _with_dbname(server, dbname)
     with psycopg.connect(url, autocommit=True) as connection:
+        real_cron = "select current_setting('cron.database_name', true) = current_database()"
+        has_cron = connection.execute(real_cron).fetchone() == (True,)
         for path in sorted(_BOOTSTRAP.glob("*.sql")):
             if path.name != _ROLES and (host_tables or path.name != _HOST_TABLES):
-                _run_file(connection, path)
+                _run_file(connection, _BOOTSTRAP / "instead" / path.name if has_cron and path.name == _CRON else path)
     if migrations:
         migrate(url, folder=folder)
     seeds = folder / "seed.sql"
