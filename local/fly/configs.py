@@ -4,6 +4,7 @@ Limits: Fly docs "Machine sizing" and fly-go machine_types.go. The texts of the 
 the wire; those about CPUs are ours in the same form.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from local.fly.errors import FlyError
@@ -33,17 +34,31 @@ def accept_config(raw: Any) -> dict[str, Any]:
         if not all(isinstance(value, str) for value in config.get(name, {}).values()):
             raise FlyError(400, f"invalid request body: config.{name} must map strings to strings")
     services = config.get("services", [])
-    if not isinstance(services, list) or not all(isinstance(service, dict) for service in services):
-        raise FlyError(400, "invalid request body: config.services must be a list of objects")
+    if not _is_objects(services) or not all(_is_objects(service.get("checks") or []) for service in services):
+        raise FlyError(400, "invalid request body: config.services and their checks must be lists of objects")
     _check_stop(config.get("stop_config", {}))
     _check_restart(config.get("restart", {}))
-    for name, check in config.get("checks", {}).items():
+    for name, check in checks_of(config).items():
         _check_check(name, check)
     config["guest"] = _accept_guest(config.get("guest") or {})
     config["metadata"] = dict(config.get("metadata", {}))
     if services:
         config["services"] = [_show_autostop(service) for service in services]
     return config
+
+
+def _is_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def checks_of(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """All health checks of a config by the name their results carry: its own, and `servicecheck-…` for services'."""
+    found = dict(config.get("checks") or {})
+    for service in config.get("services") or []:
+        for number, check in enumerate(service.get("checks") or []):
+            port = check.get("port") or service.get("internal_port")
+            found[f"servicecheck-{number:02d}-{check.get('type')}-{port}"] = check
+    return found
 
 
 def _check_stop(stop: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from local.fly.configs import checks_of
 from local.fly.model import Machine
 from local.fly.times import to_rfc3339
 from local.fly.world import World
@@ -12,7 +13,7 @@ STATUSES = ("passing", "warning", "critical")
 
 def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
     """The `checks` of a Machine. Empty until the first result, as on Fly: no result is not "passing"."""
-    names = list(machine.config.get("checks") or {})
+    names = list(checks_of(machine.config))
     if not names or machine.run == 0 or machine.state in ("created", "starting"):
         return []
     if machine.state != "started":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.fly.configs import checks_of
 from local.fly.probes import Prober
 from local.fly.runner import Checked, Executed, Exit, Launch
 from local.fly.spawn import Order, Spawner, signal_group
@@ -67,7 +68,7 @@ class ProcessRunner:
         }
         log = self._log_dir / f"{launch.machine_id}.log" if self._log_dir is not None else None
         process = self._spawner.spawn(Order(self._command, env, self._cwd, log))
-        running = _Running(process, env, Prober(launch.config.get("checks") or {}, port))
+        running = _Running(process, env, Prober(checks_of(launch.config), port))
         waiter = threading.Thread(
             target=self._await, args=(launch.machine_id, running, on_exit), daemon=True, name="fly-waiter"
         )

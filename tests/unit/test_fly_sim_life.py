@@ -514,3 +514,10 @@ def test_a_machine_can_be_stuck_on_its_way(fly):
     assert fly.state(path) == "stopping"
     assert fly.http.delete(f"{path}?force=true").status_code == 200
     assert fly.state(path) == "destroyed"
+
+
+def test_service_checks_show_under_their_own_names(fly):
+    fly.app()
+    service = {"protocol": "tcp", "internal_port": 8080, "checks": [{"type": "http", "path": "/ready"}]}
+    path = f"/v1/apps/app-one/machines/{fly.machine(config={**CONFIG, 'services': [service]}).json()['id']}"
+    assert {check["name"] for check in fly.http.get(path).json()["checks"]} == {"alive", "servicecheck-00-http-8080"}
