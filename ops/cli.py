@@ -106,12 +106,12 @@ def status(user: str | None, as_json: bool) -> None:
     installation = _open()
     if user is None:
         fleet = {
-            name: installation.read_view(f"fly_{name}", order)
+            name.removeprefix("fly_"): installation.read_view(name, order)
             for name, order in (
-                ("fleet_summary", None),
-                ("health_summary", None),
-                ("failures", None),
-                ("recent_events", "created_at"),
+                ("fly_fleet_summary", None),
+                ("fly_health_summary", None),
+                ("fly_failures", "created_at"),
+                ("fly_recent_events", "latest"),
             )
         }
         click.echo(json.dumps(fleet, indent=2)) if as_json else show.print_fleet(_console, fleet)

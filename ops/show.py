@@ -49,8 +49,7 @@ def print_fleet(console: Console, fleet: Mapping[str, Sequence[Mapping[str, Any]
     console.print(make_table("Fleet", fleet["fleet_summary"]))
     console.print(make_table("Health", fleet["health_summary"]))
     console.print(make_table("Failures: what needs a look", fleet["failures"]))
-    columns = ("created_at", "event_type", "status", "fly_app_name", "error_details")
-    console.print(make_table("Recent events", fleet["recent_events"][:15], columns))
+    console.print(make_table("Events of the last 24 hours", fleet["recent_events"]))
 
 
 def print_user(console: Console, told: Mapping[str, Any]) -> None:

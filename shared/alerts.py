@@ -25,6 +25,9 @@ class AlertBook(Protocol):
     def resolve_alert(self, kind: str, key: str) -> bool:
         """Close an open alert; True when there was one."""
 
+    def take_alerts(self) -> list[Json]:
+        """The alerts that the database itself raised and nobody was told of; each is handed out once."""
+
 
 class Alerts:
     """Opens and resolves alerts. A failure to alert is logged and never stops the work it speaks of."""
@@ -55,6 +58,16 @@ class Alerts:
             return
         if was_open:
             self._send({"text": f"Hangar: resolved: {kind} {key}", "kind": kind, "key": key, "resolved": True})
+
+    def deliver(self) -> None:
+        """Send what the database raised by itself (the brake, unknown tiers, nudges that cannot go out)."""
+        try:
+            taken = self._book.take_alerts()
+        except HangarError as error:
+            _log.error("the database's own alerts could not be read: %s", error)
+            return
+        for alert in taken:
+            self._send({"text": f"Hangar: {alert['message']}", **alert})
 
     def _send(self, body: Json) -> None:
         if not self._webhook_url:

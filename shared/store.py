@@ -198,3 +198,8 @@ class Database:
     def resolve_alert(self, kind: str, key: str) -> bool:
         """Close an open alert; True when there was one."""
         return bool(self.rpc("fly_resolve_alert", kind=kind, key=key)["resolved"])
+
+    def take_alerts(self) -> list[Json]:
+        """Alerts the database raised by itself, each handed out once."""
+        alerts: list[Json] = self.rpc("fly_take_alerts")["alerts"]
+        return alerts

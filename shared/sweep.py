@@ -116,18 +116,12 @@ class Sweep:
 
     def _sync(self) -> None:
         """Find what the trigger could not write: changes it had to give way on, expiries, deleted users."""
-        after, unknown_tiers = None, set()
+        after = None
         while True:
-            page = self.by.database.rpc("fly_sync_entitlements", after=after, limit=500)
-            unknown_tiers.update(page["unknown_tiers"])
-            after = page["next"]
+            after = self.by.database.rpc("fly_sync_entitlements", after=after, limit=500)["next"]
             if after is None:
                 break
-        if unknown_tiers:
-            names = ", ".join(sorted(unknown_tiers))
-            self.by.alerts.open(
-                "unknown_tier", names, f"tiers without a plan in fly_plans, left unchanged: {names}", {}
-            )
+        self.by.alerts.deliver()
 
     def _list(self) -> Listing:
         """Fly first, rows after: what the database says is then never older than what Fly said."""

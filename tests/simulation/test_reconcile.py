@@ -202,12 +202,12 @@ def test_a_failing_fly_is_tried_four_times_then_left_with_an_alert(world):
     assert row["next_attempt_at"] is not None
     (failed,) = [event for event in world.events(user) if event[0] == "provision_failed"]
     assert failed[2]["max_retries_exceeded"] is True
-    assert [message for (kind, _), message in world.alerts.open.items() if kind == "provision_failed"]
+    assert world.open_alerts() == {("provision_failed", row["id"])}
     world.control("PUT", "faults", [])
     world.settle()
     row = world.row(user)
     assert (row["status"], row["retry_count"], row["error_code"]) == ("active", 0, None)
-    assert world.alerts.open == {}
+    assert world.open_alerts() == set()
 
 
 def test_a_size_fly_refuses_waits_for_a_person(world):
@@ -239,7 +239,7 @@ def test_a_cloned_database_is_read_only(world):
     world.sql("update hangar.settings set installation_id = gen_random_uuid()")
     assert provision(world, user).state == "pending"
     assert writes(world) == []
-    assert ("installation", "fleet") in world.alerts.open
+    assert ("installation", "fleet") in world.open_alerts()
 
 
 def test_an_unkind_fly_ends_the_same(unkind_world):

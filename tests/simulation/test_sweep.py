@@ -112,7 +112,7 @@ def test_an_unreachable_fly_makes_health_unknown_and_touches_nothing(world):
         world.sweep()
     assert {world.row(user)["status"] for user in users} == {"active"}
     assert world.apps().keys() == before.keys()
-    assert ("fly_unreachable", "listing") in world.alerts.open
+    assert ("fly_unreachable", "listing") in world.open_alerts()
 
 
 def test_a_machine_that_cannot_be_looked_at_is_unknown_not_unhealthy(world):
@@ -205,7 +205,7 @@ def test_an_unknown_tier_changes_nobody_and_alerts(world):
     world.set_tier(user, "platinum")
     world.sweep()
     assert world.row(user)["status"] == "active"
-    assert [kind for kind, _ in world.alerts.open] == ["unknown_tier"]
+    assert world.open_alerts() == {("unknown_tier", "platinum")}
 
 
 def test_a_tier_table_emptied_by_mistake_frees_nobody(world):

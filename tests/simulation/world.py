@@ -102,21 +102,6 @@ class CrossingTransport(SimTransport):
         return response
 
 
-class AlertBook:
-    """What was alerted, kept in memory."""
-
-    def __init__(self) -> None:
-        self.open: dict[tuple[str, str], str] = {}
-
-    def raise_alert(self, kind, key, message, metadata):
-        new = (kind, key) not in self.open
-        self.open[kind, key] = message
-        return new
-
-    def resolve_alert(self, kind, key):
-        return self.open.pop((kind, key), None) is not None
-
-
 class World:
     """The installation, its host's users, and the questions a test asks of them."""
 
@@ -136,7 +121,6 @@ class World:
         self.installation_id = self.host.execute("select installation_id from hangar.settings").fetchone()[0]
         self.sim = FlySim(self.clock, seed=seed, unkind=unkind, org=ORG)
         self.random = random.Random(seed)  # noqa: S311  chance that can be repeated
-        self.alerts = AlertBook()
         self.reconciler = self.new_worker()
 
     def new_worker(self) -> Reconciler:
@@ -152,13 +136,14 @@ class World:
         )
         self.stores.append(store)
         self.store = store
+        database = Database(store)
         return Reconciler(
-            database=Database(store),
+            database=database,
             fly=fly,
             provisions=Provisions(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Alerts(self.alerts, None),
+            alerts=Alerts(database, None),
             clock=self.clock,
             sleep=self.clock.advance,
             new_id=lambda: uuid.UUID(int=self.random.getrandbits(128), version=4),
@@ -198,6 +183,10 @@ class World:
         for _ in range(sweeps):
             self.clock.advance(1900)
             self.sweep()
+
+    def open_alerts(self) -> set[tuple[str, str]]:
+        """Kind and key of every alert that stands."""
+        return set(self.sql("select kind, key from hangar.alerts where resolved_at is null and kind <> 'nudges'"))
 
     def apps(self) -> dict[str, list]:
         """Fly's truth: each existing app's living machines."""

@@ -13,7 +13,7 @@ class Book:
     """Open alerts in memory; `down` makes it unreachable."""
 
     def __init__(self, *, down=False):
-        self.open, self.down = set(), down
+        self.open, self.down, self.raised = set(), down, []
 
     def raise_alert(self, kind, key, message, metadata):
         if self.down:
@@ -29,6 +29,12 @@ class Book:
             self.open.remove((kind, key))
             return True
         return False
+
+    def take_alerts(self):
+        if self.down:
+            raise Retry("the database cannot be reached")
+        taken, self.raised = self.raised, []
+        return taken
 
 
 def make_alerts(book, status=200):
@@ -71,3 +77,18 @@ def test_without_a_webhook_the_database_still_knows():
     book = Book()
     Alerts(book, None).open("brake", "fleet", "the brake is on", {})
     assert book.open == {("brake", "fleet")}
+
+
+def test_what_the_database_raised_is_delivered_once():
+    book = Book()
+    book.raised = [{"id": "1", "kind": "brake", "key": "fleet", "message": "the brake is on", "metadata": {}}]
+    alerts, sent = make_alerts(book)
+    alerts.deliver()
+    alerts.deliver()
+    assert [each["text"] for each in sent] == ["Hangar: the brake is on"]
+
+
+def test_alerts_that_cannot_be_read_stop_nothing():
+    alerts, sent = make_alerts(Book(down=True))
+    alerts.deliver()
+    assert sent == []
