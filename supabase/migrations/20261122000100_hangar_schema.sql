@@ -45,10 +45,15 @@ revoke all on schema hangar from public;
 -- Views with security_invoker ask hangar.now() as their reader.
 grant usage on schema hangar to service_role;
 
--- STABLE, so that an index can be used on a comparison with it; PL/pgSQL asks it anew each time.
+-- PL/pgSQL also where one expression would do: an SQL function with a search_path is planned anew at each call, and these stand
+-- in the host's own write. STABLE, so that an index can be used on a comparison with it; PL/pgSQL asks it anew each time.
 create function hangar.now() returns timestamptz
-language sql stable set search_path = ''
-as $$ select pg_catalog.clock_timestamp() $$;
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return pg_catalog.clock_timestamp();
+end
+$$;
 comment on function hangar.now() is 'The only clock. Tests and the local cloud replace it.';
 
 -- Supabase deletes a user for good or softly (deleted_at); a host's stand-in may not know the second.
@@ -151,24 +156,30 @@ $$;
 comment on function hangar.settings_json() is 'The settings as the procedures return them: money as text.';
 
 create function hangar.app_name(p_prefix text, p_user uuid, p_seq integer) returns text
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select p_prefix || '-' || pg_catalog.left(
-    pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p_user::text || ':' || p_seq::text, 'UTF8')), 'hex'), 8)
+begin
+  return p_prefix || '-' || left(encode(sha256(convert_to(p_user::text || ':' || p_seq::text, 'UTF8')), 'hex'), 8);
+end
 $$;
 comment on function hangar.app_name(text, uuid, integer) is 'The same name as shared/naming.py makes; a test compares both.';
 
 create function hangar.network_name(p_installation uuid, p_row uuid) returns text
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select 'hangar-' || pg_catalog.left(pg_catalog.replace(p_installation::text, '-', ''), 12)
-      || '-' || pg_catalog.replace(p_row::text, '-', '')
+begin
+  return 'hangar-' || left(replace(p_installation::text, '-', ''), 12) || '-' || replace(p_row::text, '-', '');
+end
 $$;
 comment on function hangar.network_name(uuid, uuid) is 'Proof of ownership: Fly binds the network to the app for ever.';
 
 create function hangar.monthly_cost_estimate_usd(p_cpus integer, p_memory_mb integer) returns numeric
-language sql immutable set search_path = ''
-as $$ select pg_catalog.round(greatest(5.00, p_cpus * 2.50 + p_memory_mb::numeric / 1024 * 2.00), 2) $$;
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return round(greatest(5.00, p_cpus * 2.50 + p_memory_mb::numeric / 1024 * 2.00), 2);
+end
+$$;
 comment on function hangar.monthly_cost_estimate_usd(integer, integer) is 'max(5.00, vCPU x 2.50 + GB x 2.00), half-up to cents, as in shared/cost.py.';
 
 create function hangar.explain_refused_size(p_kind text, p_cpus integer, p_memory_mb integer) returns text

@@ -1,13 +1,14 @@
 -- Who is entitled to what, in one place, and how a row comes to ask for it. Trigger, sync, claim, save and overrides all end here.
 
 -- The entitlement table of docs/database.md, first line that applies. `entitled` null = the tier is unknown: leave things as they are.
--- PL/pgSQL, because its statements stay planned for the session: the trigger asks this once for each row of the host's UPDATE.
+-- PL/pgSQL and a generic plan, because the plan is then kept for the session: the trigger asks this for each row of the host's UPDATE,
+-- and the length of an array makes every custom plan look cheaper than it is.
 create function hangar.derive(p_users uuid[])
 returns table (
   user_id uuid, known boolean, living boolean, entitled boolean, why text, tier text, plan text,
   cpu_kind text, cpu_count integer, memory_mb integer, region text, docker_image text, power text, public_service boolean
 )
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set plan_cache_mode = 'force_generic_plan'
 as $$
 declare
   v_now timestamptz := hangar.now();
@@ -68,10 +69,11 @@ end
 $$;
 
 create function hangar.record_desired(p_row public.user_fly_apps, p_from jsonb, p_why text, p_source text) returns void
-language sql volatile set search_path = ''
+language plpgsql volatile set search_path = ''
 as $$
+begin
   insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
-  select p_row.id, p_row.user_id, e.kind, 'info', pg_catalog.jsonb_build_object(
+  select p_row.id, p_row.user_id, e.kind, 'info', jsonb_build_object(
            'generation', p_row.generation, 'desired_state', p_row.desired_state, 'tier', p_row.tier,
            'from', p_from, 'why', p_why, 'source', p_source)
     from (values
@@ -79,7 +81,8 @@ as $$
       ('provision_requested', p_row.desired_state = 'present' and p_from ->> 'desired_state' is distinct from 'present'),
       ('deprovision_requested', p_row.desired_state = 'absent' and p_from ->> 'desired_state' = 'present')
     ) as e (kind, applies)
-   where e.applies
+   where e.applies;
+end
 $$;
 
 -- A new live row for an entitled user. Null when another transaction has just made one.

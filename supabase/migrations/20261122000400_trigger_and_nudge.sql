@@ -74,6 +74,7 @@ as $$
 $$;
 
 -- Queues one signed call with pg_net; null when an address or the secret is missing. Raises when pg_net or Vault is: its callers guard.
+-- Signed with the wall clock, not hangar.now(): the receiver holds it against its own.
 -- One second, because pg_net's batch, the host's own webhooks included, waits for its slowest call.
 create function hangar.call_function(p_function text, p_body jsonb) returns bigint
 language plpgsql volatile set search_path = ''
@@ -87,13 +88,13 @@ begin
     into v_url, v_secret
     from vault.decrypted_secrets s
    where s.name in ('hangar_functions_url', 'hangar_webhook_secret');
-  if v_url is null or v_secret is null or v_secret not like 'whsec\_%' then
-    return null;
+  if v_url ~ '^https?://' and v_secret ~ '^whsec_.' then
+    return net.http_post(
+      url := v_url, body := p_body,
+      headers := hangar.sign_webhook(v_secret, 'msg_' || replace(gen_random_uuid()::text, '-', ''), clock_timestamp(), p_body),
+      timeout_milliseconds := 1000);
   end if;
-  return net.http_post(
-    url := v_url, body := p_body,
-    headers := hangar.sign_webhook(v_secret, 'msg_' || replace(gen_random_uuid()::text, '-', ''), hangar.now(), p_body),
-    timeout_milliseconds := 1000);
+  return null;
 end
 $$;
 

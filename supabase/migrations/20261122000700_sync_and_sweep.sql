@@ -26,19 +26,18 @@ begin
     union
     select o.user_id from public.fly_overrides o where o.override = 'grant' and (p_after is null or o.user_id > p_after)
   )
-  select array_agg(c.user_id order by c.user_id), max(c.compared)
+  select array_agg(c.user_id order by c.user_id) filter (where c.off and c.nr <= p_limit), count(*)
     into v_users, v_examined
     from (
-      select d.user_id, count(*) over () as compared, row_number() over (partition by off.course order by d.user_id) as nr, off.course
+      select d.user_id, judged.off, row_number() over (partition by judged.off order by d.user_id) as nr
         from hangar.derive((select array_agg(i.user_id) from interesting i)) d
         left join public.user_fly_apps a on a.user_id = d.user_id and a.deleted_at is null
         cross join lateral (select coalesce(case
           when d.entitled is null then false
           when a.id is null then d.entitled and (v_live or exists (select 1 from public.user_fly_apps b where b.user_id = d.user_id))
           when d.entitled then a.desired_state = 'absent' or a.tier is distinct from d.plan
-          else a.desired_state = 'present' or (not d.living and a.delete_after > hangar.now()) end, false) as course) off
-    ) c
-   where c.course and c.nr <= p_limit;
+          else a.desired_state = 'present' or (not d.living and a.delete_after > hangar.now()) end, false) as off) judged
+    ) c;
   v_users := coalesce(v_users, '{}');
   -- A row that a worker or the host's own transaction holds is left for the next pass.
   select coalesce(array_agg(l.user_id), '{}') into v_free
@@ -66,7 +65,7 @@ begin
   perform set_config('hangar.nudges', v_nudges, true);
   return jsonb_build_object(
     'next', case when cardinality(v_users) >= p_limit then v_users[cardinality(v_users)] end,
-    'examined', coalesce(v_examined, 0), 'changed', v_changed, 'inserted', v_inserted, 'unknown_tiers', to_jsonb(v_unknown));
+    'examined', v_examined, 'changed', v_changed, 'inserted', v_inserted, 'unknown_tiers', to_jsonb(v_unknown));
 end
 $$;
 comment on function public.fly_sync_entitlements(uuid, integer) is 'Finds what the trigger missed: expiries, deleted users, changes that gave way, missing rows. docs/database.md.';
@@ -289,8 +288,8 @@ begin
       v_problem := 'pg_net is not installed (net.http_post is missing)';
     else
       select array_agg(s.name) into v_names from vault.decrypted_secrets s
-       where s.name in ('hangar_functions_url', 'hangar_webhook_secret') and s.decrypted_secret <> ''
-         and (s.name <> 'hangar_webhook_secret' or s.decrypted_secret like 'whsec\_%');
+       where s.name = 'hangar_functions_url' and hangar.function_url(s.decrypted_secret, 'health') ~ '^https?://'
+          or s.name = 'hangar_webhook_secret' and s.decrypted_secret ~ '^whsec_.';
       select string_agg(n, ' and ') into v_problem
         from unnest(array['hangar_functions_url', 'hangar_webhook_secret']) n where n <> all (coalesce(v_names, '{}'));
       v_problem := 'Vault has no valid ' || v_problem;
