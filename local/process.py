@@ -47,8 +47,9 @@ def spawn(
     Raises FileNotFoundError when there is no such command.
     """
     words = [str(word) for word in command]
-    found = shutil.which(words[0], path=(env or os.environ).get("PATH"))
-    if found is None:
+    is_path = os.sep in words[0]
+    found = words[0] if is_path else shutil.which(words[0], path=(env or os.environ).get("PATH"))
+    if found is None or not (cwd or Path.cwd()).joinpath(found).exists():
         raise FileNotFoundError(f"no such command: {words[0]}")
     if die_with_parent and sys.platform == "linux":
         # -I -S: no site, no PYTHON* variables; the interpreter is here for 15 ms only.

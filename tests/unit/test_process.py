@@ -50,9 +50,16 @@ def test_stop_asks_first_and_kills_the_group_of_who_does_not_listen(tmp_path):
     assert process.stop(child, grace_s=0.1) == -signal.SIGKILL
 
 
-def test_a_command_that_does_not_exist_is_told_at_once():
-    with pytest.raises(FileNotFoundError, match="no-such-command"):
-        process.spawn(["no-such-command"])
+@pytest.mark.parametrize("command", ["no-such-command", "/no/such/command", "./no-such-command"])
+def test_a_command_that_does_not_exist_is_told_at_once(command):
+    with pytest.raises(FileNotFoundError, match="no such command"):
+        process.spawn([command])
+
+
+def test_a_path_is_relative_to_the_folder_of_the_child(tmp_path):
+    (tmp_path / "run").symlink_to("/bin/sh")
+    child = process.spawn(["./run", "-c", "exit 3"], cwd=tmp_path)
+    assert child.wait() == 3
 
 
 def test_it_is_in_a_session_of_its_own():
