@@ -1,0 +1,182 @@
+"""The best-effort call: what is sent, to whom, how signed, and how much of it."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+
+import pytest
+
+pytestmark = pytest.mark.every_postgres
+
+URL = "http://127.0.0.1:9/functions"
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+LONG_MESSAGE = (
+    "5468697320697320612074657374207573696e672061206c6172676572207468616e20626c6f636b2d73697a65206b657920616e642061206c61"
+    "72676572207468616e20626c6f636b2d73697a6520646174612e20546865206b6579206e6565647320746f20626520686173686564206265666f"
+    "7265206265696e6720757365642062792074686520484d414320616c676f726974686d2e"
+)
+RFC_4231 = [
+    ("0b" * 20, "4869205468657265", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+    (
+        "4a656665",
+        "7768617420646f2079612077616e7420666f72206e6f7468696e673f",
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+    ),
+    ("aa" * 20, "dd" * 50, "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+    (
+        "0102030405060708090a0b0c0d0e0f10111213141516171819",
+        "cd" * 50,
+        "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+    ),
+    (
+        "aa" * 131,
+        "54657374205573696e67204c6172676572205468616e20426c6f636b2d53697a65204b6579202d2048617368204b6579204669727374",
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+    ),
+    ("aa" * 131, LONG_MESSAGE, "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"),
+]
+
+
+@pytest.mark.parametrize(("key", "message", "digest"), RFC_4231)
+def test_hmac_vectors(common, key, message, digest):
+    """RFC 4231, cases 1 to 4, 6 and 7 (5 is about truncation, which nobody asks for)."""
+    query = "select encode(hangar.hmac_sha256(decode(%s, 'hex'), decode(%s, 'hex')), 'hex')"
+    assert common.one(query, key, message) == digest
+
+
+def test_hmac_of_every_key_length(common):
+    """Around the block size, against Python's own."""
+    for length in (0, 1, 63, 64, 65, 200):
+        key = bytes(n % 256 for n in range(length))
+        expected = hmac.new(key, b"body", hashlib.sha256).digest()
+        assert common.one("select hangar.hmac_sha256(%s, 'body')", key) == expected
+
+
+def test_upgrade_calls_provision_signed(hangar):
+    """Standard Webhooks over the very bytes that are sent, an id and a reason in the body, one second at most."""
+    hangar.fill_vault(URL, SECRET)
+    user = hangar.user("pro")
+    [sent] = hangar.queued()
+    assert sent["url"] == f"{URL}/provision"
+    assert json.loads(sent["body"]) == {"user_id": str(user), "reason": "desired_present"}
+    assert sent["timeout_milliseconds"] == 1000
+    headers = sent["headers"]
+    assert headers["Content-Type"] == "application/json"
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{sent['body']}".encode()
+    digest = hmac.new(bytes(range(32)), signed, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
+    assert abs(time.time() - int(headers["webhook-timestamp"])) < 60
+
+
+def test_signing_time_is_real_time(hangar):
+    """The receiver compares with its own clock, so a shifted hangar.now() may not be in the signature."""
+    hangar.fill_vault(URL, SECRET)
+    hangar.shift_clock(86_400)
+    hangar.user("pro")
+    [sent] = hangar.queued()
+    assert abs(time.time() - int(sent["headers"]["webhook-timestamp"])) < 60
+
+
+def test_downgrade_calls_deprovision(hangar):
+    """In the direction that the row asks for by now."""
+    user = hangar.user("pro")
+    hangar.fill_vault(URL + "/", SECRET)
+    hangar.subscribe(user, tier="free")
+    assert [sent["url"] for sent in hangar.queued()] == [f"{URL}/deprovision"]
+
+
+def test_one_url_for_each_function(hangar):
+    """Cloud Run gives each service its own host name."""
+    urls = {
+        "provision": "https://p.example.test",
+        "deprovision": "https://d.example.test/x",
+        "health": "https://h.example.test",
+    }
+    hangar.fill_vault(json.dumps(urls), SECRET)
+    user = hangar.user("pro")
+    hangar.subscribe(user, tier="free")
+    hangar.sql("select hangar.call_health(false)")
+    assert [sent["url"] for sent in hangar.queued()] == list(urls.values())
+
+
+def test_first_five_by_name_then_one_drain(hangar):
+    """A bulk change may not flood pg_net, which the host's own webhooks share; the next transaction counts anew."""
+    users = [hangar.user() for _ in range(12)]
+    hangar.fill_vault(URL, SECRET)
+    hangar.sql("update user_subscriptions set tier = 'pro' where user_id = any(%s)", users)
+    urls = [sent["url"] for sent in hangar.queued()]
+    assert urls == [f"{URL}/provision"] * 5 + [f"{URL}/health"]
+    assert json.loads(hangar.queued()[5]["body"]) == {"drain_only": True}
+    hangar.subscribe(users[0], tier="free")
+    assert len(hangar.queued()) == 7
+
+
+def test_no_nudge_when_nothing_is_asked_anew(hangar):
+    """Only a changed generation is worth a call."""
+    user = hangar.user("pro")
+    hangar.fill_vault(URL, SECRET)
+    hangar.subscribe(user, tier="pro")
+    hangar.sql("update user_fly_apps set machine_state = 'started'")
+    assert hangar.queued() == []
+
+
+def test_own_work_sends_no_nudge(hangar):
+    """Sync, claim and save run with nudges off, and turn them on again for what follows in the transaction."""
+    hangar.fill_vault(URL, SECRET)
+    hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
+    synced, claimed = hangar.user("pro"), hangar.user("pro")
+    hangar.sql("alter table user_subscriptions enable trigger on_user_tier_change")
+    hangar.claim(claimed)
+    hangar.rpc("fly_sync_entitlements")
+    assert hangar.row(synced)
+    assert hangar.row(claimed)
+    assert hangar.queued() == []
+    owner = hangar.connect(hangar.url, "postgres")
+    with owner.transaction():
+        owner.execute("select public.fly_sync_entitlements()")
+        owner.execute("update user_subscriptions set tier = 'free' where user_id = %s", (synced,))
+    assert len(hangar.queued()) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "said"),
+    [
+        (None, SECRET, "hangar_functions_url"),
+        (URL, None, "hangar_webhook_secret"),
+        (URL, "not a secret", "hangar_webhook_secret"),
+        ("env(HANGAR_FUNCTIONS_URL)", SECRET, "hangar_functions_url"),
+        (None, None, "hangar_functions_url and hangar_webhook_secret"),
+    ],
+)
+def test_missing_setting_is_one_alert_and_no_call(hangar, url, secret, said):
+    """Neither an unsigned call nor one into the void; the scheduled call says what is missing, once, until it is mended."""
+    for name, value in (("hangar_functions_url", url), ("hangar_webhook_secret", secret)):
+        if value:
+            hangar.sql("select vault.create_secret(%s, %s)", value, name)
+    hangar.user("pro")
+    for _ in range(2):
+        assert hangar.one("select hangar.call_health(true)") is None
+    assert hangar.queued() == []
+    [alert] = hangar.sql("select message, times from hangar.alerts")
+    assert said in alert["message"]
+    assert alert["times"] == 2
+    for name, value in (("hangar_functions_url", URL), ("hangar_webhook_secret", SECRET)):
+        hangar.sql("delete from vault.secrets where name = %s", name)
+        hangar.sql("select vault.create_secret(%s, %s)", value, name)
+    assert hangar.one("select hangar.call_health(true)") is not None
+    assert hangar.one("select count(*) from hangar.alerts where resolved_at is null") == 0
+
+
+def test_schedule_calls_health(hangar):
+    """Both jobs run as the migrations' role and send what health expects."""
+    hangar.fill_vault(URL, SECRET)
+    owner = hangar.connect(hangar.url, "postgres")
+    for job in hangar.sql("select command from cron.job order by jobname"):
+        owner.execute(job["command"])
+    assert [(sent["url"], json.loads(sent["body"])) for sent in hangar.queued()] == [
+        (f"{URL}/health", {}),
+        (f"{URL}/health", {"drain_only": True}),
+    ]

@@ -1,0 +1,270 @@
+"""Two real sessions, stopped between statements by real locks: every order of the two ends in the truth."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+PAST = datetime.now(UTC) - timedelta(days=1)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+@pytest.fixture
+def patient(hangar):
+    """Lock time-outs out of the way, so that a race is decided by its order and not by the machine's mood."""
+    hangar.sql("alter function hangar.on_user_tier_change() set lock_timeout = '60s'")
+    hangar.sql("alter function public.fly_sync_entitlements(uuid, integer) set lock_timeout = '60s'")
+    for function in ("fly_claim(uuid, text, boolean)", "fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean)"):
+        hangar.sql(f"alter function public.{function} set lock_timeout = '60s'")
+    return hangar
+
+
+def expired(hangar):
+    """A user whose time ran out without a write, so that only sync can notice."""
+    user = hangar.user("pro")
+    hangar.converge(user)
+    hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
+    hangar.subscribe(user, expires_at=PAST)
+    hangar.sql("alter table user_subscriptions enable trigger on_user_tier_change")
+    return user
+
+
+def result(future: Future) -> dict:
+    return future.result(timeout=30)
+
+
+def test_renewal_between_the_first_look_of_sync_and_its_locks(patient, pool):
+    """Sync has listed the user as expired; the renewal commits before sync gets its lock: nothing is taken away."""
+    user = expired(patient)
+    host, worker = patient.host(), patient.worker()
+    with host.transaction():
+        host.execute("update user_subscriptions set expires_at = null where user_id = %s", (user,))
+        # Reading is allowed under this lock, locking rows is not: it stops sync between its two statements.
+        host.execute("lock table user_fly_apps in exclusive mode")
+        sync = pool.submit(patient.rpc, "fly_sync_entitlements", via=worker)
+        patient.wait_until_blocked(worker)
+    assert result(sync)["changed"] == 0
+    assert patient.live_row(user)["desired_state"] == "present"
+
+
+def test_renewal_between_the_locks_of_sync_and_its_deriving(patient, pool):
+    """Sync holds the row, so the renewal's trigger gives way; sync derives in a later statement and sees the renewal."""
+    user = expired(patient)
+    patient.sql("alter function hangar.on_user_tier_change() set lock_timeout = '200ms'")
+    gate, worker, host = stop_in_apply(patient)
+    with gate.transaction():
+        gate.execute("select pg_advisory_xact_lock(4711)")
+        sync = pool.submit(patient.rpc, "fly_sync_entitlements", via=worker)
+        patient.wait_until_blocked(worker)
+        host.execute("update user_subscriptions set expires_at = null where user_id = %s", (user,))
+    assert result(sync)["changed"] == 0
+    assert patient.live_row(user)["desired_state"] == "present"
+
+
+def test_renewal_after_sync_has_derived(patient, pool):
+    """Sync has already written absence; the renewal's trigger waits for it and then writes presence over it."""
+    user = expired(patient)
+    host, worker = patient.host(), patient.worker()
+    with worker.transaction():
+        assert patient.rpc("fly_sync_entitlements", via=worker)["changed"] == 1
+        renewal = pool.submit(
+            host.execute, "update user_subscriptions set expires_at = null where user_id = %s", (user,)
+        )
+        patient.wait_until_blocked(host)
+    result(renewal)
+    assert (patient.live_row(user)["desired_state"], patient.live_row(user)["generation"]) == ("present", 3)
+
+
+def stop_in_apply(hangar):
+    """Make sync wait for advisory lock 4711 at the door of hangar.apply, its rows already locked."""
+    hangar.sql("alter function hangar.apply(uuid, text, boolean) rename to apply_now")
+    hangar.sql(
+        """create function hangar.apply(p_user uuid, p_source text, p_admit boolean default false) returns text
+           language plpgsql volatile set search_path = '' as $$
+           begin
+             if p_source = 'sync' then perform pg_advisory_xact_lock(4711); end if;
+             return hangar.apply_now(p_user, p_source, p_admit);
+           end $$"""
+    )
+    hangar.sql("grant execute on function hangar.apply to postgres")
+    return hangar.connect(hangar.url), hangar.worker(), hangar.host()
+
+
+def test_row_held_by_a_worker_when_the_host_changes_its_mind(hangar):
+    """The host commits within the lock time-out, and the next sync finds what the trigger left."""
+    user = hangar.user("pro")
+    host, worker = hangar.host(), hangar.worker()
+    host.execute("set statement_timeout = '3s'")
+    with worker.transaction():
+        hangar.rpc("fly_claim", via=worker, user=user)
+        host.execute("update user_subscriptions set tier = 'free' where user_id = %s", (user,))
+        assert hangar.one("select tier from user_subscriptions where user_id = %s", user) == "free"
+    assert hangar.live_row(user)["desired_state"] == "present"
+    assert hangar.rpc("fly_sync_entitlements")["changed"] == 1
+    assert hangar.live_row(user)["desired_state"] == "absent"
+
+
+def test_host_insert_that_refers_to_a_row_we_hold(hangar):
+    """A foreign key of the host's signals to our row (as in the original) does not wait for our lock."""
+    hangar.sql("alter table signals add foreign key (fly_app_id) references user_fly_apps (id) on delete set null")
+    user = hangar.user("pro")
+    app = hangar.live_row(user)["id"]
+    host, worker = hangar.host(), hangar.worker()
+    host.execute("set statement_timeout = '3s'")
+    with worker.transaction():
+        hangar.rpc("fly_claim", via=worker, user=user)
+        host.execute("insert into signals (user_id, fly_app_id) values (%s, %s)", (user, app))
+    assert hangar.one("select count(*) from signals") == 1
+
+
+def test_generation_moves_while_a_save_waits(patient, pool):
+    """The save planned for generation 1 gets its lock when the row is at 2: ids stay, judgement goes, the row is due."""
+    user = patient.user("pro")
+    row = patient.lease(user)
+    host, worker = patient.host(), patient.worker()
+    with host.transaction():
+        host.execute("update user_subscriptions set tier = 'free' where user_id = %s", (user,))
+        save = pool.submit(patient.save, row, via=worker, machine_id="m1", status="active", converged=True)
+        patient.wait_until_blocked(worker)
+    answer = result(save)
+    assert answer["generation_moved"] is True
+    found = patient.live_row(user)
+    assert (found["machine_id"], found["status"], found["desired_state"]) == ("m1", "deprovisioning", "absent")
+    assert (found["observed_generation"], found["next_attempt_at"] is not None) == (None, True)
+
+
+def test_generation_moves_right_after_a_save(patient, pool):
+    """The host's change waits for the save and lands on top of it."""
+    user = patient.user("pro")
+    row = patient.lease(user)
+    host, worker = patient.host(), patient.worker()
+    with worker.transaction():
+        patient.save(row, via=worker, release=True, status="active", converged=True, machine_id="m1")
+        change = pool.submit(host.execute, "update user_subscriptions set tier = 'free' where user_id = %s", (user,))
+        patient.wait_until_blocked(host)
+    result(change)
+    found = patient.live_row(user)
+    assert (found["status"], found["generation"], found["observed_generation"]) == ("deprovisioning", 2, 1)
+    assert found["next_attempt_at"] is not None
+
+
+def leaving(hangar):
+    user = hangar.user("pro")
+    hangar.converge(user)
+    hangar.subscribe(user, tier="free")
+    return user, hangar.lease(user)
+
+
+def test_return_before_the_destroy_intent_is_out(patient, pool, act):
+    """The intent waits for the host's transaction and is then refused: nothing is destroyed, the same row lives on."""
+    user, row = leaving(patient)
+    host, worker = patient.host(), patient.worker()
+    intent = act.intent("delete_app", purpose="deprovision")
+    with host.transaction():
+        host.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+        save = pool.submit(patient.save, row, via=worker, events=[intent])
+        patient.wait_until_blocked(worker)
+    answer = result(save)
+    assert answer["refused"] == "stale"
+    assert (answer["row"]["id"], answer["row"]["desired_state"]) == (row["id"], "present")
+    assert patient.one("select count(*) from user_fly_app_events where id = %s", intent["id"]) == 0
+
+
+def test_return_before_the_destroy_intent_while_the_trigger_gave_way(hangar, pool, act):
+    """The row still says absent, so the generation cannot tell; deriving under the lock does."""
+    user, row = leaving(hangar)
+    holder, host = hangar.connect(hangar.url), hangar.host()
+    with holder.transaction():
+        holder.execute("select 1 from user_fly_apps for update")
+        host.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+    assert hangar.live_row(user)["desired_state"] == "absent"
+    answer = hangar.save(row, events=[act.intent("delete_app", purpose="deprovision")])
+    assert (answer["refused"], answer["row"]["desired_state"]) == ("entitled", "present")
+
+
+def test_return_after_the_destroy_intent_is_out(patient, pool, act):
+    """The destroy goes on, and the save that closes the row opens the successor."""
+    user, row = leaving(patient)
+    host, worker = patient.host(), patient.worker()
+    intent = act.intent("delete_app", purpose="deprovision")
+    with worker.transaction():
+        assert patient.save(row, via=worker, events=[intent])["refused"] is None
+        change = pool.submit(host.execute, "update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+        patient.wait_until_blocked(host)
+    result(change)
+    assert patient.live_row(user)["desired_state"] == "present"
+    answer = patient.save(row, events=[act.outcome(intent, "succeeded")], deleted=True)
+    assert answer["successor"] == str(patient.live_row(user)["id"])
+    assert answer["successor"] != row["id"]
+
+
+def test_return_while_the_row_is_being_closed(patient, pool, act):
+    """The host waits for the closing save, finds no live row any more and opens the new one itself."""
+    user, row = leaving(patient)
+    host, worker = patient.host(), patient.worker()
+    with worker.transaction():
+        assert patient.save(row, via=worker, deleted=True)["successor"] is None
+        change = pool.submit(host.execute, "update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+        patient.wait_until_blocked(host)
+    result(change)
+    assert (patient.live_row(user)["name_seq"], patient.live_row(user)["desired_state"]) == (1, "present")
+
+
+def test_two_claims_at_once(patient, pool):
+    """One gets the lease, the other is told who has it; a user without a row gets exactly one."""
+    patient.sql("alter table user_subscriptions disable trigger on_user_tier_change")
+    user = patient.user("pro")
+    first, second = patient.worker(), patient.worker()
+    with first.transaction():
+        assert patient.rpc("fly_claim", via=first, user=user, holder="first")["outcome"] == "claimed"
+        late = pool.submit(patient.rpc, "fly_claim", via=second, user=user, holder="second")
+        patient.wait_until_blocked(second)
+    answer = result(late)
+    assert (answer["outcome"], answer["row"]["lease_holder"]) == ("leased", "first")
+    assert patient.one("select count(*) from user_fly_apps") == 1
+
+
+def test_sync_and_the_host_give_one_user_one_row(hangar, pool):
+    """Sync does not wait for a host that is just inserting the row: it goes on and leaves that user alone."""
+    hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
+    missed, racing = hangar.user("pro"), hangar.user("pro")
+    hangar.sql("alter table user_subscriptions enable trigger on_user_tier_change")
+    host, worker = hangar.host(), hangar.worker()
+    with host.transaction():
+        host.execute("update user_subscriptions set tier = 'elite' where user_id = %s", (racing,))
+        done = hangar.rpc("fly_sync_entitlements", via=worker)
+        assert done["inserted"] <= 1
+    hangar.rpc("fly_sync_entitlements")
+    assert {hangar.live_row(user)["tier"] for user in (missed, racing)} == {"pro", "elite"}
+
+
+def test_due_rows_go_to_one_worker_each(hangar):
+    """SKIP LOCKED: the second drain takes other rows instead of waiting."""
+    for _ in range(4):
+        hangar.user("pro")
+    first, second = hangar.worker(), hangar.worker()
+    with first.transaction(), second.transaction():
+        taken = [hangar.rpc("fly_claim_due", via=via, limit=2)["claimed"] for via in (first, second)]
+    ids = [claimed["row"]["id"] for claims in taken for claimed in claims]
+    assert len(set(ids)) == 4
+
+
+def test_brake_admits_one_at_a_time(hangar, pool, act):
+    """Two workers that both see room for one more: the second waits for the first and is refused."""
+    hangar.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
+    rows = [leaving(hangar)[1] for _ in range(2)]
+    first, second = hangar.worker(), hangar.worker()
+    hangar.sql("alter function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) set lock_timeout = '60s'")
+    with first.transaction():
+        assert (
+            hangar.save(rows[0], via=first, events=[act.intent("delete_app", purpose="deprovision")])["refused"] is None
+        )
+        late = pool.submit(hangar.save, rows[1], via=second, events=[act.intent("delete_app", purpose="deprovision")])
+        hangar.wait_until_blocked(second)
+    assert result(late)["refused"] == "brake"
