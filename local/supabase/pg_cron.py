@@ -146,7 +146,7 @@ class CronScheduler:
 
     def _run_job(self, job: _Job) -> None:
         try:
-            with contextlib.suppress(psycopg.OperationalError):  # the server went away; the loop says so
+            with contextlib.suppress(psycopg.Error):  # server or schema went away; the loop says so
                 _run_command(self._url, job, self._pids)
         finally:
             job.busy.release()

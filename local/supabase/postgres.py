@@ -8,7 +8,6 @@ import contextlib
 import functools
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from local import process
+from local.supabase.unprivileged import drop_root, foreign_owner
 
 SUPERUSER = "supabase_admin"  # as on Supabase, where `postgres` is an ordinary role with many grants
 _START_S = 30.0
@@ -108,9 +108,16 @@ class Postgres:
     def start(self) -> Self:
         """Make the data folder at the first time, start the server, return when it answers; PostgresError if not."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        prefix = self._drop_privileges()
+        prefix = drop_root(self.folder, self.binaries / "postgres")
+        if prefix is None:
+            raise PostgresError(
+                "Postgres refuses to run as root, and neither a user namespace (unshare) nor a change of user (setpriv) "
+                f"can be used for {self.folder} here: run this as an ordinary user"
+            )
         if not self.data.exists():
             self._create_data(prefix)
+        if prefix:
+            self._hand_over(foreign_owner(prefix) or (0, 0))
         made_by = (self.data / "PG_VERSION").read_text().strip()
         if made_by != self.version.split(".")[0]:
             raise PostgresError(f"{self.data} was made by Postgres {made_by}, {self.binaries} is {self.version}")
@@ -145,12 +152,18 @@ class Postgres:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
+    def _hand_over(self, owner: tuple[int, int]) -> None:
+        """Root's way may differ from last time, and Postgres wants to own its data."""
+        if self.data.stat().st_uid != owner[0]:
+            for path in (self.data, *self.data.rglob("*")):
+                os.chown(path, *owner, follow_symlinks=False)
+
     def _create_data(self, prefix: list[str]) -> None:
         # Under another name first: a killed initdb must not leave half a data folder that looks whole.
         unfinished = self.folder / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
-        if owner := _foreign_owner(prefix):
+        if owner := foreign_owner(prefix):
             os.chown(unfinished, *owner)
         flags = ["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         made = subprocess.run(
@@ -213,54 +226,6 @@ class Postgres:
 
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
-
-    def _drop_privileges(self) -> list[str]:
-        """Words to put before a command so that it is not root, which Postgres refuses to run as."""
-        if os.geteuid() != 0:
-            return []
-        for prefix in _unprivileged_prefixes():
-            enter_and_run = ["sh", "-c", 'cd "$0" && exec "$1" --version', self.folder, self.binaries / "postgres"]
-            probe = [*prefix, *map(str, enter_and_run)]
-            if shutil.which(prefix[0]) and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
-                if owner := _foreign_owner(prefix):
-                    for path in (self.data, *self.data.rglob("*")) if self.data.exists() else ():
-                        os.chown(path, *owner, follow_symlinks=False)
-                return prefix
-        raise PostgresError(
-            "Postgres refuses to run as root, and neither a user namespace (unshare) nor a change of user (setpriv) "
-            f"can be used for {self.folder} here: run this as an ordinary user"
-        )
-
-
-_SETPRIV = "setpriv"
-
-
-def _unprivileged_prefixes() -> list[list[str]]:
-    """A user namespace needs no change of owners; where containers bar it, become `nobody`.
-
-    The second way keeps the right to pass folders that are closed to others, such as a checkout in root's home.
-    """
-    nobody = pwd.getpwnam("nobody")
-    user, group = nobody.pw_uid, nobody.pw_gid
-    become = [_SETPRIV, f"--reuid={user}", f"--regid={group}", "--clear-groups"]
-    pass_folders = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    override = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]  # Docker's default set has this one only
-    # A change of user disarms the signal armed by the trampoline, so setpriv arms it again.
-    last = ["--pdeathsig=SIGQUIT", "--"]
-    return [
-        ["unshare", "--user", f"--map-user={user}", f"--map-group={group}", "--"],
-        [*become, *pass_folders, *last],
-        [*become, *override, *last],
-        [*become, *last],
-    ]
-
-
-def _foreign_owner(prefix: list[str]) -> tuple[int, int] | None:
-    """Who must own the data, when it is not us."""
-    if prefix and prefix[0] == _SETPRIV:
-        nobody = pwd.getpwnam("nobody")
-        return nobody.pw_uid, nobody.pw_gid
-    return None
 
 
 def _environment() -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 
 from local import process
 from local.supabase import postgres as module
+from local.supabase import unprivileged
 from local.supabase.postgres import Postgres, PostgresError, find_binaries, system_binaries
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -179,7 +180,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_it(server):
 def skip_unless_allowed(way: int) -> None:
     """Root has several ways to stop being root; an ordinary user has only itself, which counts as the first."""
     if os.geteuid() == 0:
-        prefix = module._unprivileged_prefixes()[way]
+        prefix = unprivileged._ways()[way]
         if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
             pytest.skip(f"not allowed here: {prefix[0]}")
     elif way:
@@ -190,11 +191,11 @@ STORY = """
 import sys, time
 from pathlib import Path
 import psycopg
-from local.supabase import postgres
+from local.supabase import unprivileged
 from local.supabase.postgres import Postgres
 if len(sys.argv) > 3:
-    ways = [postgres._unprivileged_prefixes()[int(sys.argv[3])]]
-    postgres._unprivileged_prefixes = lambda: ways
+    ways = [unprivileged._ways()[int(sys.argv[3])]]
+    unprivileged._ways = lambda: ways
 server = Postgres(Path(sys.argv[1]), fsync=False).start()
 with psycopg.connect(server.url(), autocommit=True) as session:
     session.execute("create table kept as select 1 as n")
@@ -254,8 +255,8 @@ def test_an_ordinary_user_runs_it(server_folder):
 def test_root_runs_it_by_a_namespace_or_as_nobody(server_folder, monkeypatch, way):
     """Containers differ in what they allow; every way passes root's closed folders and dies with us."""
     skip_unless_allowed(way)
-    prefix = module._unprivileged_prefixes()[way]
-    monkeypatch.setattr(module, "_unprivileged_prefixes", lambda: [["false"], prefix])
+    prefix = unprivileged._ways()[way]
+    monkeypatch.setattr(unprivileged, "_ways", lambda: [["false"], prefix])
     server_folder.chmod(0o700)
     with Postgres(server_folder / "deep" / "er", fsync=False) as server:
         server.kill()
@@ -266,8 +267,21 @@ def test_root_runs_it_by_a_namespace_or_as_nobody(server_folder, monkeypatch, wa
 
 
 @as_root
+@on_linux
+def test_data_made_one_way_is_used_another_way(server_folder, monkeypatch):
+    """A checkout may move between containers."""
+    ways = unprivileged._ways()
+    for way in (0, 1, 0):
+        skip_unless_allowed(way)
+    for way in (0, 1, 0):
+        monkeypatch.setattr(unprivileged, "_ways", lambda way=way: [ways[way]])
+        with Postgres(server_folder, fsync=False) as server:
+            assert ask(server, "select 1") == 1
+
+
+@as_root
 def test_root_without_any_way_is_told_what_to_do(server_folder, monkeypatch):
-    monkeypatch.setattr(module, "_unprivileged_prefixes", lambda: [["false"], ["no-such-command"]])
+    monkeypatch.setattr(unprivileged, "_ways", lambda: [["false"], ["no-such-command"]])
     with pytest.raises(PostgresError, match="run this as an ordinary user"):
         Postgres(server_folder).start()
 

@@ -1,0 +1,52 @@
+"""Ways for root to run a program that refuses to be root, such as Postgres; containers differ in what they allow."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+_SETPRIV = "setpriv"
+
+
+def _ways() -> list[list[str]]:
+    """A user namespace needs no change of owners; where containers bar it, become `nobody`.
+
+    The second way keeps the right to pass folders that are closed to others, such as a checkout in root's home.
+    """
+    nobody = pwd.getpwnam("nobody")
+    user, group = nobody.pw_uid, nobody.pw_gid
+    become = [_SETPRIV, f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+    pass_folders = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    override = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]  # Docker's default set has this one only
+    # A change of user disarms the signal armed by the trampoline, so setpriv arms it again.
+    last = ["--pdeathsig=SIGQUIT", "--"]
+    return [
+        ["unshare", "--user", f"--map-user={user}", f"--map-group={group}", "--"],
+        [*become, *pass_folders, *last],
+        [*become, *override, *last],
+        [*become, *last],
+    ]
+
+
+def foreign_owner(prefix: list[str]) -> tuple[int, int] | None:
+    """User and group that must own the program's data, when it is not us."""
+    if prefix and prefix[0] == _SETPRIV:
+        nobody = pwd.getpwnam("nobody")
+        return nobody.pw_uid, nobody.pw_gid
+    return None
+
+
+def drop_root(folder: Path, program: Path) -> list[str] | None:
+    """Words to put before a command so that it is not root: none needed (empty), or no way here (None).
+
+    A way counts when `program --version` runs with it and can enter `folder`. `foreign_owner` says who has to own what
+    the program keeps there.
+    """
+    if os.geteuid() != 0:
+        return []
+    for prefix in _ways():
+        probe = [*prefix, "sh", "-c", 'cd "$0" && exec "$1" --version', str(folder), str(program)]
+        if shutil.which(prefix[0]) and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return prefix
+    return None
