@@ -14,6 +14,9 @@ import psycopg
 import pytest
 
 from local import process
+from local.backend.records import PAGE, Records, RecordsError
+from local.backend.selection import select_for
+from local.backend.settings import read_settings
 from local.supabase.gateway import Gateway
 
 ROOT = Path(__file__).parents[2]
@@ -102,23 +105,35 @@ class Backend:
 
 
 @pytest.fixture
-def start(host, tmp_path):
-    """`start(**env)`: a backend for USER, polling ten times a second; ended after the test."""
+def environment(host):
+    """What a machine of USER is given, but quicker: five polls a second."""
+    return {
+        "RUN_MODE": "user_dedicated",
+        "USER_ID": USER,
+        "HANGAR_APP_ID": APP,
+        "SUPABASE_URL": host.gateway.url,
+        "SUPABASE_PUBLISHABLE_KEY": host.keys.publishable_key,
+        "SUPABASE_USER_TOKEN": host.keys.mint("authenticated", USER),
+        "PORT": "0",
+        "POLL_INTERVAL_S": "0.2",
+        "SIGNAL_INTERVAL_S": "0.2",
+    }
+
+
+@pytest.fixture
+def records(environment):
+    records = Records(read_settings(environment))
+    yield records
+    records.close()
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """`start(**changes)`: a backend for USER, with this changed in its environment; ended after the test."""
     running = []
 
     def start(**changes):
-        env = {
-            "RUN_MODE": "user_dedicated",
-            "USER_ID": USER,
-            "HANGAR_APP_ID": APP,
-            "SUPABASE_URL": host.gateway.url,
-            "SUPABASE_PUBLISHABLE_KEY": host.keys.publishable_key,
-            "SUPABASE_USER_TOKEN": host.keys.mint("authenticated", USER),
-            "PORT": "0",
-            "POLL_INTERVAL_S": "0.2",
-            "SIGNAL_INTERVAL_S": "0.2",
-        }
-        chosen = {name: value for name, value in {**env, **changes}.items() if value is not None}
+        chosen = {name: value for name, value in {**environment, **changes}.items() if value is not None}
         running.append(Backend(tmp_path / f"backend-{len(running)}.log", chosen))
         return running[-1]
 
@@ -247,3 +262,28 @@ def test_unknown_paths_and_methods_are_told_so(start):
     backend = start()
     assert backend.get("/metrics").status_code == 404
     assert httpx.post(f"{backend.url}/health", trust_env=False).status_code == 405
+
+
+def test_traders_are_read_beyond_one_page(host, records, environment):
+    """A cut listing would look whole: as many loaded as expected, and the rest of the traders silent."""
+    many = "insert into public.traders (user_id, name) select %s, 't' from generate_series(1, %s)"
+    host.sql.execute(many, (USER, PAGE + 1))
+    rows = list(records.read_traders(select_for(read_settings(environment))))
+    assert len({row["id"] for row in rows}) == PAGE + 1
+
+
+def test_a_signal_sent_again_after_a_lost_answer_stands_once(host, records):
+    trader = host.add_trader()
+    signal = {"id": str(uuid4()), "trader_id": trader, "user_id": USER, "fly_app_id": APP, "payload": {}}
+    records.write_signal(signal)
+    records.write_signal(signal)
+    assert host.signals(trader) == [(USER, APP)]
+
+
+def test_a_signal_in_another_users_name_is_refused_by_the_database(host, records):
+    """Row security, not our good will, holds a machine to its user."""
+    trader = host.add_trader(OTHER)
+    signal = {"id": str(uuid4()), "trader_id": trader, "user_id": OTHER, "fly_app_id": APP, "payload": {}}
+    with pytest.raises(RecordsError, match="42501"):
+        records.write_signal(signal)
+    assert host.signals(trader) == []

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from local.dev import LocalCloud
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
@@ -110,6 +112,16 @@ def test_ctrl_c_leaves_no_process_no_port_and_no_file_but_logs(start):
     assert not family & set(parents())
     assert all(is_free(port) for port in ports(addresses))
     assert dev.left() == ["logs"]
+
+
+def test_a_cloud_stopped_inside_a_living_process_leaves_none_of_its_children(tmp_path):
+    """Nothing here ends with us: each child must have been stopped."""
+    before = descendants(os.getpid())
+    with LocalCloud(tmp_path, alerts=False) as cloud:
+        family = descendants(os.getpid()) - before
+        assert cloud.addresses["alerts_url"] is None
+        assert len(family) >= 6
+    assert not family & set(parents())
 
 
 def test_a_killed_dev_takes_its_children_along_and_the_next_one_starts_over_its_remains(start):
