@@ -1,0 +1,184 @@
+-- Events and intents: what a save may announce, what is refused, and how an intent ends.
+
+-- A JSON object with known keys only, or 22023 that names the unknown ones.
+create function hangar.check_keys(p_what text, p_object jsonb, p_known text[]) returns void
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_unknown text;
+begin
+  if p_object is null or jsonb_typeof(p_object) <> 'object' then
+    raise exception '% must be a JSON object', p_what using errcode = 'invalid_parameter_value';
+  end if;
+  select string_agg(k, ', ' order by k) into v_unknown from jsonb_object_keys(p_object) k where k <> all (p_known);
+  if v_unknown is not null then
+    raise exception 'unknown % key: %', p_what, v_unknown using errcode = 'invalid_parameter_value',
+      hint = 'Known: ' || array_to_string(p_known, ', ');
+  end if;
+end
+$$;
+
+-- Refuses a list of events that is not one; returns the one intent in it, or null.
+create function hangar.find_intent(p_events jsonb) returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_event jsonb;
+  v_intent jsonb;
+begin
+  if p_events is null or jsonb_typeof(p_events) <> 'array' then
+    raise exception 'p_events must be a JSON array' using errcode = 'invalid_parameter_value';
+  end if;
+  for v_event in select e from jsonb_array_elements(p_events) e loop
+    perform hangar.check_keys('event', v_event, array['id', 'event_type', 'status', 'metadata', 'error_details']);
+    if v_event ->> 'id' is null or v_event ->> 'event_type' is null or v_event ->> 'status' is null then
+      raise exception 'an event needs id, event_type and status' using errcode = 'invalid_parameter_value';
+    end if;
+    if v_event ->> 'event_type' = 'action' and v_event ->> 'status' = 'intent' then
+      if v_intent is not null then
+        raise exception 'one save may carry one intent' using errcode = 'invalid_parameter_value';
+      elsif v_event -> 'metadata' ->> 'action' is null then
+        raise exception 'an intent needs metadata.action' using errcode = 'invalid_parameter_value';
+      end if;
+      v_intent := v_event;
+    end if;
+  end loop;
+  return v_intent;
+end
+$$;
+
+-- Stores events in their order. A repeated save stores none twice.
+create function hangar.store_events(p_app uuid, p_user uuid, p_events jsonb, p_but_not uuid default null) returns void
+language sql volatile set search_path = ''
+as $$
+  insert into public.user_fly_app_events (id, fly_app_id, user_id, event_type, status, metadata, error_details, created_at)
+  select (e.event ->> 'id')::uuid, p_app, p_user, e.event ->> 'event_type', e.event ->> 'status',
+         coalesce(nullif(e.event -> 'metadata', 'null'), '{}'), e.event ->> 'error_details', hangar.now()
+    from pg_catalog.jsonb_array_elements(p_events) with ordinality as e (event, nr)
+   where p_but_not is null or (e.event ->> 'id')::uuid <> p_but_not
+   order by e.nr
+  on conflict (id) do nothing
+$$;
+
+-- Opens an alert, or counts one more sight of the open one. True when it is new.
+create function hangar.raise_alert(p_kind text, p_key text, p_message text, p_metadata jsonb default '{}', p_told boolean default false,
+                                   out fresh boolean, out id uuid)
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  insert into hangar.alerts as a (kind, key, message, metadata, told_at)
+  values (p_kind, p_key, p_message, coalesce(p_metadata, '{}'), case when p_told then hangar.now() end)
+  on conflict (kind, key) where resolved_at is null
+  do update set seen_at = hangar.now(), times = a.times + 1, message = excluded.message, metadata = excluded.metadata
+  returning a.times = 1, a.id into fresh, id;
+  if fresh then
+    insert into public.user_fly_app_events (event_type, status, metadata, error_details)
+    values ('alert_raised', 'info', jsonb_build_object('kind', p_kind, 'key', p_key, 'alert_id', id), p_message);
+  end if;
+end
+$$;
+
+-- Every destroy of the last hour against max(floor, share of the live fleet); an app counts once an hour, so stopping, destroying and
+-- deleting one app are one. Null when another may go, else how many went and the bound.
+create function hangar.judge_brake(p_app text) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_gone text[];
+  v_most numeric;
+begin
+  -- One at a time, else two workers both see room for one more.
+  perform pg_advisory_xact_lock(hashtextextended('hangar.brake', 0));
+  select coalesce(array_agg(distinct coalesce(e.fly_app_id::text, e.metadata ->> 'app')), '{}') into v_gone
+    from public.user_fly_app_events e
+   where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
+     and e.created_at > v_now - interval '1 hour';
+  if p_app = any (v_gone) then
+    return null;
+  end if;
+  select greatest(g.brake_floor, g.brake_share * (select count(*) from public.user_fly_apps a where a.deleted_at is null))
+    into v_most from hangar.settings g;
+  if cardinality(v_gone) < v_most then
+    return null;
+  end if;
+  return jsonb_build_object('destroyed_last_hour', cardinality(v_gone), 'most', trunc(v_most, 2)::text);
+end
+$$;
+
+-- Why this intent may not go out now; null when it may. The row is locked.
+create function hangar.judge_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_settings hangar.settings;
+  v_meta jsonb := p_intent -> 'metadata';
+  v_destroys boolean := v_meta ->> 'action' in ('destroy_machine', 'delete_app');
+  v_brake jsonb;
+begin
+  select * into strict v_settings from hangar.settings;
+  if p_row.network not like hangar.network_name(v_settings.installation_id, p_row.id)
+     or v_meta ->> 'installation_id' <> v_settings.installation_id::text then
+    return 'installation';  -- a cloned database: what the row names belongs to somebody else
+  elsif v_settings.paused then
+    return 'paused';
+  elsif v_destroys and v_settings.deletes_paused then
+    return 'deletes_paused';
+  end if;
+  -- Stopping counts too: it is no destroy, but an entitled user's machine should not even pause.
+  if v_meta ->> 'purpose' = 'deprovision' then
+    perform hangar.apply(p_row.user_id, 'save');
+    if (select a.desired_state from public.user_fly_apps a where a.id = p_row.id) = 'present' then
+      return 'entitled';
+    end if;
+  end if;
+  v_brake := case when v_destroys then hangar.judge_brake(p_row.id::text) end;
+  if v_brake is not null then
+    if (select r.fresh from hangar.raise_alert('brake', 'fleet', format(
+          'The brake is on: %s apps were destroyed in the last hour, %s is the most', v_brake ->> 'destroyed_last_hour', v_brake ->> 'most'),
+          v_brake) r) then
+      insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+      values (p_row.id, p_row.user_id, 'brake_tripped', 'info', v_brake);
+    end if;
+    return 'brake';
+  end if;
+  return null;
+end
+$$;
+
+-- The row as events leave it: an outcome closes the open intent, a new intent takes its place.
+create function hangar.settle_intents(p_row public.user_fly_apps, p_events jsonb, p_intent jsonb) returns public.user_fly_apps
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_event jsonb;
+  v_open jsonb := p_row.open_intent;
+begin
+  for v_event in select e from jsonb_array_elements(p_events) e where e ->> 'event_type' = 'action' and e ->> 'status' <> 'intent' loop
+    if v_event -> 'metadata' ->> 'intent_id' = v_open ->> 'id' then
+      if v_event ->> 'status' = 'unknown' and hangar.is_create(v_open ->> 'action') then
+        p_row.create_unknown_at := hangar.now();
+      end if;
+      v_open := null;
+    end if;
+  end loop;
+  if p_intent is not null and v_open ->> 'id' is distinct from p_intent ->> 'id' then
+    if v_open is not null then
+      -- Its worker went on without a word about it.
+      insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+      values (p_row.id, p_row.user_id, 'action', 'unknown', jsonb_strip_nulls(jsonb_build_object(
+        'action', v_open -> 'action', 'attempt', v_open -> 'attempt', 'intent_id', v_open -> 'id', 'closed_by', 'save')));
+      if hangar.is_create(v_open ->> 'action') then
+        p_row.create_unknown_at := hangar.now();
+      end if;
+    end if;
+    v_open := jsonb_build_object('id', p_intent -> 'id', 'action', p_intent -> 'metadata' -> 'action', 'at', hangar.now(),
+      'attempt', p_intent -> 'metadata' -> 'attempt', 'purpose', p_intent -> 'metadata' -> 'purpose');
+  end if;
+  p_row.open_intent := v_open;
+  return p_row;
+end
+$$;
+
+revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
+grant execute on function hangar.now() to service_role;
