@@ -5,7 +5,8 @@
 default server and once more on the oldest installed system server, which catches what only a newer Postgres knows.
 """
 
-import os
+import contextlib
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -32,17 +33,20 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="session")
 def _postgres_folder(tmp_path_factory) -> Iterator[Path]:
     """In memory where there is plenty: a copy of a database then takes 20 ms, on some disks 400."""
-    memory = Path("/dev/shm")  # noqa: S108  the folders in it carry our process number
+    memory = Path("/dev/shm")  # noqa: S108  mkdtemp makes the folders in it
     if not memory.is_dir() or shutil.disk_usage(memory).free < _ENOUGH_BYTES:
         yield tmp_path_factory.mktemp("postgres")
         return
-    for left in memory.glob("hangar-tests-*"):
-        if not Path(f"/proc/{left.name.split('-')[2]}").exists():  # of a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(dir=memory, prefix=f"hangar-tests-{os.getpid()}-"))
+    for lock in memory.glob("hangar-tests-*/lock"):
+        with lock.open() as file, contextlib.suppress(BlockingIOError):  # blocked: that run is alive
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(dir=memory, prefix="hangar-tests-"))
     folder.chmod(0o755)  # a test becomes somebody else
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
