@@ -85,7 +85,9 @@ class LocalCloud:
         (self.folder / LOGS).mkdir()
         self._undo.callback(clear_folder, self.folder, logs=False)
         keys, own = Keys.generate(), Secrets.generate()
-        self.postgres = Postgres(self.folder / "postgres", fsync=False).start()
+        self.postgres = Postgres(self.folder / "postgres", fsync=False)
+        self.postgres.log = self.folder / LOGS / "postgres.log"  # its own folder is removed at the end, the logs stay
+        self.postgres.start()
         self._undo.callback(self.postgres.stop)
         database_url = self.postgres.url(DBNAME)
         fly = self._start_fly(database_url, own)
@@ -235,14 +237,14 @@ def _read(path: Path) -> str | None:
 
 
 def run_dev(folder: Path | None = None) -> int:
-    """`make dev`: start, print every address, keep running until SIGINT (130) or SIGTERM (0); 1 when a part fails."""
+    """`make dev`: start, print every address, keep running until SIGINT (130), SIGTERM or SIGHUP (0); 1 when a part fails."""
     stopping, received = threading.Event(), []
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
         received.append(number)
         stopping.set()
 
-    before = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         cloud = LocalCloud(folder or ROOT / ".hangar", cancelled=stopping)
         print("Starting the local cloud: Postgres, Supabase gateway, Fly simulator, functions ...", flush=True)

@@ -112,6 +112,7 @@ def test_ctrl_c_leaves_no_process_no_port_and_no_file_but_logs(start):
     assert not family & set(parents())
     assert all(is_free(port) for port in ports(addresses))
     assert dev.left() == ["logs"]
+    assert "database system is ready" in (dev.folder / "logs" / "postgres.log").read_text()
 
 
 def test_a_cloud_stopped_inside_a_living_process_leaves_none_of_its_children(tmp_path):
@@ -151,13 +152,21 @@ def test_a_stop_while_starting_leaves_nothing_either(start):
     assert dev.left() == ["logs"]
 
 
-def test_a_part_that_ends_by_itself_ends_everything_and_is_named(start):
+@pytest.mark.parametrize(
+    ("command", "words", "log"),
+    [
+        (b"local.supabase.gateway", "the Supabase gateway ended with code -9", "gateway.log"),
+        (b"bin/postgres", "Postgres is gone", "postgres.log"),
+    ],
+)
+def test_a_part_that_ends_by_itself_ends_everything_and_is_named(start, command, words, log):
     dev = start()
     dev.wait_up()
     family = descendants(dev.child.pid)
-    gateway = next(pid for pid in family if b"local.supabase.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(gateway, signal.SIGKILL)
+    part = next(pid for pid in sorted(family) if command in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(part, signal.SIGKILL)
     assert dev.child.wait(timeout=DEADLINE_S) == 1
-    assert "the Supabase gateway ended with code -9" in dev.text
-    assert str(dev.folder / "logs" / "gateway.log") in dev.text
+    assert words in dev.text
+    assert str(dev.folder / "logs" / log) in dev.text
+    assert (dev.folder / "logs" / log).exists()
     assert not family & set(parents())
