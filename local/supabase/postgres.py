@@ -166,6 +166,9 @@ class Postgres:
         if owner := foreign_owner(prefix):
             os.chown(unfinished, *owner)
         flags = ["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+        if int(self.version.split(".")[0]) >= 16:
+            # An initdb that is killed would otherwise leave segments in /dev/shm, which nobody ever removes.
+            flags += ["--set", "dynamic_shared_memory_type=mmap"]
         made = subprocess.run(
             [*prefix, str(self.binaries / "initdb"), "-D", str(unfinished), *flags],
             env=_environment(),
