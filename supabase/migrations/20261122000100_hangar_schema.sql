@@ -90,6 +90,11 @@ create table hangar.settings (
   max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd >= 0),
   brake_floor integer not null default 20 check (brake_floor >= 0),
   brake_share numeric not null default 0.05 check (brake_share between 0 and 1),
+  brake_released_at timestamptz,
+  orphan_after_s numeric not null default 900 check (orphan_after_s >= 0),
+  -- More broken apps than this at once are one incident, not so many repairs.
+  incident_floor integer not null default 10 check (incident_floor > 0),
+  incident_share numeric not null default 0.2 check (incident_share between 0 and 1),
   unhealthy_after integer not null default 3 check (unhealthy_after > 0),
   bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s >= 0),
   updated_at timestamptz not null default hangar.now()
@@ -150,7 +155,9 @@ grant select on hangar.settings, hangar.operators, hangar.sweeps, hangar.alerts 
 create function hangar.settings_json() returns jsonb
 language sql stable set search_path = ''
 as $$
-  select pg_catalog.to_jsonb(s) - 'only_row' || pg_catalog.jsonb_build_object('max_monthly_cost_usd', s.max_monthly_cost_usd::text)
+  select pg_catalog.to_jsonb(s) - 'only_row' || pg_catalog.jsonb_build_object(
+           'max_monthly_cost_usd', s.max_monthly_cost_usd::text,
+           'incident_open', exists (select 1 from hangar.alerts a where a.kind = 'incident' and a.resolved_at is null))
     from hangar.settings s
 $$;
 comment on function hangar.settings_json() is 'The settings as the procedures return them: money as text.';

@@ -115,7 +115,8 @@ create table public.fly_orphans (
   network text not null,
   first_seen_at timestamptz not null default hangar.now(),
   last_seen_at timestamptz not null default hangar.now(),
-  sightings integer not null default 1
+  sightings integer not null default 1,
+  approved_by text
 );
 comment on table public.fly_orphans is 'Fly apps with our proof and no live row, as of the last sweep. Age and sightings are the first witness for removing one.';
 

@@ -93,7 +93,7 @@ begin
   select coalesce(array_agg(distinct coalesce(e.fly_app_id::text, e.metadata ->> 'app')), '{}') into v_gone
     from public.user_fly_app_events e
    where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
-     and e.created_at > v_now - interval '1 hour';
+     and e.created_at > greatest(v_now - interval '1 hour', (select g.brake_released_at from hangar.settings g));
   if p_app = any (v_gone) then
     return null;
   end if;
@@ -124,6 +124,13 @@ begin
     return 'paused';
   elsif v_destroys and v_settings.deletes_paused then
     return 'deletes_paused';
+  elsif v_meta ->> 'action' = 'create_app' and v_settings.max_apps < (
+      select count(*) from public.user_fly_apps a where a.deleted_at is null and (a.deployed_at is not null or a.id = p_row.id)) then
+    return 'max_apps';
+  elsif v_meta ->> 'action' = 'create_app' and v_settings.max_monthly_cost_usd < (
+      select sum(a.monthly_cost_estimate_usd) from public.user_fly_apps a
+       where a.deleted_at is null and (a.deployed_at is not null or a.id = p_row.id)) then
+    return 'max_cost';
   end if;
   -- Stopping counts too: it is no destroy, but an entitled user's machine should not even pause.
   if v_meta ->> 'purpose' = 'deprovision' then

@@ -61,7 +61,11 @@ begin
     v_changed := v_changed + (v_done = 'changed')::integer;
     v_inserted := v_inserted + (v_done = 'inserted')::integer;
   end loop;
-  v_unknown := hangar.alert_unknown_tiers(p_after is null);
+  begin
+    v_unknown := hangar.alert_unknown_tiers(p_after is null);
+  exception when lock_not_available then
+    v_unknown := '{}';  -- another sync is saying it
+  end;
   perform set_config('hangar.nudges', v_nudges, true);
   return jsonb_build_object(
     'next', case when cardinality(v_users) >= p_limit then v_users[cardinality(v_users)] end,

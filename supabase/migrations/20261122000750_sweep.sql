@@ -74,39 +74,6 @@ end
 $$;
 comment on function public.fly_record_sweep(jsonb, timestamptz) is 'Up to 500 observations in one statement; leased rows and rows changed since the listing began are left alone. docs/database.md.';
 
-create function public.fly_record_orphans(p_seen jsonb) returns jsonb
-language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
-as $$
-declare
-  v_now timestamptz := hangar.now();
-begin
-  if p_seen is null or jsonb_typeof(p_seen) <> 'array' then
-    raise exception 'p_seen must be a JSON array' using errcode = 'invalid_parameter_value';
-  end if;
-  with seen as (
-    select distinct on (s.app) s.app, s.network from pg_catalog.jsonb_to_recordset(p_seen) as s (app text, network text) order by s.app
-  ), forgotten as (
-    delete from public.fly_orphans o where not exists (select 1 from seen s where s.app = o.app)
-  ), stored as (
-    insert into public.fly_orphans as o (app, network, first_seen_at, last_seen_at)
-    select s.app, s.network, v_now, v_now from seen s order by s.app
-    -- The same name with another network is another app: it starts anew.
-    on conflict (app) do update
-      set first_seen_at = case when o.network = excluded.network then o.first_seen_at else v_now end,
-          sightings = case when o.network = excluded.network then o.sightings + 1 else 1 end,
-          network = excluded.network, last_seen_at = v_now
-    returning o.app, o.network, o.sightings
-  )
-  insert into public.user_fly_app_events (event_type, status, metadata)
-  select 'orphan_found', 'info', jsonb_build_object('app', st.app, 'network', st.network) from stored st where st.sightings = 1;
-  return jsonb_build_object('orphans', (
-    select coalesce(jsonb_agg(jsonb_build_object(
-             'app', o.app, 'network', o.network, 'first_seen_at', o.first_seen_at, 'sightings', o.sightings) order by o.app), '[]')
-      from public.fly_orphans o));
-end
-$$;
-comment on function public.fly_record_orphans(jsonb) is 'The apps with our proof and no live row that this sweep saw; what it did not see is forgotten. docs/database.md.';
-
 create function public.fly_sweep_claim(p_name text default 'fleet', p_holder text default 'unknown') returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
@@ -199,9 +166,9 @@ $$;
 
 revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
 grant execute on function hangar.now() to service_role;
-revoke all on function public.fly_record_sweep(jsonb, timestamptz), public.fly_record_orphans(jsonb), public.fly_sweep_claim(text, text),
+revoke all on function public.fly_record_sweep(jsonb, timestamptz),  public.fly_sweep_claim(text, text),
   public.fly_sweep_progress(text, uuid, jsonb), public.fly_sweep_finish(text, uuid, jsonb, boolean)
   from public, anon, authenticated;
-grant execute on function public.fly_record_sweep(jsonb, timestamptz), public.fly_record_orphans(jsonb), public.fly_sweep_claim(text, text),
+grant execute on function public.fly_record_sweep(jsonb, timestamptz),  public.fly_sweep_claim(text, text),
   public.fly_sweep_progress(text, uuid, jsonb), public.fly_sweep_finish(text, uuid, jsonb, boolean)
   to service_role;

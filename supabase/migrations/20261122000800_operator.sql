@@ -97,7 +97,7 @@ begin
     raise exception 'p_actor is needed' using errcode = 'invalid_parameter_value';
   end if;
   perform hangar.check_keys('settings', p_changes, (select array_agg(k order by k) from jsonb_object_keys(v_before) k
-                                                     where k not in ('installation_id', 'updated_at')));
+                                                     where k not in ('installation_id', 'updated_at', 'brake_released_at', 'incident_open')));
   perform set_config('hangar.actor', p_actor, true), set_config('hangar.reason', coalesce(p_reason, ''), true);
   select n.* into v_new from hangar.settings g, jsonb_populate_record(g, p_changes) n;
   if p_changes <> '{}' and exists (select 1 from jsonb_each(p_changes) c where v_before -> c.key is distinct from to_jsonb(v_new) -> c.key) then
@@ -107,7 +107,8 @@ begin
            retry_base_s = v_new.retry_base_s, retry_cap_s = v_new.retry_cap_s, lease_s = v_new.lease_s,
            sweep_lease_s = v_new.sweep_lease_s, max_apps = v_new.max_apps, max_monthly_cost_usd = v_new.max_monthly_cost_usd,
            brake_floor = v_new.brake_floor, brake_share = v_new.brake_share, unhealthy_after = v_new.unhealthy_after,
-           bad_sample_gap_s = v_new.bad_sample_gap_s;
+           bad_sample_gap_s = v_new.bad_sample_gap_s
+     where g.only_row;  -- Supabase's safeupdate refuses an UPDATE without a WHERE
   end if;
   perform set_config('hangar.actor', '', true), set_config('hangar.reason', '', true);
   v_after := hangar.settings_json();

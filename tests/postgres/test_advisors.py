@@ -3,6 +3,8 @@
 Each test is one lint or one of our own rules about rights. A finding is listed by name; the expected list is empty.
 """
 
+import re
+
 import pytest
 
 pytestmark = pytest.mark.every_postgres
@@ -187,3 +189,17 @@ def test_no_reg_types_and_no_materialized_views(common):
     assert relations(common, "('m', 'f')", "true") == []
     columns = "select from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and a.atttypid::regtype::text like 'reg%%'"
     assert relations(common, "('r')", f"exists ({columns})") == []
+
+
+def test_every_update_and_delete_has_a_where(common):
+    """Supabase loads safeupdate for PostgREST's sessions: it refuses an UPDATE or DELETE without WHERE, in functions too."""
+    sources = common.sql(
+        f"""select p.oid::regprocedure::text as name, regexp_replace(p.prosrc, '--[^\n]*', '', 'g') as body
+              from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {FUNCTIONS}"""  # noqa: S608  our own words
+    )
+    statement = re.compile(
+        r"(?:^|;|\(|begin|then|loop|else)\s*((?:update|delete from)\s+(?:public|hangar)\..*?)(?:;|$)", re.DOTALL
+    )
+    found = [(source["name"], text) for source in sources for text in statement.findall(source["body"])]
+    assert len(found) > 10
+    assert [name for name, text in found if not re.search(r"\bwhere\b", text)] == []

@@ -230,6 +230,18 @@ def test_two_claims_at_once(patient, pool):
     assert patient.one("select count(*) from user_fly_apps") == 1
 
 
+def test_claim_that_waits_for_the_host(patient, pool):
+    """A worker's claim waits for a downgrade under way and derives after its lock, not before: the downgrade stands."""
+    user = patient.user("pro")
+    host, worker = patient.host(), patient.worker()
+    with host.transaction():
+        host.execute("update user_subscriptions set tier = 'free' where user_id = %s", (user,))
+        claim = pool.submit(patient.rpc, "fly_claim", via=worker, user=user)
+        patient.wait_until_blocked(worker)
+    answer = result(claim)
+    assert (answer["outcome"], answer["entitled"], answer["row"]["desired_state"]) == ("claimed", False, "absent")
+
+
 def test_sync_and_the_host_give_one_user_one_row(hangar, pool):
     """Sync does not wait for a host that is just inserting the row: it goes on and leaves that user alone."""
     hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
