@@ -52,12 +52,12 @@ def _scrypt(password: str, salt: bytes) -> bytes:
 
 
 class AuthApi:
-    """Answers everything below `/auth/v1/`. `issuer` is that address itself."""
+    """Answers everything below `/auth/v1/`. `issuer` is that address itself, set once it is known."""
 
-    def __init__(self, pool: Pool, keys: Keys, issuer: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, pool: Pool, keys: Keys, now: Callable[[], float] = time.time) -> None:
+        self.issuer = ""
         self._pool = pool
         self._keys = keys
-        self._issuer = issuer
         self._now = now
 
     def respond(self, request: Request, path: str) -> Response:
@@ -122,7 +122,7 @@ class AuthApi:
             user["id"],
             SESSION_S,
             now,
-            iss=self._issuer,
+            iss=self.issuer,
             email=user["email"] or "",
             phone="",
             app_metadata=user["app_metadata"] or {},

@@ -54,21 +54,29 @@ class Gateway:
         self._auth_pool = Pool(auth_database_url or database_url, 2, acquire_timeout_s)
         self._cache = SchemaCache(self._pool, database_url, exposed_schemas)
         self._rest = RestApi(self._pool, self._cache, keys, exposed_schemas=exposed_schemas, max_rows=max_rows, now=now)
-        self._server = Server(self._answer, port)
-        self._auth = AuthApi(self._auth_pool, keys, f"{self._server.url}/auth/v1", now)
+        self._auth = AuthApi(self._auth_pool, keys, now)
+        self._port = port
+        self._server: Server | None = None
 
     @property
     def url(self) -> str:
-        """The project's URL, what a client calls SUPABASE_URL."""
+        """The project's URL, what a client calls SUPABASE_URL; there is none before the start."""
+        if self._server is None:
+            raise RuntimeError("the gateway has not been started")
         return self._server.url
 
     def start(self) -> Self:
+        """Take the port and answer; OSError when it is taken."""
+        self._server = Server(self._answer, self._port)
+        self._auth.issuer = f"{self._server.url}/auth/v1"
         self._cache.start()
         self._server.start()
         return self
 
     def stop(self) -> None:
-        self._server.stop()
+        """Close the port, cut what is under way, close the connections; a second call does nothing."""
+        if self._server is not None:
+            self._server.stop()
         self._cache.stop()
         self._pool.close()
         self._auth_pool.close()

@@ -159,6 +159,9 @@ class SchemaCache:
         self._listener.start()
 
     def stop(self) -> None:
+        """End the listener; a second call does nothing, for its pipe's numbers may be somebody else's by then."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         os.write(self._wake_write, b"x")
         if self._listener.ident is not None:

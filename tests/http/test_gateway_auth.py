@@ -13,6 +13,7 @@ from jwt import PyJWKClient
 from supabase_auth.errors import AuthApiError
 
 from local.supabase.auth import check_password, hash_password
+from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
 
 USER = "11111111-1111-4111-8111-111111111111"
@@ -24,7 +25,7 @@ def signed_up(project):
     """A project with one user whose password is `correct horse`."""
     password = hash_password("correct horse")
     user = f"""('{USER}', '{EMAIL}', '{password}', '{{"role": "operator"}}')"""
-    project.sql(f"insert into auth.users (id, email, encrypted_password, raw_app_meta_data) values {user}")  # noqa: S608
+    project.sql(f"insert into auth.users (id, email, encrypted_password, raw_app_meta_data) values {user}")
     return project
 
 
@@ -120,6 +121,15 @@ def test_keys_travel_by_file_and_hide_themselves(tmp_path):
     assert Keys.generate().kid != keys.kid
     with pytest.raises(ValueError, match="not a set of project keys"):
         Keys.from_json("{}")
+
+
+def test_stopping_twice_or_unstarted_does_nothing(keys):
+    """stop() may be called at any time: its file numbers may be somebody else's by then."""
+    nowhere = "postgresql://authenticator@127.0.0.1:1/none"
+    gateway = Gateway(nowhere, keys).start()
+    gateway.stop()
+    gateway.stop()
+    Gateway(nowhere, keys).stop()
 
 
 def test_gateway_as_a_process(bare_database, keys, http, tmp_path):
