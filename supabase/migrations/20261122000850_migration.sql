@@ -1,0 +1,129 @@
+-- What the operator's command line asks: who is entitled and has no app, how Hangar stands, and what it costs. All three only read.
+
+create function public.fly_migration_candidates(p_after uuid default null, p_limit integer default 500) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_page uuid[];
+  v_users jsonb;
+begin
+  perform hangar.check_limit('p_limit', p_limit, 500);
+  -- One page of those who could be entitled; who is, derive says. A page may therefore be short, or even empty, before the end.
+  select array_agg(i.id order by i.id) into v_page
+    from (
+      select c.id
+        from (
+          select s.user_id as id from public.user_subscriptions s join public.fly_plans p on p.tier = s.tier::text
+           where p.dedicated and (p_after is null or s.user_id > p_after)
+          union
+          select o.user_id from public.fly_overrides o where o.override = 'grant' and (p_after is null or o.user_id > p_after)
+        ) c
+       where not exists (
+         select 1 from public.user_fly_apps a
+          where a.user_id = c.id and a.deleted_at is null
+            and not (a.desired_state = 'present' and a.status in ('provisioning', 'error')))
+       order by c.id
+       limit p_limit
+    ) i;
+  select coalesce(jsonb_agg(jsonb_build_object(
+           'user_id', d.user_id, 'email', u.email, 'tier', d.plan, 'why', d.why,
+           'cpu_kind', d.cpu_kind, 'cpu_count', d.cpu_count, 'memory_mb', d.memory_mb, 'region', d.region,
+           'monthly_cost_estimate_usd', hangar.monthly_cost_estimate_usd(d.cpu_count, d.memory_mb)::text,
+           'status', a.status, 'error_code', a.error_code, 'error_message', a.error_message,
+           'next_attempt_at', a.next_attempt_at) order by d.user_id), '[]')
+    into v_users
+    from hangar.derive(coalesce(v_page, '{}')) d
+    left join public.user_profiles u on u.id = d.user_id
+    left join public.user_fly_apps a on a.user_id = d.user_id and a.deleted_at is null
+   where d.entitled;
+  return jsonb_build_object('users', v_users, 'next', case when cardinality(v_page) = p_limit then v_page[p_limit] end);
+end
+$$;
+comment on function public.fly_migration_candidates(uuid, integer) is 'Entitled users whose app is not there yet: no row (status null), or one that is provisioning or in error. docs/database.md.';
+
+create function public.fly_overview() returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+begin
+  return jsonb_build_object(
+    'now', v_now,
+    'settings', hangar.settings_json(),
+    'due', (select jsonb_build_object('apps', count(*), 'oldest', min(a.next_attempt_at)) from public.user_fly_apps a
+             where a.deleted_at is null and a.next_attempt_at <= v_now),
+    'working', (select count(*) from public.user_fly_apps a where a.deleted_at is null and a.lease_expires_at > v_now),
+    'sweep', (select jsonb_build_object('under_way', coalesce(w.lease_expires_at > v_now, false), 'holder', w.holder,
+                'started_at', w.started_at, 'heartbeat_at', w.heartbeat_at, 'finished_at', w.finished_at,
+                'completed_at', w.completed_at, 'report', w.report)
+                from hangar.sweeps w where w.name = 'fleet'),
+    'alerts', (select coalesce(jsonb_agg(jsonb_build_object('kind', t.kind, 'key', t.key, 'message', t.message,
+                 'opened_at', t.opened_at, 'seen_at', t.seen_at, 'times', t.times::text) order by t.opened_at desc), '[]')
+                 from (select * from hangar.alerts l where l.resolved_at is null order by l.opened_at desc limit 100) t),
+    'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null));
+end
+$$;
+comment on function public.fly_overview() is 'How Hangar stands: settings, what is due, the last sweep, the newest 100 open alerts. docs/database.md.';
+
+create function public.fly_cost_report(p_top integer default 10) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_month timestamptz := date_trunc('month', v_now, 'UTC');
+  v_groups jsonb;
+  v_users jsonb;
+  v_to_date jsonb;
+begin
+  perform hangar.check_limit('p_top', p_top, 100);
+  -- Size by size and region by region: the list price of each is then asked of the dated table, once.
+  select coalesce(jsonb_agg(to_jsonb(g) order by g.tier, g.region, g.cpu_kind, g.cpu_count, g.memory_mb, g.power), '[]')
+    into v_groups
+    from (
+      select a.tier, coalesce(a.machine_region, a.region) as region, a.cpu_kind, a.cpu_count, a.memory_mb, a.power,
+             count(*) as apps,
+             count(*) filter (where a.machine_state = 'started') as running,
+             sum(a.monthly_cost_estimate_usd)::text as monthly_cost_estimate_usd
+        from public.user_fly_apps a
+       where a.deleted_at is null
+       group by a.tier, coalesce(a.machine_region, a.region), a.cpu_kind, a.cpu_count, a.memory_mb, a.power
+    ) g;
+  with spent as (
+    select c.user_id, c.fly_app_id, c.price_usd_per_s,
+           extract(epoch from least(coalesce(c.ended_at, v_now), v_now) - greatest(c.started_at, v_month)) as seconds
+      from public.fly_cost_intervals c
+     where (c.ended_at is null or c.ended_at > v_month) and c.started_at < v_now
+  ), by_user as (
+    select s.user_id, sum(s.seconds) as seconds, coalesce(sum(s.seconds * s.price_usd_per_s), 0) as usd
+      from spent s group by s.user_id
+  ), top_users as (
+    select coalesce(a.user_id, b.user_id) as user_id, a.fly_app_name, a.tier, a.monthly_cost_estimate_usd,
+           coalesce(b.seconds, 0) as seconds, coalesce(b.usd, 0) as usd
+      from (select * from public.user_fly_apps x where x.deleted_at is null) a full join by_user b on b.user_id = a.user_id
+     order by coalesce(b.usd, 0) desc, a.monthly_cost_estimate_usd desc nulls last, 1
+     limit p_top
+  )
+  select jsonb_build_object(
+           'running_seconds', (select coalesce(sum(s.seconds), 0)::text from spent s),
+           'unpriced_seconds', (select coalesce(sum(s.seconds) filter (where s.price_usd_per_s is null), 0)::text from spent s),
+           'usd', (select coalesce(sum(s.seconds * s.price_usd_per_s), 0)::text from spent s),
+           'users', (select count(*) from by_user)),
+         (select coalesce(jsonb_agg(jsonb_build_object(
+                   'user_id', t.user_id, 'email', u.email, 'fly_app_name', t.fly_app_name, 'tier', t.tier,
+                   'monthly_cost_estimate_usd', t.monthly_cost_estimate_usd::text, 'running_seconds', t.seconds::text,
+                   'to_date_usd', t.usd::text) order by t.usd desc, t.monthly_cost_estimate_usd desc nulls last, t.user_id), '[]')
+            from top_users t left join public.user_profiles u on u.id = t.user_id)
+    into v_to_date, v_users;
+  return jsonb_build_object('now', v_now, 'month_start', v_month, 'groups', v_groups, 'to_date', v_to_date, 'users', v_users,
+    'plans', (select coalesce(jsonb_agg(jsonb_build_object('tier', p.tier, 'cpu_kind', p.cpu_kind, 'cpu_count', p.cpu_count,
+                'memory_mb', p.memory_mb, 'power', p.power, 'region', coalesce(p.region, g.default_region),
+                'price_usd', p.price_usd::text) order by p.tier), '[]')
+                from public.fly_plans p cross join hangar.settings g where p.dedicated));
+end
+$$;
+comment on function public.fly_cost_report(integer) is 'Live apps by tier, region and size, the month''s running seconds at list price, and the dearest users. Money as text. docs/database.md.';
+
+revoke all on function public.fly_migration_candidates(uuid, integer), public.fly_overview(), public.fly_cost_report(integer)
+  from public, anon, authenticated;
+grant execute on function public.fly_migration_candidates(uuid, integer), public.fly_overview(), public.fly_cost_report(integer)
+  to service_role;
