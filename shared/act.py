@@ -92,8 +92,8 @@ def act(
         case ActionKind.DESTROY_MACHINE:
             assert machine is not None  # noqa: S101  as above
             fly.destroy_machine(app, machine.id, force=True, attempts=on_attempt, budget_s=budget_s)
-            look.machines = None
-            return {"machine_id": None, "machine_state": "absent"}
+            look.machines, look.listed = None, False
+            return {"machine_id": None, "machine_state": "absent"} if machine.id == row.machine_id else {}
         case ActionKind.DELETE_APP:
             fly.delete_app(app, force=True, attempts=on_attempt, budget_s=budget_s)
             look.app, look.just_deleted = None, True

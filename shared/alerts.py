@@ -49,15 +49,16 @@ class Alerts:
                 {"text": f"Hangar: {message}", "kind": kind, "key": key, "message": message, "metadata": metadata}
             )
 
-    def resolve(self, kind: str, key: str) -> None:
-        """Close the alert, if it is open, and say so."""
+    def resolve(self, kind: str, key: str) -> bool:
+        """Close the alert, if it is open, and say so; True when it was."""
         try:
             was_open = self._book.resolve_alert(kind, key)
         except HangarError as error:
             _log.error("alert %s/%s could not be resolved: %s", kind, key, error)
-            return
+            return False
         if was_open:
             self._send({"text": f"Hangar: resolved: {kind} {key}", "kind": kind, "key": key, "resolved": True})
+        return was_open
 
     def deliver(self) -> None:
         """Send what the database raised by itself (the brake, unknown tiers, nudges that cannot go out)."""

@@ -27,11 +27,14 @@ from shared.naming import machine_name
 UNKNOWN_CREATE = timedelta(seconds=120)
 # Fly names 5 minutes (10 for updates) after which a passing state counts as stuck (Fly docs, machine states).
 STUCK = timedelta(minutes=10)
+# A second machine younger than this may still be somebody's work in hand.
+STRAY_AGE = timedelta(minutes=10)
 # A start that failed this often will not work the next time either: make the machine anew.
 STARTS_BEFORE_REPLACE = 3
 START_FAILED = "start_failed"
 
 _PASSING = {"created", "creating", "starting", "restarting", "updating", "replacing"}
+_LASTING = {"started", "stopped", "suspended", "failed"}
 _GOING = {"destroying", "launch_failed"}
 GONE_STATES = frozenset({"destroyed", "replaced", "migrated"})
 
@@ -59,7 +62,11 @@ def _decide_present(row: Row, seen: Seen, now: datetime) -> Decision:
         return _decide_missing_machine(row)
     if machine.id != row.machine_id:
         return Adopt(machine)
-    return _decide_machine(row, machine, now)
+    decision = _decide_machine(row, machine, now)
+    stray = _find_stray(seen, machine, now)
+    if isinstance(decision, Done) and machine.state == "started" and stray is not None:
+        return Action(ActionKind.DESTROY_MACHINE, stray, "stray")
+    return decision
 
 
 def _decide_missing_app(row: Row, seen: Seen, now: datetime) -> Decision:
@@ -129,6 +136,15 @@ def _decide_absent(row: Row, seen: Seen, now: datetime) -> Decision:
     if in_grace:
         return Done("deprovisioning", machine)
     return Action(ActionKind.DELETE_APP, machine, "deprovision")
+
+
+def _find_stray(seen: Seen, main: MachineSeen, now: datetime) -> MachineSeen | None:
+    """A second machine that has been there for a while, so that nobody is in the middle of making it."""
+    for machine in seen.machines:
+        old = machine.changed_at is not None and now - machine.changed_at > STRAY_AGE
+        if machine.id != main.id and machine.state in _LASTING and machine.host_ok and old:
+            return machine
+    return None
 
 
 def fingerprint_of(row: Row) -> str:

@@ -72,6 +72,9 @@ class Settings(_FromDatabase):
     retry_base_s: float = 300
     retry_cap_s: float = 1800
     lease_s: float = 120
+    incident_floor: int = 10
+    incident_share: Decimal = Decimal("0.2")
+    incident_open: bool = False
 
 
 class AppSeen(StrEnum):
@@ -127,7 +130,7 @@ class Action:
 
     kind: ActionKind
     machine: MachineSeen | None = None
-    purpose: Literal["provision", "repair", "update", "deprovision", "replace"] = "provision"
+    purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray"] = "provision"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A worker's view of one app on Fly: looks directly, and only for what its own actions have made stale."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.errors import Foreign, Gone
@@ -60,7 +60,8 @@ class Look:
     just_created: bool = False
     just_deleted: bool = False
     name_was_taken: bool = False
-    looked: bool = field(default=False)
+    looked: bool = False
+    listed: bool = False
 
     def see(self, row: Row) -> Seen:
         """Everything `decide()` needs, from memory where nothing can have changed."""
@@ -91,21 +92,28 @@ class Look:
         return AppSeen.OURS if app.network == row.network else AppSeen.FOREIGN
 
     def _look_at_machines(self, row: Row) -> tuple[MachineSeen, ...]:
-        """The known machine by its id, because a list may lag; the list only when that machine is no more."""
-        if row.machine_id:
-            try:
-                machine = self.fly.get_machine(
-                    row.fly_app_name, row.machine_id, attempts=self.on_attempt, budget_s=self.budget_s
-                )
-            except Gone:
-                machine = None
-            if machine is not None and machine.state not in GONE_STATES:
-                self.looked = True
-                return (view(machine),)
+        """The known machine by its id, because a list may lag; once also the list, which shows what else there is."""
+        known = self._get_machine(row, row.machine_id) if row.machine_id else None
+        if known and self.listed:
+            return (known,)
         try:
             listed = self.fly.list_machines(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
         except Gone:
             self.app = AppSeen.ABSENT
             listed = ()
+        self.listed = self.looked = True
+        if known is None:
+            return tuple(view(machine) for machine in listed)
+        # A second machine may be destroyed for what is seen of it, so it is seen directly as well.
+        others = (self._get_machine(row, machine.id) for machine in listed if machine.id != known.id)
+        return (known, *(machine for machine in others if machine))
+
+    def _get_machine(self, row: Row, machine_id: str) -> MachineSeen | None:
+        try:
+            machine = self.fly.get_machine(
+                row.fly_app_name, machine_id, attempts=self.on_attempt, budget_s=self.budget_s
+            )
+        except Gone:
+            return None
         self.looked = True
-        return tuple(view(machine) for machine in listed)
+        return None if machine.state in GONE_STATES else view(machine)

@@ -1,34 +1,27 @@
 """The scheduled pass over the fleet: the guarantee behind every lost nudge, and the only thing that judges health.
 
 Drain what is due, re-derive what everybody is entitled to, list Fly once for the whole organisation, look directly at what
-needs a look, write health set by set, note orphans, drain what that made due. It goes on where a killed sweep stopped.
+needs a look, write health set by set, deal with orphans, drain what that made due. It goes on where a killed sweep stopped.
 """
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
+from shared import listing as listings
 from shared.drain import Drained, drain
-from shared.errors import Gone, HangarError, Retry
-from shared.fly_models import OrgMachine
-from shared.lifecycle import GONE_STATES, decide
-from shared.models import AppSeen, Done, Json, Row, Seen, Settings, Wait
-from shared.naming import installation_mark, read_proof
-from shared.observe import view
+from shared.errors import Retry
+from shared.listing import Listing, make_observation, needs_look, observe_listed, read_listing
+from shared.look import hold_back_mass_repair, look_at_all
+from shared.models import Json, Row, Settings
+from shared.orphans import Orphans
 
 if TYPE_CHECKING:
     from shared.reconciler import Reconciler
 
-# Up to this many apps every one is looked at directly each sweep; above, suspects and a rotating share.
-LOOK_AT_ALL_UP_TO = 1000
-LOOK_EVERY = timedelta(minutes=30)
-LOOKERS = 16
-LOOK_BUDGET_S = 10.0
 RECORD_AT_ONCE = 500
+PAGE = 1000
 DRAIN_SHARE = 0.4  # of the time, before the fleet is looked at: due work never waits for the listing
 FINISH_S = 10.0
 
@@ -63,15 +56,6 @@ class SweepReport:
 
 
 @dataclass
-class Listing:
-    """One listing of the organisation: machines by app, every app's network, and the regions that could not be read."""
-
-    machines: dict[str, list[OrgMachine]] = field(default_factory=dict)
-    networks: dict[str, str] = field(default_factory=dict)
-    error_regions: set[str] = field(default_factory=set)
-
-
-@dataclass
 class Sweep:
     """One pass. Raises Retry when the database or Fly is out of reach, after noting what that means for the fleet."""
 
@@ -101,7 +85,7 @@ class Sweep:
         settings = Settings.model_validate(claim["settings"])
         try:
             self._sync()
-            listing = self._list()
+            listing = self._list(now)
             self._judge_fleet(listing, settings, token, now, (claim["cursor"] or {}).get("after"))
             if settings.installation_id == self.by.provisions.installation_id:
                 self.report.add(drain(self.by, self.ends_at - FINISH_S / 2))
@@ -123,33 +107,37 @@ class Sweep:
                 break
         self.by.alerts.deliver()
 
-    def _list(self) -> Listing:
+    def _list(self, now: datetime) -> Listing:
         """Fly first, rows after: what the database says is then never older than what Fly said."""
-        listing = Listing()
         try:
-            for page in self.by.fly.list_org_machines(budget_s=LOOK_BUDGET_S * 4):
-                listing.error_regions.update(page.error_regions)
-                for machine in page.machines:
-                    listing.machines.setdefault(machine.app_name, []).append(machine)
-            for apps in self.by.fly.list_apps(budget_s=LOOK_BUDGET_S * 4):
-                listing.networks.update({app.name: app.network for app in apps.apps})
+            listing = read_listing(self.by.fly)
         except Retry as error:
-            self.by.alerts.open(
-                "fly_unreachable", "listing", f"Fly could not be listed, health is unknown: {error}", {}
-            )
+            message = f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}"
+            self.by.alerts.open("fly_unreachable", "listing", message, {})
+            self._call_all_unknown(now, str(error))
             raise
-        self.by.alerts.resolve("fly_unreachable", "listing")
+        if self.by.alerts.resolve("fly_unreachable", "listing"):
+            self.by.database.rpc("fly_end_outage")
         return listing
+
+    def _call_all_unknown(self, now: datetime, reason: str) -> None:
+        after = None
+        while True:
+            page = self.by.database.rpc("fly_fleet_page", after=after, limit=PAGE)
+            rows = [row for row in map(Row.model_validate, page["rows"]) if _is_judged(row)]
+            self._record([make_observation(row, health="unknown", reason=reason) for row in rows], now)
+            after = page["next"]
+            if after is None:
+                return
 
     def _judge_fleet(self, listing: Listing, settings: Settings, token: str, now: datetime, after: str | None) -> None:
         live: set[tuple[str, str]] = set()
-        whole_pass = after is None
-        look_at_all = len(listing.networks) <= LOOK_AT_ALL_UP_TO
+        whole_pass, broken = after is None, 0
         while True:
-            page = self.by.database.rpc("fly_fleet_page", after=after, limit=1000)
+            page = self.by.database.rpc("fly_fleet_page", after=after, limit=PAGE)
             rows = [Row.model_validate(each) for each in page["rows"]]
             live.update((row.id.hex, row.fly_app_name) for row in rows)
-            self._judge_page(rows, listing, now, look_at_all=look_at_all)
+            broken += self._judge_page(rows, listing, settings, now)
             after = page["next"]
             if after is None:
                 break
@@ -158,109 +146,53 @@ class Sweep:
                 self.report.detail = "the time was up; the next sweep goes on from here"
                 return
         self.report.complete = True
+        self._tell_incident(broken, len(listing.networks), settings)
         if whole_pass:
-            self._note_orphans(listing, settings, live)
+            orphans = Orphans(self.by)
+            orphans.sweep(listing, settings.installation_id, live)
+            self.report.orphans = orphans.found
+        if not self.by.database.rpc("fly_brake_status")["tripped"]:
+            self.by.alerts.resolve("brake", "fleet")
 
-    def _judge_page(self, rows: list[Row], listing: Listing, now: datetime, *, look_at_all: bool) -> None:
+    def _judge_page(self, rows: list[Row], listing: Listing, settings: Settings, now: datetime) -> int:
+        """Look, write down what was seen, and count; returns how many apps an incident has broken."""
         self.report.apps += len(rows)
-        judged = [row for row in rows if row.desired_state == "present" and row.status in ("active", "error")]
-        to_look = [row for row in judged if look_at_all or is_suspect(row, listing, now)]
-        found = dict(zip((row.id for row in to_look), self._look_at(to_look, now), strict=True))
-        observations = [found.get(row.id) or _from_listing(row, listing) for row in judged]
-        health = {row.id: row.health_status for row in rows}
-        for chunk in _chunks([each for each in observations if each], RECORD_AT_ONCE):
-            answer = self.by.database.rpc("fly_record_sweep", observations=chunk, started_at=now.isoformat())
-            self.report.healthy += answer["healthy"]
-            self.report.unhealthy += answer["unhealthy"]
-            self.report.unknown += answer["unknown"]
-            for each in chunk:
-                health.pop(UUID(each["id"]), None)
-        rest = list(health.values())
+        judged = [row for row in rows if _is_judged(row)]
+        all_of_them = len(listing.networks) <= listings.LOOK_AT_ALL_UP_TO
+        to_look = [row for row in judged if all_of_them or needs_look(row, listing, now)]
+        looked = look_at_all(self.by.fly, to_look, listing, now)
+        observations = [looked.get(str(row.id)) or observe_listed(row, listing) for row in judged]
+        seen = [each for each in observations if each]
+        broken = hold_back_mass_repair(seen, len(listing.networks), settings, goes_on=settings.incident_open)
+        recorded = self._record(seen, now)
+        rest = [row.health_status for row in rows if str(row.id) not in recorded]
         self.report.healthy += rest.count("healthy")
         self.report.unhealthy += rest.count("unhealthy")
         self.report.unknown += len(rest) - rest.count("healthy") - rest.count("unhealthy")
+        return broken
 
-    def _look_at(self, rows: list[Row], now: datetime) -> Iterator[Json]:
-        with ThreadPoolExecutor(LOOKERS, thread_name_prefix="look") as pool:
-            futures = [pool.submit(copy_context().run, self._look, row, now) for row in rows]
-            yield from (future.result() for future in futures)
+    def _record(self, observations: list[Json], now: datetime) -> set[str]:
+        """Write observations, 500 a statement; returns whose they were."""
+        for chunk in _chunks(observations, RECORD_AT_ONCE):
+            answer = self.by.database.rpc("fly_record_sweep", observations=chunk, started_at=now.isoformat())
+            self.report.healthy += answer["healthy"]
+            self.report.unhealthy += answer["unhealthy"]
+            self.report.unknown += answer["unknown"] + answer["skipped"]
+        return {observation["id"] for observation in observations}
 
-    def _look(self, row: Row, now: datetime) -> Json:
-        """One direct look. Fly out of reach is unknown; a 404 makes the row due, and only its reconciler draws conclusions."""
-        observation: Json = {
-            "id": str(row.id),
-            "machine_state": None,
-            "health": "unknown",
-            "direct": True,
-            "due": False,
-            "reason": None,
-        }
-        if row.machine_id is None or self.by.clock() > self.ends_at - FINISH_S:
-            return observation | {
-                "direct": False,
-                "health": None,
-                "due": row.machine_id is None and row.status == "active",
-            }
-        try:
-            machine = view(self.by.fly.get_machine(row.fly_app_name, row.machine_id, budget_s=LOOK_BUDGET_S))
-        except Gone:
-            return observation | {"due": True, "reason": "Fly has no such machine"}
-        except HangarError as error:
-            return observation | {"direct": False, "reason": str(error)}
-        if machine.state in GONE_STATES:
-            return observation | {
-                "machine_state": machine.state,
-                "due": True,
-                "reason": f"the machine is {machine.state}",
-            }
-        decision = decide(row, Seen(AppSeen.OURS, (machine,)), now)
-        due = not isinstance(decision, Done) and not (isinstance(decision, Wait) and not machine.host_ok)
-        reason = (
-            f"the machine is {machine.state}"
-            if machine.state != "started"
-            else "a check fails"
-            if machine.health == "bad"
-            else None
+    def _tell_incident(self, broken: int, fleet: int, settings: Settings) -> None:
+        if not broken:
+            self.by.alerts.resolve("incident", "fleet")
+            return
+        message = (
+            f"{broken} of {fleet} apps broke at once: taken for one incident, so they are not repaired all together but "
+            f"{settings.incident_floor} with each further sweep. If it is none, raise incident_share in hangar.settings"
         )
-        return observation | {"machine_state": machine.state, "health": machine.health, "due": due, "reason": reason}
-
-    def _note_orphans(self, listing: Listing, settings: Settings, live: set[tuple[str, str]]) -> None:
-        mark = installation_mark(settings.installation_id)
-        orphans = []
-        for app, network in listing.networks.items():
-            proof = read_proof(network)
-            if proof and proof.installation == mark and (proof.row_id.hex, app) not in live:
-                orphans.append({"app": app, "network": network})
-        self.report.orphans = len(orphans)
-        answer = self.by.database.rpc("fly_record_orphans", seen=orphans)
-        aged = [each["app"] for each in answer["orphans"] if int(each["sightings"]) > 1]
-        if aged:
-            message = f"{len(aged)} Fly app(s) carry our proof and belong to no live row: {', '.join(aged[:10])}"
-            self.by.alerts.open("orphans", "fleet", message, {"apps": aged})
+        self.by.alerts.open("incident", "fleet", message, {"broken": broken, "fleet": fleet})
 
 
-def is_suspect(row: Row, listing: Listing, now: datetime) -> bool:
-    """Whether the list gives reason for a direct look, or half an hour has passed since the last one."""
-    machine = next((each for each in listing.machines.get(row.fly_app_name, ()) if each.id == row.machine_id), None)
-    if machine is None or row.health_status != "healthy":
-        return True
-    if machine.state != "started" and row.power == "always_on":
-        return True
-    return row.observed_at is None or now - row.observed_at > LOOK_EVERY
-
-
-def _from_listing(row: Row, listing: Listing) -> Json | None:
-    """A list's `started` never says healthy, and its silence says nothing; a region that cannot be read is unknown."""
-    if row.machine_region in listing.error_regions:
-        return {
-            "id": str(row.id),
-            "machine_state": None,
-            "health": "unknown",
-            "direct": False,
-            "due": False,
-            "reason": "region unreadable",
-        }
-    return None
+def _is_judged(row: Row) -> bool:
+    return row.desired_state == "present" and row.status in ("active", "error")
 
 
 def _chunks(items: list[Json], size: int) -> Iterable[list[Json]]:

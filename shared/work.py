@@ -44,9 +44,12 @@ _REFUSED_WORDS = {
     "paused": "Hangar is paused: no change is made on Fly until `hangar resume`",
     "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are released",
     "brake": "the deletion brake is on: too many apps went within the hour; it releases as that hour passes",
+    "max_apps": "as many apps run as hangar.settings.max_apps allows; raise it, or wait until one goes",
+    "max_cost": "the estimated cost would pass hangar.settings.max_monthly_cost_usd; raise it, or wait until an app goes",
     "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",
 }
-_WAIT_WHEN_REFUSED_S = {"paused": 60, "deletes_paused": 300, "brake": 300, "installation": 300}
+_WAIT_WHEN_REFUSED_S = {"paused": 60}
+_WAIT_OTHERWISE_S = 300
 
 
 class LeaseLost(Exception):  # noqa: N818  not an error: someone else goes on
@@ -205,11 +208,14 @@ class Work:
             self.patch |= {"status": done.status, "converged": True}
         if done.status == "active":
             if changed:
-                self.patch |= {"deployed": True, "health_status": "unknown"}
+                self.patch |= {"deployed": True, "health_status": self.row.health_status or "unknown"}
                 machine_id = done.machine.id if done.machine else None
                 self.journal.note(self.row, "provision_completed", "succeeded", {"machine_id": machine_id})
-            if done.machine and done.machine.health == "healthy":
+            if done.machine and done.machine.health == "healthy" and self.row.health_status != "healthy":
                 self.patch["health_status"] = "healthy"
+                self.journal.note(
+                    self.row, "health_check_passed", "succeeded", {"from": self.row.health_status, "to": "healthy"}
+                )
         saved = self._save(release=True)
         if had_failed:
             for kind in ("provision_failed", "deprovision_failed"):
@@ -224,9 +230,9 @@ class Work:
         return outcome_of(self.row, state, detail)
 
     def _hold(self, refused: str) -> Outcome:
-        if refused in ("installation", "brake"):
+        if refused not in ("paused", "deletes_paused"):
             self.by.alerts.open(refused, "fleet", _REFUSED_WORDS[refused], {"app": self.row.fly_app_name})
-        return self._pause(_WAIT_WHEN_REFUSED_S[refused], _REFUSED_WORDS[refused])
+        return self._pause(_WAIT_WHEN_REFUSED_S.get(refused, _WAIT_OTHERWISE_S), _REFUSED_WORDS[refused])
 
     def _fail(self, error: HangarError) -> Outcome:
         """Leave the failure on the row: what happened, when the next attempt is, and an alert."""

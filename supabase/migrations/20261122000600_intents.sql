@@ -93,7 +93,7 @@ begin
   select coalesce(array_agg(distinct coalesce(e.fly_app_id::text, e.metadata ->> 'app')), '{}') into v_gone
     from public.user_fly_app_events e
    where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
-     and e.created_at > greatest(v_now - interval '1 hour', (select g.brake_released_at from hangar.settings g));
+     and e.created_at >= greatest(v_now - interval '1 hour', (select g.brake_released_at from hangar.settings g));
   if p_app = any (v_gone) then
     return null;
   end if;

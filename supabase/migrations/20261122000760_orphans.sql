@@ -188,7 +188,7 @@ as $$
                           from public.user_fly_app_events e
                          where e.event_type = 'action' and e.status = 'intent'
                            and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
-                           and e.created_at > greatest(hangar.now() - interval '1 hour', g.brake_released_at)) went
+                           and e.created_at >= greatest(hangar.now() - interval '1 hour', g.brake_released_at)) went
 $$;
 comment on function public.fly_brake_status() is 'Destroys of the last hour (since the last release) against the bound. docs/database.md.';
 
@@ -202,7 +202,7 @@ begin
     raise exception 'p_actor is needed' using errcode = 'invalid_parameter_value';
   end if;
   perform set_config('hangar.actor', p_actor, true), set_config('hangar.reason', coalesce(p_reason, ''), true);
-  update hangar.settings set brake_released_at = v_now;
+  update hangar.settings set brake_released_at = v_now where only_row;
   perform set_config('hangar.actor', '', true), set_config('hangar.reason', '', true);
   -- What waited for the brake need not wait on.
   update public.user_fly_apps a set next_attempt_at = v_now

@@ -1,10 +1,13 @@
 """The sweep over a fleet: what it finds, what it refuses to conclude, and that it goes on where it stopped."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from local.fly.transport import open_client
-from shared import sweep as sweep_module
+from shared import listing as listings
 from shared.errors import Retry
+from shared.models import Row
 from tests.simulation.world import ORG, Killed
 
 
@@ -150,19 +153,21 @@ def test_one_listing_for_the_whole_fleet(world):
 
 def test_a_large_fleet_is_looked_at_by_suspicion_and_turn(world, monkeypatch):
     """Above the limit only suspects and those not looked at for half an hour are asked for directly."""
-    monkeypatch.setattr(sweep_module, "LOOK_AT_ALL_UP_TO", 2)
+    monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 2)
     users = have_active_users(world, 6)
     pass_checks(world)
     world.sweep()
-    world.clock.advance(300)
-    assert world.sweep().fly_calls == 2
+    world.clock.advance(301)
+    now = datetime.fromtimestamp(world.clock(), UTC)
+    turns = sum(listings.is_its_turn(Row.model_validate(world.row(user)), now) for user in users)
+    assert world.sweep().fly_calls == 2 + turns
     row = world.row(users[0])
     with open_client(world.sim) as fly:
         fly.post(f"/v1/apps/{row['fly_app_name']}/machines/{row['machine_id']}/stop").raise_for_status()
     world.clock.advance(60)
     report = world.sweep()
     assert report.repaired == 1
-    world.clock.advance(1900)
+    world.clock.advance(2200)
     assert world.sweep().fly_calls == 2 + 6
 
 

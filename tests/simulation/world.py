@@ -190,8 +190,10 @@ class World:
 
     def apps(self) -> dict[str, list]:
         """Fly's truth: each existing app's living machines."""
+        self.sim.settle()
         return {
-            name: [machine for machine in self.sim.machines() if machine.app.name == name] for name in self.sim.apps
+            name: [machine for machine in self.sim.machines() if machine.app.name == name]
+            for name in list(self.sim.apps)
         }
 
     def events(self, user: UUID) -> list[tuple[str, str, dict]]:

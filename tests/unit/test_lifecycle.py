@@ -169,7 +169,8 @@ def test_a_wanted_app_is_never_deleted(row, seen):
         decision = decide(row, seen, NOW)
         assert kind_of(decision) is not ActionKind.DELETE_APP
         if kind_of(decision) is ActionKind.DESTROY_MACHINE:
-            assert decision.purpose == "replace"
+            broken = decision.machine == find_main(row, seen)
+            assert decision.purpose == ("replace" if broken else "stray")
 
 
 @given(ROWS, SEEN)
@@ -244,3 +245,26 @@ def test_every_way_ends(row, seen):
 def test_destroyed_machines_are_no_machines():
     for state in GONE_STATES:
         assert find_main(READY, ours(in_state(state))) is None
+
+
+OLD = NOW - timedelta(minutes=11)
+STRAY = MachineSeen("m2", "made-by-hand", "started", "iad", "v1", None, True, OLD, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("main", "stray", "expected"),
+    [
+        (MACHINE, STRAY, ActionKind.DESTROY_MACHINE),
+        (MACHINE, replace(STRAY, changed_at=NOW), Done),
+        (MACHINE, replace(STRAY, host_ok=False), Done),
+        (MACHINE, replace(STRAY, state="destroying"), Done),
+        (in_state("stopped"), STRAY, ActionKind.START_MACHINE),
+        (in_state("created"), STRAY, Wait),
+    ],
+)
+def test_a_second_machine_goes_once_the_first_one_runs(main, stray, expected):
+    """A stray is destroyed only beside a running main machine, and only when nobody can be in the middle of making it."""
+    decision = decide(READY, ours(main, stray), NOW)
+    assert kind_of(decision) == expected
+    if expected is ActionKind.DESTROY_MACHINE:
+        assert (decision.machine.id, decision.purpose) == ("m2", "stray")

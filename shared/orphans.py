@@ -1,0 +1,103 @@
+"""Fly apps that carry our proof and belong to no live row: found by the listing, removed when two witnesses agree.
+
+The first witness is age: seen by several sweeps over a while. The second is a direct look at its network. Between them the
+database has the last word: it re-adopts an app whose user is entitled and has no row, and holds back while paused or braked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from shared.errors import Foreign, Gone, HangarError, Unknown
+from shared.fly_models import FlyMachine
+from shared.listing import Listing
+from shared.machine import ROW_KEY, USER_KEY
+from shared.models import Json
+from shared.naming import installation_mark, read_proof
+
+if TYPE_CHECKING:
+    from shared.reconciler import Reconciler
+
+CALL_BUDGET_S = 20.0
+
+
+@dataclass
+class Orphans:
+    """What one sweep found and did."""
+
+    by: "Reconciler"
+    found: int = 0
+    removed: int = 0
+    readopted: int = 0
+
+    def sweep(self, listing: Listing, installation_id: UUID, live: set[tuple[str, str]]) -> None:
+        """Note what `listing` shows and no (row id, name) of `live` owns; deal with those that are old enough."""
+        mark = installation_mark(installation_id)
+        seen = []
+        for app, network in listing.networks.items():
+            proof = read_proof(network)
+            if proof and proof.installation == mark and (proof.row_id.hex, app) not in live:
+                seen.append({"app": app, "network": network})
+        self.found = len(seen)
+        answer = self.by.database.rpc("fly_record_orphans", seen=seen)
+        for orphan in answer["orphans"]:
+            if orphan["ripe"]:
+                self._deal_with(orphan["app"], orphan["network"])
+        left = [orphan["app"] for orphan in answer["orphans"]]
+        if self.found > self.removed + self.readopted:
+            message = f"{self.found} Fly app(s) carry our proof and belong to no live row: {', '.join(left[:10])}"
+            self.by.alerts.open("orphans", "fleet", message, {"apps": left[:100]})
+        else:
+            self.by.alerts.resolve("orphans", "fleet")
+
+    def _deal_with(self, app: str, network: str) -> None:
+        proof = read_proof(network)
+        try:
+            if proof is None or self.by.fly.get_app(app, budget_s=CALL_BUDGET_S).network != network:
+                return
+            machines = self.by.fly.list_machines(app, budget_s=CALL_BUDGET_S)
+        except (Gone, Foreign):
+            return  # the next listing will no longer show it
+        except HangarError as error:
+            self.by.alerts.open("orphan_look", app, f"the orphan {app} could not be looked at: {error}", {"app": app})
+            return
+        intent = self._event("intent", {"purpose": "orphan", "app": app, "network": network, "action": "delete_app"})
+        user_id = _find_user(machines, proof.row_id)
+        verdict = self.by.database.rpc(
+            "fly_judge_orphan", app=app, network=network, row_id=str(proof.row_id), user=user_id, intent=intent
+        )
+        if verdict["verdict"] == "readopted":
+            self.readopted += 1
+        elif verdict["verdict"] == "remove":
+            self._remove(app, intent)
+
+    def _remove(self, app: str, intent: Json) -> None:
+        status, details = "succeeded", None
+        try:
+            self.by.fly.delete_app(app, force=True, budget_s=CALL_BUDGET_S)
+            self.removed += 1
+        except HangarError as error:
+            status, details = "unknown" if isinstance(error, Unknown) else "failed", str(error)
+        outcome = self._event(status, {**intent["metadata"], "intent_id": intent["id"]}, details)
+        self.by.database.rpc("fly_record_orphan_outcome", app=app, outcome=outcome)
+
+    def _event(self, status: str, metadata: Json, details: str | None = None) -> Json:
+        return {
+            "id": str(self.by.new_id()),
+            "event_type": "action",
+            "status": status,
+            "metadata": {"actor": self.by.holder, "attempt": 1, **metadata},
+            "error_details": details,
+        }
+
+
+def _find_user(machines: Sequence[FlyMachine], row_id: UUID) -> str | None:
+    """Whose it was, by the metadata of its machine; None when no machine says so of this row."""
+    for machine in machines:
+        if machine.metadata.get(ROW_KEY) == str(row_id):
+            try:
+                return str(UUID(machine.metadata.get(USER_KEY, "")))
+            except ValueError:
+                return None
+    return None

@@ -1,0 +1,248 @@
+"""Thousands of apps: how many calls and statements a sweep takes, that it starves nobody, and a thousand changes at once.
+
+Counts only; what it takes in seconds is for `make bench` (docs/benchmarks.md). Fly's 100 app deletions a minute are off here.
+"""
+
+from collections import Counter
+
+import pytest
+
+from bench.fleet import change_tier, make_fleet, sign_up, spread_looks
+from shared import listing as listings
+from tests.simulation.world import Killed
+
+ORG_LIST, APP_LIST = "GET /v1/orgs/{org_slug}/machines", "GET /v1/apps"
+LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
+
+
+def have_fleet(world, count):
+    """Active apps at rest, as half an hour of sweeps leaves them."""
+    world.sql("select 1")
+
+    def boot():
+        world.clock.advance(60)
+        world.sim.settle()
+        world.sql("select 1")
+
+    users = make_fleet(world.host, world.sim, count, boot)
+    spread_looks(world.host)
+    world.clock.advance(60)
+    return users
+
+
+def count_sweep(world):
+    """One sweep, five minutes after the last: its report, Fly's requests and the procedures called."""
+    world.clock.advance(300)
+    world.sim.world.requests.clear()
+    world.store.calls.clear()
+    report = world.sweep()
+    return report, Counter(world.sim.world.requests), Counter(world.store.calls)
+
+
+def read_looks(world):
+    """When each app was last looked at directly, in seconds before now."""
+    looked = world.sql("select observed_at from public.user_fly_apps where deleted_at is null")
+    return [world.clock() - at.timestamp() for (at,) in looked]
+
+
+def writes(requests):
+    return {call: count for call, count in requests.items() if not call.startswith("GET ")}
+
+
+def live_per_user(world):
+    """How many live rows the users have who have any, and how many machines each app has."""
+    rows = world.sql("select count(*) from public.user_fly_apps where deleted_at is null group by user_id")
+    return {count for (count,) in rows}, {len(machines) for machines in machines_by_app(world).values()}
+
+
+def machines_by_app(world):
+    world.sim.settle()
+    return {name: app.live_machines() for name, app in world.sim.apps.items()}
+
+
+@pytest.mark.timeout(300)
+def test_ten_thousand_apps_are_swept_with_thirteen_lists_and_a_share_of_looks(world):
+    """At most 11 org lists and 3 app lists, a direct look at suspects and the rotating share only, and not one Fly write."""
+    have_fleet(world, 10_000)
+    report, requests, calls = count_sweep(world)
+    assert (report.apps, report.healthy, report.complete) == (10_000, 10_000, True)
+    assert requests[ORG_LIST] <= 11
+    assert requests[APP_LIST] <= 3
+    assert requests[LOOK] <= 10_000 / 3
+    assert sum(requests.values()) == requests[ORG_LIST] + requests[APP_LIST] + requests[LOOK]
+    assert sum(calls.values()) <= 60
+
+    suspects = list(world.sim.world.machines)[::1000]
+    for machine in suspects:
+        world.control("PUT", f"machines/{machine}", {"checks": {"alive": "critical"}})
+    world.sql(
+        "update public.user_fly_apps set bad_samples = 1, health_status = 'unhealthy' where machine_id = any(%s)",
+        suspects,
+    )
+    again, requests, _ = count_sweep(world)
+    assert again.unhealthy == len(suspects)
+    assert requests[ORG_LIST] + requests[APP_LIST] <= 14
+    assert not writes(requests)
+
+
+def test_a_thousand_health_results_are_two_statements(world, monkeypatch):
+    """A fleet found unknown all at once is written 500 rows a statement."""
+    have_fleet(world, 1000)
+    world.sql("update public.user_fly_apps set health_status = 'unknown'")
+    report, requests, calls = count_sweep(world)
+    assert report.healthy == 1000
+    assert requests[LOOK] == 1000
+    assert calls["fly_record_sweep"] <= 2
+
+
+def small_pages(world, monkeypatch, size):
+    page = world.reconciler.database.rpc
+
+    def in_small_pages(procedure, /, **args):
+        return page(procedure, **args | ({"limit": size} if procedure == "fly_fleet_page" else {}))
+
+    monkeypatch.setattr(world.reconciler.database, "rpc", in_small_pages)
+
+
+def test_everybody_is_looked_at_within_half_an_hour(world, monkeypatch):
+    """A fleet above the limit, sweeps every five minutes for two hours: nobody waits for a direct look longer than 30 minutes."""
+    monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 0)
+    have_fleet(world, 120)
+    for number in range(24):
+        report, requests, _ = count_sweep(world)
+        assert report.complete
+        assert requests[LOOK] < 60
+        if number >= 6:
+            assert max(read_looks(world)) <= 1800
+
+
+def test_a_killed_sweep_starves_nobody(world, monkeypatch):
+    """Killed half-way, at another place each time: the next sweep goes on behind it, and nobody waits for ever."""
+    monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 0)
+    have_fleet(world, 60)
+    small_pages(world, monkeypatch, 10)
+    for _ in range(7):
+        count_sweep(world)
+    longest = 0.0
+    for page in range(5):
+        world.clock.advance(300)
+        die_after_page(world, page)
+        with pytest.raises(Killed):
+            world.sweep()
+        world.boundaries.die_at = None
+        (cursor,) = world.sql("select cursor is not null from hangar.sweeps")[0]
+        assert cursor
+        report, _, _ = count_sweep(world)
+        assert report.complete
+        assert report.apps == 60 - 10 * (page + 1)  # it went on where the other stopped
+        for _ in range(4):
+            assert count_sweep(world)[0].apps == 60
+            longest = max(longest, *read_looks(world))
+    assert longest <= 40 * 60
+
+
+def die_after_page(world, page):
+    """Have the process die once the sweep has noted that this many pages, and one, are done."""
+    world.boundaries.passed, world.boundaries.trace = 0, []
+    pages_done = 0
+    real_cross = type(world.boundaries).cross
+
+    def cross(where):
+        nonlocal pages_done
+        real_cross(world.boundaries, where)
+        pages_done += where == "after fly_sweep_progress"
+        if pages_done > page:
+            world.boundaries.cross = lambda where: real_cross(world.boundaries, where)
+            raise Killed(where)
+
+    world.boundaries.cross = cross
+
+
+@pytest.mark.timeout(300)
+def test_a_thousand_upgrades_and_downgrades_in_one_statement_each(world):
+    """All end active with one app and one machine each; with the brake set for it all are gone again after the downgrade."""
+    users = sign_up(world.host, 1000)
+    world.sql("select 1")
+    change_tier(world.host, users, "pro")
+    report = world.sweep(drain_only=True)
+    assert report.provisioned == 1000
+    assert world.sql("select status, count(*) from public.user_fly_apps group by 1") == [("active", 1000)]
+    assert live_per_user(world) == ({1}, {1})
+    assert len(world.apps()) == 1000
+
+    world.reconciler.database.rpc(
+        "fly_set_settings", changes={"brake_floor": 1000}, actor="operator", reason="a campaign ends"
+    )
+    world.sql("select 1")
+    change_tier(world.host, users, "free")
+    assert world.sweep(drain_only=True).deprovisioned == 1000
+    assert world.sim.apps == {}
+    assert world.sql("select status, count(*) from public.user_fly_apps group by 1") == [("deleted", 1000)]
+    assert not world.open_alerts()
+
+
+def test_the_brake_left_alone_lets_a_floor_of_a_thousand_downgrades_go(world):
+    """Without the operator's word a mass downgrade stops at the brake: nothing more is destroyed within the hour."""
+    users = have_fleet(world, 200)
+    change_tier(world.host, users, "free")
+    world.sweep(drain_only=True)
+    assert len(world.sim.apps) == 200 - 20
+    assert ("brake", "fleet") in world.open_alerts()
+    world.clock.advance(3700)
+    world.sweep(drain_only=True)
+    assert len(world.sim.apps) == 200 - 40
+
+
+@pytest.mark.parametrize("look_at_all_up_to", [1000, 0])
+def test_a_third_of_the_fleet_in_an_unreachable_region_is_unknown_and_left_alone(world, monkeypatch, look_at_all_up_to):
+    """Neither unhealthy nor restarted, replaced or destroyed, for as long as it lasts; healthy again when it is over."""
+    monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", look_at_all_up_to)
+    users = have_fleet(world, 60)
+    lost = world.random.sample(users, 20)
+    move_to_region(world, lost, "lhr")
+    count_sweep(world)
+    before = show_machines(world)
+    world.control("PUT", "regions/lhr", {"error": True})
+    for machine in machine_ids(world, lost):
+        world.control("PUT", f"machines/{machine}", {"host_status": "unreachable"})
+    for _ in range(13):
+        report, requests, _ = count_sweep(world)
+        assert not writes(requests)
+        assert (report.healthy, report.unhealthy, report.unknown, report.repaired) == (40, 0, 20, 0)
+    assert healths(world, lost) == {"unknown"}
+    assert show_machines(world) == before
+    assert not world.sim.world.destroyed
+    assert world.sql("select count(*) from public.user_fly_app_events where event_type = 'recovery_attempted'") == [
+        (0,)
+    ]
+
+    world.control("PUT", "regions/lhr", {"error": False})
+    for machine in machine_ids(world, lost):
+        world.control("PUT", f"machines/{machine}", {"host_status": "ok"})
+    report, requests, _ = count_sweep(world)
+    assert report.healthy == 60
+    assert not writes(requests)
+
+
+def move_to_region(world, users, region):
+    """Make these users' machines stand there, in Fly's world and on their rows."""
+    for machine in machine_ids(world, users):
+        world.sim.world.machines[machine].region = region
+    world.sql(
+        "update public.user_fly_apps set region = %s, machine_region = %s where user_id = any(%s)",
+        region,
+        region,
+        users,
+    )
+
+
+def machine_ids(world, users):
+    return [id_ for (id_,) in world.sql("select machine_id from public.user_fly_apps where user_id = any(%s)", users)]
+
+
+def show_machines(world):
+    return {(m.id, m.state, m.version, m.run) for machines in machines_by_app(world).values() for m in machines}
+
+
+def healths(world, users):
+    return {h for (h,) in world.sql("select health_status from public.user_fly_apps where user_id = any(%s)", users)}
