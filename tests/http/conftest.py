@@ -113,7 +113,7 @@ def open_project(database_url: str, keys: Keys, http: httpx.Client) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def _gateway_databases() -> Iterator[dict[int, str]]:
+def _gateway_databases(_postgres_servers) -> Iterator[dict[int, str]]:
     """One database per Postgres server, by port, emptied before each test: a copy per test would cost ten times more."""
     made: dict[int, str] = {}
     yield made

@@ -22,7 +22,7 @@ end $$;
 """
 
 
-def wait_for(condition, *, within_s: float = 10):
+def wait_for(condition, *, within_s: float = 30):
     """Poll until `condition` gives something true; it does, or the test fails."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
