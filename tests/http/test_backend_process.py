@@ -49,7 +49,7 @@ class Host:
     def add_trader(self, user=USER, **columns):
         values = {"id": str(uuid4()), "user_id": user, "name": "t", **columns}
         names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
-        self.sql.execute(f"insert into public.traders ({names}) values ({marks})", list(values.values()))  # noqa: S608  names are ours
+        self.sql.execute(f"insert into public.traders ({names}) values ({marks})", list(values.values()))
         return values["id"]
 
     def waits(self, table, mode):

@@ -25,7 +25,7 @@ def relations(common, kinds, condition):
     return names(
         common,
         f"""select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-             where c.relkind in {kinds} and {OURS} and ({condition})""",  # noqa: S608  our own words
+             where c.relkind in {kinds} and {OURS} and ({condition})""",
     )
 
 
@@ -33,7 +33,7 @@ def functions(common, condition):
     return names(
         common,
         f"""select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-             where {FUNCTIONS} and ({condition})""",  # noqa: S608  our own words
+             where {FUNCTIONS} and ({condition})""",
     )
 
 
@@ -52,7 +52,7 @@ def test_every_foreign_key_has_an_index(common):
               join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace
              where k.contype = 'f' and {OURS} and not exists (
                select from pg_index i where i.indrelid = k.conrelid and i.indpred is null
-                and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] = k.conkey)""",  # noqa: S608  our own words
+                and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] = k.conkey)""",
     )
     assert found == []
 
@@ -84,7 +84,7 @@ def test_one_policy_for_each_role_and_action(common):
                 from pg_policy y join pg_class c on c.oid = y.polrelid join pg_namespace n on n.oid = c.relnamespace,
                      unnest(y.polroles) r (oid), unnest(array['r', 'a', 'w', 'd']) a
                where {OURS} and y.polpermissive and y.polcmd in ('*', a::"char")
-               group by 1, 2, 3 having count(*) > 1) x""",  # noqa: S608  our own words
+               group by 1, 2, 3 having count(*) > 1) x""",
     )
     assert found == []
 
@@ -102,7 +102,7 @@ def test_no_write_is_allowed_to_all_the_world(common):
     found = common.sql(
         f"""select y.polname, c.relname from pg_policy y join pg_class c on c.oid = y.polrelid
               join pg_namespace n on n.oid = c.relnamespace
-             where {OURS} and y.polcmd <> 'r' and y.polroles <> array['service_role'::regrole::oid]"""  # noqa: S608
+             where {OURS} and y.polcmd <> 'r' and y.polroles <> array['service_role'::regrole::oid]"""
     )
     assert found == []
 
@@ -116,7 +116,7 @@ def test_no_index_stands_twice(common):
               join pg_class c on c.oid = a.indrelid join pg_namespace n on n.oid = c.relnamespace
              where {OURS} and a.indkey::text = b.indkey::text and a.indoption::text = b.indoption::text
                and pg_get_expr(a.indpred, a.indrelid) is not distinct from pg_get_expr(b.indpred, b.indrelid)
-               and pg_get_expr(a.indexprs, a.indrelid) is not distinct from pg_get_expr(b.indexprs, b.indrelid)""",  # noqa: S608
+               and pg_get_expr(a.indexprs, a.indrelid) is not distinct from pg_get_expr(b.indexprs, b.indrelid)""",
     )
     assert found == []
 
@@ -195,7 +195,7 @@ def test_every_update_and_delete_has_a_where(common):
     """Supabase loads safeupdate for PostgREST's sessions: it refuses an UPDATE or DELETE without WHERE, in functions too."""
     sources = common.sql(
         f"""select p.oid::regprocedure::text as name, regexp_replace(p.prosrc, '--[^\n]*', '', 'g') as body
-              from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {FUNCTIONS}"""  # noqa: S608  our own words
+              from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {FUNCTIONS}"""
     )
     statement = re.compile(
         r"(?:^|;|\(|begin|then|loop|else)\s*((?:update|delete from)\s+(?:public|hangar)\..*?)(?:;|$)", re.DOTALL

@@ -61,7 +61,7 @@ def test_lease_ends_by_the_database_clock(hangar):
 def test_waiting_rows_wait_unless_forced(hangar, state, outcome):
     """A nudge does not shorten a backoff; an operator does."""
     user = hangar.user("pro")
-    hangar.sql(f"update user_fly_apps set {state}")  # noqa: S608  the states above
+    hangar.sql(f"update user_fly_apps set {state}")
     assert hangar.claim(user)["outcome"] == outcome
     hangar.sql("update user_fly_apps set lease_token = null, lease_expires_at = null")
     assert hangar.claim(user, force=True)["outcome"] == "claimed"

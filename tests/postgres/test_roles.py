@@ -11,7 +11,7 @@ def test_service_role_reads_tables_and_views(hangar):
         "user_fly_apps", "user_fly_app_events", "fly_plans", "fly_overrides", "fly_orphans", "fly_cost_intervals",
         "fly_fleet_summary", "fly_health_summary", "fly_recent_events", "fly_failures",
     ):  # fmt: skip
-        hangar.service.execute(f"select * from public.{name}")  # noqa: S608  the names above
+        hangar.service.execute(f"select * from public.{name}")
     assert hangar.service.execute("select count(*) from public.user_fly_apps").fetchone() == (1,)
 
 
@@ -75,7 +75,7 @@ def test_anon_sees_no_app(common):
     session = common.connect(common.url, "anon")
     for table in ("user_fly_apps", "user_fly_app_events"):
         with pytest.raises(errors.InsufficientPrivilege):
-            session.execute(f"select * from {table}")  # noqa: S608  the names above
+            session.execute(f"select * from {table}")
 
 
 def test_the_host_admin_changes_a_tier_as_authenticated(hangar):
