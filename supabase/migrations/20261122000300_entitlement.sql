@@ -137,9 +137,9 @@ begin
     select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
     -- A later statement than the lock, hence a later snapshot: what was committed while we waited is seen.
     select d.* into v_want from hangar.derive(array[p_user]) d;
-    if v_row.id is not null then
-      exit;
-    end if;
+    exit when v_row.id is not null;
+    -- The row we waited for was closed, and its successor stands: that one is the user's now.
+    continue when exists (select 1 from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null);
     if v_want.entitled is null then
       return case when v_want.why = 'unknown_tier' then 'unknown' else 'none' end;
     end if;

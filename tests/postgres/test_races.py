@@ -216,6 +216,19 @@ def test_return_while_the_row_is_being_closed(patient, pool, act):
     assert (patient.live_row(user)["name_seq"], patient.live_row(user)["desired_state"]) == (1, "present")
 
 
+def test_leaving_while_the_row_is_being_closed(patient, pool):
+    """The closing save has opened a successor; the downgrade that waited for it must find that one, not nothing."""
+    user, row = leaving(patient)
+    patient.subscribe(user, tier="pro")
+    host, worker = patient.host(), patient.worker()
+    with worker.transaction():
+        assert patient.save(row, via=worker, deleted=True)["successor"]
+        change = pool.submit(host.execute, "update user_subscriptions set tier = 'free' where user_id = %s", (user,))
+        patient.wait_until_blocked(host)
+    result(change)
+    assert (patient.live_row(user)["name_seq"], patient.live_row(user)["desired_state"]) == (1, "absent")
+
+
 def test_two_claims_at_once(patient, pool):
     """One gets the lease, the other is told who has it; a user without a row gets exactly one."""
     patient.sql("alter table user_subscriptions disable trigger on_user_tier_change")
