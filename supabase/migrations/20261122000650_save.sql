@@ -146,6 +146,10 @@ begin
     v_row.next_attempt_at := null;
     v_row.open_intent := null;
   end if;
+  if v_row.status in ('provisioning', 'deprovisioning') and v_row.next_attempt_at is null then
+    -- An in-between status without a next attempt would stay for ever, whatever the worker meant by it.
+    v_row.next_attempt_at := v_now + make_interval(secs => (select g.retry_base_s from hangar.settings g)::double precision);
+  end if;
   v_row.lease_expires_at := v_now + make_interval(secs => (select g.lease_s from hangar.settings g)::double precision);
   if coalesce(p_release, false) or v_deleted then
     v_row.lease_token := null;

@@ -70,6 +70,14 @@ def test_convergence_clears_the_failure(hangar):
     assert new["observed_at"] is not None
 
 
+@pytest.mark.parametrize(("status", "due"), [("provisioning", True), ("active", False), ("error", False)])
+def test_in_between_status_always_has_a_next_attempt(hangar, status, due):
+    """No stuck state, whatever a worker meant: only what is true, or waits for a person, has nothing to do."""
+    row = hangar.lease(hangar.user("pro"))
+    new = hangar.save(row, release=True, status=status, next_attempt_in_s=None)["row"]
+    assert (new["next_attempt_at"] is not None) == due
+
+
 def test_generation_that_moved_keeps_ids_and_drops_judgement(hangar, act):
     """The machine id is saved whatever the user wants by now; status, error and backoff were about yesterday's wish."""
     user = hangar.user("pro")
