@@ -172,10 +172,12 @@ class Server:
 
     def stop(self) -> None:
         """Close the port and every open connection; requests under way are cut, as when a process dies."""
-        self._threads.shutdown()
+        if self._loop.is_alive():  # shutdown() waits for ever for a loop that never ran
+            self._threads.shutdown()
         self._threads.server_close()
         self._threads.close_all()
-        self._loop.join(timeout=5)
+        if self._loop.ident is not None:
+            self._loop.join(timeout=5)
 
     def __enter__(self) -> Self:
         return self.start()

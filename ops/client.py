@@ -1,4 +1,4 @@
-"""What the command line asks of an installation: procedures and views over PostgREST, functions over signed HTTP."""
+"""What the command line asks of an installation: procedures, tables and views over PostgREST, functions over signed HTTP."""
 
 import json
 import time
@@ -6,35 +6,52 @@ import uuid
 from typing import Any
 
 import httpx
-from postgrest import SyncPostgrestClient
 
 from ops.target import Target, TargetError
 from shared.auth import sign_webhook
 from shared.config_forms import webhook_key
-from shared.store import Database, PostgrestStore
+from shared.store import Database, PostgrestStore, explain_refusal
 from shared.tls import get_tls_context
 
 SWEEP_TIMEOUT_S = 330
+READ_TIMEOUT_S = 15
 
 
 class Installation:
-    """One installation, as an operator reaches it."""
+    """One installation, as an operator reaches it. Safe to use from several threads."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.database = Database(PostgrestStore(target.supabase_url, target.secret_key))
 
-    def read_view(self, name: str, order: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """Rows of a view of schema public."""
+    def read_rows(
+        self, name: str, *, order: str | None = None, limit: int = 50, **filters: Any
+    ) -> list[dict[str, Any]]:
+        """Rows of a table or view of schema public; a filter is PostgREST's own word: `user_id="eq.…"`.
+
+        A list is several conditions on one column. Raises what `Database` raises.
+        """
         headers = {"apikey": self.target.secret_key, "Authorization": f"Bearer {self.target.secret_key}"}
-        url = f"{self.target.supabase_url.rstrip('/')}/rest/v1"
-        with httpx.Client(base_url=url, headers=headers, verify=get_tls_context(), timeout=15) as http:
-            query = SyncPostgrestClient(url, headers=headers, http_client=http).from_(name).select("*").limit(limit)
-            rows: Any = (query.order(order, desc=True) if order else query).execute().data
-        return list(rows)
+        url = f"{self.target.supabase_url.rstrip('/')}/rest/v1/{name}"
+        query = {"select": "*", "limit": str(limit), **({"order": order} if order else {}), **filters}
+        with httpx.Client(headers=headers, verify=get_tls_context(), timeout=READ_TIMEOUT_S) as http:
+            answer = http.get(url, params=query)
+        told = _read_json(answer)
+        if answer.is_success and isinstance(told, list):
+            return told
+        said = told if isinstance(told, dict) else {"message": answer.text[:200]}
+        code = said.get("code") or str(answer.status_code)
+        raise explain_refusal(name, code, said.get("message"), said.get("details"), said.get("hint"))
+
+    def read_view(self, name: str, order: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+        """Rows of a view of schema public, the highest of column `order` first."""
+        return self.read_rows(name, order=f"{order}.desc" if order else None, limit=limit)
 
     def call_function(self, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Call a function with a signed body; its status and JSON answer. Raises TargetError when it cannot be addressed."""
+        """Call a function with a signed body; its status and JSON answer (`detail` alone when it was not JSON).
+
+        Raises TargetError when it cannot be addressed or does not take our signature, httpx.HTTPError without an answer.
+        """
         url, secret = self.target.functions.get(name), self.target.webhook_secret
         if not url or not secret:
             raise TargetError(
@@ -54,4 +71,19 @@ class Installation:
         }
         with httpx.Client(verify=get_tls_context(), timeout=SWEEP_TIMEOUT_S) as http:
             answer = http.post(url, content=raw, headers=headers)
-        return answer.status_code, answer.json()
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise TargetError(
+                f"the {name} function does not take our signature ({answer.status_code}): check that HANGAR_WEBHOOK_SECRET "
+                "is the functions' own, that this machine's clock is right, and that HANGAR_FUNCTIONS_URL is theirs"
+            )
+        told = _read_json(answer)
+        if isinstance(told, dict):
+            return answer.status_code, told
+        return answer.status_code, {"detail": f"not an answer of Hangar's: {answer.text[:200]!r}"}
+
+
+def _read_json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
