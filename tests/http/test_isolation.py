@@ -1,0 +1,287 @@
+"""The credential in a user's machine opens that user's rows and nothing else, whatever the program in it asks for.
+
+The token is the one Hangar puts there (`mint_user_token`), the way is the real one: gateway, role, grants, row security.
+"""
+
+import base64
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from local import process
+from local.supabase.database import drop_database, fresh_database
+from local.supabase.gateway import Gateway
+from local.supabase.keys import Keys
+from shared.config import Secret
+from shared.tokens import mint_user_token
+from tests.http.conftest import Project
+from tests.http.test_backend_process import ROOT, eventually
+
+A, B = str(uuid4()), str(uuid4())
+# Table, and the column that says whose a row is: everything of a user that the API could show.
+OWNED = (
+    ("traders", "user_id"),
+    ("signals", "user_id"),
+    ("user_fly_apps", "user_id"),
+    ("user_fly_app_events", "user_id"),
+    ("user_subscriptions", "user_id"),
+    ("user_profiles", "id"),
+)
+VALUES = {"uuid": B, "uuid[]": [B], "integer": 1, "bigint": 1, "boolean": False, "jsonb": {}, "text": "x"}
+
+
+@dataclass
+class Tenants:
+    """Two paying users with an app, a trader and a signal each, and the token in A's machine."""
+
+    project: Project
+    token: str
+    app_a: str
+    app_b: str
+    trader_b: str
+
+    def ask(self, method: str, path: str, **request):
+        """As the program in A's machine does it; a path of the REST API."""
+        return self.project.send(method, f"/rest/v1/{path}", token=self.token, **request)
+
+    def rows(self, path: str) -> list[dict]:
+        answer = self.ask("GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def of_b(self) -> str:
+        """Everything that B has, as the database holds it."""
+        parts = [
+            self.project.sql(f"select t::text from public.{table} t where {column} = '{B}' order by 1")
+            for table, column in OWNED
+        ]
+        assert all(parts)
+        return json.dumps(parts)
+
+
+@pytest.fixture(scope="module")
+def tenants(_postgres_servers, keys, http) -> Iterator[Tenants]:
+    database = fresh_database(_postgres_servers("default"))
+    login = database.replace("supabase_admin@", "authenticator@")
+    with Gateway(login, keys) as gateway:
+        project = Project(gateway.url, keys, database, http)
+        project.sql("update hangar.settings set live = true")
+        (app_a, _), (app_b, trader_b) = settle(project, A), settle(project, B)
+        token = mint_for(project, UUID(A), UUID(app_a))
+        yield Tenants(project, token, app_a, app_b, trader_b)
+    drop_database(database)
+
+
+def settle(project: Project, user: str) -> tuple[str, str]:
+    """A user of the tier pro with a trader and a signal; the ids of app and trader."""
+    project.sql(f"insert into auth.users (id, email) values ('{user}', 'user-{user[:8]}@example.test')")
+    project.sql(f"update public.user_subscriptions set tier = 'pro' where user_id = '{user}'")
+    [(trader,)] = project.sql(f"insert into public.traders (user_id, name) values ('{user}', 't') returning id::text")
+    project.sql(f"insert into public.signals (trader_id, user_id) values ('{trader}', '{user}')")
+    [(app,)] = project.sql(f"select id::text from public.user_fly_apps where user_id = '{user}'")
+    return app, trader
+
+
+def mint_for(project: Project, user: UUID, app: UUID, keys: Keys | None = None) -> str:
+    key = Secret((keys or project.keys).signing_key_pem)
+    issuer = f"{project.url}/auth/v1"
+    return mint_user_token(key, issuer=issuer, user_id=user, app_id=app, now=datetime.now(UTC))
+
+
+@pytest.mark.parametrize(("table", "column"), OWNED)
+def test_a_user_reads_their_own_rows_and_none_of_anothers(tenants, table, column):
+    own = tenants.rows(f"{table}?select=*")
+    assert own
+    assert {row[column] for row in own} == {A}
+    assert tenants.rows(f"{table}?{column}=eq.{B}") == []
+    assert tenants.rows(f"{table}?{column}=neq.{A}") == []
+    assert tenants.rows(f"{table}?or=({column}.eq.{B},{column}.is.null)") == []
+    assert tenants.rows(f"{table}?{column}=in.({B})&select={column}") == []
+    counted = tenants.ask("HEAD", f"{table}?{column}=eq.{B}", headers={"Prefer": "count=exact"})
+    assert counted.headers["Content-Range"] == "*/0"
+
+
+def test_nothing_the_api_exposes_shows_another_user(tenants):
+    """Every table and view of the exposed schema, also the next one that somebody adds: refused, or without B."""
+    exposed = (
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')"
+    )
+    names = [name for (name,) in tenants.project.sql(exposed)]
+    assert {"user_fly_apps", "fly_plans", "fly_failures", "fly_fleet_summary", "fly_overrides"} <= set(names)
+    shown = set()
+    for name in names:
+        answer = tenants.ask("GET", name)
+        if answer.status_code == 200:
+            shown.add(name)
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (403, "42501"), name
+        for mark in (B, tenants.app_b, tenants.trader_b):
+            assert mark not in answer.text, name
+    assert shown == {table for table, _ in OWNED}
+
+
+def test_without_a_users_token_the_publishable_key_opens_nothing(tenants):
+    """A machine knows the publishable key too."""
+    for table, _ in OWNED:
+        answer = tenants.project.send("GET", f"/rest/v1/{table}", key=tenants.project.keys.publishable_key)
+        assert (answer.status_code, answer.json()["code"]) == (401, "42501"), table
+
+
+@pytest.mark.parametrize(("table", "column"), OWNED)
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_anothers_rows_are_neither_changed_nor_deleted(tenants, table, column, method):
+    before = tenants.of_b()
+    for body in ({column: A}, {"created_at": "2020-01-01T00:00:00Z"}):
+        headers = {"Prefer": "return=representation"}
+        answer = tenants.ask(method, f"{table}?{column}=eq.{B}", json=body, headers=headers)
+        refused = answer.status_code == 403 and answer.json()["code"] == "42501"
+        assert refused or (answer.status_code, answer.json()) == (200, []), answer.text
+    assert tenants.of_b() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("signals", {"user_id": B}),
+        ("signals", {"user_id": None}),
+        ("traders", {"user_id": B, "name": "planted"}),
+        ("traders", {"user_id": A, "name": "built in", "is_built_in": True}),
+        ("user_subscriptions", {"user_id": B, "tier": "free"}),
+        ("user_fly_apps", {"user_id": B, "fly_app_name": "x", "fly_org_slug": "x", "region": "sin", "network": "x"}),
+        ("user_fly_app_events", {"user_id": B, "event_type": "action", "status": "info"}),
+        ("user_profiles", {"id": B, "email": "other@example.test"}),
+        ("fly_overrides", {"user_id": A, "override": "grant", "plan": "elite", "actor": "me"}),
+        ("fly_plans", {"tier": "free", "dedicated": True}),
+    ],
+)
+@pytest.mark.parametrize("prefer", ["return=minimal", "resolution=merge-duplicates"])
+def test_nothing_is_written_in_anothers_name_nor_where_only_operators_write(tenants, table, row, prefer):
+    before = tenants.of_b()
+    answer = tenants.ask("POST", table, json=row, headers={"Prefer": prefer})
+    assert (answer.status_code, answer.json()["code"]) == (403, "42501"), answer.text
+    assert tenants.of_b() == before
+
+
+def test_a_signal_of_ones_own_is_written(tenants):
+    """The one thing a machine may write: what refuses the others above is not a wall before everything."""
+    row = {"user_id": A, "fly_app_id": tenants.app_a, "payload": {"seen": 1}}
+    assert tenants.ask("POST", "signals", json=row, headers={"Prefer": "return=minimal"}).status_code == 201
+    assert len(tenants.rows("signals?payload->>seen=eq.1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        ("user_subscriptions?user_id=eq.{a}", {"tier": "elite"}),
+        ("user_subscriptions?user_id=eq.{a}", {"expires_at": None, "status": "active"}),
+        ("user_profiles?id=eq.{a}", {"is_admin": True}),
+        ("user_fly_apps?user_id=eq.{a}", {"memory_mb": 8192, "desired_state": "present"}),
+        ("user_fly_apps?user_id=eq.{a}", {"user_id": B}),
+        ("user_fly_app_events?user_id=eq.{a}", {"user_id": B}),
+    ],
+)
+def test_a_user_raises_neither_their_tier_nor_their_machine(tenants, table, changes):
+    path = table.format(a=A)
+    before = tenants.rows(path)
+    assert before
+    answer = tenants.ask("PATCH", path, json=changes, headers={"Prefer": "return=representation"})
+    refused = answer.status_code == 403 and answer.json()["code"] == "42501"
+    assert refused or (answer.status_code, answer.json()) == (200, []), answer.text
+    assert tenants.rows(path) == before
+
+
+def test_no_procedure_of_ours_runs_for_a_user(tenants):
+    """Every procedure of the schema, called with arguments it would take, about B and about A."""
+    procedures = tenants.project.sql(
+        "select p.proname, coalesce(json_object_agg(a.name, format_type(a.type, null)) filter (where a.name is not null), '{}')"
+        " from pg_proc p left join lateral unnest(p.proargnames, p.proargtypes::oid[]) a(name, type) on true"
+        " where p.pronamespace = 'public'::regnamespace and p.proname like 'fly\\_%' group by p.oid, p.proname"
+    )
+    assert len(procedures) >= 18
+    before = tenants.of_b()
+    for name, arguments in procedures:
+        filled = {key: VALUES.get(kind, "2026-11-22T00:00:00Z") for key, kind in arguments.items()}
+        for body in (filled, json.loads(json.dumps(filled).replace(B, A))):
+            answer = tenants.ask("POST", f"rpc/{name}", json=body)
+            assert (answer.status_code, answer.json()["code"]) == (403, "42501"), f"{name}: {answer.text}"
+    assert tenants.of_b() == before
+
+
+def test_the_schema_hangar_cannot_be_asked_for(tenants):
+    answer = tenants.ask("GET", "settings", headers={"Accept-Profile": "hangar"})
+    assert (answer.status_code, answer.json()["code"]) == (406, "PGRST106")
+
+
+def test_a_token_whose_user_was_changed_or_that_another_key_signed_is_refused(tenants):
+    head, claims, signature = tenants.token.split(".")
+    payload = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    forged = base64.urlsafe_b64encode(json.dumps(payload | {"sub": B}).encode()).rstrip(b"=").decode()
+    served = base64.urlsafe_b64encode(json.dumps(payload | {"role": "service_role"}).encode()).rstrip(b"=").decode()
+    unsigned = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
+    stranger = mint_for(tenants.project, UUID(B), UUID(tenants.app_b), Keys.generate())
+    for token in (f"{head}.{forged}.{signature}", f"{head}.{served}.{signature}", f"{unsigned}.{forged}.", stranger):
+        answer = tenants.project.send("GET", "/rest/v1/signals", token=token)
+        assert answer.status_code == 401, answer.text
+
+
+def environment(tenants, **changes):
+    """What Hangar gives A's machine, but in a hurry."""
+    return {
+        "RUN_MODE": "user_dedicated",
+        "USER_ID": A,
+        "HANGAR_APP_ID": tenants.app_a,
+        "SUPABASE_URL": tenants.project.url,
+        "SUPABASE_PUBLISHABLE_KEY": tenants.project.keys.publishable_key,
+        "SUPABASE_USER_TOKEN": tenants.token,
+        "PORT": "0",
+        "POLL_INTERVAL_S": "0.1",
+        "SIGNAL_INTERVAL_S": "0.1",
+        **changes,
+    }
+
+
+def test_a_backend_told_to_work_for_another_user_does_not_start(tenants, tmp_path):
+    log = tmp_path / "backend.log"
+    child = process.spawn(
+        [sys.executable, "-m", "local.backend"], env=environment(tenants, USER_ID=B), cwd=ROOT, log=log
+    )
+    try:
+        assert child.wait(timeout=30) == 2
+    finally:
+        process.kill(child)
+    assert "SUPABASE_USER_TOKEN must be the token of the user named by USER_ID" in log.read_text()
+
+
+# A backend without that check: settings of A, then told to work for whom the first argument names.
+UNCHECKED = """
+import dataclasses, os, sys, threading
+from local.backend.__main__ import serve
+from local.backend.settings import read_settings
+settings = dataclasses.replace(read_settings(os.environ), user_id=sys.argv[1])
+sys.exit(serve(settings, threading.Event()))
+"""
+
+
+@pytest.mark.parametrize(("user", "expected"), [(A, 1), (B, 0)], ids=["own", "anothers"])
+def test_a_backend_that_does_not_check_finds_nothing_of_another_user(tenants, tmp_path, user, expected):
+    """The same program with the same token, asked for A's traders and for B's: the database makes the difference."""
+    before = tenants.of_b()
+    log = tmp_path / "backend.log"
+    child = process.spawn([sys.executable, "-c", UNCHECKED, user], env=environment(tenants), cwd=ROOT, log=log)
+
+    def ready():
+        ports = [json.loads(line)["port"] for line in log.read_text().splitlines() if '"listening"' in line]
+        answer = ports and tenants.project.http.get(f"http://127.0.0.1:{ports[0]}/ready")
+        return answer.json() if answer and answer.status_code == 200 else None
+
+    try:
+        state = eventually(ready, "the backend never got an authenticated read")
+        assert (state["user_id"], state["loaded"], state["expected"]) == (user, expected, expected)
+    finally:
+        process.kill(child)
+    assert tenants.of_b() == before
