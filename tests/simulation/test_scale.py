@@ -85,7 +85,7 @@ def test_ten_thousand_apps_are_swept_with_thirteen_lists_and_a_share_of_looks(wo
     assert not writes(requests)
 
 
-def test_a_thousand_health_results_are_two_statements(world, monkeypatch):
+def test_a_thousand_health_results_are_two_statements(world):
     """A fleet found unknown all at once is written 500 rows a statement."""
     have_fleet(world, 1000)
     world.sql("update public.user_fly_apps set health_status = 'unknown'")

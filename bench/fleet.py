@@ -1,0 +1,119 @@
+"""A fleet in the shape that provisioning leaves it, made without waiting for it to be provisioned.
+
+The rows come from the host's own write and our trigger; the apps, secrets and machines from the simulator's own API with the
+very config that Hangar sends; what a worker would have saved at the end is then copied onto the rows.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from local.fly.core import FlySim
+from local.httpd import Request
+from shared.cost import list_price_usd_per_s
+from shared.machine import build_config
+from shared.models import Row
+from shared.naming import machine_name
+
+
+@dataclass(frozen=True)
+class Made:
+    """What Fly gave for one row."""
+
+    row_id: str
+    machine_id: str
+    region: str
+    secrets_version: int
+    price_usd_per_s: str
+
+
+def sign_up(host: psycopg.Connection, count: int, mark: str = "user") -> list[UUID]:
+    """`count` new users on the free tier, in one statement; the host's own trigger makes profile and subscription."""
+    made = host.execute(
+        "insert into auth.users (id, email) select gen_random_uuid(), format('%%s-%%s@example.test', %s::text, n)"
+        " from generate_series(1, %s) n returning id",
+        (mark, count),
+    ).fetchall()
+    return [user for (user,) in made]
+
+
+def change_tier(host: psycopg.Connection, users: list[UUID], tier: str) -> None:
+    """The host's own write: one statement for all of them."""
+    host.execute("update public.user_subscriptions set tier = %s where user_id = any(%s)", (tier, users))
+
+
+def read_rows(host: psycopg.Connection) -> list[Row]:
+    """Every live row, by id."""
+    found = host.execute("select to_jsonb(a) from public.user_fly_apps a where deleted_at is null order by id")
+    return [Row.model_validate(row) for (row,) in found]
+
+
+def make_apps(sim: FlySim, rows: Iterable[Row], installation_id: UUID) -> list[Made]:
+    """App, secrets and machine of each row, by the three calls that provisioning makes."""
+    today = datetime.now(UTC).date()
+    made = []
+    for row in rows:
+        app = f"/v1/apps/{row.fly_app_name}"
+        _post(sim, "/v1/apps", app_name=row.fly_app_name, org_slug=row.fly_org_slug, network=row.network)
+        version = _post(sim, f"{app}/secrets", values={"SUPABASE_USER_TOKEN": "t"})["version"]
+        config = build_config(row, installation_id=installation_id, env={"USER_ID": str(row.user_id)})
+        name = machine_name(row.fly_app_name)
+        machine = _post(sim, f"{app}/machines", name=name, region=row.region, config=config)
+        price = list_price_usd_per_s(row.cpu_kind, row.cpu_count, row.memory_mb, machine["region"], today)
+        made.append(Made(str(row.id), machine["id"], machine["region"], version, f"{price:.12f}"))
+    return made
+
+
+def settle_rows(host: psycopg.Connection, made: Iterable[Made]) -> None:
+    """What the last save of each provisioning leaves on its row: active, due no more, its health not yet known."""
+    with host.cursor() as cursor, host.transaction():
+        cursor.execute(
+            "create temporary table made (id uuid, machine_id text, region text, version bigint, price numeric) on commit drop"
+        )
+        with cursor.copy("copy made from stdin") as copy:
+            for each in made:
+                copy.write_row((each.row_id, each.machine_id, each.region, each.secrets_version, each.price_usd_per_s))
+        cursor.execute(
+            "update public.user_fly_apps a set status = 'active', observed_generation = a.generation, next_attempt_at = null,"
+            " machine_id = m.machine_id, machine_state = 'started', machine_region = m.region, secrets_version = m.version,"
+            " price_usd_per_s = m.price, deployed_at = hangar.now(), observed_at = hangar.now(), health_status = 'unknown',"
+            " last_health_check = hangar.now() from made m where m.id = a.id"
+        )
+
+
+def spread_looks(host: psycopg.Connection, over_s: int = 1800) -> None:
+    """What half an hour of sweeps leaves: everyone found healthy, each looked at directly at its own time."""
+    host.execute(
+        sql.SQL(
+            "update public.user_fly_apps a set health_status = 'healthy', last_health_check = hangar.now(),"
+            " observed_at = hangar.now() - make_interval(secs => 300 + {}::double precision * n.nr / n.total)"
+            " from (select id, row_number() over (order by id) as nr, count(*) over () as total"
+            " from public.user_fly_apps where deleted_at is null) n where n.id = a.id"
+        ).format(sql.Literal(over_s - 300))
+    )
+
+
+def make_fleet(host: psycopg.Connection, sim: FlySim, count: int, tick: Callable[[], None]) -> list[UUID]:
+    """`count` active apps, rows and machines; `tick` lets the machines boot. Hangar must be live."""
+    users = sign_up(host, count)
+    change_tier(host, users, "pro")
+    (installation_id,) = host.execute("select installation_id from hangar.settings").fetchone() or (None,)
+    made = make_apps(sim, read_rows(host), UUID(str(installation_id)))
+    tick()
+    settle_rows(host, made)
+    return users
+
+
+def _post(sim: FlySim, path: str, **body: Any) -> dict[str, Any]:
+    headers = {"authorization": "Bearer any", "content-type": "application/json"}
+    answer = sim.handle(Request("POST", path, (), headers, json.dumps(body).encode()))
+    if answer.status >= 300:
+        raise RuntimeError(f"POST {path}: {answer.status} {answer.body[:200]!r}")
+    found: dict[str, Any] = json.loads(answer.body)
+    return found
