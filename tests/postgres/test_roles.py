@@ -3,6 +3,8 @@
 import pytest
 from psycopg import errors
 
+from local.supabase.database import migrate
+
 
 def test_service_role_reads_tables_and_views(hangar):
     """Reading over PostgREST as service_role works without any automatic grant."""
@@ -13,6 +15,9 @@ def test_service_role_reads_tables_and_views(hangar):
     ):  # fmt: skip
         hangar.service.execute(f"select * from public.{name}")
     assert hangar.service.execute("select count(*) from public.user_fly_apps").fetchone() == (1,)
+
+
+API_ROLES = "anon, authenticated, service_role"
 
 
 @pytest.mark.parametrize(
@@ -85,3 +90,24 @@ def test_the_host_admin_changes_a_tier_as_authenticated(hangar):
     session = hangar.connect(hangar.url, "authenticated", {"sub": str(admin)})
     session.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
     assert hangar.live_row(user)["desired_state"] == "present"
+
+
+def test_automatic_grants_of_older_projects_are_taken_back(bare_database, connect):
+    """Before May 2026 Supabase granted everything new in public to the API's roles; our objects end closed there too."""
+    admin = connect(bare_database)
+    for kind in ("tables", "functions", "sequences"):
+        admin.execute(f"alter default privileges for role postgres in schema public grant all on {kind} to {API_ROLES}")
+    migrate(bare_database)
+    tables = """select c.relname, r from pg_class c, unnest(array['anon', 'authenticated']) r
+                 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v', 'S')
+                   and (c.relname like 'fly\\_%' or c.relname like 'user\\_fly\\_app%')
+                   and (has_table_privilege(r, c.oid, 'insert, update, delete, truncate')
+                        or r = 'anon' and has_table_privilege(r, c.oid, 'select')
+                        or c.relkind = 'S' and has_sequence_privilege(r, c.oid, 'usage, update'))"""
+    functions = """select p.proname, r from pg_proc p, unnest(array['anon', 'authenticated']) r
+                    where p.pronamespace = 'public'::regnamespace and p.proname like 'fly\\_%'
+                      and has_function_privilege(r, p.oid, 'execute')"""
+    writes = """select c.relname from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+                   and (c.relname like 'fly\\_%' or c.relname like 'user\\_fly\\_app%') and c.relname <> 'fly_plans'
+                   and has_table_privilege('service_role', c.oid, 'insert, update, delete, truncate')"""
+    assert [admin.execute(query).fetchall() for query in (tables, functions, writes)] == [[], [], []]
