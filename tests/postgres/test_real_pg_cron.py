@@ -1,5 +1,6 @@
 """The stand-in and the real pg_cron say the same, where an installed Postgres has the extension (apt: postgresql-NN-cron)."""
 
+import time
 from pathlib import Path
 
 import psycopg
@@ -22,6 +23,15 @@ STATEMENTS = (
     "select cron.unschedule(4711::bigint)",
     "select jobid, schedule, command, username, active, jobname, database = current_database() from cron.job order by 1",
 )
+PATIENCE_S = 100
+ENDED_DRAINS = """
+select d.status, d.username from cron.job_run_details d join cron.job j using (jobid)
+ where j.jobname = 'hangar-drain' and d.status in ('succeeded', 'failed')
+"""
+QUEUED = """
+select url, convert_from(body, 'utf8'), headers from net.http_request_queue
+ where convert_from(body, 'utf8') like '%drain_only%'
+"""
 
 
 @pytest.fixture
@@ -77,3 +87,19 @@ def test_our_jobs_are_taken_by_the_real_one(preloaded):
         ("check-fly-apps-health", "*/5 * * * *", "postgres", True),
         ("hangar-drain", "* * * * *", "postgres", True),
     ]
+
+
+def test_on_the_minute_the_real_one_queues_a_signed_call_of_health(preloaded):
+    """Up to a minute of waiting: what Debian ships knows no shorter schedule."""
+    url = prepare(preloaded, dbname="real_cron")
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("select vault.create_secret('http://127.0.0.1:9', 'hangar_functions_url')")
+        session.execute("select vault.create_secret(%s, 'hangar_webhook_secret')", ("whsec_" + "q83v" * 8,))
+        deadline = time.monotonic() + PATIENCE_S
+        while not (runs := session.execute(ENDED_DRAINS).fetchall()):
+            assert time.monotonic() < deadline, "pg_cron ran nothing"
+            time.sleep(0.2)
+        assert runs[0] == ("succeeded", "postgres")
+        url, body, headers = session.execute(QUEUED).fetchall()[0]
+    assert (url, body) == ("http://127.0.0.1:9/health", '{"drain_only": true}')
+    assert {"webhook-id", "webhook-timestamp", "webhook-signature"} <= headers.keys()
