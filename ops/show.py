@@ -1,9 +1,10 @@
-"""Tables for people: the fleet, one user, one sweep."""
+"""Tables for people: one maker for all commands, the fleet, one sweep."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _COLOURS = {
@@ -26,14 +27,23 @@ def make_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[
     for name in names:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in names))
+        table.add_row(*(make_cell(row.get(name)) for name in names))
     return table
 
 
-def _cell(value: Any) -> str:
+def make_cell(value: Any) -> str:
+    """A value as rich markup: status words in colour, nothing as a dash."""
     text = "-" if value is None else str(value)
     colour = _COLOURS.get(text)
-    return f"[{colour}]{text}[/{colour}]" if colour else text.replace("[", r"\[")
+    return f"[{colour}]{text}[/{colour}]" if colour else escape(text)
+
+
+def make_facts(title: str, facts: Mapping[str, Any]) -> Table:
+    """Names and values, one below the other."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, value in facts.items():
+        table.add_row(name, make_cell(value))
+    return table
 
 
 def print_sweep(console: Console, answer: Mapping[str, Any]) -> None:
@@ -44,26 +54,11 @@ def print_sweep(console: Console, answer: Mapping[str, Any]) -> None:
     console.print(f"{answer.get('fly_calls')} Fly calls in {answer.get('seconds')} s, {ending}")
 
 
-def print_fleet(console: Console, fleet: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """The monitoring views, one table each."""
-    console.print(make_table("Fleet", fleet["fleet_summary"]))
-    console.print(make_table("Health", fleet["health_summary"]))
-    console.print(make_table("Failures: what needs a look", fleet["failures"]))
-    console.print(make_table("Events of the last 24 hours", fleet["recent_events"]))
-
-
-def print_user(console: Console, told: Mapping[str, Any]) -> None:
-    """One user: entitled or not and why, the app, the newest events."""
-    console.print(f"Entitled: {told['entitled']} ({told['why']})")
-    row = told["row"] or told["last"]
-    if row:
-        columns = (
-            "fly_app_name", "status", "health_status", "desired_state", "generation", "observed_generation", "machine_id",
-            "region", "monthly_cost_estimate_usd", "next_attempt_at", "retry_count", "error_message",
-        )  # fmt: skip
-        table = Table(title="App" if told["row"] else "Last app (deleted)", show_header=False, title_justify="left")
-        for name in columns:
-            table.add_row(name.replace("_", " "), _cell(row.get(name)))
-        console.print(table)
-    event_columns = ("created_at", "event_type", "status", "metadata", "error_details")
-    console.print(make_table("Events", told["events"][:20], event_columns))
+def print_event_lines(console: Console, events: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each event, for a log that grows."""
+    for each in events:
+        console.print(
+            f"{each['at']}  {make_cell(each['user'])}  {each['event']}  {make_cell(each['status'])}  {escape(each['what'])}",
+            highlight=False,
+            soft_wrap=True,
+        )

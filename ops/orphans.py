@@ -1,0 +1,117 @@
+"""`hangar orphans` and `hangar brake`: what would be removed, and what holds removals back."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+
+from ops.advice import tell_span, tell_when
+from ops.command import (
+    EXIT_REFUSED,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    explained,
+    get_actor,
+    json_option,
+    make_console,
+    open_installation,
+    print_json,
+    reason_option,
+    stop,
+)
+from ops.show import make_table
+
+
+@click.command()
+@click.option("--approve", multiple=True, metavar="APP", help="Let the next sweep remove this orphan; may be repeated.")
+@json_option
+@explained
+def orphans(approve: tuple[str, ...], as_json: bool) -> None:
+    """List Fly apps that carry our proof and belong to no live row, and what the next sweep does with each.
+
+    Without --approve nothing changes. An approved one need not age; the sweep still looks at it directly before it goes.
+    """
+    database = open_installation().database
+    overview = database.rpc("fly_overview")
+    if approve and (held := _held_back(overview["settings"])):
+        stop(EXIT_REFUSED, f"{held}, so nothing was approved")
+    missing = [app for app in approve if not database.rpc("fly_approve_orphan", app=app, actor=get_actor())["approved"]]
+    found = database.rpc("fly_list_orphans")["orphans"]
+    for each in found:
+        each["next_sweep"] = _tell_fate(each, overview["settings"])
+    if as_json:
+        print_json({"orphans": found, "not_found": missing})
+    else:
+        now = datetime.fromisoformat(overview["now"])
+        rows = [
+            {
+                "app": each["app"],
+                "first seen": tell_when(each["first_seen_at"], now),
+                "sightings": each["sightings"],
+                "approved by": each["approved_by"],
+                "next sweep": each["next_sweep"],
+            }
+            for each in found
+        ]
+        make_console().print(make_table("Orphans", rows))
+        if rows and not approve:
+            click.echo("Nothing was changed. To let one go with the next sweep: hangar orphans --approve APP")
+        elif set(approve) - set(missing):
+            click.echo("Approved: the next sweep removes them (`hangar sweep` runs one now)")
+    if missing:
+        stop(
+            EXIT_SOME_FAILED,
+            f"no orphan of the last sweep has the name {', '.join(missing)}; `hangar sweep` looks anew",
+        )
+
+
+def _held_back(settings: dict[str, Any]) -> str | None:
+    if settings["paused"]:
+        return "Hangar is paused (`hangar resume`)"
+    if settings["deletes_paused"]:
+        return "deletions are paused (`hangar settings set deletes_paused=false`)"
+    return None
+
+
+def _tell_fate(orphan: dict[str, Any], settings: dict[str, Any]) -> str:
+    if held := _held_back(settings):
+        return f"keeps it: {held}"
+    if orphan["ripe"]:
+        return "removes it, unless its user is entitled: then it is theirs again"
+    after = f" and is {tell_span(float(settings['orphan_after_s']))} old" if "orphan_after_s" in settings else ""
+    return f"keeps it until it was seen twice{after}"
+
+
+@click.command()
+@click.option("--release", is_flag=True, help="Count anew from now; what was held back is due at once.")
+@reason_option
+@json_option
+@explained
+def brake(release: bool, reason: str | None, as_json: bool) -> None:
+    """Show how many apps went in the last hour against the bound, or release the brake."""
+    if reason and not release:
+        stop(EXIT_USAGE, "--reason goes with --release")
+    if release and not reason:
+        stop(EXIT_USAGE, "--release needs --reason: it stays in the audit log")
+    database = open_installation().database
+    if release:
+        database.rpc("fly_release_brake", actor=get_actor(), reason=reason)
+    told = database.rpc("fly_brake_status")
+    if as_json:
+        print_json(told)
+        return
+    click.echo(tell_brake(told))
+    if release:
+        click.echo("Released: what waited for the brake is due now, and the count begins anew")
+    elif told["tripped"]:
+        click.echo(
+            'See what went: hangar events --type action --since 1h. If that was meant: hangar brake --release --reason "…"'
+        )
+
+
+def tell_brake(told: dict[str, Any]) -> str:
+    """The brake on one line."""
+    most = Decimal(told["most"]).normalize()
+    word = "ON, no more are destroyed" if told["tripped"] else "off"
+    return f"Brake {word}: {told['destroyed_last_hour']} apps destroyed in the last hour, the bound is {most:f}"
