@@ -27,6 +27,8 @@ from shared.naming import machine_name
 UNKNOWN_CREATE = timedelta(seconds=120)
 # Fly names 5 minutes (10 for updates) after which a passing state counts as stuck (Fly docs, machine states).
 STUCK = timedelta(minutes=10)
+# How many direct 404s in a row say that an app we never saw does not exist.
+ABSENCES_THAT_PROVE = 2
 # A second machine younger than this may still be somebody's work in hand.
 STRAY_AGE = timedelta(minutes=10)
 # A start that failed this often will not work the next time either: make the machine anew.
@@ -119,9 +121,7 @@ def _decide_absent(row: Row, seen: Seen, now: datetime) -> Decision:
     if seen.app is AppSeen.FOREIGN:
         return _not_ours(row) if _was_ours(row) else Done("deleted")
     if seen.app is AppSeen.ABSENT:
-        if seen.just_created or _create_may_surface(row, now):
-            return Wait(_until_known(row, now), "a create without an answer may still take effect")
-        return Done("deleted")
+        return _decide_gone(row, seen, now)
     if machine is not None and machine.id != row.machine_id:
         return Adopt(machine)
     if seen.just_deleted:
@@ -136,6 +136,17 @@ def _decide_absent(row: Row, seen: Seen, now: datetime) -> Decision:
     if in_grace:
         return Done("deprovisioning", machine)
     return Action(ActionKind.DELETE_APP, machine, "deprovision")
+
+
+def _decide_gone(row: Row, seen: Seen, now: datetime) -> Decision:
+    """One 404 is a word, not a proof: what was ours is deleted all the same, and what never was is looked at twice."""
+    if seen.just_created or _create_may_surface(row, now):
+        return Wait(_until_known(row, now), "a create without an answer may still take effect")
+    if _was_ours(row) and not seen.just_deleted:
+        return Action(ActionKind.DELETE_APP, purpose="deprovision")
+    if not seen.just_deleted and seen.absences < ABSENCES_THAT_PROVE:
+        return Wait(1, "looking twice before calling the app gone")
+    return Done("deleted")
 
 
 def _find_stray(seen: Seen, main: MachineSeen, now: datetime) -> MachineSeen | None:

@@ -49,7 +49,8 @@ def _look(fly: "FlyClient", row: Row, listing: Listing, now: datetime) -> Json:
 def _judge(row: Row, machine: MachineSeen, now: datetime) -> tuple[bool, str | None]:
     """Whether the reconciler would have something to do, by its own decision; and what is wrong, in words."""
     decision = decide(row, Seen(AppSeen.OURS, (machine,)), now)
-    due = row.status != "active" or not isinstance(decision, Done)
+    # An active row is due when something is to be done, one in error when nothing is left to do; else it keeps its time.
+    due = (row.status == "active") != isinstance(decision, Done)
     if isinstance(decision, Wait) and not machine.host_ok:
         return False, "Fly cannot reach the machine's host"
     if machine.state != "started":

@@ -102,13 +102,17 @@ class MachineSeen:
 
 @dataclass(frozen=True)
 class Seen:
-    """Everything one look found. The last three are what this worker itself did moments ago (Fly's reads lag its writes)."""
+    """Everything one look found, and what this worker itself did moments ago, because Fly's reads lag its writes.
+
+    `absences` counts the direct 404s in a row.
+    """
 
     app: AppSeen
     machines: tuple[MachineSeen, ...] = ()
     just_created: bool = False
     just_deleted: bool = False
     name_was_taken: bool = False
+    absences: int = 0
 
 
 class ActionKind(StrEnum):

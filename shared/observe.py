@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.errors import Foreign, Gone
+from shared.errors import Foreign, Gone, Retry
 from shared.fly_models import FlyMachine
 from shared.lifecycle import GONE_STATES
 from shared.machine import SPEC_KEY
@@ -62,6 +62,7 @@ class Look:
     name_was_taken: bool = False
     looked: bool = False
     listed: bool = False
+    absences: int = 0
 
     def see(self, row: Row) -> Seen:
         """Everything `decide()` needs, from memory where nothing can have changed."""
@@ -75,6 +76,7 @@ class Look:
             just_created=self.just_created,
             just_deleted=self.just_deleted,
             name_was_taken=self.name_was_taken,
+            absences=self.absences,
         )
 
     def forget(self) -> None:
@@ -86,9 +88,11 @@ class Look:
             app = self.fly.get_app(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
         except Gone:
             self.looked = True
+            self.absences += 1
             return AppSeen.ABSENT
         except Foreign:
             return AppSeen.FOREIGN
+        self.absences = 0
         return AppSeen.OURS if app.network == row.network else AppSeen.FOREIGN
 
     def _look_at_machines(self, row: Row) -> tuple[MachineSeen, ...]:
@@ -98,8 +102,12 @@ class Look:
             return (known,)
         try:
             listed = self.fly.list_machines(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
-        except Gone:
-            self.app = AppSeen.ABSENT
+        except Gone as gone:
+            # Either the app went this moment, or Fly contradicts itself; the app's own answer decides.
+            self.app = self._look_at_app(row)
+            if self.app is AppSeen.OURS:
+                message = f"Fly shows the app {row.fly_app_name} and denies its machines"
+                raise Retry(message, code="contradiction", status=gone.status) from gone
             listed = ()
         self.listed = self.looked = True
         if known is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared import listing as listings
 from shared.drain import Drained, drain
-from shared.errors import Retry
+from shared.errors import HangarError, Retry
 from shared.listing import Listing, make_observation, needs_look, observe_listed, read_listing
 from shared.look import hold_back_mass_repair, look_at_all
 from shared.models import Json, Row, Settings
@@ -111,11 +111,11 @@ class Sweep:
         """Fly first, rows after: what the database says is then never older than what Fly said."""
         try:
             listing = read_listing(self.by.fly)
-        except Retry as error:
+        except HangarError as error:
             message = f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}"
             self.by.alerts.open("fly_unreachable", "listing", message, {})
             self._call_all_unknown(now, str(error))
-            raise
+            raise Retry(message, code=error.code, status=error.status) from error
         if self.by.alerts.resolve("fly_unreachable", "listing"):
             self.by.database.rpc("fly_end_outage")
         return listing
@@ -177,7 +177,7 @@ class Sweep:
             answer = self.by.database.rpc("fly_record_sweep", observations=chunk, started_at=now.isoformat())
             self.report.healthy += answer["healthy"]
             self.report.unhealthy += answer["unhealthy"]
-            self.report.unknown += answer["unknown"] + answer["skipped"]
+            self.report.unknown += len(chunk) - answer["healthy"] - answer["unhealthy"]
         return {observation["id"] for observation in observations}
 
     def _tell_incident(self, broken: int, fleet: int, settings: Settings) -> None:

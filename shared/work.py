@@ -39,6 +39,7 @@ MAX_STEPS = 40
 SAME_ACTION_LIMIT = 3
 SETTLE_S = 2.0
 ATTEMPTS_A_ROUND = 4
+NEEDS_A_PERSON = {"image", "size"}
 
 _REFUSED_WORDS = {
     "paused": "Hangar is paused: no change is made on Fly until `hangar resume`",
@@ -237,10 +238,12 @@ class Work:
     def _fail(self, error: HangarError) -> Outcome:
         """Leave the failure on the row: what happened, when the next attempt is, and an alert."""
         kind = "provision_failed" if self.row.desired_state == "present" else "deprovision_failed"
-        # A wrong token concerns everybody and is mended outside: nobody should have to retry every user by hand after it.
-        transient = not isinstance(error, Refused | Bug) or error.code in ("auth", "org")
+        # Everything but what only this app's own plan can mend is tried again by itself: nobody should have to retry
+        # every user by hand after a wrong token, a strange answer or a mistake of ours.
+        transient = error.code not in NEEDS_A_PERSON
         retries = self.row.retry_count + self.journal.failed_attempts + 1
-        next_in_s = self._backoff_s(retries) if transient else None
+        slow = isinstance(error, Refused | Bug)
+        next_in_s = (self.settings.retry_cap_s if slow else self._backoff_s(retries)) if transient else None
         self.patch |= {
             "status": "error",
             "error_code": error.code,

@@ -154,7 +154,11 @@ create policy service_role_all on public.fly_overrides for all to service_role u
 create policy service_role_all on public.fly_orphans for all to service_role using (true) with check (true);
 create policy service_role_all on public.fly_cost_intervals for all to service_role using (true) with check (true);
 create policy own_row on public.user_fly_apps for select to authenticated using (user_id = (select auth.uid()));
-create policy own_row on public.user_fly_app_events for select to authenticated using (user_id = (select auth.uid()));
+-- A user may follow the life of their own app; who decided what about them, and why, is the operator's.
+create policy own_row on public.user_fly_app_events for select to authenticated
+  using (user_id = (select auth.uid()) and event_type in (
+    'provision_requested', 'provision_started', 'provision_completed', 'health_check_passed', 'health_check_failed',
+    'deprovision_requested', 'deprovision_started', 'deprovision_completed'));
 -- Older projects grant everything on new tables by default; newer ones nothing. Both end here.
 revoke all on public.fly_plans, public.user_fly_apps, public.user_fly_app_events, public.fly_overrides, public.fly_orphans,
   public.fly_cost_intervals from public, anon, authenticated, service_role;

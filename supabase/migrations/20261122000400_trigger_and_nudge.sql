@@ -3,8 +3,10 @@
 -- Never fails and never hangs the host's write: whatever goes wrong here is logged and left to fly_sync_entitlements.
 -- The lock time-out is what keeps a row that we hold from hanging it (no handler catches the cancel that would follow), and after the
 -- first one the rest of the transaction gives way at once: 40 rows at 200 ms would break Supabase's 8 s statement limit.
+-- No sequential scans, because a session's plans outlive the empty table they were made for: one statement over 1,000 users of a
+-- young installation would otherwise read the whole table 1,000 times.
 create function hangar.on_user_tier_change() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '200ms'
+language plpgsql security definer set search_path = '' set lock_timeout = '200ms' set enable_seqscan = 'off'
 as $$
 begin
   if current_setting('hangar.give_way', true) = 'on' then
@@ -17,9 +19,10 @@ begin
       perform hangar.apply(new.user_id, 'trigger');
     end if;
   exception
-    when lock_not_available then
+    when lock_not_available or query_canceled then
+      -- A cancel here is the host's own statement_timeout running out, and it must not be us who uses it up.
       perform set_config('hangar.give_way', 'on', true);
-      raise log 'hangar: gave way to a lock; fly_sync_entitlements will find the change';
+      raise log 'hangar: gave way (%); fly_sync_entitlements will find the change', sqlstate;
     when assert_failure or others then
       raise log 'hangar: % (%); fly_sync_entitlements will find the change', sqlerrm, sqlstate;
   end;
@@ -118,7 +121,7 @@ begin
     end if;
     perform set_config('hangar.nudges', (v_said::integer + 1)::text, true);
   exception
-    when assert_failure or others then
+    when query_canceled or assert_failure or others then
       -- Missing, raising or locked: the next row would fare no better.
       perform set_config('hangar.nudges', 'off', true);
       raise log 'hangar: no nudge: % (%); the next sweep will do the work', sqlerrm, sqlstate;

@@ -54,6 +54,16 @@ def test_a_user_sees_the_own_row_alone(hangar):
     assert hangar.row(other) is not None
 
 
+def test_a_user_does_not_see_what_operators_decided(hangar):
+    """Why somebody was denied an app, and by whom, is not for the one it concerns."""
+    user = hangar.user("pro")
+    hangar.rpc("fly_set_override", user=user, override="deny", plan=None, actor="an operator", reason="a suspicion")
+    session = hangar.connect(hangar.url, "authenticated", {"sub": str(user)})
+    seen = session.execute("select event_type, metadata::text from user_fly_app_events").fetchall()
+    assert {kind for kind, _ in seen} == {"provision_requested", "deprovision_requested"}
+    assert "suspicion" not in str(seen)
+
+
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
 @pytest.mark.parametrize(
     "attempt",

@@ -2,7 +2,6 @@
 
 import threading
 
-import psycopg
 import pytest
 
 # Far above what a busy machine adds to the 200 ms lock time-out, far below the host's 8 s statement limit.
@@ -155,25 +154,45 @@ def test_thousand_rows_in_one_statement(hangar):
 
 
 def test_cancel_while_we_hold_a_row(hangar):
-    """No handler catches a cancel: it is the host's own, and it ends the host's statement as it should."""
+    """A cancel that reaches the host's statement inside our trigger ends our part of it, never the host's write."""
     user = hangar.user("pro")
     host = hangar.connect(hangar.url, "postgres")
     holder = hangar.connect(hangar.url)
-    failed: list[Exception] = []
-
-    def write() -> None:
-        try:
-            host.execute("update user_subscriptions set tier = 'elite' where user_id = %s", (user,))
-        except psycopg.errors.QueryCanceled as error:
-            failed.append(error)
-
     hangar.sql("alter function hangar.on_user_tier_change() set lock_timeout = '60s'")
     with holder.transaction():
         holder.execute("select 1 from user_fly_apps for update")
-        thread = threading.Thread(target=write)
+        statement = "update user_subscriptions set tier = 'free' where user_id = %s"
+        thread = threading.Thread(target=host.execute, args=(statement, (user,)))
         thread.start()
         hangar.wait_until_blocked(host)
         host.cancel_safe()
         thread.join(10)
-    assert failed
+        assert not thread.is_alive()
+    assert tiers(hangar, user) == ["free"]
+    assert hangar.rpc("fly_sync_entitlements")["changed"] == 1
+
+
+def test_a_host_in_more_of_a_hurry_than_our_lock_time_out(hangar):
+    """The host's own statement_timeout is shorter than the 200 ms we would wait: it is we who give way."""
+    user = hangar.user("pro")
+    host = hangar.connect(hangar.url, "postgres")
+    host.execute("set statement_timeout = '100ms'")
+    holder = hangar.connect(hangar.url)
+    with holder.transaction():
+        holder.execute("select 1 from user_fly_apps for update")
+        host.execute("update user_subscriptions set tier = 'free' where user_id = %s", (user,))
+    assert tiers(hangar, user) == ["free"]
+    assert hangar.rpc("fly_sync_entitlements")["changed"] == 1
+
+
+def test_a_nudge_that_is_cancelled_costs_the_host_nothing(hangar):
+    """pg_net raising even what WHEN OTHERS does not catch."""
+    hangar.fill_vault()
+    hangar.sql("drop function net.http_post(text, jsonb, jsonb, jsonb, integer)")
+    hangar.sql(
+        "create function net.http_post(url text, body jsonb, params jsonb, headers jsonb, timeout_milliseconds int)"
+        " returns bigint language plpgsql as $$ begin raise exception 'no' using errcode = 'query_canceled'; end $$"
+    )
+    user = hangar.user("pro")
     assert tiers(hangar, user) == ["pro"]
+    assert hangar.live_row(user)["desired_state"] == "present"

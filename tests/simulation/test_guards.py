@@ -1,5 +1,7 @@
 """What may be destroyed and what may not: orphans, strays, the brake, incidents, outages, restores."""
 
+from contextlib import suppress
+
 import pytest
 
 from local.fly.transport import open_client
@@ -288,3 +290,97 @@ def test_a_spend_cap_holds_new_apps_back_and_says_so(world, column, value):
     world.sql(f"update hangar.settings set {column} = null")
     world.settle()
     assert world.row(late)["status"] == "active"
+
+
+def test_one_false_404_does_not_end_a_row_whose_app_runs(world):
+    """Fly denies an app once that is there: what was ours is deleted all the same before it is called gone."""
+    (user,) = have_active_users(world, 1)
+    told = {"error": "app not found"}
+    world.fault(method="GET", path="/v1/apps/*", when="before", status=404, body=told, times=1)
+    world.set_tier(user, "free")
+    world.reconciler.reconcile(user, 240)
+    assert world.row(user)["status"] == "deleted"
+    assert world.apps() == {}
+
+
+def test_a_denied_app_that_never_was_ours_is_looked_at_twice(world):
+    """The app exists, its secrets could not be set, the user left: one false 404 must not orphan it."""
+    user = world.add_user("pro")
+    world.fault(method="POST", path="/v1/apps/*/secrets", when="before", status=503, times=4)
+    with pytest.raises(Retry):
+        world.reconciler.reconcile(user, 240)
+    assert len(world.apps()) == 1
+    told = {"error": "app not found"}
+    world.fault(method="GET", path="/v1/apps/*", when="before", status=404, body=told, times=1)
+    world.set_tier(user, "free")
+    world.reconciler.reconcile(user, 240)
+    assert world.row(user)["status"] == "deleted"
+    assert world.apps() == {}
+
+
+def test_an_app_whose_machines_are_denied_is_not_gone(world):
+    """200 for the app and 404 for its machines contradict each other: look again later, conclude nothing."""
+    user = world.add_user("pro")
+    world.fault(method="POST", path="/v1/apps/*/secrets", when="before", status=503, times=4)
+    with pytest.raises(Retry):
+        world.reconciler.reconcile(user, 240)
+    told = {"error": "app not found"}
+    world.fault(method="GET", path="/v1/apps/*/machines", when="before", status=404, body=told, times=1)
+    world.set_tier(user, "free")
+    with pytest.raises(Retry, match="denies its machines"):
+        world.reconciler.reconcile(user, 240)
+    assert world.row(user)["deleted_at"] is None
+    world.settle()
+    assert world.row(user)["status"] == "deleted"
+    assert world.apps() == {}
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 412, 422])
+@pytest.mark.parametrize("tier", ["pro", "free"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/apps/*"),
+        ("GET", "/v1/apps/*/machines/*"),
+        ("POST", "/v1/apps/*/machines"),
+        ("POST", "/v1/apps/*/machines/*/stop"),
+        ("DELETE", "/v1/apps/*"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_one_strange_answer_leaves_nobody_stuck(world, method, path, status, tier, when):
+    """I8: a 4xx that nobody can explain is tried again by itself, whatever it was an answer to."""
+    user = world.add_user("pro")
+    if tier == "free":
+        world.reconciler.reconcile(user, 240)
+        world.set_tier(user, "free")
+    world.fault(method=method, path=path, when=when, status=status, body={"error": "strange"}, times=1)
+    with suppress(Retry):
+        world.reconciler.reconcile(user, 240)
+    world.control("PUT", "faults", [])
+    world.settle(3)
+    row = world.row(user)
+    expected = {row["fly_app_name"]: [row["machine_id"]]} if tier == "pro" else {}
+    assert {name: [machine.id for machine in machines] for name, machines in world.apps().items()} == expected
+    assert row["status"] == ("active" if tier == "pro" else "deleted")
+
+
+def test_a_listing_that_is_refused_is_an_outage_like_any_other(world):
+    """401 to the listing: every app unknown, one alert, and an answer that says Fly is out of reach."""
+    (user,) = have_active_users(world, 1)
+    told = {"error": "Authenticate: token validation error"}
+    world.fault(method="GET", path="/v1/orgs/*/machines", when="before", status=401, body=told)
+    with pytest.raises(Retry, match="could not be listed"):
+        world.sweep()
+    assert world.row(user)["health_status"] == "unknown"
+
+
+def test_the_health_counts_add_up(world):
+    """Active, failed and never looked at: every app is in exactly one of the three."""
+    have_active_users(world, 2)
+    world.fault(method="POST", path="/v1/apps", when="before", status=503)
+    world.add_user("pro")
+    world.add_user("pro")
+    report = world.sweep()
+    assert report.apps == 4
+    assert report.healthy + report.unhealthy + report.unknown == 4

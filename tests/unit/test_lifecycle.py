@@ -85,12 +85,16 @@ def test_a_wanted_app(row, seen, expected):
 
 
 GRACE = having(ABSENT, delete_after=NOW + timedelta(hours=1))
+NEVER_OURS = having(ABSENT, machine_id=None, secrets_version=None)
 UNWANTED = [
-    (ABSENT, Seen(AppSeen.ABSENT), Done),
-    (having(ABSENT, create_unknown_at=NOW - timedelta(seconds=30)), Seen(AppSeen.ABSENT), Wait),
-    (having(ABSENT, create_unknown_at=NOW - timedelta(seconds=121)), Seen(AppSeen.ABSENT), Done),
+    (ABSENT, Seen(AppSeen.ABSENT), ActionKind.DELETE_APP),
+    (ABSENT, Seen(AppSeen.ABSENT, just_deleted=True), Done),
+    (NEVER_OURS, Seen(AppSeen.ABSENT, absences=1), Wait),
+    (NEVER_OURS, Seen(AppSeen.ABSENT, absences=2), Done),
+    (having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=30)), Seen(AppSeen.ABSENT, absences=2), Wait),
+    (having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=121)), Seen(AppSeen.ABSENT, absences=2), Done),
     (ABSENT, Seen(AppSeen.FOREIGN), GiveUp),
-    (having(ABSENT, machine_id=None, secrets_version=None), Seen(AppSeen.FOREIGN), Done),
+    (NEVER_OURS, Seen(AppSeen.FOREIGN), Done),
     (ABSENT, ours(MACHINE), ActionKind.STOP_MACHINE),
     (having(ABSENT, machine_id=None), ours(MACHINE), Adopt),
     (ABSENT, ours(in_state("stopping")), Wait),
@@ -140,6 +144,7 @@ SEEN = st.builds(
     just_created=st.booleans(),
     just_deleted=st.booleans(),
     name_was_taken=st.booleans(),
+    absences=st.integers(0, 3),
 )
 ROWS = st.builds(
     lambda **changes: having(ROW, **changes),
@@ -208,7 +213,7 @@ def _apply(row, seen, decision):
         case ActionKind.DESTROY_MACHINE:
             return having(row, machine_id=None), replace(calm, machines=others)
         case ActionKind.DELETE_APP:
-            return row, Seen(AppSeen.ABSENT)
+            return row, Seen(AppSeen.ABSENT, just_deleted=True, absences=1)
     if kind is Adopt:
         return having(row, machine_id=decision.machine.id), calm
     if kind is Rename:
@@ -221,7 +226,7 @@ def _apply(row, seen, decision):
         replace(each, state=settled.get(each.state, each.state), host_ok=True, changed_at=NOW) for each in seen.machines
     )
     app = AppSeen.ABSENT if seen.just_deleted else seen.app
-    return having(row, create_unknown_at=None), replace(calm, app=app, machines=machines)
+    return having(row, create_unknown_at=None), replace(calm, app=app, machines=machines, absences=seen.absences + 1)
 
 
 @given(ROWS, SEEN)
