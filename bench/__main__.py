@@ -1,0 +1,116 @@
+"""`python -m bench`: what a sweep over 10,000 apps, a thousand tier changes and a cold start cost, in one run, as ratios.
+
+Everything is real and on this machine: Postgres, the gateway and the Fly simulator are processes of their own, the worker
+is wired as in production. The figures go to bench/results as JSON too. Takes about three minutes on 2 cores.
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.cloud import run_cloud
+from bench.starts import measure_starts
+from bench.sweeps import build_fleet, measure_sweeps
+from bench.tiers import measure_tiers
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Run all three, print them, keep them."""
+    argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
+    logging.disable(logging.WARNING)
+    started = time.perf_counter()
+    with run_cloud() as cloud:
+        print("building 10,000 active apps …", flush=True)
+        build_fleet(cloud)
+        result: dict[str, Any] = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}",
+        }
+        result["sweeps"] = measure_sweeps(cloud)
+        print("\n".join(tell_sweeps(result["sweeps"])), flush=True)
+        result["tiers"] = measure_tiers(cloud)
+        print("\n".join(tell_tiers(result["tiers"])), flush=True)
+        result["starts"] = measure_starts(cloud)
+        print("\n".join(tell_starts(result["starts"])), flush=True)
+    result["seconds"] = round(time.perf_counter() - started, 1)
+    print(f"\n{result['machine']}; the whole run took {result['seconds']:.0f} s")
+    keep(result)
+
+
+def tell_sweeps(found: dict[str, Any]) -> list[str]:
+    """One sweep over the fleet beside the plain loop."""
+    lines = [
+        f"\n{found['fleet']:,} active apps, one sweep          org lists  app lists  looks   statements per   seconds   plain loop / sweep"
+    ]
+    lines.append("                                       (≤ 11)     (≤ 3)              1,000 results")
+    plain, slow = found["plain_s"], found["plain_with_latency_s"]
+    for key, name, beside in (
+        ("first", "right after provisioning, looks at all", plain),
+        ("rest", "at rest", plain),
+        ("rest_with_latency", "at rest, Fly as slow as it is", slow),
+    ):
+        one = found[key]
+        lines.append(
+            f"  {name:<38} {one['org_lists']:>5} {one['app_lists']:>10} {one['looks']:>9,} {one['statements_per_1000']:>12.1f}"
+            f" {one['seconds']:>12.1f} {beside / one['seconds']:>14.1f} x"
+        )
+    lines.append(
+        f"  plain loop (one GET, two writes an app): {plain:,.0f} s, scaled from {found['plain_sample']:,} apps;"
+        f" with latency {slow:,.0f} s, scaled from {found['plain_with_latency_sample']}"
+    )
+    return lines
+
+
+def tell_tiers(found: dict[str, Any]) -> list[str]:
+    """A thousand changes in one statement."""
+    lines = [
+        f"\n{found['users']:,} users in one statement    with trigger   without   ratio   ms a row   bound (2x + 1 ms a row)"
+    ]
+    for name in ("upgrade", "downgrade"):
+        one = found[name]
+        lines.append(
+            f"  {name:<26} {one['with_trigger_s']:>9.3f} s {one['without_trigger_s']:>8.3f} s"
+            f" {one['with_trigger_s'] / one['without_trigger_s']:>6.1f} x {one['extra_ms_a_row']:>8.2f}"
+            f" {one['bound_s']:>10.3f} s {'kept' if one['with_trigger_s'] <= one['bound_s'] else 'BROKEN'}"
+        )
+    lines.append(
+        f"  all active after {found['until_all_active_s']:.1f} s ({found['machines']:,} machines, {found['users_with_two']} users with two);"
+        f" all gone after {found['until_all_gone_s']:.1f} s (brake_floor {found['brake_floor']:,}; Fly's 100 deletions a minute off)"
+    )
+    return lines
+
+
+def tell_starts(found: dict[str, Any]) -> list[str]:
+    """Cold starts, beside Python's own."""
+    bare = found["python_s"]
+    lines = [
+        f"\ncold start (python alone {bare * 1000:.0f} ms)      import    first answer   first work   first answer / python alone"
+    ]
+    for name, one in found.items():
+        if isinstance(one, dict):
+            lines.append(
+                f"  {name:<32} {one['import_s'] * 1000:>6.0f} ms {one['first_answer_s'] * 1000:>10.0f} ms"
+                f" {one['first_work_s'] * 1000:>9.0f} ms {one['first_answer_s'] / bare:>12.1f} x"
+            )
+    return lines
+
+
+def keep(result: dict[str, Any]) -> None:
+    """Write the figures down; the folder keeps itself out of the repository."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / ".gitignore").write_text("*\n")
+    path = RESULTS / f"{result['at'].replace(':', '')}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Ten thousand active apps: what one sweep costs, beside a plain loop over the same simulator and the same gateway.
+
+The plain loop does for each app what a health check without a listing does: one GET, one update of the row, one event. It
+keeps its connections; it is one loop, not sixteen threads, as plain loops are.
+"""
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import httpx
+
+from bench.cloud import Cloud
+from bench.fleet import Made, change_tier, read_rows, settle_rows, sign_up, spread_looks
+from shared.sweep import Sweep
+
+FLEET = 10_000
+SAMPLE = 1_000  # apps of the plain loop; the rest is scaled
+SLOW_SAMPLE = 60  # with Fly's latency each app takes long enough
+ORG_LIST, APP_LIST = "GET /v1/orgs/{org_slug}/machines", "GET /v1/apps"
+LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
+
+
+@dataclass
+class Measured:
+    """One sweep, in counts and seconds."""
+
+    seconds: float
+    org_lists: int
+    app_lists: int
+    looks: int
+    other_fly_calls: int
+    health_results: int
+    health_statements: int
+    database_calls: int
+    complete: bool
+
+    @property
+    def statements_per_1000(self) -> float:
+        return 1000 * self.health_statements / max(1, self.health_results)
+
+
+def build_fleet(cloud: Cloud) -> None:
+    """Rows by the host's write and our trigger, apps by the simulator's API, rows then as provisioning leaves them."""
+    change_tier(cloud.host, sign_up(cloud.host, FLEET, "fleet"), "pro")
+    rows = cloud.folder / "rows.json"
+    told = {
+        "installation_id": str(cloud.installation_id),
+        "rows": [row.model_dump(mode="json") for row in read_rows(cloud.host)],
+    }
+    rows.write_text(json.dumps(told))
+    made = cloud.start_fly(rows)
+    settle_rows(cloud.host, [Made(**each) for each in made])
+    cloud.host.execute("vacuum analyze public.user_fly_apps")
+
+
+def measure_sweeps(cloud: Cloud) -> dict[str, Any]:
+    """The first sweep after provisioning, one at rest, one at rest with Fly's latency, each beside the plain loop."""
+    # The database's clock and ours are one: give the rows a moment's age, else they count as changed since the listing.
+    first = measure_sweep(cloud)
+    spread_looks(cloud.host)
+    cloud.host.execute("vacuum analyze public.user_fly_apps")
+    rest = measure_sweep(cloud)
+    plain_s = measure_plain_loop(cloud, SAMPLE)
+    spread_looks(cloud.host)
+    cloud.set_fly_latency("typical")
+    slow = measure_sweep(cloud)
+    slow_plain_s = measure_plain_loop(cloud, SLOW_SAMPLE)
+    cloud.set_fly_latency("instant")
+    return {
+        "fleet": FLEET,
+        "first": asdict(first) | {"statements_per_1000": first.statements_per_1000},
+        "rest": asdict(rest) | {"statements_per_1000": rest.statements_per_1000},
+        "rest_with_latency": asdict(slow) | {"statements_per_1000": slow.statements_per_1000},
+        "plain_s": plain_s * FLEET,
+        "plain_sample": SAMPLE,
+        "plain_with_latency_s": slow_plain_s * FLEET,
+        "plain_with_latency_sample": SLOW_SAMPLE,
+    }
+
+
+def measure_sweep(cloud: Cloud) -> Measured:
+    """One whole sweep by a worker wired as in production."""
+    worker, store = cloud.make_worker()
+    before = cloud.count_fly_requests()
+    started = time.perf_counter()
+    report = Sweep(worker, time.monotonic() + 600).run(drain_only=False)
+    seconds = time.perf_counter() - started
+    worker.fly.close()
+    calls = cloud.count_fly_requests() - before
+    named = (ORG_LIST, APP_LIST, LOOK)
+    return Measured(
+        seconds=seconds,
+        org_lists=calls[ORG_LIST],
+        app_lists=calls[APP_LIST],
+        looks=calls[LOOK],
+        other_fly_calls=sum(count for call, count in calls.items() if call not in named),
+        health_results=store.results,
+        health_statements=store.calls["fly_record_sweep"],
+        database_calls=sum(store.calls.values()),
+        complete=report.complete,
+    )
+
+
+def measure_plain_loop(cloud: Cloud, sample: int) -> float:
+    """Seconds an app: GET the machine, PATCH the row, POST an event. In this database service_role may write for it."""
+    cloud.host.execute("grant update on public.user_fly_apps to service_role")
+    cloud.host.execute("grant insert on public.user_fly_app_events to service_role")
+    rows = cloud.host.execute(
+        "select id::text, user_id::text, fly_app_name, machine_id from public.user_fly_apps"
+        " where status = 'active' order by id limit %s",
+        (sample,),
+    ).fetchall()
+    headers = {"apikey": cloud.keys.secret_key, "Authorization": f"Bearer {cloud.keys.secret_key}"}
+    with (
+        httpx.Client(base_url=cloud.fly_url, headers={"Authorization": "Bearer any"}, timeout=60) as fly,
+        httpx.Client(base_url=f"{cloud.supabase_url}/rest/v1", headers=headers, timeout=60) as rest,
+    ):
+        started = time.perf_counter()
+        for row_id, user_id, app, machine in rows:
+            answer = fly.get(f"/v1/apps/{app}/machines/{machine}").raise_for_status().json()
+            healthy = answer["state"] == "started" and all(each["status"] == "passing" for each in answer["checks"])
+            patch = {"health_status": "healthy" if healthy else "unhealthy", "last_health_check": "now()"}
+            rest.patch("/user_fly_apps", params={"id": f"eq.{row_id}"}, json=patch).raise_for_status()
+            event = {
+                "fly_app_id": row_id,
+                "user_id": user_id,
+                "event_type": "health_check_passed" if healthy else "health_check_failed",
+                "status": "succeeded" if healthy else "failed",
+                "metadata": {"state": answer["state"]},
+            }
+            rest.post("/user_fly_app_events", json=event).raise_for_status()
+        return (time.perf_counter() - started) / len(rows)
+
+
+logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,0 +1,102 @@
+"""A thousand users upgraded, then downgraded, in one statement each: what the host's write pays, and how long until all is true."""
+
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from bench.cloud import Cloud
+from bench.fleet import change_tier, sign_up
+from shared.sweep import Sweep
+
+USERS = 1_000
+ROUNDS = 5
+_TRIGGER = "alter table public.user_subscriptions {} trigger on_user_tier_change"
+
+
+@dataclass
+class Statement:
+    """One UPDATE of a thousand rows, median of several rounds that were rolled back, with and without our trigger."""
+
+    with_trigger_s: float
+    without_trigger_s: float
+
+    @property
+    def bound_s(self) -> float:
+        """Twice the plain time and a millisecond a row."""
+        return 2 * self.without_trigger_s + USERS / 1000
+
+    @property
+    def extra_ms_a_row(self) -> float:
+        return 1000 * (self.with_trigger_s - self.without_trigger_s) / USERS
+
+
+def measure_tiers(cloud: Cloud) -> dict[str, Any]:
+    """Upgrade and downgrade; Fly's 100 app deletions a minute are off, and Fly answers at once."""
+    users = sign_up(cloud.host, USERS, "tier")
+    upgrade = measure_statement(cloud.host, users, "pro")
+    change_tier(cloud.host, users, "pro")
+    up_s = drain_all(cloud, users, "active")
+    doubles = cloud.one(
+        "select count(*) from (select 1 from public.user_fly_apps where deleted_at is null group by user_id having count(*) > 1) d"
+    )
+    machines = cloud.one(
+        "select count(distinct machine_id) from public.user_fly_apps where user_id = any(%s) and status = 'active'",
+        users,
+    )
+    worker, _ = cloud.make_worker()
+    worker.database.rpc(
+        "fly_set_settings", changes={"brake_floor": 2 * USERS}, actor="operator", reason="a thousand downgrades at once"
+    )
+    downgrade = measure_statement(cloud.host, users, "free")
+    change_tier(cloud.host, users, "free")
+    down_s = drain_all(cloud, users, "deleted")
+    return {
+        "users": USERS,
+        "upgrade": _show(upgrade),
+        "downgrade": _show(downgrade),
+        "until_all_active_s": up_s,
+        "until_all_gone_s": down_s,
+        "users_with_two": doubles,
+        "machines": machines,
+        "brake_floor": 2 * USERS,
+        "deletion_limit": "off",
+    }
+
+
+def _show(statement: Statement) -> dict[str, float]:
+    return asdict(statement) | {"bound_s": statement.bound_s, "extra_ms_a_row": statement.extra_ms_a_row}
+
+
+def measure_statement(host: psycopg.Connection, users: list[UUID], tier: str) -> Statement:
+    """Rounds in turn, so that a slow moment of the machine hits both."""
+    taken: dict[str, list[float]] = {"enable": [], "disable": []}
+    for _ in range(ROUNDS):
+        for word, seconds in taken.items():
+            host.execute(_TRIGGER.format(word).encode())
+            with host.transaction(force_rollback=True):
+                started = time.perf_counter()
+                change_tier(host, users, tier)
+                seconds.append(time.perf_counter() - started)
+    host.execute(_TRIGGER.format("enable").encode())
+    host.execute("vacuum public.user_subscriptions, public.user_fly_apps")
+    return Statement(statistics.median(taken["enable"]), statistics.median(taken["disable"]))
+
+
+def drain_all(cloud: Cloud, users: list[UUID], status: str) -> float:
+    """Seconds until all of them have this status, by one drain after another as the scheduler makes them."""
+    worker, _ = cloud.make_worker()
+    started = time.perf_counter()
+    while time.perf_counter() - started < 180:
+        Sweep(worker, time.monotonic() + 120).run(drain_only=True)
+        reached = cloud.one(
+            "select count(*) from public.user_fly_apps where user_id = any(%s) and status = %s", users, status
+        )
+        if reached == len(users):
+            worker.fly.close()
+            return time.perf_counter() - started
+        time.sleep(0.2)
+    raise RuntimeError(f"only {reached} of {len(users)} became {status}")
