@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,14 +25,19 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def run(*command: str | Path) -> None:
-    """Run one installer command; its own output is the error message when it fails."""
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, check=False, capture_output=True, text=True)
+def run(scratch: str, *command: str | Path) -> None:
+    """Run one installer command; its own output is the error message when it fails.
+
+    Its temporary files go to `scratch`; no cache is used, because the home folder may not be writable; and certificates
+    are the system's, which may have more than uv brings along.
+    """
+    environ = {**os.environ, "TMPDIR": scratch, "UV_NO_CACHE": "1", "UV_SYSTEM_CERTS": "1"}
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=ROOT, env=environ, check=False, capture_output=True, text=True)
     if done.returncode:
         sys.exit(
-            f"{done.stdout}{done.stderr}\n"
-            f"hangar: setting up .venv failed at: {' '.join(str(part) for part in command)}\n"
-            "The lines above say why. Mend that and run the same command again; nothing else was changed."
+            f"{done.stdout}{done.stderr}\nhangar: setting up .venv failed at: {' '.join(words)}\n"
+            "The lines above say why. Mend that and run the same command again; .venv is made anew then."
         )
 
 
@@ -51,17 +57,21 @@ def main() -> None:
             return
         sys.stderr.write("hangar: setting up .venv (about ten seconds, once)\n")
         stamp.unlink(missing_ok=True)
-        python = VENV / "bin" / "python"
-        run(sys.executable, "-m", "venv", "--clear", VENV)
-        run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", UV)
-        uv = VENV / "bin" / "uv"
-        run(uv, "pip", "install", "-q", "--python", python, "--require-hashes", "-r", "requirements.lock")
-        run(uv, "pip", "install", "-q", "--python", python, "--no-deps", "--no-build-isolation", "-e", ".")
-        run(python, "-m", "compileall", "-q", "shared", "functions", "local", "ops", "main.py")
+        python, uv = VENV / "bin" / "python", VENV / "bin" / "uv"
+        with tempfile.TemporaryDirectory(prefix="hangar-setup-") as scratch:
+            run(scratch, sys.executable, "-m", "venv", "--clear", VENV)
+            run(scratch, python, "-m", "pip", "install", "-q", "--no-cache-dir", "--disable-pip-version-check", UV)
+            locked = ("--require-hashes", "-r", "requirements.lock")
+            run(scratch, uv, "pip", "install", "-q", "--python", python, *locked)
+            run(scratch, uv, "pip", "install", "-q", "--python", python, "--no-deps", "--no-build-isolation", "-e", ".")
+            run(scratch, python, "-m", "compileall", "-q", "shared", "functions", "local", "ops", "main.py")
         partial = stamp.with_name(f".ready.{os.getpid()}")
         partial.write_text(wanted)
         partial.replace(stamp)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nhangar: set-up interrupted; the same command starts it over")

@@ -82,6 +82,8 @@ class PostgrestStore:
                 verify=get_tls_context(),
                 http2=False,
                 timeout=_TIMEOUT,
+                # A proxy of the environment must not come between us and a local cloud.
+                trust_env=httpx.URL(self._url).host not in ("127.0.0.1", "localhost", "::1"),
                 limits=httpx.Limits(keepalive_expiry=20),
             )
             client = SyncPostgrestClient(self._url, headers=headers, http_client=http)

@@ -175,6 +175,7 @@ class Postgres:
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,  # Ctrl-C in a terminal is ours to answer, not initdb's
         )
         if made.returncode != 0:
             raise PostgresError(f"initdb failed: {made.stderr or made.stdout}")

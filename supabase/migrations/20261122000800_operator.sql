@@ -129,6 +129,12 @@ begin
     raise exception 'p_paused must be true or false' using errcode = 'invalid_parameter_value';
   end if;
   v_done := public.fly_set_settings(jsonb_build_object('paused', p_paused), p_actor, p_reason);
+  if not p_paused then
+    -- What came to a halt meanwhile is due at once; what waits after a failure, or for its grace, keeps its time.
+    update public.user_fly_apps a set next_attempt_at = hangar.now()
+     where a.deleted_at is null and a.next_attempt_at > hangar.now() and a.status in ('provisioning', 'deprovisioning')
+       and (a.delete_after is null or a.delete_after <= hangar.now());
+  end if;
   return jsonb_build_object('paused', p_paused, 'changed', v_done -> 'changed' ? 'paused');
 end
 $$;

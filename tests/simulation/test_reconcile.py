@@ -229,7 +229,7 @@ def test_a_paused_installation_changes_nothing_on_fly(world):
     assert "resume" in outcome.detail
     assert writes(world) == []
     world.sql("select public.fly_set_paused(false, 'test')")
-    world.settle()
+    assert world.sweep(drain_only=True).provisioned == 1
     assert world.row(user)["status"] == "active"
 
 
