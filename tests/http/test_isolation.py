@@ -106,6 +106,17 @@ def test_a_user_reads_their_own_rows_and_none_of_anothers(tenants, table, column
     assert counted.headers["Content-Range"] == "*/0"
 
 
+def test_of_their_own_log_a_user_reads_the_apps_life_and_no_operators_word(tenants):
+    tenants.project.sql(f"select public.fly_set_override('{A}', 'grant', 'pro', 'operator-1', 'a private reason')")
+    written = {
+        kind for (kind,) in tenants.project.sql(f"select event_type from user_fly_app_events where user_id = '{A}'")
+    }
+    assert {"override_set", "desired_changed", "provision_requested"} <= written
+    answer = tenants.ask("GET", "user_fly_app_events")
+    assert {row["event_type"] for row in answer.json()} == {"provision_requested"}
+    assert "private" not in answer.text
+
+
 def test_nothing_the_api_exposes_shows_another_user(tenants):
     """Every table and view of the exposed schema, also the next one that somebody adds: refused, or without B."""
     exposed = (

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import main
 from local.supabase.database import as_role, migrate
 from shared.config import Config
 from shared.config_forms import static_secret, webhook_key
@@ -156,7 +157,7 @@ def test_the_script_gives_each_service_every_setting_it_needs(deployed):
         assert settings["THREADS"] == options["--concurrency"]
         assert call[2] == f"hangar-{settings['FUNCTION_TARGET']}"
         targets.append(settings["FUNCTION_TARGET"])
-    assert targets == ["provision", "deprovision", "health"]
+    assert targets == list(main._MODULES)
 
 
 def test_the_script_schedules_what_pg_cron_would(deployed, page):
