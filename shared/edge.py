@@ -8,9 +8,12 @@ import io
 import json
 import logging
 import math
+import socket
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +27,7 @@ from shared.logs import label_request, read_trace, request_context
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
+BODY_TIMEOUT_S = 5
 RETRY_AFTER_S = 30
 MAX_RETRY_AFTER_S = 3600
 PREFLIGHT_AGE_S = 600
@@ -210,16 +214,48 @@ def _read_body(request: flask.Request) -> bytes:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
-    try:
-        # The stream may give less than asked for before its end, above all with chunked bodies.
-        while len(body) <= MAX_BODY_BYTES and (piece := request.stream.read(MAX_BODY_BYTES + 1 - len(body))):
-            body += piece
-    except Exception:  # noqa: BLE001  broken chunks and senders that go away have no common type across servers
-        _log.info("the body could not be read", exc_info=True)
-        raise Problem(400, "body", "The body could not be read") from None
+    with _bounded_in_time(request) as is_over:
+        try:
+            # The stream may give less than asked for before its end, above all with chunked bodies.
+            while len(body) <= MAX_BODY_BYTES and (piece := request.stream.read(MAX_BODY_BYTES + 1 - len(body))):
+                body += piece
+        except Exception:  # noqa: BLE001  broken chunks and senders that go away have no common type across servers
+            if not is_over():
+                _log.info("the body could not be read", exc_info=True)
+                raise Problem(400, "body", "The body could not be read") from None
+        if is_over():
+            detail = f"The body did not arrive within {BODY_TIMEOUT_S} s"
+            raise Problem(408, "slow_body", detail, {"Connection": "close"})
     if len(body) > MAX_BODY_BYTES:
         raise too_large
     return bytes(body)
+
+
+@contextmanager
+def _bounded_in_time(request: flask.Request) -> Iterator[Callable[[], bool]]:
+    """Close the reading side of the connection after BODY_TIMEOUT_S; gives a way to ask whether that has happened.
+
+    WSGI knows no time-out for a body, and a handful of callers who never finish theirs would hold every thread. gunicorn
+    shows its socket in the environment; other servers read the body themselves before they call us.
+    """
+    connection: socket.socket | None = request.environ.get("gunicorn.socket")
+    if connection is None:
+        yield lambda: False
+        return
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        with suppress(OSError):  # the sender was faster in closing it
+            connection.shutdown(socket.SHUT_RD)
+
+    timer = threading.Timer(BODY_TIMEOUT_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield over.is_set
+    finally:
+        timer.cancel()
 
 
 def _discard_rest(request: flask.Request) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import socket
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from tests.http.running_function import (
     FUNCTIONS,
     INSTALLATION,
     JSON,
+    PATIENCE_S,
     SECRET_TEXTS,
     SETTINGS,
     STATIC,
@@ -278,3 +280,16 @@ def test_with_nobody_listening_it_is_503_with_retry_after(target, tmp_path):
             reply = function.ask(GOOD, JSON | sign(GOOD))
             assert_problem(reply, 503)
             assert int(reply.headers["Retry-After"]) >= 1
+
+
+def test_bodies_that_never_arrive_do_not_keep_others_out(function):
+    """More half-sent bodies than there are threads: each gets its 408, and a caller behind them its answer."""
+    stalled = [socket.create_connection(("127.0.0.1", function.port), timeout=PATIENCE_S) for _ in range(5)]
+    try:
+        for connection in stalled:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 500\r\n\r\n{")
+        assert_problem(function.ask(GOOD, JSON), 401)
+        assert b" 408 " in stalled[0].recv(64)
+    finally:
+        for connection in stalled:
+            connection.close()
