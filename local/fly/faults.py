@@ -7,6 +7,7 @@ from typing import Any
 from local.fly.errors import answer
 from local.httpd import Request, Response
 
+MAX_DELAY_S = 3600
 _KEYS = {"method", "path", "when", "status", "body", "text", "headers", "delay_s", "disconnect", "times"}
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "*"}
 
@@ -85,12 +86,12 @@ def _problem_with(item: Any) -> str | None:
         return "status must be an integer from 200 to 599"
     if not isinstance(item.get("text", ""), str | None):
         return "text must be a string"
-    headers = item.get("headers") or {}
+    headers = {} if item.get("headers") is None else item["headers"]
     if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
         return "headers must be an object of strings"
     delay_s = item.get("delay_s", 0)
-    if isinstance(delay_s, bool) or not isinstance(delay_s, int | float) or delay_s < 0:
-        return "delay_s must be a number of seconds, 0 or more"
+    if isinstance(delay_s, bool) or not isinstance(delay_s, int | float) or not 0 <= delay_s <= MAX_DELAY_S:
+        return f"delay_s must be a number of seconds from 0 to {MAX_DELAY_S}"
     if not isinstance(item.get("disconnect", False), bool):
         return "disconnect must be true or false"
     times = item.get("times")
