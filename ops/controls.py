@@ -46,7 +46,10 @@ def sweep(drain: bool, as_json: bool) -> None:
 @json_option
 @explained
 def retry(user: str, as_json: bool) -> None:
-    """Work on one USER (uuid or e-mail) now, also while a failed attempt makes the app wait."""
+    """Work on one USER (uuid or e-mail) now, also while a failed attempt makes the app wait.
+
+    A failed app asks for the image and size that plan and settings name today, so that what was mended there counts.
+    """
     installation = open_installation()
     user_id = find_user(installation, user)
     told = installation.database.rpc("fly_user_status", user=str(user_id))
@@ -54,6 +57,7 @@ def retry(user: str, as_json: bool) -> None:
         stop(EXIT_USAGE, f"no user {user} in this installation")
     if _is_paused(installation):
         stop(EXIT_REFUSED, f"Hangar is paused, so nothing was tried for {user}; `hangar resume` first")
+    installation.database.rpc("fly_retry", user=str(user_id), actor=get_actor())
     status, answer = installation.call_function("health", {"user_id": str(user_id)})
     row = installation.database.rpc("fly_user_status", user=str(user_id))["row"] or {}
     failed = row.get("status") == "error" or status >= httpx.codes.BAD_REQUEST

@@ -229,14 +229,14 @@ class Migration:
     def _work(self, candidate: Candidate) -> Result:
         """Call until the user's app is active, has failed, or patience ends."""
         begun = self.clock()
-        # `health` looks at once even where an earlier failure made the row wait; `provision` would respect that wait.
-        function = "health" if candidate.status == "error" else "provision"
         detail, app_name = "no answer yet", None
+        if candidate.status == "error" and (refused := self._retry(candidate)):
+            return Result(candidate, "failed", refused)
         while self.clock() < begun + self.patience_s:
             try:
-                status, answer = self.installation.call_function(function, {"user_id": str(candidate.user_id)})
+                status, answer = self.installation.call_function("provision", {"user_id": str(candidate.user_id)})
             except httpx.HTTPError as error:
-                status, answer = 503, {"detail": f"the {function} function gave no answer ({type(error).__name__})"}
+                status, answer = 503, {"detail": f"the provision function gave no answer ({type(error).__name__})"}
             detail, app_name = str(answer.get("detail", answer)), answer.get("app_name") or app_name
             seconds = self.clock() - begun
             if status == httpx.codes.OK:
@@ -249,12 +249,19 @@ class Migration:
                 return self._explain(candidate, row, seconds)
             if status < 500 and status != httpx.codes.ACCEPTED:
                 return Result(
-                    candidate, "failed", f"the {function} function answered {status}: {detail}", seconds, app_name
+                    candidate, "failed", f"the provision function answered {status}: {detail}", seconds, app_name
                 )
-            function = "provision"
             if self.stopping.wait(1.0 if status == httpx.codes.ACCEPTED else 3.0):
                 break
         return Result(candidate, "unfinished", detail, self.clock() - begun, app_name)
+
+    def _retry(self, candidate: Candidate) -> str | None:
+        """End the wait after an earlier failure, and take over what was mended since; what went wrong with that, if it did."""
+        try:
+            self.installation.database.rpc("fly_retry", user=str(candidate.user_id), actor=self.actor)
+        except HangarError as error:
+            return str(error)
+        return None
 
     def _read_row(self, candidate: Candidate) -> dict[str, Any] | None:
         """What the row says of the failure: an answer of 503 does not tell whether the user's own attempt is over."""

@@ -21,9 +21,11 @@ _COLOURS = {
 
 
 def make_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Table:
-    """Rows as a table, status words in colour; an empty one says so in its caption."""
-    names = list(columns or (rows[0].keys() if rows else ()))
-    table = Table(title=title, title_justify="left", caption=None if rows else "none", caption_justify="left")
+    """Rows as a table, status words in colour; without rows it says "none"."""
+    if not rows:
+        return make_facts(title, {"none": ""})
+    names = list(columns or rows[0].keys())
+    table = Table(title=title, title_justify="left", min_width=len(title))
     for name in names:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
@@ -40,7 +42,7 @@ def make_cell(value: Any) -> str:
 
 def make_facts(title: str, facts: Mapping[str, Any]) -> Table:
     """Names and values, one below the other."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(title=title, show_header=False, title_justify="left", min_width=len(title))
     for name, value in facts.items():
         table.add_row(name, make_cell(value))
     return table

@@ -15,6 +15,7 @@ from ops.events import tell_what
 from ops.orphans import tell_brake
 from ops.show import make_facts, make_table
 from ops.users import find_user
+from shared.cost import to_cents
 
 # pg_cron sweeps every 5 minutes; after twice that somebody should look why.
 _SWEEP_IS_LATE_S = 600
@@ -49,8 +50,11 @@ def status(user: str | None, as_json: bool) -> None:
 
 
 def read_fleet(installation: Installation) -> dict[str, Any]:
-    """The monitoring views, the brake, and how Hangar itself stands."""
+    """The monitoring views, the brake, and how Hangar itself stands. Money as text."""
     fleet: dict[str, Any] = {name.removeprefix("fly_"): installation.read_view(name, order) for name, order in _VIEWS}
+    for row in fleet["fleet_summary"]:
+        for name in ("monthly_cost_estimate_usd", "monthly_list_price_usd"):
+            row[name] = str(to_cents(Decimal(str(row[name]))))
     for failure in fleet["failures"]:
         goes_on = failure["next_attempt_at"] is not None
         failure["advice"] = advise(failure["error_code"], failure["email"] or failure["user_id"], goes_on=goes_on)
@@ -124,17 +128,17 @@ def _tell_status(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 def _tell_state(told: Mapping[str, Any], now: datetime) -> list[str]:
     settings, sweep, due = told["settings"], told["sweep"], told["due"]
     live = "live" if settings["live"] else "NOT LIVE (only admitted users get apps: hangar migrate-users)"
-    paused = "PAUSED since changes were stopped: `hangar resume`" if settings["paused"] else "running"
+    paused = "PAUSED: no change is made on Fly until `hangar resume`" if settings["paused"] else "running"
     deletes = ", deletions PAUSED (deletes_paused)" if settings["deletes_paused"] else ""
-    estimate = sum((Decimal(str(row["monthly_cost_estimate_usd"])) for row in told["fleet_summary"]), Decimal("0.00"))
-    running = sum((Decimal(str(row["monthly_list_price_usd"])) for row in told["fleet_summary"]), Decimal("0.00"))
+    estimate = sum((Decimal(row["monthly_cost_estimate_usd"]) for row in told["fleet_summary"]), Decimal("0.00"))
+    running = sum((Decimal(row["monthly_list_price_usd"]) for row in told["fleet_summary"]), Decimal("0.00"))
     late = f", the oldest {tell_when(due['oldest'], now)}" if due["apps"] else ""
     return [
         f"Hangar is {live}, {paused}{deletes}",
         tell_brake(told["brake"]),
         _tell_sweep(sweep, now),
         f"Due: {due['apps']} apps{late}; being worked on: {told['working']}",
-        f"Cost: {estimate:.2f} USD a month as estimated, {running:.2f} by Fly's list price for what runs now (more: hangar cost)",
+        f"Cost: {estimate} USD a month as estimated, {running} by Fly's list price for what runs now (more: hangar cost)",
     ]
 
 

@@ -1,4 +1,4 @@
--- What the operator's command line asks: who is entitled and has no app, how Hangar stands, and what it costs. All three only read.
+-- What the operator's command line asks: who is entitled and has no app, how Hangar stands, what it costs; and one user tried again.
 
 create function public.fly_migration_candidates(p_after uuid default null, p_limit integer default 500) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -123,7 +123,55 @@ end
 $$;
 comment on function public.fly_cost_report(integer) is 'Live apps by tier, region and size, the month''s running seconds at list price, and the dearest users. Money as text. docs/database.md.';
 
-revoke all on function public.fly_migration_candidates(uuid, integer), public.fly_overview(), public.fly_cost_report(integer)
+-- A failed app is due at once, and asks for what plan and settings say today: what a person has mended there (an image, a size) would
+-- otherwise not reach a row that copied the mistake.
+create function public.fly_retry(p_user uuid, p_actor text) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_nudges text := hangar.mute_nudges();  -- whoever asks calls the function as well
+  v_row public.user_fly_apps;
+  v_want record;
+  v_changed boolean := false;
+begin
+  if coalesce(p_actor, '') = '' then
+    raise exception 'p_actor is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  perform hangar.apply(p_user, 'retry:' || p_actor);
+  select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
+  if v_row.status = 'error' then
+    select d.* into v_want from hangar.derive(array[p_user]) d;
+    if v_row.desired_state = 'present' and v_want.entitled then
+      update public.user_fly_apps a
+         set generation = a.generation + 1, status = 'provisioning', retry_count = 0, error_code = null, error_message = null,
+             region = v_want.region, docker_image = v_want.docker_image, cpu_kind = v_want.cpu_kind, cpu_count = v_want.cpu_count,
+             memory_mb = v_want.memory_mb, power = v_want.power, public_service = v_want.public_service,
+             monthly_cost_estimate_usd = hangar.monthly_cost_estimate_usd(v_want.cpu_count, v_want.memory_mb)
+       where a.id = v_row.id
+         and (a.region, a.docker_image, a.cpu_kind, a.cpu_count, a.memory_mb, a.power, a.public_service) is distinct from
+             (v_want.region, v_want.docker_image, v_want.cpu_kind, v_want.cpu_count, v_want.memory_mb, v_want.power, v_want.public_service)
+      returning a.* into v_row;
+      v_changed := found;
+      if v_changed then
+        perform hangar.record_desired(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), v_want.why, 'retry:' || p_actor);
+      end if;
+    end if;
+    update public.user_fly_apps a set next_attempt_at = hangar.now()
+     where a.user_id = p_user and a.deleted_at is null and (a.next_attempt_at is null or a.next_attempt_at > hangar.now());
+    insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+    select a.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry')
+      from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null;
+  end if;
+  perform set_config('hangar.nudges', v_nudges, true);
+  return jsonb_build_object('changed', v_changed,
+    'row', (select hangar.row_json(a) from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null));
+end
+$$;
+comment on function public.fly_retry(uuid, text) is 'Makes a failed app due at once, with the machine that plan and settings ask for today. docs/database.md.';
+
+revoke all on function public.fly_migration_candidates(uuid, integer), public.fly_overview(), public.fly_cost_report(integer),
+  public.fly_retry(uuid, text)
   from public, anon, authenticated;
-grant execute on function public.fly_migration_candidates(uuid, integer), public.fly_overview(), public.fly_cost_report(integer)
+grant execute on function public.fly_migration_candidates(uuid, integer), public.fly_overview(), public.fly_cost_report(integer),
+  public.fly_retry(uuid, text)
   to service_role;

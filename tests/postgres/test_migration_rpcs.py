@@ -2,7 +2,6 @@
 
 from decimal import Decimal
 
-import psycopg
 import pytest
 from psycopg import errors
 
@@ -105,20 +104,24 @@ def test_a_limit_above_the_maximum_is_refused_by_name(common, name, arg, most):
 def test_only_service_role_may_ask(common, connect, role):
     """E-mails, costs and settings are the operator's."""
     session = connect(common.url, role)
-    for call in ("fly_migration_candidates()", "fly_overview()", "fly_cost_report()"):
+    for call in ("fly_migration_candidates()", "fly_overview()", "fly_cost_report()", "fly_retry(null, 'me')"):
         with pytest.raises(errors.InsufficientPrivilege):
             session.execute(f"select public.{call}".encode())
 
 
 def test_ten_thousand_users_are_paged_well_within_the_statement_limit(installed):
     """Each page stays far below the 8 s that PostgREST allows, in rows and not in luck: no page derives more than its limit."""
-    installed.sql(
-        "insert into auth.users (id, email) select gen_random_uuid(), 'user-' || n || '@example.test'"
-        " from generate_series(1, 10000) n"
+    installed.sql("set session_replication_role = replica")
+    numbers = (
+        "select ('20000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid as id, n from generate_series(1, 10000) n"
     )
-    installed.sql("update public.user_subscriptions set tier = 'pro' where true")
-    with pytest.raises(psycopg.errors.InvalidParameterValue):
-        installed.rpc("fly_migration_candidates", limit=501)
+    for table, columns, values in (
+        ("auth.users", "id, email", "id, 'user-' || n || '@example.test'"),
+        ("public.user_profiles", "id, email", "id, 'user-' || n || '@example.test'"),
+        ("public.user_subscriptions", "user_id, tier", "id, 'pro'"),
+    ):
+        installed.sql(f"insert into {table} ({columns}) select {values} from ({numbers}) x")
+        installed.sql(f"analyze {table}")
     installed.service.execute("set statement_timeout = '2s'")
     found = candidates(installed)
     assert len(found) == len(set(ids(found))) == 10000
@@ -182,3 +185,53 @@ def test_what_a_deleted_user_has_cost_stays_in_the_month(hangar):
     told = hangar.rpc("fly_cost_report")
     assert told["groups"] == []
     assert [found["user_id"] for found in told["users"]] == [str(user)]
+
+
+def fail(hangar, user, **patch):
+    """The user's attempt ended in a failure that waits for a person."""
+    failure = {"status": "error", "error_code": "image", "error_message": "no such image", "next_attempt_in_s": None}
+    hangar.save(hangar.lease(user), release=True, retry_count=4, **{**failure, **patch})
+
+
+@pytest.mark.parametrize("next_in_s", [None, 900])
+def test_a_retry_makes_a_failed_app_due_at_once(hangar, next_in_s):
+    """A wait after failures and one for a person both end; the next claim needs no force."""
+    user = hangar.user("pro")
+    fail(hangar, user, next_attempt_in_s=next_in_s)
+    assert hangar.claim(user)["outcome"] == "waiting"
+    told = hangar.rpc("fly_retry", user=user, actor="test")
+    assert (told["changed"], told["row"]["status"], told["row"]["generation"]) == (False, "error", "1")
+    assert hangar.events(user)[-1] == ("recovery_attempted", "info")
+    assert hangar.claim(user)["outcome"] == "claimed"
+
+
+def test_a_retry_takes_over_what_was_mended_in_plan_and_settings(hangar):
+    """A row copied the wrong image and size; both were mended where the operator can mend them."""
+    user = hangar.user("pro")
+    fail(hangar, user)
+    hangar.rpc("fly_set_settings", changes={"default_image": "registry.fly.io/good:1"}, actor="test")
+    hangar.sql("update fly_plans set memory_mb = 1024 where tier = 'pro'")
+    told = hangar.rpc("fly_retry", user=user, actor="test")
+    row = hangar.live_row(user)
+    assert told["changed"] is True
+    assert (row["docker_image"], row["memory_mb"], row["monthly_cost_estimate_usd"]) == (
+        "registry.fly.io/good:1", 1024, Decimal("7.00"),
+    )  # fmt: skip
+    assert (row["status"], row["generation"], row["error_code"], row["retry_count"]) == ("provisioning", 2, None, 0)
+
+
+def test_a_retry_leaves_an_app_that_runs_alone(hangar):
+    """Retrying moves nobody to a new image who has a working one."""
+    user = hangar.user("pro")
+    hangar.converge(user)
+    hangar.rpc("fly_set_settings", changes={"default_image": "registry.fly.io/good:1"}, actor="test")
+    before = hangar.live_row(user)
+    assert hangar.rpc("fly_retry", user=user, actor="test")["changed"] is False
+    assert hangar.live_row(user) == before
+
+
+def test_a_retry_of_nobody_is_nothing(hangar):
+    """No row, no change; and who asks must be named."""
+    assert hangar.rpc("fly_retry", user=hangar.user("free"), actor="test") == {"changed": False, "row": None}
+    with pytest.raises(errors.InvalidParameterValue, match="p_actor"):
+        hangar.rpc("fly_retry", user=hangar.user("free"), actor="")
