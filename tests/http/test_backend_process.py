@@ -21,7 +21,7 @@ from local.supabase.gateway import Gateway
 
 ROOT = Path(__file__).parents[2]
 USER, OTHER, APP = (str(uuid4()) for _ in range(3))
-DEADLINE_S = 30
+DEADLINE_S = 90
 
 
 def eventually(look, reason="it did not come true"):
