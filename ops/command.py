@@ -39,6 +39,11 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         except Refused as error:
             stop(EXIT_USAGE if error.code in ("auth", "migrations") else EXIT_SOME_FAILED, str(error))
         except Bug as error:
+            if "Invalid API key" in str(error):  # Supabase's gateway, which gives no code
+                stop(
+                    EXIT_USAGE,
+                    "the project does not know SUPABASE_SECRET_KEY: set it to a secret key of the project in SUPABASE_URL",
+                )
             stop(EXIT_USAGE if error.code.startswith(_TYPED_WRONG) else EXIT_SOME_FAILED, str(error))
         except HangarError as error:
             stop(EXIT_SOME_FAILED, f"{error}. Nothing was lost; try again")

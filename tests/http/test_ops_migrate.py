@@ -1,0 +1,311 @@
+"""`hangar migrate-users` against a whole local cloud: 25 users who pay already, on an installation that is not live."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from local.dev import LocalCloud
+from shared.naming import app_name
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60
+USERS = 25
+FAST = ("--per-minute", "6000")
+
+
+class Operator:
+    """Somebody at a terminal of their own, and the eyes to see what came of it."""
+
+    def __init__(self, cloud: LocalCloud, folder: Path) -> None:
+        known = cloud.addresses
+        self.folder = folder
+        self.fly_url = known["fly_api_url"]
+        self.database = psycopg.connect(known["database_url"], autocommit=True)
+        functions = {name: url for name, url in known["functions"].items() if url}
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "HANGAR_"))},
+            "PYTHONPATH": str(ROOT),
+            "SUPABASE_URL": known["supabase_url"],
+            "SUPABASE_SECRET_KEY": known["secret_key"],
+            "HANGAR_FUNCTIONS_URL": json.dumps(functions),
+            "HANGAR_WEBHOOK_SECRET": known["webhook_secret"],
+        }
+
+    def start(self, *arguments, **env):
+        command = [sys.executable, "-c", "from ops.cli import main; main()", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        )
+
+    def hangar(self, *arguments, exits=0, **env):
+        """Run the command line; its standard output and error."""
+        child = self.start(*arguments, **env)
+        out, err = child.communicate(timeout=DEADLINE_S * 2)
+        assert child.returncode == exits, f"{arguments} ended with {child.returncode}:\n{out}\n{err}"
+        assert "Traceback" not in out + err
+        for secret in ("SUPABASE_SECRET_KEY", "HANGAR_WEBHOOK_SECRET"):
+            assert self.env[secret] not in out + err
+        return out, err
+
+    def json(self, *arguments, exits=0):
+        return json.loads(self.hangar(*arguments, "--json", exits=exits)[0])
+
+    def sql(self, query, *values):
+        cursor = self.database.execute(query, values)
+        return cursor.fetchall() if cursor.description else []
+
+    def add_users(self, count, tier="pro"):
+        """Users who paid before Hangar came, in the order of their ids."""
+        users = sorted(uuid.uuid4() for _ in range(count))
+        for number, user in enumerate(users):
+            self.sql(
+                "insert into auth.users (id, email) values (%s, %s)", user, f"user-{number}-{user.hex[:6]}@example.test"
+            )
+        self.sql("update public.user_subscriptions set tier = %s where user_id = any(%s)", tier, users)
+        return users
+
+    def email(self, user):
+        return self.sql("select email from public.user_profiles where id = %s", user)[0][0]
+
+    def statuses(self):
+        rows = self.sql("select user_id, status from public.user_fly_apps where deleted_at is null")
+        return dict(rows)
+
+    def apps_on_fly(self):
+        world = httpx.get(f"{self.fly_url}/_sim/world", trust_env=False).json()
+        return sorted(app["name"] for app in world["apps"])
+
+    def set_faults(self, *faults):
+        httpx.put(f"{self.fly_url}/_sim/faults", json=list(faults), trust_env=False).raise_for_status()
+
+    def refuse_machine_of(self, user):
+        """Fly has no image for this one user."""
+        path = f"/v1/apps/{app_name('vyx-user', user, 0)}/machines"
+        self.set_faults({"method": "POST", "path": path, "status": 422, "body": {"error": "image not found"}})
+
+    def is_live(self):
+        return self.sql("select live from hangar.settings")[0][0]
+
+    def forget_everybody(self):
+        self.sql("set session_replication_role = replica")
+        self.sql("update public.user_subscriptions set tier = 'free' where true")
+        self.sql("update public.user_fly_apps set status = 'deleted', deleted_at = now() where deleted_at is null")
+        self.sql("update hangar.settings set live = false, paused = false")
+        self.sql("set session_replication_role = origin")
+        httpx.post(f"{self.fly_url}/_sim/reset", trust_env=False).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    with LocalCloud(tmp_path_factory.mktemp("cloud"), processes=0) as cloud:
+        cloud.pg_cron.stop()  # what happens is then the command's own doing
+        yield cloud
+
+
+@pytest.fixture
+def operator(cloud, tmp_path):
+    operator = Operator(cloud, tmp_path)
+    operator.forget_everybody()
+    yield operator
+    operator.database.close()
+
+
+def test_a_dry_run_shows_who_size_and_cost_and_changes_nothing(operator):
+    """25 users, 150.00 by the estimate; no row, no call to Fly, not live."""
+    users = operator.add_users(USERS)
+    out, _ = operator.hangar("migrate-users")
+    assert all(operator.email(user) in out for user in users)
+    assert "25 users, 150.00 USD a month" in out
+    assert "--apply" in out
+    told = operator.json("migrate-users", "--limit", "2")
+    assert (told["applied"], told["live"], told["total"]["users"]) == (False, False, 2)
+    assert told["total"]["monthly_cost_estimate_usd"] == "12.00"
+    assert [each["user_id"] for each in told["users"]] == [str(user) for user in users[:2]]
+    assert operator.statuses() == {}
+    assert operator.apps_on_fly() == []
+
+
+def test_interrupted_half_way_it_finishes_what_is_under_way_and_goes_on_when_run_again(operator):
+    """Ctrl-C ends with 130 and a word on how to go on; the second run takes everybody who is left, and nobody twice."""
+    users = operator.add_users(USERS)
+    operator.set_faults({"method": "POST", "path": "/v1/apps/*/machines", "delay_s": 0.3})
+    child = operator.start("migrate-users", "--apply", "--workers", "3", "--batch", "5", *FAST)
+    lines = [child.stdout.readline() for _ in range(4)]
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=DEADLINE_S)
+    assert child.returncode == 130, out + err
+    assert all("  active  " in line for line in lines)
+    assert "run the same command again" in out
+    assert "finishing what is under way" in err
+    done = operator.statuses()
+    active = [user for user, status in done.items() if status == "active"]
+    assert 4 <= len(active) < USERS
+    assert out.count("  active  ") + len(lines) == len(active)
+    assert len(done) - len(active) <= 5
+    assert not operator.sql("select 1 from user_fly_apps where lease_expires_at > now() and deleted_at is null")
+
+    operator.set_faults()
+    told = operator.json("migrate-users", "--apply", "--report", "report.json", *FAST)
+    assert told["totals"] == {"active": USERS - len(active)}
+    assert json.loads((operator.folder / "report.json").read_text()) == told
+    assert operator.statuses() == dict.fromkeys(users, "active")
+    assert operator.apps_on_fly() == sorted(app_name("vyx-user", user, 0) for user in users)
+    assert not operator.is_live()
+    out, _ = operator.hangar("migrate-users", "--apply", "--no-go-live")
+    assert "nobody was worked on" in out
+
+
+def test_who_fails_is_listed_with_what_to_do_and_the_rest_is_done(operator):
+    """Exit 1 with one failure in 25; once it is mended, the same command does that one alone, and then goes live."""
+    users = operator.add_users(USERS)
+    unlucky = users[7]
+    operator.refuse_machine_of(unlucky)
+    out, _ = operator.hangar("migrate-users", "--apply", "--report", "report.json", *FAST, exits=1)
+    assert "24 active, 1 failed" in out
+    report = json.loads((operator.folder / "report.json").read_text())
+    [failed] = [user for user in report["users"] if user["outcome"] == "failed"]
+    assert (failed["user_id"], failed["error_code"]) == (str(unlucky), "image")
+    assert "image not found" in failed["detail"]
+    assert "hangar retry" in failed["advice"]
+    assert len(report["users"]) == USERS
+    assert operator.sql("select status from fly_failures f join user_fly_apps a on a.id = f.fly_app_id") == [("error",)]
+
+    operator.hangar("migrate-users", "--apply", exits=1)
+    operator.set_faults()
+    told = operator.json("migrate-users", "--apply", "--go-live")
+    assert [(user["user_id"], user["outcome"]) for user in told["users"]] == [(str(unlucky), "active")]
+    assert told["live"] is True
+    assert operator.is_live()
+    assert operator.statuses() == dict.fromkeys(users, "active")
+    [(metadata,)] = operator.sql(
+        "select metadata from user_fly_app_events where event_type = 'settings_changed' order by seq desc limit 1"
+    )
+    assert metadata["actor"].startswith("cli:")
+    assert metadata["reason"] == "migrate-users --go-live"
+
+
+def test_going_live_says_how_many_that_concerns_and_a_live_installation_says_so(operator):
+    """With two of five migrated, going live concerns the three others, and they are left to the sweep."""
+    operator.add_users(5)
+    out, _ = operator.hangar("migrate-users", "--apply", "--limit", "2", *FAST)
+    assert "3 entitled users without an app (18.00 USD a month)" in out
+    assert not operator.is_live()
+    out, _ = operator.hangar("migrate-users", "--apply", "--limit", "1", "--go-live", *FAST)
+    assert "live now" in out
+    assert "2 entitled users" in out
+    assert operator.is_live()
+    out, _ = operator.hangar("migrate-users")
+    assert "live already" in out
+    operator.hangar("sweep")
+    assert sorted(operator.statuses().values()) == ["active"] * 5
+
+
+def test_only_names_users_by_id_or_email_and_skips_who_needs_nothing(operator):
+    """Chosen users alone are touched; who is active or not entitled is skipped with a reason."""
+    users = operator.add_users(3)
+    [free] = operator.add_users(1, tier="free")
+    told = operator.json("migrate-users", "--apply", "--only", str(users[0]))
+    assert told["totals"] == {"active": 1}
+    only = f"{operator.email(users[0])},{operator.email(users[1])}"
+    told = operator.json("migrate-users", "--apply", "--only", only, "--only", str(free))
+    outcomes = {user["user_id"]: (user["outcome"], user["detail"]) for user in told["users"]}
+    assert outcomes[str(users[0])] == ("skipped", "already active")
+    assert outcomes[str(users[1])][0] == "active"
+    assert outcomes[str(free)] == ("skipped", "not entitled (plan_not_dedicated)")
+    assert operator.statuses() == dict.fromkeys(users[:2], "active")
+    _, err = operator.hangar("migrate-users", "--only", "nobody@example.test", exits=2)
+    assert "nobody@example.test" in err
+
+
+def test_a_paused_installation_refuses_with_3(operator):
+    """The kill switch holds here too, before anybody is admitted and for a retry."""
+    [user] = operator.add_users(1)
+    operator.hangar("pause", "--reason", "testing")
+    _, err = operator.hangar("migrate-users", "--apply", exits=3)
+    assert "hangar resume" in err
+    assert operator.statuses() == {}
+    _, err = operator.hangar("retry", str(user), exits=3)
+    assert "hangar resume" in err
+
+
+def test_a_pause_half_way_stops_the_rest(operator):
+    """Nothing new is begun; what was admitted waits, and exit is 3."""
+    operator.add_users(6)
+    operator.set_faults({"method": "POST", "path": "/v1/apps/*/machines", "delay_s": 0.3})
+    child = operator.start("migrate-users", "--apply", "--batch", "1", *FAST)
+    child.stdout.readline()
+    operator.sql("update hangar.settings set paused = true")
+    out, err = child.communicate(timeout=DEADLINE_S)
+    assert child.returncode == 3, out + err
+    assert "paused" in err
+    assert "not begun" in out
+    assert len(operator.statuses()) < 6
+
+
+def test_the_same_failure_for_everybody_stops_it_early(operator):
+    """A wrong token is not 25 problems."""
+    operator.add_users(USERS)
+    operator.set_faults({"method": "POST", "path": "/v1/apps", "status": 422, "body": {"error": "invalid image"}})
+    out, err = operator.hangar("migrate-users", "--apply", "--workers", "2", "--batch", "3", *FAST, exits=1)
+    assert "10 users in a row failed with 'image'" in err
+    assert "not begun" in out
+    assert len(operator.statuses()) < USERS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "words"),
+    [
+        (("--go-live",), {}, "--go-live needs --apply"),
+        (("--batch", "501"), {}, "501"),
+        (("--apply", "--report", "no/such/folder/r.json"), {}, "no/such/folder"),
+        (("--apply",), {"HANGAR_WEBHOOK_SECRET": "whsec_" + "q83v" * 8}, "does not take our signature"),
+        (("--apply",), {"HANGAR_FUNCTIONS_URL": ""}, "HANGAR_FUNCTIONS_URL"),
+        ((), {"SUPABASE_SECRET_KEY": "sb_secret_wrong"}, "SUPABASE_SECRET_KEY"),
+    ],
+)
+def test_usage_and_settings_end_with_2_before_anybody_is_admitted(operator, arguments, env, words):
+    """One line that names what is wrong."""
+    operator.add_users(1)
+    child = operator.start("migrate-users", *arguments, **env)
+    out, err = child.communicate(timeout=DEADLINE_S)
+    assert child.returncode == 2, out + err
+    assert words in err
+    assert "Traceback" not in err
+    assert operator.statuses() == {}
+
+
+def test_a_second_ctrl_c_ends_at_once(operator):
+    """Nothing is lost: the function goes on without us."""
+    [user] = operator.add_users(1)
+    operator.set_faults({"method": "POST", "path": "/v1/apps/*/machines", "delay_s": 3})
+    child = operator.start("migrate-users", "--apply", *FAST)
+    deadline = time.monotonic() + DEADLINE_S
+    making = "select 1 from user_fly_apps where deleted_at is null and open_intent ->> 'action' = 'create_machine'"
+    while not operator.sql(making):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    assert "finishing" in child.stderr.readline()
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=DEADLINE_S)
+    assert child.returncode == 130
+    assert "nothing is lost" in err
+    while operator.statuses()[user] != "active":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
