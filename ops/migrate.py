@@ -194,8 +194,8 @@ def _finish_on_ctrl_c(run: Migration) -> Iterator[None]:
         if asked:
             os.write(2, b"hangar: ended at once; what was under way goes on in Hangar by itself, nothing is lost\n")
             os._exit(EXIT_INTERRUPTED)  # the pool's threads would otherwise be waited for
+        asked.append(number)  # first of all: the next signal may come between any two lines
         os.write(2, b"hangar: finishing what is under way (Ctrl-C again ends at once) ...\n")
-        asked.append(number)
         # Not here: the interrupted thread may hold the event's own lock this very moment.
         threading.Thread(target=run.stopping.set).start()
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from ops.migration import Candidate, Migration, Result
-from ops.show import make_table
+from ops.show import make_table, print_failures
 
 SHOWN = 50
 
@@ -175,13 +175,14 @@ def print_outcome(console: Console, run: Migration) -> None:
         rows = [
             {
                 "user": each.candidate.name,
+                "app": each.app_name,
                 "code": each.error_code,
                 "what happened": each.detail,
-                "what to do": each.advice,
+                "what to do": each.advice or "read the message, mend what it names, then run this again",
             }
             for each in failed[:SHOWN]
         ]
-        console.print(make_table("Failed", rows))
+        print_failures(console, rows, ("user", "app", "code"))
         if len(failed) > SHOWN:
             console.print(f"and {len(failed) - SHOWN} more (all of them: --report FILE)")
     if counts["unfinished"]:

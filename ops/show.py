@@ -64,3 +64,11 @@ def print_event_lines(console: Console, events: Sequence[Mapping[str, Any]]) -> 
             highlight=False,
             soft_wrap=True,
         )
+
+
+def print_failures(console: Console, failures: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """A table of `columns`, then for each what happened and what to do, each on one line that can be searched and copied."""
+    console.print(make_table("Failures", failures, columns))
+    for each in failures:
+        for text in (f"{each['user']}: {each['what happened']}", f"    to do: {each['what to do']}"):
+            console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from ops.client import Installation
 from ops.command import EXIT_SOME_FAILED, explained, json_option, make_console, open_installation, print_json, stop
 from ops.events import tell_what
 from ops.orphans import tell_brake
-from ops.show import make_facts, make_table
+from ops.show import make_facts, make_table, print_failures
 from ops.users import find_user
 from shared.cost import to_cents
 
@@ -93,6 +93,7 @@ def print_fleet(console: Console, told: Mapping[str, Any]) -> None:
         {
             "user": row["email"] or row["user_id"],
             "app": row["fly_app_name"],
+            "code": row["error_code"],
             "what happened": row["error_message"],
             "tries": row["retry_count"],
             "next try": tell_when(row["next_attempt_at"], now),
@@ -100,7 +101,7 @@ def print_fleet(console: Console, told: Mapping[str, Any]) -> None:
         }
         for row in told["failures"]
     ]
-    console.print(make_table("Failures", failures))
+    print_failures(console, failures, ("user", "app", "code", "tries", "next try"))
     events = [
         {
             "event": row["event_type"],

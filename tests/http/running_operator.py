@@ -1,0 +1,125 @@
+"""An operator's terminal over a whole local cloud, for the tests of the command line."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from local.dev import LocalCloud
+from shared.naming import app_name
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60
+
+
+class Operator:
+    """Somebody at a terminal of their own, and the eyes to see what came of it."""
+
+    def __init__(self, cloud: LocalCloud, folder: Path) -> None:
+        known = cloud.addresses
+        self.folder = folder
+        self.fly_url, self.fly_token, self.org = known["fly_api_url"], known["fly_api_token"], known["fly_org"]
+        self.database = psycopg.connect(known["database_url"], autocommit=True)
+        functions = {name: url for name, url in known["functions"].items() if url}
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "HANGAR_"))},
+            "PYTHONPATH": str(ROOT),
+            "SUPABASE_URL": known["supabase_url"],
+            "SUPABASE_SECRET_KEY": known["secret_key"],
+            "HANGAR_FUNCTIONS_URL": json.dumps(functions),
+            "HANGAR_WEBHOOK_SECRET": known["webhook_secret"],
+        }
+
+    def start(self, *arguments, **env):
+        command = [sys.executable, "-c", "from ops.cli import main; main()", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        )
+
+    def hangar(self, *arguments, exits=0, **env):
+        """Run the command line; its standard output and error."""
+        child = self.start(*arguments, **env)
+        out, err = child.communicate(timeout=DEADLINE_S * 2)
+        assert child.returncode == exits, f"{arguments} ended with {child.returncode}:\n{out}\n{err}"
+        assert "Traceback" not in out + err
+        for secret in ("SUPABASE_SECRET_KEY", "HANGAR_WEBHOOK_SECRET"):
+            assert self.env[secret] not in out + err
+        return out, err
+
+    def json(self, *arguments, exits=0):
+        return json.loads(self.hangar(*arguments, "--json", exits=exits)[0])
+
+    def sql(self, query, *values):
+        cursor = self.database.execute(query, values)
+        return cursor.fetchall() if cursor.description else []
+
+    def add_users(self, count, tier="pro"):
+        """Users who paid before Hangar came, in the order of their ids."""
+        users = sorted(uuid.uuid4() for _ in range(count))
+        for number, user in enumerate(users):
+            self.sql(
+                "insert into auth.users (id, email) values (%s, %s)", user, f"user-{number}-{user.hex[:6]}@example.test"
+            )
+        self.sql("update public.user_subscriptions set tier = %s where user_id = any(%s)", tier, users)
+        return users
+
+    def email(self, user):
+        return self.sql("select email from public.user_profiles where id = %s", user)[0][0]
+
+    def statuses(self):
+        rows = self.sql("select user_id, status from public.user_fly_apps where deleted_at is null")
+        return dict(rows)
+
+    def apps_on_fly(self):
+        world = httpx.get(f"{self.fly_url}/_sim/world", trust_env=False).json()
+        return sorted(app["name"] for app in world["apps"])
+
+    def set_faults(self, *faults):
+        httpx.put(f"{self.fly_url}/_sim/faults", json=list(faults), trust_env=False).raise_for_status()
+
+    def refuse_machine_of(self, user):
+        """Fly has no image for this one user."""
+        path = f"/v1/apps/{app_name('vyx-user', user, 0)}/machines"
+        self.set_faults({"method": "POST", "path": path, "status": 422, "body": {"error": "image not found"}})
+
+    def is_live(self):
+        return self.sql("select live from hangar.settings")[0][0]
+
+    def forget_everybody(self):
+        self.sql("set session_replication_role = replica")
+        self.sql("update public.user_subscriptions set tier = 'free' where true")
+        self.sql("update public.user_fly_apps set status = 'deleted', deleted_at = now() where deleted_at is null")
+        self.sql("update hangar.settings set live = false, paused = false")
+        self.sql("set session_replication_role = origin")
+        httpx.post(f"{self.fly_url}/_sim/reset", trust_env=False).raise_for_status()
+
+
+@contextmanager
+def run_cloud(folder: Path) -> Iterator[LocalCloud]:
+    """A cloud without its scheduler and with virtual machines: what happens is the command's own doing, and quick."""
+    with LocalCloud(folder, processes=0) as cloud:
+        cloud.pg_cron.stop()
+        yield cloud
+
+
+@contextmanager
+def sit_down(cloud: LocalCloud, folder: Path) -> Iterator[Operator]:
+    """An operator of an installation that is not live and has no apps."""
+    operator = Operator(cloud, folder)
+    operator.forget_everybody()
+    yield operator
+    operator.database.close()

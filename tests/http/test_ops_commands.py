@@ -1,0 +1,228 @@
+"""The operator's other commands over a whole local cloud: what stands, what happened, what it costs, what would go."""
+
+import json
+import signal
+import uuid
+from decimal import Decimal
+
+import httpx
+import pytest
+
+from tests.http.running_operator import DEADLINE_S, run_cloud, sit_down
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def operator(cloud, tmp_path):
+    with sit_down(cloud, tmp_path) as operator:
+        yield operator
+
+
+def give_apps(operator, count=2):
+    users = operator.add_users(count)
+    operator.hangar("migrate-users", "--apply")
+    return users
+
+
+def make_orphan(operator, name):
+    """A Fly app with this installation's proof and a row id that never was."""
+    [[installation]] = operator.sql("select installation_id from hangar.settings")
+    network = f"hangar-{installation.hex[:12]}-{uuid.uuid4().hex}"
+    body = {"app_name": name, "org_slug": operator.org, "network": network}
+    headers = {"Authorization": f"Bearer {operator.fly_token}"}
+    httpx.post(f"{operator.fly_url}/v1/apps?wait=true", json=body, headers=headers, trust_env=False).raise_for_status()
+
+
+def test_status_shows_the_fleet_as_tables_and_as_json(operator):
+    """State, fleet, health, alerts, failures, events, cost; money as text."""
+    users = give_apps(operator)
+    operator.hangar("sweep")
+    out, _ = operator.hangar("status")
+    for words in (
+        "NOT LIVE",
+        "Brake off",
+        "last whole one ended",
+        "12.00 USD a month",
+        "Fleet",
+        "Health",
+        "Failures",
+        "Events of",
+    ):
+        assert words in out
+    told = operator.json("status")
+    [fleet] = told["fleet_summary"]
+    assert (fleet["status"], fleet["apps"], fleet["monthly_cost_estimate_usd"]) == ("active", len(users), "12.00")
+    assert told["failures"] == []
+    assert told["settings"]["live"] is False
+    assert told["sweep"]["completed_at"] is not None
+
+
+def test_a_failure_shows_everywhere_with_what_to_do_and_a_retry_mends_it(operator):
+    """status, status USER and retry say the same; what was mended in the settings reaches the row."""
+    [user] = operator.add_users(1)
+    email = operator.email(user)
+    operator.refuse_machine_of(user)
+    operator.hangar("migrate-users", "--apply", exits=1)
+    out, _ = operator.hangar("status")
+    assert "image not found" in out
+    assert f"hangar retry {email}" in out
+    [failure] = operator.json("status")["failures"]
+    assert failure["email"] == email
+    told = operator.json("status", email)
+    assert "waits for a person" in told["next"]
+    _, err = operator.hangar("retry", email, exits=1)
+    assert "image not found" in err
+    operator.set_faults()
+    operator.hangar("settings", "set", "default_image=registry.fly.io/good:2", "--reason", "the right image")
+    out, _ = operator.hangar("retry", email)
+    assert "active" in out
+    assert operator.sql("select docker_image, status from user_fly_apps where user_id = %s", user) == [
+        ("registry.fly.io/good:2", "active")
+    ]
+    assert operator.json("status", str(user))["next"].startswith("nothing is to be done")
+
+
+def test_status_of_a_user_tells_wanted_there_and_next(operator):
+    """By id or e-mail; nobody is exit 1, nonsense is exit 2."""
+    [paying] = operator.add_users(1)
+    out, _ = operator.hangar("status", operator.email(paying))
+    assert "migrate-users --apply --only" in " ".join(out.replace("│", " ").split())
+    give_apps(operator, 1)
+    out, _ = operator.hangar("status", str(paying))
+    assert all(word in out for word in ("desired", "observed", "next", "provision_completed"))
+    operator.hangar("status", str(uuid.uuid4()), exits=1)
+    operator.hangar("status", "nobody", exits=2)
+    operator.hangar("retry", str(uuid.uuid4()), exits=2)
+
+
+def test_events_are_filtered_by_user_app_type_status_and_time(operator):
+    """Oldest first; JSON is a list."""
+    first, second = give_apps(operator)
+    [[name]] = operator.sql("select fly_app_name from user_fly_apps where user_id = %s and deleted_at is null", first)
+    mine = operator.json("events", "--user", operator.email(first))
+    assert {event["user_id"] for event in mine} == {str(first)}
+    assert mine == sorted(mine, key=lambda event: (event["created_at"], event["seq"]))
+    assert operator.json("events", "--app", name) == mine
+    actions = operator.json("events", "--user", str(second), "--type", "action", "--status", "intent", "--since", "1h")
+    assert [event["metadata"]["action"] for event in actions] == ["create_app", "set_secrets", "create_machine"]
+    assert len(operator.json("events", "--limit", "3")) == 3
+    assert operator.json("events", "--since", "2099-01-01") == []
+    out, _ = operator.hangar("events", "--user", str(first))
+    assert "create_machine" in out
+    for wrong in (("--since", "yesterday"), ("--type", "a;b"), ("--user", "x")):
+        operator.hangar("events", *wrong, exits=2)
+
+
+def test_following_events_shows_what_comes_each_once_until_ctrl_c(operator):
+    """One JSON object a line; Ctrl-C ends with 130."""
+    [user] = operator.add_users(1)
+    child = operator.start("events", "--follow", "--json", "--user", str(user))
+    operator.hangar("migrate-users", "--apply")
+    lines = []
+    while not lines or lines[-1]["event_type"] != "provision_completed":
+        lines.append(json.loads(child.stdout.readline()))
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=DEADLINE_S)
+    assert child.returncode == 130
+    rows = operator.sql("select id::text from user_fly_app_events where user_id = %s order by created_at, seq", user)
+    assert [line["id"] for line in lines] == [row for (row,) in rows][: len(lines)]
+
+
+def test_cost_shows_estimate_list_price_projection_and_savings(operator):
+    """60 / 300 / 600 / 3,000 by the formula; Fly's own price beside it; no promise about sizes Fly refuses."""
+    give_apps(operator)
+    told = operator.json("cost")
+    assert (told["total"]["apps"], told["total"]["monthly_cost_estimate_usd"]) == (2, "12.00")
+    assert told["total"]["monthly_list_price_usd"] == "11.14"
+    assert [line["monthly_cost_estimate_usd"] for line in told["projections"]] == [
+        "60.00",
+        "300.00",
+        "600.00",
+        "3000.00",
+    ]
+    savings = {line["change"]: line for line in told["savings"]}
+    assert savings["256 MB, vCPUs as they are"]["apps"] == 0
+    assert "at least 512 MB" in savings["256 MB, vCPUs as they are"]["note"]
+    assert Decimal(savings["1 vCPU and 256 MB"]["saves_list_price_usd"]) > 0
+    out, _ = operator.hangar("cost", "--projection", "7")
+    assert "42.00" in out
+    operator.hangar("cost", "--projection", "many", exits=2)
+
+
+def test_settings_are_shown_changed_with_a_trail_and_unknown_ones_refused(operator):
+    """All or none; the unknown key's refusal lists those there are."""
+    out, _ = operator.hangar("settings", "set", "max_apps=500", "max_monthly_cost_usd=3000.50", "--reason", "budget")
+    assert "max_apps is now 500" in out
+    assert "max_monthly_cost_usd is now 3000.50" in out
+    assert operator.json("settings", "show")["max_monthly_cost_usd"] == "3000.50"
+    assert "500" in operator.hangar("settings")[0]
+    [(metadata,)] = operator.sql(
+        "select metadata from user_fly_app_events where event_type = 'settings_changed' order by seq desc limit 1"
+    )
+    assert metadata["reason"] == "budget"
+    operator.hangar("settings", "set", "max_apps=none", "max_monthly_cost_usd=none")
+    for wrong in ("no_such=1", "installation_id=1", "live=perhaps", "max_apps=-1", "max_apps=many", "paused"):
+        _, err = operator.hangar("settings", "set", wrong, exits=2)
+        assert len(err.strip().splitlines()) == 1
+    assert "brake_floor" in operator.hangar("settings", "set", "no_such=1", exits=2)[1]
+
+
+def test_orphans_are_listed_and_an_approved_one_goes_with_the_next_sweep(operator):
+    """A dry run by default; approval stands in for age, and only for that app."""
+    make_orphan(operator, "left-behind")
+    make_orphan(operator, "left-behind-too")
+    operator.hangar("sweep")
+    [first, _] = operator.json("orphans")["orphans"]
+    assert (first["app"], first["sightings"], first["ripe"]) == ("left-behind", 1, False)
+    assert "seen twice" in first["next_sweep"]
+    out, _ = operator.hangar("orphans")
+    assert "Nothing was changed" in out
+    assert "left-behind" in operator.apps_on_fly()
+    out, _ = operator.hangar("orphans", "--approve", "left-behind")
+    assert "cli:" in out
+    operator.hangar("sweep")
+    assert operator.apps_on_fly() == ["left-behind-too"]
+    operator.hangar("orphans", "--approve", "no-such", exits=1)
+    operator.hangar("pause")
+    operator.hangar("orphans", "--approve", "left-behind-too", exits=3)
+
+
+def test_the_brake_shows_its_count_and_is_released_with_a_reason(operator):
+    """On: no more are destroyed; a release needs a reason, counts anew and lets go what was held."""
+    users = give_apps(operator, 2)
+    operator.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
+    try:
+        operator.sql("update public.user_subscriptions set tier = 'free' where user_id = any(%s)", users)
+        operator.hangar("sweep")
+        told = operator.json("brake")
+        assert told["tripped"] is True
+        assert "Brake ON" in operator.hangar("brake")[0]
+        operator.hangar("brake", "--release", exits=2)
+        out, _ = operator.hangar("brake", "--release", "--reason", "meant")
+        assert "Brake off: 0 apps" in out
+    finally:
+        operator.sql("update hangar.settings set brake_floor = 20, brake_share = 0.05")
+    operator.hangar("sweep", "--drain")
+    assert operator.apps_on_fly() == []
+
+
+def test_pause_and_resume_say_what_they_did(operator):
+    """The kill switch, and that pulling it twice is no second change."""
+    assert "now paused" in operator.hangar("pause", "--reason", "testing")[0]
+    assert "already paused" in operator.hangar("pause")[0]
+    assert "PAUSED" in operator.hangar("status")[0]
+    assert "now running" in operator.hangar("resume")[0]
+
+
+def test_an_installation_that_does_not_answer_is_one_line(operator):
+    """Nobody listens there."""
+    child = operator.start("status", SUPABASE_URL="http://127.0.0.1:9")
+    out, err = child.communicate(timeout=DEADLINE_S)
+    assert child.returncode == 1
+    assert "cannot be reached" in err or "no answer" in err
+    assert len(err.strip().splitlines()) == 1, out
