@@ -103,13 +103,13 @@ def migrate_users(
     run = _run(installation, console, candidates, batch=batch, workers=workers, per_minute=per_minute)
     run.results.extend(left_out)
     print_outcome(console, run)
-    went_live = _offer_going_live(installation, console, go_live, run, as_json=as_json)
-    document = make_report(run, started_at=started_at, installation=installation.target.supabase_url) | {
-        "live": went_live
-    }
+    document = make_report(run, started_at=started_at, installation=installation.target.supabase_url)
+    if report:
+        write_report(report, document)  # before the question, which may be answered by Ctrl-C
+        console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+    document["live"] = _offer_going_live(installation, console, go_live, run, as_json=as_json)
     if report:
         write_report(report, document)
-        console.print(f"Report: {report}", highlight=False, soft_wrap=True)
     if as_json:
         print_json(document)
     _exit(run)

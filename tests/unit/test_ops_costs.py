@@ -1,0 +1,88 @@
+"""What the command line says about money: from the product's own code, in Decimal, with nothing promised that Fly refuses."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.costs import find_savings, make_cost_report, project
+from shared.cost import explain_refused_size
+
+ON = date(2026, 11, 23)
+SIZE = {"cpu_kind": "shared", "cpu_count": 2, "memory_mb": 512}
+
+
+def group(apps=10, **changes):
+    usual = {**SIZE, "tier": "pro", "region": "iad", "power": "always_on", "apps": apps, "running": apps}
+    return {**usual, "monthly_cost_estimate_usd": str(Decimal("6.00") * apps), **changes}
+
+
+def report(*groups, counts=(10, 50, 100, 500)):
+    spent = {"usd": "1.005", "running_seconds": "3600", "unpriced_seconds": "0", "users": 1}
+    at = datetime(2026, 11, 23, 3, tzinfo=UTC).isoformat()
+    plans = [{**SIZE, "tier": tier, "region": "iad", "power": "always_on"} for tier in ("pro", "elite")]
+    told = {"now": at, "month_start": at, "groups": groups, "to_date": spent, "users": [], "plans": plans}
+    return make_cost_report(told, list(counts))
+
+
+def test_the_brief_s_projection():
+    """10, 50, 100 and 500 users of 2 vCPU and 512 MB: 60, 300, 600 and 3,000; Fly's list in iad: 4.39 each."""
+    lines = report()["projections"]
+    assert [line["monthly_cost_estimate_usd"] for line in lines] == ["60.00", "300.00", "600.00", "3000.00"]
+    assert [line["monthly_list_price_usd"] for line in lines] == ["43.90", "219.50", "439.00", "2195.00"]
+    assert lines[0]["tiers"] == "pro, elite"
+
+
+def test_two_sizes_are_two_lines():
+    plans = [{**SIZE, "tier": "pro", "region": "iad"}, {**SIZE, "memory_mb": 1024, "tier": "elite", "region": "iad"}]
+    assert [(line["tiers"], line["monthly_cost_estimate_usd"]) for line in project(plans, [1], ON)] == [
+        ("pro", "6.00"), ("elite", "7.00"),
+    ]  # fmt: skip
+
+
+def test_tiers_and_regions_add_up_to_the_total():
+    """Every app is in one tier and one region."""
+    told = report(group(3), group(2, tier="elite", region="gru"), group(1, region="gru"))
+    assert told["total"]["apps"] == 6
+    assert told["total"]["monthly_cost_estimate_usd"] == "36.00"
+    assert told["total"]["monthly_list_price_usd"] == str(3 * Decimal("4.39") + 3 * Decimal("7.09"))
+    for key in ("by_tier", "by_region"):
+        assert sum(line["apps"] for line in told[key]) == 6
+        assert sum(Decimal(line["monthly_list_price_usd"]) for line in told[key]) == Decimal("34.44")
+
+
+def test_cents_are_half_up():
+    assert report()["month_to_date"]["list_price_usd"] == "1.01"
+
+
+def test_savings_name_what_fly_refuses_and_what_is_an_assumption():
+    """2 shared vCPU cannot have 256 MB; 1 vCPU can; sleeping is a guess and says so."""
+    found = {line["change"]: line for line in find_savings([group(10)], ON)}
+    assert found["1 vCPU, memory as it is"]["saves_estimate_usd"] == "10.00"
+    assert found["1 vCPU, memory as it is"]["saves_list_price_usd"] == "7.00"
+    assert (found["256 MB, vCPUs as they are"]["apps"], found["256 MB, vCPUs as they are"]["saves_estimate_usd"]) == (
+        0,
+        "0.00",
+    )
+    assert "at least 512 MB" in found["256 MB, vCPUs as they are"]["note"]
+    assert found["1 vCPU and 256 MB"]["saves_list_price_usd"] == "22.00"
+    sleep = next(line for name, line in found.items() if name.startswith("asleep"))
+    assert (sleep["saves_estimate_usd"], sleep["saves_list_price_usd"]) == ("0.00", "14.63")
+    assert sleep["note"].startswith("an assumption")
+
+
+@given(
+    kind=st.sampled_from(["shared", "performance"]),
+    cpus=st.integers(1, 16),
+    memory=st.integers(1, 64).map(lambda steps: steps * 256),
+    apps=st.integers(1, 10_000),
+)
+def test_no_saving_is_negative_or_of_a_size_that_fly_refuses(kind, cpus, memory, apps):
+    """Whatever the fleet looks like."""
+    if explain_refused_size(kind, cpus, memory):
+        return
+    size = {"cpu_kind": kind, "cpu_count": cpus, "memory_mb": memory, "monthly_cost_estimate_usd": "1.00"}
+    for line in find_savings([group(apps, **size)], ON):
+        assert Decimal(line["saves_estimate_usd"]) >= 0
+        assert Decimal(line["saves_list_price_usd"]) >= 0
