@@ -4,7 +4,7 @@ RUN := .venv/bin/
 PATHS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check lock clean
+.PHONY: help setup demo dev test check bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: setup ## Lint, types, import rules, unit tests; under a minute
 	@$(RUN)lint-imports --no-logo 2>/dev/null || $(RUN)lint-imports
 	@! git grep -nE 'TO''DO|FIX''ME|X''XX' -- '*.py' '*.sql' '*.md' Makefile || (echo "unfinished work must not land" && exit 1)
 	@$(RUN)python -m pytest tests/unit
+
+bench: setup ## Measure sweeps, tier changes and cold starts as ratios in one run
+	@exec $(RUN)python -m bench
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(RUN)uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

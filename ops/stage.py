@@ -99,6 +99,22 @@ class Stage:
     def set_foreign_apps(self, *names: str) -> None:
         self._fly.put("/_sim/foreign-apps", json=list(names)).raise_for_status()
 
+    def crash(self, machine_id: str) -> None:
+        """Kill the machine's process for good: its restarts are exhausted, it is stopped."""
+        self._fly.post(f"/_sim/machines/{machine_id}/crash").raise_for_status()
+
+    def create_app_on_fly(self, name: str, network: str) -> None:
+        """An app that our database knows nothing of."""
+        body = {"app_name": name, "org_slug": self.addresses["fly_org"], "network": network}
+        self._fly.post("/v1/apps", json=body).raise_for_status()
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What the alert webhook has received so far."""
+        received: list[dict[str, Any]] = (
+            httpx.get(self.addresses["alerts_url"], trust_env=False).raise_for_status().json()
+        )
+        return received
+
     def run_in_machine(self, app: str, machine_id: str, *command: str) -> str:
         """`exec` in a machine; its standard output."""
         path = f"/v1/apps/{app}/machines/{machine_id}/exec"

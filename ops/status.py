@@ -167,17 +167,13 @@ def print_user(console: Console, told: Mapping[str, Any], now: datetime) -> None
         facts["override"] = f"{over['override']} by {over['actor']}: {over['reason'] or 'no reason given'}"
     if row:
         size = f"{row['cpu_count']} {row['cpu_kind']} vCPU, {row['memory_mb']} MB in {row['region']}, {row['power']}"
-        true = (
-            "made true"
-            if row["observed_generation"] == row["generation"]
-            else f"generation {row['observed_generation'] or 'none'} is true"
-        )
+        true = _tell_generation(row["generation"], row["observed_generation"])
         facts["app"] = (
             row["fly_app_name"]
             if told["row"]
             else f"{row['fly_app_name']} (deleted {tell_when(row['deleted_at'], now)})"
         )
-        facts["desired"] = f"{row['desired_state']}: {size} (generation {row['generation']}, {true})"
+        facts["desired"] = f"{row['desired_state']}: {size} ({true})"
         facts["image"] = row["docker_image"]
         seen = f", looked at {tell_when(row['observed_at'], now)}" if row["observed_at"] else ""
         facts["observed"] = f"machine {row['machine_id'] or 'none'} {row['machine_state'] or 'not looked at yet'}{seen}"
@@ -185,7 +181,7 @@ def print_user(console: Console, told: Mapping[str, Any], now: datetime) -> None
         facts["health"] = row["health_status"]
         facts["cost"] = f"{row['monthly_cost_estimate_usd']} USD a month as estimated"
         if row["error_code"]:
-            facts["failure"] = f"{row['error_code']} after {row['retry_count']} tries: {row['error_message']}"
+            facts["failure"] = f"{row['error_code']} after {row['retry_count']} failed tries: {row['error_message']}"
     facts["next"] = told["next"]
     console.print(make_facts("User", facts))
     events = [
@@ -198,3 +194,9 @@ def print_user(console: Console, told: Mapping[str, Any], now: datetime) -> None
         for each in told["events"][:_SHOWN_EVENTS]
     ]
     console.print(make_table("Newest events", events))
+
+
+def _tell_generation(wanted: str, observed: str | None) -> str:
+    if observed == wanted:
+        return f"generation {wanted}, made true"
+    return f"generation {wanted}, {'never' if observed is None else f'only {observed}'} made true yet"

@@ -107,7 +107,8 @@ begin
            retry_base_s = v_new.retry_base_s, retry_cap_s = v_new.retry_cap_s, lease_s = v_new.lease_s,
            sweep_lease_s = v_new.sweep_lease_s, max_apps = v_new.max_apps, max_monthly_cost_usd = v_new.max_monthly_cost_usd,
            brake_floor = v_new.brake_floor, brake_share = v_new.brake_share, unhealthy_after = v_new.unhealthy_after,
-           bad_sample_gap_s = v_new.bad_sample_gap_s
+           bad_sample_gap_s = v_new.bad_sample_gap_s, orphan_after_s = v_new.orphan_after_s,
+           incident_floor = v_new.incident_floor, incident_share = v_new.incident_share
      where g.only_row;  -- Supabase's safeupdate refuses an UPDATE without a WHERE
   end if;
   perform set_config('hangar.actor', '', true), set_config('hangar.reason', '', true);
