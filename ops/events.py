@@ -19,6 +19,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _POLL_S = 1.0
 # An event is dated when it is written and seen when its transaction commits, at most a statement time-out (8 s) later.
 _OVERLAP = timedelta(seconds=30)
+# Elsewhere the actor is the worker that held the lease, which tells nobody anything.
+_BY_PEOPLE = ("settings_changed", "override_set", "recovery_attempted")
 _AT_ONCE = 1000  # PostgREST gives no more
 
 
@@ -143,7 +145,9 @@ def _shorten(event: dict[str, Any]) -> dict[str, Any]:
 
 def tell_what(event: dict[str, Any]) -> str:
     """The telling part of an event's metadata, and the error."""
-    skipped = ("actor", "holder", "generation", "intent_id", "fly_request_id", "installation_id")
+    skipped = {"holder", "generation", "intent_id", "fly_request_id", "installation_id", "actor"}
+    if event["event_type"] in _BY_PEOPLE:
+        skipped.remove("actor")
     told = [
         f"{key} {_flat(value)}" for key, value in event["metadata"].items() if key not in skipped and value is not None
     ]

@@ -114,4 +114,4 @@ def tell_brake(told: dict[str, Any]) -> str:
     """The brake on one line."""
     most = Decimal(told["most"]).normalize()
     word = "ON, no more are destroyed" if told["tripped"] else "off"
-    return f"Brake {word}: {told['destroyed_last_hour']} apps destroyed in the last hour, the bound is {most:f}"
+    return f"Brake {word}; apps destroyed in the last hour: {told['destroyed_last_hour']}, the bound is {most:f}"

@@ -23,7 +23,9 @@ _COLOURS = {
 def make_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Table:
     """Rows as a table, status words in colour; without rows it says "none"."""
     if not rows:
-        return make_facts(title, {"none": ""})
+        empty = Table(title=title, show_header=False, title_justify="left", min_width=len(title))
+        empty.add_row("none")
+        return empty
     names = list(columns or rows[0].keys())
     table = Table(title=title, title_justify="left", min_width=len(title))
     for name in names:

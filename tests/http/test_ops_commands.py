@@ -204,7 +204,7 @@ def test_the_brake_shows_its_count_and_is_released_with_a_reason(operator):
         assert "Brake ON" in operator.hangar("brake")[0]
         operator.hangar("brake", "--release", exits=2)
         out, _ = operator.hangar("brake", "--release", "--reason", "meant")
-        assert "Brake off: 0 apps" in out
+        assert "Brake off; apps destroyed in the last hour: 0," in out
     finally:
         operator.sql("update hangar.settings set brake_floor = 20, brake_share = 0.05")
     operator.hangar("sweep", "--drain")

@@ -75,8 +75,16 @@ def test_since_refuses_what_is_neither(text):
 
 
 def test_an_event_is_told_by_what_it_says_not_by_who_held_the_lease():
+    metadata = {"action": "create_app", "actor": "provision@a:1", "intent_id": "y", "app": None}
+    assert (
+        tell_what({"event_type": "action", "metadata": metadata, "error_details": "boom"}) == "action create_app; boom"
+    )
+
+
+def test_what_a_person_did_is_told_with_who_it_was():
     event = {
-        "metadata": {"action": "create_app", "holder": "x", "intent_id": "y", "app": None},
-        "error_details": "boom",
+        "event_type": "settings_changed",
+        "metadata": {"actor": "cli:me", "changes": {"live": 1}},
+        "error_details": None,
     }
-    assert tell_what(event) == "action create_app; boom"
+    assert tell_what(event) == 'actor cli:me; changes {"live": 1}'
