@@ -28,7 +28,7 @@ from shared.reconciler import Reconciler
 from shared.store import Database, PostgrestStore
 
 ORG = "hangar-bench"
-WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # noqa: S105  24 bytes that guard nothing
+WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes that guard nothing
 _PATIENCE_S = 120.0
 
 
@@ -62,8 +62,10 @@ class Cloud:
     def start_fly(self, rows: Path | None = None) -> list[dict[str, Any]]:
         """Start the simulator; with a file of rows it has their apps and machines from the start, and says which."""
         ready = self.folder / "fly.json"
-        command = [sys.executable, "-m", "bench.fly_process", "--ready-file", ready, "--org", ORG]
-        child = process.spawn([*command, "--rows", rows] if rows else command, log=self.folder / "fly.log")
+        command: list[str | Path] = [sys.executable, "-m", "bench.fly_process", "--ready-file", ready, "--org", ORG]
+        if rows:
+            command += ["--rows", rows]
+        child = process.spawn(command, log=self.folder / "fly.log")
         self.children.callback(process.stop, child)
         told = json.loads(_await_file(ready, self.folder / "fly.log"))
         ready.unlink()
@@ -121,7 +123,7 @@ def run_cloud() -> Iterator[Cloud]:
         keys = Keys.generate()
         (folder / "keys.json").write_text(keys.to_json())
         ready = folder / "gateway.url"
-        command = [
+        command: list[str | Path] = [
             sys.executable,
             "-m",
             "local.supabase.gateway",

@@ -12,11 +12,11 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
 
 from local.fly.core import FlySim
 from local.httpd import Request
 from shared.cost import list_price_usd_per_s
+from shared.listing import SHARES, SWEEP_EVERY
 from shared.machine import build_config
 from shared.models import Row
 from shared.naming import machine_name
@@ -87,16 +87,21 @@ def settle_rows(host: psycopg.Connection, made: Iterable[Made]) -> None:
         )
 
 
-def spread_looks(host: psycopg.Connection, over_s: int = 1800) -> None:
-    """What half an hour of sweeps leaves: everyone found healthy, each looked at directly at its own time."""
-    host.execute(
-        sql.SQL(
-            "update public.user_fly_apps a set health_status = 'healthy', last_health_check = hangar.now(),"
-            " observed_at = hangar.now() - make_interval(secs => 300 + {}::double precision * n.nr / n.total)"
-            " from (select id, row_number() over (order by id) as nr, count(*) over () as total"
-            " from public.user_fly_apps where deleted_at is null) n where n.id = a.id"
-        ).format(sql.Literal(over_s - 300))
-    )
+def spread_looks(host: psycopg.Connection, now_s: float) -> None:
+    """What half an hour of sweeps leaves: everyone found healthy, each looked at directly at its last turn."""
+    slot_s = SWEEP_EVERY.total_seconds()
+    slot = int(now_s // slot_s)
+    rows = read_rows(host)
+    with host.cursor() as cursor, host.transaction():
+        cursor.execute("create temporary table looks (id uuid, at double precision) on commit drop")
+        with cursor.copy("copy looks from stdin") as copy:
+            for row in rows:
+                turn = slot - (slot - row.id.int) % SHARES
+                copy.write_row((str(row.id), min(turn * slot_s + 20, now_s - 1)))
+        cursor.execute(
+            "update public.user_fly_apps a set health_status = 'healthy', last_health_check = to_timestamp(l.at),"
+            " observed_at = to_timestamp(l.at) from looks l where l.id = a.id"
+        )
 
 
 def make_fleet(host: psycopg.Connection, sim: FlySim, count: int, tick: Callable[[], None]) -> list[UUID]:

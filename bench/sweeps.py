@@ -58,13 +58,12 @@ def build_fleet(cloud: Cloud) -> None:
 
 def measure_sweeps(cloud: Cloud) -> dict[str, Any]:
     """The first sweep after provisioning, one at rest, one at rest with Fly's latency, each beside the plain loop."""
-    # The database's clock and ours are one: give the rows a moment's age, else they count as changed since the listing.
     first = measure_sweep(cloud)
-    spread_looks(cloud.host)
+    spread_looks(cloud.host, time.time())
     cloud.host.execute("vacuum analyze public.user_fly_apps")
     rest = measure_sweep(cloud)
     plain_s = measure_plain_loop(cloud, SAMPLE)
-    spread_looks(cloud.host)
+    spread_looks(cloud.host, time.time())
     cloud.set_fly_latency("typical")
     slow = measure_sweep(cloud)
     slow_plain_s = measure_plain_loop(cloud, SLOW_SAMPLE)

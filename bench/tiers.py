@@ -1,4 +1,4 @@
-"""A thousand users upgraded, then downgraded, in one statement each: what the host's write pays, and how long until all is true."""
+"""A thousand users upgraded, then downgraded, in one statement each: what that costs the host, and when all is true."""
 
 import statistics
 import time
@@ -41,7 +41,8 @@ def measure_tiers(cloud: Cloud) -> dict[str, Any]:
     change_tier(cloud.host, users, "pro")
     up_s = drain_all(cloud, users, "active")
     doubles = cloud.one(
-        "select count(*) from (select 1 from public.user_fly_apps where deleted_at is null group by user_id having count(*) > 1) d"
+        "select count(*) from (select 1 from public.user_fly_apps where deleted_at is null"
+        " group by user_id having count(*) > 1) d"
     )
     machines = cloud.one(
         "select count(distinct machine_id) from public.user_fly_apps where user_id = any(%s) and status = 'active'",

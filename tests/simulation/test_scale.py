@@ -25,8 +25,7 @@ def have_fleet(world, count):
         world.sql("select 1")
 
     users = make_fleet(world.host, world.sim, count, boot)
-    spread_looks(world.host)
-    world.clock.advance(60)
+    spread_looks(world.host, world.clock())
     return users
 
 

@@ -1,0 +1,210 @@
+"""A host whose users change their minds, a Fly that fails in every way, workers that die: all from one seed."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from local.fly.transport import open_client
+from shared.sweep import Sweep
+from tests.simulation.storm_world import STRANGER, StormWorld, make_chance
+from tests.simulation.world import ORG
+
+_MACHINE = "/v1/apps/*/machines/*"
+_EVERY_CALL = (
+    ("GET", "/v1/apps/*"),
+    ("POST", "/v1/apps"),
+    ("DELETE", "/v1/apps/*"),
+    ("POST", "/v1/apps/*/secrets"),
+    ("GET", "/v1/apps/*/machines"),
+    ("POST", "/v1/apps/*/machines"),
+    ("GET", _MACHINE),
+    ("POST", _MACHINE),
+    ("DELETE", _MACHINE),
+    ("POST", f"{_MACHINE}/start"),
+    ("POST", f"{_MACHINE}/stop"),
+    ("GET", f"{_MACHINE}/wait"),
+    ("GET", f"/v1/orgs/{ORG}/machines"),
+    ("GET", "/v1/apps"),
+)
+_FAILURES = (
+    {"status": 500, "body": {"error": "internal: something broke"}},
+    {"status": 502},
+    {"status": 503, "text": "<html>upstream unavailable</html>"},
+    {"status": 504},
+    {"status": 408, "body": {"error": "deadline_exceeded: timed out"}},
+    {"status": 408},
+    {"status": 429, "body": {"error": "rate limit exceeded"}, "headers": {"Retry-After": "3"}},
+    {"status": 429},
+    {"status": 401, "body": {"error": "unauthorized"}},
+    {"disconnect": True},
+    {"delay_s": 90.0, "disconnect": True},
+    {"delay_s": 20.0},
+)
+_REFUSALS = {
+    "POST /v1/apps/*/machines": {
+        "status": 422,
+        "body": {"error": "could not find a candidate host", "status": "insufficient_capacity"},
+    },
+    f"POST {_MACHINE}/start": {
+        "status": 412,
+        "body": {"error": "failed_precondition: machine still active, refusing to start"},
+    },
+    f"POST {_MACHINE}/stop": {
+        "status": 409,
+        "body": {"error": "machine ID 1 lease currently held by a@tokens.fly.io, expires at 2026"},
+    },
+    f"POST {_MACHINE}": {"status": 409, "body": {"error": "aborted: machine update failed due to concurrent update"}},
+}
+
+
+class Storm:
+    """The host's users, the chaos, and the schedule, each its own stream of chance."""
+
+    def __init__(self, world: StormWorld, seed: int, users: int = 8) -> None:
+        self.world, self.stage = world, world.stage
+        self.host, self.chaos = make_chance(seed, "host"), make_chance(seed, "chaos")
+        self.users = [world.add_user() for _ in range(users)]
+        self.fault_every_s, self.change_every_s = self.chaos.choice((15, 45, 90)), self.host.choice((30, 70))
+        self.over = False
+
+    def begin(self) -> None:
+        with open_client(self.world.sim) as fly:
+            fly.post("/v1/apps", json={"app_name": STRANGER, "org_slug": ORG, "network": "default"}).raise_for_status()
+            config = {"image": "theirs", "guest": {"cpus": 1, "memory_mb": 256}}
+            fly.post(f"/v1/apps/{STRANGER}/machines", json={"name": "theirs", "config": config})
+        self.stage.spawn("host", self._play_host)
+        self.stage.spawn("chaos", self._play_chaos)
+        self.stage.spawn("scheduler", self._play_scheduler)
+
+    def _play_scheduler(self) -> None:
+        """Every minute a drain, every fifth a sweep, whether or not the last has ended."""
+        minute = 0
+        while True:
+            self.stage.pause(60)
+            minute += 1
+            drain_only = minute % 5 != 0
+            seconds = 55.0 if drain_only else 240.0
+            self.world.run_worker(
+                f"sweep {minute}",
+                lambda by, drain_only=drain_only, seconds=seconds: Sweep(by, self.world.clock() + seconds).run(
+                    drain_only=drain_only
+                ),
+            )
+
+    def _play_host(self) -> None:
+        while not self.over:
+            self.stage.pause(self.host.expovariate(1 / self.change_every_s))
+            if self.over:
+                return
+            user = self.host.choice(self.users)
+            change = self.host.choice(
+                (
+                    self._flip_tier,
+                    self._flip_tier,
+                    self._flip_tier,
+                    self._set_status,
+                    self._set_expiry,
+                    self._override,
+                    self._depart,
+                )
+            )
+            change(user)
+            for _ in range(self.host.choice((0, 1, 1, 2))):
+                self.world.run_worker("nudge", lambda by, user=user: by.reconcile(user, 50.0))
+
+    def _flip_tier(self, user) -> None:
+        self.world.set_tier(user, self.host.choice(("free", "pro", "elite")))
+
+    def _set_status(self, user) -> None:
+        status = self.host.choice(("active", "active", "cancelled", "past_due"))
+        self.world.sql("update public.user_subscriptions set status = %s where user_id = %s", status, user)
+
+    def _set_expiry(self, user) -> None:
+        at = self.host.choice((None, -60.0, 120.0, 900.0, 86400.0))
+        self.world.sql(
+            "update public.user_subscriptions set expires_at = hangar.now() + make_interval(secs => %s::double precision)"
+            " where user_id = %s",
+            at,
+            user,
+        )
+
+    def _override(self, user) -> None:
+        word = self.host.choice((None, None, "grant", "deny"))
+        plan = "pro" if word == "grant" else None
+        ends_at = datetime.fromtimestamp(self.world.clock() + 600, UTC) if self.host.random() < 0.5 else None
+        self.world.sql(
+            "select public.fly_set_override(%s, %s, %s, 'operator', 'storm', %s)",
+            user,
+            word,
+            plan,
+            ends_at if word else None,
+        )
+
+    def _depart(self, user) -> None:
+        """Delete the account half the time, else sign up somebody new."""
+        if self.host.random() < 0.3:
+            self.world.sql("delete from auth.users where id = %s", user)
+        elif len(self.users) < 12:
+            self.users.append(self.world.add_user("pro"))
+
+    def _play_chaos(self) -> None:
+        while not self.over:
+            self.stage.pause(self.chaos.expovariate(1 / self.fault_every_s))
+            if self.over:
+                return
+            self.chaos.choice(
+                (self._fail_calls, self._fail_calls, self._fail_calls, self._hurt_machine, self._kill, self._region)
+            )()
+
+    def _fail_calls(self) -> None:
+        rules = []
+        for _ in range(self.chaos.randint(1, 4)):
+            method, path = self.chaos.choice(_EVERY_CALL)
+            failure = self.chaos.choice(_FAILURES)
+            if self.chaos.random() < 0.3:
+                failure = _REFUSALS.get(f"{method} {path}", failure)
+            when = (
+                "before"
+                if "status" in failure and failure["status"] in (401, 409, 412, 422, 429)
+                else self.chaos.choice(("before", "after"))
+            )
+            rules.append({"method": method, "path": path, "when": when, "times": self.chaos.randint(1, 6), **failure})
+        self.world.control("PUT", "faults", rules)
+
+    def _hurt_machine(self) -> None:
+        machines = [m for m in self.world.sim.machines() if m.app.name != STRANGER and m.state == "started"]
+        if not machines:
+            return
+        machine = self.chaos.choice(machines)
+        self.world.faults[machine.app.name] += 1
+        how = self.chaos.choice(("crash", "failed", "stopped", "unreachable", "critical", "delete"))
+        if how == "crash":
+            self.world.control("POST", f"machines/{machine.id}/crash", {})
+        elif how == "failed":
+            self.world.control("PUT", f"machines/{machine.id}", {"state": "failed"})
+        elif how == "unreachable":
+            self.world.control("PUT", f"machines/{machine.id}", {"host_status": "unreachable"})
+        elif how == "critical":
+            self.world.control("PUT", f"machines/{machine.id}", {"checks": {"alive": "critical"}})
+        else:
+            with open_client(self.world.sim) as fly:
+                path = f"/v1/apps/{machine.app.name}/machines/{machine.id}"
+                fly.request("DELETE", path, params={"force": "true"}) if how == "delete" else fly.post(f"{path}/stop")
+
+    def _kill(self) -> None:
+        killed = self.stage.kill_somebody()
+        if killed and killed.working_on:
+            self.world.faults[killed.working_on] += 1
+
+    def _region(self) -> None:
+        self.world.control("PUT", "regions/iad", self.chaos.choice(({"error": True}, {"full": True}, {}, {})))
+
+    def end(self) -> None:
+        """Everything that was broken on purpose is whole again; lags and rate limits stay, they are no faults."""
+        self.over = True
+        world = self.world
+        world.database_fails = 0.0
+        world.control("PUT", "faults", [])
+        world.control("PUT", "regions/iad", {})
+        world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)
+        for machine in world.sim.machines():
+            world.control("PUT", f"machines/{machine.id}", {"host_status": "ok", "checks": {}})
