@@ -15,10 +15,12 @@ from rich.console import Console
 from ops.command import EXIT_USAGE, explained, json_option, make_console, open_installation, print_json, stop
 from ops.show import make_table
 from shared.cost import (
+    SECONDS_PER_MONTH,
+    CpuKind,
     estimate_fleet_monthly_usd,
     estimate_monthly_usd,
     explain_refused_size,
-    list_price_monthly_usd,
+    list_price_usd_per_s,
     to_cents,
 )
 
@@ -75,8 +77,13 @@ def make_cost_report(told: Mapping[str, Any], counts: list[int]) -> dict[str, An
     }
 
 
+def list_month_usd(kind: CpuKind, cpus: int, memory_mb: int, region: str, on: date) -> Decimal:
+    """The list price of one machine for a month, not rounded: Fly bills sums, so cents are cut from sums alone."""
+    return list_price_usd_per_s(kind, cpus, memory_mb, region, on) * SECONDS_PER_MONTH
+
+
 def _price(group: Mapping[str, Any], on: date) -> dict[str, Any]:
-    listed = list_price_monthly_usd(group["cpu_kind"], group["cpu_count"], group["memory_mb"], group["region"], on)
+    listed = list_month_usd(group["cpu_kind"], group["cpu_count"], group["memory_mb"], group["region"], on)
     return {
         **group,
         "size": tell_size(group),
@@ -118,7 +125,7 @@ def project(plans: Iterable[Mapping[str, Any]], counts: list[int], on: date) -> 
             "size": tell_size({"cpu_kind": kind, "cpu_count": cpus, "memory_mb": memory}),
             "region": region,
             "monthly_cost_estimate_usd": str(estimate_fleet_monthly_usd(users, cpus, memory)),
-            "monthly_list_price_usd": str(users * list_price_monthly_usd(kind, cpus, memory, region, on)),
+            "monthly_list_price_usd": str(to_cents(users * list_month_usd(kind, cpus, memory, region, on))),
         }
         for (kind, cpus, memory, region), tiers in sorted(sizes.items())
         for users in counts
@@ -150,9 +157,7 @@ def _try_size(
         apps += group["apps"]
         estimate += group["apps"] * (estimate_monthly_usd(*now) - estimate_monthly_usd(*then))
         kind, region = group["cpu_kind"], group["region"]
-        listed += group["apps"] * (
-            list_price_monthly_usd(kind, *now, region, on) - list_price_monthly_usd(kind, *then, region, on)
-        )
+        listed += group["apps"] * (list_month_usd(kind, *now, region, on) - list_month_usd(kind, *then, region, on))
     note = "; ".join(sorted(refusals)) or "measure first whether the backend has room in it"
     return _saving(name, apps, estimate, listed, note)
 

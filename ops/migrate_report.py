@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ops.migration import Candidate, Migration, Result
 from ops.show import make_table, print_failures
+from shared.cost import to_cents
 
 SHOWN = 50
 
@@ -77,7 +78,7 @@ def describe(candidates: Sequence[Candidate], on: date) -> dict[str, Any]:
                 "memory_mb": each.memory_mb,
                 "region": each.region,
                 "monthly_cost_estimate_usd": str(each.monthly_cost_estimate_usd),
-                "monthly_list_price_usd": str(each.list_price_usd(on)),
+                "monthly_list_price_usd": str(to_cents(each.list_price_usd(on))),
                 "status": each.status,
             }
             for each in candidates
@@ -85,7 +86,7 @@ def describe(candidates: Sequence[Candidate], on: date) -> dict[str, Any]:
         "total": {
             "users": len(candidates),
             "monthly_cost_estimate_usd": str(add_up(candidates)),
-            "monthly_list_price_usd": str(sum((each.list_price_usd(on) for each in candidates), Decimal("0.00"))),
+            "monthly_list_price_usd": str(to_cents(sum((each.list_price_usd(on) for each in candidates), Decimal(0)))),
         },
     }
 

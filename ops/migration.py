@@ -21,8 +21,8 @@ import httpx
 
 from ops.advice import advise
 from ops.client import Installation
+from ops.costs import list_month_usd
 from ops.target import TargetError
-from shared.cost import list_price_monthly_usd
 from shared.errors import HangarError
 
 PER_MINUTE = 100
@@ -66,7 +66,8 @@ class Candidate:
         return self.email or str(self.user_id)
 
     def list_price_usd(self, on: date) -> Decimal:
-        return list_price_monthly_usd(self.cpu_kind, self.cpu_count, self.memory_mb, self.region, on)
+        """Fly's list price for a month, not rounded: cents are cut where it is shown."""
+        return list_month_usd(self.cpu_kind, self.cpu_count, self.memory_mb, self.region, on)
 
 
 def read_candidates(installation: Installation) -> list[Candidate]:
