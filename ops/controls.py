@@ -60,7 +60,7 @@ def retry(user: str, as_json: bool) -> None:
     installation.database.rpc("fly_retry", user=str(user_id), actor=get_actor())
     status, answer = installation.call_function("health", {"user_id": str(user_id)})
     row = installation.database.rpc("fly_user_status", user=str(user_id))["row"] or {}
-    failed = row.get("status") == "error" or status >= httpx.codes.BAD_REQUEST
+    failed = (row.get("status") == "error" and row["lease_expires_at"] is None) or status >= httpx.codes.BAD_REQUEST
     if as_json:
         print_json({"http_status": status, **answer, "status": row.get("status", answer.get("status"))})
     elif not failed:

@@ -246,7 +246,7 @@ class Migration:
             if any(word in detail for word in _REFUSALS):
                 raise Refused(detail)
             row = self._read_row(candidate)
-            if row and row["status"] == "error":
+            if row and row["status"] == "error" and row["lease_token"] is None:  # leased: another attempt is under way
                 return self._explain(candidate, row, seconds)
             if status < 500 and status != httpx.codes.ACCEPTED:
                 return Result(
