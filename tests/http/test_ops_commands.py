@@ -121,6 +121,7 @@ def test_events_are_filtered_by_user_app_type_status_and_time(operator):
 def test_following_events_shows_what_comes_each_once_until_ctrl_c(operator):
     """One JSON object a line; Ctrl-C ends with 130."""
     [user] = operator.add_users(1)
+    operator.set_faults({"method": "POST", "path": "/v1/apps/*/machines", "delay_s": 2.5})  # over several looks
     child = operator.start("events", "--follow", "--json", "--user", str(user))
     operator.hangar("migrate-users", "--apply")
     lines = []
