@@ -1,0 +1,52 @@
+"""Waiting: how long, for what, and that it ends."""
+
+from datetime import datetime
+
+
+def wait_s(world, user):
+    """Seconds until the next attempt, and how many tries it has taken."""
+    row = world.row(user)
+    return datetime.fromisoformat(row["next_attempt_at"]).timestamp() - world.clock(), row["retry_count"]
+
+
+def test_the_wait_doubles_with_every_round_that_failed(world):
+    """I7: retry_base_s after the first four tries, twice that after the next four, with up to a quarter off by chance."""
+    world.fault(method="POST", path="/v1/apps", when="before", status=503)
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    first, tries = wait_s(world, user)
+    assert tries == 4
+    assert 220 <= first <= 300
+    world.clock.advance(first + 1)
+    world.sweep(drain_only=True)
+    second, tries = wait_s(world, user)
+    assert tries == 8
+    assert 445 <= second <= 600
+
+
+def test_a_name_that_comes_free_is_taken_without_another_attempt(world):
+    """A deleted app's name is held for a moment: after the wait it is asked for again, by the same worker."""
+    body = {"error": "Validation failed: Name has already been taken"}
+    world.fault(method="POST", path="/v1/apps", when="before", status=422, body=body, times=1)
+    user = world.add_user("pro")
+    name = world.row(user)["fly_app_name"]
+    assert world.reconciler.reconcile(user, 60).status == "active"
+    assert world.row(user)["fly_app_name"] == name
+
+
+def test_a_machine_that_does_not_start_is_waited_for_within_the_deadline(world):
+    """A call ends in its own time: what Fly is asked to wait for is asked for no longer than is left."""
+    user = world.add_user("pro")
+    world.fault(method="GET", path="/v1/apps/*/machines/*/wait", when="before", delay_s=0, status=408)
+    waits = []
+    forward = world.reconciler.fly.wait_machine
+
+    def remember(*args, **named):
+        waits.append((named["timeout_s"], ends_at - world.clock()))
+        return forward(*args, **named)
+
+    world.reconciler.fly.wait_machine = remember
+    ends_at = world.clock() + 12
+    world.reconciler.reconcile(user, 12)
+    assert waits
+    assert all(timeout_s <= left for timeout_s, left in waits)
