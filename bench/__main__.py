@@ -51,8 +51,8 @@ def tell_sweeps(found: dict[str, Any]) -> list[str]:
     lines = [
         "",
         f"{found['fleet']:,} active apps, one sweep",
-        f"  {'':<38} {'org lists':>9} {'app lists':>9} {'direct':>7} {'statements':>11} {'':>8} {'plain loop':>10}",
-        f"  {'':<38} {'(<= 11)':>9} {'(<= 3)':>9} {'looks':>7} {'per 1,000':>11} {'seconds':>8} {'/ sweep':>10}",
+        f"  {'':<38} {'org lists':>9} {'app lists':>9} {'direct':>7} {'results in':>13} {'':>8} {'plain loop':>10}",
+        f"  {'':<38} {'(<= 11)':>9} {'(<= 3)':>9} {'looks':>7} {'statements':>13} {'seconds':>8} {'/ sweep':>10}",
     ]
     for key, name, beside in (
         ("first", "right after provisioning, looks at all", plain),
@@ -60,9 +60,10 @@ def tell_sweeps(found: dict[str, Any]) -> list[str]:
         ("rest_with_latency", "at rest, Fly as slow as it is", slow),
     ):
         one = found[key]
+        results = f"{one['health_results']:,} in {one['health_statements']}"
         lines.append(
             f"  {name:<38} {one['org_lists']:>9} {one['app_lists']:>9} {one['looks']:>7,}"
-            f" {one['statements_per_1000']:>11.1f} {one['seconds']:>8.1f} {beside / one['seconds']:>8.1f} x"
+            f" {results:>13} {one['seconds']:>8.1f} {beside / one['seconds']:>8.1f} x"
         )
     lines.append(
         f"  plain loop (one GET, two writes an app): {plain:,.0f} s, scaled from {found['plain_sample']:,} apps;"

@@ -1,0 +1,80 @@
+"""Findings of the storm, each as small as it gets."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.fleet import change_tier, sign_up
+from shared.sweep import Sweep
+from tests.simulation.storm_world import StormWorld, play_on_stage
+
+
+@pytest.fixture
+def staged(database, monkeypatch):
+    world = StormWorld(database, 0)
+    play_on_stage(monkeypatch, world)
+    world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)
+    yield world
+    world.close()
+
+
+def test_a_full_house_of_slow_calls_is_waited_for(staged):
+    """Sixteen due rows fill every place and none is left: the drain waits for a place instead of asking for no rows."""
+    staged.sql("select 1")
+    change_tier(staged.host, sign_up(staged.host, 16), "pro")
+    staged.fault(method="POST", path="/v1/apps", delay_s=5.0)
+    drained = staged.stage.spawn(
+        "worker", lambda: Sweep(staged.new_worker(), staged.clock() + 240).run(drain_only=True)
+    )
+    staged.stage.run(staged.clock() + 240)
+    assert drained.result().provisioned == 16
+
+
+def test_an_app_that_takes_its_time_to_go_is_looked_at_again(world):
+    """Fly accepts a deletion and carries it out seconds later: the same worker sees that, without a failure in between."""
+    world.sim.world.timing = replace(world.sim.world.timing, app_delete_s=(5.0, 5.0))
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    world.set_tier(user, "free")
+    world.reconciler.reconcile(user, 100)
+    assert world.row(user)["status"] == "deleted"
+    assert not [kind for kind, _, _ in world.events(user) if kind == "deprovision_failed"]
+
+
+def test_a_machine_found_by_its_409_has_a_price(world):
+    """I10: the create's answer was lost, the repeat names the machine: it costs from its first second all the same."""
+    user = world.add_user("pro")
+    world.fault(method="POST", path="/v1/apps/*/machines", when="after", disconnect=True, times=1)
+    world.sweep(drain_only=True)
+    assert world.row(user)["status"] == "active"
+    assert world.row(user)["price_usd_per_s"] is not None
+
+
+def test_a_larger_plan_costs_more_from_its_update_on(world):
+    """I10: an update in place changes the price that the cost interval carries."""
+    world.sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    before = world.row(user)["price_usd_per_s"]
+    world.clock.advance(3600)
+    world.set_tier(user, "elite")
+    world.sweep(drain_only=True)
+    assert world.row(user)["price_usd_per_s"] > before
+    prices = world.sql("select price_usd_per_s, ended_at is null from public.fly_cost_intervals order by started_at")
+    assert [running for _, running in prices] == [False, True]
+    assert prices[0][0] < prices[1][0]
+
+
+def test_a_change_of_mind_closes_the_alert_of_the_failure_it_clears(world):
+    """Provisioning fails, the user leaves, the app goes: no alert is left about a failure that is nobody's any more."""
+    user = world.add_user("pro")
+    world.fault(
+        method="POST", path="/v1/apps/*/machines", status=422, body={"error": "x", "status": "insufficient_capacity"}
+    )
+    world.sweep(drain_only=True)
+    assert {kind for kind, _ in world.open_alerts()} == {"provision_failed"}
+    world.control("PUT", "faults", [])
+    world.set_tier(user, "free")
+    world.settle()
+    assert world.row(user)["status"] == "deleted"
+    assert world.open_alerts() == set()
