@@ -5,12 +5,14 @@ from tests.mutants.mutant import Mutant
 DECIDE = ("tests/unit/test_lifecycle.py",)
 FLY = ("tests/unit/test_fly_errors.py", "tests/unit/test_fly_client.py")
 WORK = (
+    "tests/simulation/test_planted_waits.py",
+    "tests/simulation/test_planted_ownership.py",
     "tests/simulation/test_reconcile.py",
     "tests/simulation/test_guards.py",
-    "tests/simulation/test_planted_waits.py",
 )
 SWEEP = (
     "tests/simulation/test_planted_listing.py",
+    "tests/simulation/test_planted_ownership.py",
     "tests/simulation/test_sweep.py",
     "tests/simulation/test_guards.py",
 )
@@ -145,7 +147,7 @@ MUTANTS = (
     Mutant(
         "incident-ignored",
         "shared/look.py",
-        "if len(broken) <= max(settings.incident_floor, float(settings.incident_share) * fleet):",
+        "if len(broken) <= max(self.settings.incident_floor, float(self.settings.incident_share) * judged):",
         "if broken is not None:",
         "many broken at once are one incident, not so many repairs",
         SWEEP,
@@ -297,9 +299,9 @@ MUTANTS = (
     ),
     Mutant(
         "secrets-version-kept-after-re-creation",
-        ACT,
-        'return {"secrets_version": None, "machine_id": None, "machine_state": "absent"}',
-        'return {"machine_id": None, "machine_state": "absent"}',
+        WORKER,
+        'self.patch |= {"secrets_version": None, "machine_id": None, "machine_state": "absent"}',
+        'self.patch |= {"machine_id": None, "machine_state": "absent"}',
         "an app made anew gets its secrets anew",
         (*SWEEP, *WORK),
     ),

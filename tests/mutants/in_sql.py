@@ -257,6 +257,14 @@ MUTANTS = (
         INTENTS,
     ),
     Mutant(
+        "another-installations-worker-obeyed",
+        INTENT,
+        "or v_meta ->> 'installation_id' <> v_settings.installation_id::text then",
+        "then",
+        "I4: a worker of another installation writes nothing here",
+        INTENTS,
+    ),
+    Mutant(
         "entitlement-not-re-derived-at-destroy",
         INTENT,
         "if v_meta ->> 'purpose' = 'deprovision' then",
@@ -291,8 +299,8 @@ MUTANTS = (
     Mutant(
         "spend-cap-ignored",
         INTENT,
-        "elsif v_meta ->> 'action' = 'create_app' and v_settings.max_apps < (",
-        "elsif false and v_settings.max_apps < (",
+        "return hangar.judge_caps(p_row, v_settings);",
+        "return null;",
         "no more apps than max_apps",
         ("tests/simulation/test_guards.py",),
     ),
@@ -405,7 +413,7 @@ MUTANTS = (
     Mutant(
         "orphans-go-round-the-brake",
         ORPHANS,
-        "v_brake := hangar.judge_brake(p_app);",
+        "v_brake := hangar.judge_brake(p_app, p_row_id::text);",
         "v_brake := null;",
         "I5: the brake counts orphans too",
         ("tests/simulation/test_guards.py",),

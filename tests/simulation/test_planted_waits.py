@@ -50,3 +50,19 @@ def test_a_machine_that_does_not_start_is_waited_for_within_the_deadline(world):
     world.reconciler.reconcile(user, 12)
     assert waits
     assert all(timeout_s <= left for timeout_s, left in waits)
+
+
+def test_the_machines_id_stands_in_the_row_before_it_is_waited_for(world):
+    """Whoever dies while waiting leaves the id to the next worker."""
+    user = world.add_user("pro")
+    known = []
+    forward = world.reconciler.fly.wait_machine
+
+    def remember(app, machine_id, *args, **named):
+        known.append((machine_id, world.row(user)["machine_id"]))
+        return forward(app, machine_id, *args, **named)
+
+    world.reconciler.fly.wait_machine = remember
+    world.reconciler.reconcile(user, 60)
+    assert known
+    assert all(asked == stored for asked, stored in known)
