@@ -384,7 +384,7 @@ MUTANTS = (
         "waits_s: tuple[float, ...] = (2.0, 4.0, 8.0)",
         "waits_s: tuple[float, ...] = (0.1, 0.1, 0.1)",
         "I7: a call is repeated after 2, 4 and 8 s",
-        FLY,
+        WORK,
     ),
     Mutant(
         "retry-after-ignored",

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 TRIGGER = ("tests/postgres/test_trigger_entitlement.py", "tests/postgres/test_trigger_guard.py")
+HOST = ("tests/postgres/test_planted_host.py", "tests/postgres/test_trigger_guard.py")
 NUDGE = ("tests/postgres/test_nudge.py",)
 LEASES = ("tests/postgres/test_claim_save_leases.py", "tests/postgres/test_claim_save_patches.py")
 INTENTS = ("tests/postgres/test_claim_save_intents.py", "tests/postgres/test_claim_save_leases.py")
@@ -92,7 +93,7 @@ MUTANTS = (
         "perform set_config('hangar.give_way', 'on', true);",
         "null;",
         "I12: after one lock time-out the rest of the transaction gives way at once",
-        TRIGGER[::-1],
+        HOST,
     ),
     Mutant(
         "lock-timeout-dropped",
@@ -100,7 +101,7 @@ MUTANTS = (
         "set search_path = '' set lock_timeout = '200ms' set enable_seqscan = 'off'",
         "set search_path = '' set enable_seqscan = 'off'",
         "I12: a row that we hold never hangs the host's write",
-        TRIGGER[::-1],
+        HOST,
     ),
     Mutant(
         "exception-guard-dropped",
@@ -108,7 +109,7 @@ MUTANTS = (
         "    when assert_failure or others then",
         "    when assert_failure then",
         "I12: no failure of ours fails the host's write",
-        TRIGGER[::-1],
+        HOST,
     ),
     Mutant(
         "nudge-not-signed",

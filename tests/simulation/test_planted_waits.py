@@ -66,3 +66,19 @@ def test_the_machines_id_stands_in_the_row_before_it_is_waited_for(world):
     world.reconciler.reconcile(user, 60)
     assert known
     assert all(asked == stored for asked, stored in known)
+
+
+def test_a_machine_is_made_with_the_secrets_that_were_just_set(world):
+    """Fly is told which version of the secrets the machine must have: without it, it may start with none."""
+    user = world.add_user("pro")
+    told = []
+    forward = world.reconciler.fly.create_machine
+
+    def remember(*args, **named):
+        told.append(named["min_secrets_version"])
+        return forward(*args, **named)
+
+    world.reconciler.fly.create_machine = remember
+    world.reconciler.reconcile(user, 60)
+    assert told == [world.row(user)["secrets_version"]]
+    assert told != [None]
