@@ -4,7 +4,7 @@ RUN := .venv/bin/
 PATHS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check bench lock clean
+.PHONY: help setup demo dev test check bench simulate mutants lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ check: setup ## Lint, types, import rules, unit tests; under a minute
 
 bench: setup ## Measure sweeps, tier changes and cold starts as ratios in one run
 	@exec $(RUN)python -m bench
+
+simulate: setup ## Every call of every way failing in every way (N= plays every N-th case)
+	@exec $(RUN)python -m tests.simulation.exhaustive $(N)
+
+mutants: setup ## Plant bugs in our own code one at a time; every one must be caught
+	@exec $(RUN)python -m tests.mutants
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(RUN)uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -55,7 +55,7 @@ def act(
             key = f"{row.id}-{row.name_seq}"
             fly.create_app(app, network=row.network, idempotency_key=key, attempts=on_attempt, budget_s=budget_s)
             look.app, look.machines, look.just_created = AppSeen.OURS, (), True
-            return {"secrets_version": None, "machine_id": None, "machine_state": "absent"}
+            return {}
         case ActionKind.SET_SECRETS:
             version = fly.set_secrets(app, provisions.secrets(row), attempts=on_attempt, budget_s=budget_s)
             return {"secrets_version": version}

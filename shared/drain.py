@@ -63,7 +63,8 @@ def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> D
                 under_way[future] = row
             if not under_way:
                 break
-            # A full house waits for the next free place; a house with room waits for it too, since nothing more is due.
-            settle(wait(under_way, timeout=1.0 if drained.left == 0 else None, return_when=FIRST_COMPLETED).done)
+            # A full house waits for the next free place; one with room and nothing due looks again in a second.
+            patience_s = 1.0 if len(under_way) < workers and drained.left == 0 else None
+            settle(wait(under_way, timeout=patience_s, return_when=FIRST_COMPLETED).done)
         settle(wait(under_way).done)
     return drained

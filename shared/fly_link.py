@@ -85,14 +85,19 @@ class FlyLink:
         tries = Tries(self._policy, self._clock, ends_at, repeats_unknown=call.is_repeatable, settles=settles)
 
         made = 0
+        failed: HangarError | None = None
 
         def act() -> Answer:
-            nonlocal made
+            nonlocal made, failed
+            # Asked again after the wait: a process may have been frozen in it, and its lease be another's by now.
+            if failed is not None and ends_at is not None and self._clock() > ends_at:
+                raise failed
             made += 1
             try:
                 return self._send(call)
             except HangarError as error:
                 error.attempts_made = made
+                failed = error
                 raise
 
         try:

@@ -13,6 +13,7 @@ class Journal:
     """Gathers events until the next save takes them. Ids come from us, so that a repeated save writes them once."""
 
     actor: str
+    installation_id: UUID
     new_id: Callable[[], UUID]
     events: list[Json] = field(default_factory=list)
     failed_attempts: int = 0
@@ -40,7 +41,15 @@ class Journal:
         machine: Json = {"machine_id": action.machine.id} if action.machine else {}
         if action.purpose in ("repair", "replace"):
             self.note(row, "recovery_attempted", "info", {"action": action.kind, **machine})
-        metadata = {"action": action.kind, "attempt": 1, "purpose": action.purpose, "app": row.fly_app_name, **machine}
+        metadata = {
+            "action": action.kind,
+            "attempt": 1,
+            "purpose": action.purpose,
+            "app": row.fly_app_name,
+            # The database refuses an intent of another installation's worker.
+            "installation_id": str(self.installation_id),
+            **machine,
+        }
         return self._make(row, "action", "intent", metadata, None)
 
     def open(self, intent: Json) -> None:

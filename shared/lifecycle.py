@@ -29,6 +29,8 @@ UNKNOWN_CREATE = timedelta(seconds=120)
 STUCK = timedelta(minutes=10)
 # How many direct 404s in a row say that an app we never saw does not exist.
 ABSENCES_THAT_PROVE = 2
+# So many failed attempts to stop a machine gently, and the app goes with it running.
+STOPS_BEFORE_DELETE = 12
 # A second machine younger than this may still be somebody's work in hand.
 STRAY_AGE = timedelta(minutes=10)
 # A start that failed this often will not work the next time either: make the machine anew.
@@ -101,6 +103,8 @@ def _decide_machine(row: Row, machine: MachineSeen, now: datetime) -> Decision:
             return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
         return Wait(30, f"the machine is {machine.state}", machine, "started")
     if machine.state in _GOING or machine.state in ("stopping", "suspending"):
+        if _is_stuck(machine, now):
+            return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
         return Wait(2, f"the machine is {machine.state}", machine)
     if machine.state == "failed":
         return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
@@ -127,7 +131,7 @@ def _decide_absent(row: Row, seen: Seen, now: datetime) -> Decision:
     if seen.just_deleted:
         return Wait(2, "Fly has accepted the deletion and is not done yet")
     if machine is not None and machine.host_ok:
-        if machine.state == "started":
+        if machine.state == "started" and (in_grace or row.retry_count < STOPS_BEFORE_DELETE):
             return Action(ActionKind.STOP_MACHINE, machine, "deprovision")
         if machine.state in ("stopping", "suspending") and not _is_stuck(machine, now):
             return Wait(5, f"the machine is {machine.state}", machine, "stopped")

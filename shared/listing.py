@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from shared.fly import FlyClient
 
 PAGE_BUDGET_S = 40.0
-# Above LOOK_AT_ALL_UP_TO apps each one takes its turn within LOOK_EVERY, in as many shares as sweeps fit in.
+# Above LOOK_AT_ALL_UP_TO apps each one takes its turn within LOOK_EVERY, in one share less than sweeps fit in, so that who
+# misses a turn with a sweep that was killed is still looked at in time by the next one.
 LOOK_AT_ALL_UP_TO = 1000
 LOOK_EVERY = timedelta(minutes=30)
 SWEEP_EVERY = timedelta(minutes=5)
-SHARES = LOOK_EVERY // SWEEP_EVERY
+SHARES = LOOK_EVERY // SWEEP_EVERY - 1
 
 
 @dataclass
@@ -57,7 +58,7 @@ def is_suspect(row: Row, listing: Listing) -> bool:
 
 def is_its_turn(row: Row, now: datetime) -> bool:
     """A rotating share by the row's id; whoever missed a turn is looked at as soon as its time is up."""
-    if row.observed_at is None or now - row.observed_at > LOOK_EVERY + SWEEP_EVERY:
+    if row.observed_at is None or now - row.observed_at > SHARES * SWEEP_EVERY:
         return True
     turn = int(now.timestamp() // SWEEP_EVERY.total_seconds()) % SHARES
     return row.id.int % SHARES == turn and now - row.observed_at > SWEEP_EVERY

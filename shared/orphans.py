@@ -4,7 +4,7 @@ The first witness is age: seen by several sweeps over a while. The second is a d
 database has the last word: it re-adopts an app whose user is entitled and has no row, and holds back while paused or braked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -27,9 +27,11 @@ class Orphans:
     """What one sweep found and did."""
 
     by: "Reconciler"
+    is_time_up: Callable[[], bool]
     found: int = 0
     removed: int = 0
     readopted: int = 0
+    held_back: bool = False
 
     def sweep(self, listing: Listing, installation_id: UUID, live: set[tuple[str, str]]) -> None:
         """Note what `listing` shows and no (row id, name) of `live` owns; deal with those that are old enough."""
@@ -42,11 +44,14 @@ class Orphans:
         self.found = len(seen)
         answer = self.by.database.rpc("fly_record_orphans", seen=seen)
         for orphan in answer["orphans"]:
+            if self.is_time_up() or self.held_back:
+                break
             if orphan["ripe"]:
                 self._deal_with(orphan["app"], orphan["network"])
-        left = [orphan["app"] for orphan in answer["orphans"]]
-        if self.found > self.removed + self.readopted:
-            message = f"{self.found} Fly app(s) carry our proof and belong to no live row: {', '.join(left[:10])}"
+        # An app may go between the listing and the rows; what is seen twice was no such moment.
+        left = [orphan["app"] for orphan in answer["orphans"] if orphan["sightings"] > 1]
+        if len(left) > self.removed + self.readopted:
+            message = f"{len(left)} Fly app(s) carry our proof and belong to no live row: {', '.join(left[:10])}"
             self.by.alerts.open("orphans", "fleet", message, {"apps": left[:100]})
         else:
             self.by.alerts.resolve("orphans", "fleet")
@@ -62,6 +67,8 @@ class Orphans:
         except HangarError as error:
             self.by.alerts.open("orphan_look", app, f"the orphan {app} could not be looked at: {error}", {"app": app})
             return
+        if any(machine.incomplete or machine.host_status != "ok" for machine in machines):
+            return  # whose it is stands in metadata that cannot be read now
         intent = self._event("intent", {"purpose": "orphan", "app": app, "network": network, "action": "delete_app"})
         user_id = _find_user(machines, proof.row_id)
         verdict = self.by.database.rpc(
@@ -71,6 +78,8 @@ class Orphans:
             self.readopted += 1
         elif verdict["verdict"] == "remove":
             self._remove(app, intent)
+        else:
+            self.held_back = verdict["reason"] in ("paused", "deletes_paused", "brake", "installation")
 
     def _remove(self, app: str, intent: Json) -> None:
         status, details = "succeeded", None
@@ -87,7 +96,12 @@ class Orphans:
             "id": str(self.by.new_id()),
             "event_type": "action",
             "status": status,
-            "metadata": {"actor": self.by.holder, "attempt": 1, **metadata},
+            "metadata": {
+                "actor": self.by.holder,
+                "attempt": 1,
+                "installation_id": str(self.by.provisions.installation_id),
+                **metadata,
+            },
             "error_details": details,
         }
 

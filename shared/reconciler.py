@@ -5,6 +5,7 @@ may die between any two lines: an intent without outcome is closed as `unknown` 
 create-or-adopt or delete-or-gone, and an id is saved before anything is waited for.
 """
 
+import logging
 import random
 import socket
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from shared.act import Provisions
-from shared.errors import Retry
+from shared.errors import Bug, Retry
 from shared.models import Row, Settings
 from shared.outcome import Outcome, outcome_of, outcome_unclaimed
 from shared.store import Database
@@ -26,6 +27,9 @@ from shared.work import LeaseLost, StoreFailed, Work
 if TYPE_CHECKING:
     from shared.alerts import Alerts
     from shared.fly import FlyClient
+
+
+_log = logging.getLogger("hangar.reconciler")
 
 
 def make_holder(function: str) -> str:
@@ -75,3 +79,14 @@ class Reconciler:
             return outcome_of(work.row, "pending", "another worker has taken this app over; it goes on there")
         except StoreFailed as lost:
             return outcome_of(work.row, "pending", f"the row stays due: {lost.cause}", lost.cause)
+        except Exception as error:  # noqa: BLE001  see below
+            # One user's oddity must not stop everybody else's drain; the lease ends by itself and the row is due again.
+            _log.exception("working on %s broke", work.row.fly_app_name)
+            broken = Bug(f"working on {work.row.fly_app_name} broke: {type(error).__name__}; the log has the rest")
+            return self._leave_broken(work, broken)
+
+    def _leave_broken(self, work: Work, broken: Bug) -> Outcome:
+        try:
+            return work.fail(broken)
+        except (LeaseLost, StoreFailed):
+            return outcome_of(work.row, "pending", str(broken), broken)

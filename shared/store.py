@@ -107,7 +107,8 @@ def explain_refusal(
             code="migrations",
             advice="Apply supabase/migrations with `supabase db push`, then reload PostgREST's schema cache",
         )
-    if code in {"42501", "401", "403", "PGRST301", "PGRST302", "PGRST303"}:
+    # Supabase's gateway gives its own refusals of a key no code at all.
+    if code in {"42501", "401", "403", "PGRST301", "PGRST302", "PGRST303"} or (not code and "API key" in said):
         return Refused(
             f"the database refused {name} ({code}: {said})",
             code="auth",

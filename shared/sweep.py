@@ -13,8 +13,9 @@ from shared import listing as listings
 from shared.drain import Drained, drain
 from shared.errors import HangarError, Retry
 from shared.listing import Listing, make_observation, needs_look, observe_listed, read_listing
-from shared.look import hold_back_mass_repair, look_at_all
+from shared.look import MassRepair, look_at_all
 from shared.models import Json, Row, Settings
+from shared.naming import installation_mark, read_proof
 from shared.orphans import Orphans
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Sweep:
     by: "Reconciler"
     ends_at: float
     report: SweepReport = field(default_factory=SweepReport)
+    _unwritten: list[Json] = field(default_factory=list)
 
     def run(self, *, drain_only: bool) -> SweepReport:
         """Drain, and unless `drain_only` or another sweep is under way, pass over the fleet."""
@@ -89,6 +91,11 @@ class Sweep:
             self._judge_fleet(listing, settings, token, now, (claim["cursor"] or {}).get("after"))
             if settings.installation_id == self.by.provisions.installation_id:
                 self.report.add(drain(self.by, self.ends_at - FINISH_S / 2))
+            else:
+                message = (
+                    "HANGAR_INSTALLATION_ID differs from hangar.settings.installation_id: read-only, a cloned database?"
+                )
+                self.by.alerts.open("installation", "fleet", message, {})
         finally:
             self.by.database.rpc(
                 "fly_sweep_finish",
@@ -132,53 +139,71 @@ class Sweep:
 
     def _judge_fleet(self, listing: Listing, settings: Settings, token: str, now: datetime, after: str | None) -> None:
         live: set[tuple[str, str]] = set()
-        whole_pass, broken = after is None, 0
+        whole_pass, guard = after is None, MassRepair(settings)
+        mark = installation_mark(settings.installation_id)
+        proofs = (read_proof(network) for network in listing.networks.values())
+        fleet = sum(proof is not None and proof.installation == mark for proof in proofs)
         while True:
             page = self.by.database.rpc("fly_fleet_page", after=after, limit=PAGE)
             rows = [Row.model_validate(each) for each in page["rows"]]
             live.update((row.id.hex, row.fly_app_name) for row in rows)
-            broken += self._judge_page(rows, listing, settings, now)
+            self._judge_page(rows, listing, guard, now, look_at_all_of_them=fleet <= listings.LOOK_AT_ALL_UP_TO)
             after = page["next"]
+            cursor = {"after": after} if after else None
+            if not self.by.database.rpc("fly_sweep_progress", name="fleet", token=token, cursor=cursor)["ok"]:
+                self.report.detail = "another sweep has taken over"
+                return
             if after is None:
                 break
-            self.by.database.rpc("fly_sweep_progress", name="fleet", token=token, cursor={"after": after})
-            if self.by.clock() > self.ends_at - FINISH_S:
+            if self._is_time_up():
                 self.report.detail = "the time was up; the next sweep goes on from here"
+                self._write(now)
                 return
+        self._write(now)
         self.report.complete = True
-        self._tell_incident(broken, len(listing.networks), settings)
-        if whole_pass:
-            orphans = Orphans(self.by)
+        self._tell_incident(guard.broken, fleet, settings)
+        if whole_pass and settings.installation_id == self.by.provisions.installation_id:
+            orphans = Orphans(self.by, self._is_time_up)
             orphans.sweep(listing, settings.installation_id, live)
             self.report.orphans = orphans.found
         if not self.by.database.rpc("fly_brake_status")["tripped"]:
             self.by.alerts.resolve("brake", "fleet")
 
-    def _judge_page(self, rows: list[Row], listing: Listing, settings: Settings, now: datetime) -> int:
-        """Look, write down what was seen, and count; returns how many apps an incident has broken."""
+    def _is_time_up(self) -> bool:
+        return self.by.clock() > self.ends_at - FINISH_S
+
+    def _judge_page(
+        self, rows: list[Row], listing: Listing, guard: MassRepair, now: datetime, *, look_at_all_of_them: bool
+    ) -> None:
+        """Look, write down what was seen, and count."""
         self.report.apps += len(rows)
         judged = [row for row in rows if _is_judged(row)]
-        all_of_them = len(listing.networks) <= listings.LOOK_AT_ALL_UP_TO
-        to_look = [row for row in judged if all_of_them or needs_look(row, listing, now)]
-        looked = look_at_all(self.by.fly, to_look, listing, now)
+        to_look = [row for row in judged if look_at_all_of_them or needs_look(row, listing, now)]
+        looked = look_at_all(self.by.fly, to_look, listing, now, self._is_time_up)
         observations = [looked.get(str(row.id)) or observe_listed(row, listing) for row in judged]
         seen = [each for each in observations if each]
-        broken = hold_back_mass_repair(seen, len(listing.networks), settings, goes_on=settings.incident_open)
-        recorded = self._record(seen, now)
+        guard.hold_back(seen, len(judged))
+        self._unwritten += seen
+        self._write(now, keep=RECORD_AT_ONCE - 1)
+        recorded = {each["id"] for each in seen}
         rest = [row.health_status for row in rows if str(row.id) not in recorded]
         self.report.healthy += rest.count("healthy")
         self.report.unhealthy += rest.count("unhealthy")
         self.report.unknown += len(rest) - rest.count("healthy") - rest.count("unhealthy")
-        return broken
 
-    def _record(self, observations: list[Json], now: datetime) -> set[str]:
-        """Write observations, 500 a statement; returns whose they were."""
+    def _write(self, now: datetime, *, keep: int = 0) -> None:
+        """Write what has gathered, 500 a statement, until at most `keep` are left; a killed sweep loses no more than that."""
+        while len(self._unwritten) > keep:
+            self._record(self._unwritten[:RECORD_AT_ONCE], now)
+            del self._unwritten[:RECORD_AT_ONCE]
+
+    def _record(self, observations: list[Json], now: datetime) -> None:
+        """Write observations, 500 a statement."""
         for chunk in _chunks(observations, RECORD_AT_ONCE):
             answer = self.by.database.rpc("fly_record_sweep", observations=chunk, started_at=now.isoformat())
             self.report.healthy += answer["healthy"]
             self.report.unhealthy += answer["unhealthy"]
             self.report.unknown += len(chunk) - answer["healthy"] - answer["unhealthy"]
-        return {observation["id"] for observation in observations}
 
     def _tell_incident(self, broken: int, fleet: int, settings: Settings) -> None:
         if not broken:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.act import act, learn_machine
 from shared.errors import Bug, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Unknown
 from shared.journal import Journal
-from shared.lifecycle import START_FAILED, decide, find_main
+from shared.lifecycle import START_FAILED, decide, find_main, fingerprint_of
 from shared.models import (
     Action,
     ActionKind,
@@ -78,7 +78,7 @@ class Work:
     done: dict[ActionKind, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.journal = Journal(self.by.holder, self.by.new_id)
+        self.journal = Journal(self.by.holder, self.by.provisions.installation_id, self.by.new_id)
         self.look = Look(self.by.fly, CALL_BUDGET_S, self._note_attempt)
         self._read_at = self.by.clock()
 
@@ -97,10 +97,10 @@ class Work:
                 if error.code == "auth" and self.look.just_created:
                     self.by.sleep(SETTLE_S)  # Fly may answer 401 for an app it made a moment ago
                     continue
-                outcome = self._fail(error)
+                outcome = self.fail(error)
             if outcome is not None:
                 return outcome
-        return self._fail(Conflict(f"{self.row.fly_app_name} did not settle in {MAX_STEPS} steps", code="no_progress"))
+        return self.fail(Conflict(f"{self.row.fly_app_name} did not settle in {MAX_STEPS} steps", code="no_progress"))
 
     def _carry_out(self, decision: Decision) -> Outcome | None:
         match decision:
@@ -109,6 +109,7 @@ class Work:
             case Adopt(machine):
                 self.patch |= learn_machine(self.row, machine, self._time().date())
                 self._save(release=False)
+                self.look.machines = None  # it came from a list, and nothing is done to it before a direct look
             case Rename(reason):
                 self._rename(reason)
             case Wait():
@@ -116,7 +117,7 @@ class Work:
             case Done():
                 return self._finish(decision)
             case GiveUp(code, message, advice):
-                return self._fail(Refused(message, code=code, advice=advice))
+                return self.fail(Refused(message, code=code, advice=advice))
         return None
 
     def _do(self, action: Action) -> Outcome | None:
@@ -128,6 +129,9 @@ class Work:
             raise Conflict(
                 f"{action.kind} on {self.row.fly_app_name} was done {times} times to no effect", code="no_progress"
             )
+        if action.kind is ActionKind.CREATE_APP:
+            # What an earlier app of this name had is gone with it, and that has to stand before the new one can.
+            self.patch |= {"secrets_version": None, "machine_id": None, "machine_state": "absent"}
         intent = self.journal.intend(self.row, action)
         saved = self._save(release=False, intent=intent)
         if saved.refused in _REFUSED_WORDS:
@@ -135,6 +139,9 @@ class Work:
         if saved.refused:  # stale or entitled: what is desired has changed, so decide again from the fresh row
             return None
         self.done[action.kind] = times + 1
+        budget_s = CALL_BUDGET_S - (self.by.clock() - self._read_at)
+        if budget_s <= 0:
+            raise LeaseLost  # frozen since the save: the lease may be another's by now
         self.journal.open(intent)
         try:
             self.patch |= act(
@@ -145,7 +152,7 @@ class Work:
                 provisions=self.by.provisions,
                 today=self._time().date(),
                 on_attempt=self._note_attempt,
-                budget_s=min(CALL_BUDGET_S, max(self._left_s(), 5.0)),
+                budget_s=min(budget_s, max(self._left_s(), 5.0)),
             )
         except HangarError as error:
             self._note_failure(error)
@@ -195,13 +202,12 @@ class Work:
         else:
             return self._pause(wait.seconds, wait.reason)
         self.look.machines, self.look.name_was_taken = None, False
-        if self.look.app is not AppSeen.OURS:
+        if self.look.app is not AppSeen.OURS or self.look.just_deleted:
             self.look.app = None
         return None
 
     def _finish(self, done: Done) -> Outcome:
         changed = self.row.status != done.status or self.row.observed_generation != self.row.generation
-        had_failed = self.row.error_code is not None
         if done.status == "deleted":
             self.patch["deleted"] = True
             self.journal.note(self.row, "deprovision_completed", "succeeded", {})
@@ -218,9 +224,6 @@ class Work:
                     self.row, "health_check_passed", "succeeded", {"from": self.row.health_status, "to": "healthy"}
                 )
         saved = self._save(release=True)
-        if had_failed:
-            for kind in ("provision_failed", "deprovision_failed"):
-                self.by.alerts.resolve(kind, str(self.row.id))
         if saved.generation_moved and done.status != "deleted":
             return outcome_of(self.row, "pending", "what is wanted changed meanwhile; the row is due again")
         return outcome_of(self.row, "converged", f"the app is {done.status}")
@@ -235,7 +238,7 @@ class Work:
             self.by.alerts.open(refused, "fleet", _REFUSED_WORDS[refused], {"app": self.row.fly_app_name})
         return self._pause(_WAIT_WHEN_REFUSED_S.get(refused, _WAIT_OTHERWISE_S), _REFUSED_WORDS[refused])
 
-    def _fail(self, error: HangarError) -> Outcome:
+    def fail(self, error: HangarError) -> Outcome:
         """Leave the failure on the row: what happened, when the next attempt is, and an alert."""
         kind = "provision_failed" if self.row.desired_state == "present" else "deprovision_failed"
         # Everything but what only this app's own plan can mend is tried again by itself: nobody should have to retry
@@ -254,10 +257,9 @@ class Work:
         metadata = {"retry_count": retries, "error_code": error.code, "max_retries_exceeded": transient}
         self.journal.note(self.row, kind, "failed", metadata, str(error))
         self._save(release=True)
+        self.by.alerts.deliver()  # the save has raised one with the row, so that it outlives us
         when = f"the next attempt is in about {next_in_s:.0f} s" if next_in_s is not None else "it waits for a person"
-        message = f"{kind.replace('_', ' ')} for user {self.row.user_id} (app {self.row.fly_app_name}): {error}; {when}"
-        self.by.alerts.open(kind, str(self.row.id), message, {"user_id": str(self.row.user_id), **metadata})
-        return outcome_of(self.row, "pending", message, error)
+        return outcome_of(self.row, "pending", f"{kind.replace('_', ' ')}: {error}; {when}", error)
 
     def _backoff_s(self, retries: int) -> float:
         rounds = -(-retries // ATTEMPTS_A_ROUND)
@@ -285,9 +287,12 @@ class Work:
         if not self.look.looked:
             return
         machine = find_main(self.row, seen)
-        self.patch["machine_state"] = machine.state if machine else "absent"
-        if machine:
-            self.patch["machine_region"] = machine.region
+        if machine and machine.id == self.row.machine_id and machine.spec == fingerprint_of(self.row):
+            self.patch |= learn_machine(self.row, machine, self._time().date())
+        elif machine:
+            self.patch |= {"machine_state": machine.state, "machine_region": machine.region}
+        else:
+            self.patch["machine_state"] = "absent"
 
     def _remember_ids(self) -> None:
         """Act on ids at once although the save that carries them comes with the next intent or wait."""

@@ -122,6 +122,14 @@ begin
 end
 $$;
 
+-- What failed is over, or is no longer wanted.
+create function hangar.forget_failures(p_row_id uuid) returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.alerts set resolved_at = hangar.now()
+   where key = p_row_id::text and kind in ('provision_failed', 'deprovision_failed') and resolved_at is null
+$$;
+
 -- Makes one user's row ask for what the user is entitled to now. Returns what changed: 'inserted', 'changed', 'unchanged', 'unknown'
 -- (tier not in fly_plans) or 'none' (no row, and none is due). Leaves the live row locked, whether or not it changed.
 -- NO KEY UPDATE, not UPDATE: enough against every other writer, and the host's own inserts that refer to the row are not held up.
@@ -159,7 +167,7 @@ begin
   if v_want.entitled is null then
     return 'unknown';
   end if;
-  v_from := jsonb_build_object('desired_state', v_row.desired_state, 'tier', v_row.tier);
+  v_from := jsonb_strip_nulls(jsonb_build_object('desired_state', v_row.desired_state, 'tier', v_row.tier, 'error_code', v_row.error_code));
   if v_want.entitled then
     if v_row.desired_state = 'present' and v_row.tier is not distinct from v_want.plan then
       return 'unchanged';
@@ -189,6 +197,9 @@ begin
     returning a.* into v_row;
   else
     return 'unchanged';
+  end if;
+  if v_from ->> 'error_code' is not null then
+    perform hangar.forget_failures(v_row.id);
   end if;
   perform hangar.record_desired(v_row, v_from, v_want.why, p_source);
   return 'changed';

@@ -80,7 +80,7 @@ $$;
 
 -- Every destroy of the last hour against max(floor, share of the live fleet); an app counts once an hour, so stopping, destroying and
 -- deleting one app are one. Null when another may go, else how many went and the bound.
-create function hangar.judge_brake(p_app text) returns jsonb
+create function hangar.judge_brake(p_app text, p_name text default null) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -94,7 +94,7 @@ begin
     from public.user_fly_app_events e
    where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
      and e.created_at >= greatest(v_now - interval '1 hour', (select g.brake_released_at from hangar.settings g));
-  if p_app = any (v_gone) then
+  if p_app = any (v_gone) or p_name = any (v_gone) then
     return null;
   end if;
   select greatest(g.brake_floor, g.brake_share * (select count(*) from public.user_fly_apps a where a.deleted_at is null))
@@ -103,6 +103,27 @@ begin
     return null;
   end if;
   return jsonb_build_object('destroyed_last_hour', cardinality(v_gone), 'most', trunc(v_most, 2)::text);
+end
+$$;
+
+-- The operator's caps, counting every app that exists or is being made. One at a time, else two workers both see room for one more.
+create function hangar.judge_caps(p_row public.user_fly_apps, p_settings hangar.settings) returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_apps bigint;
+  v_cost numeric;
+begin
+  if p_settings.max_apps is null and p_settings.max_monthly_cost_usd is null then
+    return null;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('hangar.caps', 0));
+  select count(*), sum(a.monthly_cost_estimate_usd) into v_apps, v_cost
+    from public.user_fly_apps a
+   where a.deleted_at is null
+     and (a.id = p_row.id or a.deployed_at is not null or a.open_intent is not null or a.machine_id is not null
+          or a.secrets_version is not null or a.create_unknown_at is not null);
+  return case when v_apps > p_settings.max_apps then 'max_apps' when v_cost > p_settings.max_monthly_cost_usd then 'max_cost' end;
 end
 $$;
 
@@ -124,13 +145,8 @@ begin
     return 'paused';
   elsif v_destroys and v_settings.deletes_paused then
     return 'deletes_paused';
-  elsif v_meta ->> 'action' = 'create_app' and v_settings.max_apps < (
-      select count(*) from public.user_fly_apps a where a.deleted_at is null and (a.deployed_at is not null or a.id = p_row.id)) then
-    return 'max_apps';
-  elsif v_meta ->> 'action' = 'create_app' and v_settings.max_monthly_cost_usd < (
-      select sum(a.monthly_cost_estimate_usd) from public.user_fly_apps a
-       where a.deleted_at is null and (a.deployed_at is not null or a.id = p_row.id)) then
-    return 'max_cost';
+  elsif v_meta ->> 'action' = 'create_app' then
+    return hangar.judge_caps(p_row, v_settings);
   end if;
   -- Stopping counts too: it is no destroy, but an entitled user's machine should not even pause.
   if v_meta ->> 'purpose' = 'deprovision' then

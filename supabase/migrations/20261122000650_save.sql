@@ -157,6 +157,7 @@ begin
     v_row.lease_expires_at := null;
   end if;
   v_row := hangar.store_row(v_row);
+  perform hangar.tell_of(v_row, v_moved, p_patch);
   if v_deleted then
     v_successor := hangar.open_successor(v_row);
   end if;
@@ -166,6 +167,25 @@ begin
 end
 $$;
 comment on function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) is 'Saves a worker''s findings, outcome and next intent under its lease. docs/database.md.';
+
+-- The alert about a failure stands and falls with the row: no crash between the two can lose or keep it.
+create function hangar.tell_of(p_row public.user_fly_apps, p_moved boolean, p_patch jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if not p_moved and p_patch ->> 'status' = 'error' then
+    perform hangar.raise_alert(
+      case p_row.desired_state when 'present' then 'provision_failed' else 'deprovision_failed' end, p_row.id::text,
+      format('%s failed for user %s (app %s): %s; %s',
+        case p_row.desired_state when 'present' then 'Provisioning' else 'Deprovisioning' end, p_row.user_id, p_row.fly_app_name,
+        p_row.error_message, case when p_row.next_attempt_at is null then 'it waits for a person'
+          else 'the next attempt is at ' || to_char(p_row.next_attempt_at at time zone 'UTC', 'HH24:MI:SS "UTC"') end),
+      jsonb_build_object('user_id', p_row.user_id, 'error_code', p_row.error_code, 'retry_count', p_row.retry_count));
+  elsif p_row.error_code is null or p_row.deleted_at is not null then
+    perform hangar.forget_failures(p_row.id);
+  end if;
+end
+$$;
 
 -- The columns a save may change. A name that another user took in the same moment is the one conflict there can be.
 create function hangar.store_row(p_row public.user_fly_apps) returns public.user_fly_apps

@@ -121,13 +121,22 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_now timestamptz := hangar.now();
+  v_ended boolean;
 begin
   update hangar.sweeps w
      set cursor = case when coalesce(p_complete, true) then null else w.cursor end,
          completed_at = case when coalesce(p_complete, true) then v_now else w.completed_at end,
          finished_at = v_now, heartbeat_at = v_now, report = p_report, token = null, holder = null, lease_expires_at = null
-   where w.name = p_name and w.token = p_token and w.lease_expires_at > v_now;
-  return jsonb_build_object('ok', found);
+   where w.name = p_name and w.token = p_token;  -- nobody has taken it since, however long the last of it took
+  v_ended := found;
+  if v_ended and coalesce(p_complete, true) then
+    -- Nothing was refused for these reasons in a whole pass, so they are over.
+    update hangar.alerts a set resolved_at = v_now
+      from hangar.sweeps w
+     where w.name = p_name and a.resolved_at is null and a.seen_at < w.started_at
+       and a.kind in ('max_apps', 'max_cost', 'installation', 'orphan_look');
+  end if;
+  return jsonb_build_object('ok', v_ended);
 end
 $$;
 comment on function public.fly_sweep_finish(text, uuid, jsonb, boolean) is 'Ends a sweep; an incomplete one keeps its cursor for the next. docs/database.md.';

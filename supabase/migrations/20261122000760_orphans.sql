@@ -29,6 +29,15 @@ begin
   if p_seen is null or jsonb_typeof(p_seen) <> 'array' then
     raise exception 'p_seen must be a JSON array' using errcode = 'invalid_parameter_value';
   end if;
+  -- The worker that intended it is gone, and its word with it.
+  insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+  select i.fly_app_id, i.user_id, 'action', 'unknown',
+         i.metadata || jsonb_build_object('intent_id', i.id, 'closed_by', 'sweep')
+    from public.user_fly_app_events i
+   where i.event_type = 'action' and i.status = 'intent' and (i.metadata ->> 'action') in ('destroy_machine', 'delete_app')
+     and i.metadata ->> 'purpose' = 'orphan' and i.created_at between v_now - interval '1 day' and v_now - interval '10 minutes'
+     and not exists (select 1 from public.user_fly_app_events o
+                      where o.event_type = 'action' and o.metadata ->> 'intent_id' = i.id::text and o.created_at >= i.created_at);
   with seen as (
     select distinct on (s.app) s.app, s.network from pg_catalog.jsonb_to_recordset(p_seen) as s (app text, network text) order by s.app
   ), forgotten as (
@@ -75,7 +84,7 @@ $$;
 comment on function public.fly_approve_orphan(text, text) is 'An operator''s word that an orphan need not age; the next sweep still looks at it directly. docs/database.md.';
 
 -- Why nothing may be destroyed now; null when it may. For what has no row; rows are judged by hangar.judge_intent.
-create function hangar.judge_orphan_delete(p_app text, p_network text) returns text
+create function hangar.judge_orphan_delete(p_app text, p_network text, p_row_id uuid, p_installation text) returns text
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -83,14 +92,15 @@ declare
   v_brake jsonb;
 begin
   select * into strict v_settings from hangar.settings;
-  if p_network not like 'hangar-' || left(replace(v_settings.installation_id::text, '-', ''), 12) || '-%' then
+  if p_network not like 'hangar-' || left(replace(v_settings.installation_id::text, '-', ''), 12) || '-%'
+     or p_installation <> v_settings.installation_id::text then
     return 'installation';
   elsif v_settings.paused then
     return 'paused';
   elsif v_settings.deletes_paused then
     return 'deletes_paused';
   end if;
-  v_brake := hangar.judge_brake(p_app);
+  v_brake := hangar.judge_brake(p_app, p_row_id::text);
   if v_brake is null then
     return null;
   end if;
@@ -152,7 +162,7 @@ begin
       return jsonb_build_object('verdict', 'readopted', 'reason', 'its user is entitled and had no row');
     end if;
   end if;
-  v_refused := hangar.judge_orphan_delete(p_app, p_network);
+  v_refused := hangar.judge_orphan_delete(p_app, p_network, p_row_id, p_intent -> 'metadata' ->> 'installation_id');
   if v_refused is not null then
     return jsonb_build_object('verdict', 'keep', 'reason', v_refused);
   end if;

@@ -137,7 +137,7 @@ def test_a_killed_sweep_starves_nobody(world, monkeypatch):
         for _ in range(4):
             assert count_sweep(world)[0].apps == 60
             longest = max(longest, *read_looks(world))
-    assert longest <= 40 * 60
+    assert longest <= 30 * 60
 
 
 def die_after_page(world, page):

@@ -52,6 +52,14 @@ class Boundaries:
     passed: int = 0
     die_at: int | None = None
     trace: list[str] = field(default_factory=list)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    die_after: tuple[str, str] | None = None
+
+    def die_behind(self, method: str, path: str) -> None:
+        """Die once the effect is there and the answer, if any, has not been read."""
+        if self.die_after == (method, _pattern(path)):
+            self.die_after = None
+            raise Killed(path)
 
     def cross(self, where: str) -> None:
         self.trace.append(where)
@@ -94,12 +102,22 @@ class CrossingTransport(SimTransport):
 
     def handle_request(self, request):
         where = f"{request.method} {request.url.path}"
+        self.boundaries.calls.append((request.method, _pattern(request.url.path)))
         if request.method != "GET":
             self.boundaries.cross(f"before {where}")
-        response = super().handle_request(request)
+        try:
+            response = super().handle_request(request)
+        finally:
+            self.boundaries.die_behind(request.method, request.url.path)
         if request.method != "GET":
             self.boundaries.cross(f"after {where}")
         return response
+
+
+def _pattern(path: str) -> str:
+    """The path with names and ids as `*`, as a fault names it."""
+    parts = path.split("/")
+    return "/".join("*" if number in (3, 5) and parts[2] == "apps" else part for number, part in enumerate(parts))
 
 
 class World:
@@ -201,6 +219,19 @@ class World:
             "select event_type, status, metadata from public.user_fly_app_events where user_id = %s order by created_at, id",
             user,
         )
+
+    def watch_calls(self) -> list[tuple[str, str]]:
+        """The list that every call to Fly from now on is added to."""
+        self.boundaries.calls = []
+        return self.boundaries.calls
+
+    def kill_after(self, method: str, path: str) -> None:
+        """The worker dies behind its next such call."""
+        self.boundaries.die_after = (method, path)
+
+    def spare(self) -> None:
+        """Nobody dies any more."""
+        self.boundaries.die_after = self.boundaries.die_at = None
 
     def count_actions(self, user: UUID, *statuses: str) -> int:
         """How many audit lines of an action have one of these statuses."""
