@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from ops.target import Target, TargetError
+from ops.target import Target, TargetError, is_loopback
 from shared.auth import sign_webhook
 from shared.config_forms import webhook_key
 from shared.store import Database, PostgrestStore, explain_refusal
@@ -24,6 +24,11 @@ class Installation:
         self.target = target
         self.database = Database(PostgrestStore(target.supabase_url, target.secret_key))
 
+    def _open_http(self, url: str, timeout_s: float, headers: dict[str, str] | None = None) -> httpx.Client:
+        return httpx.Client(
+            headers=headers, verify=get_tls_context(), timeout=timeout_s, trust_env=not is_loopback(url)
+        )
+
     def read_rows(
         self, name: str, *, order: str | None = None, limit: int = 50, **filters: Any
     ) -> list[dict[str, Any]]:
@@ -34,7 +39,7 @@ class Installation:
         headers = {"apikey": self.target.secret_key, "Authorization": f"Bearer {self.target.secret_key}"}
         url = f"{self.target.supabase_url.rstrip('/')}/rest/v1/{name}"
         query = {"select": "*", "limit": str(limit), **({"order": order} if order else {}), **filters}
-        with httpx.Client(headers=headers, verify=get_tls_context(), timeout=READ_TIMEOUT_S) as http:
+        with self._open_http(url, READ_TIMEOUT_S, headers) as http:
             answer = http.get(url, params=query)
         told = _read_json(answer)
         if answer.is_success and isinstance(told, list):
@@ -69,7 +74,7 @@ class Installation:
             "webhook-timestamp": sent_at,
             "webhook-signature": signature,
         }
-        with httpx.Client(verify=get_tls_context(), timeout=SWEEP_TIMEOUT_S) as http:
+        with self._open_http(url, SWEEP_TIMEOUT_S) as http:
             answer = http.post(url, content=raw, headers=headers)
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise TargetError(

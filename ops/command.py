@@ -48,9 +48,26 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         except HangarError as error:
             stop(EXIT_SOME_FAILED, f"{error}. Nothing was lost; try again")
         except httpx.HTTPError as error:
-            stop(EXIT_SOME_FAILED, f"no answer ({type(error).__name__}: {error}). Is the installation up?")
+            # Its text may quote a header; its kind and the address say enough.
+            stop(
+                EXIT_SOME_FAILED,
+                f"no answer from {_name_address(error)} ({type(error).__name__}). Is the installation up?",
+            )
+        except OSError as error:
+            stop(
+                EXIT_USAGE,
+                f"{error.strerror or type(error).__name__}: {error.filename or 'a file or certificate of the environment'}",
+            )
 
     return run
+
+
+def _name_address(error: httpx.HTTPError) -> str:
+    try:
+        url = error.request.url
+    except RuntimeError:  # it failed before there was a request
+        return "the installation"
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def stop(code: int, message: str) -> NoReturn:

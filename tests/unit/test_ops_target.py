@@ -16,6 +16,9 @@ DEV = {
 }
 
 
+WITH = {"SUPABASE_URL": "https://x.example", "SUPABASE_SECRET_KEY": "sb_secret_k"}
+
+
 def test_the_environment_comes_first(tmp_path):
     dev = tmp_path / "dev.json"
     dev.write_text(json.dumps(DEV))
@@ -42,18 +45,43 @@ def test_then_the_local_cloud(tmp_path):
     [
         ({}, "set SUPABASE_URL and SUPABASE_SECRET_KEY, or start the local cloud with `make dev`"),
         ({"SUPABASE_URL": "https://x.supabase.co"}, "SUPABASE_SECRET_KEY is not"),
-        ({"SUPABASE_URL": "x", "SUPABASE_SECRET_KEY": "k", "HANGAR_FUNCTIONS_URL": "{oops"}, "HANGAR_FUNCTIONS_URL"),
+        (WITH | {"HANGAR_FUNCTIONS_URL": "{oops"}, "HANGAR_FUNCTIONS_URL"),
+        (WITH | {"HANGAR_FUNCTIONS_URL": "[1]"}, "HANGAR_FUNCTIONS_URL"),
+        (WITH | {"HANGAR_FUNCTIONS_URL": '{"health": "nonsense"}'}, "HANGAR_FUNCTIONS_URL .health. is no URL"),
+        (WITH | {"SUPABASE_URL": "not a url"}, "SUPABASE_URL is no URL"),
+        (WITH | {"SUPABASE_URL": "https://x:99999"}, "SUPABASE_URL is no URL"),
+        (WITH | {"SUPABASE_SECRET_KEY": "sb_secret_canary more"}, "SUPABASE_SECRET_KEY holds a space"),
+        (WITH | {"SUPABASE_SECRET_KEY": "schlüssel"}, "SUPABASE_SECRET_KEY holds"),
     ],
 )
 def test_what_is_missing_is_named(environ, words, tmp_path):
-    with pytest.raises(TargetError, match=words):
+    with pytest.raises(TargetError, match=words) as told:
         load_target(environ, tmp_path / "absent.json")
+    assert "canary" not in str(told.value)
+
+
+def test_what_surrounds_a_key_in_a_file_is_no_part_of_it(tmp_path):
+    target = load_target(WITH | {"SUPABASE_SECRET_KEY": " sb_secret_k\n"}, tmp_path / "absent.json")
+    assert target.secret_key == "sb_secret_k"
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"functions": []}'])
+def test_a_broken_dev_file_is_named(text, tmp_path):
+    dev = tmp_path / "dev.json"
+    dev.write_text(text)
+    with pytest.raises(TargetError, match="cannot be read"):
+        load_target({}, dev)
+
+
+def test_a_local_cloud_that_is_gone_is_said_to_be_gone(tmp_path):
+    dev = tmp_path / "dev.json"
+    dev.write_text(json.dumps(DEV | {"pid": 2**22 + 1}))
+    with pytest.raises(TargetError, match=r"process 4194305\) is gone"):
+        load_target({}, dev)
 
 
 def test_functions_may_have_an_address_each(tmp_path):
-    environ = {
-        "SUPABASE_URL": "x",
-        "SUPABASE_SECRET_KEY": "k",
+    environ = WITH | {
         "HANGAR_FUNCTIONS_URL": '{"health": "https://h.example"}',
     }
     assert load_target(environ, tmp_path / "absent.json").functions == {"health": "https://h.example"}
