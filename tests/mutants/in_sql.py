@@ -68,7 +68,7 @@ MUTANTS = (
         "where p.tier = a.tier and p.grace_s > 0 and v_want.living)",
         "where p.tier = a.tier and p.grace_s > 0)",
         "a deleted user has no grace",
-        TRIGGER,
+        HOST,
     ),
     Mutant(
         "derives-before-locking",
