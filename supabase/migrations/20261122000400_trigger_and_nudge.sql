@@ -4,9 +4,10 @@
 -- The lock time-out is what keeps a row that we hold from hanging it (no handler catches the cancel that would follow), and after the
 -- first one the rest of the transaction gives way at once: 40 rows at 200 ms would break Supabase's 8 s statement limit.
 -- No sequential scans, because a session's plans outlive the empty table they were made for: one statement over 1,000 users of a
--- young installation would otherwise read the whole table 1,000 times.
+-- young installation would otherwise read the whole table 1,000 times. No JIT, because the price that the planner then puts on the few
+-- scans that have no index (settings, one row) makes it compile them, for a tenth of a second each.
 create function hangar.on_user_tier_change() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '200ms' set enable_seqscan = 'off'
+language plpgsql security definer set search_path = '' set lock_timeout = '200ms' set enable_seqscan = 'off' set jit = 'off'
 as $$
 begin
   if current_setting('hangar.give_way', true) = 'on' then
