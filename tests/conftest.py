@@ -8,6 +8,7 @@ default server and once more on the oldest installed system server, which catche
 import contextlib
 import fcntl
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ _ENOUGH_BYTES = 2 * 1024**3
 
 
 def pytest_configure(config):
+    # Started in the background, a shell has us ignore Ctrl-C, and every child of ours with us.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
 
 
