@@ -220,7 +220,7 @@ class Postgres:
             if time.monotonic() > deadline:
                 raise PostgresError(f"processes {serving} of a killed Postgres still hold {self.data}")
             time.sleep(0.05)
-        if said:
+        if said is not None:  # a process in the middle of starting, or one that nobody has waited for, has no words yet
             (self.data / "postmaster.pid").unlink()
 
     def _lock_lines(self) -> list[str]:
