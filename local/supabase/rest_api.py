@@ -16,7 +16,7 @@ from local.supabase.rest_auth import Identity, identify
 from local.supabase.rest_catalog import Catalog, Function, SchemaCache, Table
 from local.supabase.rest_errors import RestError, unsupported
 from local.supabase.rest_pool import Pool
-from local.supabase.rest_query import Query, parse_query
+from local.supabase.rest_query import parse_query
 from local.supabase.rest_request import (
     Accepted,
     Payload,
@@ -24,8 +24,10 @@ from local.supabase.rest_request import (
     read_accept,
     read_payload,
     read_preferences,
+    narrow_window,
     read_schema,
 )
+from local.supabase.rest_terms import Query
 from local.supabase.rest_transaction import Result, Session, Statement, run
 
 _METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
@@ -78,8 +80,6 @@ class RestApi:
             return unsupported("conditions nested this deeply").response()
 
     def _dispatch(self, call: Call, identity: Identity) -> Response:
-        if "range" in call.request.headers:
-            raise unsupported("the Range header; use limit and offset")
         session = Session(identity, call.request, call.path, call.schema, self._cache.current().role_settings)
         match call.path.strip("/").split("/"):
             case ["rpc", function]:
@@ -119,11 +119,13 @@ class RestApi:
             raise RestError(405, "PGRST117", f"Unsupported HTTP method: {method}")
         query = parse_query(call.request.query)
         table = self._find_table(call, name)
+        catalog = self._cache.current()
         if method in ("GET", "HEAD"):
-            statement = rest_tables.write_read(table, query, call.preferences, call.accepted, self._max_rows)
+            narrow_window(query, call.request.headers.get("range", ""))
+            statement = rest_tables.write_read(catalog, table, query, call.preferences, call.accepted, self._max_rows)
             return _answer_read(call, query, self._run(session, statement, call))
         if method == "DELETE":
-            statement = rest_tables.write_delete(table, query, call.preferences, call.accepted)
+            statement = rest_tables.write_delete(catalog, table, query, call.preferences, call.accepted)
             return _answer_change(call, self._run(session, statement, call, mutates=True), deleted=True)
         payload = read_payload(call.request)
         try:
@@ -135,12 +137,13 @@ class RestApi:
             return self._write_table(call, session, self._find_table(call, name), query, payload)
 
     def _write_table(self, call: Call, session: Session, table: Table, query: Query, payload: Payload) -> Response:
+        catalog = self._cache.current()
         if call.request.method == "POST":
             if call.preferences.returning == "headers-only":
                 raise unsupported("Prefer: return=headers-only")
-            statement = rest_tables.write_insert(table, query, payload, call.preferences, call.accepted)
+            statement = rest_tables.write_insert(catalog, table, query, payload, call.preferences, call.accepted)
             return _answer_insert(call, self._run(session, statement, call))
-        statement = rest_tables.write_update(table, query, payload, call.preferences, call.accepted)
+        statement = rest_tables.write_update(catalog, table, query, payload, call.preferences, call.accepted)
         return _answer_change(call, self._run(session, statement, call, mutates=True), deleted=False)
 
     def _call_function(self, call: Call, session: Session, name: str) -> Response:
@@ -159,7 +162,13 @@ class RestApi:
             message = "Function must return SETOF or TABLE when max-affected preference is used with handling=strict"
             raise RestError(400, "PGRST128", message)
         statement = rest_functions.write_call(
-            function, query, payload, preferences=call.preferences, accepted=call.accepted, max_rows=self._max_rows
+            self._cache.current(),
+            function,
+            query,
+            payload,
+            preferences=call.preferences,
+            accepted=call.accepted,
+            max_rows=self._max_rows,
         )
         result = self._run(session, statement, call, mutates=True)
         if function.returns_void:
@@ -194,13 +203,13 @@ def _answer_read(call: Call, query: Query, result: Result) -> Response:
 def _answer_insert(call: Call, result: Result) -> Response:
     only_updated = result.inserted is not None and result.inserted <= 0
     merged_nothing_new = call.preferences.resolution == "merge-duplicates" and only_updated
-    headers = {"Content-Range": _content_range(1, 0, result.rows if call.preferences.count_exact else None)}
+    headers = {"Content-Range": _content_range(1, 0, result.rows if call.preferences.counts_exactly else None)}
     represented = call.preferences.returning == "representation"
     return _answer(call, 200 if merged_nothing_new else 201, result, headers, with_body=represented)
 
 
 def _answer_change(call: Call, result: Result, *, deleted: bool) -> Response:
-    total = result.rows if call.preferences.count_exact else None
+    total = result.rows if call.preferences.counts_exactly else None
     first, last = (1, 0) if deleted else (0, result.rows - 1)
     represented = call.preferences.returning == "representation"
     headers = {"Content-Range": _content_range(first, last, total)}

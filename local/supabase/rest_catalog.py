@@ -40,6 +40,18 @@ class Table:
 
 
 @dataclass(frozen=True)
+class ForeignKey:
+    """A constraint between two tables of the exposed schemas. `one_to_one`: its columns are unique where they stand."""
+
+    name: str
+    table: tuple[str, str]
+    columns: tuple[str, ...]
+    target: tuple[str, str]
+    target_columns: tuple[str, ...]
+    one_to_one: bool
+
+
+@dataclass(frozen=True)
 class Parameter:
     """An input argument; `name` is empty for an unnamed one."""
 
@@ -50,7 +62,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """`returns_rows`: its result has columns (a composite, OUT arguments or a TABLE)."""
+    """`returns_rows`: its result has columns (a composite, OUT arguments or a TABLE); `row_of`: they are those of this table."""
 
     schema: str
     name: str
@@ -61,6 +73,7 @@ class Function:
     volatile: bool
     variadic: bool
     settings: Mapping[str, str]
+    row_of: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,7 @@ class Catalog:
 
     tables: Mapping[tuple[str, str], Table]
     functions: Mapping[tuple[str, str], tuple[Function, ...]]
+    foreign_keys: tuple[ForeignKey, ...]
     role_settings: Mapping[str, Mapping[str, str]]
 
 
@@ -79,6 +93,7 @@ def load_catalog(connection: Connection, schemas: Sequence[str]) -> Catalog:
         connection.execute("set local statement_timeout = '30s'")
         tables = _fetch(connection, "rest_tables", schemas)
         functions = _fetch(connection, "rest_functions", schemas)
+        foreign_keys = _fetch(connection, "rest_foreign_keys", schemas)
         settings = _fetch(connection, "rest_roles")
     by_name: dict[tuple[str, str], tuple[Function, ...]] = {}
     for row in functions:
@@ -86,12 +101,24 @@ def load_catalog(connection: Connection, schemas: Sequence[str]) -> Catalog:
     roles: dict[str, dict[str, str]] = {}
     for row in settings:
         roles.setdefault(row.role, {})[row.name] = row.value
-    return Catalog({(row.schema, row.name): _table(row) for row in tables}, by_name, roles)
+    keys = tuple(_foreign_key(row) for row in foreign_keys)
+    return Catalog({(row.schema, row.name): _table(row) for row in tables}, by_name, keys, roles)
 
 
 def _table(row: Any) -> Table:
     columns = {found["name"]: Column(**found) for found in row.columns}
     return Table(row.schema, row.name, columns, tuple(row.primary_key))
+
+
+def _foreign_key(row: Any) -> ForeignKey:
+    return ForeignKey(
+        name=row.name,
+        table=(row.schema, row.table_name),
+        columns=tuple(row.columns),
+        target=(row.target_schema, row.target_name),
+        target_columns=tuple(row.target_columns),
+        one_to_one=row.one_to_one,
+    )
 
 
 def _function(row: Any) -> Function:
@@ -106,6 +133,7 @@ def _function(row: Any) -> Function:
         volatile=row.volatile,
         variadic=row.variadic,
         settings={name: value for name, value in settings.items() if name in HOISTED_SETTINGS},
+        row_of=None if row.row_of is None else tuple(row.row_of),
     )
 
 

@@ -67,6 +67,12 @@ def unparsable(what: str, text: str, why: str) -> RestError:
     return RestError(400, "PGRST100", f'"failed to parse {what} ({text})" (line 1, column 1)', why)
 
 
+def not_embedded(name: str) -> RestError:
+    """A parameter speaks of a resource that select does not embed."""
+    hint = f"Verify that '{name}' is included in the 'select' query parameter."
+    return RestError(400, "PGRST108", f"'{name}' is not an embedded resource in this request", hint=hint)
+
+
 def connection_failed(error: Exception) -> RestError:
     """No connection to Postgres could be made."""
     return RestError(503, "PGRST000", "Database connection error.", str(error).strip()[:256])

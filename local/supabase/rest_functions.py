@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from psycopg import sql
 
 from local.supabase.rest_catalog import Catalog, Function, Parameter
+from local.supabase.rest_embeds import write_rows
 from local.supabase.rest_errors import RestError, unsupported
-from local.supabase.rest_query import Query, SelectItem
 from local.supabase.rest_request import Accepted, Payload, Preferences
-from local.supabase.rest_sql import Values, qualified, write_order, write_select, write_where, write_window
+from local.supabase.rest_sql import Values, qualified, write_window
 from local.supabase.rest_tables import SOURCE, write_array
+from local.supabase.rest_terms import Query, SelectItem
 from local.supabase.rest_transaction import Statement, write_result
 
 _VALUE = sql.SQL("_hangar_value")
@@ -73,6 +74,7 @@ def function_missing(schema: str, name: str, argument_names: Iterable[str], *, h
 
 
 def write_call(
+    catalog: Catalog,
     function: Function,
     query: Query,
     payload: Payload | None,
@@ -95,18 +97,12 @@ def write_call(
         text = _write_scalar(function, call, query, preferences=preferences, accepted=accepted, max_rows=max_rows)
         return Statement(text, values, read_only, settings)
     source = sql.SQL("select _hangar_call.* from {} as _hangar_call").format(call)
-    where = write_where(SOURCE, query.conditions, values)
-    page = sql.SQL("select {} from {}{}{}{}").format(
-        write_select(SOURCE, query.select, values),
-        SOURCE,
-        where,
-        write_order(SOURCE, query.order, values),
-        write_window(query, max_rows),
-    )
-    count = sql.SQL("select 1 from {}{}").format(SOURCE, where) if preferences.count_exact else None
+    table = None if function.row_of is None else catalog.tables.get(function.row_of)
+    rows = write_rows(catalog, table, SOURCE, query, values, max_rows)
+    count = rows.every if preferences.counts_exactly else None
     one = not function.returns_set
     shape = Accepted(singular=True, strip_nulls=accepted.strip_nulls) if one else accepted
-    text = write_result(source, page, write_array(shape), count=count, rows=sql.SQL("1") if one else None)
+    text = write_result(source, rows.text, write_array(shape), count=count, rows=sql.SQL("1") if one else None)
     return Statement(text, values, read_only, settings)
 
 
@@ -123,7 +119,7 @@ def _write_scalar(
         raise unsupported("select, filters or order on a function that returns a plain value")
     source = sql.SQL("select {} as {}").format(call, _VALUE)
     page = sql.SQL("select * from {}{}").format(SOURCE, write_window(query, max_rows))
-    count = sql.SQL("select 1 from {}").format(SOURCE) if preferences.count_exact else None
+    count = sql.SQL("select 1 from {}").format(SOURCE) if preferences.counts_exactly else None
     found: sql.Composable = sql.SQL("json_agg(_hangar_page._hangar_value)")
     if accepted.strip_nulls:
         found = sql.SQL("json_strip_nulls({})").format(found)

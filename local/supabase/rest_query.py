@@ -1,112 +1,72 @@
 """PostgREST's query string, read into plain values: select, filters, logic groups, order, limit, columns.
 
-Grammar: PostgREST docs, references/api/tables_views, and its QueryParams.hs. What is PostgREST's but not spoken here
-(embedded resources, full-text search) raises HANGAR_UNSUPPORTED; what is nobody's raises PGRST100.
+Grammar: PostgREST docs, references/api/tables_views, and its QueryParams.hs. What is nobody's grammar raises PGRST100. A
+parameter of an embedded resource is the same parameter behind its name: `traders.order`, `traders.signals.limit`.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
-from local.supabase.rest_errors import RestError, unparsable, unsupported
+from local.supabase.rest_errors import RestError, not_embedded, unparsable
 from local.supabase.rest_reader import Reader
+from local.supabase.rest_select import parse_field, parse_select
+from local.supabase.rest_terms import Embed, Field, Filter, Group, Order, Query
 
 COMPARISONS = ("eq", "gte", "gt", "lte", "lt", "like", "ilike", "match", "imatch")  # these take (any) and (all)
 PLAIN_OPERATORS = ("neq", "cs", "cd", "ov", "sl", "sr", "nxr", "nxl", "adj", "isdistinct")
 IS_VALUES = ("null", "not_null", "true", "false", "unknown")
-_TEXT_SEARCH = ("fts", "plfts", "phfts", "wfts")
-_AGGREGATES = ("sum()", "avg()", "count()", "max()", "min()")
+TEXT_SEARCH = ("fts", "plfts", "phfts", "wfts")
+_WINDOW = ("order", "limit", "offset")
+_LOGIC = ("and", "or", "not.and", "not.or")
 _OPERATOR_EXPECTED = "expecting operator (eq, gt, ...)"
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column, or a place inside a JSON column: `path` holds (`->` or `->>`, key or index)."""
-
-    name: str
-    path: tuple[tuple[str, str | int], ...] = ()
-
-
-@dataclass(frozen=True)
-class SelectItem:
-    """One output column; `field` None stands for all of them."""
-
-    field: Field | None
-    alias: str | None = None
-    cast: str | None = None
-
-
-@dataclass(frozen=True)
-class Filter:
-    """One comparison of a field with a value."""
-
-    field: Field
-    operator: str
-    value: str | tuple[str, ...]
-    negated: bool = False
-    quantifier: Literal["any", "all"] | None = None
-
-
-@dataclass(frozen=True)
-class Group:
-    """Conditions joined by and, or by or."""
-
-    operator: Literal["and", "or"]
-    members: tuple["Filter | Group", ...]
-    negated: bool = False
-
-
-@dataclass(frozen=True)
-class Order:
-    """One term of the order; None leaves Postgres's default."""
-
-    field: Field
-    descending: bool | None = None
-    nulls_first: bool | None = None
-
-
-@dataclass
-class Query:
-    """All that one query string asks for. `arguments` are the plain values of a function called with GET."""
-
-    select: tuple[SelectItem, ...] = (SelectItem(None),)
-    conditions: list[Filter | Group] = field(default_factory=list)
-    order: tuple[Order, ...] = ()
-    limit: int | None = None
-    offset: int = 0
-    columns: tuple[str, ...] | None = None
-    on_conflict: tuple[str, ...] | None = None
-    arguments: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def selects_everything(self) -> bool:
-        return any(item.field is None for item in self.select)
 
 
 def parse_query(pairs: Iterable[tuple[str, str]], *, takes_arguments: bool = False) -> Query:
     """Read decoded (name, value) pairs; with `takes_arguments` a value without operator is a function's argument."""
     query = Query()
     seen: set[str] = set()
+    rest: list[tuple[str, str]] = []
     for key, value in pairs:
-        if key in ("select", "columns", "on_conflict"):
-            if key not in seen:  # the first one counts
-                _read_shape(query, key, value)
-        elif key in ("order", "limit", "offset"):
-            _read_window(query, key, value)
-        elif key in ("and", "or", "not.and", "not.or"):
-            query.conditions.append(_parse_group(key, value))
-        elif key.rpartition(".")[2] in ("order", "limit", "offset", "and", "or"):
-            raise unsupported(f"'{key}': ordering, limits and logic of embedded resources")
-        else:
-            _read_filter(query, key, value, takes_arguments=takes_arguments)
+        if key not in ("select", "columns", "on_conflict"):
+            rest.append((key, value))
+        elif key not in seen:  # the first one counts
+            _read_shape(query, key, value)
         seen.add(key)
+    for key, value in rest:
+        if takes_arguments and key not in (*_WINDOW, *_LOGIC) and not _starts_with_operator(value):
+            query.arguments[key] = value
+        else:
+            _read_condition(query, key, value)
     return query
+
+
+def _read_condition(query: Query, key: str, value: str) -> None:
+    """One parameter of `query` itself, or, behind the name of an embedded resource, of that."""
+    if key in _WINDOW:
+        _read_window(query, key, value)
+    elif key in _LOGIC:
+        query.conditions.append(_parse_group(key, value))
+    elif (embed := _find_embed(query, key)) is not None:
+        _read_condition(embed.query, key[len(embed.name) + 1 :], value)
+    else:
+        _read_filter(query, key, value)
+
+
+def _find_embed(query: Query, key: str) -> Embed | None:
+    """The embedded resource whose parameter `key` is; None when it is a column's."""
+    for embed in query.embeds:
+        if key.startswith(f"{embed.name}."):
+            return embed
+    name, dot, _ = key.partition(".")
+    if dot and '"' not in name and "->" not in name:
+        raise not_embedded(name)
+    return None
 
 
 def _read_shape(query: Query, key: str, value: str) -> None:
     if key == "select":
-        query.select = _parse_select(value)
+        query.select = parse_select(value)
         return
     reader = Reader(value, f"{key} parameter")
     names = tuple(reader.comma_separated(reader.read_name))
@@ -134,14 +94,9 @@ def _read_window(query: Query, key: str, value: str) -> None:
         query.offset = number
 
 
-def _read_filter(query: Query, key: str, value: str, *, takes_arguments: bool) -> None:
-    if takes_arguments and not _starts_with_operator(value):
-        query.arguments[key] = value
-        return
+def _read_filter(query: Query, key: str, value: str) -> None:
     reader = Reader(key, "filter")
-    name = _parse_field(reader)
-    if reader.at("."):
-        raise unsupported(f"'{key}': filters on embedded resources")
+    name = parse_field(reader)
     reader.expect_end()
     query.conditions.append(_parse_operation(Reader(value, "filter"), name, in_group=False))
 
@@ -149,49 +104,7 @@ def _read_filter(query: Query, key: str, value: str, *, takes_arguments: bool) -
 def _starts_with_operator(value: str) -> bool:
     head = value.removeprefix("not.").partition(".")
     name = head[0].partition("(")[0]
-    return bool(head[1]) and name in (*COMPARISONS, *PLAIN_OPERATORS, *_TEXT_SEARCH, "in", "is")
-
-
-def _parse_select(text: str) -> tuple[SelectItem, ...]:
-    if not text.strip():
-        raise unsupported("an empty select parameter")
-    reader = Reader(text, "select parameter")
-    items = tuple(reader.comma_separated(lambda: _parse_select_item(reader)))
-    reader.expect_end()
-    return items
-
-
-def _parse_select_item(reader: Reader) -> SelectItem:
-    reader.skip_spaces()
-    if reader.take("*"):
-        reader.skip_spaces()
-        return SelectItem(None)
-    if reader.at("..."):
-        raise unsupported("spread embedded resources in select")
-    alias = None
-    name = _parse_field(reader)
-    if reader.at(":") and not reader.at("::") and not name.path:
-        reader.take(":")
-        alias, name = name.name, _parse_field(reader)
-    if any(reader.at(f".{aggregate}") for aggregate in _AGGREGATES) or (name.name == "count" and reader.at("()")):
-        raise RestError(400, "PGRST123", "Use of aggregate functions is not allowed")
-    if reader.at("(") or reader.at("!"):
-        raise unsupported(f"embedded resources in select ('{name.name}')")
-    cast = reader.read_cast() if reader.take("::") else None
-    if any(reader.at(f".{aggregate}") for aggregate in _AGGREGATES):
-        raise RestError(400, "PGRST123", "Use of aggregate functions is not allowed")
-    return SelectItem(name, alias, cast)
-
-
-def _parse_field(reader: Reader) -> Field:
-    name = reader.read_name()
-    path: list[tuple[str, str | int]] = []
-    while reader.at("->"):
-        arrow = "->>" if reader.take("->>") else "->"
-        if arrow == "->":
-            reader.take("->")
-        path.append((arrow, reader.read_json_key()))
-    return Field(name, tuple(path))
+    return bool(head[1]) and name in (*COMPARISONS, *PLAIN_OPERATORS, *TEXT_SEARCH, "in", "is")
 
 
 def _parse_order(text: str) -> tuple[Order, ...]:
@@ -199,12 +112,13 @@ def _parse_order(text: str) -> tuple[Order, ...]:
 
     def read_term() -> Order:
         reader.skip_spaces()
-        name = _parse_field(reader)
-        if reader.at("("):
-            raise unsupported(f"ordering by the embedded resource '{name.name}'")
+        name, embed = parse_field(reader), None
+        if reader.take("("):
+            name, embed = parse_field(reader), name.name
+            reader.expect(")")
         descending = True if reader.take(".desc") else (False if reader.take(".asc") else None)
         nulls_first = True if reader.take(".nullsfirst") else (False if reader.take(".nullslast") else None)
-        return Order(name, descending, nulls_first)
+        return Order(name, descending, nulls_first, embed)
 
     terms = tuple(reader.comma_separated(read_term))
     reader.expect_end()
@@ -230,7 +144,7 @@ def _parse_member(reader: Reader) -> Filter | Group:
                 reader.expect(")")
                 reader.skip_spaces()
                 return Group("and" if operator == "and" else "or", members, negated)
-    name = _parse_field(reader)
+    name = parse_field(reader)
     reader.expect(".")
     return _parse_operation(reader, name, in_group=True)
 
@@ -238,11 +152,14 @@ def _parse_member(reader: Reader) -> Filter | Group:
 def _parse_operation(reader: Reader, name: Field, *, in_group: bool) -> Filter:
     negated = reader.take("not.")
     operator = reader.read_word()
-    if operator in _TEXT_SEARCH:
-        raise unsupported(f"full-text search ({operator})")
     quantifier: Literal["any", "all"] | None = None
+    language = None
     if operator in COMPARISONS:
         quantifier = "any" if reader.take("(any)") else ("all" if reader.take("(all)") else None)
+    elif operator in TEXT_SEARCH:
+        if reader.take("("):
+            language = reader.read_name()
+            reader.expect(")")
     elif operator not in (*PLAIN_OPERATORS, "in", "is"):
         raise reader.failed(f'unexpected "{operator[:1]}" {_OPERATOR_EXPECTED}')
     if not reader.take("."):
@@ -254,7 +171,7 @@ def _parse_operation(reader: Reader, name: Field, *, in_group: bool) -> Filter:
         value = value.lower()
         if value not in IS_VALUES:
             raise reader.failed("expecting isVal: (null, not_null, true, false, unknown)")
-    return Filter(name, operator, value, negated, quantifier)
+    return Filter(name, operator, value, negated, quantifier, language)
 
 
 def _parse_list(reader: Reader, *, in_group: bool) -> tuple[str, ...]:

@@ -1,12 +1,14 @@
 """What a request prefers and accepts: the Prefer and Accept headers, the schema, the body."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from local.httpd import Request
 from local.supabase.rest_errors import RestError, unsupported
+from local.supabase.rest_terms import Query
 
 _PREFERENCES = {
     "resolution": ("merge-duplicates", "ignore-duplicates"),
@@ -27,22 +29,30 @@ class Preferences:
 
     resolution: str | None = None
     returning: str = "minimal"
-    count_exact: bool = False
+    count: str | None = None
     missing_default: bool = False
     strict: bool = False
     max_affected: int | None = None
     applied: tuple[str, ...] = ()
 
+    @property
+    def counts_exactly(self) -> bool:
+        """`estimated` counts, too, until the planner expects more rows than a page can hold."""
+        return self.count in ("exact", "estimated")
+
 
 @dataclass(frozen=True)
 class Accepted:
-    """The shape asked for: one object or an array, with or without nulls."""
+    """The shape asked for: one object or an array, with or without nulls, or CSV."""
 
     singular: bool = False
     strip_nulls: bool = False
+    csv: bool = False
 
     @property
     def content_type(self) -> str:
+        if self.csv:
+            return "text/csv; charset=utf-8"
         kind = _SINGULAR if self.singular else _ARRAY if self.strip_nulls else "application/json"
         return f"{kind}{';nulls=stripped' if self.strip_nulls else ''}; charset=utf-8"
 
@@ -73,14 +83,12 @@ def read_preferences(header: str) -> Preferences:
     if strict and invalid:
         details = f"Invalid preferences: {', '.join(invalid)}"
         raise RestError(400, "PGRST122", "Invalid preferences given with handling=strict", details)
-    if found.get("count") in ("planned", "estimated"):
-        raise unsupported(f"Prefer: count={found['count']}")
     # tx=rollback is only honoured by a PostgREST configured for it, which a hosted project's is not.
     applied = tuple(f"{name}={value}" for name, value in found.items() if name != "tx")
     return Preferences(
         resolution=found.get("resolution"),
         returning=found.get("return", "minimal"),
-        count_exact=found.get("count") == "exact",
+        count=found.get("count"),
         missing_default=found.get("missing") == "default",
         strict=strict,
         max_affected=int(found["max-affected"]) if "max-affected" in found else None,
@@ -100,7 +108,9 @@ def read_accept(header: str) -> Accepted:
             return Accepted(strip_nulls=True)
         if kind in ("*/*", "application/*", "application/json", _ARRAY):
             return Accepted()
-        if kind in ("text/csv", "application/geo+json") or kind.startswith("application/vnd.pgrst.plan"):
+        if kind == "text/csv":
+            return Accepted(csv=True)
+        if kind == "application/geo+json":
             raise unsupported(f"Accept: {kind}")
     raise RestError(406, "PGRST107", f"None of these media types are available: {', '.join(offered)}")
 
@@ -115,6 +125,18 @@ def read_schema(request: Request, exposed: tuple[str, ...]) -> tuple[str, bool]:
         hint = f"Only the following schemas are exposed: {', '.join(exposed)}"
         raise RestError(406, "PGRST106", f"Invalid schema: {schema}", hint=hint)
     return schema, True
+
+
+def narrow_window(query: Query, header: str) -> None:
+    """Cut limit and offset down to a `Range: 0-9` header; one that is no such range is ignored, as in PostgREST."""
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{0,18})", header.strip())
+    if found is None:
+        return
+    first, last = int(found[1]), int(found[2]) if found[2] else None
+    ends = [end for end in (None if query.limit is None else query.offset + query.limit, None if last is None else last + 1) if end is not None]
+    query.offset = max(query.offset, first)
+    if ends:
+        query.limit = max(0, min(ends) - query.offset)
 
 
 def read_payload(request: Request, *, empty_is_object: bool = False) -> Payload:

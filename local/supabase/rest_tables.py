@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from local.supabase.rest_catalog import Catalog, Column, Table
+from local.supabase.rest_embeds import list_parent_columns, write_rows
 from local.supabase.rest_errors import RestError, unsupported
-from local.supabase.rest_query import Query
 from local.supabase.rest_request import Accepted, Payload, Preferences, check_uniform
-from local.supabase.rest_sql import Values, qualified, write_order, write_select, write_where, write_window
-from local.supabase.rest_transaction import Statement, write_result
+from local.supabase.rest_sql import Values, qualified, write_where
+from local.supabase.rest_terms import Query
+from local.supabase.rest_transaction import Planned, Statement, write_result
 
 SOURCE = sql.Identifier("_hangar_source")
 _BODY = sql.Identifier("_hangar_body")
@@ -22,6 +23,11 @@ _COUNT_UP, _COUNT_DOWN = (
         f" (coalesce(nullif(current_setting('hangar.inserted', true), ''), '0')::int {step})::text, true) is not null"
     )
     for step in ("+ 1", "- 1")
+)
+# PostgREST's own way to CSV: the names of the first row's columns, then each row as Postgres writes a composite.
+_CSV = sql.SQL(
+    "coalesce((select string_agg(key, ',') from json_object_keys((array_agg(row_to_json(_hangar_page.*)))[1]) as key), '')"
+    " || E'\\n' || coalesce(string_agg(substring(_hangar_page::text, 2, length(_hangar_page::text) - 2), E'\\n'), '')"
 )
 _INSERTED = sql.SQL("nullif(current_setting('hangar.inserted', true), '')::int")
 
@@ -37,7 +43,9 @@ def table_missing(schema: str, name: str) -> RestError:
 
 
 def write_array(accepted: Accepted) -> sql.Composable:
-    """The rows of `_hangar_page` as JSON, built by Postgres so that numbers and times are Postgres's."""
+    """The rows of `_hangar_page` as JSON or CSV, built by Postgres so that numbers and times are Postgres's."""
+    if accepted.csv:
+        return _CSV
     rows: sql.Composable = sql.SQL("json_agg(_hangar_page.*)")
     if accepted.strip_nulls:
         rows = sql.SQL("json_strip_nulls({})").format(rows)
@@ -46,24 +54,29 @@ def write_array(accepted: Accepted) -> sql.Composable:
     return sql.SQL("coalesce({}, '[]')").format(rows)
 
 
-def write_read(table: Table, query: Query, preferences: Preferences, accepted: Accepted, max_rows: int) -> Statement:
+def write_read(
+    catalog: Catalog, table: Table, query: Query, preferences: Preferences, accepted: Accepted, max_rows: int
+) -> Statement:
     """SELECT, cut at `max_rows`."""
     values = Values()
-    source = qualified(table.schema, table.name)
-    where = write_where(source, query.conditions, values)
-    text = sql.SQL("select {} from {}{}{}{}").format(
-        write_select(source, query.select, values),
-        source,
-        where,
-        write_order(source, query.order, values),
-        write_window(query, max_rows),
-    )
-    count = sql.SQL("select 1 from {}{}").format(source, where) if preferences.count_exact else None
-    return Statement(write_result(text, _WHOLE_SOURCE, write_array(accepted), count=count), values, read_only=True)
+    rows = write_rows(catalog, table, qualified(table.schema, table.name), query, values, max_rows)
+    count = rows.every if preferences.counts_exactly else None
+    text = write_result(rows.text, _WHOLE_SOURCE, write_array(accepted), count=count)
+    return Statement(text, values, read_only=True, planned=_write_estimate(catalog, table, query, preferences, max_rows))
+
+
+def _write_estimate(
+    catalog: Catalog, table: Table, query: Query, preferences: Preferences, max_rows: int
+) -> Planned | None:
+    if preferences.count not in ("planned", "estimated"):
+        return None
+    values = Values()
+    rows = write_rows(catalog, table, qualified(table.schema, table.name), query, values, max_rows)
+    return Planned(rows.every, values, above=max_rows if preferences.count == "estimated" else 0)
 
 
 def write_insert(
-    table: Table, query: Query, payload: Payload, preferences: Preferences, accepted: Accepted
+    catalog: Catalog, table: Table, query: Query, payload: Payload, preferences: Preferences, accepted: Accepted
 ) -> Statement:
     """INSERT, or with a resolution and something to conflict on, an upsert."""
     if query.conditions or query.order or query.limit is not None or query.offset:
@@ -80,13 +93,13 @@ def write_insert(
         rows,
         sql.SQL(" where ") + _COUNT_UP if merging else sql.SQL(""),
         _write_conflict(columns, target, preferences.resolution),
-        _write_returning(table, query, preferences),
+        _write_returning(catalog, table, query, preferences),
     )
-    return Statement(_write_mutation(text, query, preferences, accepted, values, merging=merging), values)
+    return Statement(_write_mutation(catalog, table, text, query, preferences, accepted, values, merging=merging), values)
 
 
 def write_update(
-    table: Table, query: Query, payload: Payload, preferences: Preferences, accepted: Accepted
+    catalog: Catalog, table: Table, query: Query, payload: Payload, preferences: Preferences, accepted: Accepted
 ) -> Statement:
     """UPDATE; a body without keys changes nothing."""
     _refuse_window(query, "an update")
@@ -104,20 +117,20 @@ def write_update(
             sql.SQL(", ").join([sql.SQL("{} = {}").format(sql.Identifier(c.name), _picked(c)) for c in columns]),
             _write_rows(columns, payload, values, defaults=preferences.missing_default),
             write_where(target, query.conditions, values),
-            _write_returning(table, query, preferences),
+            _write_returning(catalog, table, query, preferences),
         )
-    return Statement(_write_mutation(text, query, preferences, accepted, values), values)
+    return Statement(_write_mutation(catalog, table, text, query, preferences, accepted, values), values)
 
 
-def write_delete(table: Table, query: Query, preferences: Preferences, accepted: Accepted) -> Statement:
+def write_delete(catalog: Catalog, table: Table, query: Query, preferences: Preferences, accepted: Accepted) -> Statement:
     """DELETE; never of everything."""
     _refuse_window(query, "a delete")
     _refuse_everything(query, "DELETE")
     values = Values()
     source = qualified(table.schema, table.name)
     where = write_where(source, query.conditions, values)
-    text = sql.SQL("delete from {}{} {}").format(source, where, _write_returning(table, query, preferences))
-    return Statement(_write_mutation(text, query, preferences, accepted, values), values)
+    text = sql.SQL("delete from {}{} {}").format(source, where, _write_returning(catalog, table, query, preferences))
+    return Statement(_write_mutation(catalog, table, text, query, preferences, accepted, values), values)
 
 
 def _refuse_window(query: Query, what: str) -> None:
@@ -187,19 +200,24 @@ def _write_conflict(columns: Sequence[Column], target: Sequence[str], resolution
     return sql.SQL(" on conflict{} do {}").format(_parenthesised(target), action)
 
 
-def _write_returning(table: Table, query: Query, preferences: Preferences) -> sql.Composable:
+def _write_returning(catalog: Catalog, table: Table, query: Query, preferences: Preferences) -> sql.Composable:
     """Only what is asked for: without a representation, no right to read the table is needed."""
     if preferences.returning != "representation":
         return sql.SQL("returning 1")
     source = qualified(table.schema, table.name)
     if query.selects_everything:
         return sql.SQL("returning {}.*").format(source)
-    names = dict.fromkeys(item.field.name for item in query.select if item.field is not None)
+    names = dict.fromkeys(item.field.name for item in query.columns_selected if item.field is not None)
+    names |= dict.fromkeys(list_parent_columns(catalog, table, query))
+    if not names:
+        return sql.SQL("returning 1")
     columns = [sql.SQL("{}.{}").format(source, sql.Identifier(name)) for name in names]
     return sql.SQL("returning ") + sql.SQL(", ").join(columns)
 
 
 def _write_mutation(
+    catalog: Catalog,
+    table: Table,
     text: sql.Composable,
     query: Query,
     preferences: Preferences,
@@ -211,5 +229,6 @@ def _write_mutation(
     inserted = _INSERTED if merging else None
     if preferences.returning != "representation":
         return write_result(text, _WHOLE_SOURCE, _NO_BODY, inserted=inserted)
-    page = sql.SQL("select {} from {}").format(write_select(SOURCE, query.select, values), SOURCE)
+    shown = Query(select=query.select)
+    page = write_rows(catalog, table, SOURCE, shown, values, None).text
     return write_result(text, page, write_array(accepted), inserted=inserted)

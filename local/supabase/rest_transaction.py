@@ -5,7 +5,7 @@ Source: PostgREST docs references/transactions, and its PreQuery.hs for the orde
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import sql
@@ -35,13 +35,23 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A SELECT whose rows the planner estimates; the estimate counts when it is more than `above`."""
+
+    text: sql.Composable
+    values: Values
+    above: int
+
+
+@dataclass(frozen=True)
 class Statement:
-    """SQL that yields one row of `Result`, and the mode it must run in."""
+    """SQL that yields one row of `Result`, and the mode it must run in. `planned` gives an estimate for its total."""
 
     text: sql.Composed
     values: Values
     read_only: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+    planned: Planned | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,16 @@ def _fetch_result(connection: Connection, statement: Statement) -> Result:
     row = connection.execute(statement.text, statement.values.bound).fetchone()
     if row is None:
         raise RestError(500, "HANGAR_BROKEN", "The local gateway built a statement without a result")
-    return Result(*row)
+    result = Result(*row)
+    return result if statement.planned is None else replace(result, total=_estimate(connection, statement.planned, result))
+
+
+def _estimate(connection: Connection, planned: Planned, result: Result) -> int | None:
+    """What EXPLAIN expects, never less than what was just seen."""
+    explain = sql.SQL("explain (format json) {}").format(planned.text)
+    row = connection.execute(explain, planned.values.bound).fetchone()
+    expected = max(int(row[0][0]["Plan"]["Plan Rows"]), result.rows) if row is not None else result.rows
+    return expected if expected > planned.above else result.total
 
 
 def _begin(isolation: str, *, read_only: bool) -> sql.Composed:
