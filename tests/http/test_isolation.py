@@ -32,6 +32,7 @@ OWNED = (
     ("user_subscriptions", "user_id"),
     ("user_profiles", "id"),
 )
+NOT_UPDATABLE = (500, "55000")  # PostgreSQL of a view that sums up, before it asks for rights
 VALUES = {"uuid": B, "uuid[]": [B], "integer": 1, "bigint": 1, "boolean": False, "jsonb": {}, "text": "x"}
 
 
@@ -119,11 +120,8 @@ def test_of_their_own_log_a_user_reads_the_apps_life_and_no_operators_word(tenan
 
 def test_nothing_the_api_exposes_shows_another_user(tenants):
     """Every table and view of the exposed schema, also the next one that somebody adds: refused, or without B."""
-    exposed = (
-        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')"
-    )
-    names = [name for (name,) in tenants.project.sql(exposed)]
-    assert {"user_fly_apps", "fly_plans", "fly_failures", "fly_fleet_summary", "fly_overrides"} <= set(names)
+    names = exposed(tenants).keys()
+    assert {"user_fly_apps", "fly_plans", "fly_failures", "fly_fleet_summary", "fly_overrides"} <= names
     shown = set()
     for name in names:
         answer = tenants.ask("GET", name)
@@ -136,11 +134,69 @@ def test_nothing_the_api_exposes_shows_another_user(tenants):
     assert shown == {table for table, _ in OWNED}
 
 
+def exposed(tenants: Tenants) -> dict[str, str]:
+    """Every table and view of the schema that the API shows, with its first column."""
+    return dict(
+        tenants.project.sql(
+            "select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum = 1"
+            " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v', 'm', 'p', 'f')"
+        )
+    )
+
+
+def try_everything(tenants: Tenants, name: str, column: str, key: str) -> dict[str, tuple[int, str]]:
+    """What reading and each way of writing a table or view come to, with no more than an API key: status and code."""
+    requests = {
+        "read": ("GET", name, None),
+        "insert": ("POST", name, {}),
+        "update": ("PATCH", f"{name}?{column}=not.is.null", {column: None}),
+        "delete": ("DELETE", f"{name}?{column}=not.is.null", None),
+    }
+    answers = {
+        way: tenants.project.send(method, f"/rest/v1/{path}", key=key, json=body)
+        for way, (method, path, body) in requests.items()
+    }
+    return {way: (each.status_code, "" if each.is_success else each.json()["code"]) for way, each in answers.items()}
+
+
+def procedures(tenants: Tenants) -> list[tuple[str, dict]]:
+    """Every function of that schema, with arguments that it would take."""
+    rows = tenants.project.sql(
+        "select p.proname, coalesce(json_object_agg(a.name, format_type(a.type, null)) filter (where a.name is not null), '{}')"
+        " from pg_proc p left join lateral unnest(p.proargnames, p.proargtypes::oid[]) a(name, type) on true"
+        " where p.pronamespace = 'public'::regnamespace and p.prorettype <> 'trigger'::regtype group by p.oid, p.proname"
+    )
+    return [
+        (name, {key: VALUES.get(kind, "2026-11-22T00:00:00Z") for key, kind in arguments.items()})
+        for name, arguments in rows
+    ]
+
+
 def test_without_a_users_token_the_publishable_key_opens_nothing(tenants):
-    """A machine knows the publishable key too."""
-    for table, _ in OWNED:
-        answer = tenants.project.send("GET", f"/rest/v1/{table}", key=tenants.project.keys.publishable_key)
-        assert (answer.status_code, answer.json()["code"]) == (401, "42501"), table
+    """A machine knows the publishable key too: nothing is read or written with it, no procedure runs."""
+    before = tenants.of_b()
+    key = tenants.project.keys.publishable_key
+    for name, column in exposed(tenants).items():
+        tried = try_everything(tenants, name, column, key)
+        assert tried.pop("read") == (401, "42501"), name
+        assert set(tried.values()) <= {(401, "42501"), NOT_UPDATABLE}, name
+    for name, arguments in procedures(tenants):
+        answer = tenants.project.send("POST", f"/rest/v1/rpc/{name}", key=key, json=arguments)
+        assert (answer.status_code, answer.json()["code"]) == (401, "42501"), f"{name}: {answer.text}"
+    assert tenants.of_b() == before
+
+
+def test_the_secret_key_itself_writes_no_table_of_ours_but_plans(tenants):
+    """Lease, generation, brake and audit hold for whoever holds service_role too: the way in is a procedure."""
+    before = tenants.of_b()
+    ours = {name: column for name, column in exposed(tenants).items() if name.startswith(("fly_", "user_fly_"))}
+    assert len(ours) >= 10
+    for name, column in ours.items():
+        if name != "fly_plans":
+            tried = try_everything(tenants, name, column, tenants.project.keys.secret_key)
+            assert tried.pop("read") == (200, ""), name
+            assert set(tried.values()) <= {(403, "42501"), NOT_UPDATABLE}, name
+    assert tenants.of_b() == before
 
 
 @pytest.mark.parametrize(("table", "column"), OWNED)
@@ -208,15 +264,10 @@ def test_a_user_raises_neither_their_tier_nor_their_machine(tenants, table, chan
 
 def test_no_procedure_of_ours_runs_for_a_user(tenants):
     """Every procedure of the schema, called with arguments it would take, about B and about A."""
-    procedures = tenants.project.sql(
-        "select p.proname, coalesce(json_object_agg(a.name, format_type(a.type, null)) filter (where a.name is not null), '{}')"
-        " from pg_proc p left join lateral unnest(p.proargnames, p.proargtypes::oid[]) a(name, type) on true"
-        " where p.pronamespace = 'public'::regnamespace and p.proname like 'fly\\_%' group by p.oid, p.proname"
-    )
-    assert len(procedures) >= 18
+    found = procedures(tenants)
+    assert len(found) >= 18
     before = tenants.of_b()
-    for name, arguments in procedures:
-        filled = {key: VALUES.get(kind, "2026-11-22T00:00:00Z") for key, kind in arguments.items()}
+    for name, filled in found:
         for body in (filled, json.loads(json.dumps(filled).replace(B, A))):
             answer = tenants.ask("POST", f"rpc/{name}", json=body)
             assert (answer.status_code, answer.json()["code"]) == (403, "42501"), f"{name}: {answer.text}"

@@ -1,6 +1,7 @@
 """Supabase's advisors (supabase/splinter), as questions to the catalog, so that no new object can be forgotten.
 
-Each test is one lint or one of our own rules about rights. A finding is listed by name; the expected list is empty.
+Each test is one lint. A finding is listed by name; the expected list is empty. Who may do what (lints 0028 and 0029 too)
+stands in `test_rights.py`.
 """
 
 import re
@@ -132,22 +133,6 @@ def test_every_function_pins_its_search_path(common):
     assert functions(common, "not coalesce(p.proconfig, '{}') @> array['search_path=\"\"']") == []
 
 
-def test_only_service_role_may_call_and_only_what_it_needs(common):
-    """Lints 0028 and 0029, and more: no function of ours is open to anon, authenticated or PUBLIC."""
-    open_to = "has_function_privilege('{}', p.oid, 'execute')"
-    assert functions(common, open_to.format("anon")) == []
-    assert functions(common, open_to.format("authenticated")) == []
-    assert (
-        functions(
-            common,
-            "exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) where grantee = 0)",
-        )
-        == []
-    )
-    assert functions(common, f"n.nspname = 'public' and not {open_to.format('service_role')}") == []
-    assert functions(common, f"n.nspname = 'hangar' and {open_to.format('service_role')}") == ["hangar.now()"]
-
-
 def test_procedures_are_one_volatile_statement_each(common):
     """PostgREST runs anything not VOLATILE read-only and guesses among overloads; 1,000 rows is its cap, so one value it is."""
     assert functions(common, "n.nspname = 'public' and (p.provolatile <> 'v' or p.proretset)") == []
@@ -155,33 +140,6 @@ def test_procedures_are_one_volatile_statement_each(common):
     assert len({name.split("(")[0] for name in functions(common, "n.nspname = 'public'")}) == len(
         functions(common, "n.nspname = 'public'")
     )
-
-
-def test_anon_reaches_nothing_and_authenticated_reads_two_tables(common):
-    """What the API can show is granted by name; whole-table rights of older projects are taken back."""
-    rights = ["select", "insert", "update", "delete", "truncate", "references", "trigger"]
-    assert (
-        relations(
-            common, "('r', 'v')", " or ".join(f"has_table_privilege('anon', c.oid, '{right}')" for right in rights)
-        )
-        == []
-    )
-    writing = " or ".join(f"has_table_privilege('authenticated', c.oid, '{right}')" for right in rights[1:])
-    assert relations(common, "('r', 'v')", writing) == []
-    assert relations(common, "('r', 'v')", "has_table_privilege('authenticated', c.oid, 'select')") == [
-        "public.user_fly_app_events",
-        "public.user_fly_apps",
-    ]
-
-
-def test_service_role_reads_all_and_writes_plans_alone(common):
-    """Every other write goes through a procedure, so that lease, generation, brake and audit hold for every client."""
-    writing = " or ".join(
-        f"has_table_privilege('service_role', c.oid, '{right}')" for right in ("insert", "update", "delete", "truncate")
-    )
-    assert relations(common, "('r', 'v')", writing) == ["public.fly_plans"]
-    unread = "not has_table_privilege('service_role', c.oid, 'select')"
-    assert relations(common, "('r', 'v')", unread) == ["hangar.living_users"]
 
 
 def test_no_reg_types_and_no_materialized_views(common):

@@ -1,0 +1,64 @@
+"""Who may ask which function, and how: one table, which `test_auth_matrix.py` puts to real processes.
+
+A function, a method of HTTP or a kind of caller that stands nowhere here fails `tests/unit/test_auth_matrix.py`.
+"""
+
+# By whoever it is; "caller" means that it depends on the proof: see CALLERS.
+METHODS = """
+method       provision  deprovision  health
+GET          405        405          405
+HEAD         405        405          405
+POST         caller     caller       caller
+PUT          405        405          405
+PATCH        405        405          405
+DELETE       405        405          405
+TRACE        405        405          405
+BREW         405        405          405
+OPTIONS      204        204          204
+"""
+
+# A POST about a user who needs nothing.
+CALLERS = """
+caller                                         kind     provision  deprovision  health
+nobody                                         -        401        401          401
+garbage in every header                        -        401        401          401
+wrong static secret                            -        401        401          401
+right static secret with more behind it        -        401        401          401
+right static secret in another header          -        401        401          401
+right static secret                            static   200        200          200
+right static secret and a wrong signature      static   200        200          200
+right signature                                webhook  200        200          200
+right signature a second time                  webhook  200        200          200
+right signature and a wrong static secret      webhook  200        200          200
+signature of five minutes ago                  webhook  200        200          200
+signature of six minutes ago                   -        401        401          401
+signature of six minutes ahead                 -        401        401          401
+signature of another body                      -        401        401          401
+signature with another id                      -        401        401          401
+signature with another time                    -        401        401          401
+signature without id                           -        401        401          401
+signature without time                         -        401        401          401
+signature by another key                       -        401        401          401
+signature by the secret as it is written       -        401        401          401
+signature of version v1a                       -        401        401          401
+signature without version                      -        401        401          401
+sixteen signatures, the last one right         webhook  200        200          200
+seventeen signatures, the last one right       -        401        401          401
+anon key as bearer                             -        401        401          401
+publishable key as bearer                      -        401        401          401
+secret key as bearer                           -        401        401          401
+webhook secret as bearer                       -        401        401          401
+static secret as bearer                        -        401        401          401
+static secret as basic authorization           -        401        401          401
+a machine's user token as bearer               -        401        401          401
+"""
+
+
+def read_table(text: str) -> dict[str, dict[str, str]]:
+    """The rows by their first column, each a dict by the heads of the others; columns begin where their head does."""
+    head, *lines = (line for line in text.splitlines() if line)
+    names = head.split()
+    starts = [head.index(name) for name in names]
+    ends = [*starts[1:], None]
+    rows = [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in lines]
+    return {row[0]: dict(zip(names[1:], row[1:], strict=True)) for row in rows}

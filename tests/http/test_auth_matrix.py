@@ -1,0 +1,152 @@
+"""Caller, function, method, each with each, put to real processes: the table's answer, and the refused reach nothing."""
+
+import base64
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+
+from local.supabase.keys import Keys
+from shared.config import Secret
+from shared.tokens import mint_user_token
+from tests.http.auth_matrix import CALLERS, METHODS, read_table
+from tests.http.running_function import (
+    FUNCTIONS,
+    INSTALLATION,
+    JSON,
+    PEM,
+    SETTINGS,
+    STATIC,
+    USER,
+    outside,
+    running,
+    sign,
+)
+
+BODY = json.dumps({"user_id": USER}).encode()
+NOTHING_NEEDED = {
+    "outcome": "none",
+    "row": None,
+    "last": None,
+    "entitled": False,
+    "known": True,
+    "closed_unknown": False,
+    "settings": {"installation_id": INSTALLATION, "live": True, "fly_org_slug": "acme"},
+    "now": "2026-11-22T12:00:00+00:00",
+}
+SECRET = STATIC["X-Hangar-Secret"]
+ROWS, WAYS = read_table(CALLERS), read_table(METHODS)
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+def machine_token():
+    """What Hangar puts into the machine of USER."""
+    return mint_user_token(
+        Secret(PEM),
+        issuer=f"{SETTINGS['SUPABASE_URL']}/auth/v1",
+        user_id=uuid.UUID(USER),
+        app_id=uuid.uuid4(),
+        now=datetime.now(UTC),
+    )
+
+
+def many(count):
+    """So many signatures, of which only the last is right."""
+    right = sign(BODY)
+    wrong = "v1," + base64.b64encode(b"x" * 32).decode()
+    return right | {"webhook-signature": " ".join([*[wrong] * (count - 1), right["webhook-signature"]])}
+
+
+def signature_as(change):
+    signed = sign(BODY)
+    return signed | {"webhook-signature": change(signed["webhook-signature"])}
+
+
+REPLAYED = sign(BODY)
+GARBAGE = {"webhook-id": "¡", "webhook-timestamp": "-1", "webhook-signature": "v1,v1,,", "X-Hangar-Secret": "ÿþ"}
+HEADERS = {
+    "nobody": dict,
+    "garbage in every header": lambda: {
+        name: value.encode("latin-1") for name, value in (GARBAGE | {"Authorization": "Bearer ÿ"}).items()
+    },
+    "wrong static secret": lambda: {"X-Hangar-Secret": SECRET[:-1] + "0"},
+    "right static secret with more behind it": lambda: {"X-Hangar-Secret": f"{SECRET}, more"},
+    "right static secret in another header": lambda: {"X-Hangar-Secrets": SECRET, "Hangar-Secret": SECRET},
+    "right static secret": lambda: STATIC,
+    "right static secret and a wrong signature": lambda: STATIC | sign(BODY, key=b"o" * 32),
+    "right signature": lambda: sign(BODY),
+    "right signature a second time": lambda: REPLAYED,
+    "right signature and a wrong static secret": lambda: sign(BODY) | {"X-Hangar-Secret": "wrong"},
+    "signature of five minutes ago": lambda: sign(BODY, at=int(time.time()) - 240),
+    "signature of six minutes ago": lambda: sign(BODY, at=int(time.time()) - 360),
+    "signature of six minutes ahead": lambda: sign(BODY, at=int(time.time()) + 360),
+    "signature of another body": lambda: sign(BODY + b" "),
+    "signature with another id": lambda: sign(BODY, webhook_id="msg_other"),
+    "signature with another time": lambda: sign(BODY, webhook_timestamp=str(int(time.time()) - 1)),
+    "signature without id": lambda: {name: text for name, text in sign(BODY).items() if name != "webhook-id"},
+    "signature without time": lambda: {name: text for name, text in sign(BODY).items() if name != "webhook-timestamp"},
+    "signature by another key": lambda: sign(BODY, key=b"o" * 32),
+    "signature by the secret as it is written": lambda: sign(BODY, key=SETTINGS["HANGAR_WEBHOOK_SECRET"].encode()),
+    "signature of version v1a": lambda: signature_as(lambda text: text.replace("v1,", "v1a,")),
+    "signature without version": lambda: signature_as(lambda text: text.removeprefix("v1,")),
+    "sixteen signatures, the last one right": lambda: many(16),
+    "seventeen signatures, the last one right": lambda: many(17),
+    "anon key as bearer": lambda: bearer(Keys("", "", PEM).mint("anon")),
+    "publishable key as bearer": lambda: bearer(SETTINGS["SUPABASE_PUBLISHABLE_KEY"]),
+    "secret key as bearer": lambda: bearer(SETTINGS["SUPABASE_SECRET_KEY"]),
+    "webhook secret as bearer": lambda: bearer(SETTINGS["HANGAR_WEBHOOK_SECRET"]),
+    "static secret as bearer": lambda: bearer(SECRET),
+    "static secret as basic authorization": lambda: {
+        "Authorization": "Basic " + base64.b64encode(f"{SECRET}:{SECRET}".encode()).decode()
+    },
+    "a machine's user token as bearer": lambda: bearer(machine_token()),
+}
+
+
+@pytest.fixture(scope="module", params=FUNCTIONS)
+def deployed(request, tmp_path_factory):
+    """The function's name, its process, and the database it would reach."""
+    with (
+        outside() as (world, settings),
+        running(request.param, settings, tmp_path_factory.mktemp("matrix")) as function,
+    ):
+        function.ask(BODY, JSON | REPLAYED)
+        yield request.param, function, world
+
+
+def test_every_row_of_the_table_has_a_caller():
+    assert list(HEADERS) == list(ROWS)
+
+
+@pytest.mark.parametrize("method", WAYS)
+def test_every_caller_gets_what_the_table_says(deployed, method):
+    """The whole column of one function and method; whatever is answered below 300 was let in, all else reached nothing."""
+    name, function, world = deployed
+    world.answers["fly_claim"] = NOTHING_NEEDED
+    for caller, headers in HEADERS.items():
+        expected = WAYS[method][name]
+        world.reached.clear()
+        reply = function.ask(BODY, JSON | headers(), method=method)
+        assert str(reply.status) == (ROWS[caller][name] if expected == "caller" else expected), caller
+        assert bool(world.reached) == (reply.status == 200), caller
+        if reply.status >= 400 and method != "HEAD":
+            assert reply.headers["Content-Type"] == "application/problem+json", caller
+        if reply.status == 401:
+            assert reply.json()["detail"] == "The proof is missing or wrong", caller
+
+
+def test_whoever_is_let_in_is_let_in_as_what_the_table_says(deployed):
+    """The log's word for the caller is the kind in the table, and it has none for who is refused."""
+    name, function, world = deployed
+    world.answers["fly_claim"] = NOTHING_NEEDED
+    for caller, row in ROWS.items():
+        request_id = function.ask(BODY, JSON | HEADERS[caller]()).headers["X-Request-Id"]
+        [labels] = [
+            line["labels"] for line in function.lines() if line.get("labels", {}).get("request_id") == request_id
+        ]
+        assert labels.get("caller", "-") == (row["kind"] if row[name] == "200" else "-"), caller

@@ -1,0 +1,99 @@
+"""Whoever overhears a signed nudge can send it again, and changes nothing by it: a nudge carries no state.
+
+Proven from Fly's world and the audit log, over real functions; 50 replays each, many at the same time.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psycopg
+import pytest
+
+from local.dev_database import FREE_USERS
+from shared.config_forms import webhook_key
+from tests.http.running_function import sign
+from tests.http.running_operator import run_cloud
+
+REPLAYS, AT_ONCE = 50, 5
+USER = FREE_USERS[0].id
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+class Overheard:
+    """One signed request to one function, and as many copies of it as wanted."""
+
+    def __init__(self, cloud, function):
+        self.url = cloud.addresses["functions"][function]
+        self.body = b'{"user_id": "%s"}' % USER.encode()
+        signed = sign(self.body, key=webhook_key(cloud.addresses["webhook_secret"]))
+        self.headers = {"Content-Type": "application/json", **signed}
+
+    def send(self, _=None):
+        answer = httpx.post(self.url, content=self.body, headers=self.headers, timeout=60, trust_env=False)
+        assert answer.status_code in (200, 202), answer.text  # 202: another copy holds the lease
+        return answer.status_code
+
+    def replay(self):
+        with ThreadPoolExecutor(AT_ONCE) as senders:
+            assert set(senders.map(self.send, range(REPLAYS))) >= {200}
+
+
+def look(cloud, sql):
+    """What exists, every call that could have changed it, and what the database says of it."""
+    world = httpx.get(f"{cloud.addresses['fly_api_url']}/_sim/world", trust_env=False).json()
+    writes = {call: count for call, count in world["requests"].items() if not call.startswith("GET ")}
+    row = sql.execute(
+        "select id, status, desired_state, generation, machine_id, retry_count, next_attempt_at"
+        " from public.user_fly_apps order by created_at"
+    ).fetchall()
+    events = sql.execute("select count(*) from public.user_fly_app_events").fetchone()
+    apps = [
+        (
+            app["name"],
+            app["network"],
+            [(machine["id"], machine["state"], machine["config"]) for machine in app["machines"]],
+        )
+        for app in world["apps"]
+    ]
+    return {"apps": apps, "destroyed": world["destroyed"], "writes": writes, "rows": row, "events": events}
+
+
+@pytest.fixture
+def sql(cloud):
+    with psycopg.connect(cloud.addresses["database_url"], autocommit=True) as session:
+        yield session
+
+
+def subscribe(sql, tier):
+    """Change the tier with the nudge muted, so that the copies are all that is sent."""
+    sql.execute("begin")
+    sql.execute("select hangar.mute_nudges()")
+    sql.execute("update public.user_subscriptions set tier = %s where user_id = %s", (tier, USER))
+    sql.execute("commit")
+
+
+def test_a_nudge_sent_again_changes_nothing(cloud, sql):
+    """Of 51 copies one acts. After a downgrade none brings the app back; while entitled none takes it away."""
+    upgrade, downgrade = Overheard(cloud, "provision"), Overheard(cloud, "deprovision")
+    subscribe(sql, "pro")
+    assert upgrade.send() == 200
+    before = look(cloud, sql)
+    [(_, _, [(_, state, _)])] = before["apps"]
+    assert (state, before["rows"][0][1]) == ("started", "active")
+    upgrade.replay()
+    assert look(cloud, sql) == before
+    downgrade.replay()
+    assert look(cloud, sql) == before
+    subscribe(sql, "free")
+    while downgrade.send() != 200:
+        pass
+    gone = look(cloud, sql)
+    assert gone["apps"] == []
+    upgrade.replay()
+    downgrade.replay()
+    assert look(cloud, sql) == gone

@@ -1,0 +1,164 @@
+"""What each of Supabase's API roles may do with every object of ours and of the host, found from the catalog.
+
+The tables below say what is meant. A new table, view, sequence, function, policy or column grant that nobody has written
+down here fails, and so does a right that was given or lost. PUBLIC counts for every role.
+"""
+
+import pytest
+
+pytestmark = pytest.mark.every_postgres
+
+WRITES = {"a": "insert", "w": "update", "d": "delete", "D": "truncate", "x": "references", "t": "trigger"}
+TABLE_RIGHTS = {"r": "select"} | WRITES
+SEQUENCE_RIGHTS = {"r": "select", "w": "update", "U": "usage"}
+RELATIONS = """
+                                    anon  authenticated  service_role
+hangar.alerts                       -     -              r
+hangar.living_users                 -     -              -
+hangar.operators                    -     -              r
+hangar.settings                     -     -              r
+hangar.sweeps                       -     -              r
+public.fly_cost_intervals           -     -              r
+public.fly_failures                 -     -              r
+public.fly_fleet_summary            -     -              r
+public.fly_health_summary           -     -              r
+public.fly_orphans                  -     -              r
+public.fly_overrides                -     -              r
+public.fly_plans                    -     -              rawd
+public.fly_recent_events            -     -              r
+public.user_fly_app_events          -     r              r
+public.user_fly_app_events_seq_seq  -     -              -
+public.user_fly_apps                -     r              r
+"""
+# The host's own, as the local cloud makes them.
+HOSTS = """
+public.signals                      -     ra             rawdDxt
+public.traders                      -     r              rawdDxt
+public.user_profiles                -     r              rawdDxt
+public.user_subscriptions           -     rw             rawdDxt
+"""
+# What row level security lets through, beyond which a right of the table above reaches nothing (service_role bypasses it).
+POLICIES = """
+public.signals              signals_insert_own                  INSERT  authenticated
+public.signals              signals_select_own                  SELECT  authenticated
+public.traders              traders_select                      SELECT  authenticated
+public.user_fly_app_events  own_row                             SELECT  authenticated
+public.user_fly_apps        own_row                             SELECT  authenticated
+public.user_profiles        user_profiles_select_own            SELECT  authenticated
+public.user_subscriptions   user_subscriptions_select           SELECT  authenticated
+public.user_subscriptions   user_subscriptions_update_as_admin  UPDATE  authenticated
+"""
+# The procedures of docs/database.md: service_role calls them, nobody else.
+PROCEDURES = """
+fly_admit fly_approve_orphan fly_brake_status fly_claim fly_claim_due fly_cost_report fly_end_outage fly_fleet_page
+fly_judge_orphan fly_list_orphans fly_migration_candidates fly_overview fly_raise_alert fly_record_orphan_outcome
+fly_record_orphans fly_record_sweep fly_release_brake fly_resolve_alert fly_retry fly_save fly_set_override fly_set_paused
+fly_set_settings fly_sweep_claim fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
+"""
+# The one function of schema hangar that a role of the API may call: views ask it as their reader.
+OPEN_IN_HANGAR = {"hangar.now()": "- - X"}
+
+ROLES = "unnest(array['anon', 'authenticated', 'service_role']) with ordinality r (role, position)"
+OURS_AND_HOSTS = "n.nspname in ('public', 'hangar')"
+
+
+def read(text):
+    """Name and rights of each line, single-spaced; a head has no name."""
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith(" ")]
+    return {name: " ".join(rights) for name, *rights in lines}
+
+
+def rights_of(common, kinds, test, letters):
+    """For each relation of these kinds, the letters of each role, as `has_…_privilege` tells them."""
+    asked = ", ".join(f"('{letter}', '{right}')" for letter, right in letters.items())
+    rows = common.sql(
+        f"""select n.nspname || '.' || c.relname as name,
+                   (select string_agg(coalesce((select string_agg(letter, '') from (values {asked}) l (letter, kind)
+                                                 where case when c.relkind::text = any(%s) then {test}(role, c.oid, kind) end),
+                                               '-'), ' ' order by position) from {ROLES}) as rights
+              from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where {OURS_AND_HOSTS} and c.relkind::text = any(%s)""",
+        kinds,
+        kinds,
+    )
+    return {row["name"]: row["rights"] for row in rows}
+
+
+def test_every_table_view_and_sequence_is_open_to_whom_it_should_be(common):
+    """A visitor reaches nothing, a user reads two tables of ours, service_role writes fly_plans alone."""
+    tables = rights_of(common, ["r", "v", "m", "p", "f"], "has_table_privilege", TABLE_RIGHTS)
+    sequences = rights_of(common, ["S"], "has_sequence_privilege", SEQUENCE_RIGHTS)
+    assert tables | sequences == read(RELATIONS) | read(HOSTS)
+
+
+def test_no_column_has_rights_of_its_own(common):
+    """A grant on a column opens what the table above calls closed, and stays when the table's is taken back."""
+    assert (
+        common.sql(
+            f"""select a.attrelid::regclass::text, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid
+                  join pg_namespace n on n.oid = c.relnamespace where {OURS_AND_HOSTS} and a.attacl is not null"""
+        )
+        == []
+    )
+
+
+def test_every_policy_is_one_that_was_meant(common):
+    """Of ours every table has one more, for service_role alone: it says that the rest is meant for it, not forgotten."""
+    rows = common.sql(
+        """select schemaname || '.' || tablename as relation, policyname, cmd, array_to_string(roles, ',') as roles, permissive
+             from pg_policies where schemaname in ('public', 'hangar')"""
+    )
+    assert {row["permissive"] for row in rows} == {"PERMISSIVE"}
+    found = sorted(f"{row['relation']} {row['policyname']} {row['cmd']} {row['roles']}" for row in rows)
+    ours = [name for name in read(RELATIONS) if (name, "r") in kinds_of(common)]
+    expected = [" ".join(line.split()) for line in POLICIES.splitlines() if line]
+    assert found == sorted([*expected, *(f"{name} service_role_all ALL service_role" for name in ours)])
+
+
+def kinds_of(common):
+    rows = common.sql(
+        f"""select n.nspname || '.' || c.relname as name, c.relkind::text as kind
+              from pg_class c join pg_namespace n on n.oid = c.relnamespace where {OURS_AND_HOSTS}"""
+    )
+    return {(row["name"], row["kind"]) for row in rows}
+
+
+def test_every_function_is_open_to_whom_it_should_be(common):
+    """service_role calls the procedures and hangar.now(); nobody calls anything else, not even the host's triggers."""
+    rows = common.sql(
+        f"""select n.nspname || '.' || p.proname as name, p.oid::regprocedure::text as signature,
+                   (select string_agg(case when has_function_privilege(role, p.oid, 'execute') then 'X' else '-' end, ' '
+                                      order by position) from {ROLES}) as rights
+              from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {OURS_AND_HOSTS}"""
+    )
+    public = {row["name"].removeprefix("public."): row["rights"] for row in rows if row["name"].startswith("public.")}
+    hosts = {"handle_new_user": "- - -", "touch_updated_at": "- - -"}
+    assert public == dict.fromkeys(PROCEDURES.split(), "- - X") | hosts
+    hangar = {row["signature"]: row["rights"] for row in rows if row["name"].startswith("hangar.")}
+    assert {name: rights for name, rights in hangar.items() if rights != "- - -"} == OPEN_IN_HANGAR
+    assert len(hangar) > 40
+
+
+def test_nobody_makes_anything_in_a_schema_and_hangar_is_service_roles(common):
+    """A role that could make a function could put one before ours."""
+    rows = common.sql(
+        f"""select n.nspname, (select string_agg(concat(case when has_schema_privilege(role, n.oid, 'usage') then 'U' end,
+                                                        case when has_schema_privilege(role, n.oid, 'create') then 'C' end, '.'),
+                                                 ' ' order by position) from {ROLES}) as rights
+              from pg_namespace n where {OURS_AND_HOSTS} or n.nspname = 'vault'"""
+    )
+    assert {row["nspname"]: row["rights"] for row in rows} == {
+        "hangar": ". . U.",
+        "public": "U. U. U.",
+        "vault": ". . U.",
+    }
+
+
+def test_a_function_with_its_owners_rights_belongs_to_the_migrations(common):
+    """SECURITY DEFINER runs as `postgres`, which is no superuser, and never as whoever may be more."""
+    rows = common.sql(
+        f"""select p.oid::regprocedure::text as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+             where {OURS_AND_HOSTS} and p.prosecdef and p.proowner <> 'postgres'::regrole"""
+    )
+    assert rows == []
+    assert common.one("select rolsuper from pg_roles where rolname = 'postgres'") is False
