@@ -10,6 +10,7 @@ import httpx
 from ops.target import Target, TargetError, is_loopback
 from shared.auth import sign_webhook
 from shared.config_forms import webhook_key
+from shared.errors import cut_excerpt
 from shared.store import Database, PostgrestStore, explain_refusal
 from shared.tls import get_tls_context
 
@@ -44,7 +45,7 @@ class Installation:
         told = _read_json(answer)
         if answer.is_success and isinstance(told, list):
             return told
-        said = told if isinstance(told, dict) else {"message": answer.text[:200]}
+        said = told if isinstance(told, dict) else {"message": answer.text}
         code = said.get("code") or str(answer.status_code)
         raise explain_refusal(name, code, said.get("message"), said.get("details"), said.get("hint"))
 
@@ -84,7 +85,7 @@ class Installation:
         told = _read_json(answer)
         if isinstance(told, dict):
             return answer.status_code, told
-        return answer.status_code, {"detail": f"not an answer of Hangar's: {answer.text[:200]!r}"}
+        return answer.status_code, {"detail": f"not an answer of Hangar's: {cut_excerpt(answer.text, 200)!r}"}
 
 
 def _read_json(answer: httpx.Response) -> Any:

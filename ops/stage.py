@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
@@ -28,7 +28,7 @@ def expect(truth: object, otherwise: str) -> None:
 class Stage:
     """One local cloud by its addresses (the keys of `.hangar/dev.json`)."""
 
-    addresses: dict[str, Any]
+    addresses: dict[str, Any] = field(repr=False)
 
     def __post_init__(self) -> None:
         self._database = psycopg.connect(self.addresses["database_url"], autocommit=True, row_factory=dict_row)

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from shared.credentials import mask_credentials
+
 EXCERPT_CHARS = 256
 
 
@@ -140,6 +142,9 @@ class Bug(HangarError):
 
 
 def cut_excerpt(text: str, limit: int = EXCERPT_CHARS) -> str:
-    """`text` on one line, at most `limit` characters, the cut marked by an ellipsis."""
-    line = " ".join(text.split())
+    """`text` on one line, at most `limit` characters, the cut marked by an ellipsis; what looks like a credential is masked.
+
+    Whatever comes from outside passes here on its way into a message, and a message is stored, sent and shown.
+    """
+    line = " ".join(mask_credentials(text).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -28,7 +28,7 @@ from shared.fly_models import (
 from shared.fly_retry import AttemptLog, RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import httpx
 
@@ -40,7 +40,10 @@ APPS_PER_PAGE, MACHINES_PER_PAGE = 5000, 1000
 
 
 class FlyClient:
-    """One organisation at Fly. `transport` is shared by all connections; without one each thread at work has its own."""
+    """One organisation at Fly. `transport` is shared by all connections; without one each thread at work has its own.
+
+    `hidden` are secrets that no message may repeat, should an answer echo them; the token always is one.
+    """
 
     def __init__(
         self,
@@ -53,10 +56,18 @@ class FlyClient:
         clock: Callable[[], float] = time.monotonic,
         user_agent: str = "hangar",
         policy: RetryPolicy | None = None,
+        hidden: Iterable[str] = (),
     ) -> None:
         self._org = check_part("organisation", org_slug)
         self._link = FlyLink(
-            base_url, token, transport=transport, sleep=sleep, clock=clock, user_agent=user_agent, policy=policy
+            base_url,
+            token,
+            transport=transport,
+            sleep=sleep,
+            clock=clock,
+            user_agent=user_agent,
+            policy=policy,
+            hidden=hidden,
         )
 
     def __repr__(self) -> str:

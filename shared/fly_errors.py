@@ -26,6 +26,7 @@ SHORTEST_SECRET = 6
 GONE = frozenset({404, 410})
 CLIENT_ERRORS = frozenset(range(400, 500))
 _PREFIX = re.compile(r"^([a-z_]+): ")  # of a gRPC status: not_found, already_exists, failed_precondition, aborted, …
+_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)  # 01JD2N4V3X0PZ4K5-sin
 _MACHINE_ID = re.compile(r"machine ID ([0-9A-Za-z]+) already exists")
 
 
@@ -165,10 +166,10 @@ RULES: tuple[Rule, ...] = (
 _OTHERWISE = Rule(ANY, errors.Refused, "bad_request", advice="Fly does not accept this request; see its text")
 
 
-def classify_answer(call: Call, answer: Answer, token: str = "") -> errors.HangarError:
+def classify_answer(call: Call, answer: Answer, hidden: tuple[str, ...] = ()) -> errors.HangarError:
     """The error an answer with a status outside 2xx stands for; reads never are `Unknown`: they have no effect."""
     rule = next((each for each in RULES if _matches(each, call, answer)), _OTHERWISE)
-    told = cut_excerpt(hide_secrets(answer.error, (token, *call.secrets)))
+    told = cut_excerpt(hide_secrets(answer.error, (*hidden, *call.secrets)))
     message = f"{call.what}: Fly answered {answer.status}" + (f" ({told})" if told else " with an empty body")
     common: dict[str, Any] = {
         "code": rule.code,
@@ -184,13 +185,15 @@ def classify_answer(call: Call, answer: Answer, token: str = "") -> errors.Hanga
     return rule.kind(message, **common)
 
 
-def translate_failure(call: Call, failure: httpx.HTTPError | httpx.InvalidURL, token: str = "") -> errors.HangarError:
+def translate_failure(
+    call: Call, failure: httpx.HTTPError | httpx.InvalidURL, hidden: tuple[str, ...] = ()
+) -> errors.HangarError:
     """The error for a request that got no answer: never sent = `Retry`, maybe carried out = `Unknown`."""
     name = type(failure).__name__
     if isinstance(failure, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
         # Their texts quote headers and addresses, so they are not repeated.
         return errors.Bug(f"{call.what}: the request could not be built ({name})")
-    told = cut_excerpt(hide_secrets(str(failure), (token, *call.secrets)))
+    told = cut_excerpt(hide_secrets(str(failure), (*hidden, *call.secrets)))
     message = f"{call.what}: no answer from Fly ({name}{': ' if told else ''}{told})"
     if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
         return errors.Retry(message, code="unreachable")
@@ -211,18 +214,19 @@ def explain_unreadable(call: Call, answer: Answer) -> errors.HangarError:
     )
 
 
-def read_answer(response: httpx.Response) -> Answer:
-    """The parts of a response the client works with."""
+def read_answer(response: httpx.Response, hidden: tuple[str, ...] = ()) -> Answer:
+    """The parts of a response the client works with. A request id is stored and shown, so it must look like one."""
     try:
         data = json.loads(response.content) if response.content else None
     except ValueError:
         data = None
     headers = response.headers
+    request_id = hide_secrets(headers.get("fly-request-id", ""), hidden)
     return Answer(
         status=response.status_code,
         data=data,
         text=response.text if data is None else "",
-        request_id=headers.get("fly-request-id"),
+        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else None,
         retry_after_s=parse_retry_after(headers.get("retry-after"), headers.get("date")),
     )
 

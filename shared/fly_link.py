@@ -29,7 +29,7 @@ from shared.fly_retry import AttemptLog, RetryPolicy, Tries, repeat
 from shared.tls import get_tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 log = logging.getLogger("hangar.fly")
 
@@ -54,9 +54,11 @@ class FlyLink:
         clock: Callable[[], float] = time.monotonic,
         user_agent: str = "hangar",
         policy: RetryPolicy | None = None,
+        hidden: Iterable[str] = (),
     ) -> None:
         self.base_url = base_url.rstrip("/").removesuffix("/v1")  # the paths bring their own
         self._token = check_token(token)
+        self._hidden = (self._token, *hidden)
         self._transport = transport
         self._sleep = sleep
         self._clock = clock
@@ -138,14 +140,14 @@ class FlyLink:
         try:
             answer = self._exchange(call)
         except (httpx.HTTPError, httpx.InvalidURL) as failure:
-            error = translate_failure(call, failure, self._token)
+            error = translate_failure(call, failure, self._hidden)
             cause = self._strip(failure)
         else:
             if 200 <= answer.status < 300:
                 return answer
             if answer.status in call.accept and (answer.status not in GONE or answer.proves_absence):
                 return answer
-            error = classify_answer(call, answer, self._token)
+            error = classify_answer(call, answer, self._hidden)
         log.log(logging.INFO if error.code in _NORMAL_ENDINGS else logging.WARNING, "%s", error)
         raise error from cause  # outside the except block, so that nothing else hangs on to it
 
@@ -153,7 +155,7 @@ class FlyLink:
         """`failure` without what led to it: those frames hold the request's headers. None if its own text does."""
         failure.__cause__ = failure.__context__ = None
         text = repr(failure)
-        return failure.with_traceback(None) if hide_secrets(text, (self._token,)) == text else None
+        return failure.with_traceback(None) if hide_secrets(text, self._hidden) == text else None
 
     def _exchange(self, call: Call) -> Answer:
         with self._counting:
@@ -173,7 +175,7 @@ class FlyLink:
             response = client.send(request)
             if jar is not None:
                 jar.extract_cookies(response)
-            return read_answer(response)
+            return read_answer(response, self._hidden)
 
     @contextmanager
     def _borrowed_client(self) -> Iterator[httpx.Client]:

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 from urllib.parse import quote
 
-MASK = "[redacted]"
+from shared.credentials import MASK, mask_credentials
+
 SHORTEST_SECRET_CHARS = 8
 _SEVERITIES = {
     logging.DEBUG: "DEBUG",
@@ -26,14 +27,6 @@ _SEVERITIES = {
     logging.ERROR: "ERROR",
     logging.CRITICAL: "CRITICAL",
 }
-# Forms of credentials, for those that are made while running (user tokens) or come from elsewhere.
-_CREDENTIAL = re.compile(
-    r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # a JWT
-    r"|sb_secret_[\w-]+|whsec_[\w+/=-]+|FlyV1 \S+|\bfm[12]r?_[\w+/=-]+"
-    r"|(?<=[Bb]earer )[\w.~+/=-]{8,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-    re.ASCII,
-)
 # W3C Trace Context 3.2 and Google's older header, both of which Cloud Run passes on.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII)
 _CLOUD_TRACE = re.compile(r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>\d{1,20}))?(?:;.*)?", re.ASCII)
@@ -95,7 +88,7 @@ class Redactor:
     def clean(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(MASK, text)
-        return _CREDENTIAL.sub(MASK, text)
+        return mask_credentials(text)
 
 
 def _parts(secret: str) -> Iterator[str]:
@@ -115,6 +108,20 @@ def _escaped_form(text: str) -> str:
     """A pattern for the text as it is and as JSON or repr, once or more, would write its quotes, backslashes and line ends."""
     pieces = {'"': r'\\*"', "'": r"\\*'", "\\": r"\\+", "\n": r"(?:\n|\\+n)"}
     return "".join(pieces.get(char) or re.escape(char) for char in text)
+
+
+class Redaction(logging.Filter):
+    """Cleans the records of a logger that keeps its own handlers, as gunicorn's does: its complaints quote headers."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self._redactor.clean(_message(record)), ()
+        if record.exc_info:
+            record.exc_text = self._redactor.clean(logging.Formatter().formatException(record.exc_info))
+        return True
 
 
 class JsonLines(logging.Formatter):
@@ -163,11 +170,16 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def configure_logs(secrets: Iterable[str], stream: TextIO | None = None) -> None:
-    """Send every logger's lines to `stream` (standard output) as JSON, and only there; call it once, at start."""
+    """Send every logger's lines to `stream` (standard output) as JSON, and only there; call it once, at start.
+
+    gunicorn keeps its own form and stream for what it says of itself; that is cleaned too.
+    """
+    redactor = Redactor(secrets)
     handler = logging.StreamHandler(sys.stdout if stream is None else stream)
-    handler.setFormatter(JsonLines(Redactor(secrets), os.environ.get("GOOGLE_CLOUD_PROJECT") or None))
+    handler.setFormatter(JsonLines(redactor, os.environ.get("GOOGLE_CLOUD_PROJECT") or None))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    logging.getLogger("gunicorn.error").addFilter(Redaction(redactor))
     for chatty in ("httpx", "httpcore"):  # a line for each outbound call, at INFO, with its URL
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -45,7 +45,12 @@ def make_runtime(config: Config, function: str) -> Runtime:
         config=config,
         reconciler=Reconciler(
             database=database,
-            fly=FlyClient(config.fly_api_url, config.fly_api_token.reveal(), org_slug=config.fly_org_slug),
+            fly=FlyClient(
+                config.fly_api_url,
+                config.fly_api_token.reveal(),
+                org_slug=config.fly_org_slug,
+                hidden=config.secret_values(),
+            ),
             provisions=make_provisions(config),
             alerts=Alerts(database, webhook.reveal() if webhook else None),
             holder=make_holder(function),

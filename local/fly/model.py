@@ -52,7 +52,7 @@ class App:
     unlisted_at: float | None = None
     """Set when the app is gone: listings may still show it until this moment."""
     machines: dict[str, "Machine"] = field(default_factory=dict)
-    secrets: dict[str, Secret] = field(default_factory=dict)
+    secrets: dict[str, Secret] = field(default_factory=dict, repr=False)
     secrets_version: int = 0
     addresses: list[Address] = field(default_factory=list)
 
@@ -118,7 +118,7 @@ class Machine:
     versions: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     listings: list[Listing] = field(default_factory=list)
-    secrets: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
     cordoned: bool = False
     host_status: str = "ok"
     lease: Lease | None = None

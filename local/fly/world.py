@@ -28,7 +28,7 @@ class Settings:
     profile: str = "instant"
     unkindness: Unkindness = KIND
     rate_limits: bool | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     org: str | None = None
 
 

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 MATRIX = ("tests/http/test_auth_matrix.py",)
 RIGHTS = ("tests/postgres/test_rights.py",)
+TOLD = ("tests/unit/test_fly_errors.py",)
 
 AUTH, EDGE = "shared/auth.py", "shared/edge.py"
 TABLES, SAVE = "supabase/migrations/20261122000200_tables.sql", "supabase/migrations/20261122000650_save.sql"
@@ -81,5 +82,37 @@ MUTANTS = (
         "grant select (tier) on public.fly_plans to anon;",
         "a right on a column is a right",
         RIGHTS,
+    ),
+    Mutant(
+        "credentials-of-answers-told",
+        "shared/errors.py",
+        'line = " ".join(mask_credentials(text).split())',
+        'line = " ".join(text.split())',
+        "I9: what an answer from outside echoes is stored, sent and shown",
+        TOLD,
+    ),
+    Mutant(
+        "request-id-as-it-comes",
+        "shared/fly_errors.py",
+        "request_id=request_id if _REQUEST_ID.fullmatch(request_id) else None,",
+        "request_id=request_id or None,",
+        "I9: a request id is stored and shown, whatever a proxy put there",
+        TOLD,
+    ),
+    Mutant(
+        "hidden-only-where-sent",
+        "shared/fly_errors.py",
+        "told = cut_excerpt(hide_secrets(answer.error, (*hidden, *call.secrets)))",
+        "told = cut_excerpt(hide_secrets(answer.error, call.secrets))",
+        "I9: a machine's secrets are hidden in every call's answer",
+        TOLD,
+    ),
+    Mutant(
+        "gunicorn-speaks-freely",
+        "shared/logs.py",
+        'logging.getLogger("gunicorn.error").addFilter(Redaction(redactor))',
+        "pass",
+        "I9: what the server says of broken requests is cleaned too",
+        ("tests/unit/test_logs.py",),
     ),
 )

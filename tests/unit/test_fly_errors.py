@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from shared import errors
-from shared.fly_errors import hide_secrets, parse_retry_after
+from shared.fly_errors import Answer, Call, classify_answer, hide_secrets, parse_retry_after, read_answer
 from tests.unit.scripted_fly import ScriptedFly, answer, make_client, told
 
 APP, ID = "vyx-user-0a1b2c3d", "148e1234c56789"
@@ -214,6 +214,43 @@ def test_secrets_are_hidden_whole_and_in_parts():
     assert "canary" not in hide_secrets(
         "got fm2_canary1 of 'FlyV1 fm2_canary1,fm2_canary2'", ("FlyV1 fm2_canary1,fm2_canary2",)
     )
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "eyJhbGciOiJFUzI1NiJ9.eyJjYW5hcnkiOjF9.c2ln",
+        "sb_secret_canary",
+        "whsec_canary",
+        "FlyV1 canary",
+        "fm2_canary",
+        "Bearer canary00",
+    ],
+)
+def test_an_answers_credentials_do_not_enter_a_message(credential):
+    """Also those that nobody told the client of, and those that the cut at 256 characters would leave half of."""
+    for distance in (0, 240):
+        call, answer = Call("create", "POST", "/v1/apps"), Answer(422, None, "x" * distance + f" {credential}", None)
+        told = str(classify_answer(call, answer))
+        assert "canary" not in told
+        assert "eyJ" not in told
+
+
+def test_what_is_hidden_is_hidden_in_every_call():
+    """A machine's secrets are hidden also where another call's answer repeats them."""
+    call, answer = Call("create", "POST", "/v1/apps"), Answer(422, None, "no EXCHANGE_KEY=canary-machine", None)
+    assert "canary" not in str(classify_answer(call, answer, ("token-1", "canary-machine")))
+
+
+@pytest.mark.parametrize(
+    "header", ["fm2_canary", "FlyV1 canary", "canary canary", "canary" * 20, "canary-token", "canary\\n"]
+)
+def test_a_request_id_looks_like_one_or_is_none(header):
+    """It is stored with the events and shown to callers, and nothing keeps a proxy from putting a token there."""
+    response = httpx.Response(500, headers={"fly-request-id": header})
+    assert read_answer(response, ("canary-token",)).request_id is None
+    good = httpx.Response(500, headers={"fly-request-id": "01JD2N4V3X0PZ4K5QZJ3A0W8X7-sin"})
+    assert read_answer(good).request_id == "01JD2N4V3X0PZ4K5QZJ3A0W8X7-sin"
 
 
 def test_every_branch_is_one_reaction():

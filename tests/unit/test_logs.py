@@ -155,3 +155,26 @@ def test_configured_logs_take_every_logger_and_quiet_the_clients():
         root.setLevel(level)
     (line,) = map(json.loads, stream.getvalue().splitlines())
     assert line["message"] == "with [redacted]"
+
+
+def test_what_gunicorn_says_of_itself_is_clean_too():
+    """It keeps its own handlers, and its complaints about broken requests quote the line that is broken."""
+    root, gunicorn = logging.getLogger(), logging.getLogger("gunicorn.error")
+    before, level, filters = root.handlers[:], root.level, gunicorn.filters[:]
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    gunicorn.addHandler(handler)
+    try:
+        configure_logs(["canary-secret"], io.StringIO())
+        gunicorn.warning("Invalid request from ip=%s: %s", "127.0.0.1", "'X-Hangar-Secret canary-secret'")
+        try:
+            raise ValueError("canary-secret")  # noqa: TRY301  a stack is what is tested
+        except ValueError:
+            gunicorn.exception("Error handling request %s", "/?secret=canary-secret")
+    finally:
+        root.handlers[:], gunicorn.filters[:] = before, filters
+        root.setLevel(level)
+        gunicorn.removeHandler(handler)
+    assert "canary" not in stream.getvalue()
+    assert "X-Hangar-Secret [redacted]" in stream.getvalue()
+    assert "ValueError" in stream.getvalue()

@@ -1,0 +1,332 @@
+"""I9, no secret leaves: one life of a cloud with every kind of failure in it, and everything it printed, stored or answered.
+
+Its own secrets are random texts, so they are their own canaries; those that a cloud does not make are added here. What is
+looked through: each log file, every table of the database but Vault's, the alerts that went out, each HTTP answer, the
+command line's output, Fly's world, and the command lines of all processes. The functions, machines and databases are real.
+"""
+
+import base64
+import contextlib
+import json
+import re
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+import local.dev
+from local.dev import LocalCloud
+from local.dev_child import Child
+from local.supabase.keys import Keys
+from shared.naming import app_name
+from tests.http.running_function import FUNCTIONS, sign
+from tests.http.running_operator import Operator
+
+MACHINE_SECRET = "canary-machine-secret-7f3a9c"
+ALERT_PATH = "services/canary-alert-webhook-2b8e"
+COOKIE = "canary-cookie-51d07c4e"
+# Where a secret lives by right: Vault, and the hash of the operator's password (it is no canary, and looked for all the same).
+VAULT = ("vault.secrets",)
+LIVES_IN_FILES = ("dev.json", "keys.json")
+# Every credential that is a JWT begins so, also one made while running, and one that was cut.
+JWT = re.compile(r"eyJ[\w-]{8,}")
+
+# What Fly may answer while it echoes all it was told; each befalls a user of its own. `{app}` is that user's app.
+ECHOES = [
+    ("POST", "/v1/apps/{app}/secrets", {"status": 400}),
+    ("POST", "/v1/apps/{app}/secrets", {"status": 500, "times": 2}),
+    ("POST", "/v1/apps/{app}/secrets", {"status": 200, "when": "after"}),
+    ("POST", "/v1/apps/{app}/machines", {"status": 401}),
+    ("POST", "/v1/apps/{app}/machines", {"status": 403}),
+    ("POST", "/v1/apps/{app}/machines", {"status": 409, "times": 2}),
+    ("POST", "/v1/apps/{app}/machines", {"status": 412, "times": 1}),
+    ("POST", "/v1/apps/{app}/machines", {"status": 422}),
+    ("POST", "/v1/apps/{app}/machines", {"status": 429, "times": 1}),
+    ("POST", "/v1/apps/{app}/machines", {"status": 503, "times": 1}),
+    ("POST", "/v1/apps/{app}/machines", {"status": 200, "when": "after", "times": 1}),
+    ("POST", "/v1/apps/{app}/machines", {"disconnect": True, "when": "after", "times": 1}),
+    ("GET", "/v1/apps/{app}", {"status": 500, "times": 1}),
+    ("GET", "/v1/apps/{app}", {"status": 404, "times": 1}),
+    ("GET", "/v1/apps/{app}/machines", {"status": 418, "times": 1}),
+]
+
+
+@dataclass
+class Ears:
+    """The secrets by name, and everything heard so far by where it was heard."""
+
+    canaries: dict[str, str]
+    heard: list[tuple[str, str]] = field(default_factory=list)
+
+    def hear(self, where: str, text: str) -> None:
+        self.heard.append((where, text))
+
+    def forms(self):
+        """Each secret as it is, and as URLs, JSON and base64 would write it; of a key, each line."""
+        for name, secret in self.canaries.items():
+            for part in secret.splitlines():
+                if not part.startswith("-----"):
+                    encoded = base64.b64encode(part.encode()).decode().rstrip("=")
+                    yield from ((name, form) for form in {part, quote(part, safe=""), json.dumps(part)[1:-1], encoded})
+
+    def find(self, texts) -> list[str]:
+        """Which secret stands where, with what is around it and without the secret itself."""
+        found = []
+        for where, text in texts:
+            found += [
+                f"{where}: {name}: {_around(text, text.index(form), form)}"
+                for name, form in self.forms()
+                if form in text
+            ]
+            found += [f"{where}: a JWT: {_around(text, match.start(), match[0])}" for match in JWT.finditer(text)]
+        return found
+
+
+def _around(text, start, form):
+    return repr(text[max(0, start - 120) : start] + "[HERE]" + text[start + len(form) :][:60])
+
+
+@dataclass
+class Life:
+    """A cloud, an operator, and the ears."""
+
+    cloud: LocalCloud
+    operator: Operator
+    ears: Ears
+    pass_on: dict[str, str]
+
+    def ask(self, function, body, headers=None):
+        """Ask with every credential that a caller could send along by mistake."""
+        sent = {"X-Hangar-Secret": self.cloud.addresses["static_secret"], **self.pass_on, **(headers or {})}
+        url = self.cloud.addresses["functions"][function]
+        answer = httpx.post(url, json=body, headers=sent, timeout=150, trust_env=False)
+        self.ears.hear(f"{function}'s answer", f"{answer.status_code} {answer.headers} {answer.text}")
+        return answer.status_code
+
+    def hangar(self, *arguments, **env):
+        child = self.operator.start(*arguments, **env)
+        out, err = child.communicate(timeout=120)
+        self.ears.hear(f"hangar {' '.join(arguments)}", out + err)
+        return child.returncode
+
+    def child(self, name) -> Child:
+        return next(child for child in self.cloud._children if child.name == name)
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory):
+    """A cloud with machine secrets and an alert address of its own; one of its machines is a real process."""
+    folder = tmp_path_factory.mktemp("cloud")
+    with pytest.MonkeyPatch.context() as patch:
+        plain = local.dev.make_settings
+
+        def make_settings(around, keys, own):
+            return plain(around, keys, own) | {
+                "HANGAR_MACHINE_SECRETS": json.dumps({"EXCHANGE_KEY": MACHINE_SECRET}),
+                "HANGAR_ALERT_WEBHOOK_URL": f"{around.alerts_url}/{ALERT_PATH}",
+            }
+
+        patch.setattr(local.dev, "make_settings", make_settings)
+        with LocalCloud(folder, processes=1) as cloud:
+            cloud.pg_cron.stop()
+            known = cloud.addresses
+            keys = Keys(known["secret_key"], known["publishable_key"], known["auth_signing_key"])
+            canaries = {
+                "secret key": known["secret_key"],
+                "signing key": known["auth_signing_key"],
+                "Fly token": known["fly_api_token"],
+                "webhook secret": known["webhook_secret"].removeprefix("whsec_"),
+                "static secret": known["static_secret"],
+                "operator's password": known["admin"]["password"],
+                "machine secret": MACHINE_SECRET,
+                "alert address": ALERT_PATH,
+                "cookie": COOKIE,
+            }
+            pass_on = {
+                "Authorization": f"Bearer {keys.mint('authenticated', '11111111-1111-4111-8111-111111111111')}",
+                "Cookie": f"session={COOKIE}",
+            }
+            operator = Operator(cloud, folder)
+            yield Life(cloud, operator, Ears(canaries), pass_on)
+            operator.database.close()
+
+
+def live_through_failures(life):
+    """Upgrades of which nearly all fail, repair, the command line, outages, downgrades."""
+    ears, operator = life.ears, life.operator
+    users = operator.add_users(len(ECHOES))
+    told = {
+        "error": f"no EXCHANGE_KEY={MACHINE_SECRET} for FlyV1 {ears.canaries['Fly token']} {life.pass_on['Authorization']}",
+        "token": ears.canaries["Fly token"],
+        "secrets": {"EXCHANGE_KEY": MACHINE_SECRET},
+    }
+    echoed = {"fly-request-id": ears.canaries["Fly token"], "set-cookie": f"fly-machine={COOKIE}", "retry-after": "1"}
+    faults = [
+        {
+            "method": method,
+            "path": path.format(app=app_name("vyx-user", user, 0)),
+            "body": told,
+            "headers": echoed,
+            **fault,
+        }
+        for user, (method, path, fault) in zip(users, ECHOES, strict=True)
+    ]
+    once = [
+        {
+            "method": "POST",
+            "path": "/v1/apps",
+            "status": status,
+            "text": f"<p>{told['error']}</p>",
+            "headers": echoed,
+            "times": 1,
+        }
+        for status in (401, 422, 502)
+    ]
+    operator.set_faults(*faults, *once)
+    with ThreadPoolExecutor(len(users)) as callers:
+        list(callers.map(lambda user: life.ask("provision", {"user_id": str(user)}), users))
+    listing = {
+        "method": "GET",
+        "path": "/v1/orgs/hangar-local/machines",
+        "status": 401,
+        "body": told,
+        "headers": echoed,
+    }
+    operator.set_faults(listing, {**listing, "path": "/v1/apps"})
+    assert life.ask("health", {}) == 503
+    run_commands(life, users)
+    codes = "select distinct metadata ->> 'error_code' from public.user_fly_app_events where status in ('failed', 'unknown')"
+    assert len(operator.sql(codes)) > 5
+    operator.set_faults()
+    assert life.ask("health", {}) == 200
+    with ThreadPoolExecutor(len(users)) as callers:
+        list(callers.map(lambda user: life.ask("health", {"user_id": str(user)}), users))
+    operator.sql("update public.user_subscriptions set tier = 'free' where user_id = any(%s)", users[:5])
+    gone = {"method": "DELETE", "path": "/v1/apps/*", "status": 500, "body": told, "headers": echoed, "times": 2}
+    operator.set_faults(gone)
+    with ThreadPoolExecutor(5) as callers:
+        list(callers.map(lambda user: life.ask("deprovision", {"user_id": str(user)}), users[:5]))
+    operator.set_faults()
+    return users
+
+
+def run_commands(life, users):
+    """Everything an operator reads, as text and as JSON, and refused too: with keys that the project does not know."""
+    for command in (
+        ("status",), ("status", str(users[0])), ("events",), ("cost",), ("settings",), ("settings", "show"), ("orphans",),
+        ("brake",), ("retry", str(users[0])), ("sweep",), ("migrate-users", "--dry-run"),
+    ):  # fmt: skip
+        life.hangar(*command)
+        life.hangar(*command, "--json")
+    other = "sb_secret_canary-that-nobody-knows-4411"
+    life.ears.canaries["unknown secret key"] = other
+    for wrong in (
+        {"SUPABASE_SECRET_KEY": other},
+        {"SUPABASE_SECRET_KEY": f"{other}\nmore"},
+        {"SUPABASE_URL": f"http://user:{other}@127.0.0.1:9"},
+        {"SUPABASE_URL": f"ftp://{other}"},
+        {"HANGAR_FUNCTIONS_URL": f'{{"health": "{other}"'},
+        {"HANGAR_WEBHOOK_SECRET": other},
+        {"HANGAR_WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"k" * 32).decode()},
+    ):
+        assert life.hangar("sweep", "--json", **wrong) != 0
+        life.hangar("status", **wrong)
+
+
+def live_through_outages(life, user):
+    """The database gone, the gateway echoing what it was sent, and requests that are no HTTP."""
+    static, signed = life.cloud.addresses["static_secret"], sign(b"{}")
+    raw_headers = (
+        f"Authorization: {life.pass_on['Authorization']}\r\nCookie: s={COOKIE}\r\nX-Hangar-Secret: {static}\r\n"
+    )
+    for broken in (
+        f"POST / HTTP/1.1\r\nHost: x\r\n{raw_headers}Transfer-Encoding: nonsense\r\n\r\n",
+        f"POST / HTTP/1.1\r\nHost: x\r\n{raw_headers}Content-Length: -1\r\n\r\n",
+        f"POST / HTTP/1.1\r\nHost: x\r\nX-Hangar-Secret {static}\r\n\r\n",
+        f"POST / HTTP/1.1\r\nHost: x\r\n X-Hangar-Secret: {static}\r\n\r\n",
+        f"POST / HTTP/1.1\r\nHost: x\r\nX-Hangar-Secret\t: {static}\r\n\r\n",
+        f"POST / HTTP/1.1\r\nHost: x\r\nX-Hangar-Secret: {static}\x01\r\n\r\n",
+        f"X-Hangar-Secret: {static}\r\n\r\n",
+        f"POST /?secret={static} HTTP/9.9\r\nHost: x\r\n\r\n",
+    ):
+        answer = send_raw(life.cloud.addresses["functions"]["health"], broken)
+        assert " 4" in answer or " 501 " in answer
+        life.ears.hear("an answer to broken HTTP", answer.replace(static, ""))  # the sender may read what it sent
+    life.ask("provision", {"user_id": static})
+    life.ask("health", {}, {"X-Hangar-Secret": static[:-1], **signed})
+    gateway = life.child("Supabase gateway")
+    gateway.stop(3)
+    for function in FUNCTIONS:
+        assert life.ask(function, {"user_id": str(user)}) == 503
+    life.hangar("status")
+
+
+def send_raw(url, request):
+    """The whole answer to these bytes."""
+    target = httpx.URL(url)
+    with socket.create_connection((target.host, target.port), timeout=30) as raw:
+        raw.sendall(request.encode("latin-1"))
+        raw.settimeout(5)
+        got = b""
+        with contextlib.suppress(OSError):  # it resets what it does not want to read
+            while piece := raw.recv(65536):
+                got += piece
+    return got.decode("latin-1")
+
+
+def read_files(folder):
+    """Every file of the cloud's folder but Postgres's own data and those in which the secrets live."""
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and path.name not in LIVES_IN_FILES and inside.parts[0] != "postgres":
+            yield str(inside), path.read_text(errors="replace")
+
+
+def read_tables(database):
+    """Every row of every table of every schema, but Vault's."""
+    tables = database.execute(
+        "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'"
+    ).fetchall()
+    for (table,) in tables:
+        if table not in VAULT:
+            rows = database.execute(f"select t::text from {table} t").fetchall()
+            yield f"table {table}", "\n".join(row for (row,) in rows)
+
+
+def read_processes():
+    """The command lines of all of this user's processes: anybody on the machine may read them."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return "\n".join(line for line in listed.stdout.splitlines() if "pytest" not in line)
+
+
+def test_no_secret_leaves(life):
+    """The whole life, then everything that can be read of it."""
+    users = live_through_failures(life)
+    world = httpx.get(f"{life.cloud.addresses['fly_api_url']}/_sim/world", trust_env=False)
+    life.ears.hear("Fly's world", world.text)
+    live_through_outages(life, users[0])
+    life.ears.hear("alerts", json.dumps(life.cloud.alerts))
+    life.ears.hear("processes", read_processes())
+    everything = [*life.ears.heard, *read_files(life.cloud.folder), *read_tables(life.operator.database)]
+    sizes = {where: len(text) for where, text in everything}
+    assert len(life.cloud.alerts) > 3
+    assert all(sizes[f"logs/{name}.log"] for name in (*FUNCTIONS, "postgres"))
+    assert any(where.startswith("logs/machines/") for where in sizes)
+    assert sizes["table public.user_fly_app_events"] > 10_000
+    assert life.ears.find(everything) == []
+
+
+def test_the_ears_hear(life):
+    """Each secret is found where it lives: in dev.json, in Vault, in the settings of this test."""
+    dev = (life.cloud.folder / "dev.json").read_text()
+    vault = str(life.operator.sql("select decrypted_secret from vault.decrypted_secrets"))
+    texts = [("dev.json", dev), ("Vault", vault), ("here", f"{MACHINE_SECRET} {ALERT_PATH} {COOKIE} {life.pass_on}")]
+    found = " ".join(life.ears.find(texts))
+    for name in life.ears.canaries:
+        assert f": {name}: " in found or name == "unknown secret key", name
+    assert "here: a JWT" in found
