@@ -4,18 +4,30 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from shared.edge import Answer
+from shared.edge import Answer, Call, Problem
+from shared.models import Asked
 from shared.outcome import Outcome
 
 Direction = Literal["provision", "deprovision"]
+What = Literal["provision", "deprovision", "check", "restart"]
 _CENT = Decimal("0.01")
 
 
-def answer_outcome(outcome: Outcome, user_id: UUID, direction: Direction | None = None) -> Answer:
+def read_asked(call: Call, what: What) -> Asked | None:
+    """What an operator wants; None for the machines that only nudge."""
+    return Asked(call.caller.name, what) if call.caller.kind == "operator" else None
+
+
+def answer_outcome(
+    outcome: Outcome, user_id: UUID, direction: Direction | None = None, asked: Asked | None = None
+) -> Answer:
     """200 when nothing is left to do, 202 when something is; `direction` is what the caller believed, and may be wrong.
 
-    A nudge for a user who needs nothing is a success: the database decides, the answer only says so. Money is text.
+    A nudge for a user who needs nothing is a success: the database decides, the answer only says so. An operator who
+    `asked` for what the database does not want, or for nobody we know, is told by a 409 or 404 `Problem`. Money is text.
     """
+    if asked is not None:
+        refuse_operator(outcome, user_id, asked.what)
     cost = outcome.monthly_cost_estimate_usd
     body: dict[str, Any] = {
         "user_id": str(user_id),
@@ -26,9 +38,34 @@ def answer_outcome(outcome: Outcome, user_id: UUID, direction: Direction | None 
         "monthly_cost_estimate_usd": None if cost is None else str(cost.quantize(_CENT)),
         "detail": explain(outcome, direction),
     }
+    if asked is not None and asked.what == "restart":
+        body |= {"restarted": outcome.restarted is True}
+        body["detail"] = f"{outcome.restart_detail or 'not restarted by this call'}; {body['detail']}"
     if outcome.state != "pending":
         return Answer(200, body)
     return Answer(202, body | {"next_attempt_at": outcome.next_attempt_at})
+
+
+def refuse_operator(outcome: Outcome, user_id: UUID, what: What) -> None:
+    """Raise the `Problem` of an operator's wish that cannot be, with what to do instead."""
+    if not outcome.known:
+        raise Problem(404, "unknown_user", f"No user of this installation has the id {user_id}")
+    if what == "provision" and outcome.entitled is False:
+        raise Problem(
+            409, "not_entitled", f"Not entitled to an app: grant one by an override, then provision. {outcome.detail}"
+        )
+    if what == "provision" and outcome.state == "nothing":  # not live yet, or a tier that fly_plans lacks
+        raise Problem(409, "not_admitted", f"No app was made, and an override would admit the user. {outcome.detail}")
+    if what == "deprovision" and outcome.entitled is True:
+        raise Problem(
+            409,
+            "still_entitled",
+            f"Still entitled to an app: deny it by an override, then deprovision. {outcome.detail}",
+        )
+    if what == "restart" and outcome.state == "nothing":
+        raise Problem(409, "no_app", f"There is no app to restart. {outcome.detail}")
+    if what == "restart" and outcome.restarted is False:
+        raise Problem(409, "not_restarted", f"Not restarted: {outcome.restart_detail}. Now {outcome.detail}")
 
 
 def explain(outcome: Outcome, direction: Direction | None) -> str:

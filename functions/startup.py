@@ -4,10 +4,12 @@ import os
 import sys
 from collections.abc import Mapping
 
-from shared.auth import Kind, build_verifiers
+from shared.auth import Kind, Verifier, build_verifiers
 from shared.config import Config, ConfigError
 from shared.edge import Edge
 from shared.logs import configure_logs
+from shared.operators import OperatorToken, ProjectKeys
+from shared.runtime import get_runtime
 
 SETTINGS_EXIT_CODE = 2
 
@@ -25,10 +27,22 @@ def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str
             print(f"{function}: {problem}", file=sys.stderr)  # noqa: T201  the log is not set up yet, and a person reads this
         raise SystemExit(SETTINGS_EXIT_CODE) from None
     configure_logs(config.secret_values())
+    verifiers: tuple[Verifier, ...] = build_verifiers(config)
+    if "operator" in allowed:
+        verifiers = (*verifiers, make_operator_check(config))
     return Edge(
         function=function,
-        verifiers=build_verifiers(config),
+        verifiers=verifiers,
         allowed=allowed,
         origins=frozenset(config.admin_origins),
         deadline_s=config.deadline_s,
+    )
+
+
+def make_operator_check(config: Config) -> OperatorToken:
+    """Who a Supabase access token proves: keys of the project, and at every call the database's word."""
+    return OperatorToken(
+        issuer=config.token_issuer,
+        keys=ProjectKeys(config.token_issuer),
+        find_operator=lambda user_id: get_runtime().find_operator(user_id),
     )

@@ -25,7 +25,8 @@ from local.dev_child import ROOT, CancelledError, Child, DevError
 from local.dev_database import ADMIN, DBNAME, FREE_USERS, ORG, add_people, make_database, store_secrets
 from local.dev_files import LOGS, FolderLock, clear_folder, write_private
 from local.dev_fly import TOKEN_VARIABLE
-from local.dev_functions import NAMES, Function, Secrets, Surroundings, make_settings
+from local.dev_functions import ADMIN as ADMIN_PAGES
+from local.dev_functions import CALLED, NAMES, Function, Secrets, Surroundings, hold_port, make_settings
 from local.fly.processes import DEFAULT_LIMIT
 from local.supabase.keys import Keys
 from local.supabase.pg_cron import CronScheduler
@@ -103,7 +104,7 @@ class LocalCloud:
             installation_id=installation_id,
         )
         urls = self._start_functions(make_settings(around, keys, own))
-        store_secrets(database_url, urls, own.webhook)
+        store_secrets(database_url, {name: urls[name] for name in CALLED}, own.webhook)
         self.pg_net = PgNetWorker(database_url, pause_s=0.1).start()
         self._undo.callback(self.pg_net.stop)
         self.pg_cron = CronScheduler(database_url).start()
@@ -140,9 +141,19 @@ class LocalCloud:
         return self._sink.start().url
 
     def _start_functions(self, settings: dict[str, str]) -> dict[str, str]:
-        scratch = self.folder / "run"
-        scratch.mkdir()
-        functions = [Function(name, self.folder / LOGS / f"{name}.log", settings, scratch) for name in NAMES]
+        """All at once, but for the admin pages: the others must know their origin, and they where the others are."""
+        (self.folder / "run").mkdir()
+        if ADMIN_PAGES not in NAMES:
+            return self._start_some(CALLED, settings)
+        with hold_port() as port:
+            settings = settings | {"HANGAR_ADMIN_ORIGINS": f"http://127.0.0.1:{port}"}
+            urls = self._start_some(CALLED, settings)
+            settings = settings | {"HANGAR_FUNCTIONS_URL": json.dumps(urls)}
+            return urls | self._start_some((ADMIN_PAGES,), settings, port)
+
+    def _start_some(self, names: tuple[str, ...], settings: dict[str, str], port: int = 0) -> dict[str, str]:
+        logs, scratch = self.folder / LOGS, self.folder / "run"
+        functions = [Function(name, logs / f"{name}.log", settings, scratch, port) for name in names]
         for function in functions:
             self._adopt(function.child)
         # On the way down all are asked first: each may finish a request under way, and they do so at the same time.
@@ -213,7 +224,7 @@ def _describe(
         "fly_org": ORG,
         "webhook_secret": own.webhook,
         "static_secret": own.static,
-        "functions": {**urls, "admin": None},
+        "functions": {ADMIN_PAGES: None, **urls},
         "admin": {"email": ADMIN.email, "password": own.admin_password},
         "alerts_url": around.alerts_url,
         "pid": os.getpid(),
@@ -279,7 +290,7 @@ def _print_addresses(cloud: LocalCloud) -> None:
     Fly API         {known["fly_api_url"]}/v1    (what exists: {known["fly_api_url"]}/_sim/world)
 {functions}
     alerts          {known["alerts_url"]}
-    operator        {known["admin"]["email"]}  {known["admin"]["password"]}
+    operator        signs in as {known["admin"]["email"]} with the password {known["admin"]["password"]}
     all of it       {cloud.folder / "dev.json"}    (keys and tokens too)
 
 Make {user.email} a paying user, and look a few seconds later:

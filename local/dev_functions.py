@@ -1,21 +1,27 @@
 """The HTTP functions of the local cloud: each its own `functions-framework` process, with the settings of a deployment."""
 
 import base64
+import contextlib
 import json
 import re
 import secrets
+import socket
 import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.dev_child import Child
+from local.dev_child import ROOT, Child
 from local.dev_database import ORG, REGION, name_image
 from local.supabase.keys import Keys
 
-NAMES = ("provision", "deprovision", "health")
+ADMIN = "admin"
+# Every function there is; the one with pages calls the others, so it is started when they have their addresses.
+NAMES = tuple(sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py")))
+CALLED = tuple(name for name in NAMES if name != ADMIN)
 THREADS = 8
 # Machines look and signal more often than in production, so that a person trying things out sees them happen.
 MACHINE_ENV = {"POLL_INTERVAL_S": "2", "SIGNAL_INTERVAL_S": "15"}
@@ -75,13 +81,14 @@ def make_settings(around: Surroundings, keys: Keys, own: Secrets) -> dict[str, s
 class Function:
     """One function's process. It takes a port the system gives, and the log says which."""
 
-    def __init__(self, name: str, log: Path, settings: dict[str, str], scratch: Path) -> None:
+    def __init__(self, name: str, log: Path, settings: dict[str, str], scratch: Path, port: int = 0) -> None:
         self.name = name
         # gunicorn binds a control socket there; left alone, all of a user's would share one below the home folder.
         # Where the path is too long for a socket it warns and does without, as we do anyway.
         control = scratch / name
         control.mkdir()
-        command = [sys.executable, "-m", "functions_framework", "--target", name, "--host", "127.0.0.1", "--port", "0"]
+        address = ["--host", "127.0.0.1", "--port", str(port)]
+        command = [sys.executable, "-m", "functions_framework", "--target", name, *address]
         running = {"FUNCTION_TARGET": name, "THREADS": str(THREADS), "GUNICORN_LOG_LEVEL": "info"}
         self.child = Child(f"function {name}", command, log, {**settings, **running, "XDG_RUNTIME_DIR": str(control)})
 
@@ -94,6 +101,18 @@ class Function:
     def _find_url(self) -> str | None:
         found = _LISTENING.search(self.child.log.read_text(errors="replace"))
         return found.group(1) if found else None
+
+
+@contextlib.contextmanager
+def hold_port() -> Iterator[int]:
+    """A free port that the system gives to nobody else meanwhile, and that a server of ours may still listen on.
+
+    Bound and never listening: Linux lets a second socket bind it where both allow reuse, as gunicorn's does.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 # A proxy of the environment must not come between us and 127.0.0.1.

@@ -12,6 +12,7 @@ from ops.controls import pause, resume, retry, sweep
 from ops.costs import cost
 from ops.events import events
 from ops.migrate import migrate_users
+from ops.operators import operators
 from ops.orphans import brake, orphans
 from ops.settings import settings
 from ops.status import status
@@ -43,7 +44,7 @@ def demo(folder: str | None) -> None:
     sys.exit(play(make_console(), folder))
 
 
-for _command in (status, events, cost, sweep, retry, pause, resume, migrate_users, orphans, brake, settings):
+for _command in (status, events, cost, sweep, retry, pause, resume, migrate_users, orphans, brake, settings, operators):
     cli.add_command(_command)
 
 

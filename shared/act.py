@@ -84,6 +84,11 @@ def act(
         case ActionKind.START_MACHINE:
             assert machine is not None  # noqa: S101  as above
             fly.start_machine(app, machine.id, attempts=on_attempt, budget_s=budget_s)
+        case ActionKind.RESTART_MACHINE:
+            assert machine is not None  # noqa: S101  as above
+            fly.restart_machine(
+                app, machine.id, signal=STOP_SIGNAL, timeout_s=STOP_TIMEOUT_S, attempts=on_attempt, budget_s=budget_s
+            )
         case ActionKind.STOP_MACHINE:
             assert machine is not None  # noqa: S101  as above
             fly.stop_machine(

@@ -2,7 +2,7 @@
 
 A function declares the kinds it lets in and is handed a `Caller`, or one of two errors: `Unauthenticated` (no proof
 that holds; never says which part failed) and `Forbidden` (proven, but not of a kind this function lets in).
-A further kind of caller is one more `Verifier` in the list that `build_verifiers` returns.
+A further kind of caller is one more `Verifier`; that of operators is in `shared/operators.py`.
 
 Replays inside the time window are let through on purpose: a nudge carries no state, so a second one only looks again.
 """
@@ -17,8 +17,10 @@ from typing import Literal, Protocol
 
 from shared.config import Config, Secret
 from shared.config_forms import webhook_key
+from shared.errors import HangarError
 
-Kind = Literal["webhook", "static"]
+# A `user` has signed in and is no operator: proven, and let in nowhere.
+Kind = Literal["webhook", "static", "operator", "user"]
 
 WINDOW_S = 300
 SIGNATURES_MAX = 16
@@ -37,15 +39,16 @@ class Forbidden(Exception):  # noqa: N818  named for the answer it becomes
 
 @dataclass(frozen=True)
 class Caller:
-    """Who proved what: the kind of proof, and a name for the log (for a webhook the delivery's id)."""
+    """Who proved what: the kind of proof, and a name for the log: a webhook delivery's id, an operator's e-mail."""
 
     kind: Kind
     name: str
 
 
 class Verifier(Protocol):
-    """One kind of proof. `verify` answers None for a missing, malformed or wrong one, and never raises.
+    """One kind of proof. `verify` answers None for a missing, malformed or wrong one.
 
+    It raises HangarError (Retry when it may pass) where the proof cannot be judged, for want of what it is judged by.
     `headers` have lower-case names.
     """
 
@@ -109,12 +112,19 @@ def authenticate(
 ) -> Caller:
     """The caller behind a request: the first whose proof holds and whose kind is allowed.
 
-    Raises `Unauthenticated` when no proof holds (always, with no verifiers), `Forbidden` when only others' do.
+    Raises `Unauthenticated` when no proof holds (always, with no verifiers), `Forbidden` when only others' do, and
+    HangarError when the proof that might have held could not be judged.
     """
-    callers = [caller for verifier in verifiers if (caller := verifier.verify(headers, body, now_unix_s))]
-    if not callers:
-        raise Unauthenticated
-    for caller in callers:
-        if caller.kind in allowed:
+    is_proven, unjudged = False, None
+    for verifier in verifiers:
+        try:
+            caller = verifier.verify(headers, body, now_unix_s)
+        except HangarError as error:
+            unjudged = error
+            continue
+        if caller is not None and caller.kind in allowed:
             return caller
-    raise Forbidden
+        is_proven = is_proven or caller is not None
+    if unjudged is not None:
+        raise unjudged
+    raise Forbidden if is_proven else Unauthenticated

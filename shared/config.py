@@ -15,6 +15,7 @@ from shared.config_forms import (
     base_url,
     env_map,
     fly_token,
+    function_urls,
     image,
     installation_id,
     origins,
@@ -107,6 +108,7 @@ class Config:
     machine_env: Mapping[str, str] = field(default_factory=dict)
     machine_secrets: Mapping[str, Secret] = field(default_factory=dict)
     admin_origins: tuple[str, ...] = ()
+    function_urls: Mapping[str, str] = field(default_factory=dict)
     alert_webhook_url: Secret | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
 
@@ -158,6 +160,7 @@ class Config:
         machine_env = read.optional("HANGAR_MACHINE_ENV", env_map) or {}
         machine_secrets = read.optional("HANGAR_MACHINE_SECRETS", env_map) or {}
         admin_origins = read.optional("HANGAR_ADMIN_ORIGINS", origins) or ()
+        urls = read.optional("HANGAR_FUNCTIONS_URL", function_urls) or {}
         alert_url = read.optional("HANGAR_ALERT_WEBHOOK_URL", web_url)
         timeout = read.optional("CLOUD_RUN_TIMEOUT_SECONDS", timeout_s) or DEFAULT_TIMEOUT_S
         own_secrets = frozenset(value for value in (supabase_secret, token, webhook, user_token_key, static) if value)
@@ -181,6 +184,7 @@ class Config:
             machine_env=MappingProxyType(dict(machine_env)),
             machine_secrets=MappingProxyType({name: Secret(value) for name, value in machine_secrets.items()}),
             admin_origins=admin_origins,
+            function_urls=MappingProxyType(dict(urls)),
             alert_webhook_url=Secret(alert_url) if alert_url else None,
             timeout_s=timeout,
         )

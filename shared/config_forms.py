@@ -16,6 +16,7 @@ from uuid import UUID
 
 T = TypeVar("T")
 
+CALLED_FUNCTIONS = frozenset({"provision", "deprovision", "health"})
 MIN_TIMEOUT_S = 10
 MAX_TIMEOUT_S = 3600
 # DER of the object identifier 1.2.840.10045.3.1.7 (prime256v1, RFC 5480 2.1.1.1), which every ES256 key file carries.
@@ -156,6 +157,19 @@ def _parse_env_map(value: str) -> dict[str, str] | None:
     return pairs if all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII) for name in pairs) else None
 
 
+def _parse_function_urls(value: str) -> dict[str, str] | None:
+    """As Vault's `hangar_functions_url`: one base below which each function has its name, or a JSON object of URLs."""
+    if not value.startswith("{"):
+        base = _parse_base_url(value)
+        return None if base is None else {name: f"{base}/{name}" for name in CALLED_FUNCTIONS}
+    urls = _load_object(value) or {}
+    if not urls.keys() >= CALLED_FUNCTIONS:
+        return None
+    parsed = {name: _parse_base_url(url) if isinstance(url, str) else None for name, url in urls.items()}
+    found = {name: url for name, url in parsed.items() if url is not None}
+    return found if len(found) == len(urls) else None
+
+
 def _parse_timeout(value: str) -> float | None:
     sound = re.fullmatch(r"\d{1,4}", value, re.ASCII) and MIN_TIMEOUT_S <= int(value) <= MAX_TIMEOUT_S
     return float(value) if sound else None
@@ -186,6 +200,10 @@ static_secret = Form("16 to 256 printable ASCII characters without spaces", _mat
 private_es256_key = Form(
     "a private ES256 key (P-256): PEM (BEGIN PRIVATE KEY or BEGIN EC PRIVATE KEY, not encrypted) or a JWK as JSON with kid",
     _parse_private_key,
+)
+function_urls = Form(
+    'a base URL below which each function has its name, or {"provision": url, "deprovision": url, "health": url}',
+    _parse_function_urls,
 )
 env_map = Form('a JSON object of names and texts, like {"LOG_LEVEL": "info"}', _parse_env_map)
 timeout_s = Form(f"whole seconds from {MIN_TIMEOUT_S} to {MAX_TIMEOUT_S}", _parse_timeout)

@@ -122,6 +122,10 @@ class Edge:
             raise Problem(401, "proof", "The proof is missing or wrong", {"WWW-Authenticate": "Hangar"}) from None
         except auth.Forbidden:
             raise Problem(403, "kind", "This kind of caller is not let in here") from None
+        except Retry as error:
+            # Not 401: the proof may well be good, and a caller that is told otherwise would sign out.
+            detail = "Who is calling cannot be checked now; nothing was done"
+            raise Problem(503, "proof_unchecked", detail, _come_again(error)) from error
         _check_type(request)
         return parse_object(raw), caller
 
@@ -279,13 +283,17 @@ _BROKEN = Problem(500, "broken", "Something broke here; the log has it under thi
 def _problem_of(error: HangarError) -> Problem:
     """What a caller may know of a failure below: come again, or a person must act. The rest stands in the log."""
     if isinstance(error, Retry | Capacity):
-        _log.warning("%s", error, extra={"labels": {"code": error.code}})
-        wanted_s = getattr(error, "retry_after_s", None) or RETRY_AFTER_S
-        wait_s = min(max(1, math.ceil(wanted_s)), MAX_RETRY_AFTER_S)
         detail = "The database or Fly is out of reach; nothing is lost, it will be tried again"
-        return Problem(503, "out_of_reach", detail, {"Retry-After": str(wait_s)})
+        return Problem(503, "out_of_reach", detail, _come_again(error))
     _log.error("%s", error, exc_info=error, extra={"labels": {"code": error.code}})
     return Problem(500, error.code, "A person must act first; the log has the reason under this instance")
+
+
+def _come_again(error: HangarError) -> dict[str, str]:
+    """Log what is out of reach, and say when to ask again."""
+    _log.warning("%s", error, extra={"labels": {"code": error.code}})
+    wanted_s = getattr(error, "retry_after_s", None) or RETRY_AFTER_S
+    return {"Retry-After": str(min(max(1, math.ceil(wanted_s)), MAX_RETRY_AFTER_S))}
 
 
 def _render_problem(problem: Problem, request_id: str) -> flask.Response:

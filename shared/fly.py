@@ -247,6 +247,25 @@ class FlyClient:
         call = Call(what, "POST", f"{machine_path(app, machine_id)}/stop", app, body=body)
         self._link.call(call, attempts, budget_s)
 
+    def restart_machine(
+        self,
+        app: str,
+        machine_id: str,
+        *,
+        signal: str = "SIGTERM",
+        timeout_s: int = 30,
+        attempts: AttemptLog | None = None,
+        budget_s: float | None = None,
+    ) -> None:
+        """Stop as `stop_machine` does, and start again; `Conflict` when it does not run.
+
+        Never repeated after an unknown outcome, which would restart it twice.
+        """
+        params = {"signal": signal, "timeout": f"{timeout_s}s"}
+        what, path = f"restart machine {machine_id} of app {app}", f"{machine_path(app, machine_id)}/restart"
+        call = Call(what, "POST", path, app, params, read_timeout_s=timeout_s + 10.0, is_repeatable=False)
+        self._link.call(call, attempts, budget_s)
+
     def destroy_machine(
         self,
         app: str,

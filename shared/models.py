@@ -126,6 +126,7 @@ class ActionKind(StrEnum):
     STOP_MACHINE = "stop_machine"
     DESTROY_MACHINE = "destroy_machine"
     DELETE_APP = "delete_app"
+    RESTART_MACHINE = "restart_machine"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Action:
 
     kind: ActionKind
     machine: MachineSeen | None = None
-    purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray"] = "provision"
+    purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray", "restart"] = "provision"
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,14 @@ class GiveUp:
     code: str
     message: str
     advice: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an operator wants of one app: who, for the audit log, and what for."""
+
+    actor: str
+    what: Literal["provision", "deprovision", "check", "restart"]
 
 
 Decision = Action | Adopt | Rename | Wait | Done | GiveUp

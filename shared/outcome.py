@@ -12,12 +12,23 @@ if TYPE_CHECKING:
 
 State = Literal["converged", "pending", "nothing"]
 
+# Why the database does not let a call to Fly go out.
+REFUSED_WORDS = {
+    "paused": "Hangar is paused: no change is made on Fly until `hangar resume`",
+    "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are released",
+    "brake": "the deletion brake is on: too many apps went within the hour; it releases as that hour passes",
+    "max_apps": "as many apps run as hangar.settings.max_apps allows; raise it, or wait until one goes",
+    "max_cost": "the estimated cost would pass hangar.settings.max_monthly_cost_usd; raise it, or wait until an app goes",
+    "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",
+}
+
 
 @dataclass(frozen=True)
 class Outcome:
     """`pending` = accepted and not finished, `next_attempt_at` says when it goes on; `nothing` = no app, none needed.
 
-    `failure` is the error that ended this attempt, if one did.
+    `failure` is the error that ended this attempt, if one did. `restarted` says, where an operator asked for it, whether
+    the machine runs anew; `restart_detail` why not, or that it does so already.
     """
 
     state: State
@@ -31,6 +42,8 @@ class Outcome:
     known: bool = True
     entitled: bool | None = None
     failure: Exception | None = field(default=None, repr=False)
+    restarted: bool | None = None
+    restart_detail: str | None = None
 
 
 def outcome_of(row: Row, state: State, detail: str, failure: Exception | None = None) -> Outcome:

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from shared.act import Provisions
 from shared.errors import Bug, Retry
-from shared.models import Row, Settings
+from shared.models import Asked, Row, Settings
 from shared.outcome import Outcome, outcome_of, outcome_unclaimed
 from shared.store import Database
 from shared.work import LeaseLost, StoreFailed, Work
@@ -51,15 +51,19 @@ class Reconciler:
     new_id: Callable[[], UUID] = uuid.uuid4
     chance: Callable[[], float] = random.random
 
-    def reconcile(self, user_id: UUID, deadline_s: float, *, force: bool = False) -> Outcome:
+    def reconcile(
+        self, user_id: UUID, deadline_s: float, *, force: bool = False, asked: Asked | None = None
+    ) -> Outcome:
         """Work on this user for at most `deadline_s` seconds; `force` overrides a wait after failures.
 
+        `asked` is an operator's wish: it overrides the wait too, and signs every event with the operator's name.
         Raises Retry when Fly or the database is out of reach: nothing is lost, the row stays due.
         """
+        force = force or asked is not None
         ends_at = self.clock() + deadline_s
         claim = self.database.claim(user_id, self.holder, force=force)
         while claim.outcome == "claimed" and claim.row is not None:
-            outcome = self.work(claim.row, claim.settings, claim.now, ends_at)
+            outcome = self.work(claim.row, claim.settings, claim.now, ends_at, asked)
             if isinstance(outcome.failure, Retry):
                 raise outcome.failure
             if outcome.status != "deleted":
@@ -70,9 +74,9 @@ class Reconciler:
                 return outcome
         return outcome_unclaimed(claim)
 
-    def work(self, row: Row, settings: Settings, now: datetime, ends_at: float) -> Outcome:
+    def work(self, row: Row, settings: Settings, now: datetime, ends_at: float, asked: Asked | None = None) -> Outcome:
         """Step a leased row until it is done, has to wait, has failed, or the time is up. A failure is in the outcome."""
-        work = Work(self, row, settings, now, ends_at)
+        work = Work(self, row, settings, now, ends_at, asked)
         try:
             return work.run()
         except LeaseLost:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from shared.act import Provisions
@@ -13,7 +14,7 @@ from shared.alerts import Alerts
 from shared.config import Config
 from shared.fly import FlyClient
 from shared.machine import build_env
-from shared.models import Row
+from shared.models import Asked, Row
 from shared.outcome import Outcome
 from shared.reconciler import Reconciler, make_holder
 from shared.store import Database, PostgrestStore
@@ -28,9 +29,17 @@ class Runtime:
     config: Config
     reconciler: Reconciler
 
-    def reconcile(self, user_id: UUID, deadline_s: float, force: bool = False) -> Outcome:
-        """Bring one user's app to what the database asks for. Raises Retry when Fly or the database is out of reach."""
-        return self.reconciler.reconcile(user_id, deadline_s, force=force)
+    def reconcile(self, user_id: UUID, deadline_s: float, asked: Asked | None = None) -> Outcome:
+        """Bring one user's app to what the database asks for; `asked` when an operator wants it, and waits for nothing.
+
+        Raises Retry when Fly or the database is out of reach.
+        """
+        return self.reconciler.reconcile(user_id, deadline_s, force=asked is not None, asked=asked)
+
+    def find_operator(self, user_id: UUID) -> Mapping[str, Any]:
+        """Whether this user may operate Hangar now, and their e-mail. Raises what the database raises."""
+        told: Mapping[str, Any] = self.reconciler.database.rpc("fly_operator", user=str(user_id))
+        return told
 
     def sweep(self, deadline_s: float, drain_only: bool) -> SweepReport:
         """One sweep, or only what is due."""

@@ -1,6 +1,6 @@
 """One leased row being worked: the loop of look, decide, intent, act, outcome, and what a failure leaves on the row."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from shared.models import (
     ActionKind,
     Adopt,
     AppSeen,
+    Asked,
     Decision,
     Done,
     GiveUp,
@@ -24,7 +25,8 @@ from shared.models import (
     Wait,
 )
 from shared.observe import Look
-from shared.outcome import Outcome, State, outcome_of
+from shared.outcome import REFUSED_WORDS, Outcome, State, outcome_of
+from shared.restart import Restart, restart_machine
 
 if TYPE_CHECKING:
     from shared.reconciler import Reconciler
@@ -41,14 +43,6 @@ SETTLE_S = 2.0
 ATTEMPTS_A_ROUND = 4
 NEEDS_A_PERSON = {"image", "size"}
 
-_REFUSED_WORDS = {
-    "paused": "Hangar is paused: no change is made on Fly until `hangar resume`",
-    "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are released",
-    "brake": "the deletion brake is on: too many apps went within the hour; it releases as that hour passes",
-    "max_apps": "as many apps run as hangar.settings.max_apps allows; raise it, or wait until one goes",
-    "max_cost": "the estimated cost would pass hangar.settings.max_monthly_cost_usd; raise it, or wait until an app goes",
-    "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",
-}
 _WAIT_WHEN_REFUSED_S = {"paused": 60}
 _WAIT_OTHERWISE_S = 300
 
@@ -74,16 +68,27 @@ class Work:
     settings: Settings
     now: datetime
     ends_at: float
+    asked: Asked | None = None
     patch: Json = field(default_factory=dict)
     done: dict[ActionKind, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.journal = Journal(self.by.holder, self.by.provisions.installation_id, self.by.new_id)
+        actor = self.asked.actor if self.asked else self.by.holder
+        self.journal = Journal(actor, self.by.provisions.installation_id, self.by.new_id)
+        if self.asked:
+            self.journal.note(self.row, "recovery_attempted", "info", {"source": self.asked.what})
+        self.restart: Restart | None = None
         self.look = Look(self.by.fly, CALL_BUDGET_S, self._note_attempt)
         self._read_at = self.by.clock()
 
     def run(self) -> Outcome:
         """Step until the row is done, waits, or failed. Raises LeaseLost and StoreFailed, nothing else of ours."""
+        outcome = self._step()
+        if self.restart is None:
+            return outcome
+        return replace(outcome, restarted=self.restart.done, restart_detail=self.restart.detail)
+
+    def _step(self) -> Outcome:
         if self.settings.installation_id != self.by.provisions.installation_id:
             return self._hold("installation")
         for _ in range(MAX_STEPS):
@@ -115,6 +120,9 @@ class Work:
             case Wait():
                 return self._wait(decision)
             case Done():
+                if self.asked and self.asked.what == "restart" and self.restart is None:
+                    self.restart = restart_machine(self, decision.machine)
+                    return None
                 return self._finish(decision)
             case GiveUp(code, message, advice):
                 return self.fail(Refused(message, code=code, advice=advice))
@@ -132,13 +140,26 @@ class Work:
         if action.kind is ActionKind.CREATE_APP:
             # What an earlier app of this name had is gone with it, and that has to stand before the new one can.
             self.patch |= {"secrets_version": None, "machine_id": None, "machine_state": "absent"}
+        intent, refused = self.intend(action)
+        if refused in REFUSED_WORDS:
+            return self._hold(refused)
+        if refused:  # stale or entitled: what is desired has changed, so decide again from the fresh row
+            return None
+        try:
+            self.call(action, intent)
+        except (Conflict, Gone, Foreign, NameTaken):
+            return None  # the world differs from what was seen: look again
+        return None
+
+    def intend(self, action: Action) -> tuple[Json, str | None]:
+        """Record the intent; with it, why the database does not let the call go out, if it does not."""
         intent = self.journal.intend(self.row, action)
         saved = self._save(release=False, intent=intent)
-        if saved.refused in _REFUSED_WORDS:
-            return self._hold(saved.refused)
-        if saved.refused:  # stale or entitled: what is desired has changed, so decide again from the fresh row
-            return None
-        self.done[action.kind] = times + 1
+        return intent, saved.refused
+
+    def call(self, action: Action, intent: Json) -> None:
+        """Make the call whose intent stands, and keep its outcome for the next save. Raises what the call raises."""
+        self.done[action.kind] = self.done.get(action.kind, 0) + 1
         budget_s = CALL_BUDGET_S - (self.by.clock() - self._read_at)
         if budget_s <= 0:
             raise LeaseLost  # frozen since the save: the lease may be another's by now
@@ -156,12 +177,9 @@ class Work:
             )
         except HangarError as error:
             self._note_failure(error)
-            if isinstance(error, Conflict | Gone | Foreign | NameTaken):
-                return None  # the world differs from what was seen: look again
             raise
         self.journal.close(self.row, "succeeded")
         self._remember_ids()
-        return None
 
     def _note_failure(self, error: HangarError) -> None:
         adopted = error.machine_id if isinstance(error, Conflict) else None
@@ -235,8 +253,8 @@ class Work:
 
     def _hold(self, refused: str) -> Outcome:
         if refused not in ("paused", "deletes_paused"):
-            self.by.alerts.open(refused, "fleet", _REFUSED_WORDS[refused], {"app": self.row.fly_app_name})
-        return self._pause(_WAIT_WHEN_REFUSED_S.get(refused, _WAIT_OTHERWISE_S), _REFUSED_WORDS[refused])
+            self.by.alerts.open(refused, "fleet", REFUSED_WORDS[refused], {"app": self.row.fly_app_name})
+        return self._pause(_WAIT_WHEN_REFUSED_S.get(refused, _WAIT_OTHERWISE_S), REFUSED_WORDS[refused])
 
     def fail(self, error: HangarError) -> Outcome:
         """Leave the failure on the row: what happened, when the next attempt is, and an alert."""

@@ -2,25 +2,35 @@
 
 import flask
 
-from functions.answers import answer_outcome
+from functions.answers import answer_outcome, read_asked
 from functions.startup import open_edge
 from shared.edge import Answer, Call, Problem, find_user_id
 from shared.runtime import get_runtime
 
-_edge = open_edge("health", frozenset({"webhook", "static"}))
+_edge = open_edge("health", frozenset({"webhook", "static", "operator"}))
 
 
 def health(request: flask.Request) -> flask.Response:
-    """Answer one call of the scheduler, or one nudge; never raises."""
+    """Answer one call of the scheduler, one nudge, or an operator; never raises."""
     return _edge.serve(request, _look)
 
 
 def _look(call: Call) -> Answer:
-    drain_only = call.body.get("drain_only", False)
-    if not isinstance(drain_only, bool):
-        raise Problem(400, "drain_only", "drain_only is neither true nor false")
+    drain_only, restart = _read_flag(call, "drain_only"), _read_flag(call, "restart")
     user_id = find_user_id(call.body)
+    if restart and call.caller.kind != "operator":
+        raise Problem(403, "kind", "Only an operator may have a machine restarted")
+    if restart and user_id is None:
+        raise Problem(400, "user_id", "The body names no user whose machine to restart: user_id is missing")
     if user_id is not None:
-        return answer_outcome(get_runtime().reconcile(user_id, call.remaining_s), user_id)
+        asked = read_asked(call, "restart" if restart else "check")
+        return answer_outcome(get_runtime().reconcile(user_id, call.remaining_s, asked), user_id, asked=asked)
     # Complete or not: what is left, the next sweep takes up.
     return Answer(200, get_runtime().sweep(call.remaining_s, drain_only).as_answer())
+
+
+def _read_flag(call: Call, name: str) -> bool:
+    value = call.body.get(name, False)
+    if not isinstance(value, bool):
+        raise Problem(400, name, f"{name} is neither true nor false")
+    return value

@@ -2,19 +2,20 @@
 
 import flask
 
-from functions.answers import answer_outcome
+from functions.answers import answer_outcome, read_asked
 from functions.startup import open_edge
 from shared.edge import Answer, Call, require_user_id
 from shared.runtime import get_runtime
 
-_edge = open_edge("provision", frozenset({"webhook", "static"}))
+_edge = open_edge("provision", frozenset({"webhook", "static", "operator"}))
 
 
 def provision(request: flask.Request) -> flask.Response:
-    """Answer one nudge; never raises."""
+    """Answer one nudge, or an operator; never raises."""
     return _edge.serve(request, _reconcile)
 
 
 def _reconcile(call: Call) -> Answer:
     user_id = require_user_id(call.body)
-    return answer_outcome(get_runtime().reconcile(user_id, call.remaining_s), user_id, "provision")
+    asked = read_asked(call, "provision")
+    return answer_outcome(get_runtime().reconcile(user_id, call.remaining_s, asked), user_id, "provision", asked)

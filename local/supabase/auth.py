@@ -8,6 +8,7 @@ import hmac
 import json
 import secrets
 import time
+import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -129,7 +130,7 @@ class AuthApi:
             user_metadata=user["user_metadata"] or {},
             aal="aal1",
             amr=[{"method": "password", "timestamp": now}],
-            session_id=secrets.token_hex(16),
+            session_id=str(uuid.uuid4()),
             is_anonymous=False,
         )
         return {

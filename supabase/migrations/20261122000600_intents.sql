@@ -127,6 +127,20 @@ begin
 end
 $$;
 
+-- Whether an operator restarted this app's machine within the last minute, or is at it. One that failed may be tried again at once.
+create function hangar.was_restarted(p_row_id uuid) returns boolean
+language sql stable set search_path = ''
+as $$
+  select exists (
+    select 1 from public.user_fly_app_events e
+     where e.fly_app_id = p_row_id and e.created_at > hangar.now() - interval '60 seconds'
+       and e.event_type = 'action' and e.status = 'intent' and e.metadata ->> 'action' = 'restart_machine'
+       and not exists (
+         select 1 from public.user_fly_app_events f
+          where f.fly_app_id = e.fly_app_id and f.created_at >= e.created_at
+            and f.event_type = 'action' and f.status = 'failed' and f.metadata ->> 'intent_id' = e.id::text))
+$$;
+
 -- Why this intent may not go out now; null when it may. The row is locked.
 create function hangar.judge_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
 language plpgsql volatile set search_path = ''
@@ -145,6 +159,8 @@ begin
     return 'paused';
   elsif v_destroys and v_settings.deletes_paused then
     return 'deletes_paused';
+  elsif v_meta ->> 'action' = 'restart_machine' and hangar.was_restarted(p_row.id) then
+    return 'restarted';
   elsif v_meta ->> 'action' = 'create_app' then
     return hangar.judge_caps(p_row, v_settings);
   end if;

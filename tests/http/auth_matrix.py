@@ -17,7 +17,7 @@ BREW         405        405          405
 OPTIONS      204        204          204
 """
 
-# A POST about a user who needs nothing.
+# A POST about a user who needs nothing: an operator is told so, where the machines are content.
 CALLERS = """
 caller                                         kind     provision  deprovision  health
 nobody                                         -        401        401          401
@@ -51,6 +51,13 @@ webhook secret as bearer                       -        401        401          
 static secret as bearer                        -        401        401          401
 static secret as basic authorization           -        401        401          401
 a machine's user token as bearer               -        401        401          401
+an operator's session as bearer                operator 409        200          200
+an operator's session of another project       -        401        401          401
+an operator's session that is over             -        401        401          401
+an operator's session signed by another        -        401        401          401
+an operator's session and a wrong signature    operator 409        200          200
+a user's session as bearer                     user     403        403          403
+a user's session and the right signature       webhook  200        200          200
 """
 
 

@@ -38,18 +38,33 @@ NOTHING_NEEDED = {
 }
 SECRET = STATIC["X-Hangar-Secret"]
 ROWS, WAYS = read_table(CALLERS), read_table(METHODS)
+LET_IN = ("200", "409")
+# What is asked only to know who is calling.
+IDENTIFYING = {"GET /auth/v1/.well-known/jwks.json", "POST /rest/v1/rpc/fly_operator"}
+PROJECT_KEYS = Keys("", "", PEM)
+OPERATOR, SIGNED_IN = "44444444-4444-4444-8444-444444444444", "55555555-5555-4555-8555-555555555555"
 
 
 def bearer(token):
     return {"Authorization": f"Bearer {token}"}
 
 
+def find_issuer():
+    """The project that the function under test belongs to."""
+    return f"{WORLD.url}/auth/v1"
+
+
+def session_token(user, keys=PROJECT_KEYS, **changes):
+    """The access token of somebody who signed in."""
+    return keys.mint("authenticated", user, **{"iss": find_issuer(), "session_id": str(uuid.uuid4()), **changes})
+
+
 def machine_token():
-    """What Hangar puts into the machine of USER."""
+    """What Hangar puts into the machine of a user who is an operator."""
     return mint_user_token(
         Secret(PEM),
-        issuer=f"{SETTINGS['SUPABASE_URL']}/auth/v1",
-        user_id=uuid.UUID(USER),
+        issuer=find_issuer(),
+        user_id=uuid.UUID(OPERATOR),
         app_id=uuid.uuid4(),
         now=datetime.now(UTC),
     )
@@ -67,6 +82,13 @@ def signature_as(change):
     return signed | {"webhook-signature": change(signed["webhook-signature"])}
 
 
+class World:
+    """Where the functions under test look for their project."""
+
+    url = ""
+
+
+WORLD = World()
 REPLAYED = sign(BODY)
 GARBAGE = {"webhook-id": "¡", "webhook-timestamp": "-1", "webhook-signature": "v1,v1,,", "X-Hangar-Secret": "ÿþ"}
 HEADERS = {
@@ -105,6 +127,15 @@ HEADERS = {
         "Authorization": "Basic " + base64.b64encode(f"{SECRET}:{SECRET}".encode()).decode()
     },
     "a machine's user token as bearer": lambda: bearer(machine_token()),
+    "an operator's session as bearer": lambda: bearer(session_token(OPERATOR)),
+    "an operator's session of another project": lambda: bearer(
+        session_token(OPERATOR, iss="http://127.0.0.1:9/auth/v1")
+    ),
+    "an operator's session that is over": lambda: bearer(session_token(OPERATOR, exp=int(time.time()) - 60)),
+    "an operator's session signed by another": lambda: bearer(session_token(OPERATOR, Keys.generate())),
+    "an operator's session and a wrong signature": lambda: bearer(session_token(OPERATOR)) | sign(BODY, key=b"o" * 32),
+    "a user's session as bearer": lambda: bearer(session_token(SIGNED_IN)),
+    "a user's session and the right signature": lambda: bearer(session_token(SIGNED_IN)) | sign(BODY),
 }
 
 
@@ -115,6 +146,7 @@ def deployed(request, tmp_path_factory):
         outside() as (world, settings),
         running(request.param, settings, tmp_path_factory.mktemp("matrix")) as function,
     ):
+        WORLD.url = settings["SUPABASE_URL"]
         function.ask(BODY, JSON | REPLAYED)
         yield request.param, function, world
 
@@ -123,17 +155,23 @@ def test_every_row_of_the_table_has_a_caller():
     assert list(HEADERS) == list(ROWS)
 
 
+def tell_database(world, caller):
+    """What project and database answer while this caller asks."""
+    world.answers |= {"fly_claim": NOTHING_NEEDED, "jwks.json": PROJECT_KEYS.jwks()}
+    world.answers["fly_operator"] = {"operator": ROWS[caller]["kind"] == "operator", "email": "user@example.test"}
+
+
 @pytest.mark.parametrize("method", WAYS)
 def test_every_caller_gets_what_the_table_says(deployed, method):
-    """The whole column of one function and method; whatever is answered below 300 was let in, all else reached nothing."""
+    """The whole column of one function and method; whoever is refused has reached nothing but the question who it is."""
     name, function, world = deployed
-    world.answers["fly_claim"] = NOTHING_NEEDED
     for caller, headers in HEADERS.items():
         expected = WAYS[method][name]
         world.reached.clear()
+        tell_database(world, caller)
         reply = function.ask(BODY, JSON | headers(), method=method)
         assert str(reply.status) == (ROWS[caller][name] if expected == "caller" else expected), caller
-        assert bool(world.reached) == (reply.status == 200), caller
+        assert bool(set(world.reached) - IDENTIFYING) == (str(reply.status) in LET_IN), caller
         if reply.status >= 400 and method != "HEAD":
             assert reply.headers["Content-Type"] == "application/problem+json", caller
         if reply.status == 401:
@@ -143,10 +181,10 @@ def test_every_caller_gets_what_the_table_says(deployed, method):
 def test_whoever_is_let_in_is_let_in_as_what_the_table_says(deployed):
     """The log's word for the caller is the kind in the table, and it has none for who is refused."""
     name, function, world = deployed
-    world.answers["fly_claim"] = NOTHING_NEEDED
     for caller, row in ROWS.items():
+        tell_database(world, caller)
         request_id = function.ask(BODY, JSON | HEADERS[caller]()).headers["X-Request-Id"]
         [labels] = [
             line["labels"] for line in function.lines() if line.get("labels", {}).get("request_id") == request_id
         ]
-        assert labels.get("caller", "-") == (row["kind"] if row[name] == "200" else "-"), caller
+        assert labels.get("caller", "-") == (row["kind"] if row[name] in LET_IN else "-"), caller

@@ -140,6 +140,13 @@ def test_main_itself_loads_nothing_and_needs_no_settings():
     assert (ended.stdout.strip(), ended.returncode) == ("[]", 0), ended.stderr
 
 
+def test_main_knows_every_function_that_has_a_folder():
+    """`make dev` starts what has a folder; a deployment what main knows."""
+    ended = run_python("import main; print(*sorted(main._MODULES))")
+    folders = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
+    assert ended.stdout.split() == folders, ended.stderr
+
+
 def test_main_knows_its_functions_only():
     ended = run_python("import main; print(hasattr(main, 'admin'), hasattr(main, '__path__'))")
     assert ended.stdout.split() == ["False", "False"], ended.stderr

@@ -23,6 +23,39 @@ def operator(cloud, tmp_path):
         yield operator
 
 
+def test_operators_are_added_listed_and_removed_by_name_or_id(operator):
+    """Twice is said to be twice; the log knows who and why."""
+    user, other = operator.add_users(2)
+    email = operator.email(user)
+    assert operator.hangar("operators", "add", email, "--reason", "on call")[0] == f"{email} is now an operator\n"
+    assert operator.json("operators", "add", str(user)) == {
+        "user_id": str(user),
+        "operator": True,
+        "email": email,
+        "changed": False,
+    }
+    assert email in operator.hangar("operators")[0]
+    assert str(user) in {each["user_id"] for each in operator.json("operators", "list")}
+    assert "was no operator" in operator.hangar("operators", "remove", str(other))[0]
+    assert "is no operator any more" in operator.hangar("operators", "remove", email)[0]
+    assert str(user) not in {each["user_id"] for each in operator.json("operators", "list")}
+    [[metadata]] = operator.sql(
+        "select metadata from public.user_fly_app_events where metadata -> 'changes' ->> 'operator_added' = %s",
+        str(user),
+    )
+    assert (metadata["reason"], metadata["actor"].split(":")[0], metadata["email"]) == ("on call", "cli", email)
+
+
+def test_nobody_becomes_an_operator_by_a_profile_that_says_anothers_name(operator):
+    """A profile may be its user's own to write; the account's e-mail is Supabase's."""
+    [user] = operator.add_users(1)
+    operator.sql("update public.user_profiles set email = 'boss@example.test' where id = %s", user)
+    _, err = operator.hangar("operators", "add", "boss@example.test", exits=2)
+    assert str(user) in err
+    operator.hangar("operators", "add", str(uuid.uuid4()), exits=2)
+    assert str(user) not in {each["user_id"] for each in operator.json("operators", "list")}
+
+
 def give_apps(operator, count=2):
     users = operator.add_users(count)
     operator.hangar("migrate-users", "--apply")

@@ -244,8 +244,8 @@ MUTANTS = (
     Mutant(
         "refusal-ignored",
         WORKER,
-        "if saved.refused in _REFUSED_WORDS:",
-        'if saved.refused == "nothing":',
+        "        if refused in REFUSED_WORDS:\n            return self._hold(refused)",
+        '        if refused == "nothing":\n            return self._hold(refused)',
         "I7: what is refused waits, it is not asked for again and again",
         WORK,
     ),

@@ -17,7 +17,7 @@ def test_the_matrix_knows_every_function():
 
 
 def test_the_matrix_knows_every_kind_of_caller():
-    """Each kind is let in somewhere, and nobody without a kind is."""
+    """Each kind is somebody's, and nobody without a kind is let in."""
     rows = read_table(CALLERS).values()
     assert {row["kind"] for row in rows} - {"-"} == set(get_args(Kind))
     refused = {answer for row in rows if row["kind"] == "-" for name, answer in row.items() if name != "kind"}

@@ -118,6 +118,11 @@ WRONG = [
     ("HANGAR_MACHINE_ENV", '{"CANARY-NAME": "x"}'),
     ("HANGAR_MACHINE_ENV", "[" * 100_000),
     ("HANGAR_MACHINE_SECRETS", '{"KEY": null}'),
+    ("HANGAR_FUNCTIONS_URL", "canary"),
+    ("HANGAR_FUNCTIONS_URL", '{"provision": "https://canary.example.test"}'),
+    ("HANGAR_FUNCTIONS_URL", '{"provision": "canary", "deprovision": "https://d", "health": "https://h"}'),
+    ("HANGAR_FUNCTIONS_URL", '{"provision": 1, "deprovision": "https://d", "health": "https://h"}'),
+    ("HANGAR_FUNCTIONS_URL", "{canary"),
     ("HANGAR_ADMIN_ORIGINS", "*"),
     ("HANGAR_ADMIN_ORIGINS", "https://canary.example.test/path"),
     ("HANGAR_ADMIN_ORIGINS", "https://a.example.test canary"),
@@ -243,3 +248,13 @@ def test_a_secret_compares_by_value_and_is_not_pickled():
 @pytest.mark.parametrize("size", [24, 32, 64])
 def test_a_webhook_secret_gives_its_key(size):
     assert webhook_key("whsec_" + base64.b64encode(b"x" * size).decode()) == b"x" * size
+
+
+def test_the_functions_are_found_below_one_base_or_each_by_its_own():
+    """The two forms that Vault and the command line take."""
+    base = Config.from_env(GOOD | {"HANGAR_FUNCTIONS_URL": "https://hangar.example.test/v1/"})
+    assert base.function_urls["provision"] == "https://hangar.example.test/v1/provision"
+    assert set(base.function_urls) == {"provision", "deprovision", "health"}
+    own = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(sorted(base.function_urls), start=1)}
+    assert Config.from_env(GOOD | {"HANGAR_FUNCTIONS_URL": json.dumps(own)}).function_urls == own
+    assert Config.from_env(GOOD).function_urls == {}

@@ -128,6 +128,24 @@ def test_a_proven_caller_of_another_kind_is_403():
     assert_problem(ask(edge=make_edge(allowed=frozenset({"webhook"}))), 403)
 
 
+class Unjudged:
+    """A proof whose judge is out of reach."""
+
+    def verify(self, headers, body, now_unix_s):
+        raise Retry("the public keys could not be read", retry_after_s=7)
+
+
+def test_a_proof_that_cannot_be_judged_is_503_and_not_401():
+    """Whoever is told 401 signs out; here it is only to come again."""
+    response = ask(edge=make_edge(verifiers=(Unjudged(),)))
+    assert_problem(response, 503, "proof_unchecked")
+    assert response.headers["Retry-After"] == "7"
+    assert (
+        ask(lambda _: Answer(200, {}), edge=make_edge(verifiers=(Unjudged(), *make_edge().verifiers))).status_code
+        == 200
+    )
+
+
 def test_with_no_verifier_nobody_gets_in():
     assert_problem(ask(edge=make_edge(verifiers=())), 401)
 

@@ -71,12 +71,14 @@ def test_the_other_calls_address_what_they_name():
     client.update_machine(APP, ID, {"image": "i"}, "01V")
     client.start_machine(APP, ID)
     client.stop_machine(APP, ID, signal="SIGTERM", timeout_s=45)
+    client.restart_machine(APP, ID, timeout_s=45)
     client.destroy_machine(APP, ID)
     client.delete_app(APP)
     assert fly.paths == [
         f"POST /v1/apps/{APP}/machines/{ID}",
         f"POST /v1/apps/{APP}/machines/{ID}/start",
         f"POST /v1/apps/{APP}/machines/{ID}/stop",
+        f"POST /v1/apps/{APP}/machines/{ID}/restart?signal=SIGTERM&timeout=45s",
         f"DELETE /v1/apps/{APP}/machines/{ID}?force=true",
         f"DELETE /v1/apps/{APP}?force=true",
     ]
@@ -84,6 +86,7 @@ def test_the_other_calls_address_what_they_name():
         {"config": {"image": "i"}, "current_version": "01V"},
         None,
         {"signal": "SIGTERM", "timeout": "45s"},
+        None,
         None,
         None,
     ]

@@ -7,7 +7,7 @@ import pytest
 from ops.events import read_since, tell_what
 from ops.migration import _REFUSALS, Pace
 from ops.target import TargetError
-from shared.work import _REFUSED_WORDS
+from shared.outcome import REFUSED_WORDS
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ def test_a_slow_pace_still_begins():
 
 def test_what_hangar_says_when_it_holds_back_is_known_as_a_refusal():
     """Whatever keeps every user from an app ends a migration; what only concerns deletions does not."""
-    for word, text in _REFUSED_WORDS.items():
+    for word, text in REFUSED_WORDS.items():
         expected = word not in ("deletes_paused", "brake")
         assert any(part in text for part in _REFUSALS) is expected, word
 

@@ -1,0 +1,47 @@
+"""An operator's restart: on the leased row, with intent and outcome like every other call, and once.
+
+That it fails is told to whoever asked; it is no failure of the app's.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.errors import HangarError
+from shared.models import Action, ActionKind, MachineSeen
+from shared.outcome import REFUSED_WORDS
+
+if TYPE_CHECKING:
+    from shared.work import Work
+
+_BRINGS_UP = {ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE, ActionKind.START_MACHINE}
+
+
+@dataclass(frozen=True)
+class Restart:
+    """What became of the wish: whether the machine runs anew, and how or why not."""
+
+    done: bool
+    detail: str
+
+
+def restart_machine(work: "Work", machine: MachineSeen | None) -> Restart | None:
+    """Restart a machine that runs. Asked again within a minute the database refuses the second intent.
+
+    None when the row has moved on meanwhile: what it asks for now comes first. Raises LeaseLost and StoreFailed.
+    """
+    if _BRINGS_UP & work.done.keys():
+        return Restart(done=True, detail="the machine was brought up by this very call")
+    if machine is None or machine.state != "started" or not machine.host_ok:
+        state = "absent" if machine is None else machine.state if machine.host_ok else "on a host Fly cannot reach"
+        return Restart(done=False, detail=f"only a running machine can be restarted, and this one is {state}")
+    action = Action(ActionKind.RESTART_MACHINE, machine, "restart")
+    intent, refused = work.intend(action)
+    if refused == "restarted":
+        return Restart(done=True, detail="a restart was asked for less than a minute ago; nothing was done twice")
+    if refused is not None:
+        return Restart(done=False, detail=REFUSED_WORDS[refused]) if refused in REFUSED_WORDS else None
+    try:
+        work.call(action, intent)
+    except HangarError as error:
+        return Restart(done=False, detail=str(error))
+    return Restart(done=True, detail="the machine was restarted")

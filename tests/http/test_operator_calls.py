@@ -1,0 +1,231 @@
+"""Operators call the deployed functions with their own sign-in: let in by the database's word, answered, written down."""
+
+import json
+import socket
+import time
+import uuid
+from datetime import UTC, datetime
+
+import httpx
+import psycopg
+import pytest
+
+from local.dev_database import ADMIN, FREE_USERS
+from local.dev_functions import CALLED, hold_port
+from local.httpd import Response, Server
+from local.supabase.auth import hash_password
+from local.supabase.keys import Keys
+from shared.config import Secret
+from shared.operators import FAILED_PAUSE_S
+from shared.tokens import mint_user_token
+from supabase import ClientOptions, create_client
+from tests.http.running_function import DATABASE_DOWN, JSON, SETTINGS, running
+from tests.http.running_operator import run_cloud
+
+USER, STRANGER = FREE_USERS[0], FREE_USERS[1]
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        cloud.pg_net.stop()  # nobody but the operator asks for anything
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def http():
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def sql(cloud):
+    with psycopg.connect(cloud.addresses["database_url"], autocommit=True) as session:
+
+        def run(query, *values):
+            cursor = session.execute(query, values)
+            return cursor.fetchall() if cursor.description else []
+
+        yield run
+
+
+@pytest.fixture(scope="module")
+def sign_in(cloud, http):
+    """Sign in through the unmodified Supabase client; the access token."""
+
+    def sign_in(email, password):
+        options = ClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
+        client = create_client(cloud.addresses["supabase_url"], cloud.addresses["publishable_key"], options=options)
+        return client.auth.sign_in_with_password({"email": email, "password": password}).session.access_token
+
+    return sign_in
+
+
+@pytest.fixture(scope="module")
+def token(cloud, sign_in):
+    return sign_in(ADMIN.email, cloud.addresses["admin"]["password"])
+
+
+@pytest.fixture
+def ask(cloud, http, token):
+    """Call a function as the operator, unless another token or header is given."""
+
+    def ask(function, user=None, *, bearer=None, headers=None, **body):
+        headers = {"Authorization": f"Bearer {bearer or token}"} if headers is None else headers
+        body = body | ({"user_id": str(user)} if user else {})
+        return http.post(cloud.addresses["functions"][function], json=body, headers=headers)
+
+    return ask
+
+
+@pytest.fixture
+def override(sql):
+    """An operator's word about the user, as the admin pages give it."""
+
+    def override(word, plan=None):
+        sql("select public.fly_set_override(%s, %s, %s, %s, 'test')", USER.id, word, plan, ADMIN.email)
+
+    return override
+
+
+def restarts(cloud, http):
+    world = http.get(f"{cloud.addresses['fly_api_url']}/_sim/world").json()
+    return world["requests"].get("POST /v1/apps/{app_name}/machines/{machine_id}/restart", 0)
+
+
+def test_an_operator_provisions_restarts_and_deprovisions_a_user_by_hand(cloud, http, sql, ask, override):
+    """One life, from the refusal that names the override to the app's end, signed in the log throughout."""
+    refused = ask("provision", USER.id)
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_entitled")
+    assert "override" in refused.json()["detail"]
+
+    override("grant", "pro")
+    made = ask("provision", USER.id)
+    assert (made.status_code, made.json()["status"]) == (200, "active"), made.text
+    assert ask("health", USER.id).json()["status"] == "active"
+
+    first, second = ask("health", USER.id, restart=True), ask("health", USER.id, restart=True)
+    assert (first.status_code, first.json()["restarted"], first.json()["status"]) == (200, True, "active"), first.text
+    assert (second.status_code, second.json()["restarted"]) == (200, True)
+    assert "nothing was done twice" in second.json()["detail"]
+    assert restarts(cloud, http) == 1
+
+    kept = ask("deprovision", USER.id)
+    assert (kept.status_code, kept.json()["code"]) == (409, "still_entitled")
+    override("deny")
+    gone = ask("deprovision", USER.id)
+    assert (gone.status_code, gone.json()["status"]) == (200, "deleted"), gone.text
+    assert http.get(f"{cloud.addresses['fly_api_url']}/_sim/world").json()["apps"] == []
+    nothing = ask("health", USER.id, restart=True)
+    assert (nothing.status_code, nothing.json()["code"]) == (409, "no_app")
+
+    events = sql("select event_type, metadata from public.user_fly_app_events where user_id = %s", USER.id)
+    assert {metadata["actor"] for kind, metadata in events if kind == "action"} == {ADMIN.email}
+    asked = [metadata["source"] for kind, metadata in events if kind == "recovery_attempted" and "source" in metadata]
+    assert set(asked) == {"provision", "check", "restart", "deprovision"}
+    override(None)
+
+
+@pytest.mark.parametrize("function", CALLED)
+def test_nobody_known_is_404(ask, function):
+    answer = ask(function, uuid.uuid4())
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_user")
+
+
+def test_an_operator_may_run_a_sweep(ask):
+    answer = ask("health")
+    assert (answer.status_code, answer.json()["complete"]) == (200, True)
+
+
+@pytest.mark.parametrize("function", CALLED)
+def test_somebody_signed_in_who_is_no_operator_is_403(sql, ask, sign_in, function):
+    """The host's own admin flag, and roles in the token, open nothing."""
+    sql("update auth.users set encrypted_password = %s where id = %s", hash_password("secret"), STRANGER.id)
+    sql("""update auth.users set raw_app_meta_data = '{"role": "operator"}' where id = %s""", STRANGER.id)
+    sql("update public.user_profiles set is_admin = true where id = %s", STRANGER.id)
+    answer = ask(function, USER.id, bearer=sign_in(STRANGER.email, "secret"))
+    assert (answer.status_code, answer.json()["code"]) == (403, "kind")
+
+
+@pytest.mark.parametrize("function", CALLED)
+def test_the_machine_of_an_operator_is_no_operator(cloud, ask, function):
+    """Signed by the project's own key, for the operator's own id, good for a year at the API; and 401 here."""
+    machine = mint_user_token(
+        Secret(cloud.addresses["auth_signing_key"]),
+        issuer=f"{cloud.addresses['supabase_url']}/auth/v1",
+        user_id=uuid.UUID(ADMIN.id),
+        app_id=uuid.uuid4(),
+        now=datetime.now(UTC),
+    )
+    assert ask(function, USER.id, bearer=machine).status_code == 401
+
+
+def test_a_removed_operator_is_out_at_the_next_call(sql, ask):
+    assert ask("health", drain_only=True).status_code == 200
+    sql("select public.fly_remove_operator(%s, 'test')", ADMIN.id)
+    assert ask("health", drain_only=True).status_code == 403
+    sql("select public.fly_add_operator(%s, 'test')", ADMIN.id)
+    assert ask("health", drain_only=True).status_code == 200
+
+
+def test_only_an_operator_has_a_machine_restarted(cloud, ask):
+    answer = ask("health", USER.id, headers={"X-Hangar-Secret": cloud.addresses["static_secret"]}, restart=True)
+    assert (answer.status_code, answer.json()["code"]) == (403, "kind")
+
+
+@pytest.mark.parametrize("body", [{"restart": "yes"}, {"restart": 1}, {"restart": None}, {"restart": True}])
+def test_a_restart_is_true_or_false_and_of_somebody(ask, body):
+    answer = ask("health", **({"user": USER.id} if body["restart"] is not True else {}), **body)
+    assert answer.status_code == 400
+
+
+def test_a_browser_of_the_admin_pages_may_call_and_read_also_refusals(tmp_path):
+    """Preflight with the Authorization header, and CORS headers on a 401, for the configured origin alone."""
+    with running("provision", SETTINGS, tmp_path) as function:
+        for origin, told in (
+            ("https://admin.example.test", "https://admin.example.test"),
+            ("https://evil.example", None),
+        ):
+            asked = {
+                "Origin": origin,
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "authorization,content-type",
+            }
+            preflight = function.ask(None, asked, method="OPTIONS")
+            assert (preflight.status, preflight.headers["Access-Control-Allow-Origin"]) == (204, told)
+            if told:
+                assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
+                assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+            refused = function.ask(b"{}", JSON | {"Origin": origin, "Authorization": "Bearer a.b.c"})
+            assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (401, told)
+
+
+def test_while_the_project_is_out_of_reach_it_is_503_and_not_401(tmp_path):
+    """Keys out of reach, then the database: the proof may be good, so nobody is told to sign in again."""
+    keys, answers = Keys.generate(), [DATABASE_DOWN]
+
+    def serve(request):
+        return answers[-1] if request.path.endswith("jwks.json") else DATABASE_DOWN
+
+    with Server(serve) as server, running("health", SETTINGS | {"SUPABASE_URL": server.url}, tmp_path) as function:
+        token = keys.mint("authenticated", ADMIN.id, iss=f"{server.url}/auth/v1", session_id=str(uuid.uuid4()))
+        for what in ("keys", "database"):
+            reply = function.ask(b"{}", JSON | {"Authorization": f"Bearer {token}"})
+            assert (reply.status, reply.json()["code"]) == (503, "proof_unchecked"), what
+            assert int(reply.headers["Retry-After"]) >= 1
+            if what == "keys":
+                answers.append(Response(200, json.dumps(keys.jwks()).encode(), {"Content-Type": "application/json"}))
+                time.sleep(FAILED_PAUSE_S)
+        assert "fly_operator" in function.output(), "it was the database that was asked second"
+        assert token not in function.output()
+
+
+def test_a_held_port_is_nobody_elses_and_ours_to_listen_on():
+    """The system gives it to none of many others, and a server of ours still listens on it."""
+    with hold_port() as port:
+        others = [socket.create_server(("127.0.0.1", 0)) for _ in range(200)]
+        assert port not in {other.getsockname()[1] for other in others}
+        for other in others:
+            other.close()
+        with Server(lambda _: Response(204), port) as server:
+            assert httpx.get(server.url, trust_env=False).status_code == 204

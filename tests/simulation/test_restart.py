@@ -1,0 +1,150 @@
+"""An operator's restart and other wishes: on the leased row, written down under the operator's name, done once."""
+
+import pytest
+
+from shared.models import Asked
+from tests.simulation.world import Killed
+
+RESTART, CHECK = Asked("operator@example.test", "restart"), Asked("operator@example.test", "check")
+RESTARTS = ("POST", "/v1/apps/*/machines/*/restart")
+
+
+@pytest.fixture
+def user(world):
+    """A user whose app runs."""
+    user = world.add_user("pro")
+    assert world.reconciler.reconcile(user, 240).status == "active"
+    world.clock.advance(300)
+    return user
+
+
+def machine_of(world, user):
+    [machine] = world.apps()[world.row(user)["fly_app_name"]]
+    return machine
+
+
+def restarts(world, user, actors=(RESTART.actor,)):
+    """The audit of restarts: how often each status, by these actors alone."""
+    found = [
+        (status, metadata["actor"])
+        for kind, status, metadata in world.events(user)
+        if kind == "action" and metadata["action"] == "restart_machine"
+    ]
+    assert {actor for _, actor in found} <= set(actors)
+    return sorted(status for status, _ in found)
+
+
+def test_a_running_machine_is_restarted_once_under_the_operators_name(world, user):
+    calls = world.watch_calls()
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert (outcome.state, outcome.status, outcome.restarted) == ("converged", "active", True)
+    assert calls.count(RESTARTS) == 1
+    assert machine_of(world, user).state == "started"
+    assert restarts(world, user) == ["intent", "succeeded"]
+    assert world.row(user)["next_attempt_at"] is None
+    [asked] = [
+        metadata for kind, _, metadata in world.events(user) if kind == "recovery_attempted" and "source" in metadata
+    ]
+    assert (asked["actor"], asked["source"]) == (RESTART.actor, "restart")
+
+
+def test_asked_twice_it_is_done_once_and_after_a_minute_again(world, user):
+    calls = world.watch_calls()
+    world.reconciler.reconcile(user, 240, asked=RESTART)
+    again = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert (again.state, again.restarted) == ("converged", True)
+    assert "less than a minute ago" in again.restart_detail
+    assert calls.count(RESTARTS) == 1
+    world.clock.advance(61)
+    world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert calls.count(RESTARTS) == 2
+
+
+def test_asked_by_another_while_the_first_is_at_it_nothing_is_doubled(world, user):
+    other = world.new_worker()
+    other.database.claim(user, "other", force=True)
+    calls = world.watch_calls()
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert (outcome.state, outcome.restarted) == ("pending", None)
+    assert calls.count(RESTARTS) == 0
+
+
+def test_while_paused_nothing_is_restarted_and_the_app_stays_active(world, user):
+    world.sql("update hangar.settings set paused = true")
+    calls = world.watch_calls()
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert outcome.restarted is False
+    assert "paused" in outcome.restart_detail
+    assert calls.count(RESTARTS) == 0
+    assert restarts(world, user) == []
+    assert (world.row(user)["status"], world.row(user)["next_attempt_at"]) == ("active", None)
+
+
+def test_a_restart_that_fly_refuses_is_told_and_is_no_failure_of_the_app(world, user):
+    world.fault(method="POST", path="/v1/apps/*/machines/*/restart", status=400, body={"error": "no"}, when="before")
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert (outcome.status, outcome.restarted) == ("active", False)
+    assert restarts(world, user) == ["failed", "intent"]
+    assert world.row(user)["retry_count"] == 0
+    assert world.open_alerts() == set()
+    world.control("PUT", "faults", [])
+    assert world.reconciler.reconcile(user, 240, asked=RESTART).restarted is True
+
+
+def test_a_lost_answer_does_not_restart_twice(world, user):
+    """It may have happened, so it counts as done for a minute."""
+    world.fault(method="POST", path="/v1/apps/*/machines/*/restart", status=502, body="proxy", when="after", times=1)
+    calls = world.watch_calls()
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert (outcome.status, outcome.restarted) == ("active", False)
+    assert restarts(world, user) == ["intent", "unknown"]
+    assert world.reconciler.reconcile(user, 240, asked=RESTART).restarted is True
+    assert calls.count(RESTARTS) == 1
+
+
+def test_killed_behind_the_call_the_next_finds_the_machine_and_the_intent_is_closed(world, user):
+    world.kill_after(*RESTARTS)
+    with pytest.raises(Killed):
+        world.reconciler.reconcile(user, 240, asked=RESTART)
+    world.spare()
+    world.settle()
+    assert restarts(world, user, (RESTART.actor, "worker")) == ["intent", "unknown"]
+    assert world.row(user)["status"] == "active"
+    assert machine_of(world, user).state == "started"
+
+
+def test_a_machine_that_this_call_starts_is_not_restarted_as_well(world, user):
+    machine = machine_of(world, user)
+    world.control("POST", f"machines/{machine.id}/crash", None)
+    calls = world.watch_calls()
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert (outcome.status, outcome.restarted) == ("active", True)
+    assert calls.count(RESTARTS) == 0
+
+
+def test_an_app_that_goes_is_not_restarted(world, user):
+    world.set_tier(user, "free")
+    calls = world.watch_calls()
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert (outcome.status, outcome.restarted) == ("deleted", False)
+    assert calls.count(RESTARTS) == 0
+
+
+def test_nobody_has_no_machine_to_restart(world):
+    outcome = world.reconciler.reconcile(world.add_user(), 240, asked=RESTART)
+    assert (outcome.state, outcome.restarted) == ("nothing", None)
+
+
+def test_an_operators_look_waits_for_nothing_and_signs_what_it_does(world):
+    """A nudge leaves a failed app to its time; an operator does not."""
+    world.fault(method="POST", path="/v1/apps", status=400, body={"error": "no"}, when="before")
+    user = world.add_user("pro")
+    world.reconciler.reconcile(user, 240)
+    assert world.row(user)["status"] == "error"
+    world.control("PUT", "faults", [])
+    assert world.reconciler.reconcile(user, 240).status == "error"
+    assert world.reconciler.reconcile(user, 240, asked=CHECK).status == "active"
+    done = [
+        metadata["actor"] for kind, status, metadata in world.events(user) if (kind, status) == ("action", "succeeded")
+    ]
+    assert set(done) == {CHECK.actor}

@@ -1,0 +1,327 @@
+"""Operators: a token of a real session signed by the project's own key, and the database's word at every call."""
+
+import base64
+import hmac
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from shared.auth import Caller, Forbidden, StaticHeader, Unauthenticated, authenticate
+from shared.config import Secret
+from shared.errors import Retry, Unknown
+from shared.operators import FAILED_PAUSE_S, KEYS_FRESH_S, LOOK_AGAIN_S, OperatorToken, ProjectKeys
+from shared.tokens import mint_user_token
+
+ISSUER = "https://project.example.test/auth/v1"
+USER = "11111111-1111-4111-8111-111111111111"
+SESSION = "22222222-2222-4222-8222-222222222222"
+EMAIL = "operator@example.test"
+NOW = 1_700_000_000
+ELLIPTIC, RSA = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)
+OTHER = ec.generate_private_key(ec.SECP256R1())
+ELLIPTIC_PUBLIC = ELLIPTIC.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+KINDS = frozenset({"webhook", "static", "operator"})
+
+
+def public_jwk(private, kid, **changes):
+    algorithm = ECAlgorithm if isinstance(private, ec.EllipticCurvePrivateKey) else RSAAlgorithm
+    return algorithm.to_jwk(private.public_key(), as_dict=True) | {"kid": kid} | changes
+
+
+def octets(text):
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+LISTED = [
+    public_jwk(ELLIPTIC, "ec"),
+    public_jwk(RSA, "rsa", alg="RS256"),
+    {"kty": "oct", "kid": "shared", "k": octets(b"s" * 32), "alg": "HS256"},
+    {"kty": "oct", "kid": "pretender", "k": octets(b"s" * 32), "alg": "RS256"},
+    public_jwk(ec.generate_private_key(ec.SECP384R1()), "p384"),
+    {"kty": "what"},
+    "no key",
+    None,
+]
+
+
+class Project:
+    """A project's public keys, as served; counts who asks."""
+
+    def __init__(self, keys=LISTED):
+        self.answer = {"keys": keys}
+        self.asked, self.seconds, self.down = [], 0.0, False
+        self.keys = ProjectKeys(ISSUER, transport=httpx.MockTransport(self.serve), clock=lambda: self.seconds)
+
+    def serve(self, request):
+        self.asked.append(str(request.url))
+        if self.down:
+            raise httpx.ConnectError("refused", request=request)
+        return self.answer if isinstance(self.answer, httpx.Response) else httpx.Response(200, json=self.answer)
+
+
+@pytest.fixture
+def project():
+    return Project()
+
+
+class Operators:
+    """What the database says of who."""
+
+    def __init__(self):
+        self.asked, self.told = [], {"operator": True, "email": EMAIL}
+
+    def __call__(self, user_id):
+        self.asked.append(str(user_id))
+        if isinstance(self.told, Exception):
+            raise self.told
+        return self.told
+
+
+@pytest.fixture
+def operators():
+    return Operators()
+
+
+@pytest.fixture
+def proof(project, operators):
+    return OperatorToken(ISSUER, project.keys, operators)
+
+
+def mint(key=ELLIPTIC, algorithm="ES256", kid="ec", without=(), **changes):
+    claims = {
+        "iss": ISSUER,
+        "aud": "authenticated",
+        "role": "authenticated",
+        "sub": USER,
+        "iat": NOW,
+        "exp": NOW + 3600,
+        "email": "spoofed@example.test",
+        "aal": "aal1",
+        "session_id": SESSION,
+        "is_anonymous": False,
+        "app_metadata": {"role": "operator"},
+    }
+    claims = {name: value for name, value in (claims | changes).items() if name not in without}
+    headers = {} if kid is None else {"kid": kid}
+    return jwt.encode(claims, key, algorithm, headers)
+
+
+def bearer(token):
+    return {"authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize(("key", "algorithm", "kid"), [(ELLIPTIC, "ES256", "ec"), (RSA, "RS256", "rsa")])
+def test_a_session_of_an_operator_is_let_in_under_the_databases_name(proof, operators, key, algorithm, kid):
+    """The e-mail is the database's: the token's own may be of another time."""
+    assert proof.verify(bearer(mint(key, algorithm, kid)), b"", NOW) == Caller("operator", EMAIL)
+    assert operators.asked == [USER]
+
+
+def test_the_scheme_is_read_in_any_case(proof):
+    token = mint()
+    for value in (f"bearer {token}", f"BEARER  {token}"):
+        assert proof.verify({"authorization": value}, b"", NOW)
+
+
+def test_who_is_no_operator_any_more_is_out_at_the_next_call(proof, operators):
+    """The row is asked for at every call; the token alone proves a user, whom no function lets in."""
+    headers = bearer(mint())
+    assert authenticate((proof,), KINDS, headers, b"", NOW).kind == "operator"
+    operators.told = {"operator": False, "email": EMAIL}
+    with pytest.raises(Forbidden):
+        authenticate((proof,), KINDS, headers, b"", NOW)
+    assert operators.asked == [USER, USER]
+
+
+@pytest.mark.parametrize("told", [{}, {"operator": None}, {"operator": "true"}, {"operator": 1}])
+def test_only_a_plain_yes_of_the_database_counts(proof, operators, told):
+    operators.told = told
+    assert proof.verify(bearer(mint()), b"", NOW) == Caller("user", USER)
+
+
+def machine_token():
+    """What one of our own machines of this very user holds, signed by the project's key."""
+    jwk = json.dumps(ECAlgorithm.to_jwk(ELLIPTIC, as_dict=True) | {"kid": "ec"})
+    return mint_user_token(
+        Secret(jwk),
+        issuer=ISSUER,
+        user_id=uuid.UUID(USER),
+        app_id=uuid.uuid4(),
+        now=datetime.fromtimestamp(NOW, UTC),
+    )
+
+
+REFUSED = {
+    "an operator's own machine": machine_token(),
+    "a machine's token with a session": mint(app_id=str(uuid.uuid4())),
+    "no session": mint(without=("session_id",)),
+    "an empty session": mint(session_id=""),
+    "a session that is no uuid": mint(session_id="0" * 32),
+    "anonymous": mint(is_anonymous=True),
+    "anonymous in words": mint(is_anonymous="true"),
+    "another role": mint(role="service_role"),
+    "no role": mint(without=("role",)),
+    "another audience": mint(aud="anon"),
+    "no audience": mint(without=("aud",)),
+    "another project": mint(iss="https://other.example.test/auth/v1"),
+    "an issuer that goes on": mint(iss=f"{ISSUER}/"),
+    "no issuer": mint(without=("iss",)),
+    "no user": mint(without=("sub",)),
+    "a user that is no uuid": mint(sub="operator"),
+    "no end": mint(without=("exp",)),
+    "an end in words": mint(exp="never"),
+    "an endless end": mint(exp=float("nan")),
+    "over": mint(exp=NOW - 31),
+    "of the future": mint(iat=NOW + 31),
+    "not yet": mint(nbf=NOW + 31),
+    "another key under our key's id": mint(OTHER),
+    "an unknown key": mint(OTHER, kid="other"),
+    "no key id": mint(kid=None),
+    "HS256 with the project's public key as its secret": ".".join(
+        (
+            octets(json.dumps({"alg": "HS256", "kid": "ec"}).encode()),
+            mint().split(".")[1],
+            octets(b"x" * 32),
+        )
+    ),
+    "HS256 with a listed secret": mint(b"s" * 32, "HS256", "shared"),
+    "HS256 with a secret listed as RS256": mint(b"s" * 32, "HS256", "pretender"),
+    "HS256 under the id of an RSA key": mint(b"s" * 32, "HS256", "rsa"),
+    "ES256 under the id of an RSA key": mint(kid="rsa"),
+    "RS256 under the id of an EC key": mint(RSA, "RS256", "ec"),
+    "PS256": mint(RSA, "PS256", "rsa"),
+    "ES384": mint(ec.generate_private_key(ec.SECP384R1()), "ES384", "p384"),
+    "no signature at all": mint(None, "none"),
+    "a cut signature": mint()[:-4],
+    "another's claims": ".".join((mint().split(".")[0], mint(sub=SESSION).split(".")[1], mint().split(".")[2])),
+    "a header nested without end": f"{octets(b'[' * 9000)}.e30.e30",
+    "a header that is a list": f"{octets(b'[]')}.e30.e30",
+    "claims that are a list": jwt.api_jws.PyJWS().encode(b"[]", ELLIPTIC, "ES256", {"kid": "ec"}),
+    "a key id that is no text": f"{octets(b'{}')}.e30.e30",
+    "a secret key of the project": "sb_secret_0123456789",
+    "dots": "a.b.c",
+    "empty": "",
+    "not ASCII": "é.é.é",
+    "half a surrogate": "\udcff.a.b",
+    "endless": f"{'a' * 20_000}.b.c",
+}
+
+
+@pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
+def test_whatever_does_not_hold_is_no_proof_and_asks_nobody(proof, operators, token):
+    with pytest.raises(Unauthenticated):
+        authenticate((proof,), KINDS, bearer(token), b"", NOW)
+    assert operators.asked == []
+
+
+def test_hs256_signed_with_the_published_key_is_no_proof(proof, operators):
+    """The classic confusion: the public key, which everybody has, taken for a shared secret."""
+    head = octets(json.dumps({"alg": "HS256", "kid": "ec"}).encode())
+    signed = f"{head}.{mint().split('.')[1]}"
+    forged = f"{signed}.{octets(hmac.digest(ELLIPTIC_PUBLIC, signed.encode(), 'sha256'))}"
+    assert proof.verify(bearer(forged), b"", NOW) is None
+    assert operators.asked == []
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"authorization": ""}, {"authorization": mint()}, {"authorization": "Basic x"}]
+)
+def test_without_a_bearer_nothing_is_asked(proof, project, headers):
+    assert proof.verify(headers, b"", NOW) is None
+    assert project.asked == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "now"), [({"exp": NOW - 29}, NOW), ({"iat": NOW + 30}, NOW), ({"nbf": NOW + 30}, NOW)]
+)
+def test_thirty_seconds_of_skew_are_forgiven(proof, claims, now):
+    assert proof.verify(bearer(mint(**claims)), b"", now)
+
+
+def test_the_keys_are_asked_for_once_in_ten_minutes(proof, project):
+    for _ in range(3):
+        assert proof.verify(bearer(mint()), b"", NOW)
+    assert project.asked == [f"{ISSUER}/.well-known/jwks.json"]
+    project.seconds = KEYS_FRESH_S
+    assert proof.verify(bearer(mint()), b"", NOW)
+    assert len(project.asked) == 2
+
+
+def test_made_up_key_ids_ask_the_project_once_in_half_a_minute(proof, project):
+    """A rotation is seen within that time; a stranger cannot make us ask at will."""
+    assert proof.verify(bearer(mint()), b"", NOW)
+    project.answer = {"keys": [public_jwk(OTHER, "new")]}
+    for number in range(20):
+        assert proof.verify(bearer(mint(OTHER, kid=f"made-up-{number}")), b"", NOW) is None
+    assert len(project.asked) == 1
+    project.seconds = LOOK_AGAIN_S
+    assert proof.verify(bearer(mint(OTHER, kid="new")), b"", NOW)
+    assert proof.verify(bearer(mint()), b"", NOW) is None, "the key that was taken out is taken no longer"
+    assert len(project.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(503), httpx.Response(200, text="<html>"), httpx.Response(302, headers={"location": "/"})],
+    ids=["503", "a page", "a redirect"],
+)
+def test_a_project_that_cannot_be_asked_is_no_verdict(proof, project, operators, answer):
+    project.answer = answer
+    with pytest.raises(Retry):
+        authenticate((proof,), KINDS, bearer(mint()), b"", NOW)
+    assert operators.asked == []
+
+
+def test_a_project_that_is_down_is_asked_again_only_after_a_pause(proof, project):
+    """Else every caller with a made-up token would hold a thread for as long as the time-out."""
+    project.down = True
+    for _ in range(5):
+        with pytest.raises(Retry):
+            proof.verify(bearer(mint()), b"", NOW)
+    assert len(project.asked) == 1
+    project.down, project.seconds = False, FAILED_PAUSE_S
+    assert proof.verify(bearer(mint()), b"", NOW)
+
+
+@pytest.mark.parametrize("keys", [[], None, {}, "x", [{"kty": "oct", "k": "AAAA"}]])
+def test_a_project_without_public_keys_proves_nobody(operators, keys):
+    """As of projects that still sign with a shared secret."""
+    proof = OperatorToken(ISSUER, Project(keys).keys, operators)
+    assert proof.verify(bearer(mint()), b"", NOW) is None
+
+
+@pytest.mark.parametrize("error", [Retry("down"), Unknown("no answer")])
+def test_a_database_out_of_reach_is_no_verdict(proof, operators, error):
+    operators.told = error
+    with pytest.raises(Retry):
+        authenticate((proof,), KINDS, bearer(mint()), b"", NOW)
+
+
+def test_another_proof_counts_although_this_one_cannot_be_judged(proof, project):
+    project.down = True
+    static = StaticHeader(Secret("a-static-secret-of-32-characters"))
+    headers = bearer(mint()) | {"x-hangar-secret": "a-static-secret-of-32-characters"}
+    for verifiers in ((proof, static), (static, proof)):
+        assert authenticate(verifiers, KINDS, headers, b"", NOW).kind == "static"
+    with pytest.raises(Retry):
+        authenticate((static, proof), KINDS, headers | {"x-hangar-secret": "wrong"}, b"", NOW)
+
+
+def test_nothing_of_it_shows_a_token(proof):
+    assert "Bearer" not in repr(proof)
+    assert repr(proof) == f"OperatorToken(issuer='{ISSUER}')"
+
+
+def test_the_wall_clock_plays_no_part(proof):
+    """Judged by the time that is passed in."""
+    token = mint(iat=int(time.time()) + 10**6, exp=int(time.time()) + 10**6 + 60)
+    assert proof.verify(bearer(token), b"", time.time() + 10**6)
+    assert proof.verify(bearer(token), b"", time.time()) is None
