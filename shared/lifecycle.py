@@ -38,7 +38,8 @@ STARTS_BEFORE_REPLACE = 3
 START_FAILED = "start_failed"
 
 _PASSING = {"created", "creating", "starting", "restarting", "updating", "replacing"}
-_LASTING = {"started", "stopped", "suspended", "failed"}
+# What does not go by itself; a passing state that has lasted as long as STRAY_AGE is stuck.
+_STAYING = {"started", "stopped", "suspended", "failed", "stopping", "suspending"} | _PASSING
 _GOING = {"destroying", "launch_failed"}
 GONE_STATES = frozenset({"destroyed", "replaced", "migrated"})
 
@@ -58,7 +59,7 @@ def find_main(row: Row, seen: Seen) -> MachineSeen | None:
 
 def _decide_present(row: Row, seen: Seen, now: datetime) -> Decision:
     if seen.app is AppSeen.FOREIGN:
-        return _not_ours(row) if _was_ours(row) else Rename("the name is held by an app that is not ours")
+        return _decide_foreign(row, now) or Rename("the name is held by an app that is not ours")
     if seen.app is AppSeen.ABSENT:
         return _decide_missing_app(row, seen, now)
     machine = find_main(row, seen)
@@ -123,7 +124,7 @@ def _decide_absent(row: Row, seen: Seen, now: datetime) -> Decision:
     machine = find_main(row, seen)
     in_grace = row.delete_after is not None and now < row.delete_after
     if seen.app is AppSeen.FOREIGN:
-        return _not_ours(row) if _was_ours(row) else Done("deleted")
+        return _decide_foreign(row, now) or Done("deleted")
     if seen.app is AppSeen.ABSENT:
         return _decide_gone(row, seen, now)
     if machine is not None and machine.id != row.machine_id:
@@ -157,7 +158,7 @@ def _find_stray(seen: Seen, main: MachineSeen, now: datetime) -> MachineSeen | N
     """A second machine that has been there for a while, so that nobody is in the middle of making it."""
     for machine in seen.machines:
         old = machine.changed_at is not None and now - machine.changed_at > STRAY_AGE
-        if machine.id != main.id and machine.state in _LASTING and machine.host_ok and old:
+        if machine.id != main.id and machine.state in _STAYING and machine.host_ok and old:
             return machine
     return None
 
@@ -170,6 +171,15 @@ def fingerprint_of(row: Row) -> str:
 
 def _was_ours(row: Row) -> bool:
     return row.machine_id is not None or row.secrets_version is not None
+
+
+def _decide_foreign(row: Row, now: datetime) -> Decision | None:
+    """None when the app can only be a stranger's: nothing of ours was there, and nothing of ours may be on its way."""
+    if _was_ours(row):
+        return _not_ours(row)
+    if _create_may_surface(row, now):
+        return Wait(_until_known(row, now), "the app may be ours although Fly does not say so")
+    return None
 
 
 def _not_ours(row: Row) -> GiveUp:

@@ -47,7 +47,8 @@ class Orphans:
             if self.is_time_up() or self.held_back:
                 break
             if orphan["ripe"]:
-                self._deal_with(orphan["app"], orphan["network"])
+                listed = {machine.id for machine in listing.machines.get(orphan["app"], [])}
+                self._deal_with(orphan["app"], orphan["network"], listed)
         # An app may go between the listing and the rows; what is seen twice was no such moment.
         left = [orphan["app"] for orphan in answer["orphans"] if orphan["sightings"] > 1]
         if len(left) > self.removed + self.readopted:
@@ -56,10 +57,11 @@ class Orphans:
         else:
             self.by.alerts.resolve("orphans", "fleet")
 
-    def _deal_with(self, app: str, network: str) -> None:
+    def _deal_with(self, app: str, network: str, listed: set[str]) -> None:
         proof = read_proof(network)
         try:
-            if proof is None or self.by.fly.get_app(app, budget_s=CALL_BUDGET_S).network != network:
+            found = self.by.fly.get_app(app, budget_s=CALL_BUDGET_S)
+            if proof is None or found.network != network:
                 return
             machines = self.by.fly.list_machines(app, budget_s=CALL_BUDGET_S)
         except (Gone, Foreign):
@@ -69,6 +71,8 @@ class Orphans:
             return
         if any(machine.incomplete or machine.host_status != "ok" for machine in machines):
             return  # whose it is stands in metadata that cannot be read now
+        if listed - {machine.id for machine in machines} or (found.machine_count and not machines):
+            return  # one answer denies what another shows, and a machine not seen may be an entitled user's
         intent = self._event("intent", {"purpose": "orphan", "app": app, "network": network, "action": "delete_app"})
         user_id = _find_user(machines, proof.row_id)
         verdict = self.by.database.rpc(

@@ -111,6 +111,7 @@ end
 $$;
 
 -- The user's row again, with the app that is there: after a restore of an older database. The reconciler adopts its machine.
+-- Like an app whose creation was not answered: should Fly deny it for a moment, no other is made in its place.
 create function hangar.readopt(p_app text, p_network text, p_row_id uuid, p_user uuid, p_want record) returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -119,11 +120,11 @@ declare
 begin
   insert into public.user_fly_apps (
     id, user_id, fly_app_name, fly_org_slug, network, status, desired_state, generation, next_attempt_at, tier, name_seq,
-    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, monthly_cost_estimate_usd)
+    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, monthly_cost_estimate_usd, create_unknown_at)
   select p_row_id, p_user, p_app, g.fly_org_slug, p_network, 'provisioning', 'present', 1, hangar.now(), p_want.plan,
          coalesce((select max(a.name_seq) + 1 from public.user_fly_apps a where a.user_id = p_user), 0),
          p_want.region, p_want.docker_image, p_want.cpu_kind, p_want.cpu_count, p_want.memory_mb, p_want.power, p_want.public_service,
-         hangar.monthly_cost_estimate_usd(p_want.cpu_count, p_want.memory_mb)
+         hangar.monthly_cost_estimate_usd(p_want.cpu_count, p_want.memory_mb), hangar.now()
     from hangar.settings g
   returning * into v_row;
   perform hangar.record_desired(v_row, null, p_want.why, 'readopted');

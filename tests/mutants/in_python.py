@@ -16,6 +16,7 @@ SWEEP = (
     "tests/simulation/test_sweep.py",
     "tests/simulation/test_guards.py",
 )
+EXHAUSTIVE = ("tests/simulation/test_exhaustive_findings.py",)
 KILLED = ("tests/simulation/test_killed_anywhere.py",)
 
 LIFECYCLE, WORKER, ACT = "shared/lifecycle.py", "shared/work.py", "shared/act.py"
@@ -66,8 +67,8 @@ MUTANTS = (
     Mutant(
         "stray-kills-main",
         LIFECYCLE,
-        "if machine.id != main.id and machine.state in _LASTING",
-        "if machine.state in _LASTING",
+        "if machine.id != main.id and machine.state in _STAYING",
+        "if machine.state in _STAYING",
         "I5: only the second machine is a stray",
         (*DECIDE, *WORK),
     ),
@@ -80,6 +81,24 @@ MUTANTS = (
         (*DECIDE, *WORK),
     ),
     Mutant(
+        "stuck-stray-stays",
+        LIFECYCLE,
+        '_STAYING = {"started", "stopped", "suspended", "failed", "stopping", "suspending"} | _PASSING',
+        '_STAYING = {"started", "stopped", "suspended", "failed"}',
+        "I2: a second machine stuck half-way goes as well",
+        DECIDE,
+    ),
+    Mutant(
+        "foreign-while-our-create-is-open",
+        LIFECYCLE,
+        """        return _not_ours(row)
+    if _create_may_surface(row, now):""",
+        """        return _not_ours(row)
+    if False:""",
+        "I3: an app that may be ours is not left for one refusal",
+        DECIDE,
+    ),
+    Mutant(
         "drift-not-seen",
         LIFECYCLE,
         "if machine.spec != fingerprint_of(row):",
@@ -90,7 +109,7 @@ MUTANTS = (
     Mutant(
         "foreign-app-taken-for-gone",
         LIFECYCLE,
-        'return _not_ours(row) if _was_ours(row) else Done("deleted")',
+        'return _decide_foreign(row, now) or Done("deleted")',
         'return Action(ActionKind.DELETE_APP, purpose="deprovision")',
         "I4: an app without our proof is never deleted",
         DECIDE,
@@ -195,10 +214,26 @@ MUTANTS = (
     Mutant(
         "orphan-without-a-direct-look",
         "shared/orphans.py",
-        "if proof is None or self.by.fly.get_app(app, budget_s=CALL_BUDGET_S).network != network:",
+        "if proof is None or found.network != network:",
         "if proof is None:",
         "I5: destroying needs two witnesses, one of them a direct look",
         SWEEP,
+    ),
+    Mutant(
+        "orphan-judged-though-its-machine-is-listed",
+        "shared/orphans.py",
+        "if listed - {machine.id for machine in machines} or (found.machine_count and not machines):",
+        "if found.machine_count and not machines and not listed:",
+        "I5: one empty list does not make an entitled user's app nobody's",
+        EXHAUSTIVE,
+    ),
+    Mutant(
+        "orphan-judged-though-its-machine-is-counted",
+        "shared/orphans.py",
+        "or (found.machine_count and not machines):",
+        "or False:",
+        "I5: as above, where the region of the listing could not be read",
+        EXHAUSTIVE,
     ),
     # Acting
     Mutant(

@@ -460,4 +460,12 @@ MUTANTS = (
             "tests/postgres/test_planted_guards.py",
         ),
     ),
+    Mutant(
+        "readopted-without-caution",
+        ORPHANS,
+        "p_want.memory_mb), hangar.now()\n    from hangar.settings g",
+        "p_want.memory_mb), null\n    from hangar.settings g",
+        "I2: a readopted app is not left for one refusal",
+        ("tests/simulation/test_exhaustive_findings.py",),
+    ),
 )

@@ -1,21 +1,49 @@
-"""A share of the exhaustive fault matrix in every test run; `make simulate` plays all of it."""
+"""A share of the matrix in every test run; `make exhaustive` plays all of it."""
 
-from random import Random
+import logging
 
-from tests.simulation.exhaustive import FAILURES, enumerate_cases, play
+from tests.simulation.exhaustive import DELIVERIES, FATES, enumerate_cases, play_cases, trace_ways
+from tests.simulation.exhaustive_faults import FAILURES
+from tests.simulation.exhaustive_play import Case, Play
+from tests.simulation.exhaustive_ways import WAYS
+from tests.simulation.exhaustive_world import CheapWorld, without_threads
 
-CASES_OF_EACH_FAILURE = 4
+EVERY = 120
 
 
-def test_the_promises_hold_whatever_fails(database):
+def test_the_matrix_has_every_value_of_every_dimension(database):
+    """Nothing falls out unnoticed, and without a fault every way ends as it should."""
+    world = CheapWorld(database)
+    with without_threads():
+        traces = trace_ways(world)
+    world.close()
+    cases = list(enumerate_cases(traces))
+    assert len(cases) > 80_000
+    assert {case.way for case in cases} == set(WAYS)
+    assert {case.failure for case in cases if case.call[0] != "rpc"} == set(FAILURES)
+    assert {(case.fate, case.delivery) for case in cases} == {(f, d) for f in FATES for d in DELIVERIES}
+    assert {(case.way, case.call) for case in cases if case.call[0] != "rpc"} == {
+        (way, call) for way, trace in traces.items() for call in trace.calls
+    }
+
+
+def test_the_promises_hold_whatever_fails(database, caplog):
     """The same cases in every run: which ones, a fixed seed has drawn."""
-    cases = list(enumerate_cases(database))
-    assert len(cases) > 5000
-    drawn, broken = Random(20261122), []  # noqa: S311  chance that can be repeated
-    for failure in FAILURES:
-        for case in drawn.sample([each for each in cases if each.failure == failure], CASES_OF_EACH_FAILURE):
-            try:
-                play(database, case, seed=cases.index(case))
-            except AssertionError as error:
-                broken.append(f"{cases.index(case)}: {case}: {error}")
-    assert broken == []
+    caplog.set_level(logging.CRITICAL, "hangar")
+    share = play_cases(database, None, EVERY, 0, 1)
+    assert share.broken == []
+    assert share.cases.total() > 80_000 / EVERY
+
+
+def test_a_broken_promise_is_told(database):
+    """The check itself: an app that nobody owns is found."""
+    world = CheapWorld(database)
+    with without_threads():
+        world.begin()
+        start = WAYS["upgrade"](world)
+        world.keep()
+        play = Play(world, start, Case("upgrade", -1, ("", ""), "nothing"))
+        assert play.run() == []
+        world.sim.apps["stray"] = next(iter(world.sim.apps.values()))
+        assert [line[:8] for line in play._check()] == ["I1 to I3"]
+    world.close()

@@ -57,7 +57,7 @@ class Boundaries:
 
     def die_behind(self, method: str, path: str) -> None:
         """Die once the effect is there and the answer, if any, has not been read."""
-        if self.die_after == (method, _pattern(path)):
+        if self.die_after == (method, name_path(path)):
             self.die_after = None
             raise Killed(path)
 
@@ -102,7 +102,7 @@ class CrossingTransport(SimTransport):
 
     def handle_request(self, request):
         where = f"{request.method} {request.url.path}"
-        self.boundaries.calls.append((request.method, _pattern(request.url.path)))
+        self.boundaries.calls.append((request.method, name_path(request.url.path)))
         if request.method != "GET":
             self.boundaries.cross(f"before {where}")
         try:
@@ -114,7 +114,7 @@ class CrossingTransport(SimTransport):
         return response
 
 
-def _pattern(path: str) -> str:
+def name_path(path: str) -> str:
     """The path with names and ids as `*`, as a fault names it."""
     parts = path.split("/")
     return "/".join("*" if number in (3, 5) and parts[2] == "apps" else part for number, part in enumerate(parts))

@@ -52,6 +52,7 @@ PRESENT = [
     (ROW, Seen(AppSeen.ABSENT), ActionKind.CREATE_APP),
     (ROW, Seen(AppSeen.FOREIGN), Rename),
     (READY, Seen(AppSeen.FOREIGN), GiveUp),
+    (having(ROW, create_unknown_at=NOW), Seen(AppSeen.FOREIGN), Wait),
     (ROW, Seen(AppSeen.ABSENT, just_created=True), Wait),
     (ROW, Seen(AppSeen.ABSENT, name_was_taken=True), Wait),
     (having(ROW, retry_count=2), Seen(AppSeen.ABSENT, name_was_taken=True), Rename),
@@ -97,6 +98,7 @@ UNWANTED = [
     (having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=121)), Seen(AppSeen.ABSENT, absences=2), Done),
     (ABSENT, Seen(AppSeen.FOREIGN), GiveUp),
     (NEVER_OURS, Seen(AppSeen.FOREIGN), Done),
+    (having(NEVER_OURS, create_unknown_at=NOW), Seen(AppSeen.FOREIGN), Wait),
     (ABSENT, ours(MACHINE), ActionKind.STOP_MACHINE),
     (having(ABSENT, machine_id=None), ours(MACHINE), Adopt),
     (having(ABSENT, retry_count=12), ours(MACHINE), ActionKind.DELETE_APP),
@@ -165,9 +167,9 @@ ROWS = st.builds(
 
 @given(ROWS, SEEN)
 def test_a_foreign_app_is_never_acted_on(row, seen):
-    """I4: without our proof nothing but looking away, renaming, or telling a person."""
+    """I4: without our proof nothing but looking away, waiting, renaming, or telling a person."""
     if seen.app is AppSeen.FOREIGN:
-        assert isinstance(decide(row, seen, NOW), Rename | GiveUp | Done)
+        assert isinstance(decide(row, seen, NOW), Rename | Wait | GiveUp | Done)
 
 
 @given(ROWS, SEEN)
@@ -266,6 +268,9 @@ STRAY = MachineSeen("m2", "made-by-hand", "started", "iad", "v1", None, True, OL
         (MACHINE, replace(STRAY, changed_at=NOW), Done),
         (MACHINE, replace(STRAY, host_ok=False), Done),
         (MACHINE, replace(STRAY, state="destroying"), Done),
+        (MACHINE, replace(STRAY, state="starting"), ActionKind.DESTROY_MACHINE),
+        (MACHINE, replace(STRAY, state="stopping"), ActionKind.DESTROY_MACHINE),
+        (MACHINE, replace(STRAY, state="unheard-of"), Done),
         (in_state("stopped"), STRAY, ActionKind.START_MACHINE),
         (in_state("created"), STRAY, Wait),
     ],

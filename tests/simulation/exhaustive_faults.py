@@ -1,0 +1,142 @@
+"""Every way in which Fly's API fails that Hangar can meet: the answers, and what Fly's world may be like.
+
+After the collected facts about the Machines API: documented errors, and what others wrote down from production. Where a
+failure belongs to some calls only it says so; the others may meet any call.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Call = tuple[str, str]
+
+CREATE_APP, DELETE_APP = ("POST", "/v1/apps"), ("DELETE", "/v1/apps/*")
+CREATE_MACHINE, UPDATE_MACHINE = ("POST", "/v1/apps/*/machines"), ("POST", "/v1/apps/*/machines/*")
+START_MACHINE, STOP_MACHINE = ("POST", "/v1/apps/*/machines/*/start"), ("POST", "/v1/apps/*/machines/*/stop")
+GET_MACHINE, WAIT = ("GET", "/v1/apps/*/machines/*"), ("GET", "/v1/apps/*/machines/*/wait")
+DESTROY_MACHINE = ("DELETE", "/v1/apps/*/machines/*")
+LIST_MACHINES, LIST_APPS = ("GET", "/v1/orgs/hangar-test/machines"), ("GET", "/v1/apps")
+_PLACING = frozenset({CREATE_MACHINE, UPDATE_MACHINE, START_MACHINE})
+_CHANGING = frozenset({UPDATE_MACHINE, START_MACHINE, STOP_MACHINE, DESTROY_MACHINE, DELETE_APP})
+_LISTING = frozenset({LIST_MACHINES, LIST_APPS})
+_ANSWERING = frozenset({CREATE_MACHINE, UPDATE_MACHINE, GET_MACHINE, LIST_MACHINES, LIST_APPS, ("GET", "/v1/apps/*")})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One kind. `rule` is a fault of the simulator's; `bend` makes the machines at hand look so until the faults end."""
+
+    rule: Mapping[str, Any] = field(default_factory=dict)
+    calls: frozenset[Call] | None = None
+    bend: Mapping[str, Any] = field(default_factory=dict)
+    region: Mapping[str, Any] = field(default_factory=dict)
+
+    def may_meet(self, call: Call) -> bool:
+        return self.calls is None or call in self.calls
+
+
+def _says(status: int, error: str, *calls: Call, told: str | None = None, **rule: Any) -> Failure:
+    body = {"error": error} | ({"status": told} if told else {})
+    return Failure({"status": status, "body": body, **rule}, frozenset(calls) or None)
+
+
+def _text(status: int, text: str | None = None, *calls: Call, **rule: Any) -> Failure:
+    return Failure({"status": status, **({"text": text} if text is not None else {}), **rule}, frozenset(calls) or None)
+
+
+_HTML = "<html><body>bad gateway</body></html>"
+
+NOTHING = "nothing"
+FAILURES: dict[str, Failure] = {
+    NOTHING: Failure(),
+    # The server's own trouble
+    "500": _says(500, "unknown: internal"),
+    "500 empty": _text(500),
+    "502 html": _text(502, _HTML),
+    "503": _says(503, "unavailable: try again"),
+    "503 html with Retry-After": _text(503, _HTML, headers={"Retry-After": "5"}),
+    "504 empty": _text(504),
+    "408": _says(408, "deadline_exceeded: timed out"),
+    "408 empty": _text(408),
+    # The line
+    "reset": Failure({"disconnect": True}),
+    "slow": Failure({"delay_s": 10.0}),
+    "too slow": Failure({"delay_s": 90.0}),
+    "slow and reset": Failure({"delay_s": 20.0, "disconnect": True}),
+    # Too much
+    "429": _says(429, "rate limit exceeded"),
+    "429 with Retry-After": _says(429, "rate limit exceeded", headers={"Retry-After": "3"}),
+    "429 html with a long Retry-After": _text(429, _HTML, headers={"Retry-After": "3600"}),
+    # Who we are
+    "401": _says(401, "Authenticate: token validation error"),
+    "403": _says(403, "unauthorized"),
+    "403 quota": _says(
+        403,
+        'organization "x" is using 9 MB of memory in iad which is over the allowed quota. please consider other regions',
+    ),
+    # What exists
+    "404": _says(404, "app not found"),
+    "404 machine": _says(404, "not_found: machine not found"),
+    "404 page": _text(404, "404 page not found\n"),
+    "404 empty": _text(404),
+    "410": _says(410, "gone"),
+    "422 name taken": _says(422, "Validation failed: Name has already been taken", CREATE_APP, told="name_taken"),
+    "422 name taken, untold": _says(422, "uniqueness constraint violated", CREATE_APP),
+    "409 exists": _says(409, "already exists", CREATE_APP),
+    "409 machine exists": _says(
+        409,
+        'already_exists: unique machine name violation, machine ID 0badc0ffee already exists with name "x"',
+        CREATE_MACHINE,
+    ),
+    # Not now
+    "409 concurrent update": _says(409, "aborted: machine update failed due to concurrent update"),
+    "409 leased": _says(409, "machine ID m lease currently held by a@tokens.fly.io, expires at 2030"),
+    "412 still active": _says(412, "failed_precondition: machine still active, refusing to start", *_CHANGING),
+    "412 created": _says(412, "failed_precondition: unable to start machine from current state: 'created'", *_CHANGING),
+    "412 replacing": _says(412, "failed_precondition: machine getting replaced, refusing to start", *_CHANGING),
+    "412 secrets": _says(
+        412, "failed_precondition: secrets version 9 is not available", CREATE_MACHINE, UPDATE_MACHINE
+    ),
+    "409 still starting": _says(409, "machine still attempting to start", START_MACHINE),
+    "503 maintenance": _says(503, "unavailable: deploys to this host are temporarily disabled, try later", *_PLACING),
+    "400 currently replaced": _says(400, "machine is currently replaced", WAIT),
+    "400 wait": _says(
+        400, "invalid_argument: invalid WaitMachineRequest.Timeout: value must be inside range [1s, 1m0s]", WAIT
+    ),
+    # No room
+    "422 capacity": _says(422, "could not find a candidate host", *_PLACING, told="insufficient_capacity"),
+    "409 capacity": _says(409, "aborted: no capacity", *_PLACING),
+    "409 host full": _says(409, "aborted: could not reserve resource for machine: insufficient CPUs", *_PLACING),
+    "503 capacity": _says(503, "out of capacity", *_PLACING, told="insufficient_capacity"),
+    "412 volume": _says(
+        412, "insufficient resources to create new machine", *_PLACING, told="volume_placement_capacity"
+    ),
+    # A person is needed
+    "422 validation": _says(422, "validation failed"),
+    "400 image": _says(400, "failed to get manifest: no such image", CREATE_MACHINE, UPDATE_MACHINE),
+    "400 size": _says(400, "invalid config.guest.memory_mb, minimum required 4096 MiB", CREATE_MACHINE, UPDATE_MACHINE),
+    "501": _says(501, "not implemented"),
+    "301": _text(301, headers={"Location": "https://elsewhere.test/"}),
+    # Good news that cannot be
+    "200 empty": _text(200),
+    "200 html": _text(200, "<html>welcome</html>"),
+    "200 cut off": _text(200, '{"id": "0badc0ffee", "sta'),
+    "200 nothing": Failure({"status": 200, "body": {}}),
+    "200 null": _text(200, "null"),
+    "200 list": Failure({"status": 200, "body": []}),
+    "200 of another": Failure(
+        {"status": 200, "body": {"id": "0badc0ffee", "name": "another", "state": "started", "network": "another"}},
+        _ANSWERING,
+    ),
+    "202 empty": _text(202),
+    # What Fly's world may be like
+    "host unreachable": Failure(bend={"host_status": "unreachable"}, calls=frozenset({GET_MACHINE, LIST_MACHINES})),
+    "host unknown": Failure(bend={"host_status": "unknown"}, calls=frozenset({GET_MACHINE})),
+    "machine fails": Failure(bend={"state": "failed"}, calls=frozenset({GET_MACHINE, WAIT, STOP_MACHINE})),
+    "stuck": Failure(bend={"state": "starting"}, calls=frozenset({GET_MACHINE, WAIT})),
+    "region unreadable": Failure(region={"error": True}, calls=_LISTING),
+    "region full": Failure(region={"full": True}, calls=frozenset({CREATE_MACHINE})),
+    "no quota left": Failure(region={"quota_mb": 0}, calls=frozenset({CREATE_MACHINE})),
+}
+# One for each reaction: these meet every crash with every delivery.
+TYPICAL = (NOTHING, "503", "reset", "429 with Retry-After", "404", "409 concurrent update", "422 capacity", "200 empty")

@@ -1,0 +1,219 @@
+"""Everything Hangar does to one user's app, each from where it begins; the matrix breaks every call of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from local.fly.transport import open_client
+from shared.machine import INSTALLATION_KEY, ROW_KEY, USER_KEY
+from shared.naming import machine_name, network_name
+from tests.simulation.exhaustive_world import CheapWorld
+from tests.simulation.world import ORG
+
+GRACE_S = 600
+REGION = "iad"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a way begins: whose app it is, the machine that must survive it all, and who goes to work."""
+
+    user: UUID
+    keeps: str | None = None
+    driver: Literal["nudge", "sweep"] = "nudge"
+
+
+def _provisioned(world: CheapWorld, tier: str = "pro") -> UUID:
+    user = world.add_user(tier)
+    world.reconciler.reconcile(user, 240)
+    assert world.row(user)["status"] == "active"
+    return user
+
+
+def _machine_of(world: CheapWorld, user: UUID) -> str:
+    return str(world.row(user)["machine_id"])
+
+
+def upgrade(world: CheapWorld) -> Start:
+    """A new user pays."""
+    return Start(world.add_user("pro"))
+
+
+def downgrade(world: CheapWorld) -> Start:
+    """A user stops paying; the plan has no grace."""
+    user = _provisioned(world)
+    world.set_tier(user, "free")
+    return Start(user)
+
+
+def enter_grace(world: CheapWorld) -> Start:
+    """A user stops paying; the machine is stopped, the app kept, and at the end of the grace it goes."""
+    world.sql("update public.fly_plans set grace_s = %s where tier = 'pro'", GRACE_S)
+    user = _provisioned(world)
+    world.set_tier(user, "free")
+    return Start(user)
+
+
+def end_grace(world: CheapWorld) -> Start:
+    """The grace is over."""
+    start = enter_grace(world)
+    world.reconciler.reconcile(start.user, 240)
+    assert world.row(start.user)["status"] == "deprovisioning"
+    world.clock.advance(GRACE_S + 1)
+    return start
+
+
+def return_in_grace(world: CheapWorld) -> Start:
+    """A user pays again before the grace is over, and finds the same machine."""
+    start = enter_grace(world)
+    world.reconciler.reconcile(start.user, 240)
+    world.set_tier(start.user, "pro")
+    return Start(start.user, keeps=_machine_of(world, start.user))
+
+
+def return_when_gone(world: CheapWorld) -> Start:
+    """A user pays again after the app went."""
+    user = downgrade(world).user
+    world.reconciler.reconcile(user, 240)
+    assert world.row(user)["status"] == "deleted"
+    world.set_tier(user, "pro")
+    return Start(user)
+
+
+def return_too_late(world: CheapWorld) -> Start:
+    """A user pays again while the app is going: it goes all the way, and a successor comes."""
+    user = _provisioned(world)
+    world.set_tier(user, "free")
+    world.upon = ("DELETE", "/v1/apps/*"), lambda: world.set_tier(user, "pro")
+    return Start(user)
+
+
+def start_stopped(world: CheapWorld) -> Start:
+    """Somebody stopped the machine."""
+    user = _provisioned(world)
+    machine_id = _machine_of(world, user)
+    with open_client(world.sim) as fly:
+        fly.post(f"/v1/apps/{world.row(user)['fly_app_name']}/machines/{machine_id}/stop").raise_for_status()
+    return Start(user)
+
+
+def replace_failed(world: CheapWorld) -> Start:
+    """The machine failed for good."""
+    user = _provisioned(world)
+    world.control("PUT", f"machines/{_machine_of(world, user)}", {"state": "failed"})
+    return Start(user)
+
+
+def replace_vanished_machine(world: CheapWorld) -> Start:
+    """Somebody destroyed the machine."""
+    user = _provisioned(world)
+    with open_client(world.sim) as fly:
+        path = f"/v1/apps/{world.row(user)['fly_app_name']}/machines/{_machine_of(world, user)}"
+        fly.delete(path, params={"force": "true"}).raise_for_status()
+    return Start(user)
+
+
+def replace_vanished_app(world: CheapWorld) -> Start:
+    """Somebody deleted the app."""
+    user = _provisioned(world)
+    with open_client(world.sim) as fly:
+        fly.delete(f"/v1/apps/{world.row(user)['fly_app_name']}").raise_for_status()
+    return Start(user)
+
+
+def remove_stray(world: CheapWorld) -> Start:
+    """A second machine has been in the app for a while."""
+    user = _provisioned(world)
+    with open_client(world.sim) as fly:
+        config = {"image": "app@sha256:1", "guest": {"cpus": 1, "memory_mb": 256, "cpu_kind": "shared"}}
+        body = {"name": "stray", "region": REGION, "config": config}
+        fly.post(f"/v1/apps/{world.row(user)['fly_app_name']}/machines", json=body).raise_for_status()
+    world.clock.advance(1200)
+    return Start(user, keeps=_machine_of(world, user))
+
+
+def change_size(world: CheapWorld) -> Start:
+    """A user takes a larger plan."""
+    world.sql("update public.fly_plans set cpu_count = 4, memory_mb = 1024 where tier = 'elite'")
+    user = _provisioned(world)
+    world.set_tier(user, "elite")
+    return Start(user, keeps=_machine_of(world, user))
+
+
+def rename(world: CheapWorld) -> Start:
+    """Somebody else holds the name already."""
+    user = world.add_user("pro")
+    world.control("PUT", "foreign-apps", [world.row(user)["fly_app_name"]])
+    return Start(user)
+
+
+def depart(world: CheapWorld) -> Start:
+    """A user deletes the account."""
+    user = _provisioned(world)
+    world.sql("delete from auth.users where id = %s", user)
+    return Start(user)
+
+
+def remove_orphan(world: CheapWorld) -> Start:
+    """An app with our proof that nobody's row names has been seen often and long enough; the sweep removes it."""
+    user = _provisioned(world)
+    _make_orphan(world, world.add_user("free"))
+    return Start(user, keeps=_machine_of(world, user), driver="sweep")
+
+
+def readopt_orphan(world: CheapWorld) -> Start:
+    """As after a restore of an older database: the app of an entitled user who has no row."""
+    world.sql("update hangar.settings set live = false")
+    user = world.add_user("pro")
+    machine_id = _make_orphan(world, user)
+    return Start(user, keeps=machine_id, driver="sweep")
+
+
+def _make_orphan(world: CheapWorld, user: UUID) -> str:
+    row_id, app = world.make_id(), "vyx-user-0badcafe"
+    with open_client(world.sim) as fly:
+        network = network_name(world.installation_id, row_id)
+        fly.post("/v1/apps", json={"app_name": app, "org_slug": ORG, "network": network}).raise_for_status()
+        metadata = {USER_KEY: str(user), ROW_KEY: str(row_id), INSTALLATION_KEY: str(world.installation_id)}
+        config = {"image": "app@sha256:1", "guest": {"cpus": 1, "memory_mb": 256}, "metadata": metadata}
+        body = {"name": machine_name(app), "region": REGION, "config": config}
+        made = fly.post(f"/v1/apps/{app}/machines", json=body)
+        made.raise_for_status()
+    for _ in range(2):
+        world.sweep()
+        world.clock.advance(600)
+    return str(made.json()["id"])
+
+
+def sweep_at_rest(world: CheapWorld) -> Start:
+    """Nothing is to be done; the sweep looks."""
+    user = _provisioned(world)
+    world.sweep()
+    world.clock.advance(300)
+    return Start(user, keeps=_machine_of(world, user), driver="sweep")
+
+
+WAYS: dict[str, Callable[[CheapWorld], Start]] = {
+    way.__name__: way
+    for way in (
+        upgrade,
+        downgrade,
+        enter_grace,
+        end_grace,
+        return_in_grace,
+        return_when_gone,
+        return_too_late,
+        start_stopped,
+        replace_failed,
+        replace_vanished_machine,
+        replace_vanished_app,
+        remove_stray,
+        change_size,
+        rename,
+        depart,
+        remove_orphan,
+        readopt_orphan,
+        sweep_at_rest,
+    )
+}

@@ -1,0 +1,64 @@
+"""What the matrix found, each as the smallest test of its own."""
+
+import pytest
+
+from local.fly.transport import open_client
+from shared.naming import machine_name, network_name
+from tests.simulation.world import ORG
+
+ORPHAN = "vyx-user-0badcafe"
+
+
+@pytest.fixture
+def restored(world):
+    """As after a restore of an older database: an entitled user's app runs, and has no row. Its first machine's id."""
+    world.sql("update hangar.settings set live = false")
+    user, row_id = world.add_user("pro"), world.reconciler.new_id()
+    metadata = {"hangar_user": str(user), "hangar_row": str(row_id)}
+    config = {"image": "app", "guest": {"cpus": 1, "memory_mb": 256, "cpu_kind": "shared"}, "metadata": metadata}
+    with open_client(world.sim) as fly:
+        network = network_name(world.installation_id, row_id)
+        fly.post("/v1/apps", json={"app_name": ORPHAN, "org_slug": ORG, "network": network}).raise_for_status()
+        body = {"name": machine_name(ORPHAN), "region": "iad", "config": config}
+        machine_id = fly.post(f"/v1/apps/{ORPHAN}/machines", json=body).json()["id"]
+    for _ in range(2):
+        world.sweep()
+        world.clock.advance(600)
+    return machine_id
+
+
+def machines_of(world):
+    return {name: [machine.id for machine in machines] for name, machines in world.apps().items()}
+
+
+@pytest.mark.parametrize("shown_elsewhere", ["in the listing", "in the app"])
+def test_an_orphan_whose_machines_are_denied_is_not_judged(world, restored, shown_elsewhere):
+    """I5: whose it is stands in its machine's metadata; one empty list must not make it nobody's."""
+    world.fault(method="GET", path="/v1/apps/*/machines", when="before", status=200, body=[], times=1)
+    if shown_elsewhere == "in the app":
+        world.control("PUT", "regions/iad", {"error": True})
+    world.sweep()
+    assert machines_of(world) == {ORPHAN: [restored]}
+    world.control("PUT", "regions/iad", {})
+    world.clock.advance(300)
+    world.sweep()
+    assert machines_of(world) == {ORPHAN: [restored]}
+    assert world.sql("select fly_app_name, status from public.user_fly_apps") == [(ORPHAN, "active")]
+
+
+def test_a_readopted_app_is_not_left_for_one_refusal(world, restored):
+    """I2: a 403 on the first look at it; another app made in its place would leave this one an orphan again."""
+    verdicts = iter((200, 403))  # the sweep's own look, then the reconciler's
+    real = world.reconciler.fly.get_app
+
+    def get_app(name, **kwargs):
+        if next(verdicts, 200) == 403:
+            world.fault(method="GET", path="/v1/apps/*", when="before", status=403, body={"error": "no"}, times=1)
+        return real(name, **kwargs)
+
+    world.reconciler.fly.get_app = get_app
+    world.sweep()
+    world.clock.advance(300)
+    world.sweep()
+    assert machines_of(world) == {ORPHAN: [restored]}
+    assert world.sql("select status from public.user_fly_apps") == [("active",)]
