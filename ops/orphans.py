@@ -22,6 +22,12 @@ from ops.command import (
 )
 from ops.show import make_table
 
+_LOST_MEMORY = (
+    "Was the database restored from an older copy, or emptied, or does a second Hangar run with the same HANGAR_INSTALLATION_ID? "
+    "First bring user_subscriptions up to date: whoever is entitled gets their app back. If what is then left may go: "
+    'hangar brake --release --reason "…"'
+)
+
 
 @click.command()
 @click.option("--approve", multiple=True, metavar="APP", help="Let the next sweep remove this orphan; may be repeated.")
@@ -49,12 +55,15 @@ def orphans(approve: tuple[str, ...], as_json: bool) -> None:
                 "app": each["app"],
                 "first seen": tell_when(each["first_seen_at"], now),
                 "sightings": each["sightings"],
+                "user": each["user_id"],
                 "approved by": each["approved_by"],
                 "next sweep": each["next_sweep"],
             }
             for each in found
         ]
         make_console().print(make_table("Orphans", rows))
+        if any(each["awaits_word"] for each in found):
+            click.echo(f"Of those that wait for a person this database never had a row. {_LOST_MEMORY}")
         if rows and not approve:
             click.echo("Nothing was changed. To let one go with the next sweep: hangar orphans --approve APP")
         elif set(approve) - set(missing):
@@ -77,8 +86,10 @@ def _held_back(settings: dict[str, Any]) -> str | None:
 def _tell_fate(orphan: dict[str, Any], settings: dict[str, Any]) -> str:
     if held := _held_back(settings):
         return f"keeps it: {held}"
+    if orphan["awaits_word"]:
+        return "keeps it until its user is entitled (then it is theirs again) or a person lets it go"
     if orphan["ripe"]:
-        return "removes it, unless its user is entitled: then it is theirs again"
+        return "removes it once its user, when entitled, has another app that runs; one who has none gets it back"
     after = f" and is {tell_span(float(settings['orphan_after_s']))} old" if "orphan_after_s" in settings else ""
     return f"keeps it until it was seen twice{after}"
 
@@ -105,13 +116,20 @@ def brake(release: bool, reason: str | None, as_json: bool) -> None:
     if release:
         click.echo("Released: what waited for the brake is due now, and the count begins anew")
     elif told["tripped"]:
-        click.echo(
-            'See what went: hangar events --type action --since 1h. If that was meant: hangar brake --release --reason "…"'
-        )
+        click.echo(_tell_way_out(told))
 
 
 def tell_brake(told: dict[str, Any]) -> str:
     """The brake on one line."""
     most = Decimal(told["most"]).normalize()
     word = "ON, no more are destroyed" if told["tripped"] else "off"
-    return f"Brake {word}; apps destroyed in the last hour: {told['destroyed_last_hour']}, the bound is {most:f}"
+    lost = f"; apps whose rows this database never had: {told['lost_apps']}" if told["lost_apps"] else ""
+    return f"Brake {word}; apps destroyed in the last hour: {told['destroyed_last_hour']}, the bound is {most:f}{lost}"
+
+
+def _tell_way_out(told: dict[str, Any]) -> str:
+    if told["why"] == "lost":
+        return f"{_LOST_MEMORY} See which: hangar orphans"
+    return (
+        'See what went: hangar events --type action --since 1h. If that was meant: hangar brake --release --reason "…"'
+    )

@@ -1,7 +1,8 @@
 """Fly apps that carry our proof and belong to no live row: found by the listing, removed when two witnesses agree.
 
 The first witness is age: seen by several sweeps over a while. The second is a direct look at its network. Between them the
-database has the last word: it re-adopts an app whose user is entitled and has no row, and holds back while paused or braked.
+database has the last word: it gives an app back to an entitled user who has no other, at once, and holds back while paused or
+braked.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +32,6 @@ class Orphans:
     found: int = 0
     removed: int = 0
     readopted: int = 0
-    held_back: bool = False
 
     def sweep(self, listing: Listing, installation_id: UUID, live: set[tuple[str, str]]) -> None:
         """Note what `listing` shows and no (row id, name) of `live` owns; deal with those that are old enough."""
@@ -44,18 +44,21 @@ class Orphans:
         self.found = len(seen)
         answer = self.by.database.rpc("fly_record_orphans", seen=seen)
         for orphan in answer["orphans"]:
-            if self.is_time_up() or self.held_back:
+            if self.is_time_up():
                 break
-            if orphan["ripe"]:
-                listed = {machine.id for machine in listing.machines.get(orphan["app"], [])}
-                self._deal_with(orphan["app"], orphan["network"], listed)
+            listed = {machine.id for machine in listing.machines.get(orphan["app"], [])}
+            self._deal_with(orphan["app"], orphan["network"], listed)
         # An app may go between the listing and the rows; what is seen twice was no such moment.
         left = [orphan["app"] for orphan in answer["orphans"] if orphan["sightings"] > 1]
         if len(left) > self.removed + self.readopted:
-            message = f"{len(left)} Fly app(s) carry our proof and belong to no live row: {', '.join(left[:10])}"
+            message = (
+                f"{len(left)} Fly app(s) carry our proof and belong to no live row: {', '.join(left[:10])}. "
+                "`hangar orphans` tells whose each was and what becomes of it"
+            )
             self.by.alerts.open("orphans", "fleet", message, {"apps": left[:100]})
         else:
             self.by.alerts.resolve("orphans", "fleet")
+        self.by.alerts.deliver()  # the brake's, which the database raises
 
     def _deal_with(self, app: str, network: str, listed: set[str]) -> None:
         proof = read_proof(network)
@@ -75,23 +78,25 @@ class Orphans:
             return  # one answer denies what another shows, and a machine not seen may be an entitled user's
         intent = self._event("intent", {"purpose": "orphan", "app": app, "network": network, "action": "delete_app"})
         user_id = _find_user(machines, proof.row_id)
+        asked_at = self.by.clock()
         verdict = self.by.database.rpc(
             "fly_judge_orphan", app=app, network=network, row_id=str(proof.row_id), user=user_id, intent=intent
         )
         if verdict["verdict"] == "readopted":
             self.readopted += 1
         elif verdict["verdict"] == "remove":
-            self._remove(app, intent)
-        else:
-            self.held_back = verdict["reason"] in ("paused", "deletes_paused", "brake", "installation")
+            self._remove(app, intent, CALL_BUDGET_S - (self.by.clock() - asked_at))
 
-    def _remove(self, app: str, intent: Json) -> None:
+    def _remove(self, app: str, intent: Json, budget_s: float) -> None:
         status, details = "succeeded", None
-        try:
-            self.by.fly.delete_app(app, force=True, budget_s=CALL_BUDGET_S)
-            self.removed += 1
-        except HangarError as error:
-            status, details = "unknown" if isinstance(error, Unknown) else "failed", str(error)
+        if budget_s <= 0:
+            status, details = "failed", "frozen since the verdict, which may no longer hold: nothing was removed"
+        else:
+            try:
+                self.by.fly.delete_app(app, force=True, budget_s=budget_s)
+                self.removed += 1
+            except HangarError as error:
+                status, details = "unknown" if isinstance(error, Unknown) else "failed", str(error)
         outcome = self._event(status, {**intent["metadata"], "intent_id": intent["id"]}, details)
         self.by.database.rpc("fly_record_orphan_outcome", app=app, outcome=outcome)
 

@@ -16,7 +16,7 @@ State = Literal["converged", "pending", "nothing"]
 REFUSED_WORDS = {
     "paused": "Hangar is paused: no change is made on Fly until `hangar resume`",
     "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are released",
-    "brake": "the deletion brake is on: too many apps went within the hour; it releases as that hour passes",
+    "brake": "the brake is on, so the app stays as it is: `hangar brake` tells why and lets it go on",
     "max_apps": "as many apps run as hangar.settings.max_apps allows; raise it, or wait until one goes",
     "max_cost": "the estimated cost would pass hangar.settings.max_monthly_cost_usd; raise it, or wait until an app goes",
     "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",

@@ -167,7 +167,8 @@ class Sweep:
             orphans.sweep(listing, settings.installation_id, live)
             self.report.orphans = orphans.found
         if not self.by.database.rpc("fly_brake_status")["tripped"]:
-            self.by.alerts.resolve("brake", "fleet")
+            for key in ("fleet", "database"):
+                self.by.alerts.resolve("brake", key)
 
     def _is_time_up(self) -> bool:
         return self.by.clock() > self.ends_at - FINISH_S

@@ -252,7 +252,9 @@ class Work:
         return outcome_of(self.row, state, detail)
 
     def _hold(self, refused: str) -> Outcome:
-        if refused not in ("paused", "deletes_paused"):
+        if refused == "brake":
+            self.by.alerts.deliver()  # the database has raised it, with the figures
+        elif refused not in ("paused", "deletes_paused"):
             self.by.alerts.open(refused, "fleet", REFUSED_WORDS[refused], {"app": self.row.fly_app_name})
         return self._pause(_WAIT_WHEN_REFUSED_S.get(refused, _WAIT_OTHERWISE_S), REFUSED_WORDS[refused])
 

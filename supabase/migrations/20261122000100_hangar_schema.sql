@@ -90,6 +90,8 @@ create table hangar.settings (
   max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd >= 0),
   brake_floor integer not null default 20 check (brake_floor >= 0),
   brake_share numeric not null default 0.05 check (brake_share between 0 and 1),
+  -- More apps than this whose rows this database never had: it has lost its memory.
+  brake_lost integer not null default 3 check (brake_lost >= 0),
   brake_released_at timestamptz,
   orphan_after_s numeric not null default 900 check (orphan_after_s >= 0),
   -- More broken apps than this at once are one incident, not so many repairs.

@@ -95,7 +95,7 @@ create index user_fly_app_events_user on public.user_fly_app_events (user_id, cr
 create index user_fly_app_events_created on public.user_fly_app_events (created_at desc);
 -- The brake counts these before each destroy.
 create index user_fly_app_events_destroys on public.user_fly_app_events (created_at)
-  where event_type = 'action' and status = 'intent' and (metadata ->> 'action') in ('destroy_machine', 'delete_app');
+  where event_type = 'action' and status = 'intent' and (metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app');
 
 create table public.fly_overrides (
   user_id uuid primary key,
@@ -116,9 +116,13 @@ create table public.fly_orphans (
   first_seen_at timestamptz not null default hangar.now(),
   last_seen_at timestamptz not null default hangar.now(),
   sightings integer not null default 1,
-  approved_by text
+  approved_by text,
+  user_id uuid,
+  lost boolean not null default false
 );
 comment on table public.fly_orphans is 'Fly apps with our proof and no live row, as of the last sweep. Age and sightings are the first witness for removing one.';
+comment on column public.fly_orphans.user_id is 'Whose it was, by its closed row or by what its machine''s metadata once said.';
+comment on column public.fly_orphans.lost is 'Its machine names a row that this database never had, although a row always comes before its app.';
 
 create table public.fly_cost_intervals (
   id uuid primary key default gen_random_uuid(),

@@ -122,6 +122,41 @@ begin
 end
 $$;
 
+-- After a restore of an older database: the row again that belongs to an app which the last sweep found running for this user. The
+-- reconciler adopts its machine. Like an app whose creation was not answered: should Fly deny it for a moment, no other is made in its
+-- place. Null when there is none, or somebody else is about to decide over it.
+create function hangar.take_back(p_user uuid, p_want record) returns uuid
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_orphan public.fly_orphans;
+  v_row public.user_fly_apps;
+begin
+  select o.* into v_orphan from public.fly_orphans o
+   where o.user_id = p_user and o.lost
+     and not exists (select 1 from public.user_fly_apps a where a.fly_app_name = o.app or a.id = right(o.network, 32)::uuid)
+   order by o.first_seen_at, o.app limit 1
+     for no key update skip locked;
+  if v_orphan.app is null or hangar.is_being_removed(v_orphan.app) then
+    return null;
+  end if;
+  insert into public.user_fly_apps (
+    id, user_id, fly_app_name, fly_org_slug, network, status, desired_state, generation, next_attempt_at, tier, name_seq,
+    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, monthly_cost_estimate_usd, create_unknown_at)
+  select right(v_orphan.network, 32)::uuid, p_user, v_orphan.app, g.fly_org_slug, v_orphan.network, 'provisioning', 'present', 1, hangar.now(),
+         p_want.plan, coalesce((select max(a.name_seq) + 1 from public.user_fly_apps a where a.user_id = p_user), 0),
+         p_want.region, p_want.docker_image, p_want.cpu_kind, p_want.cpu_count, p_want.memory_mb, p_want.power, p_want.public_service,
+         hangar.monthly_cost_estimate_usd(p_want.cpu_count, p_want.memory_mb), hangar.now()
+    from hangar.settings g
+  on conflict do nothing
+  returning * into v_row;
+  if v_row.id is not null then
+    perform hangar.record_desired(v_row, null, p_want.why, 'readopted');
+  end if;
+  return v_row.id;
+end
+$$;
+
 -- What failed is over, or is no longer wanted.
 create function hangar.forget_failures(p_row_id uuid) returns void
 language sql volatile set search_path = ''
@@ -156,7 +191,7 @@ begin
         or exists (select 1 from public.user_fly_apps a where a.user_id = p_user)) then
       return 'none';
     end if;
-    if hangar.open_row(p_user, v_want, v_want.why, p_source) is not null then
+    if coalesce(hangar.take_back(p_user, v_want), hangar.open_row(p_user, v_want, v_want.why, p_source)) is not null then
       return 'inserted';
     end if;
   end loop;

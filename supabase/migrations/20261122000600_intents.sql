@@ -78,31 +78,70 @@ begin
 end
 $$;
 
--- Every destroy of the last hour against max(floor, share of the live fleet); an app counts once an hour, so stopping, destroying and
--- deleting one app are one. Null when another may go, else how many went and the bound.
-create function hangar.judge_brake(p_app text, p_name text default null) returns jsonb
+-- How the brake stands, since its last release. `gone`: what was taken from somebody in the last hour; an app counts once, so stopping,
+-- destroying and deleting it are one. An orphan is another app than its row's. `lost`: apps whose rows this database never had, and of which
+-- nobody has spoken; too many of them, or any beside no row at all, and the database is not what it was: restored, emptied, or not the
+-- only one. A release in the future (a clock set back) is none.
+create function hangar.read_brake(out gone text[], out most numeric, out lost bigint, out why text)
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_now timestamptz := hangar.now();
-  v_gone text[];
-  v_most numeric;
+  v_released timestamptz := (select g.brake_released_at from hangar.settings g where g.brake_released_at <= v_now);
+  v_fleet bigint := (select count(*) from public.user_fly_apps a where a.deleted_at is null);
+begin
+  select coalesce(array_agg(distinct case e.metadata ->> 'purpose' when 'orphan' then e.metadata ->> 'app' else e.fly_app_id::text end), '{}') into gone
+    from public.user_fly_app_events e
+   where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app')
+     and e.created_at >= greatest(v_now - interval '1 hour', v_released);
+  select count(*) into lost from public.fly_orphans o where hangar.awaits_word(o);
+  select greatest(g.brake_floor, g.brake_share * v_fleet),
+         case when lost > g.brake_lost or (lost > 0 and v_fleet = 0) then 'lost'
+              when cardinality(gone) >= greatest(g.brake_floor, g.brake_share * v_fleet) then 'many' end
+    into most, why
+    from hangar.settings g;
+end
+$$;
+
+-- Null when this app (a row's id, or an orphan's name) may go, else why not.
+create function hangar.judge_brake(p_app text) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_brake record;
 begin
   -- One at a time, else two workers both see room for one more.
   perform pg_advisory_xact_lock(hashtextextended('hangar.brake', 0));
-  select coalesce(array_agg(distinct coalesce(e.fly_app_id::text, e.metadata ->> 'app')), '{}') into v_gone
-    from public.user_fly_app_events e
-   where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
-     and e.created_at >= greatest(v_now - interval '1 hour', (select g.brake_released_at from hangar.settings g));
-  if p_app = any (v_gone) or p_name = any (v_gone) then
+  select b.* into v_brake from hangar.read_brake() b;
+  if v_brake.why is null or v_brake.why = 'many' and p_app = any (v_brake.gone) then
     return null;
   end if;
-  select greatest(g.brake_floor, g.brake_share * (select count(*) from public.user_fly_apps a where a.deleted_at is null))
-    into v_most from hangar.settings g;
-  if cardinality(v_gone) < v_most then
-    return null;
+  return jsonb_build_object('why', v_brake.why, 'destroyed_last_hour', cardinality(v_brake.gone), 'most', trunc(v_brake.most, 2)::text,
+    'lost_apps', v_brake.lost);
+end
+$$;
+
+-- Says once that the brake holds something back, why, and what to do.
+create function hangar.tell_brake(p_brake jsonb, p_row uuid, p_user uuid) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_message text := case p_brake ->> 'why'
+    when 'lost' then format(
+      'The brake is on, nothing is destroyed: %s Fly app(s) carry this installation''s proof and name rows that this database never had. It '
+      'was restored from an older copy, or emptied, or a second Hangar runs with the same HANGAR_INSTALLATION_ID. First bring '
+      'user_subscriptions up to date: whoever is entitled gets their app back. Then `hangar orphans` shows what is left, and '
+      '`hangar brake --release` lets that go', p_brake ->> 'lost_apps')
+    else format(
+      'The brake is on, nothing more is destroyed: %s apps were taken away in the last hour, %s is the most. See which: '
+      '`hangar events --type action --since 1h`. If it was a mistake, undo it in user_subscriptions or fly_plans (or `hangar pause` first): who '
+      'is entitled again keeps the app. If it was meant: `hangar brake --release`; by itself it goes on as the hour passes',
+      p_brake ->> 'destroyed_last_hour', p_brake ->> 'most') end;
+begin
+  if (select r.fresh from hangar.raise_alert('brake', case p_brake ->> 'why' when 'lost' then 'database' else 'fleet' end, v_message, p_brake) r) then
+    insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+    values (p_row, p_user, 'brake_tripped', 'info', p_brake);
   end if;
-  return jsonb_build_object('destroyed_last_hour', cardinality(v_gone), 'most', trunc(v_most, 2)::text);
 end
 $$;
 
@@ -149,6 +188,7 @@ declare
   v_settings hangar.settings;
   v_meta jsonb := p_intent -> 'metadata';
   v_destroys boolean := v_meta ->> 'action' in ('destroy_machine', 'delete_app');
+  v_takes_away boolean := v_destroys or v_meta ->> 'action' = 'stop_machine';
   v_brake jsonb;
 begin
   select * into strict v_settings from hangar.settings;
@@ -164,6 +204,8 @@ begin
   elsif v_meta ->> 'action' = 'create_app' then
     return hangar.judge_caps(p_row, v_settings);
   end if;
+  -- Before the entitlement, because it waits its turn, and a renewal that is committed meanwhile has to be seen.
+  v_brake := case when v_takes_away then hangar.judge_brake(p_row.id::text) end;
   -- Stopping counts too: it is no destroy, but an entitled user's machine should not even pause.
   if v_meta ->> 'purpose' = 'deprovision' then
     perform hangar.apply(p_row.user_id, 'save');
@@ -171,14 +213,8 @@ begin
       return 'entitled';
     end if;
   end if;
-  v_brake := case when v_destroys then hangar.judge_brake(p_row.id::text) end;
   if v_brake is not null then
-    if (select r.fresh from hangar.raise_alert('brake', 'fleet', format(
-          'The brake is on: %s apps were destroyed in the last hour, %s is the most', v_brake ->> 'destroyed_last_hour', v_brake ->> 'most'),
-          v_brake) r) then
-      insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
-      values (p_row.id, p_row.user_id, 'brake_tripped', 'info', v_brake);
-    end if;
+    perform hangar.tell_brake(v_brake, p_row.id, p_row.user_id);
     return 'brake';
   end if;
   return null;

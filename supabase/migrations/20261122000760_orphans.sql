@@ -10,12 +10,21 @@ as $$
 $$;
 comment on function hangar.is_ripe(public.fly_orphans) is 'The first witness: seen by two sweeps over orphan_after_s, or approved by an operator.';
 
+create function hangar.awaits_word(p_orphan public.fly_orphans) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_orphan.lost and p_orphan.approved_by is null
+     and not coalesce(p_orphan.first_seen_at <= g.brake_released_at and g.brake_released_at <= hangar.now(), false)
+    from hangar.settings g
+$$;
+comment on function hangar.awaits_word(public.fly_orphans) is 'This database never had its row, and nobody has approved it or released the brake since: it cannot know whose the app is.';
+
 create function public.fly_list_orphans() returns jsonb
 language sql volatile security definer set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object('orphans', coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
            'app', o.app, 'network', o.network, 'first_seen_at', o.first_seen_at, 'sightings', o.sightings,
-           'approved_by', o.approved_by, 'ripe', hangar.is_ripe(o)) order by o.app), '[]'))
+           'approved_by', o.approved_by, 'ripe', hangar.is_ripe(o), 'user_id', o.user_id, 'awaits_word', hangar.awaits_word(o)) order by o.app), '[]'))
     from public.fly_orphans o
 $$;
 comment on function public.fly_list_orphans() is 'The orphans of the last sweep; a ripe one is removed by the next. docs/database.md.';
@@ -60,6 +69,8 @@ begin
       set first_seen_at = case when o.network = excluded.network then o.first_seen_at else v_now end,
           sightings = case when o.network = excluded.network then o.sightings + 1 else 1 end,
           approved_by = case when o.network = excluded.network then o.approved_by end,
+          user_id = case when o.network = excluded.network then o.user_id end,
+          lost = o.network = excluded.network and o.lost,
           network = excluded.network, last_seen_at = v_now
     returning o.app, o.network, o.sightings
   )
@@ -100,34 +111,82 @@ begin
   elsif v_settings.deletes_paused then
     return 'deletes_paused';
   end if;
-  v_brake := hangar.judge_brake(p_app, p_row_id::text);
+  v_brake := hangar.judge_brake(p_app);
   if v_brake is null then
     return null;
   end if;
-  perform hangar.raise_alert('brake', 'fleet', format('The brake is on: %s apps were destroyed in the last hour, %s is the most',
-    v_brake ->> 'destroyed_last_hour', v_brake ->> 'most'), v_brake);
+  perform hangar.tell_brake(v_brake, (select a.id from public.user_fly_apps a where a.id = p_row_id), null);
   return 'brake';
 end
 $$;
 
--- The user's row again, with the app that is there: after a restore of an older database. The reconciler adopts its machine.
--- Like an app whose creation was not answered: should Fly deny it for a moment, no other is made in its place.
-create function hangar.readopt(p_app text, p_network text, p_row_id uuid, p_user uuid, p_want record) returns void
+-- Whether somebody has set out to remove this app and not said yet how it went. A worker that has not within ten minutes is dead.
+create function hangar.is_being_removed(p_app text) returns boolean
+language sql volatile set search_path = ''
+as $$
+  select exists (select 1 from public.user_fly_app_events i
+                  where i.event_type = 'action' and i.status = 'intent' and (i.metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app')
+                    and i.metadata ->> 'purpose' = 'orphan' and i.metadata ->> 'app' = p_app
+                    and i.created_at > hangar.now() - interval '10 minutes'
+                    and not exists (select 1 from public.user_fly_app_events o
+                                     where o.event_type = 'action' and o.metadata ->> 'intent_id' = i.id::text and o.created_at >= i.created_at))
+$$;
+
+-- What an entitled user's orphan is to its user: theirs again when they have no app, surplus (null) once their own one was seen to run
+-- since, and kept while it is neither.
+create function hangar.return_orphan(p_orphan public.fly_orphans, out verdict text, out reason text)
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  v_row public.user_fly_apps;
+  v_live public.user_fly_apps;
 begin
-  insert into public.user_fly_apps (
-    id, user_id, fly_app_name, fly_org_slug, network, status, desired_state, generation, next_attempt_at, tier, name_seq,
-    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, monthly_cost_estimate_usd, create_unknown_at)
-  select p_row_id, p_user, p_app, g.fly_org_slug, p_network, 'provisioning', 'present', 1, hangar.now(), p_want.plan,
-         coalesce((select max(a.name_seq) + 1 from public.user_fly_apps a where a.user_id = p_user), 0),
-         p_want.region, p_want.docker_image, p_want.cpu_kind, p_want.cpu_count, p_want.memory_mb, p_want.power, p_want.public_service,
-         hangar.monthly_cost_estimate_usd(p_want.cpu_count, p_want.memory_mb), hangar.now()
-    from hangar.settings g
-  returning * into v_row;
-  perform hangar.record_desired(v_row, null, p_want.why, 'readopted');
+  verdict := 'keep';
+  select a.* into v_live from public.user_fly_apps a where a.user_id = p_orphan.user_id and a.deleted_at is null for no key update skip locked;
+  if v_live.status = 'active' and v_live.desired_state = 'present' and v_live.observed_at >= p_orphan.first_seen_at
+     and (v_live.machine_state = 'started' or v_live.power = 'on_demand' and v_live.machine_state in ('stopped', 'suspended')) then
+    verdict := null;
+    return;
+  elsif v_live.id is null and exists (select 1 from public.user_fly_apps a where a.user_id = p_orphan.user_id and a.deleted_at is null)
+     or v_live.lease_expires_at > hangar.now() then
+    reason := 'its user''s own row is being worked on';
+    return;
+  elsif v_live.id is not null then
+    if not p_orphan.lost or hangar.is_being_removed(p_orphan.app) or v_live.desired_state = 'absent' or v_live.machine_state <> 'absent'
+       or v_live.open_intent is not null or v_live.create_unknown_at is not null then
+      reason := 'its user''s own app has not been seen to run since';
+      return;
+    end if;
+    -- The row names an app that is gone or never was, and here is one that runs.
+    perform hangar.close_superseded(v_live, p_orphan.app);
+  end if;
+  perform hangar.apply(p_orphan.user_id, 'orphan', p_admit => true);
+  if exists (select 1 from public.user_fly_apps a where a.fly_app_name = p_orphan.app and a.deleted_at is null) then
+    delete from public.fly_orphans where app = p_orphan.app;
+    verdict := 'readopted';
+    reason := case when v_live.id is null then 'its user is entitled and had no row' else 'its user is entitled and their row''s own app is gone' end;
+  else
+    -- Its row was closed; the user gets a new one, and then this app is surplus.
+    reason := 'its entitled user gets a new row first';
+  end if;
+exception when lock_not_available then
+  verdict := 'keep';
+  reason := 'its user gets a row this very moment';
+end
+$$;
+
+create function hangar.close_superseded(p_row public.user_fly_apps, p_by text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  update public.user_fly_apps a
+     set status = 'deleted', deleted_at = hangar.now(), machine_state = 'absent', next_attempt_at = null, generation = a.generation + 1,
+         lease_token = null, lease_holder = null, lease_expires_at = null
+   where a.id = p_row.id
+  returning a.* into p_row;
+  perform hangar.forget_failures(p_row.id);
+  insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+  values (p_row.id, p_row.user_id, 'desired_changed', 'info', jsonb_build_object('generation', p_row.generation,
+    'why', 'its app is gone, and another one of this user runs', 'source', 'readopted', 'superseded_by', p_by));
 end
 $$;
 
@@ -136,39 +195,56 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_nudges text := hangar.mute_nudges();
-  v_user uuid;
+  v_orphan public.fly_orphans;
+  v_owner uuid := (select a.user_id from public.user_fly_apps a where a.id = p_row_id);
   v_want record;
+  v_verdict record;
   v_refused text;
 begin
   -- Against the sweep's own reading of the fleet, which is a moment old.
   if exists (select 1 from public.user_fly_apps a where a.fly_app_name = p_app and a.deleted_at is null) then
     return jsonb_build_object('verdict', 'keep', 'reason', 'a live row has this app');
-  elsif not exists (select 1 from public.fly_orphans o where o.app = p_app and o.network = p_network and hangar.is_ripe(o)) then
-    return jsonb_build_object('verdict', 'keep', 'reason', 'not seen often or long enough');
+  elsif p_network not like hangar.network_name((select g.installation_id from hangar.settings g), p_row_id) then
+    return jsonb_build_object('verdict', 'keep', 'reason', 'installation');
   end if;
-  v_user := coalesce((select a.user_id from public.user_fly_apps a where a.id = p_row_id), p_user);
-  if v_user is not null then
-    select d.* into v_want from hangar.derive(array[v_user]) d;
-    if v_want.entitled is null and v_want.why = 'unknown_tier' then
-      return jsonb_build_object('verdict', 'keep', 'reason', 'its user''s tier is unknown to fly_plans');
-    elsif v_want.entitled and not exists (select 1 from public.user_fly_apps a where a.user_id = v_user and a.deleted_at is null) then
-      if exists (select 1 from public.user_fly_apps a where a.id = p_row_id or a.fly_app_name = p_app) then
-        -- Its row was closed; the user gets a new one, and then this app is surplus.
-        perform hangar.apply(v_user, 'orphan', p_admit => true);
-        return jsonb_build_object('verdict', 'keep', 'reason', 'its entitled user gets a new row first');
-      end if;
-      perform hangar.readopt(p_app, p_network, p_row_id, v_user, v_want);
-      delete from public.fly_orphans where app = p_app;
-      perform set_config('hangar.nudges', v_nudges, true);
-      return jsonb_build_object('verdict', 'readopted', 'reason', 'its user is entitled and had no row');
+  -- What a machine once said of its owner is kept: a list that is silent the next time takes nothing back.
+  update public.fly_orphans o
+     set user_id = coalesce(v_owner, p_user, o.user_id), lost = o.lost or (v_owner is null and p_user is not null)
+    from (select l.app from public.fly_orphans l where l.app = p_app and l.network = p_network for no key update skip locked) l
+   where o.app = l.app
+  returning o.* into v_orphan;
+  if v_orphan.app is null then
+    return jsonb_build_object('verdict', 'keep', 'reason', 'not seen by a sweep, or its user takes it back this very moment');
+  end if;
+  select d.* into v_want from hangar.derive(array[v_orphan.user_id]) d;
+  if v_want.entitled is null and v_want.why = 'unknown_tier' then
+    return jsonb_build_object('verdict', 'keep', 'reason', 'its user''s tier is unknown to fly_plans');
+  elsif v_want.entitled then
+    select r.* into v_verdict from hangar.return_orphan(v_orphan) r;
+    perform set_config('hangar.nudges', v_nudges, true);
+    if v_verdict.verdict is not null then
+      return jsonb_build_object('verdict', v_verdict.verdict, 'reason', v_verdict.reason);
     end if;
   end if;
+  if v_orphan.lost and hangar.judge_brake(p_app) ->> 'why' = 'lost' then
+    perform hangar.tell_brake(hangar.judge_brake(p_app), null, v_orphan.user_id);
+  end if;
+  if not hangar.is_ripe(v_orphan) then
+    return jsonb_build_object('verdict', 'keep', 'reason', 'not seen often or long enough');
+  elsif v_want.entitled is not true and hangar.awaits_word(v_orphan) then
+    return jsonb_build_object('verdict', 'keep', 'reason', 'this database never had its row, so a person must say so');
+  end if;
   v_refused := hangar.judge_orphan_delete(p_app, p_network, p_row_id, p_intent -> 'metadata' ->> 'installation_id');
+  -- The brake let us wait our turn, and the host may have written meanwhile.
+  if v_refused is null and v_orphan.user_id is not null
+     and (select d.entitled is distinct from v_want.entitled from hangar.derive(array[v_orphan.user_id]) d) then
+    v_refused := 'its user''s entitlement has just changed';
+  end if;
   if v_refused is not null then
     return jsonb_build_object('verdict', 'keep', 'reason', v_refused);
   end if;
-  perform hangar.store_events((select a.id from public.user_fly_apps a where a.id = p_row_id), v_user, jsonb_build_array(p_intent));
-  return jsonb_build_object('verdict', 'remove', 'reason', 'nobody''s');
+  perform hangar.store_events((select a.id from public.user_fly_apps a where a.id = p_row_id), v_orphan.user_id, jsonb_build_array(p_intent));
+  return jsonb_build_object('verdict', 'remove', 'reason', case when v_want.entitled then 'its user has another app' else 'nobody''s' end);
 end
 $$;
 comment on function public.fly_judge_orphan(text, text, uuid, uuid, jsonb) is 'Decides over one ripe orphan: keep, readopted, or remove (the intent is then stored). docs/database.md.';
@@ -190,18 +266,11 @@ create function public.fly_brake_status() returns jsonb
 language sql volatile security definer set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object(
-           'destroyed_last_hour', went.apps, 'most', pg_catalog.trunc(bound.most, 2)::text, 'tripped', went.apps >= bound.most,
-           'released_at', g.brake_released_at)
-    from hangar.settings g
-    cross join lateral (select greatest(g.brake_floor, g.brake_share * count(*)) as most
-                          from public.user_fly_apps a where a.deleted_at is null) bound
-    cross join lateral (select count(distinct coalesce(e.fly_app_id::text, e.metadata ->> 'app')) as apps
-                          from public.user_fly_app_events e
-                         where e.event_type = 'action' and e.status = 'intent'
-                           and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
-                           and e.created_at >= greatest(hangar.now() - interval '1 hour', g.brake_released_at)) went
+           'destroyed_last_hour', pg_catalog.cardinality(b.gone), 'most', pg_catalog.trunc(b.most, 2)::text, 'tripped', b.why is not null,
+           'why', b.why, 'lost_apps', b.lost, 'released_at', g.brake_released_at)
+    from hangar.settings g cross join hangar.read_brake() b
 $$;
-comment on function public.fly_brake_status() is 'Destroys of the last hour (since the last release) against the bound. docs/database.md.';
+comment on function public.fly_brake_status() is 'What was taken away in the last hour (since the last release) against the bound, and the apps this database never knew. docs/database.md.';
 
 create function public.fly_release_brake(p_actor text, p_reason text default null) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'

@@ -106,7 +106,7 @@ begin
            app_prefix = v_new.app_prefix, default_region = v_new.default_region, default_image = v_new.default_image,
            retry_base_s = v_new.retry_base_s, retry_cap_s = v_new.retry_cap_s, lease_s = v_new.lease_s,
            sweep_lease_s = v_new.sweep_lease_s, max_apps = v_new.max_apps, max_monthly_cost_usd = v_new.max_monthly_cost_usd,
-           brake_floor = v_new.brake_floor, brake_share = v_new.brake_share, unhealthy_after = v_new.unhealthy_after,
+           brake_floor = v_new.brake_floor, brake_share = v_new.brake_share, brake_lost = v_new.brake_lost, unhealthy_after = v_new.unhealthy_after,
            bad_sample_gap_s = v_new.bad_sample_gap_s, orphan_after_s = v_new.orphan_after_s,
            incident_floor = v_new.incident_floor, incident_share = v_new.incident_share
      where g.only_row;  -- Supabase's safeupdate refuses an UPDATE without a WHERE

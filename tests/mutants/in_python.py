@@ -212,6 +212,14 @@ MUTANTS = (
         SWEEP,
     ),
     Mutant(
+        "old-verdict-carried-out",
+        "shared/orphans.py",
+        "if budget_s <= 0:",
+        "if False:",
+        "I5: a verdict over an orphan holds for seconds only",
+        ("tests/simulation/test_restored.py",),
+    ),
+    Mutant(
         "orphan-without-a-direct-look",
         "shared/orphans.py",
         "if proof is None or found.network != network:",

@@ -125,16 +125,26 @@ def test_after_a_restore_a_live_installation_ends_with_one_app_for_each_user(wor
     assert world.row(user)["status"] == "active"
 
 
-def test_an_empty_database_destroys_at_most_what_the_brake_lets_through(world):
-    """I5, worst case: every row and every subscription is gone. The brake stops it and says so."""
+def test_an_empty_database_destroys_nothing_until_a_person_says_so(world):
+    """I5, worst case: every row and every subscription is gone. A person has the first word; then the brake counts."""
     world.sql("update hangar.settings set brake_floor = 2, brake_share = 0")
     have_active_users(world, 5)
     world.sql("alter table public.user_fly_app_events disable trigger append_only")
     for table in ("user_fly_app_events", "fly_cost_intervals", "user_fly_apps", "user_subscriptions"):
         world.sql(f"delete from public.{table}")
-    sweep_for(world, 45)
+    sweep_for(world, 120)
+    assert len(world.apps()) == 5
+    assert ("brake", "database") in world.open_alerts()
+    assert event_types(world).count("brake_tripped") == 1
+    world.sql("select public.fly_release_brake('test', 'it is meant to be empty')")
+    sweep_for(world, 10)
     assert len(world.apps()) == 3
-    assert ("brake", "fleet") in world.open_alerts()
+    assert {("brake", "fleet")} == {alert for alert in world.open_alerts() if alert[0] == "brake"}
+    world.clock.advance(3700)
+    world.sweep()
+    world.clock.advance(3700)
+    sweep_for(world, 5)
+    assert world.apps() == {}
 
 
 def test_the_brake_stops_a_mass_downgrade_and_an_operator_releases_it(world):

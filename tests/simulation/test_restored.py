@@ -1,0 +1,288 @@
+"""A database that is not what it was: an older copy came back, or two Hangars run on copies of one.
+
+Real copies: `create database … template`, taken at an earlier moment, and the workers pointed at it.
+"""
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import conninfo, sql
+
+from local.fly.transport import open_client
+from local.supabase.database import drop_database
+from shared.sweep import Sweep
+from tests.simulation.test_attacks import fail, have_surplus, lie, sweep_on
+from tests.simulation.test_guards import MINUTES, event_types, have_active_users
+from tests.simulation.watch import amiss, entitled, watch
+from tests.simulation.world import World
+
+
+@pytest.fixture
+def copy() -> Iterator:
+    """`copy(world)`: the URL of a database as that of `world` is now."""
+    copies: list[str] = []
+
+    def make(world: World) -> str:
+        world.close()
+        parts = conninfo.conninfo_to_dict(world.url)
+        name = f"copy_{uuid.uuid4().hex[:16]}"
+        with psycopg.connect(conninfo.make_conninfo(world.url, dbname="postgres"), autocommit=True) as connection:
+            leave = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
+            connection.execute(leave, (parts["dbname"],))
+            create = sql.SQL("create database {} template {}")
+            connection.execute(create.format(sql.Identifier(name), sql.Identifier(str(parts["dbname"]))))
+        copies.append(world.url.replace(f"/{parts['dbname']}", f"/{name}"))
+        point_at(world, world.url)
+        return copies[-1]
+
+    yield make
+    for url in copies:
+        drop_database(url)
+
+
+def point_at(world: World, url: str) -> None:
+    """From now on the workers and the host of `world` use this database."""
+    world.close()
+    world.stores.clear()
+    world.url = url
+    world.host = psycopg.connect(url, autocommit=True)
+    world.reconciler = world.new_worker()
+
+
+def leave_and_come_back(world, user):
+    world.set_tier(user, "free")
+    world.sweep(drain_only=True)
+    world.set_tier(user, "pro")
+    world.sweep(drain_only=True)
+
+
+def replace_machine(world, user):
+    world.control("PUT", f"machines/{world.row(user)['machine_id']}", {"state": "failed"})
+    world.sweep()
+    world.sweep(drain_only=True)
+
+
+def live_on(world, users):
+    """What happens after the copy was taken: the same, moved, dearer, back, gone; and two new ones, and two that upgraded."""
+    _same, moved, dearer, back, gone, *free = users
+    replace_machine(world, moved)
+    world.set_tier(dearer, "elite")
+    leave_and_come_back(world, back)
+    world.set_tier(gone, "free")
+    new = [world.add_user("pro") for _ in range(2)]
+    for user in free:
+        world.set_tier(user, "pro")
+    world.sweep(drain_only=True)
+    world.clock.advance(60)
+    assert amiss(world) == []
+    return new
+
+
+def bring_up_to_date(world, users, new):
+    """The host's billing tells the restored database what it has missed."""
+    _same, _moved, dearer, _back, gone, *free = users
+    world.set_tier(dearer, "elite")
+    world.set_tier(gone, "free")
+    for user in new:
+        world.sql("insert into auth.users (id, email) values (%s, %s)", user, f"{user.hex[:8]}@example.test")
+    for user in [*free, *new]:
+        world.set_tier(user, "pro")
+
+
+def running(world):
+    """Every running machine's user and id."""
+    return {
+        (machine.config["metadata"]["hangar_user"], machine.id)
+        for machine in world.sim.machines()
+        if machine.state == "started"
+    }
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "not-live"])
+@pytest.mark.parametrize("hours", [0, 3], ids=["told-at-once", "told-hours-later"])
+def test_an_older_database_came_back(world, copy, hours, live):
+    """I5: whatever it does not know of, nobody who pays loses the machine that ran, by its id; the user who left does."""
+    users = [*have_active_users(world, 5), world.add_user(), world.add_user()]
+    old = copy(world)
+    new = live_on(world, users)
+    ran = running(world)
+    point_at(world, old)
+    world.sql("update hangar.settings set live = %s", live)
+    seen = watch(world)
+    for _ in range(hours):
+        sweep_on(world, 60)
+    if hours:
+        assert ("brake", "database") in world.open_alerts()
+        assert event_types(world).count("brake_tripped") == 1
+        assert [each.app for each in seen.taken] == []
+    world.sweep()  # the restored database's own first look at what is there
+    bring_up_to_date(world, users, new)
+    sweep_on(world, 60)
+    assert seen.wrongs() == []
+    assert ran - running(world) == set()
+    world.sql("select public.fly_release_brake('operator', 'restored, and billing is up to date')")
+    sweep_on(world, 60)
+    world.settle()
+    assert amiss(world) == []
+    assert {machine for machine in ran if machine[0] in entitled(world)} - running(world) == set()
+    assert not [alert for alert in world.open_alerts() if alert[0] in ("brake", "orphans")]
+
+
+def test_a_new_name_that_a_newer_app_of_ours_has(world, copy):
+    """name_seq is lower than what Fly carries: the successor's name is taken, by our proof of another row. No theft, no loss."""
+    (user,) = have_active_users(world, 1)
+    old = copy(world)
+    leave_and_come_back(world, user)
+    newer = world.row(user)
+    point_at(world, old)
+    seen = watch(world)
+    world.set_tier(user, "free")
+    world.sweep(drain_only=True)
+    world.set_tier(user, "pro")
+    assert world.row(user)["fly_app_name"] == newer["fly_app_name"]
+    assert world.row(user)["id"] != newer["id"]
+    world.sweep(drain_only=True)
+    sweep_on(world, 60)
+    world.settle()
+    assert seen.wrongs() == []
+    assert amiss(world) == []
+
+
+def test_an_orphan_stays_until_its_users_new_app_runs(world, copy):
+    """I5: the user got a new row at once, and its app cannot be made; the old one, which the database never knew, runs on."""
+    other, user = *have_active_users(world, 1), world.add_user()
+    old = copy(world)
+    world.set_tier(user, "pro")
+    world.sweep(drain_only=True)
+    ran = running(world)
+    point_at(world, old)
+    seen = watch(world)
+    world.fault(method="POST", path="/v1/apps/*/machines", when="before", status=422, body={"error": "image not found"})
+    world.set_tier(user, "pro")
+    world.sweep(drain_only=True)
+    assert world.row(user)["status"] == "error"
+    sweep_on(world, 120)
+    assert {each.user for each in seen.taken} <= {None}  # the app that never had a machine
+    assert running(world) == ran
+    world.control("PUT", "faults", [])
+    world.sql("select public.fly_retry(%s, 'operator')", user)
+    sweep_on(world, 60)
+    assert seen.wrongs() == []
+    assert amiss(world) == []
+    assert world.row(other)["status"] == "active"
+
+
+def test_a_surplus_app_stays_until_the_users_own_one_runs(world):
+    """I5: of two apps of an entitled user, the one that runs outlives the one that does not."""
+    (user,) = have_active_users(world, 1)
+    have_surplus(world, user)
+    fail(world, user)
+    world.fault(method="POST", path="/v1/apps/*/machines", when="before", status=422, body={"error": "image not found"})
+    seen = watch(world)
+    sweep_on(world, 120)
+    assert "surplus" in world.apps()
+    assert seen.wrongs() == []
+    world.control("PUT", "faults", [])
+    world.sql("select public.fly_retry(%s, 'operator')", user)
+    sweep_on(world, 60)
+    assert amiss(world) == []
+
+
+def test_a_silent_list_does_not_unmake_an_owner(world, copy):
+    """I5: once its machine has said whose the app is, a later blank answer does not make it nobody's."""
+    _, user = *have_active_users(world, 1), world.add_user()
+    old = copy(world)
+    world.set_tier(user, "pro")
+    world.sweep(drain_only=True)
+    point_at(world, old)
+    world.sql("update hangar.settings set live = false")
+    seen = watch(world)
+    world.sweep()
+    with open_client(world.sim) as fly:
+        [orphan] = world.sql("select app from public.fly_orphans")[0]
+        app = fly.get(f"/v1/apps/{orphan}").json() | {"machine_count": 0}
+    lies = ("/v1/apps/*/machines", []), ("/v1/orgs/*/machines", {"machines": []}), (f"/v1/apps/{orphan}", app)
+    lie(*lies)(world)
+    world.set_tier(user, "pro")
+    sweep_on(world, 60)
+    assert seen.taken == []
+    assert world.row(user)["fly_app_name"] == orphan
+    world.control("PUT", "faults", [])
+    world.settle()
+    assert amiss(world) == []
+
+
+def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
+    """I6: it was told to remove; meanwhile the user paid and got the app back. The verdict is too old to act on."""
+    _, user = *have_active_users(world, 1), world.add_user()
+    old = copy(world)
+    world.set_tier(user, "pro")
+    world.sweep(drain_only=True)
+    ran = running(world)
+    point_at(world, old)
+    sweep_on(world, 10)
+    world.sql("select public.fly_release_brake('operator', 'all is well')")
+    world.sweep()
+    frozen, verdicts = world.reconciler, []
+    ask, seen = frozen.database.rpc, watch(world)
+
+    def freeze(procedure, /, **args):
+        answer = ask(procedure, **args)
+        if procedure == "fly_judge_orphan" and answer["verdict"] == "remove":
+            frozen.database.rpc = ask
+            verdicts.append(answer)
+            world.clock.advance(15 * MINUTES)
+            world.set_tier(user, "pro")
+            world.sweep()
+        return answer
+
+    frozen.database.rpc, other = freeze, world.reconciler
+    world.reconciler = frozen
+    world.clock.advance(20 * MINUTES)
+    world.sql("update hangar.settings set sweep_lease_s = 60")
+    Sweep(frozen, world.clock() + 240).run(drain_only=False)
+    world.reconciler = other
+    assert len(verdicts) == 1
+    assert running(world) == ran
+    assert seen.wrongs() == []
+    world.settle()
+    assert amiss(world) == []
+
+
+def twin_of(world, url):
+    """A second Hangar on a copy of the database, with the same environment: id, token, organisation."""
+    twin = World(url, seed=1)
+    twin.sim, twin.clock = world.sim, world.clock
+    assert twin.installation_id == world.installation_id
+    watch(twin)
+    return twin
+
+
+def test_two_hangars_with_one_installations_id(world, copy):
+    """What nobody can tell (ADR 6), bounded: new apps of either are safe, and what both know goes a floor an hour at most."""
+    world.sql("update hangar.settings set brake_floor = 2, brake_share = 0")
+    users = have_active_users(world, 6)
+    twin = twin_of(world, copy(world))
+    twin.sql("update hangar.settings set brake_floor = 2")
+    seen = watch(world)
+    new = [world.add_user("pro") for _ in range(5)]
+    twin.add_user("pro")
+    world.sweep()
+    twin.sweep(drain_only=True)
+    twin.sql("update public.user_subscriptions set tier = 'free' where user_id = any (%s)", users)
+    for _ in range(9):
+        world.clock.advance(5 * MINUTES)
+        twin.sweep()
+        world.sweep()
+    theirs = {str(user) for user in new}
+    assert not [each for each in twin.boundaries.taken if each.user in theirs]
+    assert twin.boundaries.most_in_an_hour() <= 2
+    assert ("brake", "database") in twin.open_alerts()
+    assert seen.taken == []
+    twin.close()
+    world.sql("select public.fly_release_brake('operator', 'the other Hangar is off')")
+    world.settle()
+    world.settle()
+    assert amiss(world) == []

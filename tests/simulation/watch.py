@@ -1,0 +1,117 @@
+"""Watches what is taken from whom: every call that stops, destroys or deletes, judged by Fly's truth and the host's own tables.
+
+Independent of the product's SQL: who is entitled is worked out here from the host's rows, and what ran from the simulator.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tests.simulation.world import Boundaries, World
+
+_TAKES = re.compile(
+    r"before (?:DELETE /v1/apps/([^/]+)(?:/machines/([^/]+))?|POST /v1/apps/([^/]+)/machines/([^/]+)/stop)$"
+)
+RUNNING = ("started", "starting", "created")
+
+
+@dataclass
+class Taken:
+    """One such call: when, which app, whose, and why that was wrong, if it was."""
+
+    at: float
+    app: str
+    user: str | None
+    wrong: str | None
+
+
+@dataclass
+class Watch(Boundaries):
+    """The boundaries of a world, with an eye on destruction and, on demand, something that happens at one of them."""
+
+    world: World | None = None
+    taken: list[Taken] = field(default_factory=list)
+    act_at: int | None = None
+    act: object = None
+
+    def cross(self, where: str) -> None:
+        if self.act_at is not None and self.passed == self.act_at:
+            self.act_at = None
+            self.act()
+        super().cross(where)
+        if match := _TAKES.match(where):
+            self.taken.append(self._judge(match[1] or match[3], match[2] or match[4]))
+
+    def _judge(self, app: str, machine_id: str | None) -> Taken:
+        everything = self.world.sim.machines()
+        here = [each for each in everything if each.app.name == app and machine_id in (None, each.id)]
+        running = [each for each in here if each.state in RUNNING]
+        owners = {each.config.get("metadata", {}).get("hangar_user") for each in running} - {None}
+        user = next(iter(owners), None)
+        left = [
+            each
+            for each in everything
+            if each not in here
+            and each.state == "started"
+            and each.config.get("metadata", {}).get("hangar_user") == user
+        ]
+        wrong = "entitled, and nothing else of theirs runs" if user in entitled(self.world) and not left else None
+        return Taken(self.world.clock(), app, user, wrong)
+
+    def wrongs(self) -> list[Taken]:
+        """Every call that took from somebody who was entitled at that moment all that they had."""
+        return [each for each in self.taken if each.wrong]
+
+    def most_in_an_hour(self, since: float = 0.0) -> int:
+        """The most different apps of which something was taken within any one hour."""
+        taken = [each for each in self.taken if each.at >= since]
+        return max((len({b.app for b in taken if a.at <= b.at < a.at + 3600}) for a in taken), default=0)
+
+
+def watch(world: World) -> Watch:
+    """Have every worker of `world` from now on watched."""
+    world.boundaries = Watch(world=world)
+    world.reconciler = world.new_worker()
+    return world.boundaries
+
+
+def entitled(world: World) -> set[str]:
+    """Who should have an app by the host's tables and the plans, worked out by hand."""
+    now = world.clock()
+    plans = dict(world.sql("select tier, dedicated from public.fly_plans"))
+    users = {str(user) for (user,) in world.sql("select id from auth.users")}
+    return {
+        str(user)
+        for user, tier, status, expires_at in world.sql(
+            "select user_id, tier, status, expires_at from public.user_subscriptions"
+        )
+        if str(user) in users and plans.get(tier) and status == "active" and not _is_over(expires_at, now)
+    }
+
+
+def _is_over(expires_at: datetime | None, now: float) -> bool:
+    return expires_at is not None and expires_at.timestamp() <= now
+
+
+def amiss(world: World) -> list[str]:
+    """What is not as it should be at rest: exactly one app with one running machine for each entitled user, and none else."""
+    ran: dict[str, list[str]] = {}
+    found = []
+    for name, machines in world.apps().items():
+        owners = {machine.config.get("metadata", {}).get("hangar_user") for machine in machines} - {None}
+        if len(machines) != 1 or machines[0].state != "started" or len(owners) != 1:
+            found.append(f"{name} of {owners or 'nobody'} has {[machine.state for machine in machines]}")
+        for owner in owners:
+            ran.setdefault(owner, []).append(name)
+    rows = {
+        str(user): name
+        for user, name in world.sql("select user_id, fly_app_name from public.user_fly_apps where deleted_at is null")
+    }
+    want = entitled(world)
+    found += [
+        f"{user} is entitled and has {ran.get(user)}, row {rows.get(user)}"
+        for user in want
+        if ran.get(user) != [rows.get(user)]
+    ]
+    found += [f"{user} is not entitled and has {ran[user]}" for user in ran if user not in want]
+    return found
