@@ -54,7 +54,8 @@ def act(
         case ActionKind.CREATE_APP:
             key = f"{row.id}-{row.name_seq}"
             fly.create_app(app, network=row.network, idempotency_key=key, attempts=on_attempt, budget_s=budget_s)
-            look.app, look.machines, look.just_created = AppSeen.OURS, (), True
+            look.app, look.machines = AppSeen.OURS, ()
+            look.just_created, look.just_deleted = True, False
             return {}
         case ActionKind.SET_SECRETS:
             version = fly.set_secrets(app, provisions.secrets(row), attempts=on_attempt, budget_s=budget_s)
@@ -101,7 +102,7 @@ def act(
             return {"machine_id": None, "machine_state": "absent"} if machine.id == row.machine_id else {}
         case ActionKind.DELETE_APP:
             fly.delete_app(app, force=True, attempts=on_attempt, budget_s=budget_s)
-            look.app, look.just_deleted = None, True
+            look.app, look.just_created, look.just_deleted = None, False, True
             return {}
     look.machines = None
     return {}

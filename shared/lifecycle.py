@@ -62,6 +62,8 @@ def _decide_present(row: Row, seen: Seen, now: datetime) -> Decision:
         return _decide_foreign(row, now) or Rename("the name is held by an app that is not ours")
     if seen.app is AppSeen.ABSENT:
         return _decide_missing_app(row, seen, now)
+    if seen.just_deleted:
+        return Wait(2, "the app is wanted again, and Fly is not done deleting it")
     machine = find_main(row, seen)
     if machine is None:
         return _decide_missing_machine(row)

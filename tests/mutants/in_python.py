@@ -17,6 +17,7 @@ SWEEP = (
     "tests/simulation/test_guards.py",
 )
 EXHAUSTIVE = ("tests/simulation/test_exhaustive_findings.py",)
+TURNED = ("tests/simulation/test_changed_minds.py",)
 KILLED = ("tests/simulation/test_killed_anywhere.py",)
 
 LIFECYCLE, WORKER, ACT = "shared/lifecycle.py", "shared/work.py", "shared/act.py"
@@ -31,6 +32,32 @@ MUTANTS = (
         "UNKNOWN_CREATE = timedelta(0)",
         "I3: an app whose create was not answered may appear after its row was closed",
         DECIDE,
+    ),
+    Mutant(
+        "made-outlives-deleted",
+        ACT,
+        "look.app, look.just_created, look.just_deleted = None, False, True",
+        "look.app, look.just_deleted = None, True",
+        "I8: a worker that made and deleted an app waits for it to show, for ever",
+        TURNED,
+    ),
+    Mutant(
+        "deleted-outlives-made",
+        ACT,
+        "look.just_created, look.just_deleted = True, False",
+        "look.just_created = True",
+        "I2: a worker that deleted and made an app never looks at the new one's machines",
+        TURNED,
+    ),
+    Mutant(
+        "dying-app-furnished",
+        LIFECYCLE,
+        """    if seen.just_deleted:
+        return Wait(2, "the app is wanted again, and Fly is not done deleting it")
+""",
+        "",
+        "I1: an app that Fly is deleting gets secrets and a machine",
+        TURNED,
     ),
     Mutant(
         "gone-without-a-second-look",
