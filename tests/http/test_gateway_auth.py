@@ -88,17 +88,20 @@ def test_public_keys_verify_tokens(reading_project):
 
 
 def test_what_is_not_there_says_so(reading_project):
-    """Refresh, sign-up and OAuth are 501 with a message; health is 200; all want an API key."""
+    """Sign-up and grants nobody knows are 501 with a message; health is 200; all want an API key."""
     for method, path in (
-        ("POST", "/auth/v1/token?grant_type=refresh_token"),
+        ("POST", "/auth/v1/token?grant_type=id_token"),
         ("POST", "/auth/v1/signup"),
-        ("GET", "/auth/v1/authorize"),
+        ("PUT", "/auth/v1/user"),
     ):
         answer = reading_project.send(method, path, json={})
         assert (answer.status_code, answer.json()["error_code"]) == (501, "not_implemented")
     assert reading_project.send("GET", "/auth/v1/health").status_code == 200
     assert reading_project.http.get(f"{reading_project.url}/auth/v1/health").status_code == 401
-    assert reading_project.send("POST", "/auth/v1/token?grant_type=password", json=[]).status_code == 400
+    for grant in ("password", "refresh_token", "pkce"):
+        for body in (b"[]", b"no json", b"{}", b'{"email": 1, "password": null, "refresh_token": {}, "auth_code": []}'):
+            answer = reading_project.send("POST", f"/auth/v1/token?grant_type={grant}", content=body)
+            assert answer.status_code == 400, (grant, body)
 
 
 def test_passwords_are_hashed_with_salt():

@@ -1,0 +1,214 @@
+"""Sign-in through a provider, with PKCE, as a browser and the unmodified client go through it."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+from supabase_auth.errors import AuthApiError
+
+from local.supabase.auth_oauth import FLOW_S, SITE_URL
+from tests.http.test_gateway_sessions import EMAIL, USER, Clocked, code_of
+
+BACK = "http://127.0.0.1:4999/auth/callback?next=%2Fapps"
+
+
+@pytest.fixture
+def clocked(project):
+    return Clocked(project)
+
+
+@pytest.fixture
+def gateway(clocked):
+    with clocked.open() as gateway:
+        yield gateway
+
+
+class Browser:
+    """Follows redirects by hand, as long as they lead to the gateway; sends no API key."""
+
+    def __init__(self, clocked, gateway):
+        self.http, self.gateway = clocked.project.http, gateway
+
+    def go(self, url):
+        """The page one ends on, or the address outside that one is sent to."""
+        for _ in range(5):
+            answer = self.http.get(url, follow_redirects=False)
+            if not answer.is_redirect:
+                return answer
+            url = str(answer.url.join(answer.headers["location"]))
+            if not url.startswith(self.gateway.url):
+                return url
+        raise AssertionError(f"round in circles: {url}")
+
+    def submit(self, page, button):
+        """Press a button of the provider's page: its form's hidden fields, and its own name."""
+        [form] = [form for form in re.findall(r"<form.*?</form>", page.text, re.DOTALL) if button in form]
+        fields = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form))
+        if f'<button name="code" value="{button}">' in form:
+            fields["code"] = button
+        return self.go(str(page.url.copy_with(query=None).join("callback").copy_merge_params(fields)))
+
+
+@pytest.fixture
+def browser(clocked, gateway):
+    return Browser(clocked, gateway)
+
+
+def start(auth, redirect_to=BACK):
+    return auth.sign_in_with_oauth({"provider": "github", "options": {"redirect_to": redirect_to}}).url
+
+
+def query_of(url):
+    return {name: value for name, [value] in parse_qs(urlsplit(url).query).items()}
+
+
+def test_a_user_signs_in_through_the_provider(clocked, gateway, browser):
+    """Away to the provider, back to the page with a code, and the code and verifier make a session."""
+    auth = clocked.client(gateway)
+    page = browser.go(start(auth))
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "Local sign-in provider" in page.text
+    assert "<script" not in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    back = browser.submit(page, EMAIL)
+    assert back.startswith("http://127.0.0.1:4999/auth/callback?")
+    told = query_of(back)
+    assert told["next"] == "/apps", "what the page asked for is kept"
+    session = auth.exchange_code_for_session({"auth_code": told["code"]}).session
+    assert session.user.id == USER
+    claims = jwt.decode(session.access_token, options={"verify_signature": False})
+    assert (claims["sub"], claims["amr"][0]["method"]) == (USER, "oauth")
+    assert auth.get_user().user.email == EMAIL
+    assert auth.refresh_session().session.access_token
+
+
+def get_code(clocked, gateway, browser):
+    auth = clocked.client(gateway)
+    return auth, query_of(browser.submit(browser.go(start(auth)), EMAIL))["code"]
+
+
+def test_a_code_is_good_once(clocked, gateway, browser):
+    auth, code = get_code(clocked, gateway, browser)
+    verifier = auth._storage.get_item(f"{auth._storage_key}-code-verifier")
+    assert auth.exchange_code_for_session({"auth_code": code, "code_verifier": verifier}).session
+    again = code_of(lambda: auth.exchange_code_for_session({"auth_code": code, "code_verifier": verifier}))
+    assert again == "flow_state_not_found"
+    assert clocked.count("sessions") == 1
+
+
+def test_a_code_is_worth_nothing_without_its_verifier(clocked, gateway, browser):
+    """Somebody who saw the address in a log or a history cannot use it; the one who began still can."""
+    auth, code = get_code(clocked, gateway, browser)
+    thief = clocked.client(gateway)
+    stolen = {"auth_code": code, "code_verifier": "v" * 60}
+    assert code_of(lambda: thief.exchange_code_for_session(stolen)) == "bad_code_verifier"
+    assert code_of(lambda: thief.exchange_code_for_session({"auth_code": code})) == "validation_failed"
+    assert auth.exchange_code_for_session({"auth_code": code}).session
+
+
+def test_a_code_ends_after_five_minutes(clocked, gateway, browser):
+    auth, code = get_code(clocked, gateway, browser)
+    clocked.seconds += FLOW_S + 1
+    assert code_of(lambda: auth.exchange_code_for_session({"auth_code": code})) == "flow_state_expired"
+
+
+def test_a_code_before_anybody_said_who_they_are_is_none(clocked, gateway, browser):
+    auth = clocked.client(gateway)
+    browser.go(start(auth))
+    [[code]] = clocked.project.sql("select auth_code from auth.flow_state")
+    assert code_of(lambda: auth.exchange_code_for_session({"auth_code": code})) == "flow_state_not_found"
+
+
+def test_whoever_cancels_comes_back_with_the_reason(clocked, gateway, browser):
+    back = browser.submit(browser.go(start(clocked.client(gateway))), "Cancel")
+    told = query_of(back)
+    assert (told["error"], told["error_description"]) == ("access_denied", "The user denied access")
+    assert "code" not in told
+    assert "error=access_denied" in urlsplit(back).fragment
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("update auth.users set banned_until = now() + interval '1 hour'", "user_banned"),
+        ("update auth.users set deleted_at = now()", "signup_disabled"),
+    ],
+)
+def test_who_may_not_sign_in_comes_back_with_the_reason(clocked, gateway, browser, change, code):
+    page = browser.go(start(clocked.client(gateway)))
+    clocked.project.sql(change)
+    told = query_of(browser.submit(page, EMAIL))
+    assert (told["error"], told["error_code"]) == ("access_denied", code)
+
+
+@pytest.mark.parametrize("state", ["", "a.b.c", "made-up"])
+def test_a_state_that_is_not_ours_leads_to_the_site(browser, gateway, state):
+    back = browser.go(f"{gateway.url}/auth/v1/callback?code={EMAIL}&state={state}")
+    assert back.startswith(SITE_URL)
+    assert query_of(back)["error_code"] == "bad_oauth_state"
+
+
+def test_a_state_ends_after_five_minutes_and_a_users_token_is_none(clocked, gateway, browser):
+    page = browser.go(start(clocked.client(gateway)))
+    clocked.seconds += FLOW_S + 1
+    assert query_of(browser.submit(page, EMAIL))["error_code"] == "bad_oauth_state"
+    token = clocked.sign_in(gateway).access_token
+    back = browser.go(f"{gateway.url}/auth/v1/callback?code={EMAIL}&state={token}")
+    assert query_of(back)["error_code"] == "bad_oauth_state"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        None,
+        "https://evil.example/",
+        "//evil.example/",
+        "http://127.0.0.1@evil.example/",
+        "http://127.0.0.1.evil.example/",
+        "javascript:alert(1)",
+        "http://[",
+        "/apps",
+    ],
+)
+def test_nobody_is_sent_elsewhere_with_a_code(clocked, gateway, browser, wanted):
+    """What is not on this machine becomes the site's own address, as with a hosted project's allow-list."""
+    auth = clocked.client(gateway)
+    url = start(auth, wanted) if wanted else auth.sign_in_with_oauth({"provider": "google"}).url
+    assert browser.submit(browser.go(url), EMAIL).startswith(f"{SITE_URL}?code=")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("provider=nobody&code_challenge=x", 400),
+        ("code_challenge=x", 400),
+        ("provider=github", 501),
+        ("provider=github&code_challenge=" + "c" * 43, 400),
+        ("provider=github&code_challenge_method=s256", 400),
+        ("provider=github&code_challenge_method=s512&code_challenge=" + "c" * 43, 400),
+        ("provider=github&code_challenge_method=s256&code_challenge=" + "c" * 42, 400),
+        ("provider=github&code_challenge_method=s256&code_challenge=" + "%3C" * 43, 400),
+    ],
+)
+def test_what_is_no_start_of_a_sign_in_is_refused(browser, gateway, query, status):
+    assert browser.go(f"{gateway.url}/auth/v1/authorize?{query}").status_code == status
+
+
+def test_the_providers_page_shows_names_and_runs_nothing_of_theirs(clocked, gateway, browser):
+    """An e-mail may hold anything."""
+    evil = """"><img src=x onerror=alert(1)>'@example.test"""
+    clocked.project.sql(f"update auth.users set email = '{evil.replace(chr(39), chr(39) * 2)}'")
+    page = browser.go(start(clocked.client(gateway)))
+    assert "<img" not in page.text
+    assert "&lt;img" in page.text
+
+
+def test_a_plain_challenge_is_compared_as_it_is(clocked, gateway, browser):
+    verifier = "v" * 50
+    url = f"{gateway.url}/auth/v1/authorize?provider=github&code_challenge={verifier}&code_challenge_method=plain"
+    code = query_of(browser.submit(browser.go(url), EMAIL))["code"]
+    auth = clocked.client(gateway)
+    with pytest.raises(AuthApiError):
+        auth.exchange_code_for_session({"auth_code": code, "code_verifier": "w" * 50})
+    assert auth.exchange_code_for_session({"auth_code": code, "code_verifier": verifier}).session

@@ -1,0 +1,186 @@
+"""Sessions of the local sign-in service, through the unmodified client: refresh, rotation, reuse, sign-out, a restart."""
+
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import jwt
+import psycopg
+import pytest
+from supabase_auth.errors import AuthApiError
+
+from local.supabase.auth import hash_password
+from local.supabase.auth_sessions import REUSE_S, SESSION_S
+from local.supabase.gateway import Gateway
+from supabase import ClientOptions, create_client
+
+USER, EMAIL, PASSWORD = "11111111-1111-4111-8111-111111111111", "user-1@example.test", "correct horse"
+START = 1_900_000_000.0
+
+
+class Clocked:
+    """A project whose sign-in service goes by a clock of ours, with one user."""
+
+    def __init__(self, project):
+        self.project, self.seconds = project, START
+        self.login = project.database_url.replace("supabase_admin@", "authenticator@")
+        self.auth_login = project.database_url.replace("supabase_admin@", "supabase_auth_admin@")
+        row = f"('{USER}', '{EMAIL}', '{hash_password(PASSWORD)}')"
+        project.sql(f"insert into auth.users (id, email, encrypted_password) values {row}")
+
+    def open(self, port=0):
+        return Gateway(
+            self.login, self.project.keys, auth_database_url=self.auth_login, port=port, now=lambda: self.seconds
+        )
+
+    def client(self, gateway):
+        options = ClientOptions(httpx_client=self.project.http, auto_refresh_token=False, persist_session=False)
+        return create_client(gateway.url, self.project.keys.publishable_key, options=options).auth
+
+    def sign_in(self, gateway):
+        return self.client(gateway).sign_in_with_password({"email": EMAIL, "password": PASSWORD}).session
+
+    def count(self, table):
+        return self.project.sql(f"select count(*) from auth.{table}")[0][0]
+
+
+@pytest.fixture
+def clocked(project):
+    return Clocked(project)
+
+
+@pytest.fixture
+def gateway(clocked):
+    with clocked.open() as gateway:
+        yield gateway
+
+
+def claims_of(session):
+    return jwt.decode(session.access_token, options={"verify_signature": False})
+
+
+def code_of(act):
+    with pytest.raises(AuthApiError) as refused:
+        act()
+    return refused.value.code
+
+
+def test_a_refresh_goes_on_with_the_session_under_new_tokens(clocked, gateway):
+    """The session id, a uuid, and the way of signing in stay; both tokens and the end are new."""
+    first = clocked.sign_in(gateway)
+    clocked.seconds += 1800
+    second = clocked.client(gateway).refresh_session(first.refresh_token).session
+    before, after = claims_of(first), claims_of(second)
+    assert str(uuid.UUID(after["session_id"])) == after["session_id"] == before["session_id"]
+    assert after["amr"] == before["amr"] == [{"method": "password", "timestamp": int(START)}]
+    assert after["exp"] == before["exp"] + 1800 == clocked.seconds + SESSION_S
+    assert after["iss"] == f"{gateway.url}/auth/v1"
+    assert second.refresh_token != first.refresh_token
+    assert clocked.client(gateway).get_user(second.access_token).user.id == USER
+
+
+def test_an_answer_that_was_lost_can_be_asked_for_again(clocked, gateway):
+    """The parent of the current token gives the current one, however late; nothing is doubled."""
+    first = clocked.sign_in(gateway).refresh_token
+    second = clocked.client(gateway).refresh_session(first).session.refresh_token
+    clocked.seconds += REUSE_S + 3600
+    assert clocked.client(gateway).refresh_session(first).session.refresh_token == second
+    assert clocked.count("refresh_tokens") == 2
+
+
+def test_an_old_token_used_again_ends_the_session(clocked, gateway):
+    """A thief and the owner cannot both go on: after the reuse interval the whole family is revoked."""
+    first = clocked.sign_in(gateway).refresh_token
+    auth = clocked.client(gateway)
+    second = auth.refresh_session(first).session.refresh_token
+    third = auth.refresh_session(second).session.refresh_token
+    clocked.seconds += REUSE_S + 1
+    assert code_of(lambda: auth.refresh_session(first)) == "refresh_token_already_used"
+    clocked.seconds += REUSE_S + 1  # as in supabase/auth the interval runs anew from the revocation
+    for token in (first, second, third):
+        assert code_of(lambda token=token: auth.refresh_session(token)) == "refresh_token_already_used"
+
+
+def test_within_the_reuse_interval_an_older_token_is_forgiven(clocked, gateway):
+    first = clocked.sign_in(gateway).refresh_token
+    auth = clocked.client(gateway)
+    second = auth.refresh_session(first).session.refresh_token
+    auth.refresh_session(second)
+    clocked.seconds += REUSE_S
+    assert auth.refresh_session(first).session
+
+
+def test_two_refreshes_at_once_get_one_and_the_same_token(clocked, gateway):
+    """As of two tabs that wake up together: both are held up at the session's row, and one follows the other."""
+    token = clocked.sign_in(gateway).refresh_token
+    auth = [clocked.client(gateway) for _ in range(2)]
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(2) as tabs, psycopg.connect(clocked.project.database_url) as holding:
+        holding.execute("select from auth.sessions for update")
+        answers = [tabs.submit(lambda one=one: one.refresh_session(token).session.refresh_token) for one in auth]
+        deadline = time.monotonic() + 30
+        while clocked.project.sql(waiting) != [(2,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        holding.commit()
+        assert answers[0].result() == answers[1].result()
+    assert clocked.count("refresh_tokens") == 2
+
+
+def test_tokens_nobody_gave_out_and_users_who_may_not_are_refused(clocked, gateway):
+    auth, token = clocked.client(gateway), clocked.sign_in(gateway).refresh_token
+    assert code_of(lambda: auth.refresh_session("made-up-token")) == "refresh_token_not_found"
+    clocked.project.sql("update auth.users set banned_until = now() + interval '1 hour'")
+    assert code_of(lambda: auth.refresh_session(token)) == "user_banned"
+    clocked.project.sql("update auth.users set banned_until = null, deleted_at = now()")
+    assert code_of(lambda: auth.refresh_session(token)) == "refresh_token_not_found"
+
+
+@pytest.mark.parametrize(("scope", "ended"), [("local", {0}), ("others", {1, 2}), ("global", {0, 1, 2})])
+def test_signing_out_ends_the_sessions_of_its_scope(clocked, gateway, scope, ended):
+    """Their refresh tokens are gone, and so is the user for their access tokens."""
+    sessions = [clocked.sign_in(gateway) for _ in range(3)]
+    leaving = clocked.client(gateway)
+    leaving.set_session(sessions[0].access_token, sessions[0].refresh_token)
+    leaving.sign_out({"scope": scope})
+    for number, session in enumerate(sessions):
+        auth = clocked.client(gateway)
+        if number in ended:
+            assert (
+                code_of(lambda auth=auth, session=session: auth.get_user(session.access_token)) == "session_not_found"
+            )
+            refused = code_of(lambda auth=auth, session=session: auth.refresh_session(session.refresh_token))
+            assert refused == "refresh_token_not_found"
+        else:
+            assert auth.get_user(session.access_token).user.id == USER
+            assert auth.refresh_session(session.refresh_token).session
+
+
+def test_signing_out_needs_a_session_and_a_scope_that_exists(clocked, gateway):
+    session = clocked.sign_in(gateway)
+    headers = {"apikey": clocked.project.keys.publishable_key}
+    post = clocked.project.http.post
+    assert post(f"{gateway.url}/auth/v1/logout", headers=headers).status_code == 401
+    headers["Authorization"] = f"Bearer {session.access_token}"
+    assert post(f"{gateway.url}/auth/v1/logout?scope=nobody", headers=headers).status_code == 400
+    assert post(f"{gateway.url}/auth/v1/logout", headers=headers).status_code == 204
+    assert post(f"{gateway.url}/auth/v1/logout", headers=headers).status_code == 403
+
+
+def test_a_session_outlives_the_gateway(clocked):
+    """It stands in the database: after a restart the refresh token is good, and the access token still shows the user."""
+    with clocked.open() as gateway:
+        session, port = clocked.sign_in(gateway), int(gateway.url.rpartition(":")[2])
+    with clocked.open(port) as gateway:
+        auth = clocked.client(gateway)
+        assert auth.get_user(session.access_token).user.email == EMAIL
+        assert auth.refresh_session(session.refresh_token).session.user.id == USER
+
+
+def test_no_api_role_reads_sessions(clocked, gateway):
+    """Refresh tokens are credentials."""
+    clocked.sign_in(gateway)
+    for role in ("anon", "authenticated", "service_role"):
+        for table in ("sessions", "refresh_tokens", "mfa_amr_claims", "flow_state"):
+            [[allowed]] = clocked.project.sql(f"select has_table_privilege('{role}', 'auth.{table}', 'select')")
+            assert allowed is False
