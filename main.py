@@ -7,6 +7,7 @@ _MODULES = {
     "provision": "functions.provision.main",
     "deprovision": "functions.deprovision.main",
     "health": "functions.health.main",
+    "admin": "functions.admin.main",
 }
 
 

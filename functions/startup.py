@@ -14,8 +14,8 @@ from shared.runtime import get_runtime
 SETTINGS_EXIT_CODE = 2
 
 
-def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str] = os.environ) -> Edge:
-    """The edge of one function, from the environment.
+def read_settings(function: str, environ: Mapping[str, str] = os.environ) -> Config:
+    """The settings of one function, from the environment, with the log set up so that it shows none of them.
 
     With missing or wrong settings the process ends here, before it listens: one line on standard error for each problem,
     exit code 2, no traceback and no value.
@@ -27,6 +27,12 @@ def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str
             print(f"{function}: {problem}", file=sys.stderr)  # noqa: T201  the log is not set up yet, and a person reads this
         raise SystemExit(SETTINGS_EXIT_CODE) from None
     configure_logs(config.secret_values())
+    return config
+
+
+def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str] = os.environ) -> Edge:
+    """The edge of one function; ends the process as `read_settings` does."""
+    config = read_settings(function, environ)
     verifiers: tuple[Verifier, ...] = build_verifiers(config)
     if "operator" in allowed:
         verifiers = (*verifiers, make_operator_check(config))

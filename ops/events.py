@@ -14,13 +14,12 @@ from ops.command import EXIT_USAGE, explained, json_option, make_console, open_i
 from ops.show import make_table, print_event_lines
 from ops.target import TargetError
 from ops.users import find_user, read_emails
+from shared.telling import tell_what
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _POLL_S = 1.0
 # An event is dated when it is written and seen when its transaction commits, at most a statement time-out (8 s) later.
 _OVERLAP = timedelta(seconds=30)
-# Elsewhere the actor is the worker that held the lease, which tells nobody anything.
-_BY_PEOPLE = ("settings_changed", "override_set", "recovery_attempted")
 _AT_ONCE = 1000  # PostgREST gives no more
 
 
@@ -141,21 +140,6 @@ def _shorten(event: dict[str, Any]) -> dict[str, Any]:
         "status": event["status"],
         "what": tell_what(event),
     }
-
-
-def tell_what(event: dict[str, Any]) -> str:
-    """The telling part of an event's metadata, and the error."""
-    skipped = {"holder", "generation", "intent_id", "fly_request_id", "installation_id", "actor"}
-    if event["event_type"] in _BY_PEOPLE:
-        skipped.remove("actor")
-    told = [
-        f"{key} {_flat(value)}" for key, value in event["metadata"].items() if key not in skipped and value is not None
-    ]
-    return "; ".join([*told, *([event["error_details"]] if event["error_details"] else [])])
-
-
-def _flat(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def _print_lines(found: list[dict[str, Any]], *, as_json: bool) -> None:

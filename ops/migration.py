@@ -19,11 +19,11 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from ops.advice import advise
 from ops.client import Installation
-from ops.costs import list_month_usd
 from ops.target import TargetError
+from shared.advice import advise
 from shared.errors import HangarError
+from shared.spending import list_month_usd
 
 PER_MINUTE = 100
 WORKERS = 16

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from ops.advice import tell_span, tell_when
 from ops.command import (
     EXIT_REFUSED,
     EXIT_SOME_FAILED,
@@ -21,6 +20,7 @@ from ops.command import (
     stop,
 )
 from ops.show import make_table
+from shared.advice import tell_span, tell_when
 
 _LOST_MEMORY = (
     "Was the database restored from an older copy, or emptied, or does a second Hangar run with the same HANGAR_INSTALLATION_ID? "

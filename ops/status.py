@@ -8,14 +8,14 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ops.advice import advise, tell_next, tell_span, tell_when
 from ops.client import Installation
 from ops.command import EXIT_SOME_FAILED, explained, json_option, make_console, open_installation, print_json, stop
-from ops.events import tell_what
 from ops.orphans import tell_brake
 from ops.show import make_facts, make_table, print_failures
 from ops.users import find_user
+from shared.advice import advise, tell_next, tell_span, tell_when
 from shared.cost import to_cents
+from shared.telling import tell_what
 
 # pg_cron sweeps every 5 minutes; after twice that somebody should look why.
 _SWEEP_IS_LATE_S = 600

@@ -18,6 +18,7 @@ from shared.config_forms import (
     function_urls,
     image,
     installation_id,
+    oauth_providers,
     origins,
     private_es256_key,
     publishable_key,
@@ -109,6 +110,7 @@ class Config:
     machine_secrets: Mapping[str, Secret] = field(default_factory=dict)
     admin_origins: tuple[str, ...] = ()
     function_urls: Mapping[str, str] = field(default_factory=dict)
+    admin_oauth_providers: tuple[str, ...] = ()
     alert_webhook_url: Secret | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
 
@@ -161,6 +163,7 @@ class Config:
         machine_secrets = read.optional("HANGAR_MACHINE_SECRETS", env_map) or {}
         admin_origins = read.optional("HANGAR_ADMIN_ORIGINS", origins) or ()
         urls = read.optional("HANGAR_FUNCTIONS_URL", function_urls) or {}
+        oauth = read.optional("HANGAR_ADMIN_OAUTH_PROVIDERS", oauth_providers) or ()
         alert_url = read.optional("HANGAR_ALERT_WEBHOOK_URL", web_url)
         timeout = read.optional("CLOUD_RUN_TIMEOUT_SECONDS", timeout_s) or DEFAULT_TIMEOUT_S
         own_secrets = frozenset(value for value in (supabase_secret, token, webhook, user_token_key, static) if value)
@@ -185,6 +188,7 @@ class Config:
             machine_secrets=MappingProxyType({name: Secret(value) for name, value in machine_secrets.items()}),
             admin_origins=admin_origins,
             function_urls=MappingProxyType(dict(urls)),
+            admin_oauth_providers=oauth,
             alert_webhook_url=Secret(alert_url) if alert_url else None,
             timeout_s=timeout,
         )

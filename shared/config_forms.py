@@ -170,6 +170,11 @@ def _parse_function_urls(value: str) -> dict[str, str] | None:
     return found if len(found) == len(urls) else None
 
 
+def _parse_oauth_providers(value: str) -> tuple[str, ...] | None:
+    names = tuple(part.strip() for part in value.split(","))
+    return names if all(re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name, re.ASCII) for name in names) else None
+
+
 def _parse_timeout(value: str) -> float | None:
     sound = re.fullmatch(r"\d{1,4}", value, re.ASCII) and MIN_TIMEOUT_S <= int(value) <= MAX_TIMEOUT_S
     return float(value) if sound else None
@@ -204,6 +209,9 @@ private_es256_key = Form(
 function_urls = Form(
     'a base URL below which each function has its name, or {"provision": url, "deprovision": url, "health": url}',
     _parse_function_urls,
+)
+oauth_providers = Form(
+    "comma-separated names of Supabase Auth providers, such as github,google", _parse_oauth_providers
 )
 env_map = Form('a JSON object of names and texts, like {"LOG_LEVEL": "info"}', _parse_env_map)
 timeout_s = Form(f"whole seconds from {MIN_TIMEOUT_S} to {MAX_TIMEOUT_S}", _parse_timeout)

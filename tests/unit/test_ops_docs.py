@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import pytest
 
-from ops.advice import _BY_CODE
 from ops.cli import cli
+from shared.advice import _BY_CODE
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 

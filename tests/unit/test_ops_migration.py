@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.events import read_since, tell_what
+from ops.events import read_since
 from ops.migration import _REFUSALS, Pace
 from ops.target import TargetError
 from shared.outcome import REFUSED_WORDS
+from shared.telling import tell_what
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 

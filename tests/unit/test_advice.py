@@ -1,10 +1,10 @@
-"""What the command line tells an operator to do, and what it says happens next."""
+"""What command line and dashboard tell an operator to do, and what it says happens next."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.advice import advise, tell_next, tell_span, tell_when
+from shared.advice import advise, tell_next, tell_span, tell_when
 from shared.fly_errors import RULES
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

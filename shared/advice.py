@@ -1,4 +1,4 @@
-"""What an operator can do: by the code of a failure, and by the state of one app. Pure."""
+"""What an operator can do, by the code of a failure and by the state of one app. Command line and dashboard say it. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,0 +1,75 @@
+"""What an operator can do now: offered by the state of things, confirmed in proportion to harm, done, and said.
+
+GET /actions/<name> is the confirmation, POST the deed; then the browser is sent back to where it began (303), so that
+neither a reload nor a second press does anything twice.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from werkzeug.exceptions import NotFound
+
+from functions.admin.deeds import DEEDS, Deed, Wish, read_day
+from functions.admin.visit import Page, Visit
+from shared.config_forms import parse_uuid
+
+
+def offer_actions(told: Mapping[str, Any]) -> list[Deed]:
+    """What makes sense for a user in this state, the likeliest first."""
+    row, override = told["row"], told["override"]
+    names = []
+    if row is None or row["desired_state"] == "absent":
+        names.append("keep" if row else "provision")
+    if row is not None:
+        names += ["retry"] if row["status"] == "error" else []
+        names += ["check"]
+        names += ["restart"] if row["machine_state"] == "started" and row["desired_state"] == "present" else []
+        names += ["deprovision"] if row["desired_state"] == "present" else []
+    names += ["remove-override"] if override else []
+    return [DEEDS[name] for name in names]
+
+
+def answer_action(visit: Visit, name: str) -> Page:
+    """The confirmation of an action, or the action."""
+    deed = DEEDS.get(name)
+    if deed is None:
+        raise NotFound
+    wish = _read_wish(visit, deed)
+    if visit.request.method == "GET":
+        return _confirm(wish, deed)
+    if problem := _find_problem(wish, deed):
+        return _confirm(wish, deed, problem, 400)
+    return Page(to=_back(wish, deed), said=deed.do(wish))
+
+
+def _read_wish(visit: Visit, deed: Deed) -> Wish:
+    user_id, told, app = None, {}, visit.ask("app")[:100]
+    if deed.about == "user":
+        user_id = parse_uuid(visit.ask("user"))
+        if user_id is None:
+            raise NotFound
+        told = visit.desk.database.rpc("fly_admin_user", user=str(user_id))
+        if not told["known"]:
+            raise NotFound
+        app = (told["row"] or {}).get("fly_app_name", "")
+    elif deed.about == "orphan" and not app:
+        raise NotFound
+    return Wish(visit, user_id, told, app, visit.request.form.to_dict())
+
+
+def _confirm(wish: Wish, deed: Deed, problem: str = "", status: int = 200) -> Page:
+    return wish.visit.show("confirm.html", status, deed=deed, wish=wish, problem=problem, back=_back(wish, deed))
+
+
+def _back(wish: Wish, deed: Deed) -> str:
+    return f"users/{wish.user_id}" if deed.about == "user" else "controls"
+
+
+def _find_problem(wish: Wish, deed: Deed) -> str:
+    if deed.needs_reason and not wish.reason:
+        return "Give a reason: it stays in the audit log."
+    if "type_name" in deed.asks and wish.app and wish.form.get("typed", "").strip() != wish.app:
+        return f"To go on, type the app's name exactly: {wish.app}"
+    if wish.form.get("ends_on") and read_day(wish.form["ends_on"]) is None:
+        return "The end must be a day to come, such as 2027-01-31, or empty for none."
+    return ""
