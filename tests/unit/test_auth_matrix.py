@@ -8,8 +8,8 @@ from tests.http.auth_matrix import CALLERS, METHODS, read_table
 
 
 def test_the_matrix_knows_every_function():
-    """A new function says who may ask it before it can be deployed."""
-    functions = set(main._MODULES)
+    """A new function says who may ask it before it can be deployed; the dashboard's pages say so in test_admin_access.py."""
+    functions = set(main._MODULES) - {"admin"}
     for table in (METHODS, CALLERS):
         for name, row in read_table(table).items():
             assert row.keys() - {"kind"} == functions, name
