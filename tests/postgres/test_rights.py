@@ -50,6 +50,7 @@ public.user_subscriptions   user_subscriptions_update_as_admin  UPDATE  authenti
 """
 # The procedures of docs/database.md: service_role calls them, nobody else.
 PROCEDURES = """
+fly_admin_events fly_admin_figures fly_admin_fleet fly_admin_frame fly_admin_search fly_admin_user
 fly_add_operator fly_operator fly_operators fly_remove_operator
 fly_admit fly_approve_orphan fly_brake_status fly_claim fly_claim_due fly_cost_report fly_end_outage fly_fleet_page
 fly_judge_orphan fly_list_orphans fly_migration_candidates fly_overview fly_raise_alert fly_record_orphan_outcome
