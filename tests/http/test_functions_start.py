@@ -109,7 +109,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("target", (*FUNCTIONS, "admin"))
+@pytest.mark.parametrize("target", [*FUNCTIONS, "admin"])
 def test_loading_one_function_loads_no_other_and_nothing_heavy(target):
     """Every import is paid at each cold start; the token signer and the database client wait for their first use."""
     ended = run_python(f"TARGET = {target!r}\n{LOADED}")
