@@ -4,7 +4,7 @@ RUN := .venv/bin/
 PATHS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check bench simulate mutants lock clean
+.PHONY: help setup demo dev test check bench simulate mutants fuzz audit lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ simulate: setup ## Every call of every way failing in every way (N= plays every 
 
 mutants: setup ## Plant bugs in our own code one at a time; every one must be caught
 	@exec $(RUN)python -m tests.mutants
+
+fuzz: setup ## Sense and nonsense to every function, 20,000 requests (REQUESTS= another number, SEED= another beginning)
+	@exec $(RUN)python -m tests.fuzz
+
+audit: setup ## Ask the public advisory service about what requirements.lock names; exits 3 where it cannot be asked
+	@exec $(RUN)python -m ops.audit
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(RUN)uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -113,6 +113,15 @@ def test_every_setting_of_the_functions_is_in_the_table_and_no_other():
     assert "SUPABASE_SERVICE_ROLE_KEY" in section("architecture.md", "Settings of the functions")
 
 
+def test_every_secret_setting_says_where_it_lives_and_what_it_opens():
+    named = first_cells(section("security.md", "The secrets"))
+    secret = {name for name in settings_read() if re.search("SECRET|TOKEN|KEY|WEBHOOK", name)} - {
+        "SUPABASE_PUBLISHABLE_KEY"
+    }
+    assert len(secret) == 8
+    assert secret - named == set()
+
+
 def test_every_setting_of_a_machine_is_in_the_backend_contract():
     source = (ROOT / "local" / "backend" / "settings.py").read_text()
     read = set(re.findall(r'env(?:\.get\(|, )"([A-Z_]+)"', source))
