@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ALGORITHMS = ("ES256", "RS256")
 AUDIENCE = "authenticated"
 LEEWAY_S = 30
+# A week is the longest that Supabase lets an access token live; what was made to live longer is none of its sign-in.
+LONGEST_LIFE_S = 7 * 86_400
 MAX_TOKEN_CHARS = 16 * 1024
 KEYS_FRESH_S = 600  # as long as Supabase lets its own edge cache them
 LOOK_AGAIN_S = 30
@@ -166,8 +168,8 @@ class OperatorToken:
 def _is_session(claims: Mapping[str, Any]) -> bool:
     """Whether the claims are those of a person who signed in.
 
-    The tokens of our own machines have the same signer, issuer, audience and role and live for a year: they name an
-    `app_id` and no session. An operator's machine must not be an operator.
+    The tokens of our own machines have the same signer, issuer, audience and role: they name an `app_id`, and live for a
+    year. An operator's machine must not be an operator.
     """
     return (
         claims.get("role") == AUDIENCE
@@ -182,4 +184,6 @@ def _is_now(claims: Mapping[str, Any], now_unix_s: float) -> bool:
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
         return False
     ends_at, *begins_at = times
+    if not ends_at - claims["iat"] <= LONGEST_LIFE_S:
+        return False
     return bool(now_unix_s < ends_at + LEEWAY_S) and all(now_unix_s >= each - LEEWAY_S for each in begins_at)

@@ -26,8 +26,10 @@ def mint_user_token(
 
     `issuer` is `{SUPABASE_URL}/auth/v1`; `key` a PEM or a JWK with `kid`. A PEM's kid is its RFC 7638 thumbprint, which a
     hosted project does not use: it needs the JWK, since PostgREST refuses a kid it does not know. The claims are those
-    that Supabase requires of an access token, but without `session_id`: there is no session behind it, so signing the
-    user out does not end it. `now` must carry its zone. Raises ValueError for a key that is none, without repeating it.
+    that Supabase requires of an access token. `session_id` names a session that does not exist: the data API does not ask, so
+    signing the user out does not end the token, and Supabase Auth refuses it (403 session_not_found), so that whoever takes
+    it from a machine cannot set the user's password with it, nor sign the user out. `now` must carry its zone. Raises
+    ValueError for a key that is none, without repeating it.
     """
     import jwt  # noqa: PLC0415  82 ms with cryptography, and needed only when a machine gets its first secrets
 
@@ -46,6 +48,7 @@ def mint_user_token(
         "phone": "",
         "aal": "aal1",
         "is_anonymous": False,
+        "session_id": str(app_id),
         "app_id": str(app_id),
     }
     return jwt.encode(claims, private, algorithm="ES256", headers={"kid": kid})

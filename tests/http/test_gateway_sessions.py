@@ -3,6 +3,7 @@
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import jwt
 import psycopg
@@ -12,6 +13,8 @@ from supabase_auth.errors import AuthApiError
 from local.supabase.auth import hash_password
 from local.supabase.auth_sessions import REUSE_S, SESSION_S
 from local.supabase.gateway import Gateway
+from shared.config import Secret
+from shared.tokens import mint_user_token
 from supabase import ClientOptions, create_client
 
 USER, EMAIL, PASSWORD = "11111111-1111-4111-8111-111111111111", "user-1@example.test", "correct horse"
@@ -175,6 +178,25 @@ def test_a_session_outlives_the_gateway(clocked):
         auth = clocked.client(gateway)
         assert auth.get_user(session.access_token).user.email == EMAIL
         assert auth.refresh_session(session.refresh_token).session.user.id == USER
+
+
+def test_the_token_of_a_machine_reads_rows_and_is_nobody_at_the_sign_in_service(clocked, gateway):
+    """Whoever steals it cannot ask who the user is, sign the user out, or (on a hosted project) set a password."""
+    token = mint_user_token(
+        Secret(clocked.project.keys.signing_key_pem),
+        issuer=f"{gateway.url}/auth/v1",
+        user_id=uuid.UUID(USER),
+        app_id=uuid.uuid4(),
+        now=datetime.fromtimestamp(clocked.seconds, UTC),
+    )
+    session = clocked.sign_in(gateway)
+    headers = {"apikey": clocked.project.keys.publishable_key, "Authorization": f"Bearer {token}"}
+    ask = clocked.project.http.request
+    assert ask("GET", f"{gateway.url}/rest/v1/items", headers=headers).status_code == 200
+    for method, path in (("GET", "user"), ("POST", "logout")):
+        answer = ask(method, f"{gateway.url}/auth/v1/{path}", headers=headers)
+        assert (answer.status_code, answer.json()["error_code"]) == (403, "session_not_found")
+    assert clocked.client(gateway).get_user(session.access_token).user.id == USER
 
 
 def test_no_api_role_reads_sessions(clocked, gateway):

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 import uuid
 from datetime import UTC, datetime
 
@@ -16,7 +15,6 @@ from local.httpd import Response, Server
 from local.supabase.auth import hash_password
 from local.supabase.keys import Keys
 from shared.config import Secret
-from shared.operators import FAILED_PAUSE_S
 from shared.tokens import mint_user_token
 from supabase import ClientOptions, create_client
 from tests.http.running_function import DATABASE_DOWN, JSON, SETTINGS, running
@@ -179,44 +177,60 @@ def test_a_restart_is_true_or_false_and_of_somebody(ask, body):
     assert answer.status_code == 400
 
 
-def test_a_browser_of_the_admin_pages_may_call_and_read_also_refusals(tmp_path):
+@pytest.fixture(scope="module")
+def lonely(tmp_path_factory):
+    """A function whose project does not answer."""
+    with running("provision", SETTINGS, tmp_path_factory.mktemp("lonely")) as function:
+        yield function
+
+
+def test_a_browser_of_the_admin_pages_may_call_and_read_also_refusals(lonely):
     """Preflight with the Authorization header, and CORS headers on a 401, for the configured origin alone."""
-    with running("provision", SETTINGS, tmp_path) as function:
-        for origin, told in (
-            ("https://admin.example.test", "https://admin.example.test"),
-            ("https://evil.example", None),
-        ):
-            asked = {
-                "Origin": origin,
-                "Access-Control-Request-Method": "POST",
-                "Access-Control-Request-Headers": "authorization,content-type",
-            }
-            preflight = function.ask(None, asked, method="OPTIONS")
-            assert (preflight.status, preflight.headers["Access-Control-Allow-Origin"]) == (204, told)
-            if told:
-                assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
-                assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
-            refused = function.ask(b"{}", JSON | {"Origin": origin, "Authorization": "Bearer a.b.c"})
-            assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (401, told)
+    for origin, told in (("https://admin.example.test", "https://admin.example.test"), ("https://evil.example", None)):
+        asked = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        }
+        preflight = lonely.ask(None, asked, method="OPTIONS")
+        assert (preflight.status, preflight.headers["Access-Control-Allow-Origin"]) == (204, told)
+        if told:
+            assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
+            assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+        refused = lonely.ask(b"{}", JSON | {"Origin": origin, "Authorization": "Bearer a.b.c"})
+        assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (401, told)
 
 
-def test_while_the_project_is_out_of_reach_it_is_503_and_not_401(tmp_path):
-    """Keys out of reach, then the database: the proof may be good, so nobody is told to sign in again."""
-    keys, answers = Keys.generate(), [DATABASE_DOWN]
+def session_of(keys, url):
+    """The token of an operator's session at this project, and the header that carries it."""
+    token = keys.mint("authenticated", ADMIN.id, iss=f"{url}/auth/v1", session_id=str(uuid.uuid4()))
+    return token, JSON | {"Authorization": f"Bearer {token}"}
+
+
+def assert_unchecked(reply):
+    """Not 401: the proof may be good, so nobody is told to sign in again."""
+    assert (reply.status, reply.json()["code"]) == (503, "proof_unchecked")
+    assert int(reply.headers["Retry-After"]) >= 1
+
+
+def test_while_the_keys_are_out_of_reach_it_is_503(lonely):
+    """Also at once after that, when the project is not asked again."""
+    _, headers = session_of(Keys.generate(), SETTINGS["SUPABASE_URL"])
+    for _ in range(2):
+        assert_unchecked(lonely.ask(b"{}", headers))
+
+
+def test_while_the_database_is_out_of_reach_it_is_503(tmp_path):
+    keys = Keys.generate()
+    found = Response(200, json.dumps(keys.jwks()).encode(), {"Content-Type": "application/json"})
 
     def serve(request):
-        return answers[-1] if request.path.endswith("jwks.json") else DATABASE_DOWN
+        return found if request.path.endswith("jwks.json") else DATABASE_DOWN
 
     with Server(serve) as server, running("health", SETTINGS | {"SUPABASE_URL": server.url}, tmp_path) as function:
-        token = keys.mint("authenticated", ADMIN.id, iss=f"{server.url}/auth/v1", session_id=str(uuid.uuid4()))
-        for what in ("keys", "database"):
-            reply = function.ask(b"{}", JSON | {"Authorization": f"Bearer {token}"})
-            assert (reply.status, reply.json()["code"]) == (503, "proof_unchecked"), what
-            assert int(reply.headers["Retry-After"]) >= 1
-            if what == "keys":
-                answers.append(Response(200, json.dumps(keys.jwks()).encode(), {"Content-Type": "application/json"}))
-                time.sleep(FAILED_PAUSE_S)
-        assert "fly_operator" in function.output(), "it was the database that was asked second"
+        token, headers = session_of(keys, server.url)
+        assert_unchecked(function.ask(b"{}", headers))
+        assert "fly_operator" in function.output(), "it was the database that was asked"
         assert token not in function.output()
 
 

@@ -58,6 +58,22 @@ MUTANTS = (
         TOKENS,
     ),
     Mutant(
+        "operator-for-a-year",
+        PROOF,
+        'if not ends_at - claims["iat"] <= LONGEST_LIFE_S:',
+        "if False:",
+        "a token made to live longer than a sign-in is nobody's sign-in",
+        TOKENS,
+    ),
+    Mutant(
+        "machine-token-good-at-sign-in",
+        "shared/tokens.py",
+        '        "session_id": str(app_id),\n',
+        "",
+        "whoever takes a machine's token cannot change the user's password with it",
+        ("tests/unit/test_tokens.py", "tests/http/test_gateway_sessions.py"),
+    ),
+    Mutant(
         "operator-anonymous",
         PROOF,
         'and claims.get("is_anonymous", False) is False',

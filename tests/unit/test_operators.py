@@ -162,6 +162,7 @@ def machine_token():
 REFUSED = {
     "an operator's own machine": machine_token(),
     "a machine's token with a session": mint(app_id=str(uuid.uuid4())),
+    "made to live longer than a sign-in": mint(exp=NOW + 7 * 86_400 + 1),
     "no session": mint(without=("session_id",)),
     "an empty session": mint(session_id=""),
     "a session that is no uuid": mint(session_id="0" * 32),

@@ -56,6 +56,7 @@ def test_the_token_is_the_users_and_nobody_elses(key):
         "phone": "",
         "aal": "aal1",
         "is_anonymous": False,
+        "session_id": str(APP),
         "app_id": str(APP),
     }
 
