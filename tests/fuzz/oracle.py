@@ -11,31 +11,39 @@ from tests.fuzz.wire import Reply, Request
 
 # What the HTTP server itself says of a request that never became one, and the framework of a path (docs/security.md).
 SERVERS_OWN = {308, 400, 403, 404, 405, 408, 414, 417, 431, 501, 505}
+PAGES = {200, 303, 304, 400, 401, 403, 404, 405, 413, 503}
 OURS = {200, 202, 204, 400, 401, 403, 404, 405, 408, 409, 413, 415, 503}
 
 
 @dataclass
 class Oracle:
-    """Judges answers; `secrets` are texts that none may show."""
+    """Judges answers. `secrets` are texts that none may show, `private` those that no stranger may be shown."""
 
     secrets: tuple[bytes, ...]
-    seen: dict[tuple[str, str], int] = field(default_factory=dict)
+    private: tuple[bytes, ...]
+    seen: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def judge(self, function: str, request: Request, reply: Reply) -> None:
         """Raise AssertionError when an answer breaks a rule; it shows the request."""
-        own = reply.is_functions_own
-        who = "function" if own else "server" if reply.status else "closed"
-        self.seen[who, str(reply.status)] = self.seen.get((who, str(reply.status)), 0) + 1
-        assert reply.status in (OURS if own else SERVERS_OWN | {0}), f"{function} answered {reply.status} to {request}"
-        if own and reply.status < 400:
-            assert request.is_proven or reply.status == 204, f"{function} let in without proof {request}"
-        if own and reply.status >= 400:
-            self._judge_problem(request, reply)
+        who = "server" if not reply.is_functions_own else "dashboard" if function == "admin" else "function"
+        who = who if reply.status else "closed"
+        self.seen[who, reply.status] = self.seen.get((who, reply.status), 0) + 1
+        allowed = {"function": OURS, "dashboard": PAGES, "server": SERVERS_OWN, "closed": {0}}[who]
         whole = reply.body + bytes(reply.headers)
+        assert reply.status in allowed, f"{function} answered {reply.status} to {request}"
         assert b"Traceback" not in whole
         assert b'File "' not in whole
-        if own:
-            assert not [secret for secret in self.secrets if secret in whole]
+        if who in ("function", "dashboard"):
+            assert not [secret for secret in self.secrets if secret in whole], f"{function} told a secret to {request}"
+        if who == "dashboard" and not request.is_proven:
+            shown = [text for text in self.private if text in whole and text not in request.encode()]
+            assert not shown, f"the dashboard showed {shown} to {request}"
+        if who == "function" and reply.status < 400:
+            assert request.is_proven or reply.status == 204, f"{function} let in without proof {request}"
+        if who == "function" and reply.status >= 400:
+            self._judge_problem(request, reply)
+        if reply.status == 503:
+            assert int(reply.headers["Retry-After"]) >= 1
 
     def _judge_problem(self, request: Request, reply: Reply) -> None:
         assert reply.headers["Content-Type"] == "application/problem+json"
@@ -43,8 +51,6 @@ class Oracle:
             problem = json.loads(reply.body)
             assert {"type", "title", "status", "detail", "instance", "code"} == problem.keys()
             assert problem["status"] == reply.status
-        if reply.status == 503:
-            assert int(reply.headers["Retry-After"]) >= 1
         if reply.status == 405:
             assert reply.headers["Allow"] == "POST, OPTIONS"
 

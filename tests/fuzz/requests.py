@@ -69,6 +69,7 @@ class Known:
     operator_token: bytes
     user_token: bytes
     machine_token: bytes
+    session_cookie: bytes
 
     def sign(self, body: bytes) -> tuple[tuple[bytes, bytes], ...]:
         delivery, sent_at = f"msg_{uuid.uuid4()}", str(int(time.time()))

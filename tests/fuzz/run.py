@@ -17,15 +17,17 @@ from local.dev_database import ADMIN, FREE_USERS
 from local.supabase.keys import Keys
 from shared.config_forms import webhook_key
 from tests.fuzz.oracle import Oracle, read_everything, read_what_is_wanted
+from tests.fuzz.pages import operators_visits, visits
 from tests.fuzz.requests import Known, proven, proven_nonsense, unproven
 from tests.fuzz.wire import Request, send
 
-# What is sent, and what must be as it was afterwards: after refused requests alone, everything.
-KINDS = {
+# What is sent, and what must be as it was afterwards: after refused requests, and after pages that were looked at, everything.
+CALLS = {
     "unproven": (unproven, read_everything),
     "proven nonsense": (proven_nonsense, read_everything),
     "proven": (proven, read_what_is_wanted),
 }
+PAGES = {"visits": (visits, read_everything), "operators' visits": (operators_visits, read_everything)}
 NOBODY = "99999999-9999-4999-8999-999999999999"
 
 
@@ -38,12 +40,19 @@ class Target:
     known: Known
     oracle: Oracle
 
-    def fuzz(self, function: str, kind: str, examples: int, number: int) -> int:
-        """Send the requests of so many examples of a kind to one function; returns how many those were.
+    @property
+    def functions(self) -> list[str]:
+        return [name for name, url in self.cloud.addresses["functions"].items() if url]
+
+    def fuzz(self, function: str, examples: int, number: int) -> int:
+        """Send one function the requests of so many examples of each kind; returns how many those were.
 
         Raises AssertionError with the smallest example that broke a rule, or when something has changed afterwards.
         """
-        strategy, look = KINDS[kind]
+        kinds = PAGES if function == "admin" else CALLS
+        return sum(self._fuzz(function, kind, *kinds[kind], examples, number) for kind in kinds)
+
+    def _fuzz(self, function: str, kind: str, strategy: Any, look: Any, examples: int, number: int) -> int:
         url = httpx.URL(self.cloud.addresses["functions"][function])
         sent, before = 0, self._look(look)
 
@@ -100,8 +109,17 @@ def open_target(folder: Path) -> Iterator[Target]:
                 operator_token=sign_in(ADMIN.id, session_id=NOBODY),
                 user_token=sign_in(payer, session_id=NOBODY),
                 machine_token=sign_in(ADMIN.id, app_id=NOBODY),
+                session_cookie=_open_session(known["functions"]["admin"], known["admin"]),
             )
-            yield Target(cloud, database, caller, Oracle(secrets))
+            private = (payer.encode(), FREE_USERS[0].email.encode(), ADMIN.email.encode(), b"vyx-user-")
+            yield Target(cloud, database, caller, Oracle(secrets, private))
+
+
+def _open_session(url: str, operator: dict[str, str]) -> bytes:
+    """The cookie of an operator who signed in to the dashboard."""
+    answer = httpx.post(f"{url}/sign-in", data=operator, trust_env=False, timeout=60)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["Set-Cookie"].partition(";")[0].encode()
 
 
 def _await_app(database: psycopg.Connection, user: str) -> None:
