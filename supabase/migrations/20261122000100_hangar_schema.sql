@@ -81,24 +81,25 @@ create table hangar.settings (
   app_prefix text not null default 'vyx-user' check (app_prefix ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$'),
   default_region text not null default 'sin' check (default_region ~ '^[a-z]{3}$'),
   default_image text not null default 'registry.fly.io/vyx-app:latest' check (default_image <> ''),
+  -- A week at most, which also keeps out Infinity and NaN: those pass every lower bound and fail in every interval made of them.
   retry_base_s numeric not null default 300 check (retry_base_s > 0),
-  retry_cap_s numeric not null default 1800 check (retry_cap_s >= retry_base_s),
+  retry_cap_s numeric not null default 1800 check (retry_cap_s >= retry_base_s and retry_cap_s <= 604800),
   -- Longer than the longest HTTP time-out of one action (Fly's wait: 60 s).
-  lease_s numeric not null default 120 check (lease_s > 0),
-  sweep_lease_s numeric not null default 120 check (sweep_lease_s > 0),
+  lease_s numeric not null default 120 check (lease_s > 0 and lease_s <= 604800),
+  sweep_lease_s numeric not null default 120 check (sweep_lease_s > 0 and sweep_lease_s <= 604800),
   max_apps integer check (max_apps >= 0),
-  max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd >= 0),
+  max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd >= 0 and max_monthly_cost_usd < 'NaN'),
   brake_floor integer not null default 20 check (brake_floor >= 0),
   brake_share numeric not null default 0.05 check (brake_share between 0 and 1),
   -- More apps than this whose rows this database never had: it has lost its memory.
   brake_lost integer not null default 3 check (brake_lost >= 0),
   brake_released_at timestamptz,
-  orphan_after_s numeric not null default 900 check (orphan_after_s >= 0),
+  orphan_after_s numeric not null default 900 check (orphan_after_s between 0 and 604800),
   -- More broken apps than this at once are one incident, not so many repairs.
   incident_floor integer not null default 10 check (incident_floor > 0),
   incident_share numeric not null default 0.2 check (incident_share between 0 and 1),
   unhealthy_after integer not null default 3 check (unhealthy_after > 0),
-  bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s >= 0),
+  bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 604800),
   updated_at timestamptz not null default hangar.now()
 );
 comment on table hangar.settings is 'One row. `live` admits everybody who is entitled; `paused` is the kill switch: no Fly write at all.';

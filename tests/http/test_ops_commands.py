@@ -62,13 +62,18 @@ def give_apps(operator, count=2):
     return users
 
 
-def make_orphan(operator, name):
-    """A Fly app with this installation's proof and a row id that never was."""
+def make_orphan(operator, name, row=None, **metadata):
+    """A Fly app with this installation's proof and a row id that never was; with a machine when it has metadata."""
     [[installation]] = operator.sql("select installation_id from hangar.settings")
-    network = f"hangar-{installation.hex[:12]}-{uuid.uuid4().hex}"
+    network = f"hangar-{installation.hex[:12]}-{(row or uuid.uuid4()).hex}"
     body = {"app_name": name, "org_slug": operator.org, "network": network}
     headers = {"Authorization": f"Bearer {operator.fly_token}"}
     httpx.post(f"{operator.fly_url}/v1/apps?wait=true", json=body, headers=headers, trust_env=False).raise_for_status()
+    if metadata:
+        guest = {"cpu_kind": "shared", "cpus": 1, "memory_mb": 256}
+        machine = {"name": f"{name}-main", "config": {"image": "app", "guest": guest, "metadata": metadata}}
+        url = f"{operator.fly_url}/v1/apps/{name}/machines"
+        httpx.post(url, json=machine, headers=headers, trust_env=False).raise_for_status()
 
 
 def test_status_shows_the_fleet_as_tables_and_as_json(operator):
@@ -260,3 +265,32 @@ def test_an_installation_that_does_not_answer_is_one_line(operator):
     assert child.returncode == 1
     assert "cannot be reached" in err or "no answer" in err
     assert len(err.strip().splitlines()) == 1, out
+
+
+def test_a_database_that_lost_its_memory_is_told_of_everywhere(operator):
+    """Status, brake and orphans name the cause and the way out; a release lets go what nobody is entitled to."""
+    users = [uuid.uuid4() for _ in range(4)]
+    for user in users:
+        row = uuid.uuid4()
+        operator.sql("insert into auth.users (id, email) values (%s, %s)", user, f"{user.hex}@example.test")
+        make_orphan(operator, f"lost-{user.hex[:8]}", row, hangar_row=str(row), hangar_user=str(user))
+    operator.hangar("sweep")
+    [alert] = [each for each in operator.json("status")["alerts"] if each["kind"] == "brake"]
+    assert (alert["key"], "restored from an older copy" in alert["message"]) == ("database", True)
+    told, _ = operator.hangar("brake")
+    assert "rows this database never had: 4" in told
+    assert "bring user_subscriptions up to date" in told
+    assert "this database never had a row" in operator.hangar("orphans")[0]
+    assert "or a person lets it go" in operator.json("orphans")["orphans"][0]["next_sweep"]
+    operator.sql("update public.user_subscriptions set tier = 'pro' where user_id = %s", users[0])
+    operator.hangar("sweep")
+    assert operator.sql("select fly_app_name from user_fly_apps where deleted_at is null") == [
+        (f"lost-{users[0].hex[:8]}",)
+    ]
+    operator.hangar("brake", "--release", "--reason", "billing is up to date")
+    operator.sql("update hangar.settings set orphan_after_s = 0")
+    try:
+        operator.hangar("sweep")
+    finally:
+        operator.sql("update hangar.settings set orphan_after_s = 900")
+    assert operator.apps_on_fly() == [f"lost-{users[0].hex[:8]}"]

@@ -247,6 +247,14 @@ MUTANTS = (
         ("tests/simulation/test_restored.py",),
     ),
     Mutant(
+        "orphans-in-no-order",
+        "shared/orphans.py",
+        'key=lambda each: each["user_id"] is not None)',
+        "key=lambda each: 0)",
+        "I8: with little time, each orphan has its turn",
+        ("tests/simulation/test_restored.py",),
+    ),
+    Mutant(
         "orphan-without-a-direct-look",
         "shared/orphans.py",
         "if proof is None or found.network != network:",

@@ -12,6 +12,7 @@ from psycopg import conninfo, sql
 
 from local.fly.transport import open_client
 from local.supabase.database import drop_database
+from shared.orphans import Orphans
 from shared.sweep import Sweep
 from tests.simulation.test_attacks import fail, have_surplus, lie, sweep_on
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users
@@ -249,6 +250,36 @@ def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
     assert seen.wrongs() == []
     world.settle()
     assert amiss(world) == []
+
+
+def test_with_little_time_every_orphan_has_its_turn(world, copy, monkeypatch):
+    """A sweep that has time for one orphan looks at those first whose user it does not know: each has its turn."""
+    users = [*have_active_users(world, 1), *(world.add_user() for _ in range(4))]
+    old = copy(world)
+    for user in users[1:]:
+        world.set_tier(user, "pro")
+    world.sweep(drain_only=True)
+    ran = running(world)
+    point_at(world, old)
+    last = users[4]
+    world.sql("alter table public.user_subscriptions disable trigger on_user_tier_change")
+    world.sql("update hangar.settings set live = false")
+    world.set_tier(last, "pro")
+    looks = []
+    monkeypatch.setattr(Sweep, "_is_time_up", lambda _: bool(looks) and len(looks) >= limit)
+    forward = Orphans._deal_with
+
+    def deal(self, app, network, listed):
+        looks.append(app)
+        return forward(self, app, network, listed)
+
+    monkeypatch.setattr(Orphans, "_deal_with", deal)
+    for _ in range(4):
+        limit = len(looks) + 1
+        world.sweep()
+    assert len(set(looks)) == 4
+    assert world.row(last)["status"] == "active"
+    assert running(world) == ran
 
 
 def twin_of(world, url):
