@@ -15,6 +15,7 @@ def target(tmp_path_factory):
         yield target
 
 
+@pytest.mark.timeout(600)  # seconds, and much more where others need the machine too
 @pytest.mark.parametrize("function", main._MODULES)
 def test_no_request_breaks_a_function_or_changes_what_it_should_not(target, function):
     """Every answer is a documented one, every error problem+json, and refused requests reach neither database nor Fly."""
