@@ -4,7 +4,7 @@ RUN := .venv/bin/
 PATHS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check bench simulate mutants fuzz audit lock clean
+.PHONY: help setup demo dev test test-kill check bench simulate mutants fuzz audit lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ dev: setup ## Start the local cloud and keep it running; addresses in .hangar/de
 
 test: setup ## Run all tests
 	@exec $(RUN)python -m pytest $(PATHS)
+
+test-kill: setup ## Kill workers, functions, Postgres and gateway 500 times and see what is left (KILLS=, SEED=)
+	@exec $(RUN)python -m tests.kill $(or $(KILLS),500) $(or $(SEED),1)
 
 check: setup ## Lint, types, import rules, unit tests; under a minute
 	@$(RUN)ruff check .

@@ -40,7 +40,8 @@ class LocalCloud:
     """Starts everything in `folder` and keeps it until `stop`; DevError when a part does not come up.
 
     `addresses` holds exactly what `dev.json` holds; `pg_net` and `pg_cron` are there for tests that lose a nudge or run
-    a job. `alerts=False` leaves the alert sink out, `processes` bounds how many machines are real processes.
+    a job. `alerts=False` leaves the alert sink out, `processes` bounds how many machines are real processes, `fsync`
+    makes commits outlive a power cut.
     """
 
     pg_net: PgNetWorker
@@ -53,9 +54,11 @@ class LocalCloud:
         *,
         alerts: bool = True,
         processes: int | None = None,
+        fsync: bool = False,
         cancelled: threading.Event | None = None,
     ) -> None:
         self.folder = folder.resolve()
+        self._fsync = fsync
         self.addresses: dict[str, Any] = {}
         self.start_s = 0.0
         self._sink = AlertSink() if alerts else None
@@ -86,7 +89,7 @@ class LocalCloud:
         (self.folder / LOGS).mkdir()
         self._undo.callback(clear_folder, self.folder, logs=False)
         keys, own = Keys.generate(), Secrets.generate()
-        self.postgres = Postgres(self.folder / "postgres", fsync=False)
+        self.postgres = Postgres(self.folder / "postgres", fsync=self._fsync)
         self.postgres.log = self.folder / LOGS / "postgres.log"  # its own folder is removed at the end, the logs stay
         self.postgres.start()
         self._undo.callback(self.postgres.stop)

@@ -1,0 +1,174 @@
+"""The host of the tests: users who change their minds, machines that break, apps that nobody owns; and what it was promised.
+
+A write that was answered is durable; one whose connection was cut is either there or not. The ledger knows which is which.
+"""
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psycopg
+
+from shared.naming import network_name
+from tests.kill.cloud import KillCloud
+
+STRANGER = "a-strangers-app"
+USERS = 8
+TIERS = ("free", "pro", "elite")
+_STATES = "select user_id, tier || ' ' || status from public.user_subscriptions"
+_CUT = (psycopg.OperationalError, psycopg.InterfaceError)
+
+
+@dataclass
+class Host:
+    """Plays one host; `expected` is what each user's tier and status may be, as far as the host was told."""
+
+    cloud: KillCloud
+    chance: random.Random
+    expected: dict[uuid.UUID, set[str]] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Settings for the tests, a record of every row's states, and a stranger's app in the same organisation."""
+        sql = self.cloud.sql
+        sql(
+            "update hangar.settings set brake_floor = 100000, orphan_after_s = 120, retry_base_s = 20, retry_cap_s = 60"
+        )
+        sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
+        # Every state that a row passes through, to hold the bill against.
+        sql(
+            "create table public.states (app uuid, at timestamptz, runs boolean, seq bigint generated always as identity)"
+        )
+        sql(
+            "create function public.note_state() returns trigger language plpgsql security definer as $$ begin"
+            " insert into public.states (app, at, runs)"
+            " values (new.id, hangar.now(), new.machine_state is not distinct from 'started' and new.deleted_at is null);"
+            " return null; end $$"
+        )
+        sql(
+            "create trigger note_state after insert or update on public.user_fly_apps"
+            " for each row execute function public.note_state()"
+        )
+        self._make_app(STRANGER, "default")
+
+    def sign_up_all(self) -> None:
+        """As many users as a campaign plays with."""
+        self.expected = {user: {state} for user, state in self.cloud.sql(_STATES)}
+        for _ in range(USERS - len(self.expected)):
+            self.sign_up()
+
+    def play(self, changes: int) -> None:
+        """Some of everything, all at random: one statement for one user, one for several, machines, orphans, leavers."""
+        for _ in range(changes):
+            self.chance.choice(
+                (self.flip_one, self.flip_one, self.flip_one, self.flip_one, self.flip_some, self.end_one, self.leave)
+            )()
+
+    def hurt(self) -> None:
+        """Break a machine or two, and leave an app behind that has our proof and no row."""
+        machines = [
+            machine["id"]
+            for app in self.cloud.control("GET", "world")["apps"]
+            for machine in app["machines"]
+            if app["name"] != STRANGER and machine["state"] == "started"
+        ]
+        self.chance.shuffle(machines)
+        if machines:
+            self.cloud.control("POST", f"machines/{machines.pop()}/crash")
+        if machines and self.chance.random() < 0.7:
+            self.cloud.control("PUT", f"machines/{machines.pop()}", {"state": "failed"})
+        if self.chance.random() < 0.5:
+            (installation,) = self.cloud.sql("select installation_id from hangar.settings")[0]
+            self._make_app(f"left-behind-{self.chance.getrandbits(32):08x}", network_name(installation, self._new_id()))
+
+    def flip_one(self) -> None:
+        (user,), tier = self._pick(), self.chance.choice(TIERS)
+        self._write(
+            lambda session: session.execute(
+                "update public.user_subscriptions set tier = %s, status = 'active', expires_at = null where user_id = %s",
+                (tier, user),
+            ),
+            {user: f"{tier} active"},
+        )
+
+    def flip_some(self) -> None:
+        """Several users in one transaction of two statements."""
+        users, tier = sorted(self._pick(3)), self.chance.choice(TIERS)
+
+        def write(session: psycopg.Connection) -> None:
+            statement = "update public.user_subscriptions set tier = %s, status = 'active', expires_at = null"
+            session.execute(f"{statement} where user_id = %s", (tier, users[0]))
+            session.execute(f"{statement} where user_id = any(%s)", (tier, users[1:]))
+
+        self._write(write, dict.fromkeys(users, f"{tier} active"))
+
+    def end_one(self) -> None:
+        """Cancelled, with some days left or none."""
+        (user,) = self._pick()
+        days = self.chance.choice((None, 30))
+        self._write(
+            lambda session: session.execute(
+                "update public.user_subscriptions set tier = 'pro', status = 'cancelled',"
+                " expires_at = hangar.now() + make_interval(days => %s::integer) where user_id = %s",
+                (days, user),
+            ),
+            {user: "pro cancelled"},
+        )
+
+    def leave(self) -> None:
+        """Delete an account; somebody else signs up."""
+        (user,) = self._pick()
+        if self._write(
+            lambda session: session.execute("delete from auth.users where id = %s", (user,)), {user: "gone"}
+        ):
+            self.sign_up()
+
+    def sign_up(self) -> None:
+        user, tier = self._new_id(), self.chance.choice(TIERS)
+
+        def write(session: psycopg.Connection) -> None:
+            session.execute(
+                "insert into auth.users (id, email) values (%s, %s)", (user, f"{user.hex[:8]}@example.test")
+            )
+            session.execute("update public.user_subscriptions set tier = %s where user_id = %s", (tier, user))
+
+        self.expected[user] = {"gone"}
+        self._write(write, {user: f"{tier} active"})
+
+    def find_lost_writes(self) -> list[str]:
+        """What the database holds against what it said it holds; afterwards the database's word is what is expected."""
+        found = dict(self.cloud.sql(_STATES))
+        lost = [
+            f"the host was told that {user} is {' or '.join(sorted(may_be))}, and finds {found.get(user, 'gone')}"
+            for user, may_be in self.expected.items()
+            if found.get(user, "gone") not in may_be
+        ]
+        self.expected = {user: {state} for user, state in found.items()}
+        return lost
+
+    def _write(self, write: Callable[[psycopg.Connection], object], becomes: dict[uuid.UUID, str]) -> bool:
+        """One transaction of the host; False when it was cut. Any other failure of it is ours, and is raised."""
+        before = {user: self.expected[user] for user in becomes}
+        self.expected |= {user: before[user] | {state} for user, state in becomes.items()}
+        try:
+            with psycopg.connect(self.cloud.database_url) as session:
+                write(session)
+        except _CUT:
+            return False
+        self.expected |= {user: {state} for user, state in becomes.items()}
+        return True
+
+    def _pick(self, number: int = 1) -> list[uuid.UUID]:
+        """Users of whom it is certain that they are there; there are always some, for who leaves is replaced."""
+        there = sorted(user for user, may_be in self.expected.items() if "gone" not in may_be)
+        return self.chance.sample(there, min(number, len(there)))
+
+    def _new_id(self) -> uuid.UUID:
+        return uuid.UUID(int=self.chance.getrandbits(128), version=4)
+
+    def _make_app(self, name: str, network: str) -> None:
+        with self.cloud.fly_client() as fly:
+            body = {"app_name": name, "org_slug": self.cloud.addresses["fly_org"], "network": network}
+            fly.post("/apps", json=body).raise_for_status()
+            config = {"image": "theirs", "guest": {"cpus": 1, "memory_mb": 256}}
+            fly.post(f"/apps/{name}/machines", json={"name": "theirs", "config": config}).raise_for_status()

@@ -1,0 +1,120 @@
+"""What stands between two processes of the cloud: passes every request on, and lets a watcher interfere on either side.
+
+A relay listens on a port that stays the same while what is behind it dies and comes back somewhere else.
+"""
+
+import http.client
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode, urlsplit
+
+from local.httpd import Request, Response, Server
+
+LOST = Response(0, disconnect=True)
+PATIENCE_S = 120.0
+_OF_THE_CONNECTION = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
+
+Forward = Callable[[], Response]
+Meet = Callable[[Request, Forward], Response]
+
+
+class Counter:
+    """How many requests are under way, over any number of relays; quiet means none, for the moment."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        with self._lock:
+            self._under_way += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._under_way -= 1
+
+    def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def is_quiet(self) -> bool:
+        return self._under_way == 0
+
+
+@dataclass
+class Relay:
+    """Forwards to the URL that `target` gives at each request, through `meet`; nobody behind it is a cut connection."""
+
+    target: Callable[[], str]
+    meet: Meet
+    under_way: Counter
+
+    def __post_init__(self) -> None:
+        self._server = Server(self._handle).start()
+        self.url, self._port = self._server.url, self._server.port
+        self._changing = threading.Lock()
+        self._open = True
+
+    def refuse(self) -> None:
+        """Close the port: connections are refused from now on, and what is under way is cut."""
+        with self._changing:
+            if self._open:
+                self._server.stop()
+                self._open = False
+
+    def accept(self) -> None:
+        """Open the same port again."""
+        with self._changing:
+            if not self._open:
+                self._server = Server(self._handle, self._port).start()
+                self._open = True
+
+    def _handle(self, request: Request) -> Response:
+        with self.under_way:
+            return self.meet(request, lambda: forward(self.target(), request))
+
+
+def forward(base_url: str, request: Request) -> Response:
+    """What `base_url` answers, on a connection of its own; a cut one when it is not there or goes away."""
+    place = urlsplit(base_url)
+    path = quote(request.path, safe="/:@") + (f"?{urlencode(request.query)}" if request.query else "")
+    headers = {name: value for name, value in request.headers.items() if name not in _OF_THE_CONNECTION}
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE_S)
+    try:
+        connection.request(request.method, place.path + path, request.body or None, headers)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException):
+        return LOST
+    finally:
+        connection.close()
+    kept = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_THE_CONNECTION}
+    return Response(answer.status, body, kept)
+
+
+def name_call(request: Request) -> str:
+    """What kind of call this is: a procedure (a save by what it records), or method and path of Fly's API without names."""
+    procedure = request.path.removeprefix("/rest/v1/rpc/")
+    if procedure != request.path:
+        return f"{procedure} {_name_save(json.loads(request.body))}" if procedure == "fly_save" else procedure
+    parts = request.path.split("/")
+    hidden = (3, 5) if parts[2:3] in (["apps"], ["orgs"]) else ()
+    return f"{request.method} {'/'.join('*' if place in hidden else part for place, part in enumerate(parts))}"
+
+
+def _name_save(args: dict) -> str:
+    for event in args.get("p_events") or ():
+        if event["event_type"] == "action" and event["status"] == "intent":
+            return f"intent {event['metadata']['action']}"
+    patch = args.get("p_patch") or {}
+    for what in ("deleted", "converged", "rename"):
+        if patch.get(what):
+            return what
+    if patch.get("status") == "error":
+        return "failed"
+    return "release" if args.get("p_release") else "ids"
