@@ -107,6 +107,28 @@ def test_a_user_reads_their_own_rows_and_none_of_anothers(tenants, table, column
     assert counted.headers["Content-Range"] == "*/0"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "traders?select=*,signals(*)",
+        "signals?select=*,traders(*)",
+        "traders?select=name,signals(user_id)&signals.user_id=eq.{b}",
+        "traders?select=*,signals!inner(*)&signals.user_id=eq.{b}",
+        "user_fly_app_events?select=*,user_fly_apps(*)",
+        "user_fly_apps?select=*,fly_cost_intervals(*)",
+        "user_fly_apps?select=user_id.count()",
+    ],
+)
+def test_what_hangs_on_a_row_of_ones_own_is_ones_own_too(tenants, path):
+    """Embedded rows are read by the same role: none of B's, and none of a table that users do not read."""
+    answer = tenants.ask("GET", path.format(b=B))
+    assert answer.status_code in (200, 400, 403), answer.text
+    for mark in (B, tenants.app_b, tenants.trader_b):
+        assert mark not in answer.text
+    if "fly_cost_intervals" in path:
+        assert answer.status_code != 200
+
+
 def test_of_their_own_log_a_user_reads_the_apps_life_and_no_operators_word(tenants):
     tenants.project.sql(f"select public.fly_set_override('{A}', 'grant', 'pro', 'operator-1', 'a private reason')")
     written = {
