@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.lifecycle import GONE_STATES, decide, find_main, fingerprint_of
+from shared.lifecycle import GONE_STATES, STRAY_AGE, STUCK, decide, find_main, fingerprint_of
 from shared.models import Action, ActionKind, Adopt, AppSeen, Done, GiveUp, MachineSeen, Rename, Row, Seen, Wait
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -48,6 +48,7 @@ def kind_of(decision):
     return decision.kind if isinstance(decision, Action) else type(decision)
 
 
+ON_DEMAND = having(READY, power="on_demand")
 PRESENT = [
     (ROW, Seen(AppSeen.ABSENT), ActionKind.CREATE_APP),
     (ROW, Seen(AppSeen.FOREIGN), Rename),
@@ -79,6 +80,12 @@ PRESENT = [
     (having(READY, status="active"), ours(in_state("stopped", host_ok=False)), Done),
     (having(READY, retry_count=3), ours(in_state("stopped")), ActionKind.START_MACHINE),
     (having(READY, retry_count=3, error_code="start_failed"), ours(in_state("stopped")), ActionKind.DESTROY_MACHINE),
+    (having(READY, retry_count=2, error_code="start_failed"), ours(in_state("stopped")), ActionKind.START_MACHINE),
+    (ON_DEMAND, ours(in_state("stopped", spec=fingerprint_of(ON_DEMAND))), Done),
+    (READY, ours(in_state("created", changed_at=NOW - STUCK)), Wait),
+    (READY, ours(in_state("created", changed_at=None)), Wait),
+    (READY, ours(in_state("stopping", changed_at=None)), Wait),
+    (READY, ours(in_state("stopping", changed_at=NOW - STUCK)), Wait),
 ]
 
 
@@ -95,7 +102,7 @@ UNWANTED = [
     (NEVER_OURS, Seen(AppSeen.ABSENT, absences=1), Wait),
     (NEVER_OURS, Seen(AppSeen.ABSENT, absences=2), Done),
     (having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=30)), Seen(AppSeen.ABSENT, absences=2), Wait),
-    (having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=121)), Seen(AppSeen.ABSENT, absences=2), Done),
+    (having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=120)), Seen(AppSeen.ABSENT, absences=2), Done),
     (ABSENT, Seen(AppSeen.FOREIGN), GiveUp),
     (NEVER_OURS, Seen(AppSeen.FOREIGN), Done),
     (having(NEVER_OURS, create_unknown_at=NOW), Seen(AppSeen.FOREIGN), Wait),
@@ -110,6 +117,14 @@ UNWANTED = [
     (ABSENT, ours(just_deleted=True), Wait),
     (GRACE, ours(MACHINE), ActionKind.STOP_MACHINE),
     (GRACE, ours(in_state("stopped")), Done),
+    (GRACE, ours(in_state("starting")), Wait),
+    (ABSENT, ours(in_state("starting")), ActionKind.DELETE_APP),
+    (having(ABSENT, retry_count=11), ours(MACHINE), ActionKind.STOP_MACHINE),
+    (having(GRACE, retry_count=12), ours(MACHINE), ActionKind.STOP_MACHINE),
+    (having(ABSENT, delete_after=NOW), ours(in_state("stopped")), ActionKind.DELETE_APP),
+    (having(ABSENT, delete_after=NOW - timedelta(hours=1)), ours(in_state("stopped")), ActionKind.DELETE_APP),
+    (ABSENT, ours(in_state("started", host_ok=False)), ActionKind.DELETE_APP),
+    (GRACE, ours(in_state("started", host_ok=False)), Done),
 ]
 
 
@@ -120,6 +135,26 @@ def test_an_unwanted_app(row, seen, expected):
 
 def test_grace_keeps_the_app_and_says_deprovisioning():
     assert decide(GRACE, ours(in_state("stopped")), NOW) == Done("deprovisioning", in_state("stopped"))
+
+
+def test_what_was_there_before_is_repaired():
+    """The audit log tells a first provision from a repair."""
+    assert decide(ROW, Seen(AppSeen.ABSENT), NOW).purpose == "provision"
+    assert decide(READY, Seen(AppSeen.ABSENT), NOW).purpose == "repair"
+    assert decide(having(ROW, secrets_version=1), ours(), NOW).purpose == "provision"
+    assert decide(READY, ours(), NOW).purpose == "repair"
+
+
+def test_a_sleeping_machine_hides_no_stray():
+    """An on-demand machine may be asleep by its own right: nobody can say that the app is whole without the other."""
+    asleep = in_state("stopped", spec=fingerprint_of(ON_DEMAND))
+    assert decide(ON_DEMAND, ours(asleep, STRAY), NOW) == Done("active", asleep)
+
+
+def test_waiting_for_a_create_ends_when_it_can_no_longer_surface():
+    row = having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=30))
+    assert decide(row, Seen(AppSeen.ABSENT, absences=2), NOW).seconds == 90
+    assert decide(NEVER_OURS, Seen(AppSeen.ABSENT, just_created=True), NOW).seconds == 2
 
 
 def test_giving_up_says_what_to_do():
@@ -271,6 +306,10 @@ STRAY = MachineSeen("m2", "made-by-hand", "started", "iad", "v1", None, True, OL
         (MACHINE, replace(STRAY, state="starting"), ActionKind.DESTROY_MACHINE),
         (MACHINE, replace(STRAY, state="stopping"), ActionKind.DESTROY_MACHINE),
         (MACHINE, replace(STRAY, state="unheard-of"), Done),
+        (MACHINE, replace(STRAY, changed_at=NOW - STRAY_AGE), Done),
+        (MACHINE, replace(STRAY, changed_at=None), Done),
+        (in_state("started", spec="another image"), STRAY, ActionKind.UPDATE_MACHINE),
+        (in_state("started", host_ok=False), STRAY, Wait),
         (in_state("stopped"), STRAY, ActionKind.START_MACHINE),
         (in_state("created"), STRAY, Wait),
     ],
