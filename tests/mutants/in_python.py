@@ -460,9 +460,9 @@ MUTANTS = (
         "retry-waits-changed",
         RETRIES,
         "waits_s: tuple[float, ...] = (2.0, 4.0, 8.0)",
-        "waits_s: tuple[float, ...] = (0.1, 0.1, 0.1)",
+        "waits_s: tuple[float, ...] = (2.0, 4.0, 4.0)",
         "I7: a call is repeated after 2, 4 and 8 s",
-        WORK,
+        FLY,
     ),
     Mutant(
         "retry-after-ignored",

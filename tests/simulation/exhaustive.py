@@ -103,8 +103,8 @@ def draw(cases: list[Case], step: int) -> list[int]:
 def play_cases(url: str, numbers: list[int] | None, step: int, part: int, parts: int) -> Share:
     """A part of every `step`-th case, or of those named, in one database of its own."""
     logging.getLogger("hangar").setLevel(logging.CRITICAL)
-    share, world = Share(), CheapWorld(url)
-    with without_threads():
+    share = Share()
+    with CheapWorld(url) as world, without_threads():
         cases = list(enumerate_cases(trace_ways(world)))
         chosen = (draw(cases, step) if numbers is None else numbers)[part::parts]
         for way, group in groupby(chosen, lambda number: cases[number].way):
@@ -113,7 +113,6 @@ def play_cases(url: str, numbers: list[int] | None, step: int, part: int, parts:
             world.keep()
             for number in group:
                 play_one(world, start, number, cases[number], share)
-    world.close()
     return share
 
 

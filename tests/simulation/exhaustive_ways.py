@@ -156,9 +156,16 @@ def depart(world: CheapWorld) -> Start:
 
 
 def remove_orphan(world: CheapWorld) -> Start:
-    """An app with our proof that nobody's row names has been seen often and long enough; the sweep removes it."""
-    user = _provisioned(world)
-    _make_orphan(world, world.add_user("free"))
+    """A create that took effect when its row was closed long ago, seen often and long enough; the sweep removes the app."""
+    user, gone = _provisioned(world), _provisioned(world)
+    world.set_tier(gone, "free")
+    world.reconciler.reconcile(gone, 240)
+    row = world.row(gone)
+    assert row["status"] == "deleted"
+    _make_app(world, row["fly_app_name"], UUID(row["id"]), gone)
+    for _ in range(2):
+        world.sweep()
+        world.clock.advance(600)
     return Start(user, keeps=_machine_of(world, user), driver="sweep")
 
 
@@ -166,12 +173,11 @@ def readopt_orphan(world: CheapWorld) -> Start:
     """As after a restore of an older database: the app of an entitled user who has no row."""
     world.sql("update hangar.settings set live = false")
     user = world.add_user("pro")
-    machine_id = _make_orphan(world, user)
+    machine_id = _make_app(world, "vyx-user-0badcafe", world.make_id(), user)
     return Start(user, keeps=machine_id, driver="sweep")
 
 
-def _make_orphan(world: CheapWorld, user: UUID) -> str:
-    row_id, app = world.make_id(), "vyx-user-0badcafe"
+def _make_app(world: CheapWorld, app: str, row_id: UUID, user: UUID) -> str:
     with open_client(world.sim) as fly:
         network = network_name(world.installation_id, row_id)
         fly.post("/v1/apps", json={"app_name": app, "org_slug": ORG, "network": network}).raise_for_status()
@@ -180,9 +186,6 @@ def _make_orphan(world: CheapWorld, user: UUID) -> str:
         body = {"name": machine_name(app), "region": REGION, "config": config}
         made = fly.post(f"/v1/apps/{app}/machines", json=body)
         made.raise_for_status()
-    for _ in range(2):
-        world.sweep()
-        world.clock.advance(600)
     return str(made.json()["id"])
 
 

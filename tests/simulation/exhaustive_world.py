@@ -245,6 +245,12 @@ class CheapWorld(World):
     def count_faults_left(self) -> int:
         return sum(fault.times or 0 for fault in self.sim.world.faults)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self.host.execute("rollback")
         super().close()

@@ -13,10 +13,8 @@ EVERY = 120
 
 def test_the_matrix_has_every_value_of_every_dimension(database):
     """Nothing falls out unnoticed, and without a fault every way ends as it should."""
-    world = CheapWorld(database)
-    with without_threads():
+    with CheapWorld(database) as world, without_threads():
         traces = trace_ways(world)
-    world.close()
     cases = list(enumerate_cases(traces))
     assert len(cases) > 80_000
     assert {case.way for case in cases} == set(WAYS)
@@ -37,8 +35,7 @@ def test_the_promises_hold_whatever_fails(database, caplog):
 
 def test_a_broken_promise_is_told(database):
     """The check itself: an app that nobody owns is found."""
-    world = CheapWorld(database)
-    with without_threads():
+    with CheapWorld(database) as world, without_threads():
         world.begin()
         start = WAYS["upgrade"](world)
         world.keep()
@@ -46,4 +43,3 @@ def test_a_broken_promise_is_told(database):
         assert play.run() == []
         world.sim.apps["stray"] = next(iter(world.sim.apps.values()))
         assert [line[:8] for line in play._check()] == ["I1 to I3"]
-    world.close()

@@ -4,7 +4,7 @@ import json
 
 import httpx
 
-from shared.fly import FlyClient, RetryPolicy
+from shared.fly import FlyClient
 
 TOKEN = "fm2_canaryPartOne,fm2_canaryPartTwo"
 
@@ -60,7 +60,7 @@ class Time:
         return self.now
 
 
-def make_client(fly, time=None, *, token=TOKEN, waits_s=(2.0, 4.0, 8.0)):
+def make_client(fly, time=None, *, token=TOKEN):
     time = time or Time()
     return FlyClient(
         "https://fly.test",
@@ -69,5 +69,4 @@ def make_client(fly, time=None, *, token=TOKEN, waits_s=(2.0, 4.0, 8.0)):
         transport=fly,
         sleep=time.sleep,
         clock=time.clock,
-        policy=RetryPolicy(waits_s=waits_s),
     )
