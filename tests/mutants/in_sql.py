@@ -14,7 +14,10 @@ SWEEPS = (
     "tests/simulation/test_guards.py",
 )
 
+BOUNDARIES = ("tests/postgres/test_boundaries.py",)
+
 _FOLDER = "supabase/migrations/20261122"
+SCHEMA = f"{_FOLDER}000100_hangar_schema.sql"
 TABLES, ENTITLEMENT = f"{_FOLDER}000200_tables.sql", f"{_FOLDER}000300_entitlement.sql"
 TRIGGERS, CLAIM = f"{_FOLDER}000400_trigger_and_nudge.sql", f"{_FOLDER}000500_claim.sql"
 INTENT, SAVE, SYNC = f"{_FOLDER}000600_intents.sql", f"{_FOLDER}000650_save.sql", f"{_FOLDER}000700_sync.sql"
@@ -549,5 +552,70 @@ MUTANTS = (
         "p_want.memory_mb), null\n    from hangar.settings g",
         "I2: a readopted app is not left for one refusal",
         ("tests/simulation/test_exhaustive_findings.py",),
+    ),
+    # The very moment, the very number
+    Mutant(
+        "expiry-a-moment-late",
+        ENTITLEMENT,
+        "case when s.expires_at <= v_now then 'expired'",
+        "case when s.expires_at < v_now then 'expired'",
+        "I1: a subscription ends at the moment it names",
+        BOUNDARIES,
+    ),
+    Mutant(
+        "override-a-moment-late",
+        ENTITLEMENT,
+        "(o.ends_at is null or o.ends_at > v_now)",
+        "(o.ends_at is null or o.ends_at >= v_now)",
+        "an override ends at the moment it names",
+        BOUNDARIES,
+    ),
+    Mutant(
+        "trigger-blind-to-expiry",
+        TRIGGERS,
+        "after insert or update of tier, status, expires_at or delete",
+        "after insert or update of tier, status or delete",
+        "I1: each column of a subscription moves the row at once",
+        BOUNDARIES,
+    ),
+    Mutant(
+        "lease-a-moment-long",
+        SAVE,
+        "or v_row.lease_expires_at <= v_now then",
+        "or v_row.lease_expires_at < v_now then",
+        "I6: at the moment a lease ends its holder writes no more",
+        BOUNDARIES,
+    ),
+    Mutant(
+        "bad-samples-closer",
+        SCHEMA,
+        "bad_sample_gap_s numeric not null default 240",
+        "bad_sample_gap_s numeric not null default 180",
+        "health turns bad by samples four minutes apart",
+        BOUNDARIES,
+    ),
+    Mutant(
+        "orphan-ripe-sooner",
+        SCHEMA,
+        "orphan_after_s numeric not null default 900",
+        "orphan_after_s numeric not null default 600",
+        "I5: an orphan ages a quarter of an hour",
+        BOUNDARIES,
+    ),
+    Mutant(
+        "brake-floor-higher",
+        SCHEMA,
+        "brake_floor integer not null default 20",
+        "brake_floor integer not null default 40",
+        "I5: at most twenty apps go in an hour unless the fleet is large",
+        BOUNDARIES,
+    ),
+    Mutant(
+        "null-status-pays",
+        ENTITLEMENT,
+        "else coalesce('status_' || s.status, 'no_status') end as word",
+        "else coalesce('status_' || s.status, 'active') end as word",
+        "a subscription without a status buys nothing",
+        BOUNDARIES,
     ),
 )
