@@ -144,7 +144,7 @@ class Edge:
                     response.headers["Access-Control-Allow-Methods"] = "POST, OPTIONS"
                     response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
                     response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE_S)
-        _discard_rest(request)
+        discard_rest(request)
 
 
 def parse_object(raw: bytes) -> Mapping[str, Any]:
@@ -262,7 +262,7 @@ def _bounded_in_time(request: flask.Request) -> Iterator[Callable[[], bool]]:
         timer.cancel()
 
 
-def _discard_rest(request: flask.Request) -> None:
+def discard_rest(request: flask.Request) -> None:
     """Throw away, piece by piece, what the sender is still sending, so that it gets to read our answer, not a reset.
 
     Nothing is left for the framework, which would read the rest into memory after us, whatever its size (`read_request`

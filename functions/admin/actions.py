@@ -10,7 +10,7 @@ from typing import Any
 from werkzeug.exceptions import NotFound
 
 from functions.admin.deeds import DEEDS, Deed, Wish, read_day
-from functions.admin.visit import Page, Visit
+from functions.admin.visit import Page, Visit, clean
 from shared.config_forms import parse_uuid
 
 
@@ -54,7 +54,7 @@ def _read_wish(visit: Visit, deed: Deed) -> Wish:
         app = (told["row"] or {}).get("fly_app_name", "")
     elif deed.about == "orphan" and not app:
         raise NotFound
-    return Wish(visit, user_id, told, app, visit.request.form.to_dict())
+    return Wish(visit, user_id, told, app, {name: clean(text) for name, text in visit.request.form.items()})
 
 
 def _confirm(wish: Wish, deed: Deed, problem: str = "", status: int = 200) -> Page:

@@ -51,13 +51,16 @@ def tell_answer(name: str, answer: httpx.Response) -> dict[str, str]:
         told = {}
     told = told if isinstance(told, dict) else {}
     detail = str(told.get("detail") or f"The {name} function answered {answer.status_code}")
+    if answer.status_code == httpx.codes.ACCEPTED:
+        return {
+            "tone": "busy",
+            "text": f"Accepted, not finished yet: {detail.rstrip('.')}. This page shows how it goes on.",
+        }
     detail = f"{detail[0].upper()}{detail[1:].rstrip('.')}."
     if answer.status_code == httpx.codes.OK:
         return {"tone": "good", "text": detail}
-    if answer.status_code == httpx.codes.ACCEPTED:
-        return {"tone": "busy", "text": f"Accepted, not finished yet: {detail}"}
     if answer.status_code == httpx.codes.CONFLICT:
-        return {"tone": "bad", "text": f"Refused: {detail}"}
+        return {"tone": "bad", "text": detail}
     if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return {"tone": "bad", "text": f"The {name} function did not take your sign-in. Sign out and in again."}
     if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:

@@ -33,7 +33,7 @@ def draw_costs(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             round(step - 2, 2),
             round(height, 2),
             "plain",
-            f"{day['day']}: ${amount:.4f}",
+            f"{day['day']}: ${amount:.2f}",
         )
         for place, (day, amount) in enumerate(zip(days, amounts, strict=True))
     ]
@@ -41,7 +41,7 @@ def draw_costs(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def draw_health(told: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """A strip of health from `health_from` until now, and its spans, the newest first."""
+    """A strip of health from `health_from` until now. The present moves in steps, so that it does not change at every look."""
     begun = datetime.fromisoformat(told["health_from"])
     turns, row = told["health"], told["row"] or told["last"]
     marks = (
@@ -49,6 +49,7 @@ def draw_health(told: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     )
     if row is not None and (made := datetime.fromisoformat(row["created_at"])) > begun:
         marks = [(begun, "none"), (made, marks[0][1])]
+    now = max(now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0), begun)
     marks += [(datetime.fromisoformat(turn["at"]), turn["to"]) for turn in turns]
     ends = [at for at, _ in marks[1:]] + [now]
     whole_s = max((now - begun).total_seconds(), 1.0)

@@ -51,7 +51,7 @@ class Wish:
 
     @property
     def reason(self) -> str | None:
-        return self.form.get("reason", "").strip()[:_MOST_REASON_CHARS] or None
+        return self.form.get("reason", "")[:_MOST_REASON_CHARS] or None
 
     def set_override(self, override: str | None, plan: str | None = None) -> dict[str, Any]:
         """The override, unless it stands already: pressed twice is one line in the log."""

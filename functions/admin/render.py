@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from functions.admin.banners import list_banners
 from shared.advice import tell_span, tell_when
 from shared.cost import to_cents
 from shared.telling import tell_what
 
+_HALF_CENT = Decimal("0.005")
 HERE = Path(__file__).parent
 ASSET_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 # What a status means to the eye; the word itself always stands beside the shape.
@@ -67,7 +68,8 @@ def _environment() -> jinja2.Environment:
         "ago": show_moment,
         "image": shorten_image,
         "query": lambda values: urlencode({key: value for key, value in values.items() if value not in (None, "")}),
-        "what": tell_what,
+        "what": _tell_rest,
+        "ticked": _mark_code,
         "words": lambda text: str(text).replace("_", " "),
     }
     environment.globals |= {"asset": _link_asset, "banners": list_banners, "zip": zip}
@@ -88,7 +90,25 @@ def _link_asset(name: str) -> str:
 
 def tell_money(amount: str | Decimal | None) -> str:
     """Dollars and cents with thousands separated; a dash for none."""
-    return "-" if amount is None else f"${to_cents(Decimal(amount)):,}"
+    if amount is None:
+        return "-"
+    exact = Decimal(amount)
+    return "under $0.01" if 0 < exact < _HALF_CENT else f"${to_cents(exact):,}"
+
+
+def _mark_code(text: str) -> Markup:
+    """Words with commands between backticks, as the command line says them, with the commands marked."""
+    parts = text.split("`")
+    marked = (Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
+    return Markup("").join(marked)
+
+
+def _tell_rest(event: Mapping[str, Any]) -> str:
+    """What an event tells beyond the cells beside it."""
+    shown = {"action", *(["app"] if event["metadata"].get("app") == event["fly_app_name"] else [])}
+    shown |= {"attempt"} if event["metadata"].get("attempt") == 1 else set()
+    rest = {key: value for key, value in event["metadata"].items() if key not in shown}
+    return tell_what({**event, "metadata": rest})
 
 
 def show_moment(at: str | None, now: datetime) -> Markup:

@@ -39,6 +39,11 @@ def make_desk(config: Config) -> Desk:
     )
 
 
+def clean(text: str) -> str:
+    """What somebody sent, without the one character that no text of Postgres can hold."""
+    return text.replace("\0", "").strip()
+
+
 @dataclass(frozen=True)
 class Page:
     """What a visit is answered with: a document of ours, or a way to another address (relative to the root)."""
@@ -87,7 +92,7 @@ class Visit:
 
     def ask(self, name: str) -> str:
         """One value of the address, trimmed; empty when it is not there."""
-        return str(self.request.args.get(name, "")).strip()
+        return clean(self.request.args.get(name, ""))
 
     def show(self, template: str, status: int = 200, **values: Any) -> Page:
         """A page made of a template, with the frame around it."""

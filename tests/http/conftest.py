@@ -1,5 +1,6 @@
 """A local Supabase project for tests over HTTP: a database with tables of its own, and the gateway before it."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from local.supabase.database import drop_database, fresh_database
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
 from supabase import Client, ClientOptions, create_client
+from tests.http.admin_visitor import Visitor
+from tests.http.running_operator import run_cloud
 
 OWNER = "11111111-1111-4111-8111-111111111111"
 STRANGER = "22222222-2222-4222-8222-222222222222"
@@ -139,3 +142,52 @@ def reading_project(_postgres_servers, keys, http) -> Iterator[Project]:
     with open_project(database_url, keys, http) as made:
         yield made
     drop_database(database_url)
+
+
+@pytest.fixture(scope="session")
+def admin_cloud(tmp_path_factory):
+    """One local cloud for all tests of the dashboard; each makes the users it needs. Nudges are off: only operators act."""
+    with run_cloud(tmp_path_factory.mktemp("admin")) as cloud:
+        cloud.pg_net.stop()
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def sql(admin_cloud):
+    """Ask the database of `admin_cloud` as superuser."""
+    with psycopg.connect(admin_cloud.addresses["database_url"], autocommit=True) as session:
+
+        def run(query, *values):
+            cursor = session.execute(query, values)
+            return cursor.fetchall() if cursor.description else []
+
+        yield run
+
+
+@pytest.fixture
+def visitor(admin_cloud, http):
+    """Somebody at the dashboard who has not signed in."""
+    known = admin_cloud.addresses
+    return Visitor(known["functions"]["admin"], http, known["secret_key"])
+
+
+@pytest.fixture
+def operator(admin_cloud, visitor):
+    """The operator of the local cloud, signed in."""
+    known = admin_cloud.addresses["admin"]
+    assert visitor.sign_in(known["email"], known["password"]).status_code == 303
+    return visitor
+
+
+@pytest.fixture
+def make_user(sql):
+    """A new user of the host: `make_user("pro", email=…)`; the id."""
+
+    def make(tier="free", email=None):
+        user = str(uuid.uuid4())
+        sql("insert into auth.users (id, email) values (%s, %s)", user, email or f"{user[:8]}@example.test")
+        if tier != "free":
+            sql("update public.user_subscriptions set tier = %s where user_id = %s", tier, user)
+        return user
+
+    return make

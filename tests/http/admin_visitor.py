@@ -1,0 +1,96 @@
+"""Somebody at the dashboard without a browser: keeps cookies as one does, fills forms as they are sent, follows one step."""
+
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from urllib.parse import urljoin
+
+import httpx
+
+from functions.admin.session import SESSION_COOKIE, Seals
+from shared.config import Secret
+
+COOKIES = re.compile(r"([^=;]+)=([^;]*)")
+
+
+class Forms(HTMLParser):
+    """The forms of a page: method, action, and the fields as they stand."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.forms = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "form":
+            self.forms.append({"method": given.get("method", "get"), "action": given.get("action", ""), "fields": {}})
+        elif tag in ("input", "select") and "name" in given and self.forms:
+            self.forms[-1]["fields"][given["name"]] = given.get("value", "")
+
+
+@dataclass
+class Visitor:
+    """One browser profile. Secure cookies are sent although the address is http, as browsers do on loopback."""
+
+    url: str
+    client: httpx.Client
+    secret_key: str
+    cookies: dict = field(default_factory=dict)
+
+    def send(self, method, path, headers=None, **request):
+        given = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} | (headers or {})
+        answer = self.client.request(method, urljoin(self.url + "/", path), headers=given, **request)
+        for line in answer.headers.get_list("set-cookie"):
+            name, value = COOKIES.match(line).groups()
+            self.cookies[name] = value
+            if "Max-Age=0" in line or not value:
+                del self.cookies[name]
+        return answer
+
+    def get(self, path, **headers):
+        return self.send("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def sign_in(self, email, password, after=""):
+        return self.send("POST", "sign-in", data={"email": email, "password": password, "next": after})
+
+    def follow(self, answer):
+        """Where a redirect leads."""
+        assert answer.status_code == 303, answer.text
+        return self.get(urljoin(str(answer.url), answer.headers["location"]).removeprefix(f"{self.url}/"))
+
+    def submit(self, path, **values):
+        """Open the page at `path`, fill in its last form, send it; the answer to that."""
+        page = self.get(path)
+        assert page.status_code == 200, page.text
+        form = Forms(page.text).forms[-1]
+        assert form["method"] == "post"
+        action = urljoin(str(page.url), form["action"]).removeprefix(f"{self.url}/")
+        return self.send("POST", action, data=form["fields"] | values)
+
+    def act(self, name, user=None, **values):
+        """Confirm an action and see what the page it leads to says."""
+        return self.follow(self.submit(f"actions/{name}" + (f"?user={user}" if user else ""), **values))
+
+    @property
+    def seals(self):
+        return Seals(Secret(self.secret_key))
+
+    @property
+    def session(self):
+        return self.seals.unseal("session", self.cookies[SESSION_COOKIE])
+
+    def change_session(self, **changes):
+        self.cookies[SESSION_COOKIE] = self.seals.seal("session", self.session | changes)
+
+
+def said(page):
+    """What an action said, as text."""
+    found = re.search(r'<p class="said \w+" role="\w+">.*?<span>(.*?)</span></p>', page.text, re.DOTALL)
+    return found[1] if found else None
+
+
+def shown_state(page):
+    """The card that says how a user's app stands, without its tags."""
+    [card] = re.findall(r'<section class="state".*?</section>', page.text, re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", card))
