@@ -1,0 +1,327 @@
+"""What operators do at the dashboard, against Fly's world and the database: done, said, logged with their e-mail, once."""
+
+import re
+import time
+
+import httpx
+import pytest
+
+from functions.admin.calls import tell_answer
+from local.dev_database import ADMIN
+from tests.http.admin_visitor import said, shown_state
+
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def world(admin_cloud, http):
+    """The names of the apps that exist on Fly, and their machines' states."""
+
+    def look():
+        told = http.get(f"{admin_cloud.addresses['fly_api_url']}/_sim/world").json()
+        return {app["name"]: [machine["state"] for machine in app["machines"]] for app in told["apps"]}
+
+    return look
+
+
+@pytest.fixture
+def faults(admin_cloud, http):
+    """Break Fly; whole again after the test."""
+    url = f"{admin_cloud.addresses['fly_api_url']}/_sim/faults"
+    yield lambda *given: http.put(url, json=list(given)).raise_for_status()
+    http.put(url, json=[])
+
+
+@pytest.fixture
+def row(sql):
+    """The user's newest row: name, status."""
+
+    def row(user):
+        found = sql(
+            "select fly_app_name, status from public.user_fly_apps where user_id = %s order by name_seq desc", user
+        )
+        return found[0] if found else (None, None)
+
+    return row
+
+
+@pytest.fixture
+def logged(sql):
+    """The actors of a user's (or the fleet's) events of one type, the oldest first."""
+
+    def logged(user, event_type):
+        return [
+            (actor, reason)
+            for actor, reason in sql(
+                "select metadata ->> 'actor', metadata ->> 'reason' from public.user_fly_app_events"
+                " where user_id is not distinct from %s and event_type = %s order by seq",
+                user, event_type,
+            )
+        ]  # fmt: skip
+
+    return logged
+
+
+def wait_until(check, page=lambda: None):
+    """True once `check` is; the dashboard says "accepted" for what takes longer than its patience."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.1)
+    raise AssertionError(page())
+
+
+@pytest.fixture
+def provisioned(operator, make_user, row):
+    user = make_user()
+    operator.act("provision", user, plan="pro", reason="test")
+    wait_until(lambda: row(user)[1] == "active")
+    return user
+
+
+def test_a_free_user_gets_an_app_by_hand_and_loses_it_by_its_name(operator, make_user, world, row, logged):
+    """The whole life: provision, restart, a wrong name, deprovision; Fly, database, log and page agree at each step."""
+    user = make_user()
+    page = operator.act("provision", user, plan="pro", reason="a good customer")
+    wait_until(lambda: row(user)[1] == "active")
+    name, _ = row(user)
+    assert world()[name] == ["started"]
+    assert said(page)
+    page = operator.get(f"users/{user}")
+    assert "active" in shown_state(page)
+    assert f"An app is granted on plan pro by {ADMIN.email}" in shown_state(page)
+    assert "“a good customer”" in page.text
+    assert logged(user, "override_set") == [(ADMIN.email, "a good customer")]
+
+    assert "restarted" in said(operator.act("restart", user))
+    assert world()[name] == ["started"]
+
+    refused = operator.submit(f"actions/deprovision?user={user}", reason="moved", typed=name[:-1])
+    assert refused.status_code == 400
+    assert f"type the app&#39;s name exactly: {name}" in refused.text
+    assert row(user) == (name, "active")
+
+    operator.act("deprovision", user, reason="moved", typed=name)
+    wait_until(lambda: row(user)[1] == "deleted")
+    assert name not in world()
+    page = operator.get(f"users/{user}")
+    assert "deleted" in shown_state(page)
+    assert "An app is denied" in shown_state(page)
+    assert logged(user, "override_set")[-1] == (ADMIN.email, "moved")
+
+
+def test_pressed_twice_is_done_once(operator, provisioned, world, row, logged):
+    """The same form sent again, as by a double click or a reload: one override, one app, one restart."""
+    user = provisioned
+    operator.act("provision", user, plan="pro", reason="again")
+    assert len(logged(user, "override_set")) == 1
+    assert len([name for name in world() if name == row(user)[0]]) == 1
+    operator.act("restart", user)
+    assert "less than a minute ago" in said(operator.act("restart", user))
+
+
+def test_a_confirmation_alone_does_nothing(operator, provisioned, world, row):
+    for name in ("deprovision", "restart", "retry", "check", "remove-override"):
+        assert operator.get(f"actions/{name}?user={provisioned}").status_code == 200
+    assert row(provisioned)[1] == "active"
+    assert world()[row(provisioned)[0]] == ["started"]
+
+
+def test_what_needs_a_reason_is_not_done_without(operator, make_user, row, sql):
+    user = make_user()
+    answer = operator.submit(f"actions/provision?user={user}", plan="pro", reason="  ")
+    assert answer.status_code == 400
+    assert "Give a reason" in answer.text
+    assert row(user) == (None, None)
+    assert operator.submit("actions/pause", reason="").status_code == 400
+    assert sql("select paused from hangar.settings") == [(False,)]
+
+
+@pytest.mark.parametrize("ends_on", ["2001-01-01", "tomorrow", "2999-13-45"])
+def test_an_end_that_has_passed_or_is_no_day_is_refused(operator, make_user, row, ends_on):
+    user = make_user()
+    answer = operator.submit(f"actions/provision?user={user}", plan="pro", reason="x", ends_on=ends_on)
+    assert answer.status_code == 400
+    assert "a day to come" in answer.text
+    assert row(user) == (None, None)
+
+
+def test_an_end_is_kept_and_shown(operator, make_user, sql):
+    user = make_user()
+    page = operator.act("provision", user, plan="pro", reason="a trial", ends_on="2999-01-31")
+    assert "until 2999-01-31" in shown_state(page)
+    [(ends_at,)] = sql("select ends_at::text from public.fly_overrides where user_id = %s", user)
+    assert ends_at.startswith("2999-01-31 23:59:59")
+
+
+def test_a_plan_there_is_not_is_refused(operator, make_user, row):
+    user = make_user()
+    assert operator.submit(f"actions/provision?user={user}", plan="made up", reason="x").status_code == 400
+    assert row(user) == (None, None)
+
+
+def test_a_deprovision_is_taken_back_without_leaving_an_override_on_who_pays(operator, make_user, row, sql, faults):
+    """Deny, then keep: the subscription carries the app again, so nothing has to be granted."""
+    user = make_user("pro")
+    operator.act("check", user)
+    wait_until(lambda: row(user)[1] == "active")
+    name, _ = row(user)
+    operator.act("pause", reason="hold")
+    try:
+        operator.act("deprovision", user, reason="mistake", typed=name)
+        assert row(user)[1] == "deprovisioning"
+        assert "Cancel deprovision" in operator.get(f"users/{user}").text
+        operator.act("keep", user, reason="it was one")
+    finally:
+        operator.act("resume")
+    assert sql("select * from public.fly_overrides where user_id = %s", user) == []
+    operator.act("check", user)
+    wait_until(lambda: row(user) == (name, "active"))
+
+
+def test_an_app_that_nobody_pays_for_is_kept_by_a_grant(operator, make_user, row, sql):
+    user = make_user("pro")
+    operator.act("check", user)
+    wait_until(lambda: row(user)[1] == "active")
+    operator.act("pause", reason="hold")
+    try:
+        sql("update public.user_subscriptions set tier = 'free' where user_id = %s", user)
+        assert row(user)[1] == "deprovisioning"
+        operator.act("keep", user, reason="they will be back")
+    finally:
+        operator.act("resume")
+    assert sql("select override, plan from public.fly_overrides where user_id = %s", user) in (
+        [("grant", "pro")],
+        [("grant", "elite")],
+    )
+    operator.act("check", user)
+    wait_until(lambda: row(user)[1] == "active")
+
+
+def test_without_its_override_the_subscription_decides(operator, provisioned, world, row):
+    name, _ = row(provisioned)
+    operator.act("remove-override", provisioned, reason="over")
+    wait_until(lambda: row(provisioned)[1] == "deleted")
+    assert name not in world()
+
+
+def test_a_failure_is_shown_as_it_is_and_mended_by_a_retry(operator, make_user, row, faults, logged):
+    """Fly has no such image; then it has."""
+    faults({"method": "POST", "path": "/v1/apps/*/machines", "when": "before", "status": 422,
+            "body": {"error": "could not find image: manifest unknown"}})  # fmt: skip
+    user = make_user()
+    operator.act("provision", user, plan="pro", reason="test")
+    wait_until(lambda: row(user)[1] == "error")
+    page = operator.get(f"users/{user}")
+    assert "manifest unknown" in shown_state(page)
+    assert "it waits for a person" in shown_state(page)
+    assert f"users/{user}" in operator.get("failures").text
+    assert f'actions/retry?user={user}"' in page.text
+    faults()
+    operator.act("retry", user)
+    wait_until(lambda: row(user)[1] == "active")
+    assert (ADMIN.email, None) in logged(user, "recovery_attempted")
+
+
+def test_a_token_that_fly_refuses_is_told_and_nothing_is_lost(operator, make_user, row, faults):
+    faults({"method": "POST", "path": "/v1/apps", "when": "before", "status": 401, "body": {"error": "unauthorized"}})
+    user = make_user()
+    page = operator.act("provision", user, plan="pro", reason="test")
+    assert said(page)
+    wait_until(lambda: row(user)[1] == "error")
+    assert "FLY_API_TOKEN" in operator.get("failures").text
+    faults()
+    operator.act("retry", user)
+    wait_until(lambda: row(user)[1] == "active")
+
+
+def test_the_kill_switch_and_the_pause_of_deletions(operator, sql, logged):
+    assert "now paused" in said(operator.act("pause", reason="look first"))
+    assert "already paused" in said(operator.act("pause", reason="again"))
+    assert sql("select paused from hangar.settings") == [(True,)]
+    assert "Paused." in operator.get("events").text
+    assert "now running" in said(operator.act("resume"))
+    assert "now paused" in said(operator.act("pause-deletes", reason="look first"))
+    assert "now allowed" in said(operator.act("resume-deletes"))
+    assert sql("select paused, deletes_paused from hangar.settings") == [(False, False)]
+    changes = logged(None, "settings_changed")[-4:]
+    assert [actor for actor, _ in changes] == [ADMIN.email] * 4
+    assert changes[0][1] == "look first"
+
+
+def test_while_paused_an_action_says_so_and_is_done_on_resuming(operator, make_user, row, world):
+    user = make_user()
+    operator.act("pause", reason="test")
+    try:
+        page = operator.act("provision", user, plan="pro", reason="test")
+        assert "paused" in said(page).lower()
+        assert row(user)[0] not in world()
+        assert "Hangar is paused" in shown_state(page)
+    finally:
+        operator.act("resume")
+    operator.act("check", user)
+    wait_until(lambda: row(user)[1] == "active")
+
+
+def test_the_brake_is_released_with_a_reason(operator, sql, logged):
+    sql("select public.fly_raise_alert('brake', 'fleet', 'test')")
+    assert "Release brake" in operator.get("controls").text
+    assert "released" in said(operator.act("release-brake", reason="it was meant"))
+    assert sql("select 1 from hangar.alerts where kind = 'brake' and resolved_at is null") == []
+    assert logged(None, "settings_changed")[-1] == (ADMIN.email, "it was meant")
+
+
+def test_an_orphan_is_approved_by_its_name(operator, sql):
+    sql("insert into public.fly_orphans (app, network) values ('vyx-user-orphan1', 'n')")
+    path = "actions/approve-orphan?app=vyx-user-orphan1"
+    assert operator.submit(path, typed="vyx-user-orphan2").status_code == 400
+    assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(None,)]
+    page = operator.follow(operator.submit(path, typed="vyx-user-orphan1"))
+    assert "vyx-user-orphan1 is approved" in said(page)
+    assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(ADMIN.email,)]
+
+
+def test_a_sweep_by_hand(operator, sql):
+    assert said(operator.act("sweep"))
+    wait_until(lambda: sql("select 1 from hangar.sweeps where completed_at is not null"))
+
+
+def test_what_was_said_is_said_once(operator, make_user):
+    user = make_user()
+    assert said(operator.act("check", user))
+    assert said(operator.get(f"users/{user}")) is None
+
+
+@pytest.mark.parametrize("path", ["actions/none", "actions/provision", "actions/provision?user=x", "actions/approve-orphan",
+                                  "actions/check?user=99999999-9999-4999-8999-999999999999"])  # fmt: skip
+def test_an_action_about_nobody_is_no_page(operator, path):
+    assert operator.get(path).status_code == 404
+
+
+def test_two_operators_see_each_others_deeds(admin_cloud, operator, http, make_user, sql):
+    """One provisions; the other, whose page was open, is told by the database what to offer."""
+    user = make_user()
+    operator.act("provision", user, plan="pro", reason="mine")
+    second = type(operator)(operator.url, http, operator.secret_key)
+    known = admin_cloud.addresses["admin"]
+    second.sign_in(known["email"], known["password"])
+    assert "“mine”" in second.get(f"users/{user}").text
+    assert re.search(rf'actions/deprovision\?user={user}"', second.get(f"users/{user}").text)
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "tone", "words"),
+    [
+        (200, {"detail": "the app is active"}, "good", "The app is active."),
+        (202, {"detail": "leased"}, "busy", "Accepted, not finished yet: leased."),
+        (409, {"detail": "Still entitled"}, "bad", "Still entitled."),
+        (503, {"detail": "Fly is out of reach"}, "busy", "Nothing is lost"),
+        (401, {}, "bad", "did not take your sign-in"),
+        (500, {}, "bad", "answered 500"),
+    ],
+)
+def test_every_answer_of_a_function_has_its_words(status, told, tone, words):
+    answer = tell_answer("provision", httpx.Response(status, json=told))
+    assert answer["tone"] == tone
+    assert words in answer["text"]
