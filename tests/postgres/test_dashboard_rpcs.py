@@ -218,7 +218,8 @@ def test_the_log_is_filtered_and_paged_without_gap_or_repeat(hangar):
     user = hangar.user("pro")
     hangar.sql(
         "insert into user_fly_app_events (user_id, event_type, status, created_at)"
-        " select %s, case n %% 2 when 0 then 'action' else 'error_occurred' end, case n %% 3 when 0 then 'failed' else 'info' end,"
+        " select %s, case n %% 2 when 0 then 'action' else 'error_occurred' end, case n %% 3"
+        " when 0 then 'failed' else 'info' end,"
         " '2026-05-01'::timestamptz + (n / 10) * interval '1 day' from generate_series(0, 59) n",
         user,
     )
