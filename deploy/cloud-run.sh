@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploys the three functions to Cloud Run, or updates them.
+# Deploys the four functions to Cloud Run, or updates them.
 #
 #   PROJECT=acme-prod REGION=asia-southeast1 IMAGE=…/hangar@sha256:… deploy/cloud-run.sh
 #
@@ -28,4 +28,5 @@ done <<'SERVICES'
 provision   8 5 512Mi
 deprovision 8 5 512Mi
 health      4 2 1Gi
+admin       8 2 512Mi
 SERVICES
