@@ -10,7 +10,7 @@ from shared.cost import list_price_usd_per_s
 from shared.machine import STOP_SIGNAL, STOP_TIMEOUT_S, build_config
 from shared.models import Action, ActionKind, AppSeen, Json, MachineSeen, Row
 from shared.naming import machine_name
-from shared.observe import Look, view
+from shared.observe import LOOKS_FOR_A_NEW_MACHINE, Look, view
 
 if TYPE_CHECKING:
     from shared.fly import FlyClient
@@ -70,7 +70,7 @@ def act(
                 attempts=on_attempt,
                 budget_s=budget_s,
             )
-            look.machines = (view(created),)
+            look.machines, look.new_machine_looks = (view(created),), LOOKS_FOR_A_NEW_MACHINE
             return learn_machine(row, view(created), today)
         case ActionKind.UPDATE_MACHINE:
             assert machine is not None  # noqa: S101  decide() names the machine of every machine action
@@ -98,7 +98,7 @@ def act(
         case ActionKind.DESTROY_MACHINE:
             assert machine is not None  # noqa: S101  as above
             fly.destroy_machine(app, machine.id, force=True, attempts=on_attempt, budget_s=budget_s)
-            look.machines, look.listed = None, False
+            look.machines, look.listed, look.new_machine_looks = None, False, 0
             return {"machine_id": None, "machine_state": "absent"} if machine.id == row.machine_id else {}
         case ActionKind.DELETE_APP:
             fly.delete_app(app, force=True, attempts=on_attempt, budget_s=budget_s)

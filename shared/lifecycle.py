@@ -66,7 +66,7 @@ def _decide_present(row: Row, seen: Seen, now: datetime) -> Decision:
         return Wait(2, "the app is wanted again, and Fly is not done deleting it")
     machine = find_main(row, seen)
     if machine is None:
-        return _decide_missing_machine(row)
+        return _decide_missing_machine(row, seen)
     if machine.id != row.machine_id:
         return Adopt(machine)
     decision = _decide_machine(row, machine, now)
@@ -88,7 +88,9 @@ def _decide_missing_app(row: Row, seen: Seen, now: datetime) -> Decision:
     return Action(ActionKind.CREATE_APP, purpose="repair" if _was_ours(row) else "provision")
 
 
-def _decide_missing_machine(row: Row) -> Decision:
+def _decide_missing_machine(row: Row, seen: Seen) -> Decision:
+    if seen.machine_made:
+        return Wait(2, "Fly does not show the new machine yet")
     refused = explain_refused_size(row.cpu_kind, row.cpu_count, row.memory_mb)
     if refused:
         return GiveUp("size", refused, f"give the plan of tier {row.tier!r} a size Fly takes, then retry this user")

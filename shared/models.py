@@ -104,7 +104,7 @@ class MachineSeen:
 class Seen:
     """Everything one look found, and what this worker itself did moments ago, because Fly's reads lag its writes.
 
-    `absences` counts the direct 404s in a row.
+    `absences` counts the direct 404s in a row; `machine_made` says that Fly has named us a machine which no look shows yet.
     """
 
     app: AppSeen
@@ -113,6 +113,7 @@ class Seen:
     just_deleted: bool = False
     name_was_taken: bool = False
     absences: int = 0
+    machine_made: bool = False
 
 
 class ActionKind(StrEnum):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from shared.fly import FlyClient
     from shared.fly_retry import AttemptLog
 
+# A machine that was made or named a moment ago may answer 404 for seconds, and be in no list; each look is two seconds after the last.
+LOOKS_FOR_A_NEW_MACHINE = 6
 # Fly's names for the checks that steer its own proxy, not results of the backend's endpoints, start with this.
 _PROXY_CHECK = "servicecheck-"
 
@@ -63,6 +65,7 @@ class Look:
     looked: bool = False
     listed: bool = False
     absences: int = 0
+    new_machine_looks: int = 0
 
     def see(self, row: Row) -> Seen:
         """Everything `decide()` needs, from memory where nothing can have changed."""
@@ -77,6 +80,7 @@ class Look:
             just_deleted=self.just_deleted,
             name_was_taken=self.name_was_taken,
             absences=self.absences,
+            machine_made=self.new_machine_looks > 0,
         )
 
     def forget(self) -> None:
@@ -110,6 +114,8 @@ class Look:
                 raise Retry(message, code="contradiction", status=gone.status) from gone
             listed = ()
         self.listed = self.looked = True
+        if not listed:
+            self.new_machine_looks = max(0, self.new_machine_looks - 1)
         if known is None:
             return tuple(view(machine) for machine in listed)
         # A second machine may be destroyed for what is seen of it, so it is seen directly as well.

@@ -24,7 +24,7 @@ from shared.models import (
     Settings,
     Wait,
 )
-from shared.observe import Look
+from shared.observe import LOOKS_FOR_A_NEW_MACHINE, Look
 from shared.outcome import REFUSED_WORDS, Outcome, State, outcome_of
 from shared.restart import Restart, restart_machine
 
@@ -188,6 +188,7 @@ class Work:
         self.look.forget()
         if adopted:
             self.patch["machine_id"] = adopted
+            self.look.new_machine_looks = LOOKS_FOR_A_NEW_MACHINE
             self._remember_ids()
         if isinstance(error, NameTaken):
             self.look.name_was_taken = True

@@ -1,13 +1,14 @@
 """Many workers in one process of whom one runs at a time, chosen by a seed, in virtual time.
 
-Every point before and after a call that leaves the process is a place where the stage may go on with somebody else, and
-where a worker may die. Sleeping costs no time: when everybody sleeps, the clock moves to whoever wakes first.
+Every point before and after a call that leaves the process is a place where the stage may go on with somebody else, where a
+worker may die, and where it may freeze. Sleeping costs no time: when everybody sleeps, the clock moves to whoever wakes first.
 """
 
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from _thread import allocate_lock
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from random import Random
@@ -16,17 +17,32 @@ from typing import Any, Self
 from tests.simulation.world import Clock, Killed
 
 _PATIENCE_S = 60.0  # real seconds that one turn may take before the test is given up
+_NEVER = float("inf")
 
 
 @dataclass
-class Actor:
-    """One thread of one process. `process` is shared by the threads that die together."""
+class Process:
+    """What dies, and freezes, as one. `fate` is what happens at its boundary number `fate_at`: "die", or seconds of sleep."""
 
     name: str
-    process: "Process"
+    dead: bool = False
+    slept: bool = False
+    frozen_until: float = 0.0
+    working_on: str | None = None
+    crossed: int = 0
+    fate_at: int = 0
+    fate: str | float = "die"
+
+
+@dataclass(eq=False)
+class Actor:
+    """One thread of one process. Only who holds the turn runs; `waits_on` is what a waiting one would be woken for."""
+
+    name: str
+    process: Process
     wakes_at: float
-    future: "StageFuture"
-    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    turn: Any = field(default_factory=allocate_lock)
+    waits_on: object = None
     ended: bool = False
     thread: threading.Thread | None = None
 
@@ -36,13 +52,23 @@ class Actor:
         return "".join(traceback.format_stack(frame)[-6:]) if frame else ""
 
 
-@dataclass
-class Process:
-    """What dies as one."""
+class _Carrier(threading.Thread):
+    """A thread that plays one actor after another: making one for each would cost more than what most of them do."""
 
-    name: str
-    dead: bool = False
-    working_on: str | None = None
+    idle: list["_Carrier"] = []  # noqa: RUF012  shared on purpose
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True, name="carrier")
+        self.play: Callable[[], None] | None = None
+        self.begin = allocate_lock()
+        self.begin.acquire()
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.begin.acquire()
+            assert self.play is not None
+            self.play()
 
 
 class StageFuture(Future):
@@ -51,26 +77,40 @@ class StageFuture(Future):
     stage: "Stage"
 
     def result(self, timeout: float | None = None) -> Any:
-        while not self.done():
-            self.stage.pause(0.2)
-        return super().result(timeout)
+        self.stage.wait([self], timeout)
+        return super().result(0)
 
 
 class Stage:
-    """Runs actors one at a time until a moment of the clock; the same seed plays the same piece."""
+    """Runs actors one at a time until a moment of the clock; the same seed plays the same piece.
 
-    def __init__(self, clock: Clock, random: Random) -> None:
-        self.clock, self.random = clock, random
-        self._actors: list[Actor] = []
-        self._back = threading.Semaphore(0)
+    `keep` is how often who has the turn keeps it at a boundary: 0 interleaves most, 1 lets each go on until it sleeps.
+    """
+
+    def __init__(self, clock: Clock, random: Random, keep: float = 0.0) -> None:
+        self.clock, self.random, self.keep = clock, random, keep
         self._here = threading.local()
+        self._director = Actor("director", Process("director"), 0.0, thread=threading.current_thread())
+        self._director.turn.acquire()
+        self._actors: list[Actor] = []
         self.turns = 0
+        self._turn_of = self._director
+        self.tell: Callable[[Process, str], None] = lambda _process, _fate: None
+
+    @property
+    def actor(self) -> Actor | None:
+        """Whose turn it is, asked by itself; None outside the stage."""
+        return getattr(self._here, "actor", None)
 
     @property
     def process(self) -> Process | None:
-        """Whose turn it is."""
-        actor: Actor | None = getattr(self._here, "actor", None)
-        return actor.process if actor else None
+        """The process whose turn it is."""
+        return self.actor.process if self.actor else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anybody is left on the stage."""
+        return bool(self._actors)
 
     def spawn(
         self, name: str, play: Callable[[], Any], *, process: Process | None = None, in_s: float = 0.0
@@ -78,81 +118,145 @@ class Stage:
         """Have `play` run from `in_s` seconds from now, as a process of its own unless one is given."""
         future = StageFuture()
         future.stage = self
-        actor = Actor(name, process or Process(name), self.clock() + in_s, future)
+        actor = Actor(name, process or Process(name), self.clock() + in_s)
+        actor.turn.acquire()
         self._actors.append(actor)
-        actor.thread = threading.Thread(target=self._live, args=(actor, play), daemon=True, name=name)
-        actor.thread.start()
+        carrier = _Carrier.idle.pop() if _Carrier.idle else _Carrier()
+        actor.thread = carrier
+        carrier.play = lambda: self._live(carrier, actor, future, play)
+        carrier.begin.release()
         return future
 
     def run(self, until: float) -> None:
         """Give out turns until the clock reaches `until`; whoever sleeps longer goes on in the next run."""
-        while True:
-            ready = [actor for actor in self._actors if actor.wakes_at <= self.clock()]
-            if not ready:
-                wakes_at = min((actor.wakes_at for actor in self._actors), default=until)
-                self.clock.seconds = max(self.clock(), min(wakes_at, until))
-                if self.clock() >= until:
-                    return
-                continue
-            if self.clock() >= until:
-                return
-            actor = self.random.choice(ready)
-            self.turns += 1
-            actor.turn.release()
-            assert self._back.acquire(timeout=_PATIENCE_S), f"{actor.name} keeps its turn: {actor.show()}"
-            if actor.ended:
-                self._actors.remove(actor)
+        if self.clock() >= until:
+            return
+        director = self._director
+        director.wakes_at = until
+        self._actors.append(director)
+        self._pass_turn(director)
+        self._actors.remove(director)
+
+    def run_out(self, until: float) -> None:
+        """Give out turns until nobody is left, or the clock reaches `until`."""
+        while self._actors and self.clock() < until:
+            latest = max(actor.wakes_at for actor in self._actors)
+            self.run(min(until, max(latest, self.clock()) + 1e-3))
 
     def pause(self, seconds: float = 0.0) -> None:
         """Give the turn away, for `seconds` at least. Outside a run the clock simply moves. Raises Killed in a dead process."""
-        actor: Actor | None = getattr(self._here, "actor", None)
+        actor = self.actor
         if actor is None:
             self.clock.advance(seconds)
-            return
-        actor.wakes_at = self.clock() + seconds
-        self._back.release()
-        actor.turn.acquire()
-        if actor.process.dead:
-            raise Killed(actor.name)
+        else:
+            self._sleep(actor, self.clock() + seconds)
 
     def cross(self, where: str) -> None:
-        """A boundary of tests.simulation.world, here a place to give the turn away."""
+        """A boundary of tests.simulation.world, here a place to give the turn away, to freeze, or to die."""
+        process = self.process
+        if process is not None:
+            process.crossed += 1
+            if process.crossed == process.fate_at and not process.dead:
+                self._meet_fate(process, where)
         self.pause()
+
+    def kill(self, process: Process) -> None:
+        """End a process at the boundaries where its threads stand."""
+        process.dead = True
+        for actor in self._actors:
+            if actor.process is process:
+                actor.wakes_at = min(actor.wakes_at, self.clock())
 
     def kill_somebody(self) -> Process | None:
         """End one process that is under way, at the boundary where it stands; None when nobody works."""
-        processes = {
-            id(actor.process): actor.process for actor in self._actors if actor.process.name.startswith("worker")
-        }
-        if not processes:
+        names = {id(actor.process): actor.process for actor in self._actors if actor.process.name.startswith("worker")}
+        if not names:
             return None
-        chosen = self.random.choice(list(processes.values()))
-        chosen.dead = True
-        for actor in self._actors:
-            if actor.process is chosen:
-                actor.wakes_at = self.clock()
+        chosen = self.random.choice(list(names.values()))
+        self.kill(chosen)
         return chosen
 
-    def _live(self, actor: Actor, play: Callable[[], Any]) -> None:
+    def close(self) -> None:
+        """End everybody, so that no thread waits for a turn that will not come."""
+        for actor in self._actors:
+            actor.process.dead = True
+            actor.wakes_at = self.clock()
+        while self._actors:
+            self.run(self.clock() + 1e-3)
+
+    def _meet_fate(self, process: Process, where: str) -> None:
+        if process.fate == "die":
+            self.tell(process, f"dies {where}")
+            self.kill(process)
+            return
+        process.slept = True
+        process.frozen_until = self.clock() + float(process.fate)
+        self.tell(process, f"freezes for {float(process.fate):.0f} s {where}")
+
+    def _sleep(self, actor: Actor, wakes_at: float) -> None:
+        process = actor.process
+        if not process.dead:
+            actor.wakes_at = wakes_at
+            self._pass_turn(actor)
+            while process.frozen_until > self.clock() and not process.dead:
+                actor.wakes_at = process.frozen_until
+                self._pass_turn(actor)
+        if process.dead:
+            raise Killed(actor.name)
+
+    def _pass_turn(self, actor: Actor) -> None:
+        chosen = self._choose(actor)
+        if chosen is actor:
+            return
+        self._turn_of = chosen
+        chosen.turn.release()
+        if actor.ended:
+            return
+        if actor is not self._director:
+            actor.turn.acquire()
+            return
+        before = -1
+        while not actor.turn.acquire(timeout=_PATIENCE_S):
+            assert before != self.turns, f"{self._turn_of.name} keeps its turn: {self._turn_of.show()}"
+            before = self.turns
+
+    def _choose(self, actor: Actor) -> Actor:
+        """Who goes on: one of those that are awake, after the clock has moved to the first who wakes, if nobody is."""
+        self.turns += 1
+        now = self.clock()
+        ready = [each for each in self._actors if each.wakes_at <= now]
+        if not ready:
+            now = self.clock.seconds = min(each.wakes_at for each in self._actors)
+            assert now < _NEVER, f"everybody waits for somebody: {[each.name for each in self._actors]}"
+            ready = [each for each in self._actors if each.wakes_at <= now]
+        if len(ready) == 1:
+            return ready[0]
+        if self.keep and actor in ready and self.random.random() < self.keep:
+            return actor
+        return self.random.choice(ready)
+
+    def _live(self, carrier: _Carrier, actor: Actor, future: StageFuture, play: Callable[[], Any]) -> None:
         actor.turn.acquire()
         self._here.actor = actor
         try:
             if not actor.process.dead:
-                actor.future.set_result(play())
+                future.set_result(play())
         except BaseException as error:  # noqa: BLE001  handed to whoever asks, as threads do
-            actor.future.set_exception(error)
-        finally:
-            if not actor.future.done():
-                actor.future.set_exception(Killed(actor.name))
-            actor.ended = True
-            self._back.release()
+            future.set_exception(error)
+        if not future.done():
+            future.set_exception(Killed(actor.name))
+        self._here.actor = None
+        actor.ended = True
+        self._actors.remove(actor)
+        _Carrier.idle.append(carrier)
+        self._pass_turn(actor)
 
     # What concurrent.futures offers, on this stage
 
     def executor(self, *_: object, **__: object) -> "StagePool":
         return StagePool(self)
 
-    def wait(self, futures: Any, timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
+    def wait(self, futures: Iterable[Future], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
         """`concurrent.futures.wait` in virtual time."""
         asked, ends_at = list(futures), None if timeout is None else self.clock() + timeout
         while True:
@@ -160,7 +264,22 @@ class Stage:
             enough = bool(done) if return_when == "FIRST_COMPLETED" else len(done) == len(asked)
             if enough or (ends_at is not None and self.clock() >= ends_at):
                 return _Waited(done, set(asked) - done)
-            self.pause(0.2)
+            self._await_any([each for each in asked if not each.done()], _NEVER if ends_at is None else ends_at)
+
+    def _await_any(self, futures: list[Future], until: float) -> None:
+        actor = self.actor
+        assert actor is not None, "nobody outside the stage can wait for somebody on it"
+        waiting = actor.waits_on = object()
+
+        def wake(_: Future) -> None:
+            if actor.waits_on is waiting:
+                actor.waits_on = None
+                actor.wakes_at = self.clock()
+
+        for future in futures:
+            future.add_done_callback(wake)
+        self._sleep(actor, until)
+        actor.waits_on = None
 
 
 @dataclass
@@ -181,8 +300,8 @@ class StagePool:
 
     def __exit__(self, *_: object) -> None:
         process = self.stage.process
-        while not all(future.done() for future in self._futures) and not (process and process.dead):
-            self.stage.pause(0.2)
+        if not (process and process.dead):
+            self.stage.wait(self._futures)
 
     def submit(self, call: Callable[..., Any], *args: Any) -> StageFuture:
         process = self.stage.process

@@ -5,56 +5,9 @@ from datetime import UTC, datetime
 
 from local.fly.transport import open_client
 from shared.sweep import Sweep
+from tests.simulation.chaos import REGION, draw_faults, hurt_machine
 from tests.simulation.storm_world import STRANGER, StormWorld, make_chance
 from tests.simulation.world import ORG
-
-_MACHINE = "/v1/apps/*/machines/*"
-_EVERY_CALL = (
-    ("GET", "/v1/apps/*"),
-    ("POST", "/v1/apps"),
-    ("DELETE", "/v1/apps/*"),
-    ("POST", "/v1/apps/*/secrets"),
-    ("GET", "/v1/apps/*/machines"),
-    ("POST", "/v1/apps/*/machines"),
-    ("GET", _MACHINE),
-    ("POST", _MACHINE),
-    ("DELETE", _MACHINE),
-    ("POST", f"{_MACHINE}/start"),
-    ("POST", f"{_MACHINE}/stop"),
-    ("GET", f"{_MACHINE}/wait"),
-    ("GET", f"/v1/orgs/{ORG}/machines"),
-    ("GET", "/v1/apps"),
-)
-_FAILURES = (
-    {"status": 500, "body": {"error": "internal: something broke"}},
-    {"status": 502},
-    {"status": 503, "text": "<html>upstream unavailable</html>"},
-    {"status": 504},
-    {"status": 408, "body": {"error": "deadline_exceeded: timed out"}},
-    {"status": 408},
-    {"status": 429, "body": {"error": "rate limit exceeded"}, "headers": {"Retry-After": "3"}},
-    {"status": 429},
-    {"status": 401, "body": {"error": "unauthorized"}},
-    {"disconnect": True},
-    {"delay_s": 90.0, "disconnect": True},
-    {"delay_s": 20.0},
-)
-_REFUSALS = {
-    "POST /v1/apps/*/machines": {
-        "status": 422,
-        "body": {"error": "could not find a candidate host", "status": "insufficient_capacity"},
-    },
-    f"POST {_MACHINE}/start": {
-        "status": 412,
-        "body": {"error": "failed_precondition: machine still active, refusing to start"},
-    },
-    f"POST {_MACHINE}/stop": {
-        "status": 409,
-        "body": {"error": "machine ID 1 lease currently held by a@tokens.fly.io, expires at 2026"},
-    },
-    f"POST {_MACHINE}": {"status": 409, "body": {"error": "aborted: machine update failed due to concurrent update"}},
-}
-
 
 class Storm:
     """The host's users, the chaos, and the schedule, each its own stream of chance."""
@@ -156,39 +109,10 @@ class Storm:
             )()
 
     def _fail_calls(self) -> None:
-        rules = []
-        for _ in range(self.chaos.randint(1, 4)):
-            method, path = self.chaos.choice(_EVERY_CALL)
-            failure = self.chaos.choice(_FAILURES)
-            if self.chaos.random() < 0.3:
-                failure = _REFUSALS.get(f"{method} {path}", failure)
-            when = (
-                "before"
-                if "status" in failure and failure["status"] in (401, 409, 412, 422, 429)
-                else self.chaos.choice(("before", "after"))
-            )
-            rules.append({"method": method, "path": path, "when": when, "times": self.chaos.randint(1, 6), **failure})
-        self.world.control("PUT", "faults", rules)
+        self.world.control("PUT", "faults", draw_faults(self.chaos))
 
     def _hurt_machine(self) -> None:
-        machines = [m for m in self.world.sim.machines() if m.app.name != STRANGER and m.state == "started"]
-        if not machines:
-            return
-        machine = self.chaos.choice(machines)
-        self.world.faults[machine.app.name] += 1
-        how = self.chaos.choice(("crash", "failed", "stopped", "unreachable", "critical", "delete"))
-        if how == "crash":
-            self.world.control("POST", f"machines/{machine.id}/crash", {})
-        elif how == "failed":
-            self.world.control("PUT", f"machines/{machine.id}", {"state": "failed"})
-        elif how == "unreachable":
-            self.world.control("PUT", f"machines/{machine.id}", {"host_status": "unreachable"})
-        elif how == "critical":
-            self.world.control("PUT", f"machines/{machine.id}", {"checks": {"alive": "critical"}})
-        else:
-            with open_client(self.world.sim) as fly:
-                path = f"/v1/apps/{machine.app.name}/machines/{machine.id}"
-                fly.request("DELETE", path, params={"force": "true"}) if how == "delete" else fly.post(f"{path}/stop")
+        hurt_machine(self.world, self.chaos)
 
     def _kill(self) -> None:
         killed = self.stage.kill_somebody()
@@ -196,7 +120,7 @@ class Storm:
             self.world.faults[killed.working_on] += 1
 
     def _region(self) -> None:
-        self.world.control("PUT", "regions/iad", self.chaos.choice(({"error": True}, {"full": True}, {}, {})))
+        self.world.control("PUT", f"regions/{REGION}", self.chaos.choice(({"error": True}, {"full": True}, {}, {})))
 
     def end(self) -> None:
         """Everything that was broken on purpose is whole again; lags and rate limits stay, they are no faults."""
@@ -204,7 +128,7 @@ class Storm:
         world = self.world
         world.database_fails = 0.0
         world.control("PUT", "faults", [])
-        world.control("PUT", "regions/iad", {})
+        world.control("PUT", f"regions/{REGION}", {})
         world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)
         for machine in world.sim.machines():
             world.control("PUT", f"machines/{machine.id}", {"host_status": "ok", "checks": {}})

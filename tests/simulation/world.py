@@ -15,6 +15,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from local.fly.core import FlySim
+from local.fly.profiles import Unkindness
 from local.fly.transport import SimTransport
 from local.httpd import Request
 from shared.act import Provisions
@@ -68,12 +69,36 @@ class Boundaries:
             raise Killed(where)
 
 
+class Session:
+    """A connection whose `hangar.now()` is the virtual clock's."""
+
+    def __init__(self, connection: psycopg.Connection, clock: Clock) -> None:
+        self.connection, self.clock = connection, clock
+        self._told: float | None = None
+
+    def execute(self, query: str, params=()) -> psycopg.Cursor:
+        now = self.clock()
+        if now != self._told:
+            self.connection.execute("select set_config('hangar.test_now', %s, false)", (str(now),))
+            self._told = now
+        return self.connection.execute(query, params)
+
+
+def open_service(url: str) -> psycopg.Connection:
+    """A session with the rights that our functions have."""
+    connection = psycopg.connect(url, autocommit=True)
+    connection.execute("set role service_role")
+    return connection
+
+
 class DirectStore:
     """The `rpc` seam straight to Postgres, as service_role, at the virtual time."""
 
-    def __init__(self, url: str, clock: Clock, boundaries: Boundaries) -> None:
-        self.connection = psycopg.connect(url, autocommit=True)
-        self.connection.execute("set role service_role")
+    def __init__(
+        self, url: str, clock: Clock, boundaries: Boundaries, session: Session | None = None
+    ) -> None:
+        self.session = session or Session(open_service(url), clock)
+        self.connection = self.session.connection
         self.clock, self.boundaries = clock, boundaries
         self.calls: list[str] = []
         self._lock = threading.Lock()
@@ -82,15 +107,17 @@ class DirectStore:
         with self._lock:
             self.calls.append(name)
             self.boundaries.cross(f"before {name}")
-            names = ", ".join(f"{key} => %s" for key in args)
-            values = [Jsonb(value) if isinstance(value, dict | list) else value for value in args.values()]
-            try:
-                self.connection.execute("select set_config('hangar.test_now', %s, false)", (str(self.clock()),))
-                row = self.connection.execute(f"select public.{name}({names})", values).fetchone()
-            except psycopg.Error as error:
-                raise explain_refusal(name, error.sqlstate, str(error)) from error
+            answer = self._run(name, args)
             self.boundaries.cross(f"after {name}")
-            return row[0]
+            return answer
+
+    def _run(self, name, args):
+        names = ", ".join(f"{key} => %s" for key in args)
+        values = [Jsonb(value) if isinstance(value, dict | list) else value for value in args.values()]
+        try:
+            return self.session.execute(f"select public.{name}({names})", values).fetchone()[0]
+        except psycopg.Error as error:
+            raise explain_refusal(name, error.sqlstate, str(error)) from error
 
 
 class CrossingTransport(SimTransport):
@@ -120,22 +147,32 @@ def name_path(path: str) -> str:
     return "/".join("*" if number in (3, 5) and parts[2] == "apps" else part for number, part in enumerate(parts))
 
 
+def open_host(url: str) -> psycopg.Connection:
+    """The host's own session in a live installation whose time is the session's `hangar.test_now`."""
+    host = psycopg.connect(url, autocommit=True)
+    host.execute(
+        # No search_path of its own and nothing volatile, so that it is inlined: it is asked a thousand times a second.
+        "create or replace function hangar.now() returns timestamptz language sql stable as $$"
+        " select coalesce(pg_catalog.to_timestamp(nullif(pg_catalog.current_setting('hangar.test_now', true), '')"
+        "::double precision), pg_catalog.statement_timestamp()) $$"
+    )
+    host.execute(
+        "update hangar.settings set live = true, fly_org_slug = %s, default_region = 'iad', default_image = 'app@sha256:1'",
+        (ORG,),
+    )
+    return host
+
+
 class World:
     """The installation, its host's users, and the questions a test asks of them."""
 
-    def __init__(self, url: str, *, seed: int = 0, unkind: bool = False) -> None:
+    def __init__(
+        self, url: str, *, seed: int = 0, unkind: bool | Unkindness = False, host: psycopg.Connection | None = None
+    ) -> None:
         self.url, self.clock, self.boundaries = url, Clock(), Boundaries()
         self.stores: list[DirectStore] = []
-        self.host = psycopg.connect(url, autocommit=True)
-        self.host.execute(
-            "create or replace function hangar.now() returns timestamptz language sql stable set search_path = '' as $$"
-            " select coalesce(pg_catalog.to_timestamp(nullif(pg_catalog.current_setting('hangar.test_now', true), '')"
-            "::double precision), pg_catalog.clock_timestamp()) $$"
-        )
-        self.host.execute(
-            "update hangar.settings set live = true, fly_org_slug = %s, default_region = 'iad', default_image = 'app@sha256:1'",
-            (ORG,),
-        )
+        self.host = host or open_host(url)
+        self._session = Session(self.host, self.clock)
         self.installation_id = self.host.execute("select installation_id from hangar.settings").fetchone()[0]
         self.sim = FlySim(self.clock, seed=seed, unkind=unkind, org=ORG)
         self.random = random.Random(seed)  # noqa: S311  chance that can be repeated
@@ -169,8 +206,7 @@ class World:
         )
 
     def sql(self, query: str, *params):
-        self.host.execute("select set_config('hangar.test_now', %s, false)", (str(self.clock()),))
-        cursor = self.host.execute(query, params)
+        cursor = self._session.execute(query, params)
         return cursor.fetchall() if cursor.description else []
 
     def add_user(self, tier: str = "free") -> UUID:

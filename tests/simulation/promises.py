@@ -1,0 +1,175 @@
+"""The promises of a world at rest, asked of the world itself: each function gives what is wrong, in words, and nothing if all is well."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from uuid import UUID
+
+from shared.cost import list_price_usd_per_s
+
+
+def find_all(world) -> list[str]:
+    """Everything that is wrong with a world whose faults have stopped and whose last deadline has passed."""
+    return [
+        str(problem)
+        for find in (
+            find_unrest,
+            find_wrong_rows,
+            find_open_intents,
+            find_cost_errors,
+            find_excess_writes,
+            find_open_alerts,
+        )
+        for problem in find(world)
+    ] + world.strange_writes
+
+
+def find_entitled(world) -> set[UUID]:
+    """By the table of the design, from the host's own data, in words of Python."""
+    now = datetime.fromtimestamp(world.clock(), UTC)
+    dedicated = {tier for (tier,) in world.sql("select tier from public.fly_plans where dedicated")}
+    overrides = {
+        user: word
+        for user, word, ends_at in world.sql("select user_id, override, ends_at from public.fly_overrides")
+        if ends_at is None or ends_at > now
+    }
+    entitled = {user for user, word in overrides.items() if word == "grant"}
+    for user, tier, status, expires_at in world.sql(
+        "select user_id, tier, status, expires_at from public.user_subscriptions"
+    ):
+        if user in overrides or tier not in dedicated:
+            continue
+        ahead = expires_at is not None and expires_at > now
+        if (status == "active" and (expires_at is None or ahead)) or (status != "active" and ahead):
+            entitled.add(user)
+    return entitled
+
+
+def find_unrest(world):
+    """What Fly holds against what should be there: one app with one started machine for each entitled user."""
+    world.sim.settle()
+    rows = world.sql(
+        "select user_id, fly_app_name, machine_id, status from public.user_fly_apps where deleted_at is null"
+    )
+    entitled, wanted = find_entitled(world), {}
+    problems = []
+    for user, name, machine_id, status in rows:
+        wanted[name] = machine_id
+        if user not in entitled:
+            problems.append(f"{name} of {user} is {status} although its user is not entitled")
+        elif status != "active":
+            problems.append(f"{name} of {user} is {status}")
+    problems += [f"{user} is entitled and has no row" for user in entitled - {row[0] for row in rows}]
+    for name, app in world.sim.apps.items():
+        machines = {machine.id: machine.state for machine in app.live_machines()}
+        if name not in world.strangers and machines != {wanted.pop(name, None): "started"}:
+            problems.append(f"app {name} holds {machines}")
+    return problems + [f"app {name} is missing" for name in wanted if name not in world.sim.apps]
+
+
+def find_wrong_rows(world):
+    """I8: at rest nothing is leased, half-way, failed or due."""
+    return [
+        f"{name}: {row}"
+        for name, row in world.sql(
+            "select fly_app_name, to_jsonb(a) from public.user_fly_apps a where deleted_at is null and (lease_token is not null"
+            " or open_intent is not null or error_code is not null or next_attempt_at is not null or desired_state <> 'present'"
+            " or generation <> observed_generation or health_status <> 'healthy')"
+        )
+    ]
+
+
+def find_open_intents(world):
+    """I11: every intent has one outcome. One that a claimer had closed as unknown may get its own word later, from a sleeper."""
+    outcomes, closed = Counter(), set()
+    for intent, by_another in world.sql(
+        "select metadata ->> 'intent_id', metadata ? 'closed_by' from public.user_fly_app_events"
+        " where event_type = 'action' and status <> 'intent'"
+    ):
+        if by_another and intent not in closed:
+            closed.add(intent)
+        else:
+            outcomes[intent] += 1
+    intents = world.sql(
+        "select id::text, metadata ->> 'action', metadata ->> 'app', metadata ->> 'purpose' from public.user_fly_app_events"
+        " where event_type = 'action' and status = 'intent'"
+    )
+    known = {intent[0] for intent in intents}
+    problems = [f"intent {intent} has no outcome" for intent in intents if intent[0] not in closed | set(outcomes)]
+    problems += [f"intent {intent} has {outcomes[intent[0]]} outcomes" for intent in intents if outcomes[intent[0]] > 1]
+    return problems + [f"outcome of no intent: {each}" for each in sorted((closed | set(outcomes)) - known)]
+
+
+def find_cost_errors(world):
+    """I10: the intervals of an app cover exactly the time in which its row said `started`: no gap, no overlap."""
+    problems = []
+    for (app,) in world.sql("select id from public.user_fly_apps"):
+        intervals = world.sql(
+            "select started_at, ended_at, price_usd_per_s from public.fly_cost_intervals where fly_app_id = %s"
+            " order by started_at, ended_at nulls last",
+            app,
+        )
+        problems += [f"{app}: an interval without a price" for _, _, price in intervals if price is None]
+        joined = join_spans([(start, end) for start, end, _ in intervals])
+        if joined is None:
+            problems.append(f"{app}: overlapping cost intervals {intervals}")
+        elif joined != read_running_spans(world, app):
+            problems.append(f"{app}: billed {joined}, ran {read_running_spans(world, app)}")
+    return problems + [f"{name}: billed at {price}, costs {right}" for name, price, right in find_wrong_prices(world)]
+
+
+def find_wrong_prices(world):
+    """An open interval costs what Fly asks for the machine that stands there."""
+    today = datetime.fromtimestamp(world.clock(), UTC).date()
+    machines = {machine.id: machine for machine in world.sim.machines()}
+    for name, machine_id, price in world.sql(
+        "select a.fly_app_name, i.machine_id, i.price_usd_per_s from public.fly_cost_intervals i"
+        " join public.user_fly_apps a on a.id = i.fly_app_id where i.ended_at is null"
+    ):
+        if machine := machines.get(machine_id):
+            guest = machine.config["guest"]
+            right = list_price_usd_per_s(guest["cpu_kind"], guest["cpus"], guest["memory_mb"], machine.region, today)
+            if f"{right:.12f}" != f"{price or 0:.12f}":
+                yield name, price, right
+
+
+def join_spans(spans):
+    """Adjoining spans as one; None when two overlap. Spans of no length count for nothing."""
+    joined = []
+    for start, end in spans:
+        if joined and (joined[-1][1] is None or start < joined[-1][1]):
+            return None
+        if joined and start == joined[-1][1]:
+            joined[-1] = (joined[-1][0], end)
+        elif start != end:
+            joined.append((start, end))
+    return joined
+
+
+def read_running_spans(world, app):
+    """When the row said that the machine was started."""
+    spans, since = [], None
+    for at, runs in world.sql("select at, runs from public.states where app = %s order by seq", app):
+        if runs and since is None:
+            since = at
+        elif not runs and since is not None:
+            spans.append((since, at))
+            since = None
+    return join_spans(spans + ([(since, None)] if since else []))
+
+
+def find_excess_writes(world):
+    """I7: at most 12 Fly writes for each change of what is desired, and 3 more for each fault."""
+    problems = []
+    names = world.sql(
+        "select a.user_id, array_agg(distinct a.fly_app_name), (select count(*) from public.user_fly_app_events e"
+        " where e.user_id = a.user_id and e.event_type = 'desired_changed') from public.user_fly_apps a group by a.user_id"
+    )
+    for user, apps, changes in names:
+        writes, faults = sum(world.writes[app] for app in apps), sum(world.faults[app] for app in apps)
+        if writes > 12 * changes + 3 * faults:
+            problems.append(f"{user}: {writes} writes for {changes} changes and {faults} faults")
+    return problems
+
+
+def find_open_alerts(world):
+    return [f"open alert {alert}" for alert in world.open_alerts()]

@@ -1,0 +1,181 @@
+"""Small worlds by the thousand: `make simulate SEEDS=10000 SEED=1`. docs/simulation.md says what a seed plays.
+
+`play_seed(url, seed)` is one of them; the same seed plays the same piece, call for call.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from local.supabase.database import fresh_database
+from local.supabase.postgres import Postgres
+from shared.lifecycle import STUCK
+from tests.simulation.promises import find_all, find_unrest
+from tests.simulation.small_storm import SmallStorm, draw_unkindness
+from tests.simulation.small_world import SmallWorld, Standing
+from tests.simulation.storm_world import make_chance, play_on_stage
+
+AT_ONCE = 25  # seeds a worker plays before it reports
+_LINES_BEFORE, _LINES_ABOUT = 60, 80
+_standing: dict[str, Standing] = {}
+
+
+@dataclass
+class Played:
+    """What one seed was, and what it broke."""
+
+    seed: int
+    violations: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    steps: int = 0
+    faults: int = 0
+    kills: int = 0
+
+
+def play_seed(url: str, seed: int) -> list[str]:
+    """The violations of one seed, played on a database of our schema that is nobody else's; it is emptied first."""
+    return play(url, seed).violations
+
+
+def play(url: str, seed: int, *, keep_trace: bool = False) -> Played:
+    """One seed from an empty world to the last check; with its trace when it breaks something, or when that is asked for."""
+    with _make_world(url, seed) as world:
+        storm = SmallStorm(world, seed)
+        storm.play()
+        storm.end()
+        world.stage.run(find_last_deadline(world))
+        storm.call_health()
+        world.stage.run(find_second_deadline(world))
+        storm.call_health()
+        violations = world.violations + find_unrest(world)
+        world.stage.run(world.clock() + 300.0)
+        storm.call_health()  # tells what the second one brought about: health, and the end of alerts
+        violations += find_all(world)
+        names = world.read_names() if violations or keep_trace else {}
+    for id_, name in names.items():
+        violations = [violation.replace(id_, name) for violation in violations]
+    return Played(
+        seed, violations, world.trace.show(names) if names else [], world.steps, world.faults_met, world.kills
+    )
+
+
+def find_last_deadline(world: SmallWorld) -> float:
+    """When everything that Hangar waits for has come: docs/simulation.md lists what that is."""
+    times = world.sql(
+        "select max(at) from ("
+        " select greatest(lease_expires_at, next_attempt_at, delete_after, create_unknown_at + interval '120 s') at"
+        "   from public.user_fly_apps where deleted_at is null"
+        " union all select expires_at from public.user_subscriptions union all select ends_at from public.fly_overrides"
+        " union all select lease_expires_at from hangar.sweeps"
+        " union all select created_at + interval '1 hour' from public.user_fly_app_events where event_type = 'brake_tripped'"
+        ") deadlines"
+    )[0][0]
+    passing = [machine.updated_at for machine in world.sim.machines() if machine.state != "started"]
+    second = [machine.updated_at for app in world.sim.apps.values() for machine in app.live_machines()[1:]]
+    aged = [at + STUCK.total_seconds() for at in passing + second]
+    return max(world.clock(), *aged, times.timestamp() if times else 0.0, 0.0) + 1.0
+
+
+def find_second_deadline(world: SmallWorld) -> float:
+    """What the first call was the first to see and has to age: an orphan, and the grace of whose time ran out."""
+    times = world.sql(
+        "select max(at) from (select delete_after at from public.user_fly_apps where deleted_at is null"
+        " union all select first_seen_at + interval '900 s' from public.fly_orphans) deadlines"
+    )[0][0]
+    return max(world.clock(), times.timestamp() if times else 0.0) + 1.0
+
+
+def forget(url: str) -> None:
+    """Close the sessions that `play_seed` keeps to a database."""
+    if url in _standing:
+        _standing.pop(url).close()
+
+
+@contextmanager
+def _make_world(url: str, seed: int) -> Iterator[SmallWorld]:
+    logging.getLogger("hangar").setLevel(logging.CRITICAL)
+    if url not in _standing:
+        _standing[url] = Standing(url)
+    keep = make_chance(seed, "keep").choice((0.0, 0.5, 0.9))
+    world = SmallWorld(_standing[url], url, seed, unkind=draw_unkindness(seed), keep=keep)
+    with pytest.MonkeyPatch.context() as patch:
+        play_on_stage(patch, world)
+        try:
+            yield world
+        finally:
+            world.close()
+
+
+def explain(played: Played) -> str:
+    """A failing seed for a person: how to see it again, what broke, the last of the trace and all about who is concerned."""
+    lines = [f"seed {played.seed} breaks a promise; reproduce: make simulate SEEDS=1 SEED={played.seed}"]
+    lines += [f"  {violation}" for violation in played.violations]
+    concerned = {word.strip("(),:.") for violation in played.violations for word in violation.replace("(", " ").split()}
+    users = {word.split(".")[0] for word in concerned if word.startswith("user") and word[4:5].isdigit()}
+    about = [line for line in played.trace if any(f"{user}." in line or f"{user} " in line for user in users)]
+    lines += [f"  the last {_LINES_ABOUT} lines about {', '.join(sorted(users))}:", *about[-_LINES_ABOUT:]] if users else []
+    lines += ["  the last lines of all:", *played.trace[-_LINES_BEFORE:]]
+    return "\n".join(lines)
+
+
+def _play_share(job: tuple[str, range]) -> list[Played]:
+    url, seeds = job
+    played = []
+    for seed in seeds:
+        played.append(play(url, seed))
+    return played
+
+
+def play_many(first: int, count: int) -> Iterator[Played]:
+    """Seeds `first` to `first + count - 1` on every core, each core with a database of its own, as they come."""
+    workers = os.cpu_count() or 1
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  databases by the thousand are for memory
+    settings = {"synchronous_commit": "off", "autovacuum": "off", "jit": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+    with (
+        TemporaryDirectory(dir=memory) as folder,
+        Postgres(Path(folder), fsync=False, settings=settings) as server,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+    ):
+        shares = [range(first, first + count)[start : start + AT_ONCE] for start in range(0, count, AT_ONCE)]
+        free = [fresh_database(server) for _ in range(workers)]
+        under_way = {}
+        while shares or under_way:
+            while free and shares:
+                url = free.pop()
+                under_way[pool.submit(_play_share, (url, shares.pop(0)))] = url
+            done = next(as_completed(under_way))
+            free.append(under_way.pop(done))
+            yield from done.result()
+
+
+def main(count: int, first: int) -> int:
+    """Play, print progress and what breaks; 1 if anything does."""
+    started, total, broken = time.monotonic(), Played(0), 0
+    for number, played in enumerate(play_many(first, count), 1):
+        total.steps += played.steps
+        total.faults += played.faults
+        total.kills += played.kills
+        if played.violations:
+            broken += 1
+            print(explain(played), flush=True)  # noqa: T201  this is a command
+        if number % 100 == 0 or number == count:
+            print(  # noqa: T201
+                f"{number} seeds from {first}, {total.steps} steps, {total.faults} faults, {total.kills} deaths and sleeps,"
+                f" {broken} with violations, {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

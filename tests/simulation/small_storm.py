@@ -1,0 +1,261 @@
+"""Sixty moves of a small world, drawn from one seed: what users and operators do, what breaks, who works, who dies, what time passes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from local.fly.profiles import UNKIND, Unkindness
+from shared.naming import app_name
+from shared.sweep import Sweep
+from tests.simulation.chaos import REGION, by_hand, draw_faults, hurt_machine
+from tests.simulation.small_world import SmallWorld
+from tests.simulation.stage import Process
+from tests.simulation.storm_world import STRANGER, make_chance
+from tests.simulation.world import ORG
+
+USERS, MOST_USERS, MOVES = 6, 8, 60
+_GAPS_S = ((0.0, 30), (0.7, 20), (4.0, 14), (25.0, 12), (150.0, 8), (400.0, 8), (2000.0, 5), (30_000.0, 2), (200_000.0, 1))
+_WHOLE_FAULT_S = 4000.0
+
+
+def draw_unkindness(seed: int) -> Unkindness:
+    """What this seed's Fly does by itself: a third of them are kind but for what is ordered, the others as unkind as Fly is."""
+    chance = make_chance(seed, "unkindness")
+    fresh = chance.choice(((0.0, 0.0), (0.0, 4.0)))
+    return replace(
+        UNKIND,
+        lost_answers=chance.choice((0.0, 0.02, 0.1)),
+        error_regions=chance.choice((0.0, 0.02, 0.2)),
+        fresh_machine_lag_s=fresh,
+    )
+
+
+class SmallStorm:
+    """One seed's piece. Each kind of chance has its own stream, so that one more draw here changes nothing there."""
+
+    def __init__(self, world: SmallWorld, seed: int) -> None:
+        self.world, self.stage = world, world.stage
+        self.host, self.chaos, self.work = (make_chance(seed, what) for what in ("host", "chaos", "work"))
+        self.pace = make_chance(seed, "pace")
+        self.deadly = self.chaos.choice((0.0, 0.15, 0.4))
+        self.faulty = self.chaos.choice((3, 12, 25))
+        self.names = 0
+        world.users = [world.add_user(self.host.choice(("free", "pro", "pro", "elite"))) for _ in range(USERS)]
+        self._make_stranger(STRANGER)
+        if self.pace.random() < 0.3:
+            world.control("PUT", "latency", {"profile": "typical"})
+
+    # The piece
+
+    def play(self) -> None:
+        """All moves, then the last of the workers come home."""
+        moves = self._weigh_moves()
+        kinds, weights = list(moves), list(moves.values())
+        gaps, gap_weights = zip(*_GAPS_S, strict=True)
+        for _ in range(MOVES):
+            self.pace.choices(kinds, weights)[0]()
+            gap = self.pace.choices(gaps, gap_weights)[0]
+            self.stage.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))
+
+    def _weigh_moves(self) -> dict[Callable[[], None], float]:
+        return {
+            self._flip_tier: 11,
+            self._set_status: 5,
+            self._set_expiry: 5,
+            self._override: 4,
+            self._bulk: 1.5,
+            self._depart: 1,
+            self._join: 2,
+            self._edit_plan: 1,
+            self._pause: 1,
+            self._nudge: 2,
+            self._drain: 5,
+            self._sweep: 3,
+            self._overlap: 1,
+            self._fail_calls: self.faulty,
+            self._hurt: 4,
+            self._region: 1,
+            self._lose_database: 1.5,
+            self._squat: 0.7,
+            self._kill: 1 if self.deadly else 0,
+        }
+
+    def end(self) -> None:
+        """Everything that was broken on purpose is whole again; lags, short pages and rate limits stay: they are Fly."""
+        world = self.world
+        world.note("the faults stop")
+        world.database_fails = 0.0
+        world.control("PUT", "faults", [])
+        world.control("PUT", f"regions/{REGION}", {})
+        world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)
+        for machine in world.sim.machines():
+            if machine.state != "destroying":
+                world.control("PUT", f"machines/{machine.id}", {"host_status": "ok", "checks": {}})
+        world.sql("select public.fly_set_settings('{\"paused\": false, \"deletes_paused\": false}', 'operator', 'calm')")
+        self.stage.run_out(world.clock() + _WHOLE_FAULT_S)
+
+    def call_health(self) -> None:
+        """One sweep, from beginning to end, by a worker that nothing happens to."""
+        self._work("sweep", lambda by: Sweep(by, self.world.clock() + 240.0).run(drain_only=False), mortal=False)
+        self.stage.run_out(self.world.clock() + 600.0)
+
+    # What the host does
+
+    def _change(self, what: str, query: str, *params, nudged=()) -> None:
+        """One statement of the host; now and then our trigger has to give way in it."""
+        gives_way = self.host.random() < 0.04
+        self.world.note(f"{what}{' (the trigger gives way)' if gives_way else ''}", "host")
+        if gives_way:
+            self.world.sql("select 1")
+            with self.world.host.transaction():
+                self.world.host.execute("select set_config('hangar.give_way', 'on', true)")
+                self.world.sql(query, *params)
+        else:
+            self.world.sql(query, *params)
+        for user in nudged:
+            for _ in range(self.host.choice((0, 0, 0, 1, 1, 2))):
+                self._nudge_user(user, in_s=self.host.choice((0.0, 0.0, 0.0, 1.0, 45.0, 300.0)))
+
+    def _pick(self):
+        return self.host.choice(self.world.users)
+
+    def _flip_tier(self) -> None:
+        user, tier = self._pick(), self.host.choice(("free", "free", "pro", "pro", "elite"))
+        query = "update public.user_subscriptions set tier = %s where user_id = %s"
+        self._change(f"{user} takes {tier}", query, tier, user, nudged=[user])
+
+    def _set_status(self) -> None:
+        user, status = self._pick(), self.host.choice(("active", "active", "cancelled", "past_due"))
+        query = "update public.user_subscriptions set status = %s where user_id = %s"
+        self._change(f"{user} is {status}", query, status, user, nudged=[user])
+
+    def _set_expiry(self) -> None:
+        user, in_s = self._pick(), self.host.choice((None, None, -60.0, 20.0, 120.0, 900.0, 86400.0))
+        query = (
+            "update public.user_subscriptions set expires_at = hangar.now() + make_interval(secs => %s::double precision)"
+            " where user_id = %s"
+        )
+        self._change(f"{user} ends {'never' if in_s is None else f'in {in_s:.0f} s'}", query, in_s, user, nudged=[user])
+
+    def _override(self) -> None:
+        user, word = self._pick(), self.host.choice((None, None, "grant", "deny"))
+        plans = [tier for (tier,) in self.world.sql("select tier from public.fly_plans where dedicated order by 1")]
+        if word == "grant" and not plans:
+            return  # refused: a grant needs a dedicated plan
+        plan = self.host.choice(plans) if word == "grant" else None
+        in_s = self.host.choice((None, 60.0, 600.0)) if word else None
+        ends_at = datetime.fromtimestamp(self.world.clock() + in_s, UTC) if in_s else None
+        self.world.note(f"override of {user}: {word} {plan} for {in_s}", "operator")
+        query = "select public.fly_set_override(%s, %s, %s, 'operator', 'storm', %s)"
+        self.world.sql(query, user, word, plan, ends_at)
+
+    def _bulk(self) -> None:
+        users = self.host.sample(self.world.users, self.host.randint(2, len(self.world.users)))
+        tier = self.host.choice(("free", "pro", "elite"))
+        query = "update public.user_subscriptions set tier = %s, status = 'active' where user_id = any (%s)"
+        nudged = users[: self.host.choice((0, len(users)))]
+        self._change(f"{len(users)} users take {tier} in one statement", query, tier, users, nudged=nudged)
+
+    def _depart(self) -> None:
+        user = self._pick()
+        self._change(f"{user} deletes the account", "delete from auth.users where id = %s", user, nudged=[user])
+
+    def _join(self) -> None:
+        if len(self.world.users) < MOST_USERS:
+            user = self.world.add_user(self.host.choice(("pro", "elite")))
+            self.world.users.append(user)
+            self.world.note(f"{user} signs up", "host")
+            self._nudge_user(user, in_s=0.0)
+
+    def _edit_plan(self) -> None:
+        edits = ("cpu_count = 2, memory_mb = 512", "cpu_count = 4, memory_mb = 1024", "grace_s = 0", "grace_s = 900")
+        edit = self.host.choice((*edits, "dedicated = false", "dedicated = true"))
+        tier = self.host.choice(("pro", "elite"))
+        self.world.note(f"plan {tier}: {edit}", "operator")
+        self.world.sql(f"update public.fly_plans set {edit} where tier = %s", tier)
+
+    def _pause(self) -> None:
+        what, on = self.host.choice(("paused", "deletes_paused")), self.host.choice(("true", "false", "false"))
+        self.world.note(f"{what} {on}", "operator")
+        self.world.sql(f"select public.fly_set_settings('{{\"{what}\": {on}}}', 'operator', 'storm')")
+
+    # Who works
+
+    def _work(self, kind: str, job, *, in_s: float = 0.0, mortal: bool = True) -> None:
+        self.names += 1
+        process = Process(f"{kind} {self.names}")
+        if mortal and self.work.random() < self.deadly:
+            process.fate_at = self.work.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25))
+            process.fate = self.work.choice(("die", "die", 30.0, 130.0, 130.0, 700.0))
+        self.world.run_process(process, job, in_s)
+
+    def _nudge_user(self, user, in_s: float) -> None:
+        def look(by):
+            outcome = by.reconcile(user, 50.0)
+            return f"{outcome.state}: {outcome.detail}"
+
+        self._work("nudge", look, in_s=in_s)
+
+    def _nudge(self) -> None:
+        self._nudge_user(self._pick(), in_s=0.0)
+
+    def _drain(self) -> None:
+        self._work("drain", lambda by: Sweep(by, self.world.clock() + 55.0).run(drain_only=True).detail)
+
+    def _sweep(self) -> None:
+        self._work("sweep", lambda by: Sweep(by, self.world.clock() + 240.0).run(drain_only=False).detail)
+
+    def _overlap(self) -> None:
+        self._sweep()
+        self._sweep()
+
+    def _kill(self) -> None:
+        killed = self.stage.kill_somebody()
+        if killed is not None:
+            self.world.note("! dies where it stands", killed.name)
+            self.world.kills += 1
+            self.world.count_fault(killed.working_on)
+
+    # What breaks
+
+    def _fail_calls(self) -> None:
+        if self.chaos.random() < 0.25:
+            self.world.note("Fly works again", "chaos")
+            self.world.control("PUT", "faults", [])
+            return
+        rules = draw_faults(self.chaos)
+        for rule in rules:
+            self.world.note(f"fault: {rule}", "chaos")
+        self.world.control("PUT", "faults", rules)
+
+    def _hurt(self) -> None:
+        hurt = hurt_machine(self.world, self.chaos)
+        if hurt:
+            self.world.note(hurt, "chaos")
+
+    def _region(self) -> None:
+        state = self.chaos.choice(({"error": True}, {"full": True}, {}, {}))
+        self.world.note(f"region {REGION}: {state or 'well'}", "chaos")
+        self.world.control("PUT", f"regions/{REGION}", state)
+
+    def _lose_database(self) -> None:
+        self.world.database_fails = self.chaos.choice((0.0, 0.02, 0.1))
+        self.world.note(f"of the database's answers {self.world.database_fails:.0%} are lost", "chaos")
+
+    def _squat(self) -> None:
+        """Somebody else's app, or one of our organisation without our proof, stands where a user's next app would."""
+        user = self._pick()
+        taken = self.world.sql("select coalesce(max(name_seq) + 1, 0) from public.user_fly_apps where user_id = %s", user)
+        name = app_name("vyx-user", user, taken[0][0])
+        if name in self.world.sim.apps or name in self.world.strangers:
+            return
+        self.world.note(f"a stranger takes the name {name}", "chaos")
+        self._make_stranger(name)
+
+    def _make_stranger(self, name: str) -> None:
+        """In our organisation, without our proof, and with a machine."""
+        self.world.strangers.add(name)
+        with by_hand(self.world) as fly:
+            fly.post("/v1/apps", json={"app_name": name, "org_slug": ORG, "network": "default"})
+            config = {"image": "theirs", "guest": {"cpus": 1, "memory_mb": 256}}
+            fly.post(f"/v1/apps/{name}/machines", json={"name": "theirs", "config": config})
