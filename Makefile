@@ -2,9 +2,11 @@
 PYTHON ?= python3
 RUN := .venv/bin/
 PATHS ?= tests
+SEEDS ?= 1000
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-kill check bench simulate mutants fuzz audit lock clean
+.PHONY: help setup demo dev test test-kill check bench simulate exhaustive mutants fuzz audit lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +37,10 @@ check: setup ## Lint, types, import rules, unit tests; under a minute
 bench: setup ## Measure sweeps, tier changes and cold starts as ratios in one run
 	@exec $(RUN)python -m bench
 
-simulate: setup ## Every call of every way failing in every way (N= plays every N-th case)
+simulate: setup ## Play random small worlds, on every core (SEEDS= how many, SEED= the first); docs/simulation.md
+	@exec $(RUN)python -m tests.simulation.seeds $(SEEDS) $(SEED)
+
+exhaustive: setup ## Every call of every way failing in every way (N= plays every N-th case)
 	@exec $(RUN)python -m tests.simulation.exhaustive $(N)
 
 mutants: setup ## Plant bugs in our own code one at a time; every one must be caught

@@ -159,7 +159,7 @@ def _decide_gone(row: Row, seen: Seen, now: datetime) -> Decision:
 
 
 def _find_stray(seen: Seen, main: MachineSeen, now: datetime) -> MachineSeen | None:
-    """A second machine that has been there for a while, so that nobody is in the middle of making it."""
+    """A second machine that has not changed for a while, so that nobody is in the middle of making it."""
     for machine in seen.machines:
         old = machine.changed_at is not None and now - machine.changed_at > STRAY_AGE
         if machine.id != main.id and machine.state in _STAYING and machine.host_ok and old:

@@ -1,6 +1,6 @@
 """A worker's view of one app on Fly: looks directly, and only for what its own actions have made stale."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.errors import Foreign, Gone, Retry
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shared.fly import FlyClient
     from shared.fly_retry import AttemptLog
 
-# A machine that was made or named a moment ago may answer 404 for seconds, and be in no list; each look is two seconds after the last.
+# A machine that was made or named a moment ago may answer 404 for seconds, and be in no list; looks are two seconds apart.
 LOOKS_FOR_A_NEW_MACHINE = 6
 # Fly's names for the checks that steer its own proxy, not results of the backend's endpoints, start with this.
 _PROXY_CHECK = "servicecheck-"
@@ -66,6 +66,7 @@ class Look:
     listed: bool = False
     absences: int = 0
     new_machine_looks: int = 0
+    gone: set[str] = field(default_factory=set)
 
     def see(self, row: Row) -> Seen:
         """Everything `decide()` needs, from memory where nothing can have changed."""
@@ -113,6 +114,8 @@ class Look:
                 message = f"Fly shows the app {row.fly_app_name} and denies its machines"
                 raise Retry(message, code="contradiction", status=gone.status) from gone
             listed = ()
+        # A direct look beats the list, which may show for seconds what has been destroyed.
+        listed = tuple(machine for machine in listed if machine.id not in self.gone)
         self.listed = self.looked = True
         if not listed:
             self.new_machine_looks = max(0, self.new_machine_looks - 1)
@@ -130,4 +133,7 @@ class Look:
         except Gone:
             return None
         self.looked = True
-        return None if machine.state in GONE_STATES else view(machine)
+        if machine.state in GONE_STATES:
+            self.gone.add(machine_id)
+            return None
+        return view(machine)

@@ -1,4 +1,4 @@
-"""The promises of a world at rest, asked of the world itself: each function gives what is wrong, in words, and nothing if all is well."""
+"""The promises of a world at rest, asked of the world itself: each function gives what is wrong, in words."""
 
 from collections import Counter
 from datetime import UTC, datetime

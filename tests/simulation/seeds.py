@@ -26,6 +26,7 @@ from tests.simulation.small_world import SmallWorld, Standing
 from tests.simulation.storm_world import make_chance, play_on_stage
 
 AT_ONCE = 25  # seeds a worker plays before it reports
+FLY_TAKES_S = 10.0  # for a deletion that it has accepted
 _LINES_BEFORE, _LINES_ABOUT = 60, 80
 _standing: dict[str, Standing] = {}
 
@@ -57,6 +58,7 @@ def play(url: str, seed: int, *, keep_trace: bool = False) -> Played:
         storm.call_health()
         world.stage.run(find_second_deadline(world))
         storm.call_health()
+        world.stage.run(world.clock() + FLY_TAKES_S)
         violations = world.violations + find_unrest(world)
         world.stage.run(world.clock() + 300.0)
         storm.call_health()  # tells what the second one brought about: health, and the end of alerts
@@ -123,24 +125,29 @@ def explain(played: Played) -> str:
     concerned = {word.strip("(),:.") for violation in played.violations for word in violation.replace("(", " ").split()}
     users = {word.split(".")[0] for word in concerned if word.startswith("user") and word[4:5].isdigit()}
     about = [line for line in played.trace if any(f"{user}." in line or f"{user} " in line for user in users)]
-    lines += [f"  the last {_LINES_ABOUT} lines about {', '.join(sorted(users))}:", *about[-_LINES_ABOUT:]] if users else []
+    lines += (
+        [f"  the last {_LINES_ABOUT} lines about {', '.join(sorted(users))}:", *about[-_LINES_ABOUT:]] if users else []
+    )
     lines += ["  the last lines of all:", *played.trace[-_LINES_BEFORE:]]
     return "\n".join(lines)
 
 
 def _play_share(job: tuple[str, range]) -> list[Played]:
     url, seeds = job
-    played = []
-    for seed in seeds:
-        played.append(play(url, seed))
-    return played
+    return [play(url, seed) for seed in seeds]
 
 
 def play_many(first: int, count: int) -> Iterator[Played]:
     """Seeds `first` to `first + count - 1` on every core, each core with a database of its own, as they come."""
     workers = os.cpu_count() or 1
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  databases by the thousand are for memory
-    settings = {"synchronous_commit": "off", "autovacuum": "off", "jit": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+    settings = {
+        "synchronous_commit": "off",
+        "autovacuum": "off",
+        "jit": "off",
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
+    }
     with (
         TemporaryDirectory(dir=memory) as folder,
         Postgres(Path(folder), fsync=False, settings=settings) as server,

@@ -1,4 +1,4 @@
-"""Sixty moves of a small world, drawn from one seed: what users and operators do, what breaks, who works, who dies, what time passes."""
+"""Sixty moves of a small world, drawn from one seed: what users and operators do, what breaks, who works, and who dies."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,17 @@ from tests.simulation.storm_world import STRANGER, make_chance
 from tests.simulation.world import ORG
 
 USERS, MOST_USERS, MOVES = 6, 8, 60
-_GAPS_S = ((0.0, 30), (0.7, 20), (4.0, 14), (25.0, 12), (150.0, 8), (400.0, 8), (2000.0, 5), (30_000.0, 2), (200_000.0, 1))
+_GAPS_S = (
+    (0.0, 30),
+    (0.7, 20),
+    (4.0, 14),
+    (25.0, 12),
+    (150.0, 8),
+    (400.0, 8),
+    (2000.0, 5),
+    (30_000.0, 2),
+    (200_000.0, 1),
+)
 _WHOLE_FAULT_S = 4000.0
 
 
@@ -91,7 +101,9 @@ class SmallStorm:
         for machine in world.sim.machines():
             if machine.state != "destroying":
                 world.control("PUT", f"machines/{machine.id}", {"host_status": "ok", "checks": {}})
-        world.sql("select public.fly_set_settings('{\"paused\": false, \"deletes_paused\": false}', 'operator', 'calm')")
+        world.sql(
+            "select public.fly_set_settings('{\"paused\": false, \"deletes_paused\": false}', 'operator', 'calm')"
+        )
         self.stage.run_out(world.clock() + _WHOLE_FAULT_S)
 
     def call_health(self) -> None:
@@ -245,7 +257,9 @@ class SmallStorm:
     def _squat(self) -> None:
         """Somebody else's app, or one of our organisation without our proof, stands where a user's next app would."""
         user = self._pick()
-        taken = self.world.sql("select coalesce(max(name_seq) + 1, 0) from public.user_fly_apps where user_id = %s", user)
+        taken = self.world.sql(
+            "select coalesce(max(name_seq) + 1, 0) from public.user_fly_apps where user_id = %s", user
+        )
         name = app_name("vyx-user", user, taken[0][0])
         if name in self.world.sim.apps or name in self.world.strangers:
             return

@@ -1,6 +1,6 @@
-"""A world that costs milliseconds: its database is emptied and not made anew, its sessions and their plans stay, and it notes
-what happens as it happens, for the trace of a seed that breaks a promise.
+"""A world that costs milliseconds: its database is emptied and not made anew, and its sessions and their plans stay.
 
+It notes what happens as it happens, for the trace of a seed that breaks a promise.
 Beside what tests.simulation.promises asks at rest, it watches every step: a write to Fly has an intent (I11), nothing is taken
 from somebody who is entitled (I5), and a lease that has ended changes no row (I6).
 """
@@ -55,7 +55,9 @@ class Standing:
         deletes += [sql.SQL("delete from public.fly_plans"), sql.SQL("delete from hangar.settings")]
         deletes.append(sql.SQL("insert into public.fly_plans select * from public.kept_plans"))
         deletes.append(sql.SQL("insert into hangar.settings select * from public.kept_settings"))
-        begin = sql.SQL("begin; set local session_replication_role = replica")  # the audit log refuses even this, otherwise
+        begin = sql.SQL(
+            "begin; set local session_replication_role = replica"
+        )  # the audit log refuses even this, otherwise
         return sql.SQL("; ").join([begin, *deletes, sql.SQL("commit")])
 
     def empty(self) -> None:
@@ -270,7 +272,14 @@ def _encode(value) -> bytes | None:
     return json.dumps(value).encode()  # also true, false and numbers are words that Postgres reads
 
 
-_TOLD = {"fly_sweep_claim", "fly_sweep_finish", "fly_record_orphans", "fly_sync_entitlements", "fly_end_outage", "fly_raise_alert"}
+_TOLD = {
+    "fly_sweep_claim",
+    "fly_sweep_finish",
+    "fly_record_orphans",
+    "fly_sync_entitlements",
+    "fly_end_outage",
+    "fly_raise_alert",
+}
 
 
 def _show_row(row) -> str:
@@ -369,7 +378,11 @@ class SmallTransport(CountingTransport):
         elif request.method == "DELETE" and intent["purpose"] == "orphan":
             if world.sql("select 1 from public.user_fly_apps where fly_app_name = %s and deleted_at is null", app):
                 world.break_promise(f"I5: {app} is removed as an orphan and has a live row")
-        elif request.method == "DELETE" and intent["purpose"] in ("replace", "repair") and not (process and process.slept):
+        elif (
+            request.method == "DELETE"
+            and intent["purpose"] in ("replace", "repair")
+            and not (process and process.slept)
+        ):
             machine = world.sim.world.machines.get(request.url.path.rsplit("/", 1)[-1])
             if machine is not None and machine.state == "started":
                 world.break_promise(f"I5: the running machine of {app} is destroyed to {intent['purpose']} it")

@@ -9,6 +9,7 @@ from tests.simulation.chaos import REGION, draw_faults, hurt_machine
 from tests.simulation.storm_world import STRANGER, StormWorld, make_chance
 from tests.simulation.world import ORG
 
+
 class Storm:
     """The host's users, the chaos, and the schedule, each its own stream of chance."""
 

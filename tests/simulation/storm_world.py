@@ -65,7 +65,13 @@ class StormWorld(World):
     """A world whose workers play on a stage, and that counts what each app cost and suffered."""
 
     def __init__(
-        self, url: str, seed: int, *, unkind: Unkindness | None = None, host: Connection | None = None, keep: float = 0.0
+        self,
+        url: str,
+        seed: int,
+        *,
+        unkind: Unkindness | None = None,
+        host: Connection | None = None,
+        keep: float = 0.0,
     ) -> None:
         self.stage: Stage | None = None
         self.writes: Counter[str] = Counter()
@@ -168,7 +174,9 @@ class CountingTransport(SimTransport):
         if is_write:
             self.stage.cross(f"before {request.method} {request.url.path}")
             self.world.writes[app] += 1
-            if app in self.world.strangers and request.url.path != "/v1/apps":  # asking for a taken name touches nothing
+            if (
+                app in self.world.strangers and request.url.path != "/v1/apps"
+            ):  # asking for a taken name touches nothing
                 self.world.strange_writes.append(f"{request.method} {request.url.path}")
             if self.stage.process:
                 self.stage.process.working_on = app

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from tests.simulation.chaos import by_hand
+
 
 def test_a_new_machine_that_no_look_shows_yet_is_waited_for(world):
     """Fly names a machine and then answers 404 for it, by id and in its list, for seconds: nothing failed."""
@@ -11,3 +13,34 @@ def test_a_new_machine_that_no_look_shows_yet_is_waited_for(world):
     world.sweep(drain_only=True)
     assert world.row(user)["status"] == "active"
     assert world.count_actions(user, "failed", "unknown") == 0
+
+
+def test_a_list_that_still_shows_what_was_destroyed_is_not_believed(world):
+    """A failed machine is replaced; Fly lists it as failed for seconds after a direct look has found it destroyed."""
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    failed = world.row(user)["machine_id"]
+    world.sim.world.unkindness = replace(world.sim.world.unkindness, list_lag_s=(8.0, 8.0))
+    world.control("PUT", f"machines/{failed}", {"state": "failed"})
+    world.clock.advance(60)
+    world.reconciler.reconcile(user, 100)
+    row = world.row(user)
+    assert (row["status"], row["retry_count"]) == ("active", 0)
+    assert row["machine_id"] != failed
+    assert world.count_actions(user, "intent") == 3 + 2  # made; destroyed and made anew, each once
+
+
+def test_a_second_machine_that_is_stuck_half_way_goes_too(world):
+    """I2, I8: made by hand, and stuck in a state that ought to pass."""
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    (main,) = world.sim.machines()
+    with by_hand(world) as fly:
+        path = f"/v1/apps/{main.app.name}/machines"
+        second = fly.post(path, json={"name": "by-hand", "config": main.config}).json()["id"]
+    world.control("PUT", f"machines/{second}", {"state": "stopping"})
+    world.clock.advance(700)
+    world.sweep()
+    world.clock.advance(60)
+    assert [machine.id for machine in world.sim.machines()] == [main.id]
+    assert world.row(user)["status"] == "active"

@@ -1,4 +1,7 @@
-"""A storm of random tier changes with Fly failing all the while ends with exactly the entitled users' apps, and nothing else."""
+"""A storm of random tier changes with Fly failing all the while ends with exactly the entitled users' apps, and nothing else.
+
+Longer and slower than the small worlds of test_seeds.py, with what they leave out: a scheduler that never stops, httpx's client.
+"""
 
 import logging
 import os

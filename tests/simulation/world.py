@@ -94,9 +94,7 @@ def open_service(url: str) -> psycopg.Connection:
 class DirectStore:
     """The `rpc` seam straight to Postgres, as service_role, at the virtual time."""
 
-    def __init__(
-        self, url: str, clock: Clock, boundaries: Boundaries, session: Session | None = None
-    ) -> None:
+    def __init__(self, url: str, clock: Clock, boundaries: Boundaries, session: Session | None = None) -> None:
         self.session = session or Session(open_service(url), clock)
         self.connection = self.session.connection
         self.clock, self.boundaries = clock, boundaries
