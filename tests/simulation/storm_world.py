@@ -88,9 +88,9 @@ class StormWorld(World):
         self.sql("update public.fly_plans set grace_s = 600, memory_mb = 1024 where tier = 'elite'")
         self.reconciler = self.new_worker()
 
-    def new_worker(self) -> Reconciler:
-        if self.stage is None:
-            return super().new_worker()
+    def new_worker(self) -> Reconciler | None:
+        if self.stage is None:  # the world is being made, and nobody works in it before it has a stage
+            return None
         store, transport = self.make_store(), self.make_transport()
         fly = FlyClient(
             "http://fly.test", "any", org_slug=ORG, transport=transport, sleep=self.stage.pause, clock=self.clock

@@ -4,11 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from local.supabase.database import drop_database, fresh_database
 from tests.simulation.seeds import explain, forget, play, play_many, play_seed
 
 FIRST, COUNT = 20261126, 500
 
 
+@pytest.mark.timeout(900)  # a minute on two idle cores
 def test_no_seed_breaks_a_promise():
     """I1 to I8, I10 and I11: after any piece, two calls of health leave exactly the entitled users' apps."""
     broken, played = [], 0
@@ -30,22 +34,24 @@ def test_a_seed_plays_the_same_piece_again(database):
         forget(database)
 
 
-def test_another_process_plays_the_same_piece(database):
+def test_another_process_plays_the_same_piece(postgres, database):
     """Nothing of it hangs on the order of sets, on addresses or on the clock of the wall."""
     try:
         here = play(database, 5, keep_trace=True).trace
     finally:
         forget(database)
+    another = fresh_database(postgres)
     code = "import sys; from tests.simulation.seeds import play; print('\\n'.join(play(sys.argv[1], 5, keep_trace=True).trace))"
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", code, database],
+        [sys.executable, "-c", code, another],
         cwd=root,
         capture_output=True,
         text=True,
         check=False,
         env={"PYTHONHASHSEED": "7"},
     )
+    drop_database(another)
     assert done.stdout.splitlines() == here, done.stderr
 
 
