@@ -25,6 +25,7 @@ def main(kills: int, seed: int) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     clear_remains()
     started = time.monotonic()
+    campaign = None
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         Path(folder).chmod(0o755)  # Postgres may be somebody else
         try:
@@ -32,6 +33,7 @@ def main(kills: int, seed: int) -> int:
                 campaign = Campaign(cloud, seed, say=lambda line: print(line, file=sys.stderr, flush=True))
                 campaign.run(kills, everywhere=True)
         except KeyboardInterrupt:
+            print(describe(campaign) if campaign else "interrupted while starting")
             return 130
     print(describe(campaign))
     if campaign.problems:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from local.httpd import Request, Response, Server
 
 LOST = Response(0, disconnect=True)
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0  # longer than any function may take
 _OF_THE_CONNECTION = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
 
 Forward = Callable[[], Response]
