@@ -137,7 +137,7 @@ class Campaign:
             self.host.hurt()
         if strikes and self.chance.random() < 1 / _CUT_FLY_EVERY:
             self.tally["times Fly was out of reach"] += 1
-            self.cloud.cut_fly(self.chance.random() * _LONGEST_CUT_S)
+            self.cloud.cut_fly(self.chance.uniform(0.5, _LONGEST_CUT_S))
         body = self.chance.choice((b"{}", b'{"drain_only": true}'))
         work = [
             (self.cloud.ask_health, "health 1"),

@@ -58,21 +58,21 @@ class Relay:
         self._server = Server(self._handle).start()
         self.url, self._port = self._server.url, self._server.port
         self._changing = threading.Lock()
-        self._open = True
+        self.is_open = True
 
     def refuse(self) -> None:
         """Close the port: connections are refused from now on, and what is under way is cut."""
         with self._changing:
-            if self._open:
+            if self.is_open:
+                self.is_open = False
                 self._server.stop()
-                self._open = False
 
     def accept(self) -> None:
         """Open the same port again."""
         with self._changing:
-            if not self._open:
+            if not self.is_open:
                 self._server = Server(self._handle, self._port).start()
-                self._open = True
+                self.is_open = True
 
     def _handle(self, request: Request) -> Response:
         with self.under_way:

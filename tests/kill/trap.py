@@ -122,7 +122,7 @@ class Trap:
             case "after":
                 answer = pass_on()
                 self._let_die(kill, 0).join()
-                return LOST if strike.victim == "gateway" else answer
+                return LOST if strike.victim == "gateway" and strike.point.call.startswith("fly_") else answer
         self._let_die(kill, self.chance.random() * _DIES_WITHIN_S)
         return pass_on()
 
