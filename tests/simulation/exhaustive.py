@@ -36,6 +36,7 @@ FATES = ("lives", "dies before", "dies behind", "dies unrecorded", "sleeps befor
 DELIVERIES = ("once", "doubled", "interleaved", "reordered", "late", "never")
 OFTEN = 5
 RPC_FAILURES = ("refused", "lost")
+CHUNK = 250
 
 
 def trace_ways(world: CheapWorld) -> dict[str, Worker]:
@@ -84,76 +85,119 @@ def _enumerate_at(way: str, number: int, call: tuple[str, str]) -> Iterator[Case
 
 @dataclass
 class Share:
-    """What one process played."""
+    """What was played: how many of each value of each dimension, how many sweeps it took to settle, and what broke."""
 
-    cases: Counter[str] = field(default_factory=Counter)
+    cases: int = 0
+    values: Counter[tuple[str, str]] = field(default_factory=Counter)
     sweeps: Counter[int] = field(default_factory=Counter)
     unmet: int = 0
     broken: list[str] = field(default_factory=list)
 
+    def count(self, number: int, case: Case, play: Play, broken: list[str]) -> None:
+        """One case that was played."""
+        self.cases += 1
+        failure = case.failure if case.call[0] != "rpc" else f"database {case.failure}"
+        said = {"way": case.way, "failure": failure, "fate": case.fate, "delivery": case.delivery, "when": case.when}
+        self.values.update((name, value) for name, value in said.items())
+        self.sweeps[play.sweeps] += 1
+        self.unmet += not play.armed
+        self.broken += [f"{number}: {case}: {line}" for line in broken]
 
-def draw(cases: list[Case], step: int) -> list[int]:
+    def add(self, other: "Share") -> None:
+        self.cases += other.cases
+        self.values += other.values
+        self.sweeps += other.sweeps
+        self.unmet += other.unmet
+        self.broken += other.broken
+
+
+class Player:
+    """One process's world, and every case by its number."""
+
+    def __init__(self, url: str) -> None:
+        logging.getLogger("hangar").setLevel(logging.CRITICAL)
+        self.world = CheapWorld(url)
+        with without_threads():
+            self.cases = list(enumerate_cases(trace_ways(self.world)))
+
+    def play(self, numbers: list[int]) -> Share:
+        """These cases, one after the other; what a way needs before is set up once."""
+        share = Share()
+        with without_threads():
+            for way, group in groupby(numbers, lambda number: self.cases[number].way):
+                self.world.begin()
+                start = WAYS[way](self.world)
+                self.world.keep()
+                for number in group:
+                    self.world.put_back()
+                    play = Play(self.world, start, self.cases[number])
+                    try:
+                        broken = play.run()
+                    except Exception as failure:  # noqa: BLE001  whatever breaks is a finding, and the rest goes on
+                        broken = [f"{type(failure).__name__}: {failure}"]
+                    share.count(number, self.cases[number], play, broken)
+        return share
+
+
+def draw(cases: int, step: int) -> list[int]:
     """The numbers of every `step`-th case, of an order in which no dimension keeps time with the step."""
-    numbers = list(range(len(cases)))
+    numbers = list(range(cases))
     if step > 1:
         random.Random(20261126).shuffle(numbers)  # noqa: S311  chance that can be repeated
     return sorted(numbers[::step])
 
 
-def play_cases(url: str, numbers: list[int] | None, step: int, part: int, parts: int) -> Share:
-    """A part of every `step`-th case, or of those named, in one database of its own."""
-    logging.getLogger("hangar").setLevel(logging.CRITICAL)
-    share = Share()
-    with CheapWorld(url) as world, without_threads():
-        cases = list(enumerate_cases(trace_ways(world)))
-        chosen = (draw(cases, step) if numbers is None else numbers)[part::parts]
-        for way, group in groupby(chosen, lambda number: cases[number].way):
-            world.begin()
-            start = WAYS[way](world)
-            world.keep()
-            for number in group:
-                play_one(world, start, number, cases[number], share)
-    return share
+_players: list[Player] = []
 
 
-def play_one(world: CheapWorld, start, number: int, case: Case, share: Share) -> None:
-    world.put_back()
-    play = Play(world, start, case)
-    try:
-        broken = play.run()
-    except Exception as failure:  # noqa: BLE001  whatever breaks is a finding, and the rest goes on
-        broken = [f"{type(failure).__name__}: {failure}"]
-    share.broken += [f"{number}: {case}: {line}" for line in broken]
-    share.cases[case.way] += 1
-    share.sweeps[play.sweeps] += 1
-    share.unmet += not play.armed
+def open_player(server_url: str) -> None:
+    """What each process of the pool does first."""
+    _players.append(Player(fresh_database(server_url)))
+
+
+def play_chunk(chunk: list[int]) -> Share:
+    return _players[0].play(chunk)
+
+
+def count_cases(_: object = None) -> int:
+    return len(_players[0].cases)
 
 
 def main(arguments: list[str]) -> int:
-    """Play on every core; print the counts and what was broken."""
-    numbers = [int(number) for number in arguments[1:]] if arguments[:1] == ["--case"] else None
-    step = int(arguments[0]) if arguments and numbers is None else 1
-    parts = 1 if numbers else os.cpu_count() or 1
-    started = time.monotonic()
+    """Play on every core; tell what breaks as it does, and in the end the counts."""
+    named = [int(number) for number in arguments[1:]] if arguments[:1] == ["--case"] else None
+    step = int(arguments[0]) if arguments and named is None else 1
+    processes = 1 if named else os.cpu_count() or 1
+    started, total = time.monotonic(), Share()
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  made to be thrown away
-    with TemporaryDirectory(dir=memory) as folder, Postgres(Path(folder), fsync=False) as server:
-        jobs = [(fresh_database(server), numbers, step, part, parts) for part in range(parts)]
-        with ProcessPoolExecutor(parts, mp_context=get_context("spawn")) as pool:
-            shares = list(pool.map(play_cases, *zip(*jobs, strict=True)))
-    report(shares, time.monotonic() - started)
-    return 1 if any(share.broken for share in shares) else 0
+    with (
+        TemporaryDirectory(dir=memory) as folder,
+        Postgres(Path(folder), fsync=False) as server,
+        ProcessPoolExecutor(
+            processes, mp_context=get_context("spawn"), initializer=open_player, initargs=(server.url(),)
+        ) as pool,
+    ):
+        numbers = named if named is not None else draw(pool.submit(count_cases).result(), step)
+        chunks = [numbers[first : first + CHUNK] for first in range(0, len(numbers), CHUNK)]
+        for share in pool.map(play_chunk, chunks):
+            total.add(share)
+            for line in share.broken:
+                say(line)
+    report(total, time.monotonic() - started)
+    return 1 if total.broken else 0
 
 
-def report(shares: list[Share], seconds: float) -> None:
-    cases, sweeps = (sum((getattr(share, name) for share in shares), Counter()) for name in ("cases", "sweeps"))
-    for share in shares:
-        for line in share.broken:
-            print(line)  # noqa: T201  this is a command
-    for way, count in cases.items():
-        print(f"{count:8} {way}")  # noqa: T201  as above
-    print(f"settled by sweeps: {dict(sorted(sweeps.items()))}; not met: {sum(share.unmet for share in shares)}")  # noqa: T201
-    broken = sum(len(share.broken) for share in shares)
-    print(f"{cases.total()} cases, {broken} violations, {seconds:.0f} s")  # noqa: T201  as above
+def report(total: Share, seconds: float) -> None:
+    """How many cases by dimension, and how it ended."""
+    for dimension in ("way", "failure", "when", "fate", "delivery"):
+        counts = {value: count for (name, value), count in total.values.items() if name == dimension}
+        say(f"by {dimension}: " + ", ".join(f"{value} {count}" for value, count in counts.items()))
+    say(f"sweeps until settled: {dict(sorted(total.sweeps.items()))}; the call was not made: {total.unmet}")
+    say(f"{total.cases} cases, {len(total.broken)} violations, {seconds:.0f} s")
+
+
+def say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  this is a command
 
 
 if __name__ == "__main__":
