@@ -5,6 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+_EDGE = {"auth", "config", "config_forms", "edge", "logs", "operators", "tokens", "cost", "store", "tls"}
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -16,6 +18,13 @@ class Mutant:
     new: str
     breaks: str
     tests: tuple[str, ...]
+
+    @property
+    def is_in_the_core(self) -> bool:
+        """Whether random worlds run through this code: the SQL, and what decides, looks and acts; not who calls."""
+        return self.file.startswith("supabase/") or (
+            self.file.startswith("shared/") and Path(self.file).stem not in _EDGE
+        )
 
     def is_current(self, root: Path = ROOT) -> bool:
         """Whether the code still has the text, once, so that planting the bug means what it meant."""
