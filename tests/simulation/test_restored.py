@@ -17,7 +17,7 @@ from shared.sweep import Sweep
 from tests.simulation.test_attacks import fail, have_surplus, lie, sweep_on
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users
 from tests.simulation.watch import amiss, entitled, watch
-from tests.simulation.world import World
+from tests.simulation.world import Session, World
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def point_at(world: World, url: str) -> None:
     world.stores.clear()
     world.url = url
     world.host = psycopg.connect(url, autocommit=True)
+    world._session = Session(world.host, world.clock)
     world.reconciler = world.new_worker()
 
 
@@ -286,6 +287,7 @@ def twin_of(world, url):
     """A second Hangar on a copy of the database, with the same environment: id, token, organisation."""
     twin = World(url, seed=1)
     twin.sim, twin.clock = world.sim, world.clock
+    twin._session = Session(twin.host, twin.clock)
     assert twin.installation_id == world.installation_id
     watch(twin)
     return twin
