@@ -4,7 +4,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -29,6 +30,7 @@ SETTINGS = settings(
     derandomize=True,
     database=None,
     deadline=None,
+    phases=[Phase.generate],  # sixteen steps need no shrinking, which would take minutes
     max_examples=25,
     stateful_step_count=16,
     suppress_health_check=list(HealthCheck),
@@ -207,6 +209,7 @@ class Hangar(RuleBasedStateMachine):
                     store.connection.close()
 
 
+@pytest.mark.timeout(600)  # a quarter of a minute on an idle core
 def test_fly_holds_what_the_model_says(database, monkeypatch):
     """I1, I2 and I3 against a model that knows nothing of rows, leases or Fly."""
     for module in (drain, look):
