@@ -151,7 +151,7 @@ class LocalCloud:
         with hold_port() as port:
             settings = settings | {"HANGAR_ADMIN_ORIGINS": f"http://127.0.0.1:{port}"}
             urls = self._start_some(CALLED, settings)
-            settings = settings | {"HANGAR_FUNCTIONS_URL": json.dumps(urls)}
+            settings = settings | {"HANGAR_FUNCTIONS_URL": json.dumps(urls), "HANGAR_ADMIN_OAUTH_PROVIDERS": "github"}
             return urls | self._start_some((ADMIN_PAGES,), settings, port)
 
     def _start_some(self, names: tuple[str, ...], settings: dict[str, str], port: int = 0) -> dict[str, str]:

@@ -96,15 +96,15 @@ def _link_sort(values: Mapping[str, str], name: str) -> dict[str, Any]:
 def export_fleet(visit: Visit) -> Page:
     """The whole filtered list as CSV, read page by page while it is sent."""
     values = read_values(visit)
+    # Before anything is sent: a database that does not answer becomes an error, not an empty file.
+    first = read_page(visit, values, EXPORT_ROWS, None)
 
     def rows() -> Iterator[Mapping[str, Any]]:
-        after: list[str] | None = None
-        while True:
-            page = read_page(visit, values, EXPORT_ROWS, after)
+        page = first
+        yield from page["rows"]
+        while page["next"] is not None:
+            page = read_page(visit, values, EXPORT_ROWS, page["next"])
             yield from page["rows"]
-            after = page["next"]
-            if after is None:
-                return
 
     stamp = f"{visit.now:%Y%m%dT%H%M%SZ}"
     headers = {"Content-Disposition": f'attachment; filename="hangar-fleet-{stamp}.csv"'}

@@ -32,6 +32,7 @@ _WORDS = {
     "over_request_rate_limit": "Too many attempts. Wait a minute, then try again.",
     "too_large": "The token of this account is too large for a cookie. Take what is not needed out of the account's metadata.",
     "ended": "Your session has ended. Sign in to go on where you were.",
+    "signup_disabled": "No account of this project has the e-mail of that sign-in.",
     "flow": "The sign-in was not completed in this browser. Start again.",
 }
 
@@ -67,8 +68,9 @@ def come_back(visit: Visit) -> Page:
     """Back from the provider, with a code that only the browser which began can turn into a session."""
     flow = visit.desk.seals.unseal("flow", visit.request.cookies.get(FLOW_COOKIE, ""))
     if flow is None or not visit.ask("code"):
-        _log.warning("a sign-in by OAuth came back without a code: %s", visit.ask("error_code") or "no reason given")
-        return _show_form(visit, "", _WORDS["flow"])
+        code = visit.ask("error_code")
+        _log.warning("a sign-in by OAuth came back without a code: %s", code or "no reason given")
+        return _show_form(visit, flow["next"] if flow else "", _WORDS.get(code, _WORDS["flow"]))
     try:
         page = _let_in(
             visit, make_session(visit.desk.gotrue.exchange(visit.ask("code"), flow["verifier"])), flow["next"]
