@@ -15,7 +15,7 @@ from ops.migrate import migrate_users
 from ops.operators import operators
 from ops.orphans import brake, orphans
 from ops.settings import settings
-from ops.status import status
+from ops.status import explain, status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +44,7 @@ def demo(folder: str | None) -> None:
     sys.exit(play(make_console(), folder))
 
 
-for _command in (status, events, cost, sweep, retry, pause, resume, migrate_users, orphans, brake, settings, operators):
+for _command in (status, explain, events, cost, sweep, retry, pause, resume, migrate_users, orphans, brake, settings, operators):
     cli.add_command(_command)
 
 

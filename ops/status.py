@@ -39,14 +39,32 @@ def status(user: str | None, as_json: bool) -> None:
         told = read_fleet(installation)
         print_json(told) if as_json else print_fleet(console, told)
         return
-    user_id = find_user(installation, user)
-    told = installation.database.rpc("fly_user_status", user=str(user_id))
+    told, now = read_user(installation, user)
+    print_json(told) if as_json else print_user(console, told, now)
+    _stop_if_unknown(told, user)
+
+
+@click.command()
+@click.argument("user")
+@explained
+def explain(user: str) -> None:
+    """Say what happens next to one USER (uuid or e-mail), when and why, in one sentence, as the dashboard does."""
+    told, _ = read_user(open_installation(), user)
+    _stop_if_unknown(told, user)
+    click.echo(f"{user}: {told['next']}")
+
+
+def read_user(installation: Installation, user: str) -> tuple[dict[str, Any], datetime]:
+    """What `fly_user_status` tells of a user (uuid or e-mail), with `next` in words; and the database's time."""
+    told = installation.database.rpc("fly_user_status", user=str(find_user(installation, user)))
     overview = installation.database.rpc("fly_overview")
     now = datetime.fromisoformat(overview["now"])
-    told["next"] = tell_next(told, overview["settings"], now)
-    print_json(told) if as_json else print_user(console, told, now)
+    return told | {"next": tell_next(told, overview["settings"], now)}, now
+
+
+def _stop_if_unknown(told: Mapping[str, Any], user: str) -> None:
     if not told["known"]:
-        stop(EXIT_SOME_FAILED, f"no user {user_id} in this installation")
+        stop(EXIT_SOME_FAILED, f"no user {user} in this installation")
 
 
 def read_fleet(installation: Installation) -> dict[str, Any]:

@@ -138,6 +138,15 @@ def test_status_of_a_user_tells_wanted_there_and_next(operator):
     operator.hangar("retry", str(uuid.uuid4()), exits=2)
 
 
+def test_explain_says_the_next_thing_alone_and_in_the_words_of_status(operator):
+    [user] = operator.add_users(1)
+    said, _ = operator.hangar("explain", operator.email(user))
+    told = operator.json("status", str(user))
+    assert said == f"{operator.email(user)}: {told['next']}\n"
+    _, err = operator.hangar("explain", "99999999-9999-4999-8999-999999999999", exits=1)
+    assert "no user" in err
+
+
 def test_events_are_filtered_by_user_app_type_status_and_time(operator):
     """Oldest first; JSON is a list."""
     first, second = give_apps(operator)

@@ -1,0 +1,216 @@
+"""The dashboard's pure parts: banners, charts, cursors, CSV, seals, words."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from functions.admin.actions import offer_actions
+from functions.admin.banners import SWEEP_IS_LATE_S, list_banners
+from functions.admin.charts import HEIGHT, WIDTH, draw_costs, draw_health
+from functions.admin.cursor import read_cursor, write_cursor
+from functions.admin.deeds import DEEDS
+from functions.admin.export import write_csv
+from functions.admin.fleet import add_up
+from functions.admin.render import _mark_code, shorten_image, tell_money
+from functions.admin.session import Seals, Session, make_session
+from shared.config import Secret
+
+NOW = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
+SOUND = {
+    "settings": {"paused": False, "deletes_paused": False, "live": True},
+    "brake": None,
+    "alerts": [],
+    "sweep": {"under_way": False, "completed_at": NOW.isoformat()},
+}
+
+
+def ago(seconds):
+    return (NOW - timedelta(seconds=seconds)).isoformat()
+
+
+def titles(**frame):
+    return [banner.title for banner in list_banners({**SOUND, **frame}, NOW)]
+
+
+def test_nothing_stands_above_a_page_while_all_is_well():
+    assert titles() == []
+
+
+@pytest.mark.parametrize(
+    ("sweep", "title"),
+    [
+        (None, ["No sweep yet"]),
+        ({"under_way": True, "completed_at": None}, []),
+        ({"under_way": False, "completed_at": None}, ["No whole sweep yet"]),
+        ({"under_way": False, "completed_at": ago(SWEEP_IS_LATE_S)}, []),
+        ({"under_way": False, "completed_at": ago(SWEEP_IS_LATE_S + 1)}, ["The sweep is overdue"]),
+        ({"under_way": True, "completed_at": ago(SWEEP_IS_LATE_S + 1)}, []),
+    ],
+)
+def test_a_sweep_is_overdue_after_ten_minutes(sweep, title):
+    assert titles(sweep=sweep) == title
+
+
+def test_the_gravest_stands_first_and_every_alert_has_a_title():
+    alerts = [{"kind": kind, "key": "k", "message": "m"} for kind in ("nudges", "brake", "made_up", "installation")]
+    settings = {**SOUND["settings"], "paused": True}
+    brake = {"tripped": True, "destroyed_last_hour": 20, "most": "20.00"}
+    assert titles(alerts=alerts, settings=settings, brake=brake) == [
+        "Paused", "The brake is on", "Installation mismatch", "Nudges do not arrive", "Made up",
+    ]  # fmt: skip
+
+
+def test_a_cost_chart_fills_its_frame():
+    days = [{"day": f"2026-11-{day:02}", "usd": usd} for day, usd in enumerate(["0", "0.10", "0.20"], 1)]
+    chart = draw_costs(days)
+    assert [bar.height for bar in chart["bars"]] == [0, (HEIGHT - 4) / 2, HEIGHT - 4]
+    assert all(bar.x >= 0 and bar.x + bar.width <= WIDTH and bar.y + bar.height <= HEIGHT for bar in chart["bars"])
+    assert (chart["total"], chart["most"]) == (Decimal("0.30"), Decimal("0.20"))
+    assert [bar.height for bar in draw_costs([{"day": "2026-11-01", "usd": "0"}])["bars"]] == [0]
+    assert draw_costs([])["bars"] == []
+
+
+def told(turns=(), created=30, health="healthy"):
+    row = {"created_at": ago(86400 * created), "health_status": health}
+    return {"health_from": ago(86400 * 10), "row": row, "last": None, "health": list(turns)}
+
+
+def test_a_health_strip_has_no_gap_and_no_overlap():
+    turns = [
+        {"at": ago(86400 * 5), "from": "healthy", "to": "unhealthy"},
+        {"at": ago(86400 * 2), "from": "unhealthy", "to": "healthy"},
+    ]
+    spans = draw_health(told(turns, created=8), NOW)["spans"]
+    assert [span.tone for span in spans] == ["none", "healthy", "unhealthy", "healthy"]
+    assert [round(span.width / WIDTH * 10, 1) for span in spans] == [2, 3, 3, 2]
+    ends = [span.x + span.width for span in spans]
+    assert [round(span.x) for span in spans[1:]] == [round(end) for end in ends[:-1]]
+    assert round(ends[-1]) == WIDTH
+
+
+def test_a_health_strip_without_turns_is_what_the_row_says():
+    [span] = draw_health(told(health="unhealthy"), NOW)["spans"]
+    assert (span.tone, span.x, span.width) == ("unhealthy", 0, WIDTH)
+    assert draw_health({**told(), "row": None}, NOW)["spans"][0].tone == "unknown"
+
+
+@pytest.mark.parametrize("place", [["2026-11-26T03:00:00+00:00", "11111111-1111-4111-8111-111111111111"], ["ä/+=", ""]])
+def test_a_cursor_is_read_as_it_was_written(place):
+    assert read_cursor(write_cursor(place)) == place
+    assert write_cursor(None) is None
+
+
+@pytest.mark.parametrize("word", ["", "x", "....", "é", "e30", "W10", "WzEsMl0", "bnVsbA", "W" * 5000])
+def test_what_is_no_cursor_is_the_first_page(word):
+    assert read_cursor(word) is None
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_no_cell_of_a_csv_is_a_formula(text):
+    lines = "".join(write_csv(["a"], [{"a": text}, {"a": None}, {"a": "plain"}]))
+    assert f"'{text}" in lines
+    assert lines.startswith("a\r\n")
+    assert lines.endswith("plain\r\n")
+
+
+def seals(secret="sb_secret_one"):
+    return Seals(Secret(secret))
+
+
+SESSION = Session("mark", "user", "a@example.test", 1.0, "access", "refresh")
+
+
+def test_a_seal_opens_for_its_purpose_and_key_alone():
+    sealed = seals().seal("session", {"a": "ä" * 3000})
+    assert seals().unseal("session", sealed) == {"a": "ä" * 3000}
+    assert len(sealed) < 300
+    assert seals().unseal("said", sealed) is None
+    assert seals("sb_secret_two").unseal("session", sealed) is None
+    assert sealed != seals().seal("session", {"a": "ä" * 3000})
+    for broken in (
+        sealed[:-2],
+        sealed[1:],
+        "",
+        "é",
+        "AAAA",
+        f"A{sealed[1:]}" if sealed[0] != "A" else f"B{sealed[1:]}",
+    ):
+        assert seals().unseal("session", broken) is None
+
+
+def test_a_form_proof_belongs_to_one_session_and_outlives_its_tokens():
+    proof = seals().make_form_proof(SESSION)
+    renewed = Session("mark", "user", "a@example.test", 9.0, "new", "new")
+    other = Session("other", "user", "a@example.test", 1.0, "access", "refresh")
+    assert seals().is_form_proof(renewed, proof)
+    assert not seals().is_form_proof(other, proof)
+    assert not seals("sb_secret_two").is_form_proof(SESSION, proof)
+    assert not seals().is_form_proof(SESSION, "")
+
+
+def test_a_session_shows_no_token():
+    assert "access" not in repr(SESSION)
+    assert "refresh" not in repr(SESSION)
+    user = {"access_token": "t", "refresh_token": "r", "expires_at": 5, "user": {"id": "u", "email": None}}
+    assert make_session(user).email == "u"
+    assert make_session(user, "kept").mark == "kept"
+
+
+@pytest.mark.parametrize(
+    ("state", "names"),
+    [
+        ({"row": None, "override": None}, ["provision"]),
+        ({"row": None, "override": {"override": "deny"}}, ["provision", "remove-override"]),
+        ({"row": ("active", "present", "started"), "override": None}, ["check", "restart", "deprovision"]),
+        (
+            {"row": ("active", "present", "stopped"), "override": {"override": "grant"}},
+            ["check", "deprovision", "remove-override"],
+        ),
+        ({"row": ("error", "present", None), "override": None}, ["retry", "check", "deprovision"]),
+        ({"row": ("deprovisioning", "absent", "started"), "override": None}, ["keep", "check"]),
+        ({"row": ("error", "absent", "started"), "override": None}, ["keep", "retry", "check"]),
+    ],
+)
+def test_what_is_offered_is_what_makes_sense(state, names):
+    if state["row"]:
+        state = state | {"row": dict(zip(("status", "desired_state", "machine_state"), state["row"], strict=True))}
+    assert [deed.name for deed in offer_actions(state)] == names
+
+
+def test_whatever_destroys_asks_for_the_name_and_whatever_holds_back_for_a_reason():
+    assert {name for name, deed in DEEDS.items() if "type_name" in deed.asks} == {"deprovision", "approve-orphan"}
+    assert {name for name, deed in DEEDS.items() if deed.needs_reason} >= {
+        "provision",
+        "deprovision",
+        "pause",
+        "release-brake",
+    }
+
+
+def test_figures_sum_before_they_are_cut_to_cents():
+    group = {
+        "status": "active", "health": "healthy", "apps": 1, "running": 1, "due": 0, "overdue": 0, "stuck": 0, "working": 0,
+        "monthly_cost_estimate_usd": "0.004", "monthly_list_price_usd": "0.004",
+    }  # fmt: skip
+    figures = add_up([group, group | {"health": "unknown"}])
+    assert figures["monthly_cost_estimate_usd"] == Decimal("0.008")
+    assert (figures["apps"], figures["status"]["active"], figures["health"]["unhealthy"]) == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [(None, "-"), ("0", "$0.00"), ("0.004", "under $0.01"), ("0.005", "$0.01"), ("1234567.891", "$1,234,567.89")],
+)
+def test_money_in_words(amount, words):
+    assert tell_money(amount) == words
+
+
+def test_an_image_is_shortened_to_what_tells_it_from_others():
+    assert shorten_image("registry.fly.io/acme/backend@sha256:0123456789abcdef") == "backend@01234567"
+    assert shorten_image("backend:v1") == "backend:v1"
+
+
+def test_commands_in_advice_are_marked_and_nothing_else_is():
+    assert _mark_code("push, then `hangar retry <x>`") == "push, then <code>hangar retry &lt;x&gt;</code>"
+    assert _mark_code("<b>") == "&lt;b&gt;"
