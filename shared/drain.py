@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WORKERS = 16
 # Below this a row would be claimed only to be put back.
 LEAST_TIME_S = 3.0
+# A row that needs longer goes to the back and on from there, so that no slow few hold every worker.
+TURN_S = 60.0
 
 
 @dataclass
@@ -43,7 +45,10 @@ class Drained:
 
 
 def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> Drained:
-    """Claim due rows, oldest first, and work on them until `ends_at` on the reconciler's clock. Raises what claiming raises."""
+    """Claim due rows and work on them until `ends_at` on the reconciler's clock. Raises what claiming raises.
+
+    The oldest due first, half of the workers for each of what is wanted and what is unwanted.
+    """
     drained = Drained()
     under_way: dict[Future[Outcome], Row] = {}
 
@@ -53,13 +58,17 @@ def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> D
 
     with ThreadPoolExecutor(workers, thread_name_prefix="drain") as pool:
         while reconciler.clock() < ends_at - LEAST_TIME_S:
+            unwanted = sum(row.desired_state == "absent" for row in under_way.values())
             rows, settings, now, drained.left = reconciler.database.claim_due(
-                workers - len(under_way), reconciler.holder
+                workers - len(under_way),
+                reconciler.holder,
+                "present" if 2 * unwanted >= len(under_way) else "absent",
             )
+            turn_ends_at = min(ends_at, reconciler.clock() + TURN_S)
             for row in rows:
                 # The request's log labels and trace go along with its workers.
                 context = copy_context()
-                future = pool.submit(context.run, reconciler.work, row, settings, now, ends_at)
+                future = pool.submit(context.run, reconciler.work, row, settings, now, turn_ends_at)
                 under_way[future] = row
             if not under_way:
                 break

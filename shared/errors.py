@@ -3,7 +3,8 @@
 
     HangarError            never raised itself; `except HangarError` means "whatever went wrong outside"
     ├── Retry              it did not happen and may succeed later; was already repeated in the call where that is safe
-    │   └── Unknown        no answer, or one that proves nothing: it MAY have happened; observe before the next action
+    │   ├── Unknown        no answer, or one that proves nothing: it MAY have happened; observe before the next action
+    │   └── Throttled      we did not even ask, to keep a rate limit: no failure of anybody, go on in `retry_after_s`
     ├── Capacity           no room (region, host, quota): try much later or elsewhere, never at once
     ├── Conflict           it exists already, or someone else changed it: read again; `machine_id` names what to adopt
     ├── NameTaken          the app's name is in use: look whose it is, else take the next name
@@ -12,7 +13,7 @@
     ├── Refused            permanent: a person must change something; `code` says what, `advice` says how
     └── Bug                our own mistake: report it, do not repeat it
 
-Catch `Unknown` before `Retry`. `code` is a short stable word for the row's `error_code`; `str()` says what
+Catch `Unknown` and `Throttled` before `Retry`. `code` is a short stable word for the row's `error_code`; `str()` says what
 happened to which app and what to do next, and never holds a credential or more than 256 characters of a body.
 """
 
@@ -80,6 +81,12 @@ class Unknown(Retry):
     """Outcome unknown (time-out, reset, 408, 5xx, unreadable answer to a write): the effect may have happened."""
 
     default_code = "outcome_unknown"
+
+
+class Throttled(Retry):
+    """Held back by ourselves before it was sent; `retry_after_s` is when its turn comes."""
+
+    default_code = "rate_limited"
 
 
 class Capacity(HangarError):

@@ -1,9 +1,9 @@
 """The Fly Machines API, as far as Hangar uses it: one method per call, synchronous, safe to use from many threads.
 
 Every method raises a branch of `shared.errors` and nothing else, repeats transient failures itself where repeating is
-safe (each such attempt goes to `attempts`), and begins no further attempt once `budget_s` seconds have passed. A single
-attempt lasts at most about `LONGEST_ATTEMPT_S`. Facts: Fly docs "Machines API" and its OpenAPI description; fly-go
-`flaps/` for what those leave out.
+safe (each such attempt goes to `attempts`), waits by itself to keep Fly's rate limits (`Throttled` when that would take too
+long), and begins no further attempt once `budget_s` seconds have passed. A single attempt lasts at most about
+`LONGEST_ATTEMPT_S`. Facts: Fly docs "Machines API" and its OpenAPI description; fly-go `flaps/` for what those leave out.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from shared.fly_rate import RateLimits
+
 __all__ = ["LONGEST_ATTEMPT_S", "MAX_WAIT_S", "AttemptLog", "FlyClient", "RetryPolicy"]
 
 MAX_WAIT_S = 60  # Fly answers 400 to a wait above one minute
@@ -57,6 +59,7 @@ class FlyClient:
         user_agent: str = "hangar",
         policy: RetryPolicy | None = None,
         hidden: Iterable[str] = (),
+        limits: RateLimits | None = None,
     ) -> None:
         self._org = check_part("organisation", org_slug)
         self._link = FlyLink(
@@ -68,6 +71,7 @@ class FlyClient:
             user_agent=user_agent,
             policy=policy,
             hidden=hidden,
+            limits=limits,
         )
 
     def __repr__(self) -> str:

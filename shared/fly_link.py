@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from shared.errors import Bug, HangarError, Refused, Retry
+from shared.errors import Bug, HangarError, Refused, Retry, Throttled
 from shared.fly_errors import (
     GONE,
     Answer,
@@ -25,6 +25,7 @@ from shared.fly_errors import (
     read_answer,
     translate_failure,
 )
+from shared.fly_rate import RateLimits
 from shared.fly_retry import AttemptLog, RetryPolicy, Tries, repeat
 from shared.tls import get_tls_context
 
@@ -55,6 +56,7 @@ class FlyLink:
         user_agent: str = "hangar",
         policy: RetryPolicy | None = None,
         hidden: Iterable[str] = (),
+        limits: RateLimits | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/").removesuffix("/v1")  # the paths bring their own
         self._token = check_token(token)
@@ -64,6 +66,7 @@ class FlyLink:
         self._clock = clock
         self._user_agent = user_agent
         self._policy = policy or RetryPolicy()
+        self._limits = limits or RateLimits(clock, sleep)
         # A stack, not threading.local: short-lived pools of threads find warm connections here, and close() finds all.
         # One client serves one thread at a time, because httpx slows down quadratically when many share one.
         self._idle: deque[httpx.Client] = deque()
@@ -94,12 +97,21 @@ class FlyLink:
             # Asked again after the wait: a process may have been frozen in it, and its lease be another's by now.
             if failed is not None and ends_at is not None and self._clock() > ends_at:
                 raise failed
+            try:
+                self._limits.wait_turn(call, ends_at)
+            except Throttled as throttled:
+                throttled.attempts_made = 0
+                tries.given_up = True
+                # What an earlier attempt may have done is not undone by our holding back.
+                raise (failed or throttled) from None
             made += 1
             try:
                 return self._send(call)
             except HangarError as error:
                 error.attempts_made = made
                 failed = error
+                if error.status == httpx.codes.TOO_MANY_REQUESTS:
+                    self._limits.hold(call, self._policy.hold_s(error))
                 raise
 
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from shared.errors import HangarError, Retry, Unknown
+from shared.errors import HangarError, Retry, Throttled, Unknown
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -28,6 +28,12 @@ class RetryPolicy:
     settle_step_s: float = 1.0
     settle_steps: int = 60
 
+    def hold_s(self, error: HangarError) -> float:
+        """How long Fly wants to be left alone after this 429; the first wait where it names no time that lies ahead."""
+        asked = error.retry_after_s if isinstance(error, Retry) else None
+        first_wait_s = self.waits_s[0] if self.waits_s else self.settle_step_s
+        return min(asked or first_wait_s, self.retry_after_cap_s)
+
 
 @dataclass(slots=True)
 class Tries:
@@ -40,10 +46,11 @@ class Tries:
     settles: bool
     failures: int = 0
     settlings: int = 0
+    given_up: bool = False
 
     def is_repeatable(self, error: BaseException) -> bool:
         """Whether `error` is transient, and repeating cannot do the thing twice."""
-        if not isinstance(error, Retry):
+        if not isinstance(error, Retry) or isinstance(error, Throttled):
             return False
         return self.repeats_unknown or not isinstance(error, Unknown)
 
@@ -53,13 +60,13 @@ class Tries:
             self.settlings += 1
             return self.policy.settle_step_s
         self.failures += 1
-        if isinstance(error, Retry) and error.retry_after_s is not None:
+        if isinstance(error, Retry) and error.retry_after_s:  # "0" would be a loop without a pause
             return min(error.retry_after_s, self.policy.retry_after_cap_s)
         return self.policy.waits_s[self.failures - 1] if self.failures <= len(self.policy.waits_s) else 0.0
 
     def is_over(self, state: RetryCallState) -> bool:
-        """Whether the attempts are used up, or the next one would begin after the budget's end."""
-        if self.failures > len(self.policy.waits_s) or self.settlings > self.policy.settle_steps:
+        """Whether the attempts are used up or given up, or the next one would begin after the budget's end."""
+        if self.given_up or self.failures > len(self.policy.waits_s) or self.settlings > self.policy.settle_steps:
             return True
         return self.ends_at is not None and self.clock() + state.upcoming_sleep > self.ends_at
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from shared.errors import Gone, HangarError
+from shared.errors import Gone, HangarError, Throttled
 from shared.lifecycle import GONE_STATES, decide
 from shared.listing import Listing, make_observation
 from shared.models import AppSeen, Done, Json, MachineSeen, Row, Seen, Settings, Wait
@@ -36,10 +36,12 @@ def look_at_all(
     return {observation["id"]: observation for observation in seen if observation}
 
 
-def _look(fly: "FlyClient", row: Row, listing: Listing, now: datetime) -> Json:
+def _look(fly: "FlyClient", row: Row, listing: Listing, now: datetime) -> Json | None:
     """Fly out of reach is unknown. Whatever is wrong makes the row due; only its reconciler draws conclusions."""
     try:
         return _look_directly(fly, row, listing, now)
+    except Throttled:
+        return None  # nobody asked, so nothing is known that was not before
     except Exception:  # noqa: BLE001  one odd app must not blind the sweep to the others
         _log.exception("looking at %s broke", row.fly_app_name)
         return make_observation(row, health="unknown", reason="looking at it broke; the log has the rest")

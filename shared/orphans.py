@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from shared.errors import Foreign, Gone, HangarError, Unknown
+from shared.errors import Foreign, Gone, HangarError, Throttled, Unknown
 from shared.fly_models import FlyMachine
 from shared.listing import Listing
 from shared.machine import ROW_KEY, USER_KEY
@@ -68,8 +68,8 @@ class Orphans:
             if proof is None or found.network != network:
                 return
             machines = self.by.fly.list_machines(app, budget_s=CALL_BUDGET_S)
-        except (Gone, Foreign):
-            return  # the next listing will no longer show it
+        except (Gone, Foreign, Throttled):
+            return  # the next listing will no longer show it, or the next sweep asks
         except HangarError as error:
             self.by.alerts.open("orphan_look", app, f"the orphan {app} could not be looked at: {error}", {"app": app})
             return

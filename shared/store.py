@@ -132,13 +132,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a save gave back: the row as it stands now, and why an intent was refused, if it was."""
+    """What a save gave back: the row as it stands now, and why an intent was refused, if it was.
+
+    `retry_in_s` belongs to the refusal "rate": when this row's turn comes.
+    """
 
     row: Row
     settings: Settings
     now: datetime
     generation_moved: bool
     refused: str | None
+    retry_in_s: float
     successor: UUID | None
 
 
@@ -165,9 +169,12 @@ class Database:
             known=bool(answer["known"]),
         )
 
-    def claim_due(self, limit: int, holder: str) -> tuple[list[Row], Settings, datetime, int]:
-        """Lease up to `limit` due rows, oldest first; with settings, the database's time and how many stay due."""
-        answer = self.rpc("fly_claim_due", limit=limit, holder=holder)
+    def claim_due(self, limit: int, holder: str, first: str = "present") -> tuple[list[Row], Settings, datetime, int]:
+        """Lease up to `limit` due rows, oldest first; with settings, the database's time and how many stay due.
+
+        What is wanted and what is unwanted are queues of their own; `first` says who gets the larger half of the places.
+        """
+        answer = self.rpc("fly_claim_due", limit=limit, holder=holder, first=first)
         rows = [Row.model_validate(claimed["row"]) for claimed in answer["claimed"]]
         now = datetime.fromisoformat(answer["now"])
         return rows, Settings.model_validate(answer["settings"]), now, int(answer["due_left"])
@@ -191,6 +198,7 @@ class Database:
             now=datetime.fromisoformat(answer["now"]),
             generation_moved=bool(answer["generation_moved"]),
             refused=answer["refused"],
+            retry_in_s=float(answer["retry_in_s"] or 0),
             successor=UUID(answer["successor"]) if answer["successor"] else None,
         )
 

@@ -152,6 +152,7 @@ class Sweep:
             cursor = {"after": after} if after else None
             if not self.by.database.rpc("fly_sweep_progress", name="fleet", token=token, cursor=cursor)["ok"]:
                 self.report.detail = "another sweep has taken over"
+                self._write(now)
                 return
             if after is None:
                 break
@@ -180,6 +181,8 @@ class Sweep:
         self.report.apps += len(rows)
         judged = [row for row in rows if _is_judged(row)]
         to_look = [row for row in judged if look_at_all_of_them or needs_look(row, listing, now)]
+        # Who was not looked at for longest comes first: a sweep that only gets round to a few starves nobody.
+        to_look.sort(key=lambda row: (row.observed_at is not None, row.observed_at))
         looked = look_at_all(self.by.fly, to_look, listing, now, self._is_time_up)
         observations = [looked.get(str(row.id)) or observe_listed(row, listing) for row in judged]
         seen = [each for each in observations if each]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.act import act, learn_machine
-from shared.errors import Bug, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Unknown
+from shared.errors import Bug, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Throttled, Unknown
 from shared.journal import Journal
 from shared.lifecycle import START_FAILED, decide, find_main, fingerprint_of
 from shared.models import (
@@ -71,6 +71,7 @@ class Work:
     asked: Asked | None = None
     patch: Json = field(default_factory=dict)
     done: dict[ActionKind, int] = field(default_factory=dict)
+    turn_in_s: float = 0.0
 
     def __post_init__(self) -> None:
         actor = self.asked.actor if self.asked else self.by.holder
@@ -94,10 +95,14 @@ class Work:
         for _ in range(MAX_STEPS):
             if self._left_s() < MARGIN_S:
                 return self._pause(5, "the deadline of this call is near; the row goes on at the next drain")
+            self.look.budget_s = self._budget_s()
             try:
                 seen = self.look.see(self.row)
                 self._learn(seen)
                 outcome = self._carry_out(decide(self.row, seen, self._time()))
+            except Throttled as held:
+                # No failure of anybody: it goes on when its turn comes, without an alert and without counting as an attempt.
+                outcome = self._pause(max(held.retry_after_s or 0.0, 1.0), str(held))
             except HangarError as error:
                 if error.code == "auth" and self.look.just_created:
                     self.by.sleep(SETTLE_S)  # Fly may answer 401 for an app it made a moment ago
@@ -141,6 +146,8 @@ class Work:
             # What an earlier app of this name had is gone with it, and that has to stand before the new one can.
             self.patch |= {"secrets_version": None, "machine_id": None, "machine_state": "absent"}
         intent, refused = self.intend(action)
+        if refused == "rate":
+            return self._pause(self.turn_in_s, "Fly takes so many app deletions a minute: this one waits for its turn")
         if refused in REFUSED_WORDS:
             return self._hold(refused)
         if refused:  # stale or entitled: what is desired has changed, so decide again from the fresh row
@@ -173,7 +180,7 @@ class Work:
                 provisions=self.by.provisions,
                 today=self._time().date(),
                 on_attempt=self._note_attempt,
-                budget_s=min(budget_s, max(self._left_s(), 5.0)),
+                budget_s=min(budget_s, self._budget_s()),
             )
         except HangarError as error:
             self._note_failure(error)
@@ -299,7 +306,7 @@ class Work:
         if saved is None:
             raise LeaseLost
         self.patch, self.look.looked = {}, False
-        self.row, self.settings, self.now = saved.row, saved.settings, saved.now
+        self.row, self.settings, self.now, self.turn_in_s = saved.row, saved.settings, saved.now, saved.retry_in_s
         self._read_at = self.by.clock()
         return saved
 
@@ -326,6 +333,10 @@ class Work:
     def _time(self) -> datetime:
         """The database's time: read with the last save, carried on by our own clock."""
         return self.now + timedelta(seconds=self.by.clock() - self._read_at)
+
+    def _budget_s(self) -> float:
+        """What one call may take: not the deadline's end but for a last short try, else an outage outlasts every drain."""
+        return min(CALL_BUDGET_S, max(self._left_s(), 5.0))
 
     def _left_s(self) -> float:
         return self.ends_at - self.by.clock()

@@ -94,6 +94,8 @@ create table hangar.settings (
   -- More apps than this whose rows this database never had: it has lost its memory.
   brake_lost integer not null default 3 check (brake_lost >= 0),
   brake_released_at timestamptz,
+  -- Fly takes 100; the rest is room for calls that are repeated.
+  deletes_per_minute integer not null default 90 check (deletes_per_minute > 0),
   orphan_after_s numeric not null default 900 check (orphan_after_s between 0 and 604800),
   -- More broken apps than this at once are one incident, not so many repairs.
   incident_floor integer not null default 10 check (incident_floor > 0),

@@ -58,6 +58,7 @@ create table public.user_fly_apps (
   open_intent jsonb,
   create_unknown_at timestamptz,
   delete_after timestamptz,
+  delete_turn_at timestamptz,
   name_seq integer not null default 0 check (name_seq >= 0),
   bad_samples integer not null default 0,
   bad_sample_at timestamptz,
@@ -69,7 +70,9 @@ create table public.user_fly_apps (
 comment on table public.user_fly_apps is 'One app of one user: what is desired, what was observed, who may act. See docs/database.md.';
 create unique index user_fly_apps_one_live on public.user_fly_apps (user_id) where deleted_at is null;
 create index user_fly_apps_user on public.user_fly_apps (user_id, created_at desc);
-create index user_fly_apps_due on public.user_fly_apps (next_attempt_at, id) where deleted_at is null and next_attempt_at is not null;
+create index user_fly_apps_turns on public.user_fly_apps (delete_turn_at)
+  where deleted_at is null and desired_state = 'absent' and delete_turn_at is not null;
+create index user_fly_apps_due on public.user_fly_apps (desired_state, next_attempt_at, id) where deleted_at is null and next_attempt_at is not null;
 
 create table public.user_fly_app_events (
   id uuid primary key default gen_random_uuid(),
@@ -93,7 +96,7 @@ comment on table public.user_fly_app_events is 'The audit log: append-only, neve
 create index user_fly_app_events_app on public.user_fly_app_events (fly_app_id, created_at desc);
 create index user_fly_app_events_user on public.user_fly_app_events (user_id, created_at desc);
 create index user_fly_app_events_created on public.user_fly_app_events (created_at desc);
--- The brake counts these before each destroy.
+-- The brake counts these before each destroy, and Fly's limit of app deletions a minute is kept by them.
 create index user_fly_app_events_destroys on public.user_fly_app_events (created_at)
   where event_type = 'action' and status = 'intent' and (metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app');
 

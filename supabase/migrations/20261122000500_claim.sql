@@ -101,24 +101,33 @@ end
 $$;
 comment on function public.fly_claim(uuid, text, boolean) is 'Derives one user''s desired state and leases the live row. docs/database.md.';
 
-create function public.fly_claim_due(p_limit integer default 20, p_holder text default 'unknown') returns jsonb
+create function public.fly_claim_due(p_limit integer default 20, p_holder text default 'unknown', p_first text default 'present') returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
   v_now timestamptz := hangar.now();
   v_nudges text := hangar.mute_nudges();
   v_row public.user_fly_apps;
+  v_queue text;
+  v_round integer := 0;
   v_closed boolean;
   v_claimed jsonb := '[]';
 begin
   perform hangar.check_limit('p_limit', p_limit, 100);
-  if not (select g.paused from hangar.settings g) then
+  if p_first is null or p_first not in ('present', 'absent') then
+    raise exception 'p_first must be present or absent' using errcode = 'invalid_parameter_value';
+  end if;
+  -- Two queues, so that an upgrade does not wait for a thousand deletions, nor they for it: half of the places for the one that is
+  -- asked for first, the others for the other, and what is then left over for the first again.
+  foreach v_queue in array array[p_first, case p_first when 'present' then 'absent' else 'present' end, p_first] loop
+    exit when (select g.paused from hangar.settings g);
+    v_round := v_round + 1;
     for v_row in
       select a.* from public.user_fly_apps a
-       where a.deleted_at is null and a.next_attempt_at <= v_now
+       where a.deleted_at is null and a.desired_state = v_queue and a.next_attempt_at <= v_now
          and (a.lease_expires_at is null or a.lease_expires_at <= v_now)
        order by a.next_attempt_at, a.id
-       limit p_limit
+       limit case v_round when 1 then (p_limit + 1) / 2 else p_limit - jsonb_array_length(v_claimed) end
          for no key update skip locked
     loop
       -- The row may be due for a reason that has passed; what the user is entitled to now decides.
@@ -128,7 +137,7 @@ begin
       v_row := hangar.lease_row(v_row, coalesce(p_holder, 'unknown'));
       v_claimed := v_claimed || jsonb_build_object('row', hangar.row_json(v_row, true), 'closed_unknown', v_closed);
     end loop;
-  end if;
+  end loop;
   perform set_config('hangar.nudges', v_nudges, true);
   return jsonb_build_object(
     'claimed', v_claimed, 'settings', hangar.settings_json(), 'now', v_now,
@@ -137,9 +146,9 @@ begin
                     and (a.lease_expires_at is null or a.lease_expires_at <= v_now)));
 end
 $$;
-comment on function public.fly_claim_due(integer, text) is 'Leases rows that are due, oldest first; none while paused. docs/database.md.';
+comment on function public.fly_claim_due(integer, text, text) is 'Leases rows that are due, oldest first in each of two queues; none while paused. docs/database.md.';
 
 revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
 grant execute on function hangar.now() to service_role;
-revoke all on function public.fly_claim(uuid, text, boolean), public.fly_claim_due(integer, text) from public, anon, authenticated;
-grant execute on function public.fly_claim(uuid, text, boolean), public.fly_claim_due(integer, text) to service_role;
+revoke all on function public.fly_claim(uuid, text, boolean), public.fly_claim_due(integer, text, text) from public, anon, authenticated;
+grant execute on function public.fly_claim(uuid, text, boolean), public.fly_claim_due(integer, text, text) to service_role;

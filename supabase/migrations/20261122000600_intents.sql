@@ -217,7 +217,7 @@ begin
     perform hangar.tell_brake(v_brake, p_row.id, p_row.user_id);
     return 'brake';
   end if;
-  return null;
+  return case when v_meta ->> 'action' = 'delete_app' and not hangar.take_turn(p_row) then 'rate' end;
 end
 $$;
 

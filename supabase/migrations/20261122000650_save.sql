@@ -163,7 +163,8 @@ begin
   end if;
   perform set_config('hangar.nudges', v_nudges, true);
   return jsonb_build_object('row', hangar.row_json(v_row, v_row.lease_token is not null), 'settings', hangar.settings_json(),
-    'now', v_now, 'generation_moved', v_moved, 'refused', v_refused, 'successor', v_successor);
+    'now', v_now, 'generation_moved', v_moved, 'refused', v_refused, 'successor', v_successor,
+    'retry_in_s', case when v_refused = 'rate' then greatest(extract(epoch from v_row.delete_turn_at - v_now), 0.1) end);
 end
 $$;
 comment on function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) is 'Saves a worker''s findings, outcome and next intent under its lease. docs/database.md.';

@@ -113,7 +113,7 @@ begin
   end if;
   v_brake := hangar.judge_brake(p_app);
   if v_brake is null then
-    return null;
+    return case when hangar.next_deletion_at() is not null then 'rate' end;
   end if;
   perform hangar.tell_brake(v_brake, (select a.id from public.user_fly_apps a where a.id = p_row_id), null);
   return 'brake';
@@ -287,6 +287,7 @@ begin
   -- What waited for the brake need not wait on.
   update public.user_fly_apps a set next_attempt_at = v_now
    where a.deleted_at is null and a.desired_state = 'absent' and a.next_attempt_at > v_now
+     and (a.delete_turn_at is null or a.delete_turn_at <= v_now)  -- Fly's own limit goes on
      and (a.delete_after is null or a.delete_after <= v_now) and a.error_code is null;
   update hangar.alerts set resolved_at = v_now where kind = 'brake' and resolved_at is null;
   return jsonb_build_object('released_at', v_now);

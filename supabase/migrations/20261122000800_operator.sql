@@ -108,7 +108,7 @@ begin
            sweep_lease_s = v_new.sweep_lease_s, max_apps = v_new.max_apps, max_monthly_cost_usd = v_new.max_monthly_cost_usd,
            brake_floor = v_new.brake_floor, brake_share = v_new.brake_share, brake_lost = v_new.brake_lost, unhealthy_after = v_new.unhealthy_after,
            bad_sample_gap_s = v_new.bad_sample_gap_s, orphan_after_s = v_new.orphan_after_s,
-           incident_floor = v_new.incident_floor, incident_share = v_new.incident_share
+           incident_floor = v_new.incident_floor, incident_share = v_new.incident_share, deletes_per_minute = v_new.deletes_per_minute
      where g.only_row;  -- Supabase's safeupdate refuses an UPDATE without a WHERE
   end if;
   perform set_config('hangar.actor', '', true), set_config('hangar.reason', '', true);

@@ -18,6 +18,8 @@ SWEEP = (
 )
 EXHAUSTIVE = ("tests/simulation/test_exhaustive_findings.py",)
 TURNED = ("tests/simulation/test_changed_minds.py",)
+OVERLOAD = ("tests/simulation/test_overload.py",)
+RATE = ("tests/unit/test_fly_rate.py",)
 KILLED = ("tests/simulation/test_killed_anywhere.py",)
 
 LIFECYCLE, WORKER, ACT = "shared/lifecycle.py", "shared/work.py", "shared/act.py"
@@ -467,7 +469,7 @@ MUTANTS = (
     Mutant(
         "retry-after-ignored",
         RETRIES,
-        "if isinstance(error, Retry) and error.retry_after_s is not None:",
+        'if isinstance(error, Retry) and error.retry_after_s:  # "0" would be a loop without a pause',
         "if False:",
         "I7: Retry-After wins over our own waits",
         FLY,
@@ -479,6 +481,70 @@ MUTANTS = (
         "return True",
         "I2: what may have happened is repeated only where that is safe",
         FLY,
+    ),
+    Mutant(
+        "deletions-of-a-process-unlimited",
+        "shared/fly_rate.py",
+        "return [pace, self._deletions] if deletes_app else [pace]",
+        "return [pace]",
+        "I7: no process deletes more apps a minute than Fly takes, and a 429 holds back all its deletions",
+        RATE,
+    ),
+    Mutant(
+        "burst-after-a-429",
+        "shared/fly_rate.py",
+        "self.full_at = max(self.full_at, until + (self.burst - 1) * self.interval_s)",
+        "self.full_at = max(self.full_at, until)",
+        "I7: a 429 is kept by every worker that the limit concerns",
+        RATE,
+    ),
+    Mutant(
+        "throttling-hides-an-unknown-outcome",
+        "shared/fly_link.py",
+        "raise (failed or throttled) from None",
+        "raise throttled from None",
+        "I11: what may have happened is `unknown`, whatever came after it",
+        RATE,
+    ),
+    Mutant(
+        "throttled-call-repeated",
+        RETRIES,
+        "if not isinstance(error, Retry) or isinstance(error, Throttled):",
+        "if not isinstance(error, Retry):",
+        "I7: a call whose turn comes too late is left to its row's next attempt",
+        RATE,
+    ),
+    Mutant(
+        "throttling-is-a-failure",
+        WORKER,
+        "except Throttled as held:",
+        "except ZeroDivisionError as held:",
+        "holding ourselves back raises no alert and is no error",
+        OVERLOAD,
+    ),
+    Mutant(
+        "slow-rows-hold-every-worker",
+        "shared/drain.py",
+        "turn_ends_at = min(ends_at, reconciler.clock() + TURN_S)",
+        "turn_ends_at = ends_at",
+        "no user starves: a slow row goes to the back",
+        OVERLOAD,
+    ),
+    Mutant(
+        "looks-outlast-the-drain",
+        WORKER,
+        "self.look.budget_s = self._budget_s()",
+        "self.look.budget_s = CALL_BUDGET_S",
+        "a drain ends in its time while Fly refuses everything",
+        OVERLOAD,
+    ),
+    Mutant(
+        "the-same-few-looked-at",
+        "shared/sweep.py",
+        "to_look.sort(key=lambda row: (row.observed_at is not None, row.observed_at))",
+        "pass",
+        "no user starves: a sweep that gets round to a few takes others each time",
+        OVERLOAD,
     ),
     Mutant(
         "token-in-repr",

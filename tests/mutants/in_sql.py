@@ -13,6 +13,7 @@ SWEEPS = (
     "tests/postgres/test_sweep_rpcs.py",
     "tests/simulation/test_guards.py",
 )
+RATES = ("tests/postgres/test_rate.py",)
 
 BOUNDARIES = ("tests/postgres/test_boundaries.py",)
 
@@ -21,6 +22,7 @@ SCHEMA = f"{_FOLDER}000100_hangar_schema.sql"
 TABLES, ENTITLEMENT = f"{_FOLDER}000200_tables.sql", f"{_FOLDER}000300_entitlement.sql"
 TRIGGERS, CLAIM = f"{_FOLDER}000400_trigger_and_nudge.sql", f"{_FOLDER}000500_claim.sql"
 INTENT, SAVE, SYNC = f"{_FOLDER}000600_intents.sql", f"{_FOLDER}000650_save.sql", f"{_FOLDER}000700_sync.sql"
+RATE = f"{_FOLDER}000670_rate.sql"
 SWEEP, ORPHANS = f"{_FOLDER}000750_sweep.sql", f"{_FOLDER}000760_orphans.sql"
 
 MUTANTS = (
@@ -198,8 +200,8 @@ MUTANTS = (
     Mutant(
         "due-while-paused",
         CLAIM,
-        "if not (select g.paused from hangar.settings g) then",
-        "if true then",
+        "exit when (select g.paused from hangar.settings g);",
+        "",
         "while paused nothing is claimed",
         LEASES,
     ),
@@ -505,6 +507,62 @@ MUTANTS = (
         ("tests/postgres/test_races_destroying.py",),
     ),
     # Money, audit, what a user may see
+    Mutant(
+        "deletions-not-counted",
+        INTENT,
+        "return case when v_meta ->> 'action' = 'delete_app' and not hangar.take_turn(p_row) then 'rate' end;",
+        "return null;",
+        "I7: all processes together begin no more app deletions a minute than Fly takes",
+        RATES,
+    ),
+    Mutant(
+        "latecomers-take-the-places-of-who-waits",
+        RATE,
+        "v_room_at := hangar.next_deletion_at(v_waiting);",
+        "v_room_at := hangar.next_deletion_at();",
+        "no user starves: who has a turn goes before who comes later",
+        RATES,
+    ),
+    Mutant(
+        "turns-all-at-once",
+        RATE,
+        "v_turn := greatest(v_room_at, greatest(v_last, v_now) + make_interval(secs => (60.0 / v_most)::double precision));",
+        "v_turn := coalesce(v_room_at, v_now + interval '1 minute');",
+        "what is held back comes back one after the other, not as a herd",
+        RATES,
+    ),
+    Mutant(
+        "missed-turns-block-for-ever",
+        RATE,
+        "filter (where a.delete_turn_at > v_now - interval '5 minutes')",
+        "filter (where a.delete_turn_at is not null)",
+        "I8: a row that cannot come holds up nobody",
+        RATES,
+    ),
+    Mutant(
+        "orphans-pass-flys-limit",
+        ORPHANS,
+        "return case when hangar.next_deletion_at() is not null then 'rate' end;",
+        "return null;",
+        "I7: an orphan's deletion counts as well",
+        RATES,
+    ),
+    Mutant(
+        "one-queue-for-all",
+        CLAIM,
+        "where a.deleted_at is null and a.desired_state = v_queue and a.next_attempt_at <= v_now",
+        "where a.deleted_at is null and a.next_attempt_at <= v_now",
+        "no user starves: an upgrade does not wait for a thousand deletions",
+        RATES,
+    ),
+    Mutant(
+        "slow-page-loses-the-sweep",
+        SWEEP,
+        "where w.name = p_name and w.token = p_token;  -- nobody has taken it since, however long this page took",
+        "where w.name = p_name and w.token = p_token and w.lease_expires_at > v_now;",
+        "no user starves: a sweep whose page took longer than its lease goes on",
+        ("tests/postgres/test_sweep_rpcs.py",),
+    ),
     Mutant(
         "cost-interval-not-closed",
         TABLES,

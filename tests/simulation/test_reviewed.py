@@ -32,9 +32,9 @@ def test_a_full_house_waits_for_a_free_place(world, monkeypatch):
     asked = []
     claim_due = world.reconciler.database.claim_due
 
-    def count_claims(limit, holder):
+    def count_claims(limit, holder, first):
         asked.append(limit)
-        return claim_due(limit, holder)
+        return claim_due(limit, holder, first)
 
     def secrets(row):
         release.wait(2.5)

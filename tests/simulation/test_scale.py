@@ -1,6 +1,6 @@
 """Thousands of apps: how many calls and statements a sweep takes, that it starves nobody, and a thousand changes at once.
 
-Counts only; what it takes in seconds is for `make bench` (docs/benchmarks.md). Fly's 100 app deletions a minute are off here.
+Counts only; what it takes in seconds is for `make bench` (docs/benchmarks.md). Fly's limits: test_overload.py.
 """
 
 from collections import Counter
@@ -158,8 +158,8 @@ def die_after_page(world, page):
 
 
 @pytest.mark.timeout(300)
-def test_a_thousand_upgrades_and_downgrades_in_one_statement_each(world):
-    """All end active with one app and one machine each; with the brake set for it all are gone again after the downgrade."""
+def test_a_thousand_upgrades_in_one_statement(world):
+    """All end active with one app and one machine each; for their downgrade see tests/simulation/test_overload.py."""
     users = sign_up(world.host, 1000)
     world.sql("select 1")
     change_tier(world.host, users, "pro")
@@ -168,15 +168,6 @@ def test_a_thousand_upgrades_and_downgrades_in_one_statement_each(world):
     assert world.sql("select status, count(*) from public.user_fly_apps group by 1") == [("active", 1000)]
     assert live_per_user(world) == ({1}, {1})
     assert len(world.apps()) == 1000
-
-    world.reconciler.database.rpc(
-        "fly_set_settings", changes={"brake_floor": 1000}, actor="operator", reason="a campaign ends"
-    )
-    world.sql("select 1")
-    change_tier(world.host, users, "free")
-    assert world.sweep(drain_only=True).deprovisioned == 1000
-    assert world.sim.apps == {}
-    assert world.sql("select status, count(*) from public.user_fly_apps group by 1") == [("deleted", 1000)]
     assert not world.open_alerts()
 
 

@@ -1,0 +1,285 @@
+"""More than Fly or the time allows: limits are kept, everybody's turn comes, and nothing is done twice."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from bench.fleet import change_tier, make_fleet, sign_up
+from shared import drain as drains
+from shared import look as looks
+from shared.sweep import Sweep
+from tests.simulation.busy_world import BusyWorld, most_in_a_minute
+from tests.simulation.storm_world import play_on_stage
+
+LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
+
+
+@pytest.fixture
+def busy(database, monkeypatch) -> Iterator[BusyWorld]:
+    """Several processes on one stage, in virtual time."""
+    made = BusyWorld(database)
+    play_on_stage(monkeypatch, made)
+    yield made
+    made.close()
+
+
+def statuses(world):
+    return dict(world.sql("select status, count(*) from public.user_fly_apps group by 1"))
+
+
+@pytest.mark.timeout(300)
+def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgrade_pass(busy):
+    """Never more than 100 deletions in a minute, no 429, no failure and no alert; an upgrade in between is not kept waiting."""
+    users = busy.have_fleet(1000)
+    busy.sql("select 1")
+    change_tier(busy.host, users, "free")
+    started = busy.clock()
+    late = None
+    for minute in range(30):
+        for name in ("a", "b"):
+            busy.call_health(f"drain {name}", drain_only=True)
+        if minute == 1:
+            late = busy.add_user("pro")  # its nudge is lost
+        busy.pass_minute()
+        if minute == 2:
+            assert busy.row(late)["status"] == "active"
+        if statuses(busy).get("deleted") == len(users):
+            break
+    busy.stage.run(busy.clock() + 120)
+    assert statuses(busy) == {"deleted": 1000, "active": 1}
+    assert max(busy.deletions) - started >= 9 * 60
+    assert minute <= 14
+    assert most_in_a_minute(busy.deletions) <= 100
+    assert len(busy.deletions) <= 1010
+    assert busy.refused == []
+    assert busy.count_events("deprovision_failed", "provision_failed", "error_occurred", "alert_raised") == 0
+    # Each came back for its turn once or twice, not with every drain.
+    [(claims,)] = busy.sql("select count(*) from public.states")
+    assert claims < 14 * len(users), claims
+
+
+@pytest.mark.parametrize(
+    ("headers", "method"),
+    [({}, "*"), ({"Retry-After": "7"}, "*"), ({"Retry-After": "Thu, 26 Nov 2026 10:00:00 GMT"}, "*"), ({}, "DELETE")],
+)
+def test_a_storm_of_429_is_outlived(busy, headers, method):
+    """Fly refuses everything for ten minutes: each health call ends in its time, writes stay few, then all is made true."""
+    leaving = busy.have_fleet(20)
+    busy.sql("select 1")
+    change_tier(busy.host, leaving, "free")
+    coming = [busy.add_user("pro") for _ in range(5)]
+    body = {"error": "rate limit exceeded"}
+    paths = ["/v1/apps", "/v1/apps/*", "/v1/apps/*/machines", "/v1/apps/*/machines/*", "/v1/apps/*/machines/*/*"]
+    paths += ["/v1/orgs/*/machines", "/v1/apps/*/secrets"]
+    rules = [{"method": method, "path": path, "status": 429, "body": body, "headers": headers} for path in paths]
+    busy.control("PUT", "faults", rules)
+    for _ in range(10):
+        called = busy.clock()
+        reports = busy.call_health("drain", drain_only=True)
+        busy.pass_minute()
+        assert reports
+        assert reports[0].seconds <= 60, called
+    writes = dict(busy.writes)
+    assert all(count <= 30 for count in writes.values()), writes
+    busy.control("PUT", "faults", [])
+    for _ in range(2):
+        busy.call_health("sweep", drain_only=False, seconds=240)
+        busy.stage.run(busy.clock() + 1900)
+    assert statuses(busy) == {"deleted": 20, "active": 5}
+    assert {busy.row(user)["status"] for user in coming} == {"active"}
+    assert busy.open_alerts() == set()
+
+
+def test_holding_back_is_no_failure(busy):
+    """Fly refuses one deletion for half a minute: the others of that process wait without error, alert or attempt."""
+    leaving = busy.have_fleet(12)
+    busy.sql("select 1")
+    change_tier(busy.host, leaving, "free")
+    refusal = {"status": 429, "body": {"error": "rate limit exceeded"}, "headers": {"Retry-After": "30"}}
+    busy.control("PUT", "faults", [{"method": "DELETE", "path": "/v1/apps/*", "times": 1, **refusal}])
+    busy.call_health("drain", drain_only=True, seconds=20)
+    busy.stage.run(busy.clock() + 25)
+    rows = Counter(busy.sql("select status, error_code, retry_count from public.user_fly_apps"))
+    assert rows[("deprovisioning", None, 0)] >= 5, rows
+    # One met the refusal, and one or two deletions were under way when it came.
+    assert sum(count for (status, _, _), count in rows.items() if status == "error") <= 1, rows
+    assert busy.count_events("deprovision_failed") <= 1
+    for _ in range(2):
+        busy.call_health("drain", drain_only=True)
+        busy.pass_minute()
+    assert statuses(busy).get("deleted", 0) >= 11
+    # Whoever was held back has its intents closed, as failed: the call was not sent.
+    open_intents = busy.sql(
+        "select count(*) from public.user_fly_apps where open_intent is not null and deleted_at is null"
+    )
+    assert open_intents == [(0,)]
+
+
+def test_slow_rows_do_not_keep_the_others_waiting(busy, monkeypatch):
+    """Sixteen users, the oldest due, for whose apps Fly takes 14 s a call: the others are served in the same drain."""
+    monkeypatch.setattr(drains, "TURN_S", 20.0)
+    poisoned = [busy.add_user("pro") for _ in range(drains.WORKERS)]
+    busy.stage.run(busy.clock() + 5)
+    others = [busy.add_user("pro") for _ in range(10)]
+    apps = [f"/v1/apps/{busy.row(user)['fly_app_name']}" for user in poisoned]
+    ends = ("", "/secrets", "/machines", "/machines/*", "/machines/*/wait")
+    busy.control("PUT", "faults", [{"method": "*", "path": app + end, "delay_s": 14.0} for app in apps for end in ends])
+    busy.call_health("drain", drain_only=True, seconds=240)
+    busy.stage.run(busy.clock() + 40)
+    assert {busy.row(user)["status"] for user in others} == {"active"}
+    assert {busy.row(user)["status"] for user in poisoned} == {"provisioning"}
+    for _ in range(6):
+        busy.call_health("drain", drain_only=True)
+        busy.pass_minute()
+    assert {busy.row(user)["status"] for user in poisoned} == {"active"}
+
+
+def test_a_drain_leaves_what_it_cannot_do_to_the_next(busy):
+    """Each drain has twenty seconds: it does some, says how many are left, and the next goes on with the oldest."""
+    users = [busy.add_user("pro") for _ in range(120)]
+    busy.control("PUT", "latency", {"profile": "typical"})
+    left = []
+    for _ in range(12):
+        reports = busy.call_health("drain", drain_only=True, seconds=20)
+        busy.pass_minute()
+        assert reports[0].seconds <= 60
+        left.append(sum(busy.row(user)["status"] != "active" for user in users))
+        if not left[-1]:
+            break
+    assert left[0] > 0, "the first drain was not meant to do it all"
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    assert busy.refused == []
+
+
+def test_overlapping_sweeps_and_drains_do_nothing_twice(busy):
+    """Two sweeps and two drains at one moment over repairs, upgrades, downgrades: the second sweep says so, each act is one."""
+    users = busy.have_fleet(40)
+    busy.sql("select 1")
+    change_tier(busy.host, users[:15], "free")
+    coming = [busy.add_user("pro") for _ in range(15)]
+    for user in users[15:20]:
+        busy.control("POST", f"machines/{busy.row(user)['machine_id']}/crash", {})
+    reports = [
+        busy.call_health(f"{kind} {number}", drain_only=kind == "drain", seconds=240)
+        for number in range(2)
+        for kind in ("sweep", "drain")
+    ]
+    busy.stage.run(busy.clock() + 600)
+    sweeps_made = [reports[0][0], reports[2][0]]
+    assert sorted(report.complete for report in sweeps_made) == [False, True]
+    assert "another sweep is under way" in "".join(report.detail for report in sweeps_made)
+    assert statuses(busy) == {"active": 40, "deleted": 15}
+    assert {len(machines) for machines in busy.apps().values()} == {1}
+    actions = busy.sql(
+        "select fly_app_id, metadata ->> 'action', count(*) from public.user_fly_app_events"
+        " where event_type = 'action' and status = 'intent' group by 1, 2 having count(*) > 1"
+    )
+    assert actions == []
+    made = Counter(
+        action
+        for (action,) in busy.sql(
+            "select metadata ->> 'action' from public.user_fly_app_events where event_type = 'action' and status = 'intent'"
+        )
+    )
+    assert (made["create_app"], made["create_machine"], made["start_machine"], made["delete_app"]) == (15, 15, 5, 15)
+    assert {busy.row(user)["status"] for user in coming} == {"active"}
+
+
+def have_fleet(world, count):
+    """Active apps at rest in a world without a stage, looked at once."""
+    world.sql("select 1")
+
+    def boot():
+        world.clock.advance(60)
+        world.sim.settle()
+        world.sql("select 1")
+
+    return make_fleet(world.host, world.sim, count, boot)
+
+
+@pytest.mark.parametrize("page", [1000, 20])
+def test_sweeps_that_get_round_to_a_few_look_at_everybody_in_turn(world, monkeypatch, page):
+    """Fly takes eight seconds for a look, so that a sweep does a fraction: nobody is passed over, wherever the cursor stands."""
+    monkeypatch.setattr(looks, "LOOKERS", 1)  # one at a time, so that the world's one clock tells what each takes
+    have_fleet(world, 90)
+    rpc = world.reconciler.database.rpc
+
+    def in_pages(procedure, /, **args):
+        return rpc(procedure, **args | ({"limit": page} if procedure == "fly_fleet_page" else {}))
+
+    monkeypatch.setattr(world.reconciler.database, "rpc", in_pages)
+    world.clock.advance(600)
+    world.control("PUT", "faults", [{"method": "GET", "path": "/v1/apps/*/machines/*", "delay_s": 8.0}])
+    began = world.clock()
+    looked = []
+    for _ in range(20):
+        world.sim.world.requests.clear()
+        report = world.sweep()
+        looked.append(world.sim.world.requests[LOOK])
+        assert report.seconds <= 260
+        world.clock.advance(300)
+        [(left,)] = world.sql("select count(*) from public.user_fly_apps where observed_at < to_timestamp(%s)", began)
+        if not left:
+            break
+    assert looked[0] < 90, "one sweep was not meant to do it all"
+    assert left == 0, looked
+    # As few as the number that one sweep gets round to allows, and the passes over the pages.
+    assert len(looked) <= 90 // min(looked) + 1 + 90 // page
+
+
+@pytest.mark.timeout(120)
+def test_five_thousand_flips_in_a_minute(world):
+    """250 users up and down, twenty times: exactly the entitled users' apps, and a flip costs the host one look at one user."""
+    world.sql("update hangar.settings set brake_floor = 100000")
+    world.sql("select vault.create_secret('http://127.0.0.1:9', 'hangar_functions_url')")
+    world.sql("select vault.create_secret(%s, 'hangar_webhook_secret')", "whsec_" + "q83v" * 8)
+    world.control("PUT", "latency", {"profile": "typical"})  # so that each drain gets as far as its time allows
+    users = sign_up(world.host, 250)
+    for number in range(20):
+        queued = count_nudges(world)
+        calls = count_calls(world, lambda tier=("pro", "free")[number % 2]: change_tier(world.host, users, tier))
+        assert calls["on_user_tier_change"] == calls["apply"] == calls["derive"] == 250
+        assert calls["now"] <= 10 * 250, calls
+        assert count_nudges(world) - queued == 6  # five users by name, one drain for the rest
+        world.clock.advance(5)
+        if number in (2, 9, 15):
+            Sweep(world.reconciler, world.clock() + 20).run(drain_only=True)
+    [(events,)] = world.sql("select count(*) from public.user_fly_app_events where event_type = 'desired_changed'")
+    assert events <= 5000
+    change_tier(world.host, users[:50], "pro")
+    world.control("PUT", "latency", {"profile": "instant"})
+    for _ in range(40):
+        world.sweep(drain_only=True)
+        world.clock.advance(60)
+        if not world.sql("select 1 from public.user_fly_apps where next_attempt_at is not null"):
+            break
+    active = {user for (user,) in world.sql("select user_id from public.user_fly_apps where status = 'active'")}
+    assert active == set(users[:50])
+    assert len(world.apps()) == 50
+    assert {len(machines) for machines in world.apps().values()} == {1}
+    assert world.sql("select count(*) from public.user_fly_apps where deleted_at is null") == [(50,)]
+    assert not world.open_alerts()
+
+
+def count_nudges(world):
+    [(count,)] = world.sql("select coalesce(max(id), 0) from net.http_request_queue")
+    return count
+
+
+def count_calls(world, act):
+    """How often `act` calls each function of ours, in one transaction."""
+
+    def read():
+        found = world.host.execute(
+            "select funcname, calls from pg_stat_xact_user_functions where schemaname = 'hangar'"
+        )
+        return Counter(dict(found.fetchall()))
+
+    with world.host.transaction():
+        world.host.execute("set local track_functions = 'all'")
+        world.sql("select 1")
+        before = read()
+        act()
+        return read() - before
