@@ -20,6 +20,8 @@ DELETIONS_A_MINUTE = 100
 _SLACK = 1.001
 _MINUTE_S = 60.0 * _SLACK
 _NOW_S = 1e-6  # a shorter wait is rounding
+# Fly counts when a call arrives: the first of a burst may have been longer on its way than the one that waited for it.
+_JITTER_S = 0.25
 _NEVER = float("-inf")
 _MACHINE = re.compile(r"/v1/apps/[^/]+/machines/[^/]+")
 _APP = re.compile(r"/v1/apps/[^/]+")
@@ -110,7 +112,7 @@ class RateLimits:
             self._forget(now)
             limits = self._limits_of(call)
             at = max(each.free_at() for each in limits)
-            at = now if at < now + _NOW_S else at
+            at = now if at < now + _NOW_S else at + _JITTER_S
             if ends_at is not None and at > ends_at:
                 raise _throttled(call, at - now)
             for each in limits:

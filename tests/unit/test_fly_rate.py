@@ -44,6 +44,11 @@ def sends(limits, time, call, seconds):
             return went
 
 
+def rounded(seconds):
+    """To whole seconds: each wait is a little longer than Fly says."""
+    return [round(each) for each in seconds]
+
+
 def most_in(times, window_s):
     return max(sum(start <= at < start + window_s for at in times) for start in times)
 
@@ -55,7 +60,7 @@ def test_one_action_on_one_app_or_machine_keeps_its_pace(call, burst, a_second):
     limits = RateLimits(time.clock, time.sleep)
     went = sends(limits, time, call, 20)
     assert went.count(1000.0) == burst
-    assert len(went) == burst + 20 * a_second - 1  # a thousandth slower
+    assert burst + 20 * a_second - 3 <= len(went) <= burst + 20 * a_second  # never faster, hardly slower
 
 
 def test_other_apps_and_other_actions_do_not_wait():
@@ -106,9 +111,9 @@ def test_a_turn_beyond_the_budget_is_not_waited_for():
         limits.wait_turn(stop_machine("a"), None)
     with pytest.raises(errors.Throttled) as caught:
         limits.wait_turn(stop_machine("a"), time.clock() + 0.5)
-    assert (caught.value.code, round(caught.value.retry_after_s, 2), time.slept) == ("rate_limited", 1.0, [])
-    limits.wait_turn(stop_machine("a"), time.clock() + 1.1)
-    assert [round(slept, 2) for slept in time.slept] == [1.0]
+    assert (caught.value.code, round(caught.value.retry_after_s), time.slept) == ("rate_limited", 1.0, [])
+    limits.wait_turn(stop_machine("a"), time.clock() + 1.3)
+    assert rounded(time.slept) == [1.0]
 
 
 def test_a_429_on_a_deletion_holds_back_all_deletions_and_nothing_else():
@@ -120,7 +125,7 @@ def test_a_429_on_a_deletion_holds_back_all_deletions_and_nothing_else():
     limits.wait_turn(create_app("b"), None)
     assert time.slept == []
     limits.wait_turn(delete_app("b"), None)
-    assert time.slept == [20]
+    assert rounded(time.slept) == [20]
 
 
 def test_a_429_on_one_app_holds_back_that_action_on_that_app():
@@ -132,7 +137,7 @@ def test_a_429_on_one_app_holds_back_that_action_on_that_app():
     assert time.slept == []
     for _ in range(3):
         limits.wait_turn(stop_machine("a"), None)
-    assert [round(slept, 2) for slept in time.slept] == [20, 1, 1]
+    assert rounded(time.slept) == [20, 1, 1]
 
 
 def test_a_429_on_creating_apps_holds_back_all_creations():
@@ -141,7 +146,7 @@ def test_a_429_on_creating_apps_holds_back_all_creations():
     limits = RateLimits(time.clock, time.sleep)
     limits.hold(create_app("a"), 7)
     limits.wait_turn(create_app("b"), None)
-    assert time.slept == [7]
+    assert rounded(time.slept) == [7]
 
 
 def test_who_sleeps_for_a_turn_also_minds_a_429_that_came_meanwhile():
@@ -188,8 +193,8 @@ def test_ten_thousand_apps_leave_nothing_behind():
 
 def test_threads_share_one_limit():
     """Sixteen threads at once: nobody finds a place that another has taken."""
-    slept = Counter()
-    limits = RateLimits(lambda: 1000.0, lambda seconds: slept.update([round(seconds)]), deletions_a_minute=10)
+    slept = []
+    limits = RateLimits(lambda: 1000.0, slept.append, deletions_a_minute=10)
     gate = threading.Barrier(16)
 
     def delete(number):
@@ -202,7 +207,7 @@ def test_threads_share_one_limit():
         thread.start()
     for thread in threads:
         thread.join()
-    assert slept == {60 * minute: 10 for minute in range(1, 8)}
+    assert Counter(int(seconds // 60) for seconds in slept) == dict.fromkeys(range(1, 8), 10)
 
 
 def test_a_429_teaches_the_client_and_its_other_calls():
@@ -217,7 +222,7 @@ def test_a_429_teaches_the_client_and_its_other_calls():
         client.delete_app("b", budget_s=5)
     assert (throttled.value.attempts_made, len(fly.requests)) == (0, 1)
     client.delete_app("b", budget_s=40)
-    assert (time.clock(), len(fly.requests)) == (1020, 2)
+    assert (round(time.clock()), len(fly.requests)) == (1020, 2)
 
 
 @pytest.mark.parametrize("dated", [{}, {"date": "Thu, 26 Nov 2026 10:00:00 GMT"}])
