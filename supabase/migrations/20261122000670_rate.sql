@@ -11,8 +11,8 @@ declare
 begin
   return (select e.created_at + interval '1 minute'
             from public.user_fly_app_events e
-           where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('destroy_machine', 'delete_app')
-             and e.metadata ->> 'action' = 'delete_app' and e.created_at > v_now - interval '1 minute'
+           where e.event_type = 'action' and e.status = 'intent' and e.metadata ->> 'action' = 'delete_app'
+             and e.created_at > v_now - interval '1 minute'
            order by e.created_at desc offset greatest(v_most - 1 - p_reserved, 0) limit 1);
 end
 $$;
