@@ -21,6 +21,7 @@ dev: setup ## Start the local cloud and keep it running; addresses in .hangar/de
 	@exec $(RUN)hangar dev
 
 test: setup ## Run all tests
+	@$(RUN)python -m tests.browser.chromium
 	@exec $(RUN)python -m pytest $(PATHS)
 
 test-kill: setup ## Kill workers, functions, Postgres and gateway 500 times and see what is left (KILLS=, SEED=)

@@ -75,6 +75,7 @@ def make_settings(around: Surroundings, keys: Keys, own: Secrets) -> dict[str, s
         "HANGAR_INSTALLATION_ID": around.installation_id,
         "HANGAR_USER_TOKEN_KEY": keys.signing_key_pem,
         "HANGAR_MACHINE_ENV": json.dumps(MACHINE_ENV),
+        "HANGAR_ADMIN_OAUTH_PROVIDERS": "github",  # the local sign-in service stands for it
     }
 
 

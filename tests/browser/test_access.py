@@ -1,0 +1,86 @@
+"""Everybody can use it: no fault that axe-core knows, light and dark, wide and narrow; by keyboard alone; readable at 400 px."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+PATHS = (
+    "",
+    "?status=error",
+    "users/{id}",
+    "events",
+    "failures",
+    "costs",
+    "controls",
+    "search?q=user",
+    "search?q=nobody-has-this",
+    "actions/deprovision?user={id}",
+    "actions/pause",
+    "no-such-page",
+)
+
+
+def find_faults(page) -> list[str]:
+    """What axe-core finds, one line each."""
+    found = Axe().run(
+        page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    )
+    return [
+        f"{fault['id']}: {node['target']} {node['failureSummary']}"
+        for fault in found.response["violations"]
+        for node in fault["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_no_page_has_a_known_fault(open_context, sign_in, cloud, complaints, provisioned, scheme, width):
+    """Every page, the sign-in included; and at no width does a page scroll sideways."""
+    complaints.expect("404")
+    page = open_context(color_scheme=scheme, viewport={"width": width, "height": 800}).new_page()
+    page.goto(cloud.dashboard)
+    faults = [f"sign-in {fault}" for fault in find_faults(page)]
+    sign_in(page)
+    expect(page.get_by_role("heading", name="Apps")).to_be_visible()
+    for path in PATHS:
+        page.goto(f"{cloud.dashboard}/{path.format(id=provisioned.id)}")
+        faults += [f"{path or 'fleet'} {fault}" for fault in find_faults(page)]
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        faults += [f"{path or 'fleet'} is {wide} px too wide"] if wide > 0 else []
+    assert not faults, "\n".join(faults)
+
+
+def test_by_keyboard_alone(page, cloud, provisioned):
+    """Sign in, skip to the content, find a user, check the app: no mouse."""
+    page.goto(cloud.dashboard)
+    page.keyboard.type(cloud.addresses["admin"]["email"])
+    page.keyboard.press("Tab")
+    page.keyboard.type(cloud.addresses["admin"]["password"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Apps")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.get_by_role("searchbox", name="Find a user").focus()
+    page.keyboard.type(provisioned.email)
+    page.keyboard.press("Enter")
+    link = page.get_by_role("link", name="Check now")
+    expect(link).to_be_visible()
+    for _ in range(40):
+        if link.evaluate("each => each === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    expect(link).to_be_focused()
+    outline = link.evaluate("each => getComputedStyle(each).outlineStyle + getComputedStyle(each).outlineWidth")
+    assert not outline.startswith("none")
+    assert not outline.endswith("0px")
+    page.keyboard.press("Enter")
+    button = page.get_by_role("main").get_by_role("button", name="Check now")
+    expect(button).to_be_visible()
+    for _ in range(40):
+        if button.evaluate("each => each === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("main > .said")).to_be_visible()

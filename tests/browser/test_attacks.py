@@ -1,0 +1,79 @@
+"""What strangers can put into the data stays text: in e-mails, names, errors and metadata, on every page that shows them."""
+
+import pytest
+from playwright.sync_api import expect
+
+SCRIPT = "<script>window.hacked=1</script>"
+IMAGE = '"><img src=x onerror="window.hacked=1">'
+
+
+@pytest.fixture
+def hostile(cloud):
+    """A user of whom everything is markup, with an app that failed."""
+    person = cloud.add_user("pro", email=f"{SCRIPT}{IMAGE}@example.test")
+    cloud.wait_until("the app is active", lambda: cloud.row(person).get("status") == "active")
+    row = cloud.row(person)["id"]
+    cloud.sql(
+        "update public.user_fly_apps set status = 'error', error_code = %s, error_message = %s, docker_image = %s,"
+        " next_attempt_at = null where id = %s",
+        f"code {IMAGE}",
+        f"message {SCRIPT}{IMAGE}",
+        f"image {IMAGE}",
+        row,
+    )
+    cloud.sql(
+        "insert into public.user_fly_app_events (id, user_id, fly_app_id, event_type, status, error_details, metadata) values"
+        " (gen_random_uuid(), %s, %s, 'error_occurred', 'failed', %s, jsonb_build_object('note', %s::text, %s::text, 'key'))",
+        person.id,
+        row,
+        f"details {SCRIPT}{IMAGE}",
+        f"note {SCRIPT}{IMAGE}",
+        IMAGE,
+    )
+    cloud.sql(
+        "insert into public.fly_overrides (user_id, override, plan, actor, reason) values (%s, 'grant', 'pro', %s, %s)",
+        person.id,
+        f"actor {IMAGE}",
+        f"reason {SCRIPT}",
+    )
+    yield person
+    cloud.sql("delete from public.fly_overrides where user_id = %s", person.id)
+    cloud.sql("update public.user_subscriptions set tier = 'free' where user_id = %s", person.id)
+
+
+PATHS = (
+    "",
+    "users/{id}",
+    "events?user={id}",
+    "failures",
+    "costs",
+    "search?q=%3Cscript%3E",
+    "actions/provision?user={id}",
+)
+
+
+def test_markup_in_the_data_is_shown_and_not_run(desk, cloud, hostile):
+    """No page runs it, no request goes out for it, and a person can still read it."""
+    asked = []
+    desk.on("request", lambda request: asked.append(request.url))
+    for path in PATHS:
+        desk.goto(f"{cloud.dashboard}/{path.format(id=hostile.id)}")
+        desk.wait_for_load_state("networkidle")
+        for detail in desk.locator("details").all():
+            detail.evaluate("each => { each.open = true; }")
+        assert desk.evaluate("window.hacked") is None, path
+        assert desk.locator("img[src=x]").count() == 0, path
+        expect(desk.get_by_role("main")).to_contain_text("<script>window.hacked=1</script>")
+    assert not [url for url in asked if not url.startswith(cloud.dashboard)]
+
+
+def test_a_form_without_our_proof_does_nothing(desk, cloud, complaints):
+    """A forged form, even with the cookie, is refused, and so is one that comes from elsewhere."""
+    complaints.expect("403")
+    forged = desk.request.post(f"{cloud.dashboard}/actions/pause", form={"reason": "forged", "proof": "x" * 40})
+    assert forged.status == 403
+    elsewhere = desk.request.post(
+        f"{cloud.dashboard}/actions/pause", form={"reason": "x"}, headers={"Origin": "https://example.com"}
+    )
+    assert elsewhere.status == 403
+    assert cloud.sql("select paused from hangar.settings") == [(False,)]

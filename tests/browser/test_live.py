@@ -1,0 +1,53 @@
+"""The live refresh: it shows what changed and leaves alone what a person is doing."""
+
+from playwright.sync_api import expect
+
+
+def test_focus_scroll_and_typing_stay(desk, cloud, user_page, provisioned):
+    """While rows come in, the focused element, an opened detail, a half-typed search and the scroll position stay."""
+    desk.set_viewport_size({"width": 900, "height": 400})
+    desk.goto(user_page(provisioned))
+    summary = desk.get_by_role("table", name="Events, newest first").locator("summary").last
+    summary.scroll_into_view_if_needed()
+    summary.click()
+    desk.get_by_role("searchbox", name="Find a user").fill("half a na", force=True)
+    summary.focus()
+    before = desk.evaluate(
+        "[scrollY, document.activeElement.tagName, document.querySelectorAll('details[open]').length]"
+    )
+    rows = desk.locator("tbody tr").count()
+    cloud.sql(
+        "insert into public.user_fly_app_events (id, user_id, event_type, status, metadata)"
+        " values (gen_random_uuid(), %s, 'error_occurred', 'info', '{\"note\": \"from the test\"}')",
+        provisioned.id,
+    )
+    expect(desk.get_by_text("from the test").first).to_be_attached()
+    assert desk.locator("tbody tr").count() > rows
+    after = desk.evaluate(
+        "[scrollY, document.activeElement.tagName, document.querySelectorAll('details[open]').length]"
+    )
+    assert after[1:] == before[1:]
+    assert abs(after[0] - before[0]) < 120  # a line came in above; the browser keeps what is read in place
+    expect(desk.get_by_role("searchbox", name="Find a user")).to_have_value("half a na")
+
+
+def test_a_page_on_which_nothing_changed_is_not_sent_again(desk, cloud, user_page, provisioned):
+    """Unchanged is 304 without a body."""
+    desk.goto(user_page(provisioned))
+    with desk.expect_response(lambda answer: answer.status == 304) as answered:
+        pass
+    assert answered.value.request.headers["x-hangar-live"] == "1"
+
+
+def test_without_javascript_everything_works(open_context, sign_in, cloud):
+    """Sign in, filter, open a user, look: forms and links alone."""
+    person = cloud.add_user("pro")
+    cloud.wait_until("the app is active", lambda: cloud.row(person).get("status") == "active")
+    page = sign_in(open_context(java_script_enabled=False).new_page())
+    page.get_by_label("Search").fill(person.email)
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("link", name=person.email).click()
+    expect(page.get_by_role("region", name="How it stands").get_by_text("active", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Check now").click()
+    page.get_by_role("button", name="Check now").click()
+    expect(page.locator("main > .said")).to_be_visible()

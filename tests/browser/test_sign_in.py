@@ -1,0 +1,110 @@
+"""Who gets in, who does not, and what happens when a session ends in the middle of something."""
+
+import pytest
+from playwright.sync_api import expect
+
+
+def test_a_wrong_password_says_so_and_keeps_the_address(page, sign_in, cloud, complaints):
+    """One message for a wrong e-mail and a wrong password alike."""
+    complaints.expect("400")
+    sign_in(page, password="not this")
+    expect(page.get_by_role("alert").filter(has_text="The e-mail or the password is wrong.")).to_be_visible()
+    expect(page.get_by_label("E-mail")).to_have_value(cloud.addresses["admin"]["email"])
+    assert not [each for each in page.context.cookies() if each["name"] == "__Host-hangar"]
+
+
+def test_the_session_is_kept_from_scripts_and_other_sites(desk):
+    """One cookie: HttpOnly, Secure, SameSite=Strict; no token in storage or page."""
+    cookie = next(each for each in desk.context.cookies() if each["name"] == "__Host-hangar")
+    assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"], cookie["path"]) == (True, True, "Strict", "/")
+    assert len(cookie["value"]) < 4000
+    assert "eyJ" not in cookie["value"]
+    assert desk.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
+    assert "eyJ" not in desk.content()
+
+
+def test_somebody_who_is_no_operator_sees_nothing(page, sign_in, cloud, complaints):
+    """Signed in at Supabase is not enough, and the host's own is_admin is not asked: no page, no list, no action."""
+    complaints.expect("403")
+    person = cloud.add_user(password="a long enough one")
+    cloud.sql("update public.user_profiles set is_admin = true where id = %s", person.id)
+    sign_in(page, person.email, "a long enough one")
+    expect(page.get_by_role("heading", name="You are signed in, but not an operator")).to_be_visible()
+    for path in ("", "fleet.csv", "search?q=user", f"users/{person.id}", "events", "costs", "failures", "controls"):
+        answer = page.request.get(f"{cloud.dashboard}/{path}")
+        assert answer.status == 403, path
+        assert "vyx-user" not in answer.text()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+
+
+def test_an_operator_who_is_removed_is_out_at_once(desk, open_context, sign_in, cloud, complaints):
+    """The next click of a session that was an operator's a second ago does nothing."""
+    complaints.expect("403")
+    person = cloud.add_user(password="a long enough one")
+    cloud.sql("insert into hangar.operators (user_id, added_by) values (%s, 'test')", person.id)
+    other = sign_in(open_context().new_page(), person.email, "a long enough one")
+    expect(other.get_by_role("heading", name="Apps")).to_be_visible()
+    other.goto(f"{cloud.dashboard}/actions/pause")
+    other.get_by_label("Reason").fill("not mine to do any more")
+    cloud.sql("delete from hangar.operators where user_id = %s", person.id)
+    other.get_by_role("button", name="Pause Hangar").click()
+    expect(other.get_by_role("heading", name="You are signed in, but not an operator")).to_be_visible()
+    assert cloud.sql("select paused from hangar.settings") == [(False,)]
+
+
+def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing(desk, cloud, complaints):
+    """Signed out in another tab: the form is answered with the sign-in and the word that nothing was done."""
+    complaints.expect("401")
+    desk.goto(f"{cloud.dashboard}/actions/pause")
+    desk.get_by_label("Reason").fill("too late")
+    other = desk.context.new_page()
+    other.goto(cloud.dashboard)
+    other.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_label("Password")).to_be_visible()
+    desk.get_by_role("button", name="Pause Hangar").click()
+    expect(desk.get_by_role("alert").filter(has_text="nothing was done")).to_be_visible()
+    assert cloud.sql("select paused from hangar.settings") == [(False,)]
+
+
+def test_a_page_that_lies_open_says_that_its_session_has_ended(desk, cloud, complaints):
+    """The live refresh of a signed-out page tells so, and does not show the sign-in inside of the page."""
+    complaints.expect("401")
+    other = desk.context.new_page()
+    other.goto(cloud.dashboard)
+    other.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_label("Password")).to_be_visible()
+    expect(desk.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
+
+
+def test_a_link_leads_where_it_led_after_signing_in(page, cloud):
+    """A page asked for without a session is shown once somebody has signed in; an address elsewhere never is."""
+    page.goto(f"{cloud.dashboard}/costs?users=25")
+    page.get_by_label("E-mail").fill(cloud.addresses["admin"]["email"])
+    page.get_by_label("Password").fill(cloud.addresses["admin"]["password"])
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page).to_have_url(f"{cloud.dashboard}/costs?users=25")
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://example.com/", "//example.com", "/\\example.com", "javascript:alert(1)"]
+)
+def test_signing_in_never_leads_elsewhere(page, cloud, elsewhere):
+    """A `next` that is no page of ours is forgotten."""
+    page.goto(f"{cloud.dashboard}/sign-in?next={elsewhere}")
+    page.get_by_label("E-mail").fill(cloud.addresses["admin"]["email"])
+    page.get_by_label("Password").fill(cloud.addresses["admin"]["password"])
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("heading", name="Apps")).to_be_visible()
+    assert page.url.startswith(cloud.dashboard)
+
+
+def test_signing_in_by_a_provider(page, cloud, complaints):
+    """OAuth with PKCE: over to the provider, back with a code, and in; the strict cookie survives the way back."""
+    complaints.expect("404")  # the stand-in for a provider has no icon
+    page.goto(cloud.dashboard)
+    page.get_by_role("link", name="Sign in with").first.click()
+    page.get_by_label("E-mail").fill(cloud.addresses["admin"]["email"])
+    page.get_by_role("button").first.click()
+    expect(page.get_by_role("heading", name="Apps")).to_be_visible()
+    assert page.url.rstrip("/") == cloud.dashboard.rstrip("/")
