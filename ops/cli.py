@@ -44,7 +44,21 @@ def demo(folder: str | None) -> None:
     sys.exit(play(make_console(), folder))
 
 
-for _command in (status, explain, events, cost, sweep, retry, pause, resume, migrate_users, orphans, brake, settings, operators):
+for _command in (
+    status,
+    explain,
+    events,
+    cost,
+    sweep,
+    retry,
+    pause,
+    resume,
+    migrate_users,
+    orphans,
+    brake,
+    settings,
+    operators,
+):
     cli.add_command(_command)
 
 

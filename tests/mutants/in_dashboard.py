@@ -62,7 +62,7 @@ MUTANTS = (
     Mutant(
         "dashboard-formulas",
         "functions/admin/export.py",
-        "return f\"'{text}\" if text.startswith(_BEGINS_FORMULA) else text",
+        'return f"\'{text}" if text.startswith(_BEGINS_FORMULA) else text',
         "return text",
         "no cell of a CSV is a formula",
         PARTS,
