@@ -2,6 +2,8 @@
 
 import logging
 
+import pytest
+
 from tests.simulation.exhaustive import DELIVERIES, FATES, Player, draw, enumerate_cases, trace_ways
 from tests.simulation.exhaustive_faults import FAILURES
 from tests.simulation.exhaustive_play import Case, Play
@@ -25,6 +27,7 @@ def test_the_matrix_has_every_value_of_every_dimension(database):
     }
 
 
+@pytest.mark.timeout(900)  # half a minute on an idle machine
 def test_the_promises_hold_whatever_fails(database, caplog):
     """The same cases in every run: which ones, a fixed seed has drawn."""
     caplog.set_level(logging.CRITICAL, "hangar")
