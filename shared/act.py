@@ -28,7 +28,8 @@ class Provisions:
 
 def learn_machine(row: Row, machine: MachineSeen, today: date) -> Json:
     """The patch that remembers a machine: its id, state, where it landed and what a second of it costs there."""
-    price = list_price_usd_per_s(row.cpu_kind, row.cpu_count, row.memory_mb, machine.region, today)
+    size = machine.size or (row.cpu_kind, row.cpu_count, row.memory_mb)
+    price = list_price_usd_per_s(*size, machine.region, today)
     return {
         "machine_id": machine.id,
         "machine_state": machine.state,

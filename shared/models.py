@@ -12,6 +12,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.cost import CpuKind
+
 Status = Literal["provisioning", "active", "error", "deprovisioning", "deleted"]
 Health = Literal["healthy", "unhealthy", "unknown"]
 
@@ -87,7 +89,7 @@ class AppSeen(StrEnum):
 
 @dataclass(frozen=True)
 class MachineSeen:
-    """One machine as a direct look showed it. `spec` is the fingerprint its metadata carries."""
+    """One machine as a direct look showed it. `spec` is the fingerprint its metadata carries, `size` kind, CPUs and MB."""
 
     id: str
     name: str
@@ -98,6 +100,7 @@ class MachineSeen:
     host_ok: bool
     changed_at: datetime | None
     health: Literal["healthy", "bad", "unknown"]
+    size: tuple[CpuKind, int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shared.cost import CpuKind
 from shared.errors import Foreign, Gone, Retry
 from shared.fly_models import FlyMachine
 from shared.lifecycle import GONE_STATES
@@ -47,7 +48,18 @@ def view(machine: FlyMachine) -> MachineSeen:
         host_ok=machine.host_status == "ok" and not machine.incomplete,
         changed_at=machine.updated_at or machine.created_at,
         health=judge_health(machine),
+        size=_read_size(machine),
     )
+
+
+def _read_size(machine: FlyMachine) -> tuple[CpuKind, int, int] | None:
+    """What the machine is, whatever the row asks for by now."""
+    if machine.cpus <= 0 or machine.memory_mb <= 0:
+        return None
+    match machine.cpu_kind:
+        case "shared" | "performance":
+            return machine.cpu_kind, machine.cpus, machine.memory_mb
+    return None
 
 
 @dataclass

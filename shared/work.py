@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.act import act, learn_machine
 from shared.errors import Bug, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Throttled, Unknown
 from shared.journal import Journal
-from shared.lifecycle import START_FAILED, decide, find_main, fingerprint_of
+from shared.lifecycle import START_FAILED, decide, find_main
 from shared.models import (
     Action,
     ActionKind,
@@ -315,7 +315,7 @@ class Work:
         if not self.look.looked:
             return
         machine = find_main(self.row, seen)
-        if machine and machine.id == self.row.machine_id and machine.spec == fingerprint_of(self.row):
+        if machine and machine.id == self.row.machine_id and machine.size:
             self.patch |= learn_machine(self.row, machine, self._time().date())
         elif machine:
             self.patch |= {"machine_state": machine.state, "machine_region": machine.region}

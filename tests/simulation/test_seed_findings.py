@@ -44,3 +44,22 @@ def test_a_second_machine_that_is_stuck_half_way_goes_too(world):
     world.clock.advance(60)
     assert [machine.id for machine in world.sim.machines()] == [main.id]
     assert world.row(user)["status"] == "active"
+
+
+def test_a_machine_of_the_old_size_has_its_price_too(world):
+    """I10: named by a 409 and not looked at before the plan changed: it runs, and costs what it is, not what is asked for."""
+    world.sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
+    user = world.add_user("pro")
+    lost = {"method": "POST", "path": "/v1/apps/*/machines", "when": "after", "disconnect": True, "times": 1}
+    unseen = {"method": "GET", "path": "/v1/apps/*/machines", "when": "before", "status": 503}
+    world.control("PUT", "faults", [lost, unseen])
+    world.sweep(drain_only=True)
+    assert world.row(user)["machine_id"]
+    world.control("PUT", "faults", [])
+    world.set_tier(user, "elite")
+    world.sweep(drain_only=True)
+    prices = [
+        price for (price,) in world.sql("select price_usd_per_s from public.fly_cost_intervals order by started_at")
+    ]
+    assert len(prices) == 2
+    assert prices[0] < prices[1]
