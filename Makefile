@@ -6,7 +6,7 @@ SEEDS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-kill check bench simulate exhaustive mutants fuzz audit lock clean
+.PHONY: help setup demo dev test test-kill check bench simulate exhaustive mutants fuzz audit lock clean pictures
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: setup ## Run all tests
 
 test-kill: setup ## Kill workers, functions, Postgres and gateway 500 times and see what is left (KILLS=, SEED=)
 	@exec $(RUN)python -m tests.kill $(or $(KILLS),500) $(or $(SEED),1)
+
+pictures: setup ## Take the pictures of the dashboard for the README (docs/images)
+	@$(RUN)python -m tests.browser.chromium
+	@exec $(RUN)python -m tests.browser.pictures
 
 check: setup ## Lint, types, import rules, unit tests; under a minute
 	@$(RUN)ruff check .

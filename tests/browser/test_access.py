@@ -32,8 +32,7 @@ def find_faults(page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 400)])
 def test_no_page_has_a_known_fault(open_context, sign_in, cloud, complaints, provisioned, scheme, width):
     """Every page, the sign-in included; and at no width does a page scroll sideways."""
     complaints.expect("404")

@@ -37,6 +37,7 @@ def test_pausing_stops_every_change_and_says_so_everywhere(press, desk, cloud):
     expect(desk.get_by_role("region", name="How it stands")).to_contain_text("Hangar is paused")
     assert cloud.row(person)["fly_app_name"] not in cloud.apps()
     expect(press("resume", "Resume")).to_contain_text("running")
+    press("sweep", "Sweep now")
     cloud.wait_until("the app is active", lambda: cloud.row(person)["status"] == "active")
     desk.goto(cloud.dashboard)
     expect(desk.locator(".banner").filter(has_text="aused")).to_have_count(0)
