@@ -20,6 +20,7 @@ EXHAUSTIVE = ("tests/simulation/test_exhaustive_findings.py",)
 TURNED = ("tests/simulation/test_changed_minds.py",)
 OVERLOAD = ("tests/simulation/test_overload.py",)
 RATE = ("tests/unit/test_fly_rate.py",)
+MACHINE = ("tests/unit/test_machine.py",)
 KILLED = ("tests/simulation/test_killed_anywhere.py",)
 
 LIFECYCLE, WORKER, ACT = "shared/lifecycle.py", "shared/work.py", "shared/act.py"
@@ -578,5 +579,38 @@ MUTANTS = (
         "if len(signatures)",
         "a nudge is taken within its time window only",
         ("tests/unit/test_auth.py",),
+    ),
+    # What a machine is
+    Mutant(
+        "extras-beat-the-contract",
+        "shared/machine.py",
+        '        "RUN_MODE": "user_dedicated",',
+        '        "RUN_MODE": extra.get("RUN_MODE", "user_dedicated"),',
+        "the RUN_MODE contract: a configured extra never takes the place of a name that is ours",
+        MACHINE,
+    ),
+    Mutant(
+        "machine-destroys-itself",
+        "shared/machine.py",
+        '"auto_destroy": False',
+        '"auto_destroy": True',
+        "I5: a machine that exits is restarted, never destroyed by itself",
+        MACHINE,
+    ),
+    Mutant(
+        "machine-not-restarted",
+        "shared/machine.py",
+        '"restart": {"policy": "always", "max_retries": 10}',
+        '"restart": {"policy": "no", "max_retries": 10}',
+        "a backend that crashes is restarted by Fly",
+        MACHINE,
+    ),
+    Mutant(
+        "secrets-in-the-environment",
+        "shared/runtime.py",
+        "            extra=config.machine_env,",
+        "            extra={**config.machine_env, **{name: each.reveal() for name, each in config.machine_secrets.items()}},",
+        "I9: what is secret goes by Fly's secrets alone",
+        MACHINE,
     ),
 )
