@@ -38,6 +38,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_now timestamptz := hangar.now();
+  v_late timestamptz := v_now - interval '5 minutes';
   v_groups jsonb;
 begin
   -- One pass over the fleet; whatever the page shows is a sum of these.
@@ -48,7 +49,7 @@ begin
              coalesce(sum(a.price_usd_per_s) filter (where a.machine_state = 'started') * 2592000, 0)::text as monthly_list_price_usd,
              count(*) filter (where a.machine_state = 'started') as running,
              count(*) filter (where a.next_attempt_at <= v_now) as due,
-             count(*) filter (where a.next_attempt_at <= v_now - interval '5 minutes') as overdue,
+             count(*) filter (where a.next_attempt_at <= v_late) as overdue,
              count(*) filter (where a.status = 'error' and a.next_attempt_at is null) as stuck,
              count(*) filter (where a.lease_expires_at > v_now) as working
         from public.user_fly_apps a
