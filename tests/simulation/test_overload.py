@@ -1,5 +1,6 @@
 """More than Fly or the time allows: limits are kept, everybody's turn comes, and nothing is done twice."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from shared.sweep import Sweep
 from tests.simulation.busy_world import BusyWorld, most_in_a_minute
 from tests.simulation.storm_world import play_on_stage
 
+DOWNGRADES = int(os.environ.get("DOWNGRADES", "400"))  # a thousand take eleven virtual minutes and half a real one
 LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
 
 
@@ -31,7 +33,7 @@ def statuses(world):
 @pytest.mark.timeout(300)
 def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgrade_pass(busy):
     """Never more than 100 deletions in a minute, no 429, no failure and no alert; an upgrade in between is not kept waiting."""
-    users = busy.have_fleet(1000)
+    users = busy.have_fleet(DOWNGRADES)
     busy.sql("select 1")
     change_tier(busy.host, users, "free")
     started = busy.clock()
@@ -47,11 +49,11 @@ def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgra
         if statuses(busy).get("deleted") == len(users):
             break
     busy.stage.run(busy.clock() + 120)
-    assert statuses(busy) == {"deleted": 1000, "active": 1}
-    assert max(busy.deletions) - started >= 9 * 60
-    assert minute <= 14
+    assert statuses(busy) == {"deleted": DOWNGRADES, "active": 1}
+    assert max(busy.deletions) - started >= 60 * (DOWNGRADES / 100 - 1)
+    assert minute <= DOWNGRADES / 90 + 3
     assert most_in_a_minute(busy.deletions) <= 100
-    assert len(busy.deletions) <= 1010
+    assert len(busy.deletions) <= 1.01 * DOWNGRADES
     assert busy.refused == []
     assert busy.count_events("deprovision_failed", "provision_failed", "error_occurred", "alert_raised") == 0
     # Each came back for its turn once or twice, not with every drain.
