@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from shared.errors import HangarError, Retry, Throttled, Unknown
+from shared.errors import HangarError, Retry, Unknown
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -50,7 +50,7 @@ class Tries:
 
     def is_repeatable(self, error: BaseException) -> bool:
         """Whether `error` is transient, and repeating cannot do the thing twice."""
-        if not isinstance(error, Retry) or isinstance(error, Throttled):
+        if not isinstance(error, Retry):
             return False
         return self.repeats_unknown or not isinstance(error, Unknown)
 

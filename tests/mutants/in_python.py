@@ -510,8 +510,8 @@ MUTANTS = (
     Mutant(
         "throttled-call-repeated",
         RETRIES,
-        "if not isinstance(error, Retry) or isinstance(error, Throttled):",
-        "if not isinstance(error, Retry):",
+        "if self.given_up or self.failures",
+        "if self.failures",
         "I7: a call whose turn comes too late is left to its row's next attempt",
         RATE,
     ),

@@ -87,6 +87,16 @@ def test_who_comes_later_leaves_room_for_those_who_wait(hangar, act):
     assert delete(hangar, act, late[0])["refused"] is None
 
 
+def test_one_who_waits_keeps_a_place_among_many(hangar, act):
+    """Three places, one of them for the one whose turn has come: of three newcomers the last one has to wait."""
+    allow(hangar, 3)
+    early, late = leave(hangar, 4), leave(hangar, 3)
+    assert [delete(hangar, act, row)["refused"] for row in early] == [None, None, None, "rate"]
+    hangar.shift_clock(100)
+    assert [delete(hangar, act, row)["refused"] for row in late] == [None, None, "rate"]
+    assert delete(hangar, act, early[3])["refused"] is None
+
+
 def test_turns_long_missed_hold_up_nobody(hangar, act):
     """Rows that cannot come (paused, braked, wanted again) do not block whoever comes after them for ever."""
     allow(hangar, 1)
