@@ -163,6 +163,9 @@ def test_overlapping_sweeps_and_drains_do_nothing_twice(busy):
     coming = [busy.add_user("pro") for _ in range(15)]
     for user in users[15:20]:
         busy.control("POST", f"machines/{busy.row(user)['machine_id']}/crash", {})
+    # Both sweeps drain first; listing takes long enough that the second comes to it while the first is still at it.
+    lists = ("/v1/orgs/*/machines", "/v1/apps")
+    busy.control("PUT", "faults", [{"method": "GET", "path": path, "delay_s": 14.0} for path in lists])
     reports = [
         busy.call_health(f"{kind} {number}", drain_only=kind == "drain", seconds=240)
         for number in range(2)
