@@ -93,6 +93,16 @@ def test_a_storm_of_429_is_outlived(busy, headers, method):
     assert busy.open_alerts() == set()
 
 
+def test_a_drain_ends_in_its_time_while_fly_asks_for_patience(busy):
+    """Fly wants fourteen seconds before each look: nobody waits for a third one beyond the end of a drain of twenty."""
+    busy.add_user("pro")
+    refusal = {"status": 429, "body": {"error": "rate limit exceeded"}, "headers": {"Retry-After": "14"}}
+    busy.control("PUT", "faults", [{"method": "GET", "path": "/v1/apps/*", **refusal}])
+    reports = busy.call_health("drain", drain_only=True, seconds=20)
+    busy.pass_minute()
+    assert reports[0].seconds <= 20
+
+
 def test_holding_back_is_no_failure(busy):
     """Fly refuses one deletion for half a minute: the others of that process wait without error, alert or attempt."""
     leaving = busy.have_fleet(12)
