@@ -80,7 +80,7 @@ class Work:
             self.journal.note(self.row, "recovery_attempted", "info", {"source": self.asked.what})
         self.restart: Restart | None = None
         self.look = Look(self.by.fly, CALL_BUDGET_S, self._note_attempt)
-        self._read_at = self.by.clock()
+        self._read_at = self._asked_at = self.by.clock()
 
     def run(self) -> Outcome:
         """Step until the row is done, waits, or failed. Raises LeaseLost and StoreFailed, nothing else of ours."""
@@ -167,7 +167,7 @@ class Work:
     def call(self, action: Action, intent: Json) -> None:
         """Make the call whose intent stands, and keep its outcome for the next save. Raises what the call raises."""
         self.done[action.kind] = self.done.get(action.kind, 0) + 1
-        budget_s = CALL_BUDGET_S - (self.by.clock() - self._read_at)
+        budget_s = CALL_BUDGET_S - (self.by.clock() - self._asked_at)
         if budget_s <= 0:
             raise LeaseLost  # frozen since the save: the lease may be another's by now
         self.journal.open(intent)
@@ -299,6 +299,7 @@ class Work:
         patch, events = self.patch, self.journal.take()
         if self.look.looked:
             patch["observed"] = True
+        self._asked_at = self.by.clock()  # the lease begins anew after this, however late its answer is read
         try:
             saved = self.by.database.save(self.row, patch, [*events, *([intent] if intent else [])], release=release)
         except HangarError as error:

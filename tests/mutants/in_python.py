@@ -20,6 +20,7 @@ EXHAUSTIVE = ("tests/simulation/test_exhaustive_findings.py",)
 TURNED = ("tests/simulation/test_changed_minds.py",)
 OVERLOAD = ("tests/simulation/test_overload.py",)
 RATE = ("tests/unit/test_fly_rate.py",)
+WAITS = ("tests/simulation/test_planted_waits.py",)
 MACHINE = ("tests/unit/test_machine.py",)
 KILLED = ("tests/simulation/test_killed_anywhere.py",)
 
@@ -612,5 +613,54 @@ MUTANTS = (
         "            extra={**config.machine_env, **{name: each.reveal() for name, each in config.machine_secrets.items()}},",
         "I9: what is secret goes by Fly's secrets alone",
         MACHINE,
+    ),
+    # What only time tells
+    Mutant(
+        "frozen-worker-acts",
+        WORKER,
+        "        if budget_s <= 0:\n            raise LeaseLost",
+        "        if False:\n            raise LeaseLost",
+        "I6: a worker that was frozen behind its save leaves Fly alone",
+        WAITS,
+    ),
+    Mutant(
+        "frozen-before-the-answer-forgotten",
+        WORKER,
+        "budget_s = CALL_BUDGET_S - (self.by.clock() - self._asked_at)",
+        "budget_s = CALL_BUDGET_S - (self.by.clock() - self._read_at)",
+        "I6: as above, where the answer itself was read late",
+        WAITS,
+    ),
+    Mutant(
+        "wait-without-a-cap",
+        WORKER,
+        "return min(doubled, self.settings.retry_cap_s) * (0.75",
+        "return doubled * (0.75",
+        "I8: the next try is at most retry_cap_s away",
+        WAITS,
+    ),
+    Mutant(
+        "refusal-asked-again-soon",
+        WORKER,
+        "slow = isinstance(error, Refused | Bug)",
+        "slow = False",
+        "I7: what repeating hardly helps waits the longest",
+        WAITS,
+    ),
+    Mutant(
+        "orphan-judged-though-its-host-is-out-of-reach",
+        "shared/orphans.py",
+        'if any(machine.incomplete or machine.host_status != "ok" for machine in machines):',
+        "if False:",
+        "I5: whose an app is cannot be read now, so nothing is concluded",
+        EXHAUSTIVE,
+    ),
+    Mutant(
+        "half-a-cent-lost",
+        "shared/cost.py",
+        "return amount.quantize(_CENT, rounding=ROUND_HALF_UP)",
+        'return amount.quantize(_CENT, rounding="ROUND_HALF_EVEN")',
+        "I10: money is rounded half-up",
+        ("tests/unit/test_cost.py",),
     ),
 )

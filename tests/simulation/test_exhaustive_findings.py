@@ -20,30 +20,46 @@ def restored(world):
         network = network_name(world.installation_id, row_id)
         fly.post("/v1/apps", json={"app_name": ORPHAN, "org_slug": ORG, "network": network}).raise_for_status()
         body = {"name": machine_name(ORPHAN), "region": "iad", "config": config}
-        machine_id = fly.post(f"/v1/apps/{ORPHAN}/machines", json=body).json()["id"]
-    for _ in range(2):
-        world.sweep()
-        world.clock.advance(600)
-    return machine_id
+        return fly.post(f"/v1/apps/{ORPHAN}/machines", json=body).json()["id"]
 
 
 def machines_of(world):
     return {name: [machine.id for machine in machines] for name, machines in world.apps().items()}
 
 
+def sweep_until_ripe(world):
+    for _ in range(3):
+        world.sweep()
+        world.clock.advance(600)
+
+
+def check_given_back(world, machine_id):
+    world.sweep()
+    assert machines_of(world) == {ORPHAN: [machine_id]}
+    assert world.sql("select fly_app_name, status from public.user_fly_apps") == [(ORPHAN, "active")]
+
+
 @pytest.mark.parametrize("shown_elsewhere", ["in the listing", "in the app"])
 def test_an_orphan_whose_machines_are_denied_is_not_judged(world, restored, shown_elsewhere):
-    """I5: whose it is stands in its machine's metadata; one empty list must not make it nobody's."""
-    world.fault(method="GET", path="/v1/apps/*/machines", when="before", status=200, body=[], times=1)
+    """I5: whose it is stands in its machine's metadata; a list that keeps silent must not make it nobody's, and old enough."""
+    world.fault(method="GET", path="/v1/apps/*/machines", when="before", status=200, body=[])
     if shown_elsewhere == "in the app":
         world.control("PUT", "regions/iad", {"error": True})
-    world.sweep()
+    sweep_until_ripe(world)
     assert machines_of(world) == {ORPHAN: [restored]}
+    world.control("PUT", "faults", [])
     world.control("PUT", "regions/iad", {})
-    world.clock.advance(300)
-    world.sweep()
+    check_given_back(world, restored)
+
+
+def test_an_orphan_on_an_unreachable_host_is_not_judged(world, restored):
+    """I5: whose it is stands in metadata that nobody can read now."""
+    world.control("PUT", f"machines/{restored}", {"host_status": "unreachable"})
+    sweep_until_ripe(world)
     assert machines_of(world) == {ORPHAN: [restored]}
-    assert world.sql("select fly_app_name, status from public.user_fly_apps") == [(ORPHAN, "active")]
+    assert world.sql("select count(*) from public.user_fly_apps") == [(0,)]
+    world.control("PUT", f"machines/{restored}", {"host_status": "ok"})
+    check_given_back(world, restored)
 
 
 def test_a_readopted_app_is_not_left_for_one_refusal(world, restored):

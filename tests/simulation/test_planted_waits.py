@@ -24,6 +24,48 @@ def test_the_wait_doubles_with_every_round_that_failed(world):
     assert 445 <= second <= 600
 
 
+def test_the_wait_never_exceeds_its_cap(world):
+    """I8: however often it failed, the next try is at most retry_cap_s away."""
+    world.fault(method="POST", path="/v1/apps", when="before", status=503)
+    user = world.add_user("pro")
+    world.sql("update public.user_fly_apps set retry_count = 60")
+    world.reconciler.database.rpc("fly_claim_due", limit=1, holder="another")  # and it dies
+    world.clock.advance(121)
+    world.sweep(drain_only=True)
+    wait, tries = wait_s(world, user)
+    assert tries == 64
+    assert 1300 <= wait <= 1800
+
+
+def test_what_repeating_hardly_helps_waits_the_longest(world):
+    """A refusal that a person may have to mend is asked again every half an hour, not every few minutes."""
+    world.fault(method="POST", path="/v1/apps", when="before", status=422, body={"error": "validation failed"})
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    assert wait_s(world, user) == (1800, 1)
+
+
+def test_a_worker_frozen_behind_its_save_leaves_fly_alone(world):
+    """I6: the lease may be another's by now, and the intent with it; the next worker does what there is to do."""
+    user = world.add_user("pro")
+    forward = world.store.rpc
+
+    def freeze(name, args):
+        answer = forward(name, args)
+        if name == "fly_save" and answer and answer["row"]["open_intent"]:
+            world.clock.advance(41)
+        return answer
+
+    world.store.rpc = freeze
+    outcome = world.reconciler.reconcile(user, 240)
+    assert (outcome.state, "another worker has taken this app over" in outcome.detail) == ("pending", True)
+    assert [call for call in world.boundaries.calls if call[0] != "GET"] == []
+    assert world.row(user)["error_code"] is None
+    world.reconciler = world.new_worker()
+    world.settle()
+    assert world.row(user)["status"] == "active"
+
+
 def test_a_name_that_comes_free_is_taken_without_another_attempt(world):
     """A deleted app's name is held for a moment: after the wait it is asked for again, by the same worker."""
     body = {"error": "Validation failed: Name has already been taken"}

@@ -17,6 +17,13 @@ def test_the_estimate_is_the_products_formula(cpus, memory_mb, usd):
     assert cost.estimate_monthly_usd(cpus, memory_mb) == Decimal(usd)
 
 
+@pytest.mark.parametrize(
+    ("exact", "usd"), [("0.005", "0.01"), ("0.125", "0.13"), ("2.675", "2.68"), ("1.0049", "1.00")]
+)
+def test_half_a_cent_is_a_cent(exact, usd):
+    assert cost.to_cents(Decimal(exact)) == Decimal(usd)
+
+
 @pytest.mark.parametrize(("users", "usd"), [(10, 60), (50, 300), (100, 600), (500, 3000)])
 def test_a_fleet_costs_its_users_times_the_estimate(users, usd):
     assert cost.estimate_fleet_monthly_usd(users) == Decimal(usd)

@@ -165,6 +165,23 @@ def test_no_attempt_begins_beyond_the_budget():
     assert (time.slept, caught.value.attempts_made) == ([2, 4], 3)
 
 
+def test_no_attempt_begins_after_a_wait_that_took_too_long():
+    """A process may be frozen while it waits; by then its lease may be another's."""
+    time = Time()
+    fly = ScriptedFly(BUSY)
+    client = FlyClient(
+        "https://fly.test",
+        TOKEN,
+        org_slug="acme",
+        transport=fly,
+        sleep=lambda seconds: time.sleep(seconds + 100),
+        clock=time.clock,
+    )
+    with pytest.raises(errors.Retry):
+        client.stop_machine(APP, ID, budget_s=40)
+    assert len(fly.requests) == 1
+
+
 def test_a_retry_after_beyond_the_budget_is_left_to_the_caller():
     """The error carries what Fly asked for, so that the row can come due then."""
     time = Time()
