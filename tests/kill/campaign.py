@@ -20,7 +20,8 @@ from tests.kill.trap import VICTIMS, WHENS, Point, Strike, Trap
 
 _WEIGHTS = {"worker": 9, "function": 2, "postgres": 3, "gateway": 2}
 _MOST_KILLS_A_ROUND = 5
-_FEW = 15  # points that wait: then the next pass begins, so that there is always somebody to kill
+# Points that wait: with fewer the next pass begins, or those that are hard to come by would be all there is to wait for.
+_FEW = 60
 _MOST_ROUNDS_MORE = 40
 _CUT_FLY_EVERY = 60
 _LONGEST_CUT_S = 5.0
@@ -102,8 +103,9 @@ class Campaign:
             self._begin_pass()
         turn = self._waiting[:1] if kills else []
         for step in range(max(1, kills)):
-            # The point whose turn it is; once the first step is over, any of half of the others too.
-            others = self.chance.sample(self._waiting, len(self._waiting) // 2) if step else []
+            # Every other round is for the point whose turn it is, until somebody came by: no earlier death may prevent it.
+            is_reserved = self.tally["rounds"] % 2 == 0 and turn and turn[0] in self._waiting
+            others = [] if is_reserved else self.chance.sample(self._waiting, len(self._waiting) // 2)
             self._play_step([strike for strike in (*turn, *others) if strike in self._waiting], is_first=step == 0)
         if turn and turn[0] in self._waiting:  # nobody came by
             self._waiting.remove(turn[0])
