@@ -5,11 +5,12 @@ neither a reload nor a second press does anything twice.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from werkzeug.exceptions import NotFound
 
-from functions.admin.deeds import DEEDS, Deed, Wish, read_day
+from functions.admin.deeds import DEEDS, Deed, Wish, read_day, suggest_plan
 from functions.admin.visit import Page, Visit, clean
 from shared.config_forms import parse_uuid
 
@@ -26,7 +27,27 @@ def offer_actions(told: Mapping[str, Any]) -> list[Deed]:
         names += ["restart"] if row["machine_state"] == "started" and row["desired_state"] == "present" else []
         names += ["deprovision"] if row["desired_state"] == "present" else []
     names += ["remove-override"] if override else []
-    return [DEEDS[name] for name in names]
+    return [fit_deed(DEEDS[name], told) for name in names]
+
+
+def fit_deed(deed: Deed, told: Mapping[str, Any]) -> Deed:
+    """The deed as it is for this user: what may destroy says so, is red and asks for the name; what needs a plan asks for it."""
+    row = told.get("row")
+    if row is None:
+        return deed
+    if deed.name == "remove-override" and (told["override"] or {}).get("override") == "grant":
+        paid, app = told["subscription"], row["fly_app_name"]
+        if paid and paid["tier"] in told["plans"]:
+            carried = (
+                f"The subscription ({paid['tier']}, {paid['status']}) decides again. If it entitles to no app, this app"
+            )
+        else:
+            carried = "The subscription does not entitle to an app: this app"
+        warning = f"{carried}, {app}, is destroyed with whatever is on it."
+        return replace(deed, warning=warning, tone="bad", asks=("type_name",))
+    if deed.name == "keep" and row["tier"] not in told["plans"]:
+        return replace(deed, asks=("plan",))
+    return deed
 
 
 def answer_action(visit: Visit, name: str) -> Page:
@@ -35,6 +56,11 @@ def answer_action(visit: Visit, name: str) -> Page:
     if deed is None:
         raise NotFound
     wish = _read_wish(visit, deed)
+    deed = fit_deed(deed, wish.told)
+    if deed.name == "keep" and wish.told["row"] is None:
+        # A tab from before: a new app is not what "Keep this app" says.
+        said = {"tone": "bad", "text": "The app is gone already, so there is none to keep. Provision makes a new one."}
+        return Page(to=_back(wish, deed), said=said)
     if visit.request.method == "GET":
         return _confirm(wish, deed)
     if problem := _find_problem(wish, deed):
@@ -58,7 +84,10 @@ def _read_wish(visit: Visit, deed: Deed) -> Wish:
 
 
 def _confirm(wish: Wish, deed: Deed, problem: str = "", status: int = 200) -> Page:
-    return wish.visit.show("confirm.html", status, deed=deed, wish=wish, problem=problem, back=_back(wish, deed))
+    plan = wish.form.get("plan") or suggest_plan(wish.told) if "plan" in deed.asks else None
+    return wish.visit.show(
+        "confirm.html", status, deed=deed, wish=wish, plan=plan, problem=problem, back=_back(wish, deed)
+    )
 
 
 def _back(wish: Wish, deed: Deed) -> str:
@@ -70,6 +99,10 @@ def _find_problem(wish: Wish, deed: Deed) -> str:
         return "Give a reason: it stays in the audit log."
     if "type_name" in deed.asks and wish.app and wish.form.get("typed", "").strip() != wish.app:
         return f"To go on, type the app's name exactly: {wish.app}"
+    if "plan" in deed.asks and (plan := wish.form.get("plan")) and plan not in wish.told["plans"]:
+        return f"There is no plan {plan} with an app of its own. Choose one of: {', '.join(wish.told['plans'])}."
+    if "plan" in deed.asks and not wish.told["plans"]:
+        return "No plan has an app of its own: add one to fly_plans first."
     if wish.form.get("ends_on") and read_day(wish.form["ends_on"]) is None:
         return "The end must be a day to come, such as 2027-01-31, or empty for none."
     return ""

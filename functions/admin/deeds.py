@@ -72,7 +72,7 @@ class Wish:
 
 
 def _provision(wish: Wish) -> Said:
-    wish.set_override("grant", wish.form.get("plan") or (wish.told["plans"] or [None])[0])
+    wish.set_override("grant", wish.form.get("plan") or suggest_plan(wish.told))
     return wish.call("provision")
 
 
@@ -93,8 +93,7 @@ def _keep(wish: Wish) -> Said:
     if (wish.told["override"] or {}).get("override") == "deny":
         entitled = wish.set_override(None)["entitled"]
     if not entitled:
-        tier = (wish.told["row"] or {}).get("tier")
-        wish.set_override("grant", tier if tier in wish.told["plans"] else (wish.told["plans"] or [None])[0])
+        wish.set_override("grant", wish.form.get("plan") or suggest_plan(wish.told))
     return wish.call("provision")
 
 
@@ -145,6 +144,12 @@ def _approve_orphan(wish: Wish) -> Said:
 def _sweep(wish: Wish) -> Said:
     said = wish.call("health")
     return {"tone": "good", "text": "A sweep has run."} if said["tone"] == "good" else said
+
+
+def suggest_plan(told: Mapping[str, Any]) -> str | None:
+    """The plan of a user's app, else of the subscription, else the smallest there is (`plans` begins with it)."""
+    tiers = [(told[part] or {}).get("tier") for part in ("row", "subscription")]
+    return next((tier for tier in [*tiers, *told["plans"]] if tier in told["plans"]), None)
 
 
 def read_day(text: str) -> str | None:

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from werkzeug.exceptions import BadRequest
+
 from functions.admin.cursor import read_cursor, write_cursor
 from functions.admin.render import pick
 from functions.admin.visit import Page, Visit
@@ -58,7 +60,7 @@ def read_events(visit: Visit, values: Mapping[str, str], user_id: str | None, li
     if span := SPANS.get(values.get("span", "")):
         asked["since"] = (visit.now - timedelta(hours=span[1])).isoformat()
     if day := _read_day(values.get("day", "")):
-        asked |= {"since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()}
+        asked |= {"since": day.isoformat(), "until": _next_day(day).isoformat()}
     told = visit.desk.database.rpc("fly_admin_events", filter=asked, after=read_cursor(visit.ask("after")), limit=limit)
     return {"events": told["events"], "more": write_cursor(told["next"]), "is_first": not visit.ask("after")}
 
@@ -68,6 +70,13 @@ def _read_day(text: str) -> datetime | None:
         return datetime.fromisoformat(f"{text}T00:00:00+00:00")
     except ValueError:
         return None
+
+
+def _next_day(day: datetime) -> datetime:
+    try:
+        return day + timedelta(days=1)
+    except OverflowError as error:  # the last day of the calendar
+        raise BadRequest from error
 
 
 def _find_user(visit: Visit, typed: str) -> tuple[str | None, str]:

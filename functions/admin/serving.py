@@ -7,10 +7,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import flask
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.routing import Map, Rule
 
 from functions.admin import actions, controls, costs, events, failures, fleet, sign_in, users
@@ -127,6 +126,8 @@ def _answer(visit: Visit) -> flask.Response:
 
 
 def _route(visit: Visit) -> flask.Response:
+    if not visit.request.host:  # what werkzeug makes of a Host that there cannot be
+        raise BadRequest
     endpoint, values = _ROUTES.bind_to_environ(visit.request.environ).match()
     if endpoint == "asset":
         return _send_asset(visit, **values)
@@ -189,7 +190,8 @@ def _renew(visit: Visit, session: Session) -> tuple[Session | None, bool]:
 def _refuse_other_sites(request: flask.Request) -> None:
     """A browser says where a form comes from; what comes from elsewhere goes no further (beside cookie and form proof)."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site not in (None, "same-origin") or (origin is not None and urlsplit(origin).netloc != request.host):
+    ours = (None, f"http://{request.host}", f"https://{request.host}")
+    if site not in (None, "same-origin") or origin not in ours:
         raise _OtherSite
 
 

@@ -46,6 +46,8 @@ def sign_in(visit: Visit) -> Page:
     email, password, after = form.get("email", "").strip(), form.get("password", ""), form.get("next", "")
     if not email or not password:
         return _show_form(visit, after, "Give both e-mail and password.", email)
+    if "\0" in email + password:  # no text of Supabase's holds it, so it is nobody's
+        return _show_form(visit, after, _WORDS["invalid_credentials"], email.replace("\0", ""))
     try:
         return _let_in(visit, make_session(visit.desk.gotrue.sign_in(email, password)), after)
     except NotSignedIn as refusal:

@@ -16,7 +16,7 @@ from shared.store import Database, PostgrestStore
 
 # What the page's own script says when it asks for the page again.
 LIVE_HEADER = "X-Hangar-Live"
-_PREFIX = re.compile(r"(/[\w.~-]+){0,8}", re.ASCII)
+_PREFIX = re.compile(r"(?!.*\.\.)(/[\w.~-]+){0,8}", re.ASCII)
 
 
 @dataclass(frozen=True)

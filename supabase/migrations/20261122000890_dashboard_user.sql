@@ -19,7 +19,8 @@ begin
     'now', v_now,
     'email', (select u.email from public.user_profiles u where u.id = p_user),
     'settings', hangar.settings_json(),
-    'plans', (select coalesce(jsonb_agg(p.tier order by p.tier), '[]') from public.fly_plans p where p.dedicated),
+    'plans', (select coalesce(jsonb_agg(p.tier order by p.cpu_kind desc, p.cpu_count, p.memory_mb, p.price_usd, p.tier), '[]')
+                from public.fly_plans p where p.dedicated),
     'lives', (select coalesce(jsonb_agg(jsonb_build_object('fly_app_name', l.fly_app_name, 'created_at', l.created_at,
                        'deleted_at', l.deleted_at) order by l.created_at desc, l.name_seq desc), '[]')
                 from (select * from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is not null

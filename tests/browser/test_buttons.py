@@ -91,6 +91,7 @@ def test_an_override_is_shown_and_removed(press, desk, cloud):
     desk.goto(f"{cloud.dashboard}/users/{person.id}")
     desk.get_by_role("link", name="Remove override").click()
     desk.get_by_label("Reason").fill("the trial is over")
+    desk.get_by_label(f"Type {name} to go on").fill(name)
     desk.get_by_role("button", name="Remove override").click()
     expect(desk.get_by_role("region", name="How it stands").get_by_text("deleted", exact=True)).to_be_visible()
     assert name not in cloud.apps()

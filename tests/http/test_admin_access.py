@@ -79,7 +79,8 @@ def test_the_session_cookie_is_out_of_reach_of_scripts_other_sites_and_plain_tex
 
 
 @pytest.mark.parametrize(
-    ("email", "password"), [("admin@example.test", "wrong"), ("nobody@example.test", "x"), ("", "")]
+    ("email", "password"),
+    [("admin@example.test", "wrong"), ("nobody@example.test", "x"), ("", ""), ("a@example.test", "x\0y")],
 )
 def test_a_wrong_password_is_told_in_words_and_opens_nothing(visitor, email, password):
     answer = visitor.sign_in(email, password)
@@ -146,6 +147,7 @@ def test_the_proof_of_another_session_is_none(admin_cloud, operator, http):
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://[evil"},
     ],
 )
 @pytest.mark.parametrize("path", ["actions/pause", "sign-in", "sign-out"])

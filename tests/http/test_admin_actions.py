@@ -2,6 +2,7 @@
 
 import re
 import time
+from html import unescape
 
 import httpx
 import pytest
@@ -161,6 +162,35 @@ def test_a_plan_there_is_not_is_refused(operator, make_user, row):
     assert row(user) == (None, None)
 
 
+def test_a_plan_there_is_not_is_told_with_those_there_are(operator, make_user):
+    answer = operator.submit(f"actions/provision?user={make_user()}", plan="made up", reason="x")
+    assert "There is no plan made up with an app of its own. Choose one of: " in unescape(answer.text)
+
+
+def test_the_smallest_plan_is_suggested_and_a_users_own_before_it(operator, make_user, sql):
+    sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
+    try:
+        assert "<option selected>pro</option>" in operator.get(f"actions/provision?user={make_user()}").text
+        assert "<option selected>elite</option>" in operator.get(f"actions/provision?user={make_user('elite')}").text
+    finally:
+        sql("update public.fly_plans set memory_mb = 512 where tier = 'elite'")
+
+
+def test_an_app_that_is_gone_is_not_kept_by_making_a_new_one(operator, provisioned, row, sql):
+    """The tab was opened while the app still stood."""
+    name, _ = row(provisioned)
+    operator.act("deprovision", provisioned, reason="moved", typed=name)
+    wait_until(lambda: row(provisioned)[1] == "deleted")
+    before = sql("select override from public.fly_overrides where user_id = %s", provisioned)
+    proof = re.search(r'name="proof" value="(\w+)"', operator.get("").text)[1]
+    answer = operator.send("POST", f"actions/keep?user={provisioned}", data={"proof": proof, "reason": "late"})
+    page = operator.follow(answer)
+    assert "gone already" in said(page)
+    assert "actions/provision" in page.text
+    assert row(provisioned) == (name, "deleted")
+    assert sql("select override from public.fly_overrides where user_id = %s", provisioned) == before
+
+
 def test_a_deprovision_is_taken_back_without_leaving_an_override_on_who_pays(operator, make_user, row, sql, faults):
     """Deny, then keep: the subscription carries the app again, so nothing has to be granted."""
     user = make_user("pro")
@@ -201,7 +231,16 @@ def test_an_app_that_nobody_pays_for_is_kept_by_a_grant(operator, make_user, row
 
 def test_without_its_override_the_subscription_decides(operator, provisioned, world, row):
     name, _ = row(provisioned)
-    operator.act("remove-override", provisioned, reason="over")
+    page = operator.get(f"actions/remove-override?user={provisioned}")
+    assert '<section class="confirm bad">' in page.text
+    assert f"this app, {name}, is destroyed" in page.text
+    assert re.search(
+        r'class="button bad" href="[^"]*actions/remove-override', operator.get(f"users/{provisioned}").text
+    )
+    refused = operator.submit(f"actions/remove-override?user={provisioned}", reason="over", typed=name[:-1])
+    assert refused.status_code == 400
+    assert row(provisioned) == (name, "active")
+    operator.act("remove-override", provisioned, reason="over", typed=name)
     wait_until(lambda: row(provisioned)[1] == "deleted")
     assert name not in world()
 

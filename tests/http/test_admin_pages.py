@@ -1,5 +1,6 @@
 """What the dashboard's pages show: true to the database, small, escaped, findable, current."""
 
+import base64
 import csv
 import io
 import re
@@ -8,6 +9,9 @@ from html import unescape
 
 import pytest
 
+from local.dev_database import FREE_USERS
+
+USER = FREE_USERS[0].id
 HOSTILE = """"><script>alert(1)</script><img src=x onerror=alert(2)>'{{7*7}}`${1}`"""
 MOST_BYTES = 100_000
 
@@ -165,6 +169,23 @@ def test_a_cursor_that_is_none_is_answered_in_words(operator, after):
     answer = operator.get(f"?after={after}")
     assert answer.status_code == 400
     assert "a value that there cannot be" in answer.text
+
+
+DEEP = base64.urlsafe_b64encode(b"[" * 2000).decode()
+HALF_CHARACTERS = base64.urlsafe_b64encode(rb'["\ud800","\ud800"]').decode()
+
+
+@pytest.mark.parametrize("page", ["", "events", f"users/{USER}"])
+@pytest.mark.parametrize("query", [f"after={DEEP}", f"after={HALF_CHARACTERS}"])
+def test_a_cursor_made_to_break_us_is_answered_in_words(operator, page, query):
+    answer = operator.get(f"{page}?{query}")
+    assert answer.status_code == 400
+    assert "a value that there cannot be" in answer.text
+
+
+def test_the_last_day_of_the_calendar_is_answered_in_words(operator):
+    assert operator.get("events?day=9999-12-31").status_code == 400
+    assert operator.get("events?day=9999-12-30").status_code == 200
 
 
 def test_the_export_has_the_whole_list_and_no_formula(operator, make_app):

@@ -124,3 +124,11 @@ def test_behind_a_proxy_the_way_back_is_the_browsers_address(visitor):
     away = visitor.get("sign-in/github", X_Forwarded_Proto="https", X_Forwarded_Prefix="/admin")
     back = parse_qs(urlsplit(away.headers["location"]).query)["redirect_to"]
     assert back == [visitor.url.replace("http:", "https:") + "/admin/signed-in"]
+    away = visitor.get("sign-in/github", X_Forwarded_Proto="https", X_Forwarded_Prefix="/admin/../other")
+    back = parse_qs(urlsplit(away.headers["location"]).query)["redirect_to"]
+    assert back == [visitor.url.replace("http:", "https:") + "/signed-in"]
+
+
+def test_a_host_that_there_cannot_be_is_refused(visitor):
+    """Else the way back from the provider would lead nowhere."""
+    assert visitor.get("sign-in/github", Host="a b/@c").status_code == 400

@@ -5,11 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from functions.admin.actions import offer_actions
+from functions.admin.actions import fit_deed, offer_actions
 from functions.admin.banners import SWEEP_IS_LATE_S, list_banners
 from functions.admin.charts import HEIGHT, WIDTH, draw_costs, draw_health
 from functions.admin.cursor import read_cursor, write_cursor
-from functions.admin.deeds import DEEDS
+from functions.admin.deeds import DEEDS, suggest_plan
 from functions.admin.export import write_csv
 from functions.admin.fleet import add_up
 from functions.admin.render import _mark_code, shorten_image, tell_money
@@ -106,7 +106,9 @@ def test_what_is_no_cursor_is_the_first_page(word):
     assert read_cursor(word) is None
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"]
+)
 def test_no_cell_of_a_csv_is_a_formula(text):
     lines = "".join(write_csv(["a"], [{"a": text}, {"a": None}, {"a": "plain"}]))
     assert f"'{text}" in lines
@@ -174,8 +176,40 @@ def test_a_session_shows_no_token():
 )
 def test_what_is_offered_is_what_makes_sense(state, names):
     if state["row"]:
-        state = state | {"row": dict(zip(("status", "desired_state", "machine_state"), state["row"], strict=True))}
+        shown = dict(zip(("status", "desired_state", "machine_state"), state["row"], strict=True))
+        state = state | {"row": shown | {"fly_app_name": "a", "tier": "pro"}}
+    state = {"subscription": None, "plans": ["pro"], **state}
     assert [deed.name for deed in offer_actions(state)] == names
+
+
+@pytest.mark.parametrize(
+    ("subscription", "words"),
+    [
+        (None, "The subscription does not entitle to an app: this app, a-1, is destroyed"),
+        (
+            {"tier": "free", "status": "active"},
+            "The subscription does not entitle to an app: this app, a-1, is destroyed",
+        ),
+        ({"tier": "pro", "status": "active"}, "If it entitles to no app, this app, a-1, is destroyed"),
+    ],
+)
+def test_a_grant_that_carries_an_app_is_removed_by_the_apps_name(subscription, words):
+    row = {"fly_app_name": "a-1", "tier": "pro"}
+    state = {"row": row, "override": {"override": "grant"}, "subscription": subscription, "plans": ["pro"]}
+    deed = fit_deed(DEEDS["remove-override"], state)
+    assert words in deed.warning
+    assert (deed.tone, deed.asks, deed.needs_reason) == ("bad", ("type_name",), True)
+    for harmless in ({"row": None}, {"override": {"override": "deny"}}):
+        assert fit_deed(DEEDS["remove-override"], state | harmless) is DEEDS["remove-override"]
+
+
+def test_the_plan_of_an_app_that_is_kept_is_asked_for_only_if_its_own_is_none():
+    state = {"row": {"tier": "pro"}, "override": None, "subscription": None, "plans": ["small", "pro"]}
+    assert fit_deed(DEEDS["keep"], state).asks == ()
+    assert suggest_plan(state) == "pro"
+    state["row"] = {"tier": "free"}
+    assert fit_deed(DEEDS["keep"], state).asks == ("plan",)
+    assert suggest_plan(state) == "small"
 
 
 def test_whatever_destroys_asks_for_the_name_and_whatever_holds_back_for_a_reason():
