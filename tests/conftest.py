@@ -15,11 +15,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from local.supabase.database import as_role, drop_database, fresh_database
 from local.supabase.postgres import Postgres, find_binaries, system_binaries
 
 _ENOUGH_BYTES = 2 * 1024**3
+# No test is judged by a clock: on a busy machine a slow example is no finding.
+hypothesis_settings.register_profile("hangar", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("hangar")
 
 
 def pytest_configure(config):

@@ -6,9 +6,14 @@ as $$
   select p_orphan.approved_by is not null
       or p_orphan.sightings >= 2
      and p_orphan.first_seen_at <= hangar.now() - pg_catalog.make_interval(secs => g.orphan_after_s::double precision)
+      or exists (select 1 from public.user_fly_apps a
+                  where a.fly_app_name = p_orphan.app and a.network = p_orphan.network and a.deleted_at is not null
+                    and exists (select 1 from public.user_fly_app_events e
+                                 where e.fly_app_id = a.id and e.event_type = 'action' and e.status = 'intent'
+                                   and e.metadata ->> 'action' = 'delete_app' and e.metadata ->> 'purpose' = 'deprovision'))
     from hangar.settings g
 $$;
-comment on function hangar.is_ripe(public.fly_orphans) is 'The first witness: seen by two sweeps over orphan_after_s, or approved by an operator.';
+comment on function hangar.is_ripe(public.fly_orphans) is 'The first witness: seen by two sweeps over orphan_after_s, approved by an operator, or of a row that was closed after we set out to delete this very app: Fly then said that it was gone, and was wrong.';
 
 create function hangar.awaits_word(p_orphan public.fly_orphans) returns boolean
 language sql stable set search_path = ''

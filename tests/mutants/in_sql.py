@@ -676,4 +676,12 @@ MUTANTS = (
         "a subscription without a status buys nothing",
         BOUNDARIES,
     ),
+    Mutant(
+        "closed-row-is-a-witness",
+        ORPHANS,
+        "and e.metadata ->> 'action' = 'delete_app' and e.metadata ->> 'purpose' = 'deprovision'))",
+        "))",
+        "I5: an orphan of a row that was closed without a deletion of ours ages like any other",
+        ("tests/simulation/test_seed_findings.py",),
+    ),
 )

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.simulation.chaos import by_hand
 
 
@@ -63,3 +65,37 @@ def test_a_machine_of_the_old_size_has_its_price_too(world):
     ]
     assert len(prices) == 2
     assert prices[0] < prices[1]
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_an_app_that_fly_denied_goes_with_the_next_sweep(world, comes_back):
+    """I3: deletion and look were both answered 404 although the app stands. Our closed row says that it was to go: no ageing."""
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    (app,) = world.apps()
+    world.fault(method="*", path="/v1/apps/*", status=404, body={"error": "Could not find App"})
+    world.set_tier(user, "free")
+    world.reconciler.reconcile(user, 240)
+    assert world.row(user)["status"] == "deleted"
+    world.control("PUT", "faults", [])
+    assert set(world.apps()) == {app}
+    if comes_back:
+        world.set_tier(user, "pro")
+    world.clock.advance(1000)
+    world.sweep()
+    world.sweep()
+    left = world.apps()
+    assert list(left) == ([world.row(user)["fly_app_name"]] if comes_back else [])
+    assert app not in left
+
+
+def test_an_app_whose_row_was_closed_otherwise_ages(world):
+    """A row that was closed without a deletion of ours in it is no witness: its app waits as every orphan."""
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    (app,) = world.apps()
+    world.sql("update public.user_subscriptions set tier = 'free' where user_id = %s", user)
+    world.sql("update public.user_fly_apps set status = 'deleted', deleted_at = hangar.now() where user_id = %s", user)
+    world.sweep()
+    world.sweep()
+    assert set(world.apps()) == {app}
