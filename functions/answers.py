@@ -63,7 +63,7 @@ def refuse_operator(outcome: Outcome, user_id: UUID, what: What) -> None:
             f"Still entitled to an app: deny it by an override, then deprovision. {outcome.detail}",
         )
     if what == "restart" and outcome.state == "nothing":
-        raise Problem(409, "no_app", f"There is no app to restart. {outcome.detail}")
+        raise Problem(409, "no_app", f"There is no app to restart: {outcome.detail}")
     if what == "restart" and outcome.restarted is False:
         raise Problem(409, "not_restarted", f"Not restarted: {outcome.restart_detail}. Now {outcome.detail}")
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 State = Literal["converged", "pending", "nothing"]
 
+LEASED = "another worker is at this app right now"
 # Why the database does not let a call to Fly go out.
 REFUSED_WORDS = {
     "paused": "Hangar is paused: no change is made on Fly until `hangar resume`",
@@ -65,7 +66,7 @@ def outcome_of(row: Row, state: State, detail: str, failure: Exception | None = 
 def outcome_unclaimed(claim: "Claim") -> Outcome:
     """Why there was nothing for us to work on: leased elsewhere, waiting for its time, or no app to have."""
     if claim.row is not None and claim.outcome == "leased":
-        outcome = outcome_of(claim.row, "pending", "another worker is at this app right now")
+        outcome = outcome_of(claim.row, "pending", LEASED)
         soon = (claim.now + timedelta(seconds=5)).isoformat()
         return replace(outcome, next_attempt_at=outcome.next_attempt_at or soon)
     if claim.row is not None:

@@ -6,6 +6,7 @@ neither a reload nor a second press does anything twice.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from werkzeug.exceptions import NotFound
@@ -22,12 +23,18 @@ def offer_actions(told: Mapping[str, Any]) -> list[Deed]:
     if row is None or row["desired_state"] == "absent":
         names.append("keep" if row else "provision")
     if row is not None:
-        names += ["retry"] if row["status"] == "error" else []
+        names += ["retry"] if row["status"] == "error" and not _is_held(told) else []
         names += ["check"]
         names += ["restart"] if row["machine_state"] == "started" and row["desired_state"] == "present" else []
         names += ["deprovision"] if row["desired_state"] == "present" else []
     names += ["remove-override"] if override else []
     return [fit_deed(DEEDS[name], told) for name in names]
+
+
+def _is_held(told: Mapping[str, Any]) -> bool:
+    """Whether a worker is at this user's app: it would go on with its own attempt."""
+    until = told["row"].get("lease_expires_at")
+    return until is not None and datetime.fromisoformat(until) > datetime.fromisoformat(told["now"])
 
 
 def fit_deed(deed: Deed, told: Mapping[str, Any]) -> Deed:

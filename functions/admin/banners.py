@@ -9,6 +9,7 @@ from shared.advice import tell_span
 
 # pg_cron sweeps every 5 minutes; after twice that somebody should look why.
 SWEEP_IS_LATE_S = 600
+_DELETES_PAUSED = "Machines of users who left are still stopped, but no app or machine is destroyed."
 # In the order in which they matter at 3 a.m.; other open alerts follow with their own words.
 _TITLES = {
     "installation": "Installation mismatch",
@@ -40,9 +41,7 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
     if settings["paused"]:
         found.append(Banner("paused", "bad", "Paused", "No change is made on Fly until somebody resumes."))
     if settings["deletes_paused"]:
-        found.append(
-            Banner("deletes", "busy", "Deletions are paused", "Nothing is destroyed; everything else goes on.")
-        )
+        found.append(Banner("deletes", "busy", "Deletions are paused", _DELETES_PAUSED))
     if frame["brake"]:
         found.append(_tell_brake(frame["brake"]))
     if not settings["live"]:
@@ -55,12 +54,17 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
     for alert in sorted(alerts, key=lambda each: ranks.get(each["kind"], len(ranks))):
         title = _TITLES.get(alert["kind"], alert["kind"].replace("_", " ").capitalize())
         tone = "bad" if alert["kind"] in ("installation", "fly_unreachable", "incident") else "busy"
-        found.append(Banner(f"{alert['kind']} {alert['key']}", tone, title, alert["message"]))
+        text = alert["message"]
+        if alert["kind"] == "fly_unreachable":
+            since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()
+            text = f"Since {tell_span(since_s)}; the next sweep looks again. {text}"
+        found.append(Banner(f"{alert['kind']} {alert['key']}", tone, title, text))
     return found
 
 
 def _tell_brake(brake: Mapping[str, Any]) -> Banner:
-    went = f"{brake['destroyed_last_hour']} apps were destroyed in the last hour; the bound is {float(brake['most']):g}"
+    count = int(brake["destroyed_last_hour"])
+    went = f"{count} {'app was' if count == 1 else 'apps were'} destroyed in the last hour; the bound is {float(brake['most']):g}"
     if brake["tripped"]:
         return Banner("brake", "bad", "The brake is on", f"{went}. No more are destroyed until it is released.")
     return Banner("brake", "busy", "The brake was on", f"{went}. Deletions go on; release it to close the alert.")

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from functions.admin.visit import Visit
+from shared.outcome import LEASED
 from shared.tls import get_tls_context
 
 # A creation takes a while; what is not answered by then goes on by itself, and the page shows it.
@@ -51,6 +52,9 @@ def tell_answer(name: str, answer: httpx.Response) -> dict[str, str]:
         told = {}
     told = told if isinstance(told, dict) else {}
     detail = str(told.get("detail") or f"The {name} function answered {answer.status_code}")
+    if answer.status_code == httpx.codes.ACCEPTED and detail == LEASED:
+        text = "Under way: a worker has taken it up; this page shows how it goes on."
+        return {"tone": "busy", "text": text}
     if answer.status_code == httpx.codes.ACCEPTED:
         return {
             "tone": "busy",
@@ -64,5 +68,6 @@ def tell_answer(name: str, answer: httpx.Response) -> dict[str, str]:
     if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return {"tone": "bad", "text": f"The {name} function did not take your sign-in. Sign out and in again."}
     if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-        return {"tone": "busy", "text": f"{detail} Nothing is lost: it is tried again by itself."}
+        rest = "" if "nothing is lost" in detail.lower() else " Nothing is lost: it is tried again by itself."
+        return {"tone": "busy", "text": f"{detail}{rest}"}
     return {"tone": "bad", "text": f"{detail} ({answer.status_code})"}

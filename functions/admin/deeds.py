@@ -253,7 +253,7 @@ _ALL = (
         "pause-deletes",
         "Pause deletions",
         "Destroy nothing",
-        "Everything else goes on; apps that should go stay, and cost.",
+        "Machines of users who left are still stopped, but no app or machine is destroyed until somebody allows it again.",
         _pause_deletes,
         about="hangar",
         tone="busy",

@@ -63,6 +63,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "tone": lambda word: _TONES.get(word, "unknown"),
         "money": tell_money,
+        "tell": tell_value,
         "count": lambda number: f"{int(number):,}",
         "span": lambda seconds: tell_span(float(seconds)),
         "ago": show_moment,
@@ -94,6 +95,17 @@ def tell_money(amount: str | Decimal | None) -> str:
         return "-"
     exact = Decimal(amount)
     return "under $0.01" if 0 < exact < _HALF_CENT else f"${to_cents(exact):,}"
+
+
+def tell_value(value: Any) -> str:
+    """A value of an event's metadata in words; what holds others names each."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(key).replace('_', ' ')} {tell_value(part)}" for key, part in value.items()) or "nothing"
+    if isinstance(value, list):
+        return ", ".join(map(tell_value, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
 
 
 def _mark_code(text: str) -> Markup:

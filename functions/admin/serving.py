@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import flask
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
@@ -33,6 +34,7 @@ _log = logging.getLogger("hangar.admin")
 
 MAX_FORM_BYTES = 16 * 1024
 REFRESH_BEFORE_S = 60
+NOWHERE = "nowhere"
 SAID_COOKIE = "__Host-hangar-said"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -128,7 +130,7 @@ def _answer(visit: Visit) -> flask.Response:
 def _route(visit: Visit) -> flask.Response:
     if not visit.request.host:  # what werkzeug makes of a Host that there cannot be
         raise BadRequest
-    endpoint, values = _ROUTES.bind_to_environ(visit.request.environ).match()
+    endpoint, values = _find_route(visit)
     if endpoint == "asset":
         return _send_asset(visit, **values)
     if visit.request.method == "POST":
@@ -169,7 +171,22 @@ def _serve_signed_in(visit: Visit, endpoint: str, values: Mapping[str, object]) 
     if frame.get("operator") is not True:
         return _finish(visit, visit.show("no_permission.html", 403))
     visit = replace(visit, frame=frame)
-    return _finish(visit, _FOR_OPERATORS[endpoint](visit, **values))
+    if endpoint == NOWHERE:
+        return _show_error(visit, 404, "")
+    try:
+        return _finish(visit, _FOR_OPERATORS[endpoint](visit, **values))
+    except HTTPException as error:
+        return _show_error(visit, error.code or 500, "")
+
+
+def _find_route(visit: Visit) -> tuple[str, Mapping[str, Any]]:
+    """Where the address leads. Nowhere is a place of its own for who is signed in, with the way to every page."""
+    try:
+        return _ROUTES.bind_to_environ(visit.request.environ).match()
+    except NotFound:
+        if visit.request.method != "GET" or read_session(visit.desk.seals, visit.request) is None:
+            raise
+        return NOWHERE, {}
 
 
 def _renew(visit: Visit, session: Session) -> tuple[Session | None, bool]:

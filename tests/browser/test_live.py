@@ -1,5 +1,6 @@
 """The live refresh: it shows what changed and leaves alone what a person is doing."""
 
+import pytest
 from playwright.sync_api import expect
 
 
@@ -51,3 +52,24 @@ def test_without_javascript_everything_works(open_context, sign_in, cloud):
     page.get_by_role("link", name="Check now").click()
     page.get_by_role("button", name="Check now").click()
     expect(page.locator("main > .said")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1024, 1100, 1240, 400])
+def test_no_page_is_wider_than_its_window(desk, cloud, user_page, width):
+    """A fleet with everything in its columns, and an e-mail without a place to break it at."""
+    person = cloud.add_user("pro", email=f"{'x' * 200}{width}@example.test")
+    cloud.wait_until("the app is active", lambda: cloud.row(person).get("status") == "active")
+    desk.set_viewport_size({"width": width, "height": 800})
+    for address in (cloud.dashboard, user_page(person), f"{cloud.dashboard}/actions/deprovision?user={person.id}"):
+        desk.goto(address)
+        assert desk.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
+
+
+def test_what_was_said_goes_once_the_state_has_changed(desk, cloud, user_page, provisioned):
+    """Its words were true of what stood there before."""
+    desk.goto(f"{cloud.dashboard}/actions/check?user={provisioned.id}")
+    desk.get_by_role("main").get_by_role("button", name="Check now").click()
+    expect(desk.locator("main > .said")).to_be_visible()
+    cloud.sql("update public.user_subscriptions set tier = 'free' where user_id = %s", provisioned.id)
+    expect(desk.get_by_role("region", name="How it stands").get_by_text("deleted", exact=True)).to_be_visible()
+    expect(desk.locator("main > .said")).to_have_count(0)

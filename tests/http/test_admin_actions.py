@@ -9,6 +9,7 @@ import pytest
 
 from functions.admin.calls import tell_answer
 from local.dev_database import ADMIN
+from shared.outcome import LEASED
 from tests.http.admin_visitor import said, shown_state
 
 PATIENCE_S = 60
@@ -354,6 +355,7 @@ def test_two_operators_see_each_others_deeds(admin_cloud, operator, http, make_u
     [
         (200, {"detail": "the app is active"}, "good", "The app is active."),
         (202, {"detail": "leased"}, "busy", "Accepted, not finished yet: leased."),
+        (202, {"detail": LEASED}, "busy", "Under way: a worker has taken it up"),
         (409, {"detail": "Still entitled"}, "bad", "Still entitled."),
         (503, {"detail": "Fly is out of reach"}, "busy", "Nothing is lost"),
         (401, {}, "bad", "did not take your sign-in"),
@@ -364,3 +366,8 @@ def test_every_answer_of_a_function_has_its_words(status, told, tone, words):
     answer = tell_answer("provision", httpx.Response(status, json=told))
     assert answer["tone"] == tone
     assert words in answer["text"]
+
+
+def test_what_is_out_of_reach_is_told_once():
+    detail = "The database or Fly is out of reach; nothing is lost, it will be tried again"
+    assert tell_answer("provision", httpx.Response(503, json={"detail": detail}))["text"] == f"{detail}."

@@ -183,6 +183,20 @@ def test_a_cursor_made_to_break_us_is_answered_in_words(operator, page, query):
     assert "a value that there cannot be" in answer.text
 
 
+@pytest.mark.parametrize("page", ["nowhere", "actions/none"])
+def test_an_address_that_leads_nowhere_keeps_the_navigation(operator, page):
+    answer = operator.get(page)
+    assert answer.status_code == 404
+    assert '<nav aria-label="Pages">' in answer.text
+
+
+def test_an_app_that_is_gone_costs_nothing_a_month(operator, make_app, sql):
+    user = make_app()
+    assert "$6.00 a month as estimated" in text_of(operator.get(f"users/{user}"))
+    sql("update public.user_fly_apps set status = 'deleted', deleted_at = hangar.now() where user_id = %s", user)
+    assert "a month as estimated" not in text_of(operator.get(f"users/{user}"))
+
+
 def test_the_last_day_of_the_calendar_is_answered_in_words(operator):
     assert operator.get("events?day=9999-12-31").status_code == 400
     assert operator.get("events?day=9999-12-30").status_code == 200

@@ -44,6 +44,22 @@ MUTANTS = (
         ACTIONS,
     ),
     Mutant(
+        "dashboard-grant-removed-unasked",
+        "functions/admin/actions.py",
+        'if deed.name == "remove-override" and (told["override"] or {}).get("override") == "grant":',
+        "if False:",
+        "a grant that carries an app is not removed without the app's name",
+        PARTS,
+    ),
+    Mutant(
+        "dashboard-keeps-what-is-gone",
+        "functions/admin/actions.py",
+        'if deed.name == "keep" and wish.told["row"] is None:',
+        "if False:",
+        "keeping an app that is gone makes no new one",
+        ACTIONS,
+    ),
+    Mutant(
         "dashboard-no-reason",
         "functions/admin/actions.py",
         "if deed.needs_reason and not wish.reason:",

@@ -12,7 +12,7 @@ from functions.admin.cursor import read_cursor, write_cursor
 from functions.admin.deeds import DEEDS, suggest_plan
 from functions.admin.export import write_csv
 from functions.admin.fleet import add_up
-from functions.admin.render import _mark_code, shorten_image, tell_money
+from functions.admin.render import _mark_code, shorten_image, tell_money, tell_value
 from functions.admin.session import Seals, Session, make_session
 from shared.config import Secret
 
@@ -59,6 +59,34 @@ def test_the_gravest_stands_first_and_every_alert_has_a_title():
     assert titles(alerts=alerts, settings=settings, brake=brake) == [
         "Paused", "The brake is on", "Installation mismatch", "Nudges do not arrive", "Made up",
     ]  # fmt: skip
+
+
+def test_a_fly_out_of_reach_is_told_with_its_time():
+    alert = {"kind": "fly_unreachable", "key": "listing", "message": "Fly could not be listed.", "opened_at": ago(600)}
+    [banner] = list_banners({**SOUND, "alerts": [alert]}, NOW)
+    assert banner.text == "Since 10 min; the next sweep looks again. Fly could not be listed."
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("a_b", "a_b"),
+        ({"memory_mb": 512, "image": None}, "memory mb 512, image none"),
+        (["a", True], "a, yes"),
+        ({}, "nothing"),
+        (0, "0"),
+    ],
+)
+def test_what_an_event_holds_is_told_in_words(value, words):
+    assert tell_value(value) == words
+
+
+def test_a_retry_is_not_offered_while_a_worker_is_at_it():
+    row = {"status": "error", "desired_state": "present", "machine_state": None, "lease_expires_at": ago(-1)}
+    state = {"row": row, "override": None, "now": NOW.isoformat()}
+    assert [deed.name for deed in offer_actions(state)] == ["check", "deprovision"]
+    row["lease_expires_at"] = ago(1)
+    assert [deed.name for deed in offer_actions(state)] == ["retry", "check", "deprovision"]
 
 
 def test_a_cost_chart_fills_its_frame():

@@ -52,7 +52,9 @@ function take(fresh) {
     const text = still(now);
     if (received.get(key) === text) continue;
     received.set(key, text);
+    const stood = part.querySelector(".big")?.textContent;
     put(part, now);
+    if (key === "state" && part.querySelector(".big")?.textContent !== stood) document.querySelector("main > .said")?.remove();
     if (part.tagName === "TR") {
       part.classList.remove("changed");
       void part.offsetWidth;
@@ -109,6 +111,9 @@ function tick() {
     if (time.textContent !== words) time.textContent = words;
   }
 }
+
+// What an action said holds for the moment it was said in.
+if (every) setTimeout(() => document.querySelector("main > .said.busy")?.remove(), 30000);
 
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : every && look()));
 document.addEventListener("submit", (event) => {
