@@ -56,6 +56,9 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_error(413)
             return
         body = self.rfile.read(length) if length else b""
+        if len(body) < length:  # the caller died while sending: half a request is none
+            self.close_connection = True
+            return
         target = urlsplit(self.path)
         request = Request(
             method=self.command,
