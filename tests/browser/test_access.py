@@ -52,6 +52,7 @@ def test_no_page_has_a_known_fault(open_context, sign_in, cloud, complaints, pro
 def test_by_keyboard_alone(page, cloud, provisioned):
     """Sign in, skip to the content, find a user, check the app: no mouse."""
     page.goto(cloud.dashboard)
+    expect(page.get_by_label("E-mail")).to_be_focused()
     page.keyboard.type(cloud.addresses["admin"]["email"])
     page.keyboard.press("Tab")
     page.keyboard.type(cloud.addresses["admin"]["password"])

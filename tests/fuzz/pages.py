@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.fuzz.requests import Known, headers, methods, noise, versions
 from tests.fuzz.wire import Request
 
-MAIN = Path(__file__).parents[2] / "functions" / "admin" / "main.py"
+SERVING = Path(__file__).parents[2] / "functions" / "admin" / "serving.py"
 FORM = (b"Content-Type", b"application/x-www-form-urlencoded")
 WORDS = (
     b"", b"1", b"-1", b"x", b"pause", b"provision", b"deprovision", b"restart", b"site.css",
@@ -25,7 +25,7 @@ KEYS = (
 
 def read_routes() -> list[bytes]:
     """The addresses that the dashboard's own table names."""
-    return [route.encode() for route in re.findall(r'Rule\(\s*"([^"]+)"', MAIN.read_text())]
+    return [route.encode() for route in re.findall(r'Rule\(\s*"([^"]+)"', SERVING.read_text())]
 
 
 words = st.sampled_from(WORDS) | st.binary(max_size=12).map(lambda raw: b"".join(b"%%%02x" % byte for byte in raw))
