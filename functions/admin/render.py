@@ -119,7 +119,11 @@ def _tell_rest(event: Mapping[str, Any]) -> str:
     """What an event tells beyond the cells beside it."""
     shown = {"action", *(["app"] if event["metadata"].get("app") == event["fly_app_name"] else [])}
     shown |= {"attempt"} if event["metadata"].get("attempt") == 1 else set()
-    rest = {key: value for key, value in event["metadata"].items() if key not in shown}
+    rest = {
+        key: tell_value(value) if isinstance(value, Mapping | list) else value
+        for key, value in event["metadata"].items()
+        if key not in shown
+    }
     return tell_what({**event, "metadata": rest})
 
 

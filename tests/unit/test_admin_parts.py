@@ -12,7 +12,7 @@ from functions.admin.cursor import read_cursor, write_cursor
 from functions.admin.deeds import DEEDS, suggest_plan
 from functions.admin.export import write_csv
 from functions.admin.fleet import add_up
-from functions.admin.render import _mark_code, shorten_image, tell_money, tell_value
+from functions.admin.render import _mark_code, _tell_rest, shorten_image, tell_money, tell_value
 from functions.admin.session import Seals, Session, make_session
 from shared.config import Secret
 
@@ -79,6 +79,12 @@ def test_a_fly_out_of_reach_is_told_with_its_time():
 )
 def test_what_an_event_holds_is_told_in_words(value, words):
     assert tell_value(value) == words
+
+
+def test_the_summary_of_an_event_is_no_json():
+    metadata = {"from": {"memory_mb": 512}, "to": {"memory_mb": 1024}}
+    event = {"event_type": "desired_changed", "fly_app_name": "a", "error_details": None, "metadata": metadata}
+    assert _tell_rest(event) == "from memory mb 512; to memory mb 1024"
 
 
 def test_a_retry_is_not_offered_while_a_worker_is_at_it():
