@@ -57,7 +57,7 @@ def tell_next(told: Mapping[str, Any], settings: Mapping[str, Any], now: datetim
     if row is None:
         return _tell_next_without_row(told, settings)
     if row["lease_holder"] and row["lease_expires_at"] and datetime.fromisoformat(row["lease_expires_at"]) > now:
-        return f"{row['lease_holder']} is working on it right now"
+        return f"{row['lease_holder']} is working on it right now{_tell_failed(row)}"
     if row["next_attempt_at"] is None:
         if row["status"] == "error":
             return f"nothing by itself, it waits for a person: {advise(row['error_code'], user, goes_on=False)}"
@@ -79,6 +79,13 @@ def tell_next(told: Mapping[str, Any], settings: Mapping[str, Any], now: datetim
         )
     goal = "is made true" if row["desired_state"] == "present" else "is taken away"
     return f"it {goal} with the next drain, within a minute (due {when})" if due else f"it goes on {when}"
+
+
+def _tell_failed(row: Mapping[str, Any]) -> str:
+    failed = int(row["retry_count"])
+    if not failed:
+        return ""
+    return f"; {failed} {'attempt has' if failed == 1 else 'attempts have'} failed so far: {row['error_message']}"
 
 
 def _tell_next_without_row(told: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -19,6 +19,11 @@ class Journal:
     failed_attempts: int = 0
     _open: Json = field(default_factory=dict)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a call that changes Fly is under way."""
+        return bool(self._open)
+
     def take(self) -> list[Json]:
         """What has gathered; the journal is empty afterwards."""
         events, self.events = self.events, []

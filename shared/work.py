@@ -81,6 +81,7 @@ class Work:
         self.restart: Restart | None = None
         self.look = Look(self.by.fly, CALL_BUDGET_S, self._note_attempt)
         self._read_at = self._asked_at = self.by.clock()
+        self._attempt_told = False
 
     def run(self) -> Outcome:
         """Step until the row is done, waits, or failed. Raises LeaseLost and StoreFailed, nothing else of ours."""
@@ -186,12 +187,14 @@ class Work:
             self._note_failure(error)
             raise
         self.journal.close(self.row, "succeeded")
+        self._untell_attempts()
         self._remember_ids()
 
     def _note_failure(self, error: HangarError) -> None:
         adopted = error.machine_id if isinstance(error, Conflict) else None
         status = "unknown" if isinstance(error, Unknown) else "succeeded" if adopted else "failed"
         self.journal.close(self.row, status, error)
+        self._untell_attempts()
         self.look.forget()
         if adopted:
             self.patch["machine_id"] = adopted
@@ -238,7 +241,7 @@ class Work:
             self.patch["deleted"] = True
             self.journal.note(self.row, "deprovision_completed", "succeeded", {})
         else:
-            self.patch |= {"status": done.status, "converged": True}
+            self.patch |= {"status": done.status, "converged": True, "retry_count": 0, "error_message": None}
         if done.status == "active":
             if changed:
                 self.patch |= {"deployed": True, "health_status": self.row.health_status or "unknown"}
@@ -330,6 +333,25 @@ class Work:
 
     def _note_attempt(self, number: int, error: HangarError, wait_s: float) -> None:
         self.journal.attempt(self.row, number, error, wait_s)
+        # A look changes nothing and belongs to no intent; a machine that settles is asked every second.
+        if self.journal.is_open and error.code != "settling":
+            self._tell_attempt(error, wait_s)
+
+    def _tell_attempt(self, error: HangarError, wait_s: float) -> None:
+        """Show the failed attempt before the wait. What was decided stays decided by the row as it was."""
+        planned = self.row
+        self.patch |= {
+            "retry_count": planned.retry_count + self.journal.failed_attempts,
+            "error_message": f"{error}; tried again in {wait_s:.0f} s",
+        }
+        self._save(release=False)
+        self.row, self._attempt_told = planned, True
+
+    def _untell_attempts(self) -> None:
+        """The call has ended: only the failure of a whole round stays on the row, and `fail` writes that."""
+        if self._attempt_told:
+            self.patch |= {"retry_count": self.row.retry_count, "error_message": self.row.error_message}
+            self._attempt_told = False
 
     def _time(self) -> datetime:
         """The database's time: read with the last save, carried on by our own clock."""

@@ -7,9 +7,10 @@ import pytest
 
 from local.fly.transport import open_client
 from shared.errors import Unknown
+from shared.journal import Journal
 from shared.naming import app_name, network_name
 from shared.outcome import Outcome
-from tests.simulation.world import ORG
+from tests.simulation.world import ORG, Killed
 
 
 def provision(world, user) -> Outcome:
@@ -208,6 +209,79 @@ def test_a_failing_fly_is_tried_four_times_then_left_with_an_alert(world):
     row = world.row(user)
     assert (row["status"], row["retry_count"], row["error_code"]) == ("active", 0, None)
     assert world.open_alerts() == set()
+
+
+def watch_attempts(world, user):
+    """What the row shows at each wait between two tries, and how many failed tries its log holds by then."""
+    shown = []
+
+    def wait(seconds):
+        row = world.row(user)
+        failed = sum(kind == "error_occurred" for kind, _, _ in world.events(user))
+        shown.append((seconds, row["retry_count"], row["error_message"], failed))
+        world.clock.advance(seconds)
+
+    world.reconciler.fly._link._sleep = wait
+    return shown
+
+
+def test_a_failed_try_shows_before_the_next_one(world):
+    """Not fourteen seconds later: row and log tell of it while the worker waits, at its true time."""
+    world.fault(method="POST", path="/v1/apps", when="before", status=503)
+    user = world.add_user("pro")
+    shown = watch_attempts(world, user)
+    with pytest.raises(Exception, match="503"):
+        provision(world, user)
+    assert [(wait, count, failed) for wait, count, _, failed in shown] == [(2, 1, 1), (4, 2, 2), (8, 3, 3)]
+    assert "503" in shown[1][2]
+    assert shown[1][2].endswith("tried again in 4 s")
+    times = world.sql(
+        "select extract(epoch from created_at - lag(created_at) over (order by created_at))::int"
+        " from public.user_fly_app_events where user_id = %s and event_type = 'error_occurred' order by created_at",
+        user,
+    )
+    assert [gap for (gap,) in times] == [None, 2, 4]
+
+
+def test_tries_that_led_to_success_leave_nothing_on_the_row(world):
+    """Only a round that failed counts: else the next refused name would be given up at once (I3)."""
+    world.fault(method="POST", path="/v1/apps", when="before", status=503, times=2)
+    user = world.add_user("pro")
+    world.kill_after("POST", "/v1/apps/*/secrets")  # behind the save that carries the outcome
+    with pytest.raises(Killed):
+        provision(world, user)
+    row = world.row(user)
+    assert (row["retry_count"], row["error_message"]) == (0, None)
+    world.spare()
+    world.settle()
+    assert world.row(user)["status"] == "active"
+
+
+def test_a_lease_lost_between_two_tries_ends_the_worker(world):
+    """Another has the row by now: its call is not repeated, and the intent is closed as unknown by who claimed it."""
+    world.fault(method="POST", path="/v1/apps", when="before", status=503, times=1)
+    user = world.add_user("pro")
+    calls = world.watch_calls()
+
+    def lose():
+        world.sql("update public.user_fly_apps set lease_expires_at = hangar.now() where user_id = %s", user)
+        other = world.new_worker()
+        assert other.database.claim(user, "other", force=True).outcome == "claimed"
+
+    note = Journal.attempt
+
+    def attempt(journal, *told):
+        lose()
+        note(journal, *told)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "attempt", attempt)
+        outcome = provision(world, user)
+    assert "another worker" in outcome.detail
+    assert calls.count(("POST", "/v1/apps")) == 1
+    assert world.count_actions(user, "unknown") == 1
+    world.settle()
+    assert world.row(user)["status"] == "active"
 
 
 def test_a_size_fly_refuses_waits_for_a_person(world):

@@ -47,6 +47,11 @@ def test_every_failure_has_a_word_on_what_to_do(code):
     [
         ({}, {}, "nothing is to be done"),
         ({"lease_holder": "health@a:1", "lease_expires_at": at(60)}, {}, "health@a:1 is working on it"),
+        (
+            {"lease_holder": "a:1", "lease_expires_at": at(60), "retry_count": 2, "error_message": "503; tried again in 4 s"},
+            {},
+            "a:1 is working on it right now; 2 attempts have failed so far: 503; tried again in 4 s",
+        ),
         ({"status": "error", "error_code": "image"}, {}, "waits for a person: push the image"),
         (
             {"status": "error", "next_attempt_at": at(300), "retry_count": 4},
