@@ -4,12 +4,15 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from shared.edge import Answer, Call, Problem
+from shared.edge import Answer, Call, Problem, come_again
+from shared.errors import Retry
 from shared.models import Asked
 from shared.outcome import Outcome
+from shared.restart import NOT_RESTARTED
 
 Direction = Literal["provision", "deprovision"]
 What = Literal["provision", "deprovision", "check", "restart"]
+ASK_AGAIN = "; nothing repeats a restart by itself, so ask again"
 _CENT = Decimal("0.01")
 
 
@@ -40,7 +43,8 @@ def answer_outcome(
     }
     if asked is not None and asked.what == "restart":
         body |= {"restarted": outcome.restarted is True}
-        body["detail"] = f"{outcome.restart_detail or 'not restarted by this call'}; {body['detail']}"
+        became = outcome.restart_detail or NOT_RESTARTED
+        body["detail"] = f"{became}{'' if outcome.restarted else ASK_AGAIN}; {body['detail']}"
     if outcome.state != "pending":
         return Answer(200, body)
     return Answer(202, body | {"next_attempt_at": outcome.next_attempt_at})
@@ -64,8 +68,19 @@ def refuse_operator(outcome: Outcome, user_id: UUID, what: What) -> None:
         )
     if what == "restart" and outcome.state == "nothing":
         raise Problem(409, "no_app", f"There is no app to restart: {outcome.detail}")
+    if what == "restart" and isinstance(outcome.failure, Retry) and not outcome.restarted:
+        raise unanswered_restart(outcome.failure, outcome.restart_detail or NOT_RESTARTED)
     if what == "restart" and outcome.restarted is False:
-        raise Problem(409, "not_restarted", f"Not restarted: {outcome.restart_detail}. Now {outcome.detail}")
+        raise Problem(409, "not_restarted", f"{_capitalize(outcome.restart_detail)}{ASK_AGAIN}. Now {outcome.detail}")
+
+
+def unanswered_restart(error: Retry, became: str = NOT_RESTARTED) -> Problem:
+    """The answer to a restart that Fly or the database was out of reach for."""
+    return Problem(503, "not_restarted", f"Fly or the database is out of reach: {became}{ASK_AGAIN}", come_again(error))
+
+
+def _capitalize(text: str | None) -> str:
+    return f"{text[0].upper()}{text[1:]}" if text else ""
 
 
 def explain(outcome: Outcome, direction: Direction | None) -> str:

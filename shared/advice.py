@@ -6,6 +6,10 @@ from typing import Any
 
 _AGAIN = "then `hangar retry {user}`"
 _BY_ITSELF = "nothing: Hangar tries again by itself; `hangar retry {user}` tries at once"
+_BRAKE = {
+    "many": "too many apps were taken away in the last hour",
+    "lost": "Fly has apps whose rows this database never had",
+}
 # By `error_code` (shared/errors.py, shared/fly_errors.py).
 _BY_CODE = {
     "image": f"push the image, or correct it (`hangar settings set default_image=…`, or fly_plans.docker_image), {_AGAIN}",
@@ -65,11 +69,15 @@ def tell_next(told: Mapping[str, Any], settings: Mapping[str, Any], now: datetim
     when = tell_when(row["next_attempt_at"], now)
     if settings["paused"]:
         return "nothing until `hangar resume`: Hangar is paused"
-    due = datetime.fromisoformat(row["next_attempt_at"]) <= now
+    absent, due = row["desired_state"] == "absent", datetime.fromisoformat(row["next_attempt_at"]) <= now
     if row["delete_after"] and datetime.fromisoformat(row["delete_after"]) > now:
         return (
             f"its grace ends {tell_when(row['delete_after'], now)}; then the app is deleted unless the user pays again"
         )
+    if absent and settings["deletes_paused"]:
+        return "nothing is destroyed until deletions are allowed again (`hangar settings set deletes_paused=false`)"
+    if absent and told["brake"]:
+        return f"nothing is destroyed while the brake is on ({_BRAKE[told['brake']]}); `hangar brake` tells more"
     if row["status"] == "error":
         word = f"another attempt, {when} (attempt {int(row['retry_count']) + 1})"
         return (
@@ -77,7 +85,7 @@ def tell_next(told: Mapping[str, Any], settings: Mapping[str, Any], now: datetim
             if not due
             else f"another attempt with the next drain (due {when})"
         )
-    goal = "is made true" if row["desired_state"] == "present" else "is taken away"
+    goal = "is taken away" if absent else "is made true"
     return f"it {goal} with the next drain, within a minute (due {when})" if due else f"it goes on {when}"
 
 

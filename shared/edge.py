@@ -125,7 +125,7 @@ class Edge:
         except Retry as error:
             # Not 401: the proof may well be good, and a caller that is told otherwise would sign out.
             detail = "Who is calling cannot be checked now; nothing was done"
-            raise Problem(503, "proof_unchecked", detail, _come_again(error)) from error
+            raise Problem(503, "proof_unchecked", detail, come_again(error)) from error
         _check_type(request)
         return parse_object(raw), caller
 
@@ -284,12 +284,12 @@ def _problem_of(error: HangarError) -> Problem:
     """What a caller may know of a failure below: come again, or a person must act. The rest stands in the log."""
     if isinstance(error, Retry | Capacity):
         detail = "The database or Fly is out of reach; nothing is lost, it will be tried again"
-        return Problem(503, "out_of_reach", detail, _come_again(error))
+        return Problem(503, "out_of_reach", detail, come_again(error))
     _log.error("%s", error, exc_info=error, extra={"labels": {"code": error.code}})
     return Problem(500, error.code, "A person must act first; the log has the reason under this instance")
 
 
-def _come_again(error: HangarError) -> dict[str, str]:
+def come_again(error: HangarError) -> dict[str, str]:
     """Log what is out of reach, and say when to ask again."""
     _log.warning("%s", error, extra={"labels": {"code": error.code}})
     wanted_s = getattr(error, "retry_after_s", None) or RETRY_AFTER_S

@@ -57,14 +57,16 @@ class Reconciler:
         """Work on this user for at most `deadline_s` seconds; `force` overrides a wait after failures.
 
         `asked` is an operator's wish: it overrides the wait too, and signs every event with the operator's name.
-        Raises Retry when Fly or the database is out of reach: nothing is lost, the row stays due.
+        Raises Retry when Fly or the database is out of reach: nothing is lost, the row stays due. Of a restart only when
+        the database gave no row to work on; later failures are in its outcome.
         """
         force = force or asked is not None
         ends_at = self.clock() + deadline_s
         claim = self.database.claim(user_id, self.holder, force=force)
         while claim.outcome == "claimed" and claim.row is not None:
             outcome = self.work(claim.row, claim.settings, claim.now, ends_at, asked)
-            if isinstance(outcome.failure, Retry):
+            # Nothing repeats a restart, so its outcome says what became of it.
+            if isinstance(outcome.failure, Retry) and not (asked and asked.what == "restart"):
                 raise outcome.failure
             if outcome.status != "deleted":
                 return outcome
@@ -77,6 +79,9 @@ class Reconciler:
     def work(self, row: Row, settings: Settings, now: datetime, ends_at: float, asked: Asked | None = None) -> Outcome:
         """Step a leased row until it is done, has to wait, has failed, or the time is up. A failure is in the outcome."""
         work = Work(self, row, settings, now, ends_at, asked)
+        return work.tell_restart(self._run(work))
+
+    def _run(self, work: Work) -> Outcome:
         try:
             return work.run()
         except LeaseLost:

@@ -6,13 +6,15 @@ That it fails is told to whoever asked; it is no failure of the app's.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.errors import HangarError
+from shared.errors import HangarError, Unknown
 from shared.models import Action, ActionKind, MachineSeen
 from shared.outcome import REFUSED_WORDS
 
 if TYPE_CHECKING:
     from shared.work import Work
 
+NOT_RESTARTED = "the machine was not restarted"
+RESTART_UNKNOWN = "it is not known whether the machine was restarted"
 _BRINGS_UP = {ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE, ActionKind.START_MACHINE}
 
 
@@ -29,19 +31,27 @@ def restart_machine(work: "Work", machine: MachineSeen | None) -> Restart | None
 
     None when the row has moved on meanwhile: what it asks for now comes first. Raises LeaseLost and StoreFailed.
     """
+    asked = {"source": "restart"}
     if _BRINGS_UP & work.done.keys():
+        work.journal.note(work.row, "recovery_attempted", "info", asked)
         return Restart(done=True, detail="the machine was brought up by this very call")
     if machine is None or machine.state != "started" or not machine.host_ok:
         state = "absent" if machine is None else machine.state if machine.host_ok else "on a host Fly cannot reach"
-        return Restart(done=False, detail=f"only a running machine can be restarted, and this one is {state}")
+        return Restart(
+            done=False, detail=f"{NOT_RESTARTED}: only a running machine can be restarted, and this one is {state}"
+        )
     action = Action(ActionKind.RESTART_MACHINE, machine, "restart")
     intent, refused = work.intend(action)
     if refused == "restarted":
         return Restart(done=True, detail="a restart was asked for less than a minute ago; nothing was done twice")
     if refused is not None:
-        return Restart(done=False, detail=REFUSED_WORDS[refused]) if refused in REFUSED_WORDS else None
+        if refused not in REFUSED_WORDS:
+            return None
+        return Restart(done=False, detail=f"{NOT_RESTARTED}: {REFUSED_WORDS[refused]}")
+    work.journal.note(work.row, "recovery_attempted", "info", asked)
     try:
         work.call(action, intent)
     except HangarError as error:
-        return Restart(done=False, detail=str(error))
+        became = RESTART_UNKNOWN if isinstance(error, Unknown) else NOT_RESTARTED
+        return Restart(done=False, detail=f"{became}: {error}")
     return Restart(done=True, detail="the machine was restarted")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.act import act, learn_machine
-from shared.errors import Bug, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Throttled, Unknown
+from shared.errors import Bug, Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Retry, Throttled, Unknown
 from shared.journal import Journal
 from shared.lifecycle import START_FAILED, decide, find_main
 from shared.models import (
@@ -26,7 +26,7 @@ from shared.models import (
 )
 from shared.observe import LOOKS_FOR_A_NEW_MACHINE, Look
 from shared.outcome import REFUSED_WORDS, Outcome, State, outcome_of
-from shared.restart import Restart, restart_machine
+from shared.restart import NOT_RESTARTED, RESTART_UNKNOWN, Restart, restart_machine
 
 if TYPE_CHECKING:
     from shared.reconciler import Reconciler
@@ -76,7 +76,7 @@ class Work:
     def __post_init__(self) -> None:
         actor = self.asked.actor if self.asked else self.by.holder
         self.journal = Journal(actor, self.by.provisions.installation_id, self.by.new_id)
-        if self.asked:
+        if self.asked and self.asked.what != "restart":  # a restart may be refused, and is noted when it begins
             self.journal.note(self.row, "recovery_attempted", "info", {"source": self.asked.what})
         self.restart: Restart | None = None
         self.look = Look(self.by.fly, CALL_BUDGET_S, self._note_attempt)
@@ -85,10 +85,16 @@ class Work:
 
     def run(self) -> Outcome:
         """Step until the row is done, waits, or failed. Raises LeaseLost and StoreFailed, nothing else of ours."""
-        outcome = self._step()
-        if self.restart is None:
+        return self._step()
+
+    def tell_restart(self, outcome: Outcome) -> Outcome:
+        """The outcome, with what became of the restart that an operator asked for."""
+        if self.restart is not None:
+            return replace(outcome, restarted=self.restart.done, restart_detail=self.restart.detail)
+        if self.asked is None or self.asked.what != "restart":
             return outcome
-        return replace(outcome, restarted=self.restart.done, restart_detail=self.restart.detail)
+        called = ActionKind.RESTART_MACHINE in self.done
+        return replace(outcome, restart_detail=RESTART_UNKNOWN if called else NOT_RESTARTED)
 
     def _step(self) -> Outcome:
         if self.settings.installation_id != self.by.provisions.installation_id:
@@ -98,7 +104,12 @@ class Work:
                 return self._pause(5, "the deadline of this call is near; the row goes on at the next drain")
             self.look.budget_s = self._budget_s()
             try:
-                seen = self.look.see(self.row)
+                try:
+                    seen = self.look.see(self.row)
+                except Retry as error:
+                    if isinstance(error, Throttled) or not self._counts_as_before(error):
+                        raise
+                    return self._leave_unseen(error)
                 self._learn(seen)
                 outcome = self._carry_out(decide(self.row, seen, self._time()))
             except Throttled as held:
@@ -256,6 +267,23 @@ class Work:
         if saved.generation_moved and done.status != "deleted":
             return outcome_of(self.row, "pending", "what is wanted changed meanwhile; the row is due again")
         return outcome_of(self.row, "converged", f"the app is {done.status}")
+
+    def _counts_as_before(self, error: Retry) -> bool:
+        """Whether an app that could not be looked at is one that nothing was wrong with: unknown is not unhealthy."""
+        return (
+            self.row.status == "active"
+            and self.row.observed_generation == self.row.generation
+            and self.row.health_status != "unhealthy"
+            and self.done.keys() <= {ActionKind.RESTART_MACHINE}
+            and error.code != "contradiction"  # Fly is there, and what it says needs a person's eyes
+        )
+
+    def _leave_unseen(self, error: Retry) -> Outcome:
+        seconds = self._backoff_s(1)
+        detail = (
+            f"Fly could not be asked, so the app counts as before: {error}; the next look is in about {seconds:.0f} s"
+        )
+        return replace(self._pause(seconds, detail), failure=error)
 
     def _pause(self, seconds: float, detail: str, state: State = "pending") -> Outcome:
         self.patch["next_attempt_in_s"] = seconds

@@ -63,7 +63,7 @@ def tell_answer(name: str, answer: httpx.Response) -> dict[str, str]:
     detail = f"{detail[0].upper()}{detail[1:].rstrip('.')}."
     if answer.status_code == httpx.codes.OK:
         return {"tone": "good", "text": detail}
-    if answer.status_code == httpx.codes.CONFLICT:
+    if answer.status_code == httpx.codes.CONFLICT or told.get("code") == "not_restarted":
         return {"tone": "bad", "text": detail}
     if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return {"tone": "bad", "text": f"The {name} function did not take your sign-in. Sign out and in again."}

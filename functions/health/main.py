@@ -2,9 +2,10 @@
 
 import flask
 
-from functions.answers import answer_outcome, read_asked
+from functions.answers import answer_outcome, read_asked, unanswered_restart
 from functions.startup import open_edge
 from shared.edge import Answer, Call, Problem, find_user_id
+from shared.errors import Retry
 from shared.runtime import get_runtime
 
 _edge = open_edge("health", frozenset({"webhook", "static", "operator"}))
@@ -24,7 +25,13 @@ def _look(call: Call) -> Answer:
         raise Problem(400, "user_id", "The body names no user whose machine to restart: user_id is missing")
     if user_id is not None:
         asked = read_asked(call, "restart" if restart else "check")
-        return answer_outcome(get_runtime().reconcile(user_id, call.remaining_s, asked), user_id, asked=asked)
+        try:
+            outcome = get_runtime().reconcile(user_id, call.remaining_s, asked)
+        except Retry as error:
+            if restart:
+                raise unanswered_restart(error) from error
+            raise
+        return answer_outcome(outcome, user_id, asked=asked)
     # Complete or not: what is left, the next sweep takes up.
     return Answer(200, get_runtime().sweep(call.remaining_s, drain_only).as_answer())
 

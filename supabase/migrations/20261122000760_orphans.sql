@@ -277,6 +277,21 @@ as $$
 $$;
 comment on function public.fly_brake_status() is 'What was taken away in the last hour (since the last release) against the bound, and the apps this database never knew. docs/database.md.';
 
+-- What waited for leave to delete is due: the 500 that are due next, so that the caller need not wait; the others within minutes anyway.
+create function hangar.resume_deletions() returns void
+language sql volatile set search_path = ''
+as $$
+  with waiting as (
+    select a.id from public.user_fly_apps a
+     where a.deleted_at is null and a.desired_state = 'absent' and a.next_attempt_at > hangar.now()
+       and (a.delete_turn_at is null or a.delete_turn_at <= hangar.now())  -- Fly's own limit goes on
+       and (a.delete_after is null or a.delete_after <= hangar.now()) and a.error_code is null
+     order by a.next_attempt_at limit 500
+       for no key update skip locked
+  )
+  update public.user_fly_apps a set next_attempt_at = hangar.now() from waiting w where a.id = w.id
+$$;
+
 create function public.fly_release_brake(p_actor text, p_reason text default null) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
@@ -289,11 +304,7 @@ begin
   perform set_config('hangar.actor', p_actor, true), set_config('hangar.reason', coalesce(p_reason, ''), true);
   update hangar.settings set brake_released_at = v_now where only_row;
   perform set_config('hangar.actor', '', true), set_config('hangar.reason', '', true);
-  -- What waited for the brake need not wait on.
-  update public.user_fly_apps a set next_attempt_at = v_now
-   where a.deleted_at is null and a.desired_state = 'absent' and a.next_attempt_at > v_now
-     and (a.delete_turn_at is null or a.delete_turn_at <= v_now)  -- Fly's own limit goes on
-     and (a.delete_after is null or a.delete_after <= v_now) and a.error_code is null;
+  perform hangar.resume_deletions();
   update hangar.alerts set resolved_at = v_now where kind = 'brake' and resolved_at is null;
   return jsonb_build_object('released_at', v_now);
 end

@@ -113,6 +113,9 @@ begin
   end if;
   perform set_config('hangar.actor', '', true), set_config('hangar.reason', '', true);
   v_after := hangar.settings_json();
+  if v_before -> 'deletes_paused' = 'true' and v_after -> 'deletes_paused' = 'false' then
+    perform hangar.resume_deletions();
+  end if;
   return jsonb_build_object('settings', v_after, 'changed', (
     select coalesce(jsonb_agg(a.key order by a.key), '[]') from jsonb_each(v_after) a
      where a.key <> 'updated_at' and v_before -> a.key is distinct from a.value));
@@ -179,6 +182,9 @@ begin
                       order by (s.status::text = 'active') desc, s.expires_at desc nulls first limit 1),
     'override', (select to_jsonb(o) from public.fly_overrides o where o.user_id = p_user),
     'row', hangar.row_json(v_row), 'last', hangar.row_json(v_last),
+    -- Why the brake would hold this app's deletion back; judged as hangar.judge_brake does.
+    'brake', case when v_row.desired_state = 'absent' then
+      (select b.why from hangar.read_brake() b where b.why = 'lost' or v_row.id::text <> all (b.gone)) end,
     'events', (select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('seq', e.seq::text) order by e.created_at desc, e.seq desc), '[]')
                  from (select * from public.user_fly_app_events v where v.user_id = p_user
                         order by v.created_at desc, v.seq desc limit 50) e));

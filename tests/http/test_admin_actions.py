@@ -358,6 +358,7 @@ def test_two_operators_see_each_others_deeds(admin_cloud, operator, http, make_u
         (202, {"detail": LEASED}, "busy", "Under way: a worker has taken it up"),
         (409, {"detail": "Still entitled"}, "bad", "Still entitled."),
         (503, {"detail": "Fly is out of reach"}, "busy", "Nothing is lost"),
+        (503, {"code": "not_restarted", "detail": "The machine was not restarted"}, "bad", "was not restarted."),
         (401, {}, "bad", "did not take your sign-in"),
         (500, {}, "bad", "answered 500"),
     ],

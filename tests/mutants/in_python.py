@@ -16,6 +16,7 @@ SWEEP = (
     "tests/simulation/test_sweep.py",
     "tests/simulation/test_guards.py",
 )
+RESTARTS = ("tests/simulation/test_restart.py",)
 EXHAUSTIVE = ("tests/simulation/test_exhaustive_findings.py",)
 TURNED = ("tests/simulation/test_changed_minds.py",)
 OVERLOAD = ("tests/simulation/test_overload.py",)
@@ -354,6 +355,49 @@ MUTANTS = (
         "return 0.0 *",
         "I7: a failing app is tried again after retry_base_s, not at once",
         WORK,
+    ),
+    Mutant(
+        "failed-try-shown-late",
+        WORKER,
+        'if self.journal.is_open and error.code != "settling":',
+        "if False:",
+        "a failing Fly shows when it fails, not when the worker gives up",
+        WORK,
+    ),
+    Mutant(
+        "repeated-tries-counted-as-failures",
+        WORKER,
+        """        self.journal.close(self.row, "succeeded")
+        self._untell_attempts()
+""",
+        """        self.journal.close(self.row, "succeeded")
+""",
+        "I3: only a round that failed lets the next refused name be given up",
+        WORK,
+    ),
+    Mutant(
+        "replanned-between-two-tries",
+        WORKER,
+        "self.row, self._attempt_told = planned, True",
+        "self._attempt_told = True",
+        "what fails under an old plan is not written down for the new one",
+        WORK,
+    ),
+    Mutant(
+        "unknown-is-unhealthy",
+        WORKER,
+        "if isinstance(error, Throttled) or not self._counts_as_before(error):",
+        "if True:",
+        "a look that Fly does not answer leaves a sound app as it was",
+        RESTARTS,
+    ),
+    Mutant(
+        "unhealthy-left-in-silence",
+        WORKER,
+        'and self.row.health_status != "unhealthy"',
+        "and True",
+        "somebody hears of a repair that cannot be made",
+        RESTARTS,
     ),
     Mutant(
         "failures-not-counted",

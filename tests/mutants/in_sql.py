@@ -239,6 +239,14 @@ MUTANTS = (
         ("tests/postgres/test_claim_save_patches.py",),
     ),
     Mutant(
+        "deletions-allowed-and-left-waiting",
+        f"{_FOLDER}000800_operator.sql",
+        "if v_before -> 'deletes_paused' = 'true' and v_after -> 'deletes_paused' = 'false' then",
+        "if false then",
+        "what waited for deletions to be allowed goes on at once",
+        ("tests/simulation/test_guards.py",),
+    ),
+    Mutant(
         "paused-ignored",
         INTENT,
         "elsif v_settings.paused then",

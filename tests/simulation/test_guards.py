@@ -1,10 +1,12 @@
 """What may be destroyed and what may not: orphans, strays, the brake, incidents, outages, restores."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 
 from local.fly.transport import open_client
+from shared.advice import tell_next
 from shared.errors import Retry
 from tests.simulation.world import ORG
 
@@ -145,6 +147,47 @@ def test_an_empty_database_destroys_nothing_until_a_person_says_so(world):
     world.clock.advance(3700)
     sweep_for(world, 5)
     assert world.apps() == {}
+
+
+def tell(world, user):
+    """What operators are told of this user."""
+    told = world.sql("select public.fly_user_status(%s)", user)[0][0]
+    settings = world.sql("select hangar.settings_json()")[0][0]
+    return tell_next(told, settings, datetime.fromtimestamp(world.clock(), UTC))
+
+
+def test_allowing_deletions_again_makes_due_what_waited(world):
+    """At once, not when its five minutes are over; what waits after a failure, or for its grace, keeps its time."""
+    going, failed, graced = users = have_active_users(world, 3)
+    world.sql("update hangar.settings set deletes_paused = true")
+    for user in users:
+        world.set_tier(user, "free")
+    world.sweep()
+    assert "until deletions are allowed again" in tell(world, going)
+    world.sql("update public.user_fly_apps set error_code = 'x', error_message = 'x' where user_id = %s", failed)
+    later = "update public.user_fly_apps set delete_after = hangar.now() + interval '1 hour' where user_id = %s"
+    world.sql(later, graced)
+    change = "select public.fly_set_settings(%s::jsonb, 'test')"
+    world.sql(change, '{"max_apps": 9}')
+    assert world.sql("select count(*) from public.user_fly_apps where next_attempt_at <= hangar.now()") == [(0,)]
+    world.sql(change, '{"deletes_paused": false}')
+    assert world.sql("select user_id from public.user_fly_apps where next_attempt_at <= hangar.now()") == [(going,)]
+    world.sweep(drain_only=True)
+    assert world.row(going)["status"] == "deleted"
+
+
+def test_who_waits_for_the_brake_is_told_of_it_and_who_does_not_is_not(world):
+    users = have_active_users(world, 3)
+    world.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
+    for user in users[1:]:
+        world.set_tier(user, "free")
+    world.sweep()
+    (waits,) = [user for user in users[1:] if world.row(user)["status"] != "deleted"]
+    assert "the brake is on (too many apps" in tell(world, waits)
+    assert "brake" not in tell(world, users[0])
+    world.clock.advance(1)
+    world.sql("select public.fly_release_brake('test', 'wanted')")
+    assert "it is taken away with the next drain" in tell(world, waits)
 
 
 def test_the_brake_stops_a_mass_downgrade_and_an_operator_releases_it(world):

@@ -257,6 +257,23 @@ def test_tries_that_led_to_success_leave_nothing_on_the_row(world):
     assert world.row(user)["status"] == "active"
 
 
+def test_what_is_wanted_between_two_tries_is_not_blamed_for_the_failure(world):
+    """The failure was of what was wanted before: it is not written down for what is wanted now, which is due at once."""
+    world.fault(method="POST", path="/v1/apps", when="before", status=503)
+    user = world.add_user("pro")
+
+    def wait(seconds):
+        world.clock.advance(seconds)
+        world.set_tier(user, "free")
+
+    world.reconciler.fly._link._sleep = wait
+    with pytest.raises(Exception, match="503"):
+        provision(world, user)
+    row = world.row(user)
+    assert (row["status"], row["error_code"]) == ("deprovisioning", None)
+    assert world.sql("select next_attempt_at <= hangar.now() from public.user_fly_apps") == [(True,)]
+
+
 def test_a_lease_lost_between_two_tries_ends_the_worker(world):
     """Another has the row by now: its call is not repeated, and the intent is closed as unknown by who claimed it."""
     world.fault(method="POST", path="/v1/apps", when="before", status=503, times=1)

@@ -2,6 +2,9 @@
 
 import pytest
 
+from functions.answers import answer_outcome
+from shared.edge import Problem
+from shared.errors import Retry
 from shared.models import Asked
 from tests.simulation.world import Killed
 
@@ -148,3 +151,83 @@ def test_an_operators_look_waits_for_nothing_and_signs_what_it_does(world):
         metadata["actor"] for kind, status, metadata in world.events(user) if (kind, status) == ("action", "succeeded")
     ]
     assert set(done) == {CHECK.actor}
+
+
+def wishes(world, user):
+    """The restarts that the log says were begun."""
+    return [
+        metadata
+        for kind, _, metadata in world.events(user)
+        if kind == "recovery_attempted" and metadata.get("source") == "restart"
+    ]
+
+
+def test_a_restart_refused_is_not_logged_as_attempted(world, user):
+    world.sql("update hangar.settings set paused = true")
+    world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert wishes(world, user) == []
+    world.sql("update hangar.settings set paused = false")
+    world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert [metadata["actor"] for metadata in wishes(world, user)] == [RESTART.actor]
+
+
+def test_a_restart_while_fly_is_down_says_that_nothing_repeats_it(world, user):
+    """503 with the truth, from the row's outcome: the app is looked at again, the restart is not made up for."""
+    world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    with pytest.raises(Problem) as told:
+        answer_outcome(outcome, user, asked=RESTART)
+    assert (told.value.status, told.value.code) == (503, "not_restarted")
+    assert "was not restarted; nothing repeats a restart by itself" in told.value.detail
+    assert "Retry-After" in told.value.headers
+    world.control("PUT", "faults", [])
+    calls = world.watch_calls()
+    world.settle()
+    assert calls.count(RESTARTS) == 0
+    assert wishes(world, user) == []
+
+
+@pytest.mark.parametrize(("and_then", "status"), [("an outage", 503), ("nothing", 409)])
+def test_a_restart_whose_answer_was_lost_is_told_as_unknown(world, user, monkeypatch, and_then, status):
+    lost = {"method": "POST", "path": RESTARTS[1], "status": 502, "body": "proxy", "when": "after"}
+    out = {"method": "GET", "path": "/v1/apps/*", "status": 503, "when": "before"}
+    restart = world.reconciler.fly.restart_machine
+
+    def restart_and_lose(*args, **named):
+        world.control("PUT", "faults", [lost, out] if and_then == "an outage" else [lost])
+        return restart(*args, **named)
+
+    monkeypatch.setattr(world.reconciler.fly, "restart_machine", restart_and_lose)
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    with pytest.raises(Problem) as told:
+        answer_outcome(outcome, user, asked=RESTART)
+    assert (told.value.status, told.value.code) == (status, "not_restarted")
+    assert "t is not known whether the machine was restarted" in told.value.detail
+
+
+@pytest.mark.parametrize("asked", [CHECK, None])
+def test_a_look_that_fly_does_not_answer_leaves_a_sound_app_as_it_was(world, user, asked):
+    """Unknown is not unhealthy: no error, no alert, no count; looked at again later, and then nothing is due."""
+    before = world.row(user)
+    world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
+    with pytest.raises(Retry):
+        world.reconciler.reconcile(user, 240, asked=asked)
+    row = world.row(user)
+    kept = ("status", "health_status", "retry_count", "error_code", "error_message", "observed_generation")
+    assert {name: row[name] for name in kept} == {name: before[name] for name in kept}
+    assert row["next_attempt_at"] is not None
+    assert row["lease_token"] is None
+    assert world.open_alerts() == set()
+    world.control("PUT", "faults", [])
+    world.clock.advance(301)
+    world.sweep(drain_only=True)
+    assert (world.row(user)["status"], world.row(user)["next_attempt_at"]) == ("active", None)
+
+
+def test_a_look_at_an_unhealthy_app_that_fails_is_a_failure(world, user):
+    """Its repair is owed, and somebody is to hear that it cannot be made."""
+    world.sql("update public.user_fly_apps set health_status = 'unhealthy' where user_id = %s", user)
+    world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
+    with pytest.raises(Retry):
+        world.reconciler.reconcile(user, 240, asked=CHECK)
+    assert world.row(user)["status"] == "error"

@@ -9,7 +9,12 @@ from shared.fly_errors import RULES
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 USER = "11111111-1111-4111-8111-111111111111"
-SETTINGS = {"live": True, "paused": False}
+SETTINGS = {"live": True, "paused": False, "deletes_paused": False}
+GOING = {
+    "status": "deprovisioning",
+    "desired_state": "absent",
+    "next_attempt_at": (NOW + timedelta(seconds=60)).isoformat(),
+}
 
 
 def at(seconds):
@@ -21,7 +26,7 @@ def told(**row):
         "user_id": USER, "status": "active", "desired_state": "present", "lease_holder": None, "lease_expires_at": None,
         "next_attempt_at": None, "delete_after": None, "error_code": None, "retry_count": 0,
     }  # fmt: skip
-    return {"row": {**usual, **row}, "last": None, "entitled": True}
+    return {"row": {**usual, **row}, "last": None, "entitled": True, "brake": None}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +53,12 @@ def test_every_failure_has_a_word_on_what_to_do(code):
         ({}, {}, "nothing is to be done"),
         ({"lease_holder": "health@a:1", "lease_expires_at": at(60)}, {}, "health@a:1 is working on it"),
         (
-            {"lease_holder": "a:1", "lease_expires_at": at(60), "retry_count": 2, "error_message": "503; tried again in 4 s"},
+            {
+                "lease_holder": "a:1",
+                "lease_expires_at": at(60),
+                "retry_count": 2,
+                "error_message": "503; tried again in 4 s",
+            },
             {},
             "a:1 is working on it right now; 2 attempts have failed so far: 503; tried again in 4 s",
         ),
@@ -77,6 +87,25 @@ def test_every_failure_has_a_word_on_what_to_do(code):
 )
 def test_what_happens_next_when_and_why(row, settings, words):
     assert words in tell_next(told(**row), {**SETTINGS, **settings}, NOW)
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "brake", "words"),
+    [
+        (
+            GOING,
+            {"deletes_paused": True},
+            None,
+            "until deletions are allowed again (`hangar settings set deletes_paused=false`)",
+        ),
+        (GOING, {}, "many", "the brake is on (too many apps were taken away in the last hour)"),
+        (GOING, {}, "lost", "the brake is on (Fly has apps whose rows this database never had)"),
+        ({"status": "provisioning", "next_attempt_at": at(10)}, {"deletes_paused": True}, None, "it goes on in 10 s"),
+        ({**GOING, "delete_after": at(60)}, {"deletes_paused": True}, None, "its grace ends in 60 s"),
+    ],
+)
+def test_why_a_deletion_waits(row, settings, brake, words):
+    assert words in tell_next({**told(**row), "brake": brake}, {**SETTINGS, **settings}, NOW)
 
 
 @pytest.mark.parametrize(
