@@ -246,8 +246,8 @@ MUTANTS = (
     Mutant(
         "old-verdict-carried-out",
         "shared/orphans.py",
-        "if budget_s <= 0:",
-        "if False:",
+        "self._remove(app, intent, CALL_BUDGET_S - (self.by.clock() - asked_at))",
+        "self._remove(app, intent, CALL_BUDGET_S)",
         "I5: a verdict over an orphan holds for seconds only",
         ("tests/simulation/test_restored.py",),
     ),
