@@ -58,6 +58,7 @@ def test_deletions_wait_while_they_are_paused(press, desk, cloud, provisioned):
     expect(desk.get_by_role("region", name="How it stands").get_by_text("deprovisioning", exact=True)).to_be_visible()
     assert name in cloud.apps()
     press("resume-deletes", "Allow deletions")
+    press("sweep", "Sweep now")
     cloud.wait_until("the app is gone", lambda: name not in cloud.apps())
 
 
