@@ -53,6 +53,7 @@ class Campaign:
         self._late: list[tuple[str, Request]] = []
         self._waiting: list[Strike] = []
         self._passes = 0
+        self._was_in_vain = False
         self.cloud.deliver = self._deliver
 
     def _make_chance(self, what: str) -> random.Random:
@@ -99,7 +100,8 @@ class Campaign:
             return
         self.tally["rounds"] += 1
         begun = len(self.trap.sprung)
-        if kills and len(self._waiting) < _FEW:
+        # What is hard to come by gathers from pass to pass: where it is all that is left, nobody dies.
+        if kills and (len(self._waiting) < _FEW or self._was_in_vain):
             self._begin_pass()
         turn = self._waiting[:1] if kills else []
         for step in range(max(1, kills)):
@@ -110,6 +112,7 @@ class Campaign:
         if turn and turn[0] in self._waiting:  # nobody came by
             self._waiting.remove(turn[0])
             self._waiting.append(turn[0])
+        self._was_in_vain = kills > 0 and len(self.trap.sprung) == begun
         self._recover()
         for text, user in find_broken(self.cloud):
             story = [tell_story(self.cloud, user)] if user else []
@@ -129,7 +132,8 @@ class Campaign:
             nth = self.chance.choice((1, 1, 1, 2, 3))
             strikes.append(Strike(point, "worker") if is_plain else Strike(point, victim, nth))
         self.chance.shuffle(strikes)
-        self._waiting += strikes
+        never = set(self.never_struck)
+        self._waiting = [strike for strike in self._waiting if strike.point in never] + strikes
 
     def _play_step(self, strikes: list[Strike], *, is_first: bool) -> None:
         self.trap.set(strikes)
