@@ -165,6 +165,7 @@ def test_what_an_installation_begins_with(installed):
         "brake_floor": "20",
         "brake_share": "0.05",
         "brake_lost": "3",
+        "deletes_per_minute": "90",
         "brake_released_at": "None",
         "orphan_after_s": "900",
         "incident_floor": "10",

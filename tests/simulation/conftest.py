@@ -1,8 +1,18 @@
+import logging
 from collections.abc import Iterator
 
 import pytest
 
 from tests.simulation.world import World
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _log() -> Iterator[None]:
+    """Who plays worlds by the hundred silences our log; other modules' tests read it."""
+    log = logging.getLogger("hangar")
+    before = log.level
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture
