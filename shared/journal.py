@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
 from shared.errors import HangarError
-from shared.models import Action, Json, Row
+from shared.models import Action, ActionKind, Json, Row
 
 
 @dataclass
@@ -46,6 +46,9 @@ class Journal:
         machine: Json = {"machine_id": action.machine.id} if action.machine else {}
         if action.purpose in ("repair", "replace"):
             self.note(row, "recovery_attempted", "info", {"action": action.kind, **machine})
+        elif action.kind is ActionKind.STOP_MACHINE and row.observed_generation == row.generation:
+            woken = "the machine ran although it had been stopped for the grace period: it is stopped again"
+            self.note(row, "recovery_attempted", "info", {"action": action.kind, **machine}, woken)
         metadata = {
             "action": action.kind,
             "attempt": 1,

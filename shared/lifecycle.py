@@ -121,7 +121,10 @@ def _decide_machine(row: Row, machine: MachineSeen, now: datetime) -> Decision:
         return Done("active", machine)
     if row.error_code == START_FAILED and row.retry_count >= STARTS_BEFORE_REPLACE:
         return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
-    return Action(ActionKind.START_MACHINE, machine, "repair")
+    # Whoever comes back within their grace finds the machine stopped by us: nothing broke.
+    return Action(
+        ActionKind.START_MACHINE, machine, "repair" if row.observed_generation == row.generation else "provision"
+    )
 
 
 def _decide_absent(row: Row, seen: Seen, now: datetime) -> Decision:

@@ -56,6 +56,14 @@ def is_suspect(row: Row, listing: Listing) -> bool:
     return machine.state != "started" and row.power == "always_on"
 
 
+def runs_in_grace(row: Row, listing: Listing, now: datetime) -> bool:
+    """Whether the list shows a machine running that is stopped for the grace: a person, or a request to Fly's proxy, woke it."""
+    if row.status != "deprovisioning" or row.delete_after is None or row.delete_after <= now:
+        return False
+    machines = listing.machines.get(row.fly_app_name, [])
+    return any(machine.id == row.machine_id and machine.state == "started" for machine in machines)
+
+
 def is_its_turn(row: Row, now: datetime) -> bool:
     """A rotating share by the row's id; whoever missed a turn is looked at as soon as its time is up."""
     if row.observed_at is None or now - row.observed_at > SHARES * SWEEP_EVERY:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from shared.errors import Gone, HangarError, Throttled
 from shared.lifecycle import GONE_STATES, decide
 from shared.listing import Listing, make_observation
-from shared.models import AppSeen, Done, Json, MachineSeen, Row, Seen, Settings, Wait
+from shared.models import Action, AppSeen, Done, Json, MachineSeen, Row, Seen, Settings, Wait
 from shared.observe import view
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def look_at_all(
 def _look(fly: "FlyClient", row: Row, listing: Listing, now: datetime) -> Json | None:
     """Fly out of reach is unknown. Whatever is wrong makes the row due; only its reconciler draws conclusions."""
     try:
-        return _look_directly(fly, row, listing, now)
+        return (_look_directly if row.desired_state == "present" else _look_in_grace)(fly, row, listing, now)
     except Throttled:
         return None  # nobody asked, so nothing is known that was not before
     except Exception:  # noqa: BLE001  one odd app must not blind the sweep to the others
@@ -70,6 +70,17 @@ def _look_directly(fly: "FlyClient", row: Row, listing: Listing, now: datetime) 
     asleep = row.power == "on_demand" and machine.state in ("stopped", "suspended")
     health = None if asleep else machine.health
     return make_observation(row, machine_state=machine.state, health=health, direct=True, due=due, reason=wrong)
+
+
+def _look_in_grace(fly: "FlyClient", row: Row, _listing: Listing, now: datetime) -> Json | None:
+    """The list shows a machine running that was stopped for the grace: if it does run, its cost counts and the row is due."""
+    try:
+        machine = view(fly.get_machine(row.fly_app_name, str(row.machine_id), budget_s=LOOK_BUDGET_S))
+    except HangarError as error:
+        _log.warning("%s may run in its grace, the next sweep looks again: %s", row.fly_app_name, error)
+        return None
+    due = isinstance(decide(row, Seen(AppSeen.OURS, (machine,)), now), Action)
+    return make_observation(row, machine_state=machine.state, direct=True, due=due)
 
 
 def _judge(row: Row, machine: MachineSeen, now: datetime) -> tuple[bool, str | None]:

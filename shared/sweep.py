@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from shared import listing as listings
 from shared.drain import Drained, drain
 from shared.errors import HangarError, Retry
-from shared.listing import Listing, make_observation, needs_look, observe_listed, read_listing
+from shared.listing import Listing, make_observation, needs_look, observe_listed, read_listing, runs_in_grace
 from shared.look import MassRepair, look_at_all
 from shared.models import Json, Row, Settings
 from shared.naming import installation_mark, read_proof
@@ -104,6 +104,7 @@ class Sweep:
                 report=self.report.as_answer(),
                 complete=self.report.complete,
             )
+            self.by.alerts.deliver()  # what this very pass has raised
 
     def _sync(self) -> None:
         """Find what the trigger could not write: changes it had to give way on, expiries, deleted users."""
@@ -183,10 +184,12 @@ class Sweep:
         to_look = [row for row in judged if look_at_all_of_them or needs_look(row, listing, now)]
         # Who was not looked at for longest comes first: a sweep that only gets round to a few starves nobody.
         to_look.sort(key=lambda row: (row.observed_at is not None, row.observed_at))
-        looked = look_at_all(self.by.fly, to_look, listing, now, self._is_time_up)
+        woken = [row for row in rows if runs_in_grace(row, listing, now)]
+        looked = look_at_all(self.by.fly, [*to_look, *woken], listing, now, self._is_time_up)
         observations = [looked.get(str(row.id)) or observe_listed(row, listing) for row in judged]
         seen = [each for each in observations if each]
         guard.hold_back(seen, len(judged))
+        seen += [looked[str(row.id)] for row in woken if str(row.id) in looked]
         self._unwritten += seen
         self._write(now, keep=RECORD_AT_ONCE - 1)
         recorded = {each["id"] for each in seen}

@@ -21,6 +21,7 @@ _TITLES = {
     "unknown_tier": "A tier is unknown",
     "orphans": "Orphans are left over",
     "orphan_look": "An orphan cannot be looked at",
+    "provisioning_slow": "Apps are long on their way",
 }
 
 

@@ -136,6 +136,9 @@ begin
      where w.name = p_name and a.resolved_at is null and a.seen_at < w.started_at
        and a.kind in ('max_apps', 'max_cost', 'installation', 'orphan_look');
   end if;
+  if v_ended then
+    perform hangar.tell_slow();
+  end if;
   return jsonb_build_object('ok', v_ended);
 end
 $$;

@@ -24,6 +24,7 @@ RATE = ("tests/unit/test_fly_rate.py",)
 WAITS = ("tests/simulation/test_planted_waits.py",)
 MACHINE = ("tests/unit/test_machine.py",)
 KILLED = ("tests/simulation/test_killed_anywhere.py",)
+STEADY = ("tests/simulation/test_slow_and_unsteady.py",)
 
 LIFECYCLE, WORKER, ACT = "shared/lifecycle.py", "shared/work.py", "shared/act.py"
 LISTING, ERRORS, RETRIES, CLIENT = "shared/listing.py", "shared/fly_errors.py", "shared/fly_retry.py", "shared/fly.py"
@@ -706,5 +707,29 @@ MUTANTS = (
         'return amount.quantize(_CENT, rounding="ROUND_HALF_EVEN")',
         "I10: money is rounded half-up",
         ("tests/unit/test_cost.py",),
+    ),
+    Mutant(
+        "woken-in-grace-and-left-running",
+        "shared/sweep.py",
+        "woken = [row for row in rows if runs_in_grace(row, listing, now)]",
+        "woken: list[Row] = []",
+        "I10: nobody pays for a machine that runs in its grace",
+        STEADY,
+    ),
+    Mutant(
+        "list-believed-in-grace",
+        "shared/look.py",
+        "due = isinstance(decide(row, Seen(AppSeen.OURS, (machine,)), now), Action)",
+        "due = True",
+        "a list that lags is a reason to look, no more",
+        STEADY,
+    ),
+    Mutant(
+        "return-in-grace-called-a-repair",
+        LIFECYCLE,
+        '"repair" if row.observed_generation == row.generation else "provision"',
+        '"repair"',
+        "who changes their mind three times an hour has no crash loop",
+        STEADY,
     ),
 )

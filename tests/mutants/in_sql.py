@@ -16,6 +16,7 @@ SWEEPS = (
 RATES = ("tests/postgres/test_rate.py",)
 
 BOUNDARIES = ("tests/postgres/test_boundaries.py",)
+STEADY = ("tests/simulation/test_slow_and_unsteady.py",)
 
 _FOLDER = "supabase/migrations/20261122"
 SCHEMA = f"{_FOLDER}000100_hangar_schema.sql"
@@ -24,6 +25,7 @@ TRIGGERS, CLAIM = f"{_FOLDER}000400_trigger_and_nudge.sql", f"{_FOLDER}000500_cl
 INTENT, SAVE, SYNC = f"{_FOLDER}000600_intents.sql", f"{_FOLDER}000650_save.sql", f"{_FOLDER}000700_sync.sql"
 RATE = f"{_FOLDER}000670_rate.sql"
 SWEEP, ORPHANS = f"{_FOLDER}000750_sweep.sql", f"{_FOLDER}000760_orphans.sql"
+SLOW = f"{_FOLDER}000895_slow_and_unsteady.sql"
 
 MUTANTS = (
     # Who is entitled
@@ -691,5 +693,54 @@ MUTANTS = (
         "))",
         "I5: an orphan of a row that was closed without a deletion of ours ages like any other",
         ("tests/simulation/test_seed_findings.py",),
+    ),
+    # What no error tells of
+    Mutant(
+        "slow-at-once",
+        SLOW,
+        "and greatest(a.created_at, a.delete_after, a.delete_turn_at) <= v_now - interval '1 hour'",
+        "",
+        "a turn among deletions, or the end of a grace, is no delay",
+        STEADY,
+    ),
+    Mutant(
+        "slow-since-the-row-was-made",
+        SLOW,
+        "where e.fly_app_id = a.id and e.created_at > v_now - interval '1 hour' and e.event_type = 'desired_changed')",
+        "where false)",
+        "the hour begins with the last change of what is desired",
+        STEADY,
+    ),
+    Mutant(
+        "slow-under-the-brake",
+        SLOW,
+        "not (v_settings.deletes_paused or 'brake' = any (v_held))",
+        "not v_settings.deletes_paused",
+        "what the brake holds has the brake's alert",
+        STEADY,
+    ),
+    Mutant(
+        "slow-under-a-cap",
+        SLOW,
+        "else a.deployed_at is not null or not v_held && array['max_apps', 'max_cost'] end",
+        "else true end",
+        "what the operator's caps hold has their alert",
+        STEADY,
+    ),
+    Mutant(
+        "slow-right-after-a-pause",
+        SLOW,
+        "if v_settings.paused or 'installation' = any (v_held) or v_anew @> v_settings.updated_at or v_anew @> v_freed then",
+        "if v_settings.paused or 'installation' = any (v_held) then",
+        "what waited for a person has an hour from when it may go on",
+        STEADY,
+    ),
+    Mutant(
+        "slow-never-over",
+        SLOW,
+        "where kind = 'provisioning_slow' and key = 'fleet' and resolved_at is null;",
+        "where false;",
+        "I8: the alert ends by itself",
+        STEADY,
     ),
 )

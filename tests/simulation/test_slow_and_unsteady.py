@@ -1,0 +1,192 @@
+"""What no error tells of: an app that is long on its way, one that runs in its grace."""
+
+import pytest
+
+from local.fly.transport import open_client
+from shared.alerts import Alerts
+from tests.simulation.test_guards import MINUTES, have_active_users, sweep_for
+from tests.simulation.world import ORG
+
+HOUR = 60 * MINUTES
+
+
+@pytest.fixture
+def told(world, monkeypatch):
+    """What the alert webhook was sent."""
+    sent = []
+    monkeypatch.setattr(Alerts, "_send", lambda _, body: sent.append(body))
+    return sent
+
+
+def kinds_told(told, kind):
+    return [each for each in told if each["kind"] == kind and not each.get("resolved")]
+
+
+def state_of(world, row):
+    (machine,) = world.apps()[row["fly_app_name"]]
+    return machine.state
+
+
+def test_coming_back_within_the_grace_repairs_nothing(world):
+    """The machine was stopped by us, so starting it again mends nothing, however often its user changes their mind."""
+    world.sql("update public.fly_plans set grace_s = 7200 where tier = 'pro'")
+    (user,) = have_active_users(world, 1)
+    for tier in ("free", "pro") * 4:
+        world.set_tier(user, tier)
+        world.clock.advance(60)
+        world.sweep()
+    assert world.row(user)["status"] == "active"
+    assert world.open_alerts() == set()
+    assert "recovery_attempted" not in {kind for kind, _, _ in world.events(user)}
+
+
+def have_slow_users(world, count):
+    """Their rows are held by nothing and get nowhere: nobody drains them."""
+    users = [world.add_user("pro") for _ in range(count)]
+    world.sql("update public.user_fly_apps set next_attempt_at = hangar.now() + interval '1 day'")
+    return users
+
+
+def test_apps_that_are_long_on_their_way_are_one_alert(world, told):
+    """After an hour, once, with a few of them by name; it ends when none is left."""
+    users = have_slow_users(world, 5)
+    sweep_for(world, 55)
+    assert world.open_alerts() == set()
+    sweep_for(world, 30)
+    assert world.open_alerts() == {("provisioning_slow", "fleet")}
+    [alert] = kinds_told(told, "provisioning_slow")
+    assert alert["message"].startswith("5 app(s) have been on the way for more than an hour")
+    assert sum(str(user) in alert["message"] for user in users) == 3
+    world.sql("update public.user_fly_apps set next_attempt_at = hangar.now()")
+    world.sweep()
+    assert world.open_alerts() == set()
+
+
+def test_a_change_that_waits_is_slow_too(world):
+    """The app is active and asks for something else since an hour ago."""
+    (user,) = have_active_users(world, 1)
+    world.set_tier(user, "elite")
+    world.sql("update public.user_fly_apps set next_attempt_at = hangar.now() + interval '1 day'")
+    row = world.row(user)
+    assert (row["status"], int(row["generation"]), int(row["observed_generation"])) == ("active", 2, 1)
+    # A sweep that looked at it would make it due.
+    world.sql("alter table public.user_fly_apps disable trigger touch")
+    world.sql("update public.user_fly_apps set updated_at = hangar.now() + interval '1 day'")
+    sweep_for(world, 65)
+    assert world.open_alerts() == {("provisioning_slow", "fleet")}
+
+
+@pytest.mark.parametrize(
+    "held", ["paused", "deletes_paused", "brake", "max_apps", "error", "grace", "turn", "just resumed", "mind changed"]
+)
+def test_what_is_held_is_not_slow(world, held):
+    """It waits for something that is known, and told where it should be."""
+    wants = "free" if held in ("deletes_paused", "brake", "grace", "turn") else "pro"
+    if held == "grace":
+        world.sql("update public.fly_plans set grace_s = 86400 where tier = 'pro'")
+    if wants == "free":
+        (user,) = have_active_users(world, 1)
+        world.set_tier(user, "free")
+        world.sql("update public.user_fly_apps set next_attempt_at = hangar.now() + interval '1 day'")
+    else:
+        (user,) = have_slow_users(world, 1)
+    match held:
+        case "paused" | "deletes_paused":
+            world.sql(f"update hangar.settings set {held} = true")
+        case "brake":
+            world.sql("select hangar.raise_alert('brake', 'fleet', 'too many')")
+            world.sql("update hangar.settings set brake_floor = 0, brake_share = 0")
+        case "max_apps":
+            world.sql("update hangar.settings set max_apps = 0")
+            world.sql("update public.user_fly_apps set next_attempt_at = hangar.now()")
+        case "error":
+            world.sql("update public.user_fly_apps set status = 'error', error_code = 'image'")
+        case "turn":
+            world.sql("update public.user_fly_apps set delete_turn_at = hangar.now() + interval '2 hours'")
+    for _ in range(13):
+        if held == "mind changed":
+            world.set_tier(user, "free")
+            world.set_tier(user, "pro")
+            world.sql("update public.user_fly_apps set next_attempt_at = hangar.now() + interval '1 day'")
+        world.clock.advance(5 * MINUTES)
+        if held == "just resumed":
+            world.sql("update hangar.settings set paused = not paused")
+            world.sql("update hangar.settings set paused = false")
+        world.sweep()
+    assert world.row(user)["status"] not in ("active", "deleted")
+    assert ("provisioning_slow", "fleet") not in world.open_alerts()
+
+
+def enter_grace(world):
+    """A user who left a moment ago: the machine is stopped, the app kept for a day."""
+    world.sql("update public.fly_plans set grace_s = 86400 where tier = 'pro'")
+    (user,) = have_active_users(world, 1)
+    world.set_tier(user, "free")
+    world.sweep()
+    row = world.row(user)
+    assert (row["status"], state_of(world, row)) == ("deprovisioning", "stopped")
+    return user
+
+
+def start_by_hand(world, row):
+    with open_client(world.sim) as fly:
+        fly.post(f"/v1/apps/{row['fly_app_name']}/machines/{row['machine_id']}/start").raise_for_status()
+    world.clock.advance(5 * MINUTES)
+
+
+def test_a_machine_that_runs_in_its_grace_is_stopped_again(world):
+    """Within one sweep; what it cost since it was seen counts, and an event says what happened."""
+    user = enter_grace(world)
+    row = world.row(user)
+    intervals = "select count(*), count(ended_at) from public.fly_cost_intervals"
+    assert world.sql(intervals) == [(1, 1)]
+    start_by_hand(world, row)
+    world.sweep()
+    after = world.row(user)
+    assert (after["status"], after["delete_after"]) == ("deprovisioning", row["delete_after"])
+    assert state_of(world, row) == after["machine_state"] == "stopped"
+    assert after["next_attempt_at"] == row["delete_after"]
+    assert after["health_status"] == row["health_status"]
+    assert world.sql(intervals) == [(2, 2)]
+    [(kind, status, told)] = [event for event in world.events(user) if event[0] == "recovery_attempted"]
+    assert (kind, status, told["action"], told["machine_id"]) == (
+        "recovery_attempted",
+        "info",
+        "stop_machine",
+        row["machine_id"],
+    )
+    calls = world.watch_calls()
+    world.clock.advance(5 * MINUTES)
+    world.sweep()
+    assert calls == [("GET", f"/v1/orgs/{ORG}/machines"), ("GET", "/v1/apps")]  # one that sleeps costs no look
+
+
+def test_a_list_that_lags_stops_nothing(world):
+    """Only a direct look makes the row due, and only what it sees is billed."""
+    user = enter_grace(world)
+    row = world.row(user)
+    with open_client(world.sim) as fly:
+        listed = fly.get(f"/v1/orgs/{ORG}/machines").json()
+    listed["machines"][0]["state"] = "started"
+    world.fault(method="GET", path="/v1/orgs/*/machines", when="before", status=200, body=listed, times=1)
+    calls = world.watch_calls()
+    world.clock.advance(5 * MINUTES)
+    world.sweep()
+    assert [method for method, _ in calls] == ["GET"] * 3
+    assert world.row(user)["next_attempt_at"] == row["next_attempt_at"]
+    assert world.sql("select count(*), count(ended_at) from public.fly_cost_intervals") == [(1, 1)]
+
+
+def test_a_machine_in_grace_that_cannot_be_looked_at_is_left_for_the_next_sweep(world):
+    user = enter_grace(world)
+    row = world.row(user)
+    start_by_hand(world, row)
+    world.fault(method="GET", path="/v1/apps/*/machines/*", when="before", status=500)
+    world.sweep()
+    assert world.row(user)["machine_state"] == "stopped"
+    assert world.row(user)["health_status"] == row["health_status"]
+    world.control("PUT", "faults", [])
+    world.clock.advance(5 * MINUTES)
+    world.sweep()
+    assert state_of(world, row) == "stopped"
+    assert world.open_alerts() == set()
