@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from shared.cost import list_price_usd_per_s
+from shared.lifecycle import find_main
 from shared.machine import STOP_SIGNAL, STOP_TIMEOUT_S, build_config
-from shared.models import Action, ActionKind, AppSeen, Json, MachineSeen, Row
+from shared.models import Action, ActionKind, AppSeen, Json, MachineSeen, Row, Seen
 from shared.naming import machine_name
 from shared.observe import LOOKS_FOR_A_NEW_MACHINE, Look, view
 
@@ -36,6 +37,16 @@ def learn_machine(row: Row, machine: MachineSeen, today: date) -> Json:
         "machine_region": machine.region,
         "price_usd_per_s": f"{price:.12f}",
     }
+
+
+def learn_seen(row: Row, seen: Seen, today: date) -> Json:
+    """The patch that remembers what a direct look showed of the app's one machine."""
+    machine = find_main(row, seen)
+    if machine is None:
+        return {"machine_state": "absent"}
+    if machine.id == row.machine_id and machine.size:
+        return learn_machine(row, machine, today)
+    return {"machine_state": machine.state, "machine_region": machine.region}
 
 
 def act(

@@ -19,10 +19,12 @@ from uuid import UUID
 
 from shared.act import Provisions
 from shared.errors import Bug, Retry
+from shared.held import LeaseLost, StoreFailed
 from shared.models import Asked, Row, Settings
 from shared.outcome import Outcome, outcome_of, outcome_unclaimed
+from shared.restart import tell_restart
 from shared.store import Database
-from shared.work import LeaseLost, StoreFailed, Work
+from shared.work import Work
 
 if TYPE_CHECKING:
     from shared.alerts import Alerts
@@ -79,7 +81,7 @@ class Reconciler:
     def work(self, row: Row, settings: Settings, now: datetime, ends_at: float, asked: Asked | None = None) -> Outcome:
         """Step a leased row until it is done, has to wait, has failed, or the time is up. A failure is in the outcome."""
         work = Work(self, row, settings, now, ends_at, asked)
-        return work.tell_restart(self._run(work))
+        return tell_restart(work, self._run(work))
 
     def _run(self, work: Work) -> Outcome:
         try:

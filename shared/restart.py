@@ -3,12 +3,12 @@
 That it fails is told to whoever asked; it is no failure of the app's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared.errors import HangarError, Unknown
 from shared.models import Action, ActionKind, MachineSeen
-from shared.outcome import REFUSED_WORDS
+from shared.outcome import REFUSED_WORDS, Outcome
 
 if TYPE_CHECKING:
     from shared.work import Work
@@ -55,3 +55,13 @@ def restart_machine(work: "Work", machine: MachineSeen | None) -> Restart | None
         became = RESTART_UNKNOWN if isinstance(error, Unknown) else NOT_RESTARTED
         return Restart(done=False, detail=f"{became}: {error}")
     return Restart(done=True, detail="the machine was restarted")
+
+
+def tell_restart(work: "Work", outcome: Outcome) -> Outcome:
+    """The outcome, with what became of the restart that an operator asked for."""
+    if work.restart is not None:
+        return replace(outcome, restarted=work.restart.done, restart_detail=work.restart.detail)
+    if work.asked is None or work.asked.what != "restart":
+        return outcome
+    called = ActionKind.RESTART_MACHINE in work.done
+    return replace(outcome, restart_detail=RESTART_UNKNOWN if called else NOT_RESTARTED)

@@ -156,8 +156,8 @@ MUTANTS = (
     Mutant(
         "restart-under-the-workers-name",
         "shared/work.py",
-        "actor = self.asked.actor if self.asked else self.by.holder",
-        "actor = self.by.holder",
+        "actor = asked.actor if asked else by.holder",
+        "actor = by.holder",
         "I11: what an operator has done is signed with the operator's name",
         RESTARTS,
     ),

@@ -27,6 +27,7 @@ KILLED = ("tests/simulation/test_killed_anywhere.py",)
 STEADY = ("tests/simulation/test_slow_and_unsteady.py",)
 
 LIFECYCLE, WORKER, ACT = "shared/lifecycle.py", "shared/work.py", "shared/act.py"
+HELD, TRIES, FAILURE = "shared/held.py", "shared/tries.py", "shared/failure.py"
 LISTING, ERRORS, RETRIES, CLIENT = "shared/listing.py", "shared/fly_errors.py", "shared/fly_retry.py", "shared/fly.py"
 
 MUTANTS = (
@@ -288,7 +289,7 @@ MUTANTS = (
     Mutant(
         "installation-check-dropped",
         WORKER,
-        "if self.settings.installation_id != self.by.provisions.installation_id:",
+        "if self.held.settings.installation_id != self.by.provisions.installation_id:",
         "if False:",
         "I4: a cloned database is read-only",
         WORK,
@@ -343,7 +344,7 @@ MUTANTS = (
     ),
     Mutant(
         "wrong-token-waits-for-a-person",
-        WORKER,
+        FAILURE,
         'NEEDS_A_PERSON = {"image", "size"}',
         'NEEDS_A_PERSON = {"image", "size", "auth"}',
         "I8: a wrong token, once mended, leaves nobody to retry by hand",
@@ -351,16 +352,16 @@ MUTANTS = (
     ),
     Mutant(
         "no-backoff",
-        WORKER,
-        "return min(doubled, self.settings.retry_cap_s) *",
+        FAILURE,
+        "return min(doubled, settings.retry_cap_s) *",
         "return 0.0 *",
         "I7: a failing app is tried again after retry_base_s, not at once",
         WORK,
     ),
     Mutant(
         "failed-try-shown-late",
-        WORKER,
-        'if self.journal.is_open and error.code != "settling":',
+        TRIES,
+        'if journal.is_open and error.code != "settling":',
         "if False:",
         "a failing Fly shows when it fails, not when the worker gives up",
         WORK,
@@ -369,7 +370,7 @@ MUTANTS = (
         "repeated-tries-counted-as-failures",
         WORKER,
         """        self.journal.close(self.row, "succeeded")
-        self._untell_attempts()
+        self.tries.forget()
 """,
         """        self.journal.close(self.row, "succeeded")
 """,
@@ -378,24 +379,24 @@ MUTANTS = (
     ),
     Mutant(
         "replanned-between-two-tries",
-        WORKER,
-        "self.row, self._attempt_told = planned, True",
-        "self._attempt_told = True",
+        TRIES,
+        "self.held.row, self._are_told = planned, True",
+        "self._are_told = True",
         "what fails under an old plan is not written down for the new one",
         WORK,
     ),
     Mutant(
         "unknown-is-unhealthy",
         WORKER,
-        "if isinstance(error, Throttled) or not self._counts_as_before(error):",
+        "if not counts_as_before(self.row, self.done, error):",
         "if True:",
         "a look that Fly does not answer leaves a sound app as it was",
         RESTARTS,
     ),
     Mutant(
         "unhealthy-left-in-silence",
-        WORKER,
-        'and self.row.health_status != "unhealthy"',
+        FAILURE,
+        'and row.health_status != "unhealthy"',
         "and True",
         "somebody hears of a repair that cannot be made",
         RESTARTS,
@@ -427,8 +428,8 @@ MUTANTS = (
     Mutant(
         "secrets-version-kept-after-re-creation",
         WORKER,
-        'self.patch |= {"secrets_version": None, "machine_id": None, "machine_state": "absent"}',
-        'self.patch |= {"machine_id": None, "machine_state": "absent"}',
+        'self.held.patch |= {"secrets_version": None, "machine_id": None, "machine_state": "absent"}',
+        'self.held.patch |= {"machine_id": None, "machine_state": "absent"}',
         "an app made anew gets its secrets anew",
         (*SWEEP, *WORK),
     ),
@@ -662,7 +663,7 @@ MUTANTS = (
     # What only time tells
     Mutant(
         "frozen-worker-acts",
-        WORKER,
+        HELD,
         "        if budget_s <= 0:\n            raise LeaseLost",
         "        if False:\n            raise LeaseLost",
         "I6: a worker that was frozen behind its save leaves Fly alone",
@@ -670,7 +671,7 @@ MUTANTS = (
     ),
     Mutant(
         "frozen-before-the-answer-forgotten",
-        WORKER,
+        HELD,
         "budget_s = CALL_BUDGET_S - (self.by.clock() - self._asked_at)",
         "budget_s = CALL_BUDGET_S - (self.by.clock() - self._read_at)",
         "I6: as above, where the answer itself was read late",
@@ -678,15 +679,15 @@ MUTANTS = (
     ),
     Mutant(
         "wait-without-a-cap",
-        WORKER,
-        "return min(doubled, self.settings.retry_cap_s) * (0.75",
+        FAILURE,
+        "return min(doubled, settings.retry_cap_s) * (0.75",
         "return doubled * (0.75",
         "I8: the next try is at most retry_cap_s away",
         WAITS,
     ),
     Mutant(
         "refusal-asked-again-soon",
-        WORKER,
+        FAILURE,
         "slow = isinstance(error, Refused | Bug)",
         "slow = False",
         "I7: what repeating hardly helps waits the longest",
