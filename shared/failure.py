@@ -1,6 +1,7 @@
 """What a failure means for a row: whether it is one at all, and when the next attempt is. Pure."""
 
 from collections.abc import Callable, Collection
+from http import HTTPStatus
 
 from shared.errors import Bug, HangarError, Refused, Retry, Throttled
 from shared.models import ActionKind, Row, Settings
@@ -21,6 +22,22 @@ def counts_as_before(row: Row, done: Collection[ActionKind], error: Retry) -> bo
         and set(done) <= {ActionKind.RESTART_MACHINE}
         and error.code != "contradiction"  # Fly is there, and what it says needs a person's eyes
     )
+
+
+def asked_to_wait_s(error: HangarError, settings: Settings) -> float | None:
+    """Seconds to leave Fly alone when keeping its limits ended the call, which is no failure of anybody; else None.
+
+    Either the call's turn comes too late for it, or Fly's own 429 names a time that it could not wait for.
+    """
+    if isinstance(error, Throttled):
+        return max(error.retry_after_s or 0.0, 1.0)
+    if (
+        isinstance(error, Retry)
+        and error.status == HTTPStatus.TOO_MANY_REQUESTS
+        and error.attempts_made < ATTEMPTS_A_ROUND
+    ):
+        return min(max(error.retry_after_s, 1.0), settings.retry_cap_s) if error.retry_after_s else None
+    return None
 
 
 def choose_next_attempt_s(

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared.act import act, learn_machine, learn_seen
-from shared.errors import Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Retry, Throttled, Unknown
-from shared.failure import back_off_s, choose_next_attempt_s, counts_as_before
+from shared.errors import Conflict, Foreign, Gone, HangarError, NameTaken, Refused, Retry, Unknown
+from shared.failure import asked_to_wait_s, back_off_s, choose_next_attempt_s, counts_as_before
 from shared.held import CALL_BUDGET_S, HeldRow
 from shared.journal import Journal
 from shared.lifecycle import START_FAILED, decide
@@ -91,14 +91,13 @@ class Work:
                 if self.look.looked:  # it goes with the next save, so that the row (and its cost) tells what is
                     self.held.patch |= learn_seen(self.row, seen, self.held.time().date())
                 outcome = self._carry_out(decide(self.row, seen, self.held.time()))
-            except Throttled as held:
-                # No failure of anybody: it goes on when its turn comes, without an alert and without counting as an attempt.
-                outcome = self._pause(max(held.retry_after_s or 0.0, 1.0), str(held))
             except HangarError as error:
                 if error.code == "auth" and self.look.just_created:
                     self.by.sleep(SETTLE_S)  # Fly may answer 401 for an app it made a moment ago
                     continue
-                outcome = self.fail(error)
+                # What has to wait goes on when its time comes, without an alert and without counting as an attempt.
+                wait_s = asked_to_wait_s(error, self.held.settings)
+                outcome = self.fail(error) if wait_s is None else self._pause(wait_s, str(error))
             if outcome is not None:
                 return outcome
         return self.fail(Conflict(f"{self.row.fly_app_name} did not settle in {MAX_STEPS} steps", code="no_progress"))
