@@ -17,6 +17,7 @@ WORKERS = 16
 LEAST_TIME_S = 3.0
 # A row that needs longer goes to the back and on from there, so that no slow few hold every worker.
 TURN_S = 60.0
+FIRST_LOOK_AGAIN_S, LAST_LOOK_AGAIN_S = 1.0, 5.0
 
 
 @dataclass
@@ -49,7 +50,7 @@ def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> D
 
     The oldest due first, half of the workers for each of what is wanted and what is unwanted.
     """
-    drained = Drained()
+    drained, patience_s = Drained(), FIRST_LOOK_AGAIN_S
     under_way: dict[Future[Outcome], Row] = {}
 
     def settle(futures: set[Future[Outcome]]) -> None:
@@ -72,8 +73,9 @@ def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> D
                 under_way[future] = row
             if not under_way:
                 break
-            # A full house waits for the next free place; one with room and nothing due looks again in a second.
-            patience_s = 1.0 if len(under_way) < workers and drained.left == 0 else None
-            settle(wait(under_way, timeout=patience_s, return_when=FIRST_COMPLETED).done)
+            # A full house waits for the next free place; one with room and nothing due looks again soon, then less and less.
+            has_room = len(under_way) < workers and drained.left == 0
+            patience_s = FIRST_LOOK_AGAIN_S if rows else min(2 * patience_s, LAST_LOOK_AGAIN_S)
+            settle(wait(under_way, timeout=patience_s if has_room else None, return_when=FIRST_COMPLETED).done)
         settle(wait(under_way).done)
     return drained

@@ -29,6 +29,7 @@ class Orphans:
 
     by: "Reconciler"
     is_time_up: Callable[[], bool]
+    end_alert: Callable[[str, str], bool]
     found: int = 0
     removed: int = 0
     readopted: int = 0
@@ -58,8 +59,7 @@ class Orphans:
             )
             self.by.alerts.open("orphans", "fleet", message, {"apps": left[:100]})
         else:
-            self.by.alerts.resolve("orphans", "fleet")
-        self.by.alerts.deliver()  # the brake's, which the database raises
+            self.end_alert("orphans", "fleet")
 
     def _deal_with(self, app: str, network: str, listed: set[str]) -> None:
         proof = read_proof(network)

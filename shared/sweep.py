@@ -64,6 +64,7 @@ class Sweep:
     ends_at: float
     report: SweepReport = field(default_factory=SweepReport)
     _unwritten: list[Json] = field(default_factory=list)
+    _standing: set[tuple[str, str]] = field(default_factory=set)  # the fleet's alerts when this sweep began
 
     def run(self, *, drain_only: bool) -> SweepReport:
         """Drain, and unless `drain_only` or another sweep is under way, pass over the fleet."""
@@ -85,6 +86,7 @@ class Sweep:
             return
         token, now = claim["token"], datetime.fromisoformat(claim["now"])
         settings = Settings.model_validate(claim["settings"])
+        self._standing = {(kind, key) for kind, key in claim["alerts"]}
         try:
             self._sync()
             listing = self._list(now)
@@ -124,7 +126,7 @@ class Sweep:
             self.by.alerts.open("fly_unreachable", "listing", message, {})
             self._call_all_unknown(now, str(error))
             raise Retry(message, code=error.code, status=error.status) from error
-        if self.by.alerts.resolve("fly_unreachable", "listing"):
+        if self._end_alert("fly_unreachable", "listing"):
             self.by.database.rpc("fly_end_outage")
         return listing
 
@@ -165,12 +167,17 @@ class Sweep:
         self.report.complete = True
         self._tell_incident(guard.broken, fleet, settings)
         if whole_pass and settings.installation_id == self.by.provisions.installation_id:
-            orphans = Orphans(self.by, self._is_time_up)
+            orphans = Orphans(self.by, self._is_time_up, self._end_alert)
             orphans.sweep(listing, settings.installation_id, live)
             self.report.orphans = orphans.found
-        if not self.by.database.rpc("fly_brake_status")["tripped"]:
-            for key in ("fleet", "database"):
-                self.by.alerts.resolve("brake", key)
+        brakes = [key for kind, key in self._standing if kind == "brake"]
+        if brakes and not self.by.database.rpc("fly_brake_status")["tripped"]:
+            for key in brakes:
+                self._end_alert("brake", key)
+
+    def _end_alert(self, kind: str, key: str) -> bool:
+        """Resolve an alert that stood when this sweep began; one that did not costs no call. True when it was open."""
+        return (kind, key) in self._standing and self.by.alerts.resolve(kind, key)
 
     def _is_time_up(self) -> bool:
         return self.by.clock() > self.ends_at - FINISH_S
@@ -214,7 +221,7 @@ class Sweep:
 
     def _tell_incident(self, broken: int, fleet: int, settings: Settings) -> None:
         if not broken:
-            self.by.alerts.resolve("incident", "fleet")
+            self._end_alert("incident", "fleet")
             return
         message = (
             f"{broken} of {fleet} apps broke at once: taken for one incident, so they are not repaired all together but "

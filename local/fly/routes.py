@@ -1,6 +1,7 @@
 """Every operation of Fly's OpenAPI description (Machines API 1.0, November 2026): who answers it, or that nobody does."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from local.fly import addresses, app_secrets, apps, details, leases, listings, machines, power, regions, tokens
 from local.fly.calls import Handler
@@ -106,8 +107,9 @@ _BY_LENGTH = _tree()
 _METHODS = frozenset((*ANSWERED, *UNANSWERED))
 
 
+@lru_cache(4096)
 def find_template(path: str) -> tuple[str, dict[str, str]] | None:
-    """The OpenAPI path template of a path and the values of its parameters; None when Fly has no such path."""
+    """The OpenAPI path template of a path and the values of its parameters, to be read only; None when Fly has no such path."""
     given = path.rstrip("/").split("/")
     for segments, template in _BY_LENGTH.get(len(given), ()):
         if all((g and s[0] == "{") or s == g for s, g in zip(segments[1:], given[1:], strict=True)):

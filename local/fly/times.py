@@ -3,6 +3,7 @@
 import re
 import threading
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -25,7 +26,7 @@ class VirtualClock:
 
 def to_rfc3339(moment: float) -> str:
     """`2026-11-22T10:00:00.123456Z`."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_rfc3339(text: str) -> float:
@@ -47,7 +48,11 @@ def parse_duration(value: object, default_s: float) -> float:
         raise ValueError(f"not a duration: {value!r}")  # noqa: TRY004  one error type for "the caller's JSON is wrong"
     if isinstance(value, int | float):
         return float(value)
-    text = str(value)
+    return _read_duration(str(value))
+
+
+@lru_cache(256)
+def _read_duration(text: str) -> float:
     if re.fullmatch(r"\d+", text):
         return float(text)
     parts = _DURATION.findall(text)

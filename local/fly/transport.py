@@ -3,7 +3,7 @@
 import httpx
 
 from local.fly.core import FlySim, Sleep
-from local.httpd import Request
+from local.httpd import Request, Response
 
 
 class SimTransport(httpx.BaseTransport):
@@ -19,31 +19,34 @@ class SimTransport(httpx.BaseTransport):
         self._sleep = sleep or sim.advance
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        patience = _Patience(request, self._sleep)
-        response = self._sim.handle(
-            Request(
-                method=request.method,
-                path=request.url.path,
-                query=tuple(request.url.params.multi_items()),
-                headers={name.lower(): value for name, value in request.headers.items()},
-                body=request.read(),
-            ),
-            sleep=patience.sleep,
+        asked = Request(
+            method=request.method,
+            path=request.url.path,
+            query=tuple(request.url.params.multi_items()),
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=request.read(),
         )
-        if patience.exhausted:
-            raise httpx.ReadTimeout("the simulator took longer than the read time-out", request=request)
-        if response.disconnect:
-            raise httpx.ReadError("the simulator cut the connection", request=request)
+        timeouts = request.extensions.get("timeout") or {}
+        response = ask(self._sim, asked, self._sleep, timeouts.get("read"))
         return httpx.Response(response.status, headers=dict(response.headers), content=response.body)
+
+
+def ask(sim: FlySim, request: Request, sleep: Sleep, read_timeout_s: float | None) -> Response:
+    """The simulator's answer to somebody as patient as that. Raises httpx.ReadTimeout and httpx.ReadError like a client."""
+    patience = _Patience(sleep, read_timeout_s)
+    response = sim.handle(request, sleep=patience.sleep)
+    if patience.exhausted:
+        raise httpx.ReadTimeout("the simulator took longer than the read time-out")
+    if response.disconnect:
+        raise httpx.ReadError("the simulator cut the connection")
+    return response
 
 
 class _Patience:
     """Sleeps as the caller's read time-out allows; what would come after happens at once."""
 
-    def __init__(self, request: httpx.Request, sleep: Sleep) -> None:
-        timeouts = request.extensions.get("timeout") or {}
-        self._left_s: float | None = timeouts.get("read")
-        self._sleep = sleep
+    def __init__(self, sleep: Sleep, left_s: float | None) -> None:
+        self._left_s, self._sleep = left_s, sleep
         self.exhausted = False
 
     def sleep(self, seconds: float) -> None:

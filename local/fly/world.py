@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from local.fly.faults import Fault
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class World:
     def ulid(self, moment: float) -> str:
         """26 characters, later moments sort later."""
         number = (int(moment * 1000) << 80) | self.ids.getrandbits(80)
-        return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+        return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
 
     def next_number(self) -> int:
         return next(self._numbers)

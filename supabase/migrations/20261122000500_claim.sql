@@ -1,17 +1,20 @@
 -- Leases: who may act on an app now. Judged by hangar.now() alone.
 -- The procedures are SECURITY DEFINER: service_role may call them and read, and nothing else can change a row.
 
+-- PL/pgSQL, because every answer carries a row, and as an expression it costs half.
 create function hangar.row_json(p_row public.user_fly_apps, p_with_token boolean default false) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select case when p_row.id is null then null else
-    pg_catalog.to_jsonb(p_row) || pg_catalog.jsonb_build_object(
+begin
+  return case when p_row.id is not null then
+    to_jsonb(p_row) || jsonb_build_object(
       'generation', p_row.generation::text,
       'observed_generation', p_row.observed_generation::text,
       'secrets_version', p_row.secrets_version::text,
       'monthly_cost_estimate_usd', p_row.monthly_cost_estimate_usd::text,
       'price_usd_per_s', p_row.price_usd_per_s::text)
-    || case when p_with_token then '{}' else '{"lease_token": null}'::jsonb end end
+    || case when p_with_token then '{}' else '{"lease_token": null}'::jsonb end end;
+end
 $$;
 comment on function hangar.row_json(public.user_fly_apps, boolean) is 'The row as the procedures return it: bigints and money as text; the lease token only for its holder.';
 
@@ -110,6 +113,7 @@ declare
   v_row public.user_fly_apps;
   v_queue text;
   v_round integer := 0;
+  v_due bigint;
   v_closed boolean;
   v_claimed jsonb := '[]';
 begin
@@ -117,10 +121,12 @@ begin
   if p_first is null or p_first not in ('present', 'absent') then
     raise exception 'p_first must be present or absent' using errcode = 'invalid_parameter_value';
   end if;
+  select count(*) into v_due from public.user_fly_apps a
+   where a.deleted_at is null and a.next_attempt_at <= v_now and (a.lease_expires_at is null or a.lease_expires_at <= v_now);
   -- Two queues, so that an upgrade does not wait for a thousand deletions, nor they for it: half of the places for the one that is
   -- asked for first, the others for the other, and what is then left over for the first again.
   foreach v_queue in array array[p_first, case p_first when 'present' then 'absent' else 'present' end, p_first] loop
-    exit when (select g.paused from hangar.settings g);
+    exit when v_due = jsonb_array_length(v_claimed) or (select g.paused from hangar.settings g);
     v_round := v_round + 1;
     for v_row in
       select a.* from public.user_fly_apps a
@@ -140,10 +146,7 @@ begin
   end loop;
   perform set_config('hangar.nudges', v_nudges, true);
   return jsonb_build_object(
-    'claimed', v_claimed, 'settings', hangar.settings_json(), 'now', v_now,
-    'due_left', (select count(*) from public.user_fly_apps a
-                  where a.deleted_at is null and a.next_attempt_at <= v_now
-                    and (a.lease_expires_at is null or a.lease_expires_at <= v_now)));
+    'claimed', v_claimed, 'settings', hangar.settings_json(), 'now', v_now, 'due_left', v_due - jsonb_array_length(v_claimed));
 end
 $$;
 comment on function public.fly_claim_due(integer, text, text) is 'Leases rows that are due, oldest first in each of two queues; none while paused. docs/database.md.';

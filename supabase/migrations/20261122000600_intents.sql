@@ -221,8 +221,9 @@ begin
 end
 $$;
 
--- The row as events leave it: an outcome closes the open intent, a new intent takes its place.
-create function hangar.settle_intents(p_row public.user_fly_apps, p_events jsonb, p_intent jsonb) returns public.user_fly_apps
+-- The row as events leave it: an outcome closes the open intent, a new intent takes its place, and a withheld one is open no more.
+create function hangar.settle_intents(p_row public.user_fly_apps, p_events jsonb, p_intent jsonb, p_withheld uuid)
+returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -237,16 +238,17 @@ begin
       v_open := null;
     end if;
   end loop;
-  if p_intent is not null and v_open ->> 'id' is distinct from p_intent ->> 'id' then
-    if v_open is not null then
-      -- Its worker went on without a word about it.
-      insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
-      values (p_row.id, p_row.user_id, 'action', 'unknown', jsonb_strip_nulls(jsonb_build_object(
-        'action', v_open -> 'action', 'attempt', v_open -> 'attempt', 'intent_id', v_open -> 'id', 'closed_by', 'save')));
-      if hangar.is_create(v_open ->> 'action') then
-        p_row.create_unknown_at := hangar.now();
-      end if;
+  -- Whose worker went on without a word about it, or was stored by a save whose repetition is refused.
+  if v_open is not null and (p_intent ->> 'id' <> v_open ->> 'id' or p_withheld::text = v_open ->> 'id') then
+    insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+    values (p_row.id, p_row.user_id, 'action', 'unknown', jsonb_strip_nulls(jsonb_build_object(
+      'action', v_open -> 'action', 'attempt', v_open -> 'attempt', 'intent_id', v_open -> 'id', 'closed_by', 'save')));
+    if hangar.is_create(v_open ->> 'action') then
+      p_row.create_unknown_at := hangar.now();
     end if;
+    v_open := null;
+  end if;
+  if p_intent is not null and v_open is null then
     v_open := jsonb_build_object('id', p_intent -> 'id', 'action', p_intent -> 'metadata' -> 'action', 'at', hangar.now(),
       'attempt', p_intent -> 'metadata' -> 'attempt', 'purpose', p_intent -> 'metadata' -> 'purpose');
   end if;

@@ -98,6 +98,7 @@ declare
   v_row public.user_fly_apps;
   v_moved boolean;
   v_refused text;
+  v_withheld uuid;  -- the intent that was refused
   v_deleted boolean := p_patch -> 'deleted' is not distinct from 'true';
   v_successor uuid;
 begin
@@ -123,15 +124,17 @@ begin
   if v_intent is not null then
     v_refused := case when v_moved then 'stale' else hangar.judge_intent(v_row, v_intent) end;
     if v_refused is not null then
+      v_withheld := v_intent ->> 'id';
       v_intent := null;
     end if;
     -- Judging may have made the row present again.
     select a.* into v_row from public.user_fly_apps a where a.id = p_id;
     v_moved := v_row.generation is distinct from p_planned_generation;
   end if;
-  perform hangar.store_events(v_row.id, v_row.user_id, p_events,
-    (case when v_refused is not null then hangar.find_intent(p_events) ->> 'id' end)::uuid);
-  v_row := hangar.settle_intents(v_row, p_events, v_intent);
+  if p_events <> '[]' then
+    perform hangar.store_events(v_row.id, v_row.user_id, p_events, v_withheld);
+    v_row := hangar.settle_intents(v_row, p_events, v_intent, v_withheld);
+  end if;
   v_row := hangar.take_ids(v_row, p_patch);
   if v_moved then
     v_row.next_attempt_at := least(v_row.next_attempt_at, v_now);

@@ -91,11 +91,13 @@ begin
   returning w.* into v_sweep;
   if found then
     return jsonb_build_object('outcome', 'claimed', 'token', v_sweep.token, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
-      'held_by', null, 'settings', hangar.settings_json(), 'now', v_now);
+      'held_by', null, 'settings', hangar.settings_json(), 'now', v_now,
+      'alerts', (select coalesce(jsonb_agg(jsonb_build_array(a.kind, a.key) order by a.kind, a.key), '[]')
+                   from hangar.alerts a where a.resolved_at is null and a.key in ('fleet', 'database', 'listing')));
   end if;
   select w.* into v_sweep from hangar.sweeps w where w.name = coalesce(p_name, 'fleet');
   return jsonb_build_object('outcome', 'held', 'token', null, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
-    'held_by', v_sweep.holder, 'settings', hangar.settings_json(), 'now', v_now);
+    'held_by', v_sweep.holder, 'settings', hangar.settings_json(), 'now', v_now, 'alerts', '[]'::jsonb);
 end
 $$;
 comment on function public.fly_sweep_claim(text, text) is 'One sweep at a time, going on where the last one stopped. docs/database.md.';

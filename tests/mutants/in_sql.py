@@ -202,7 +202,7 @@ MUTANTS = (
     Mutant(
         "due-while-paused",
         CLAIM,
-        "exit when (select g.paused from hangar.settings g);",
+        "exit when v_due = jsonb_array_length(v_claimed) or (select g.paused from hangar.settings g);",
         "",
         "while paused nothing is claimed",
         LEASES,
@@ -247,6 +247,14 @@ MUTANTS = (
         "if false then",
         "what waited for deletions to be allowed goes on at once",
         ("tests/simulation/test_guards.py",),
+    ),
+    Mutant(
+        "refused-repetition-stays-open",
+        INTENT,
+        " or p_withheld::text = v_open ->> 'id') then",
+        ") then",
+        "I11: an intent whose repeated save is refused has an outcome",
+        ("tests/postgres/test_claim_save_patches.py",),
     ),
     Mutant(
         "paused-ignored",

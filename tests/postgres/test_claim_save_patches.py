@@ -107,6 +107,25 @@ def test_generation_that_moved_keeps_ids_and_drops_judgement(hangar, act):
     assert hangar.one("select count(*) from user_fly_app_events where id = %s", intent["id"]) == 0
 
 
+def test_an_intent_whose_repeated_save_is_refused_does_not_stay_open(hangar, act):
+    """I11: the answer to the first save was lost, so it was sent again, and by then the user had cancelled: nobody calls."""
+    user = hangar.user("pro")
+    row = hangar.lease(user)
+    intent = act.intent("create_app")
+    hangar.save(row, events=[intent])
+    hangar.subscribe(user, tier="free")
+    answer = hangar.save(row, events=[intent])
+    assert (answer["refused"], answer["row"]["open_intent"]) == ("stale", None)
+    assert answer["row"]["create_unknown_at"] is not None, (
+        "should the first save's caller live after all, its create may surface"
+    )
+    outcomes = hangar.sql(
+        "select status, metadata ->> 'closed_by' as closed_by from user_fly_app_events where metadata ->> 'intent_id' = %s",
+        intent["id"],
+    )
+    assert outcomes == [{"status": "unknown", "closed_by": "save"}]
+
+
 def test_lost_lease_saves_nothing_but_the_outcome(hangar, act):
     """What happened on Fly is known for ever; the row belongs to somebody else."""
     user = hangar.user("pro")

@@ -1,6 +1,6 @@
 """The promises of a world at rest, asked of the world itself: each function gives what is wrong, in words."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -26,20 +26,18 @@ def find_all(world) -> list[str]:
 def find_entitled(world) -> set[UUID]:
     """By the table of the design, from the host's own data, in words of Python."""
     now = datetime.fromtimestamp(world.clock(), UTC)
-    dedicated = {tier for (tier,) in world.sql("select tier from public.fly_plans where dedicated")}
-    overrides = {
-        user: word
-        for user, word, ends_at in world.sql("select user_id, override, ends_at from public.fly_overrides")
-        if ends_at is None or ends_at > now
-    }
-    entitled = {user for user, word in overrides.items() if word == "grant"}
-    for user, tier, status, expires_at in world.sql(
-        "select user_id, tier, status, expires_at from public.user_subscriptions"
+    entitled = set()
+    for user, word, ends_at, tier, status, expires_at in world.sql(
+        "select user_id, o.override, o.ends_at, p.tier, s.status, s.expires_at"
+        " from public.user_subscriptions s full join public.fly_overrides o using (user_id)"
+        " left join public.fly_plans p on p.tier = s.tier and p.dedicated"
     ):
-        if user in overrides or tier not in dedicated:
-            continue
-        ahead = expires_at is not None and expires_at > now
-        if (status == "active" and (expires_at is None or ahead)) or (status != "active" and ahead):
+        if word is not None and (ends_at is None or ends_at > now):
+            pays = word == "grant"
+        else:
+            ahead = expires_at is not None and expires_at > now
+            pays = tier is not None and (ahead or (status == "active" and expires_at is None))
+        if pays:
             entitled.add(user)
     return entitled
 
@@ -101,19 +99,20 @@ def find_open_intents(world):
 
 def find_cost_errors(world):
     """I10: the intervals of an app cover exactly the time in which its row said `started`: no gap, no overlap."""
-    problems = []
-    for (app,) in world.sql("select id from public.user_fly_apps"):
-        intervals = world.sql(
-            "select started_at, ended_at, price_usd_per_s from public.fly_cost_intervals where fly_app_id = %s"
-            " order by started_at, ended_at nulls last",
-            app,
-        )
-        problems += [f"{app}: an interval without a price" for _, _, price in intervals if price is None]
-        joined = join_spans([(start, end) for start, end, _ in intervals])
+    problems, billed = [], defaultdict(list)
+    for app, start, end, price in world.sql(
+        "select fly_app_id, started_at, ended_at, price_usd_per_s from public.fly_cost_intervals"
+        " order by started_at, ended_at nulls last"
+    ):
+        billed[app].append((start, end))
+        problems += [f"{app}: an interval without a price"] if price is None else []
+    ran = read_running_spans(world)
+    for app in billed.keys() | ran.keys():
+        joined = join_spans(billed[app])
         if joined is None:
-            problems.append(f"{app}: overlapping cost intervals {intervals}")
-        elif joined != read_running_spans(world, app):
-            problems.append(f"{app}: billed {joined}, ran {read_running_spans(world, app)}")
+            problems.append(f"{app}: overlapping cost intervals {billed[app]}")
+        elif joined != ran[app]:
+            problems.append(f"{app}: billed {joined}, ran {ran[app]}")
     return problems + [f"{name}: billed at {price}, costs {right}" for name, price, right in find_wrong_prices(world)]
 
 
@@ -145,16 +144,21 @@ def join_spans(spans):
     return joined
 
 
-def read_running_spans(world, app):
-    """When the row said that the machine was started."""
-    spans, since = [], None
-    for at, runs in world.sql("select at, runs from public.states where app = %s order by seq", app):
-        if runs and since is None:
-            since = at
-        elif not runs and since is not None:
-            spans.append((since, at))
-            since = None
-    return join_spans(spans + ([(since, None)] if since else []))
+def read_running_spans(world):
+    """When the row of each app said that the machine was started."""
+    states, ran = defaultdict(list), defaultdict(list)
+    for app, at, runs in world.sql("select app, at, runs from public.states order by seq"):
+        states[app].append((at, runs))
+    for app, seen in states.items():
+        spans, since = [], None
+        for at, runs in seen:
+            if runs and since is None:
+                since = at
+            elif not runs and since is not None:
+                spans.append((since, at))
+                since = None
+        ran[app] = join_spans(spans + ([(since, None)] if since else []))
+    return ran
 
 
 def find_excess_writes(world):

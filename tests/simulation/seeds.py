@@ -28,6 +28,13 @@ from tests.simulation.storm_world import make_chance, play_on_stage
 AT_ONCE = 25  # seeds a worker plays before it reports
 FLY_TAKES_S = 10.0  # for a deletion that it has accepted
 _LINES_BEFORE, _LINES_ABOUT = 60, 80
+_FAST = {
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+    "jit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
 _standing: dict[str, Standing] = {}
 
 
@@ -141,20 +148,13 @@ def play_many(first: int, count: int) -> Iterator[Played]:
     """Seeds `first` to `first + count - 1` on every core, each core with a database of its own, as they come."""
     workers = os.cpu_count() or 1
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  databases by the thousand are for memory
-    settings = {
-        "synchronous_commit": "off",
-        "autovacuum": "off",
-        "jit": "off",
-        "wal_level": "minimal",
-        "max_wal_senders": "0",
-    }
     with (
         TemporaryDirectory(dir=memory) as folder,
-        Postgres(Path(folder), fsync=False, settings=settings) as server,
+        Postgres(Path(folder), fsync=False, settings=_FAST | {"unix_socket_directories": f"{folder}/data"}) as server,
         ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
     ):
         shares = [range(first, first + count)[start : start + AT_ONCE] for start in range(0, count, AT_ONCE)]
-        free = [fresh_database(server) for _ in range(workers)]
+        free = [f"{fresh_database(server)}?host={folder}/data" for _ in range(workers)]
         under_way = {}
         while shares or under_way:
             while free and shares:

@@ -1,4 +1,4 @@
-"""Sixty moves of a small world, drawn from one seed: what users and operators do, what breaks, who works, and who dies."""
+"""Up to sixty moves of a small world, drawn from one seed: what users and operators do, what breaks, who works, and who dies."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tests.simulation.stage import Process
 from tests.simulation.storm_world import STRANGER, make_chance
 from tests.simulation.world import ORG
 
-USERS, MOST_USERS, MOVES = 6, 8, 60
+USERS, MOST_USERS, MOST_MOVES = 6, 8, 60
 _GAPS_S = (
     (0.0, 30),
     (0.7, 20),
@@ -62,7 +62,7 @@ class SmallStorm:
         moves = self._weigh_moves()
         kinds, weights = list(moves), list(moves.values())
         gaps, gap_weights = zip(*_GAPS_S, strict=True)
-        for _ in range(MOVES):
+        for _ in range(self.pace.randint(MOST_MOVES // 5, MOST_MOVES)):
             self.pace.choices(kinds, weights)[0]()
             gap = self.pace.choices(gaps, gap_weights)[0]
             self.stage.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))
@@ -80,8 +80,8 @@ class SmallStorm:
             self._pause: 1,
             self._nudge: 2,
             self._drain: 5,
-            self._sweep: 3,
-            self._overlap: 1,
+            self._sweep: 2,
+            self._overlap: 0.6,
             self._fail_calls: self.faulty,
             self._hurt: 4,
             self._region: 1,

@@ -5,7 +5,6 @@ Beside what tests.simulation.promises asks at rest, it watches every step: a wri
 from somebody who is entitled (I5), and a lease that has ended changes no row (I6).
 """
 
-import json
 import uuid
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,8 +12,11 @@ from functools import cached_property
 import httpx
 from psycopg import sql
 from psycopg.pq import DiagnosticField, ExecStatus
+from pydantic_core import from_json, to_json
 
 from local.fly.profiles import Unkindness
+from local.fly.transport import ask
+from local.httpd import Request, Response
 from shared.errors import HangarError
 from shared.fly import FlyClient
 from shared.fly_errors import Answer, Call, read_answer
@@ -26,6 +28,7 @@ from tests.simulation.storm_world import CountingTransport, StormStore, StormWor
 from tests.simulation.world import START, Session, open_host, open_service
 
 _KEPT = ("fly_plans", "settings", "operators")
+_HEADERS = {"authorization": "Bearer any", "content-type": "application/json"}
 
 
 class Standing:
@@ -195,7 +198,7 @@ class SmallStore(StormStore):
         values = [str(self.clock()).encode(), *(_encode(value) for value in args.values())]
         result = self._check(name, connection.exec_prepared(statement, values))
         value = result.get_value(0, 1)
-        return None if value is None else json.loads(value)
+        return None if value is None else from_json(value)
 
     def _check(self, name, result):
         if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
@@ -269,7 +272,7 @@ class SmallStore(StormStore):
 def _encode(value) -> bytes | None:
     if value is None or isinstance(value, str):
         return None if value is None else value.encode()
-    return json.dumps(value).encode()  # also true, false and numbers are words that Postgres reads
+    return to_json(value)  # also true, false and numbers are words that Postgres reads
 
 
 _TOLD = {
@@ -314,32 +317,40 @@ def _show_save(app, args, intent, outcomes, answer) -> str:
 
 
 class ShortLink(FlyLink):
-    """The wire under the client, cut short: requests go to the transport as they are."""
+    """The wire under the client, cut short: what a call asks goes to the simulator without a request of httpx's."""
 
     def _exchange(self, call: Call) -> Answer:
         self.calls += 1
-        return read_answer(self._transport.handle_request(_Request(call)))
+        return read_answer(self._transport.handle_request(_Asked(call)))
 
 
-class _Request:
-    """As much of an `httpx.Request` as the simulator's transport looks at."""
+class _Asked:
+    """As much of an `httpx.Request` as the watching transports look at."""
 
     def __init__(self, call: Call) -> None:
-        self.method, self.url, self.params = call.method, self, self
-        self.path = call.path
-        self.headers = {"authorization": "Bearer any", "content-type": "application/json"}
-        self.extensions = {"timeout": {"read": call.read_timeout_s}}
-        self._call = call
-
-    def multi_items(self):
-        return [(key, str(value)) for key, value in self._call.params.items()]
+        self.method, self.path, self.url = call.method, call.path, self
+        self.query = tuple((key, str(value)) for key, value in call.params.items())
+        self.body = to_json(call.body) if call.body is not None else b""
+        self.read_timeout_s = call.read_timeout_s
 
     def read(self) -> bytes:
-        return json.dumps(self._call.body).encode() if self._call.body is not None else b""
+        return self.body
 
     def __str__(self) -> str:
-        query = "&".join(f"{key}={value}" for key, value in self.multi_items())
+        query = "&".join(f"{key}={value}" for key, value in self.query)
         return f"{self.method} {self.path}{'?' if query else ''}{query}"
+
+
+class _Answered:
+    """As much of an `httpx.Response` as `read_answer` looks at."""
+
+    def __init__(self, response: Response) -> None:
+        self.status_code, self.content = response.status, response.body
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
 
 
 class SmallTransport(CountingTransport):
@@ -367,7 +378,8 @@ class SmallTransport(CountingTransport):
     def _send(self, request):
         if request.method != "GET":
             self._watch_write(request)
-        return super()._send(request)
+        asked = Request(request.method, request.path, request.query, _HEADERS, request.body)
+        return _Answered(ask(self.world.sim, asked, self.stage.pause, request.read_timeout_s))
 
     def _watch_write(self, request) -> None:
         """I11: announced by this very process. I5: what runs for somebody entitled is not destroyed for being broken."""

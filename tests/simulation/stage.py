@@ -2,21 +2,20 @@
 
 Every point before and after a call that leaves the process is a place where the stage may go on with somebody else, where a
 worker may die, and where it may freeze. Sleeping costs no time: when everybody sleeps, the clock moves to whoever wakes first.
+Actors are greenlets, because handing a turn from thread to thread costs more than what most turns do. None may hold a lock
+across a boundary.
 """
 
-import sys
-import threading
-import traceback
-from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Self
 
+from greenlet import getcurrent, greenlet
+
 from tests.simulation.world import Clock, Killed
 
-_PATIENCE_S = 60.0  # real seconds that one turn may take before the test is given up
 _NEVER = float("inf")
 
 
@@ -41,34 +40,8 @@ class Actor:
     name: str
     process: Process
     wakes_at: float
-    turn: Any = field(default_factory=allocate_lock)
     waits_on: object = None
-    ended: bool = False
-    thread: threading.Thread | None = None
-
-    def show(self) -> str:
-        """Where it stands, for a test that hangs."""
-        frame = sys._current_frames().get(self.thread.ident or 0) if self.thread else None
-        return "".join(traceback.format_stack(frame)[-6:]) if frame else ""
-
-
-class _Carrier(threading.Thread):
-    """A thread that plays one actor after another: making one for each would cost more than what most of them do."""
-
-    idle: list["_Carrier"] = []  # noqa: RUF012  shared on purpose
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True, name="carrier")
-        self.play: Callable[[], None] | None = None
-        self.begin = allocate_lock()
-        self.begin.acquire()
-        self.start()
-
-    def run(self) -> None:
-        while True:
-            self.begin.acquire()
-            assert self.play is not None
-            self.play()
+    body: Any = None
 
 
 class StageFuture(Future):
@@ -89,18 +62,15 @@ class Stage:
 
     def __init__(self, clock: Clock, random: Random, keep: float = 0.0) -> None:
         self.clock, self.random, self.keep = clock, random, keep
-        self._here = threading.local()
-        self._director = Actor("director", Process("director"), 0.0, thread=threading.current_thread())
-        self._director.turn.acquire()
+        self._director = Actor("director", Process("director"), 0.0, body=getcurrent())
         self._actors: list[Actor] = []
-        self.turns = 0
         self._turn_of = self._director
         self.tell: Callable[[Process, str], None] = lambda _process, _fate: None
 
     @property
     def actor(self) -> Actor | None:
-        """Whose turn it is, asked by itself; None outside the stage."""
-        return getattr(self._here, "actor", None)
+        """Whose turn it is; None outside the stage."""
+        return None if self._turn_of is self._director else self._turn_of
 
     @property
     def process(self) -> Process | None:
@@ -119,12 +89,8 @@ class Stage:
         future = StageFuture()
         future.stage = self
         actor = Actor(name, process or Process(name), self.clock() + in_s)
-        actor.turn.acquire()
+        actor.body = greenlet(lambda: self._live(actor, future, play), parent=self._director.body)
         self._actors.append(actor)
-        carrier = _Carrier.idle.pop() if _Carrier.idle else _Carrier()
-        actor.thread = carrier
-        carrier.play = lambda: self._live(carrier, actor, future, play)
-        carrier.begin.release()
         return future
 
     def run(self, until: float) -> None:
@@ -134,7 +100,9 @@ class Stage:
         director = self._director
         director.wakes_at = until
         self._actors.append(director)
-        self._pass_turn(director)
+        self._turn_of = self._choose()
+        while self._turn_of is not director:
+            self._turn_of.body.switch()
         self._actors.remove(director)
 
     def run_out(self, until: float) -> None:
@@ -145,8 +113,8 @@ class Stage:
 
     def pause(self, seconds: float = 0.0) -> None:
         """Give the turn away, for `seconds` at least. Outside a run the clock simply moves. Raises Killed in a dead process."""
-        actor = self.actor
-        if actor is None:
+        actor = self._turn_of
+        if actor is self._director:
             self.clock.advance(seconds)
         else:
             self._sleep(actor, self.clock() + seconds)
@@ -197,7 +165,8 @@ class Stage:
         process = actor.process
         if not process.dead:
             actor.wakes_at = wakes_at
-            self._pass_turn(actor)
+            if wakes_at > self.clock() or not self.keep or self.random.random() >= self.keep:
+                self._pass_turn(actor)
             while process.frozen_until > self.clock() and not process.dead:
                 actor.wakes_at = process.frozen_until
                 self._pass_turn(actor)
@@ -205,39 +174,21 @@ class Stage:
             raise Killed(actor.name)
 
     def _pass_turn(self, actor: Actor) -> None:
-        chosen = self._choose(actor)
-        if chosen is actor:
-            return
-        self._turn_of = chosen
-        chosen.turn.release()
-        if actor.ended:
-            return
-        if actor is not self._director:
-            actor.turn.acquire()
-            return
-        before = -1
-        while not actor.turn.acquire(timeout=_PATIENCE_S):
-            assert before != self.turns, f"{self._turn_of.name} keeps its turn: {self._turn_of.show()}"
-            before = self.turns
+        self._turn_of = self._choose()
+        if self._turn_of is not actor:
+            self._director.body.switch()
 
-    def _choose(self, actor: Actor) -> Actor:
+    def _choose(self) -> Actor:
         """Who goes on: one of those that are awake, after the clock has moved to the first who wakes, if nobody is."""
-        self.turns += 1
         now = self.clock()
         ready = [each for each in self._actors if each.wakes_at <= now]
         if not ready:
             now = self.clock.seconds = min(each.wakes_at for each in self._actors)
             assert now < _NEVER, f"everybody waits for somebody: {[each.name for each in self._actors]}"
             ready = [each for each in self._actors if each.wakes_at <= now]
-        if len(ready) == 1:
-            return ready[0]
-        if self.keep and actor in ready and self.random.random() < self.keep:
-            return actor
-        return self.random.choice(ready)
+        return ready[0] if len(ready) == 1 else self.random.choice(ready)
 
-    def _live(self, carrier: _Carrier, actor: Actor, future: StageFuture, play: Callable[[], Any]) -> None:
-        actor.turn.acquire()
-        self._here.actor = actor
+    def _live(self, actor: Actor, future: StageFuture, play: Callable[[], Any]) -> None:
         try:
             if not actor.process.dead:
                 future.set_result(play())
@@ -245,11 +196,8 @@ class Stage:
             future.set_exception(error)
         if not future.done():
             future.set_exception(Killed(actor.name))
-        self._here.actor = None
-        actor.ended = True
         self._actors.remove(actor)
-        _Carrier.idle.append(carrier)
-        self._pass_turn(actor)
+        self._turn_of = self._choose()
 
     # What concurrent.futures offers, on this stage
 

@@ -55,10 +55,14 @@ def note_everything(host: Connection) -> None:
         " values (new.id, hangar.now(), new.machine_state is not distinct from 'started' and new.deleted_at is null);"
         " return null; end $$"
     )
-    host.execute(
-        "create trigger note_state after insert or update on public.user_fly_apps"
-        " for each row execute function public.note_state()"
-    )
+    for event, condition in (
+        ("insert", "true"),
+        ("update", "(old.machine_state, old.deleted_at) is distinct from (new.machine_state, new.deleted_at)"),
+    ):
+        host.execute(
+            f"create trigger note_state_on_{event} after {event} on public.user_fly_apps"
+            f" for each row when ({condition}) execute function public.note_state()"
+        )
 
 
 class StormWorld(World):

@@ -221,3 +221,17 @@ def test_a_tier_table_emptied_by_mistake_frees_nobody(world):
     world.sweep()
     assert {world.row(user)["status"] for user in users} == {"active"}
     assert len(world.apps()) == 2
+
+
+def test_a_sweep_ends_only_alerts_that_stand(world):
+    """What was not open when it began costs no call."""
+    world.add_user("pro")
+    world.sweep()
+    world.store.calls.clear()
+    world.sweep()
+    assert not {"fly_resolve_alert", "fly_brake_status", "fly_end_outage"} & set(world.store.calls)
+    world.reconciler.database.raise_alert("fly_unreachable", "listing", "it was", {})
+    world.store.calls.clear()
+    world.sweep()
+    assert world.store.calls.count("fly_resolve_alert") == world.store.calls.count("fly_end_outage") == 1
+    assert world.open_alerts() == set()

@@ -79,7 +79,8 @@ class Session:
     def execute(self, query: str, params=()) -> psycopg.Cursor:
         now = self.clock()
         if now != self._told:
-            self.connection.execute("select set_config('hangar.test_now', %s, false)", (str(now),))
+            # Not by a cursor, which costs ten times as much.
+            self.connection.pgconn.exec_(f"set hangar.test_now = '{now}'".encode())
             self._told = now
         return self.connection.execute(query, params)
 
