@@ -63,6 +63,7 @@ class Sweep:
     by: "Reconciler"
     ends_at: float
     report: SweepReport = field(default_factory=SweepReport)
+    _unlooked: int = 0
     _unwritten: list[Json] = field(default_factory=list)
     _standing: set[tuple[str, str]] = field(default_factory=set)  # the fleet's alerts when this sweep began
 
@@ -164,8 +165,14 @@ class Sweep:
                 self._write(now)
                 return
         self._write(now)
-        self.report.complete = True
-        self._tell_incident(guard.broken, fleet, settings)
+        # Every row was read, so what is no row's is known; but who was not looked at may be as broken as before.
+        self.report.complete = self._unlooked == 0
+        if self._unlooked:
+            self.report.detail = (
+                f"the time was up before {self._unlooked} apps were looked at; they come first in the next sweep"
+            )
+        if self.report.complete or guard.broken:
+            self._tell_incident(guard.broken, fleet, settings)
         if whole_pass and settings.installation_id == self.by.provisions.installation_id:
             orphans = Orphans(self.by, self._is_time_up, self._end_alert)
             orphans.sweep(listing, settings.installation_id, live)
@@ -193,6 +200,8 @@ class Sweep:
         to_look.sort(key=lambda row: (row.observed_at is not None, row.observed_at))
         woken = [row for row in rows if runs_in_grace(row, listing, now)]
         looked = look_at_all(self.by.fly, [*to_look, *woken], listing, now, self._is_time_up)
+        if self._is_time_up():
+            self._unlooked += sum(str(row.id) not in looked for row in to_look)
         observations = [looked.get(str(row.id)) or observe_listed(row, listing) for row in judged]
         seen = [each for each in observations if each]
         guard.hold_back(seen, len(judged))

@@ -734,6 +734,22 @@ MUTANTS = (
         ("tests/unit/test_cost.py",),
     ),
     Mutant(
+        "sweep-whole-though-cut-off",
+        "shared/sweep.py",
+        "self.report.complete = self._unlooked == 0",
+        "self.report.complete = True",
+        "a sweep that did not look at everybody does not say that all is well",
+        OVERLOAD,
+    ),
+    Mutant(
+        "incident-over-though-cut-off",
+        "shared/sweep.py",
+        "if self.report.complete or guard.broken:",
+        "if True:",
+        "who was not looked at may be as broken as before",
+        OVERLOAD,
+    ),
+    Mutant(
         "woken-in-grace-and-left-running",
         "shared/sweep.py",
         "woken = [row for row in rows if runs_in_grace(row, listing, now)]",

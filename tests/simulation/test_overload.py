@@ -13,6 +13,7 @@ from shared import look as looks
 from shared.sweep import Sweep
 from tests.simulation.busy_world import BusyWorld, most_in_a_minute
 from tests.simulation.storm_world import play_on_stage
+from tests.simulation.test_guards import make_app, our_network
 
 DOWNGRADES = int(os.environ.get("DOWNGRADES", "400"))  # a thousand take eleven virtual minutes and half a real one
 LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
@@ -280,6 +281,29 @@ def test_sweeps_that_get_round_to_a_few_look_at_everybody_in_turn(world, monkeyp
     assert left == 0, looked
     # As few as the number that one sweep gets round to allows, and the passes over the pages.
     assert len(looked) <= 90 // min(looked) + 1 + 90 // page
+
+
+def test_a_sweep_whose_looks_were_cut_off_is_not_whole(world, monkeypatch):
+    """It says so, and ends no alert that only a whole one may end; what needs no look, orphans, is found all the same."""
+    monkeypatch.setattr(looks, "LOOKERS", 1)
+    have_fleet(world, 60)
+    make_app(world, "orphan", our_network(world))
+    world.sql("select public.fly_raise_alert('incident', 'fleet', 'many broke')")
+    world.clock.advance(600)
+    world.control("PUT", "faults", [{"method": "GET", "path": "/v1/apps/*/machines/*", "delay_s": 8.0}])
+    began = world.clock()
+    report = world.sweep()
+    [(left,)] = world.sql("select count(*) from public.user_fly_apps where observed_at < to_timestamp(%s)", began)
+    assert (report.complete, report.apps, report.orphans) == (False, 60, 1)
+    assert report.detail == f"the time was up before {left} apps were looked at; they come first in the next sweep"
+    assert world.sql("select cursor, completed_at, finished_at is not null from hangar.sweeps") == [(None, None, True)]
+    assert ("incident", "fleet") in world.open_alerts()
+    world.control("PUT", "faults", [])
+    world.clock.advance(300)
+    report = world.sweep()
+    assert (report.complete, report.detail) == (True, "")
+    assert world.sql("select completed_at = finished_at from hangar.sweeps") == [(True,)]
+    assert ("incident", "fleet") not in world.open_alerts()
 
 
 @pytest.mark.timeout(120)
