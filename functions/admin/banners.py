@@ -22,6 +22,7 @@ _TITLES = {
     "orphans": "Orphans are left over",
     "orphan_look": "An orphan cannot be looked at",
     "provisioning_slow": "Apps are long on their way",
+    "crash_loop": "An app does not stay up",
 }
 
 

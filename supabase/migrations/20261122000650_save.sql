@@ -161,6 +161,7 @@ begin
   end if;
   v_row := hangar.store_row(v_row);
   perform hangar.tell_of(v_row, v_moved, p_patch);
+  perform hangar.tell_crash_loop(v_row, p_events);
   if v_deleted then
     v_successor := hangar.open_successor(v_row);
   end if;

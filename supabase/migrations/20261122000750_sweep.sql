@@ -137,6 +137,7 @@ begin
       from hangar.sweeps w
      where w.name = p_name and a.resolved_at is null and a.seen_at < w.started_at
        and a.kind in ('max_apps', 'max_cost', 'installation', 'orphan_look');
+    perform hangar.end_crash_loops();
   end if;
   if v_ended then
     perform hangar.tell_slow();

@@ -1,4 +1,49 @@
--- What no error tells of: an app that is on its way for too long.
+-- What no error tells of: an app that is mended again and again, and one that is on its way for too long.
+
+-- How often this app was mended within the last hour: calls to Fly that succeeded, by the audit log.
+create function hangar.count_repairs(p_app uuid) returns bigint
+language sql stable set search_path = ''
+as $$
+  select count(*) from public.user_fly_app_events e
+   where e.fly_app_id = p_app and e.created_at > hangar.now() - interval '1 hour'
+     and e.event_type = 'action' and e.status = 'succeeded' and e.metadata ->> 'purpose' in ('repair', 'replace')
+$$;
+
+-- Called by every save, so it counts only when a repair is among the events. A row in error has an alert of its own.
+create function hangar.tell_crash_loop(p_row public.user_fly_apps, p_events jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_repairs bigint;
+begin
+  if p_row.desired_state <> 'present' or p_row.status = 'error'
+     or not (p_events @> '[{"event_type": "action", "status": "succeeded", "metadata": {"purpose": "repair"}}]'
+             or p_events @> '[{"event_type": "action", "status": "succeeded", "metadata": {"purpose": "replace"}}]') then
+    return;
+  end if;
+  v_repairs := hangar.count_repairs(p_row.id);
+  if v_repairs >= 3 then
+    perform hangar.raise_alert('crash_loop', p_row.id::text,
+      format('The app %s of user %s does not stay up: it was repaired %s times within the last hour, and Hangar goes on repairing it. '
+        'Why it ends is in its own output: `fly logs -a %s`; what was done: `hangar events --app %s --since 2h`; what is next: '
+        '`hangar explain %s`. The alert ends by itself once the app has been steady for an hour',
+        p_row.fly_app_name, p_row.user_id, v_repairs, p_row.fly_app_name, p_row.fly_app_name, p_row.user_id),
+      jsonb_build_object('user_id', p_row.user_id, 'app', p_row.fly_app_name, 'repairs', v_repairs));
+  end if;
+end
+$$;
+
+-- Steady: wanted no more, or neither mended within an hour nor unhealthy.
+create function hangar.end_crash_loops() returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.alerts l set resolved_at = hangar.now()
+   where l.kind = 'crash_loop' and l.resolved_at is null
+     and not exists (
+       select 1 from public.user_fly_apps a
+        where a.id::text = l.key and a.deleted_at is null and a.desired_state = 'present'
+          and (a.health_status = 'unhealthy' or hangar.count_repairs(a.id) > 0))
+$$;
 
 -- Rows that have been in between for an hour although nothing holds them: no failure (it has its own alert), no grace, no pause, no brake,
 -- no cap, no turn among deletions. A change of the settings, and the end of what held them, begin the hour anew; one in the future (a clock

@@ -1,6 +1,7 @@
-"""The alert that stands and falls with a sweep's end: apps long on their way."""
+"""The alerts that stand and fall with a save and with a sweep's end: an app that does not stay up, apps long on their way."""
 
 import pytest
+from psycopg import errors
 
 pytestmark = pytest.mark.every_postgres
 
@@ -14,9 +15,60 @@ def open_alerts(hangar):
     return [(row["kind"], row["key"]) for row in rows]
 
 
+def repair(hangar, act, user, status="succeeded", purpose="repair"):
+    """One call that mends the app, by a worker of its own."""
+    row = hangar.lease(user)
+    intent = act.intent("start_machine", purpose=purpose)
+    hangar.save(row, events=[intent])
+    ended = act.event("action", status, action="start_machine", purpose=purpose, intent_id=intent["id"])
+    return hangar.save(row, release=True, events=[ended], status="active", converged=True)
+
+
 def finish(hangar, *, complete=True):
     token = hangar.rpc("fly_sweep_claim")["token"]
     assert hangar.rpc("fly_sweep_finish", name="fleet", token=token, report={}, complete=complete) == {"ok": True}
+
+
+def test_the_save_that_tells_of_the_third_repair_raises_the_alert(hangar, act):
+    """In the same transaction: there is no moment in which a crash could lose it. It is the database's, so it is handed out."""
+    user = hangar.user("pro")
+    app = str(hangar.converge(user)["id"])
+    for status in ("succeeded", "failed", "unknown", "succeeded"):
+        repair(hangar, act, user, status)
+    assert open_alerts(hangar) == []
+    repair(hangar, act, user, purpose="replace")
+    assert open_alerts(hangar) == [("crash_loop", app)]
+    repair(hangar, act, user)
+    taken = [alert for alert in hangar.rpc("fly_take_alerts")["alerts"] if alert["kind"] == "crash_loop"]
+    assert [(alert["key"], alert["metadata"]["repairs"]) for alert in taken] == [(app, 4)]
+    assert hangar.one("select count(*) from user_fly_app_events where metadata ->> 'kind' = 'crash_loop'") == 1
+
+
+def test_a_save_that_fails_raises_nothing(hangar, act):
+    user = hangar.user("pro")
+    hangar.converge(user)
+    for _ in range(2):
+        repair(hangar, act, user)
+    row = hangar.lease(user)
+    third = act.event("action", "succeeded", action="start_machine", purpose="repair", intent_id=str(row["id"]))
+    with pytest.raises(errors.CheckViolation):
+        hangar.save(row, events=[third], status="nonsense")
+    assert open_alerts(hangar) == []
+
+
+def test_only_a_whole_sweep_says_that_an_app_is_steady(hangar, act):
+    user = hangar.user("pro")
+    app = str(hangar.converge(user)["id"])
+    for _ in range(3):
+        repair(hangar, act, user)
+    hangar.shift_clock(HOUR - 60)
+    finish(hangar)
+    assert open_alerts(hangar) == [("crash_loop", app)]
+    hangar.shift_clock(HOUR + 60)
+    finish(hangar, complete=False)
+    assert open_alerts(hangar) == [("crash_loop", app)]
+    finish(hangar)
+    assert open_alerts(hangar) == []
 
 
 def test_every_sweep_that_ends_tells_what_is_long_on_its_way(hangar):

@@ -78,6 +78,12 @@ def play(url: str, seed: int, *, keep_trace: bool = False) -> Played:
     )
 
 
+_STEADY_AT = (  # when the apps in a crash loop have been left alone for an hour
+    "select e.created_at + interval '1 hour' from hangar.alerts l join public.user_fly_app_events e on e.fly_app_id::text = l.key"
+    " where l.kind = 'crash_loop' and l.resolved_at is null and e.metadata ->> 'purpose' in ('repair', 'replace')"
+)
+
+
 def find_last_deadline(world: SmallWorld) -> float:
     """When everything that Hangar waits for has come: docs/simulation.md lists what that is."""
     times = world.sql(
@@ -87,7 +93,7 @@ def find_last_deadline(world: SmallWorld) -> float:
         " union all select expires_at from public.user_subscriptions union all select ends_at from public.fly_overrides"
         " union all select lease_expires_at from hangar.sweeps"
         " union all select created_at + interval '1 hour' from public.user_fly_app_events where event_type = 'brake_tripped'"
-        ") deadlines"
+        f" union all {_STEADY_AT}) deadlines"
     )[0][0]
     passing = [machine.updated_at for machine in world.sim.machines() if machine.state != "started"]
     second = [machine.updated_at for app in world.sim.apps.values() for machine in app.live_machines()[1:]]
@@ -99,7 +105,8 @@ def find_second_deadline(world: SmallWorld) -> float:
     """What the first call was the first to see and has to age: an orphan, and the grace of whose time ran out."""
     times = world.sql(
         "select max(at) from (select delete_after at from public.user_fly_apps where deleted_at is null"
-        " union all select first_seen_at + interval '900 s' from public.fly_orphans) deadlines"
+        " union all select first_seen_at + interval '900 s' from public.fly_orphans"
+        f" union all {_STEADY_AT}) deadlines"
     )[0][0]
     return max(world.clock(), times.timestamp() if times else 0.0) + 1.0
 

@@ -1,4 +1,4 @@
-"""What no error tells of: an app that is long on its way, one that runs in its grace."""
+"""What no error tells of: an app that does not stay up, one that is long on its way, one that runs in its grace."""
 
 import pytest
 
@@ -18,6 +18,15 @@ def told(world, monkeypatch):
     return sent
 
 
+def crash(world, user):
+    """The machine has stopped for good; five minutes later a sweep comes by."""
+    machine_id = world.row(user)["machine_id"]
+    world.control("POST", f"machines/{machine_id}/crash", {})
+    world.clock.advance(5 * MINUTES)
+    world.sweep()
+    assert world.row(user)["status"] == "active"
+
+
 def kinds_told(told, kind):
     return [each for each in told if each["kind"] == kind and not each.get("resolved")]
 
@@ -25,6 +34,86 @@ def kinds_told(told, kind):
 def state_of(world, row):
     (machine,) = world.apps()[row["fly_app_name"]]
     return machine.state
+
+
+def test_an_app_that_does_not_stay_up_is_told_once(world, told):
+    """Three repairs within an hour are a crash loop, however many follow; an hour of peace ends it."""
+    user, other = have_active_users(world, 2)
+    row = world.row(user)
+    for _ in range(2):
+        crash(world, user)
+    assert world.open_alerts() == set()
+    for _ in range(4):
+        crash(world, user)
+    assert world.open_alerts() == {("crash_loop", row["id"])}
+    [alert] = kinds_told(told, "crash_loop")
+    for what in (row["fly_app_name"], str(user), "repaired 3 times", "hangar explain", "fly logs"):
+        assert what in alert["message"]
+    crash(world, other)  # somebody else's repair is not this app's
+    sweep_for(world, 50)
+    assert world.open_alerts() == {("crash_loop", row["id"])}
+    sweep_for(world, 15)
+    assert world.open_alerts() == set()
+    assert len(kinds_told(told, "crash_loop")) == 1
+
+
+def test_repairs_far_apart_are_no_crash_loop(world):
+    (user,) = have_active_users(world, 1)
+    for _ in range(5):
+        crash(world, user)
+        world.clock.advance(30 * MINUTES)
+    assert world.open_alerts() == set()
+
+
+def test_a_machine_made_anew_counts_as_repaired(world):
+    """A failed machine is replaced, a vanished one made again; each is one repair."""
+    (user,) = have_active_users(world, 1)
+    for _ in range(2):
+        world.control("PUT", f"machines/{world.row(user)['machine_id']}", {"state": "failed"})
+        world.clock.advance(5 * MINUTES)
+        world.sweep()
+    assert world.open_alerts() == set()
+    with open_client(world.sim) as fly:
+        row = world.row(user)
+        path = f"/v1/apps/{row['fly_app_name']}/machines/{row['machine_id']}"
+        fly.request("DELETE", path, params={"force": "true"}).raise_for_status()
+    world.clock.advance(5 * MINUTES)
+    world.sweep()
+    assert world.row(user)["status"] == "active"
+    assert world.open_alerts() == {("crash_loop", world.row(user)["id"])}
+
+
+def test_an_app_that_only_fails_its_checks_is_not_steady(world):
+    """It is repaired no more, but neither is it well."""
+    (user,) = have_active_users(world, 1)
+    for _ in range(3):
+        crash(world, user)
+    machine = f"machines/{world.row(user)['machine_id']}"
+    world.control("PUT", machine, {"checks": {"alive": "critical"}})
+    sweep_for(world, 90)
+    assert world.open_alerts() == {("crash_loop", world.row(user)["id"])}
+    world.control("PUT", machine, {"checks": {}})
+    sweep_for(world, 10)
+    assert world.open_alerts() == set()
+
+
+def test_a_machine_that_cannot_be_started_has_one_alert(world):
+    """Every start fails at once: the row is in error, and that is what is told, however often it is tried."""
+    (user,) = have_active_users(world, 1)
+    row = world.row(user)
+    stopped = {"id": row["machine_id"], "name": f"{row['fly_app_name']}-main", "state": "stopped", "region": "iad"}
+    with open_client(world.sim) as fly:
+        found = fly.get(f"/v1/apps/{row['fly_app_name']}/machines/{row['machine_id']}").json()
+    path = "/v1/apps/*/machines/*"
+    world.fault(method="GET", path=path, when="before", status=200, body={**found, **stopped})
+    for _ in range(4):
+        world.clock.advance(10 * MINUTES)
+        world.sweep()
+    started = [
+        kind for kind, status, told in world.events(user) if (status, told.get("purpose")) == ("succeeded", "repair")
+    ]
+    assert len(started) >= 3
+    assert world.open_alerts() == {("provision_failed", row["id"])}
 
 
 def test_coming_back_within_the_grace_repairs_nothing(world):
@@ -38,6 +127,17 @@ def test_coming_back_within_the_grace_repairs_nothing(world):
     assert world.row(user)["status"] == "active"
     assert world.open_alerts() == set()
     assert "recovery_attempted" not in {kind for kind, _, _ in world.events(user)}
+
+
+def test_an_app_that_is_wanted_no_more_does_not_crash(world):
+    """Its alert ends with the next whole sweep."""
+    (user,) = have_active_users(world, 1)
+    for _ in range(3):
+        crash(world, user)
+    assert world.open_alerts() == {("crash_loop", world.row(user)["id"])}
+    world.set_tier(user, "free")
+    world.sweep()
+    assert world.open_alerts() == set()
 
 
 def have_slow_users(world, count):
