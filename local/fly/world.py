@@ -138,6 +138,10 @@ class World:
         """When the next timer falls due."""
         return self._agenda[0][0] if self._agenda else None
 
+    def last_at(self) -> float:
+        """When the last timer falls due; now, where there is none."""
+        return max((moment for moment, _, _ in self._agenda), default=self.now())
+
     def settle(self) -> None:
         """Let everything happen that is due by now, in order of time."""
         now = self.now()

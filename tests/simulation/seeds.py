@@ -3,6 +3,7 @@
 `play_seed(url, seed)` is one of them; the same seed plays the same piece, call for call.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -98,17 +99,22 @@ def find_last_deadline(world: SmallWorld) -> float:
     passing = [machine.updated_at for machine in world.sim.machines() if machine.state != "started"]
     second = [machine.updated_at for app in world.sim.apps.values() for machine in app.live_machines()[1:]]
     aged = [at + STUCK.total_seconds() for at in passing + second]
-    return max(world.clock(), *aged, times.timestamp() if times else 0.0, 0.0) + 1.0
+    listed = [app.listed_at for app in world.sim.apps.values()]
+    return max(world.clock(), *aged, *listed, times.timestamp() if times else 0.0) + 1.0
 
 
 def find_second_deadline(world: SmallWorld) -> float:
-    """What the first call was the first to see and has to age: an orphan, and the grace of whose time ran out."""
+    """What the first call began: an orphan's age, a grace, and a machine's boot, which takes minutes on a cold host."""
+    boots = any(machine.state in ("created", "starting") for machine in world.sim.machines())
     times = world.sql(
-        "select max(at) from (select delete_after at from public.user_fly_apps where deleted_at is null"
+        "select max(at) from (select greatest(delete_after,"
+        "     case when machine_state in ('created', 'starting') then next_attempt_at end) at"
+        "   from public.user_fly_apps where deleted_at is null"
         " union all select first_seen_at + interval '900 s' from public.fly_orphans"
         f" union all {_STEADY_AT}) deadlines"
     )[0][0]
-    return max(world.clock(), times.timestamp() if times else 0.0) + 1.0
+    booted_at = world.sim.world.last_at() if boots else 0.0
+    return max(world.clock(), booted_at, times.timestamp() if times else 0.0) + 1.0
 
 
 def forget(url: str) -> None:
@@ -148,6 +154,7 @@ def explain(played: Played) -> str:
 
 def _play_share(job: tuple[str, range]) -> list[Played]:
     url, seeds = job
+    gc.set_threshold(50_000)  # traces grow by small objects, and none of them is a cycle
     return [play(url, seed) for seed in seeds]
 
 

@@ -1,4 +1,4 @@
-"""Up to sixty moves of a small world, drawn from one seed: what users and operators do, what breaks, who works, and who dies."""
+"""Up to forty-eight moves of a small world, drawn from one seed: what users and operators do, what breaks, who dies at work."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tests.simulation.stage import Process
 from tests.simulation.storm_world import STRANGER, make_chance
 from tests.simulation.world import ORG
 
-USERS, MOST_USERS, MOST_MOVES = 6, 8, 60
+USERS, MOST_USERS, MOST_MOVES = 6, 8, 48
 _GAPS_S = (
     (0.0, 30),
     (0.7, 20),
@@ -50,7 +50,7 @@ class SmallStorm:
         self.deadly = self.chaos.choice((0.0, 0.15, 0.4))
         self.faulty = self.chaos.choice((3, 12, 25))
         self.names = 0
-        world.users = [world.add_user(self.host.choice(("free", "pro", "pro", "elite"))) for _ in range(USERS)]
+        world.users = world.add_users([self.host.choice(("free", "pro", "pro", "elite")) for _ in range(USERS)])
         self._make_stranger(STRANGER)
         if self.pace.random() < 0.3:
             world.control("PUT", "latency", {"profile": "typical"})
@@ -62,7 +62,7 @@ class SmallStorm:
         moves = self._weigh_moves()
         kinds, weights = list(moves), list(moves.values())
         gaps, gap_weights = zip(*_GAPS_S, strict=True)
-        for _ in range(self.pace.randint(MOST_MOVES // 5, MOST_MOVES)):
+        for _ in range(self.pace.randint(MOST_MOVES // 6, MOST_MOVES)):
             self.pace.choices(kinds, weights)[0]()
             gap = self.pace.choices(gaps, gap_weights)[0]
             self.stage.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))

@@ -1,4 +1,4 @@
-"""Eight hundred small worlds in every test run; `make simulate` plays as many as one likes."""
+"""A thousand small worlds in every test run; `make simulate` plays as many as one likes."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from local.supabase.database import drop_database, fresh_database
 from tests.simulation.seeds import explain, forget, play, play_many, play_seed
 
-FIRST, COUNT = 20261126, 800
+FIRST, COUNT = 20261126, 1000
 
 
 @pytest.mark.timeout(900)  # a minute and a half on two idle cores

@@ -209,11 +209,23 @@ class World:
         return cursor.fetchall() if cursor.description else []
 
     def add_user(self, tier: str = "free") -> UUID:
-        user = uuid.UUID(int=self.random.getrandbits(128), version=4)
-        self.sql("insert into auth.users (id, email) values (%s, %s)", user, f"{user.hex[:8]}@example.test")
-        if tier != "free":
-            self.set_tier(user, tier)
-        return user
+        return self.add_users([tier])[0]
+
+    def add_users(self, tiers: list[str]) -> list[UUID]:
+        """One for each tier; who has signed up for nothing takes it afterwards."""
+        users = [uuid.UUID(int=self.random.getrandbits(128), version=4) for _ in tiers]
+        self.sql(
+            "insert into auth.users (id, email) select id, left(id::text, 8) || '@example.test' from unnest(%s::uuid[]) id",
+            users,
+        )
+        paying = [(user, tier) for user, tier in zip(users, tiers, strict=True) if tier != "free"]
+        if paying:
+            self.sql(
+                "update public.user_subscriptions s set tier = t.tier from unnest(%s::uuid[], %s::text[]) as t (user_id, tier)"
+                " where s.user_id = t.user_id",
+                *map(list, zip(*paying, strict=True)),
+            )
+        return users
 
     def set_tier(self, user: UUID, tier: str) -> None:
         self.sql("update public.user_subscriptions set tier = %s where user_id = %s", tier, user)
