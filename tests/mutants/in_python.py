@@ -24,6 +24,7 @@ RATE = ("tests/unit/test_fly_rate.py",)
 WAITS = ("tests/simulation/test_planted_waits.py",)
 MACHINE = ("tests/unit/test_machine.py",)
 KILLED = ("tests/simulation/test_killed_anywhere.py",)
+FOUND = ("tests/simulation/test_seed_findings.py",)
 STEADY = ("tests/simulation/test_slow_and_unsteady.py",)
 
 LIFECYCLE, WORKER, ACT = "shared/lifecycle.py", "shared/work.py", "shared/act.py"
@@ -148,7 +149,31 @@ MUTANTS = (
         "I4: an app without our proof is never deleted",
         DECIDE,
     ),
+    Mutant(
+        "new-machine-not-waited-for",
+        LIFECYCLE,
+        "if seen.machine_made:",
+        "if False:",
+        "I2: a machine that Fly has named and does not show yet is not made a second time",
+        FOUND,
+    ),
     # Looking
+    Mutant(
+        "list-beats-a-direct-look",
+        "shared/observe.py",
+        "listed = tuple(machine for machine in listed if machine.id not in self.gone)",
+        "listed = tuple(listed)",
+        "a list that still shows as failed what is destroyed leads to no second destroying",
+        FOUND,
+    ),
+    Mutant(
+        "machine-priced-by-the-plan",
+        ACT,
+        "size = machine.size or (row.cpu_kind, row.cpu_count, row.memory_mb)",
+        "size = (row.cpu_kind, row.cpu_count, row.memory_mb)",
+        "I10: a machine that is found under a plan changed meanwhile costs what it is",
+        FOUND,
+    ),
     Mutant(
         "ownership-check-dropped",
         "shared/observe.py",
@@ -601,6 +626,14 @@ MUTANTS = (
         "turn_ends_at = ends_at",
         "no user starves: a slow row goes to the back",
         OVERLOAD,
+    ),
+    Mutant(
+        "drain-looks-again-ever-later",
+        "shared/drain.py",
+        "min(2 * patience_s, LAST_LOOK_AGAIN_S)",
+        "2 * patience_s",
+        "who comes while a drain waits for a slow call is taken on within seconds",
+        ("tests/simulation/test_storm_findings.py",),
     ),
     Mutant(
         "looks-outlast-the-drain",

@@ -6,7 +6,6 @@ from somebody who is entitled (I5), and a lease that has ended changes no row (I
 """
 
 import uuid
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import httpx
@@ -25,7 +24,8 @@ from shared.store import explain_refusal
 from tests.simulation.promises import find_entitled
 from tests.simulation.stage import Process
 from tests.simulation.storm_world import CountingTransport, StormStore, StormWorld, note_everything
-from tests.simulation.world import START, Session, open_host, open_service
+from tests.simulation.trace import TOLD, Trace, show_answer, show_row, show_save
+from tests.simulation.world import Session, open_host, open_service
 
 _KEPT = ("fly_plans", "settings", "operators")
 _HEADERS = {"authorization": "Bearer any", "content-type": "application/json"}
@@ -73,29 +73,6 @@ class Standing:
     def close(self) -> None:
         self.host.close()
         self.service.close()
-
-
-@dataclass
-class Trace:
-    """What happened, in order: virtual second, who, what."""
-
-    lines: list[tuple[float, str, str]] = field(default_factory=list)
-
-    def show(self, names: dict[str, str]) -> list[str]:
-        """Readable lines; `names` are the words for ids that say nothing."""
-        shown = []
-        for at, who, what in self.lines:
-            text = what
-            for id_, name in names.items():
-                text = text.replace(id_, name)
-            shown.append(f"{_show_time(at - START)}  {who:<10}  {text}")
-        return shown
-
-
-def _show_time(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours:>3d}:{minutes:02d}:{rest:06.3f}"
 
 
 class SmallWorld(StormWorld):
@@ -214,11 +191,11 @@ class SmallStore(StormStore):
         answer = self._call(name, args)
         if name == "fly_claim":
             self._learn_row(answer["row"])
-            world.note(f"fly_claim {args['p_user']}: {answer['outcome']}{_show_row(answer['row'])}")
+            world.note(f"fly_claim {args['p_user']}: {answer['outcome']}{show_row(answer['row'])}")
         elif name == "fly_claim_due":
             for claimed in answer["claimed"]:
                 self._learn_row(claimed["row"])
-                world.note(f"fly_claim_due:{_show_row(claimed['row'])}")
+                world.note(f"fly_claim_due:{show_row(claimed['row'])}")
         elif name == "fly_judge_orphan":
             world.note(f"{name} {args['p_app']}: {answer}")
             if answer["verdict"] == "remove":
@@ -229,8 +206,8 @@ class SmallStore(StormStore):
                 for each in args["p_observations"]
             ]
             world.note(f"{name}: {', '.join(told)} -> {answer['updated']} taken")
-        elif name in _TOLD:
-            world.note(f"{name}: {_show_answer(answer)}")
+        elif name in TOLD:
+            world.note(f"{name}: {show_answer(answer)}")
         return answer
 
     def _learn_row(self, row) -> None:
@@ -245,7 +222,7 @@ class SmallStore(StormStore):
             world.break_promise(f"I6: {process.name} changed the row {args['p_id']} with a lease that had ended")
         intent = next((each for each in args["p_events"] if each["status"] == "intent"), None)
         outcomes = [each for each in args["p_events"] if each["event_type"] == "action" and each is not intent]
-        world.note(_show_save(world.app_names.get(args["p_id"]), args, intent, outcomes, answer))
+        world.note(show_save(world.app_names.get(args["p_id"]), args, intent, outcomes, answer))
         if answer is not None:
             self._learn_row(answer["row"])
             if intent is not None and answer["refused"] is None:
@@ -273,47 +250,6 @@ def _encode(value) -> bytes | None:
     if value is None or isinstance(value, str):
         return None if value is None else value.encode()
     return to_json(value)  # also true, false and numbers are words that Postgres reads
-
-
-_TOLD = {
-    "fly_sweep_claim",
-    "fly_sweep_finish",
-    "fly_record_orphans",
-    "fly_sync_entitlements",
-    "fly_end_outage",
-    "fly_raise_alert",
-}
-
-
-def _show_row(row) -> str:
-    if not row:
-        return ""
-    return f" {row['fly_app_name']} {row['desired_state']} {row['status']} generation {row['generation']}"
-
-
-def _show_answer(answer) -> str:
-    kept = {key: answer[key] for key in sorted(answer) if key not in _LEFT_OUT and answer[key]}
-    return str(kept)[:160]
-
-
-_LEFT_OUT = {"token", "settings", "now", "started_at", "id"}
-
-
-def _show_save(app, args, intent, outcomes, answer) -> str:
-    parts = [f"fly_save {app}"]
-    parts += [f"outcome {each['metadata'].get('action')} {each['status']}" for each in outcomes]
-    if args["p_patch"]:
-        parts.append(str(args["p_patch"])[:160])
-    if intent:
-        parts.append(f"intent {intent['metadata']['action']} ({intent['metadata']['purpose']})")
-    if answer is None:
-        parts.append("-> lease lost")
-    else:
-        row = answer["row"]
-        moved = " generation moved" if answer["generation_moved"] else ""
-        refused = f" refused: {answer['refused']}" if answer["refused"] else ""
-        parts.append(f"-> {row['desired_state']} {row['status']}{moved}{refused}")
-    return "; ".join(parts)
 
 
 class ShortLink(FlyLink):

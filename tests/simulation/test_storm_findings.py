@@ -30,6 +30,21 @@ def test_a_full_house_of_slow_calls_is_waited_for(staged):
     assert drained.result().provisioned == 16
 
 
+def test_who_comes_while_a_drain_waits_for_a_slow_call_is_taken_on(staged):
+    """A lost nudge meanwhile costs seconds: with places free the drain looks again, though less often than every second."""
+    staged.stage.run(staged.clock() + 1)
+    change_tier(staged.host, sign_up(staged.host, 1), "pro")
+    staged.fault(method="POST", path="/v1/apps", delay_s=35.0, times=2)
+    staged.stage.spawn("worker", lambda: Sweep(staged.new_worker(), staged.clock() + 240).run(drain_only=True))
+    staged.stage.run(staged.clock() + 20)
+    looks = staged.store.calls.count("fly_claim_due")
+    assert 5 <= looks <= 10
+    late = staged.add_user("pro")
+    staged.stage.run(staged.clock() + 6)
+    row = staged.row(late)
+    assert row["status"] == "active" or row["lease_holder"]
+
+
 def test_an_app_that_takes_its_time_to_go_is_looked_at_again(world):
     """Fly accepts a deletion and carries it out seconds later: the same worker sees that, without a failure in between."""
     world.sim.world.timing = replace(world.sim.world.timing, app_delete_s=(5.0, 5.0))
