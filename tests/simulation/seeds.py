@@ -96,16 +96,16 @@ def find_last_deadline(world: SmallWorld) -> float:
         " union all select created_at + interval '1 hour' from public.user_fly_app_events where event_type = 'brake_tripped'"
         f" union all {_STEADY_AT}) deadlines"
     )[0][0]
-    passing = [machine.updated_at for machine in world.sim.machines() if machine.state != "started"]
-    second = [machine.updated_at for app in world.sim.apps.values() for machine in app.live_machines()[1:]]
-    aged = [at + STUCK.total_seconds() for at in passing + second]
+    booted_at = find_end_of_boots(world)
+    passing = [machine for machine in world.sim.machines() if machine.state != "started"]
+    second = [machine for app in world.sim.apps.values() for machine in app.live_machines()[1:]]
+    aged = [max(machine.updated_at, booted_at) + STUCK.total_seconds() for machine in passing + second]
     listed = [app.listed_at for app in world.sim.apps.values()]
     return max(world.clock(), *aged, *listed, times.timestamp() if times else 0.0) + 1.0
 
 
 def find_second_deadline(world: SmallWorld) -> float:
     """What the first call began: an orphan's age, a grace, and a machine's boot, which takes minutes on a cold host."""
-    boots = any(machine.state in ("created", "starting") for machine in world.sim.machines())
     times = world.sql(
         "select max(at) from (select greatest(delete_after,"
         "     case when machine_state in ('created', 'starting') then next_attempt_at end) at"
@@ -113,8 +113,13 @@ def find_second_deadline(world: SmallWorld) -> float:
         " union all select first_seen_at + interval '900 s' from public.fly_orphans"
         f" union all {_STEADY_AT}) deadlines"
     )[0][0]
-    booted_at = world.sim.world.last_at() if boots else 0.0
-    return max(world.clock(), booted_at, times.timestamp() if times else 0.0) + 1.0
+    return max(world.clock(), find_end_of_boots(world), times.timestamp() if times else 0.0) + 1.0
+
+
+def find_end_of_boots(world: SmallWorld) -> float:
+    """When every machine that Fly is bringing up will have come up; 0 when there is none."""
+    boots = any(machine.state in ("created", "starting") for machine in world.sim.machines())
+    return world.sim.world.last_at() if boots else 0.0
 
 
 def forget(url: str) -> None:
