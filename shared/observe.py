@@ -76,6 +76,7 @@ class Look:
     name_was_taken: bool = False
     looked: bool = False
     listed: bool = False
+    listed_ids: list[str] = field(default_factory=list)
     absences: int = 0
     new_machine_looks: int = 0
     gone: set[str] = field(default_factory=set)
@@ -115,27 +116,34 @@ class Look:
     def _look_at_machines(self, row: Row) -> tuple[MachineSeen, ...]:
         """The known machine by its id, because a list may lag; once also the list, which shows what else there is."""
         known = self._get_machine(row, row.machine_id) if row.machine_id else None
-        if known and self.listed:
-            return (known,)
+        if not (known and self.listed):
+            listed = self._list_machines(row)
+            if known is None:
+                return tuple(view(machine) for machine in listed)
+        # A second machine may be destroyed for what is seen of it, so it is seen directly as well. One that stood there
+        # before the main one was made anew still does.
+        others = (
+            self._get_machine(row, each) for each in self.listed_ids if each != known.id and each not in self.gone
+        )
+        return (known, *(machine for machine in others if machine))
+
+    def _list_machines(self, row: Row) -> list[FlyMachine]:
         try:
-            listed = self.fly.list_machines(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
+            shown = self.fly.list_machines(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
         except Gone as gone:
             # Either the app went this moment, or Fly contradicts itself; the app's own answer decides.
             self.app = self._look_at_app(row)
             if self.app is AppSeen.OURS:
                 message = f"Fly shows the app {row.fly_app_name} and denies its machines"
                 raise Retry(message, code="contradiction", status=gone.status) from gone
-            listed = ()
+            shown = ()
         # A direct look beats the list, which may show for seconds what has been destroyed.
-        listed = tuple(machine for machine in listed if machine.id not in self.gone)
+        listed = [machine for machine in shown if machine.id not in self.gone]
+        self.listed_ids = [machine.id for machine in listed]
         self.listed = self.looked = True
         if not listed:
             self.new_machine_looks = max(0, self.new_machine_looks - 1)
-        if known is None:
-            return tuple(view(machine) for machine in listed)
-        # A second machine may be destroyed for what is seen of it, so it is seen directly as well.
-        others = (self._get_machine(row, machine.id) for machine in listed if machine.id != known.id)
-        return (known, *(machine for machine in others if machine))
+        return listed
 
     def _get_machine(self, row: Row, machine_id: str) -> MachineSeen | None:
         try:

@@ -161,9 +161,17 @@ MUTANTS = (
     Mutant(
         "list-beats-a-direct-look",
         "shared/observe.py",
-        "listed = tuple(machine for machine in listed if machine.id not in self.gone)",
-        "listed = tuple(listed)",
+        "listed = [machine for machine in shown if machine.id not in self.gone]",
+        "listed = list(shown)",
         "a list that still shows as failed what is destroyed leads to no second destroying",
+        FOUND,
+    ),
+    Mutant(
+        "second-machine-forgotten-in-a-repair",
+        "shared/observe.py",
+        "        if not (known and self.listed):\n",
+        "        if known and self.listed:\n            return (known,)\n        if True:\n",
+        "I2: a second machine goes with the repair of the first, not with a later sweep",
         FOUND,
     ),
     Mutant(

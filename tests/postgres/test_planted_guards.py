@@ -43,6 +43,17 @@ def test_an_orphan_of_an_unknown_tier_is_kept(installed, act):
     assert judge(installed, act, orphan, user)["verdict"] == "readopted"
 
 
+def test_a_left_over_app_of_a_user_of_an_unknown_tier_is_kept(hangar, act):
+    """I5: also where the database knows well whose it was; no other guard stands in the way then."""
+    user = hangar.user("pro")
+    row = hangar.live_row(user)
+    hangar.sql("update user_fly_apps set status = 'deleted', deleted_at = hangar.now() where id = %s", row["id"])
+    hangar.sql("delete from fly_plans where tier = 'pro'")
+    orphan = sight(hangar, 2, row["fly_app_name"], row["id"], row["network"])
+    answer = judge(hangar, act, orphan, user)
+    assert (answer["verdict"], answer["reason"]) == ("keep", "its user's tier is unknown to fly_plans")
+
+
 def test_an_app_that_has_a_live_row_by_now_is_kept(hangar, act):
     """I5: the sweep read the fleet a moment ago; what the database says at the moment of destroying counts."""
     row = hangar.live_row(hangar.user("pro"))

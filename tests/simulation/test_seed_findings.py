@@ -48,6 +48,21 @@ def test_a_second_machine_that_is_stuck_half_way_goes_too(world):
     assert world.row(user)["status"] == "active"
 
 
+def test_a_second_machine_goes_in_the_sweep_that_makes_the_first_anew(world):
+    """I2: the list that showed the second was read before the main machine was made anew, and is not forgotten over that."""
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    (main,) = world.sim.machines()
+    with by_hand(world) as fly:
+        fly.post(f"/v1/apps/{main.app.name}/machines", json={"name": "by-hand", "config": main.config})
+    world.clock.advance(700)
+    world.control("PUT", f"machines/{main.id}", {"state": "failed"})
+    world.sweep()
+    world.clock.advance(60)
+    (left,) = world.sim.machines()
+    assert left.id == world.row(user)["machine_id"] != main.id
+
+
 def test_a_machine_of_the_old_size_has_its_price_too(world):
     """I10: named by a 409 and not looked at before the plan changed: it runs, and costs what it is, not what is asked for."""
     world.sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
