@@ -360,6 +360,14 @@ MUTANTS = (
         WORK,
     ),
     Mutant(
+        "refused-and-done-all-the-same",
+        WORKER,
+        "        if refused:  # stale or entitled",
+        "        if False:  # stale or entitled",
+        "I5, I6: a call whose intent the database refused as stale or because its user is entitled does not go out",
+        TURNED,
+    ),
+    Mutant(
         "refusal-ignored",
         WORKER,
         "        if refused in REFUSED_WORDS:\n            return self._hold(refused)",

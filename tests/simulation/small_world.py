@@ -83,7 +83,7 @@ class SmallWorld(StormWorld):
         self.trace, self.violations = Trace(), []
         self.steps = self.kills = self.faults_met = 0
         self.app_names: dict[str, str] = {}
-        self.intents: dict[str, tuple[Process | None, dict]] = {}
+        self.intents: dict[str, tuple[Process | None, dict | None]] = {}  # of each app the last, None if it was refused
         self._service, self.prepared = standing.service, standing.prepared
         super().__init__(url, seed, unkind=unkind, host=standing.host, keep=keep)
         self.stage.tell = self._tell_fate
@@ -227,6 +227,8 @@ class SmallStore(StormStore):
             self._learn_row(answer["row"])
             if intent is not None and answer["refused"] is None:
                 self._watch_intent(answer["row"], intent["metadata"], process)
+            elif intent is not None:
+                world.intents[answer["row"]["fly_app_name"]] = (process, None)
         return answer
 
     def _watch_intent(self, row, intent, process) -> None:
@@ -321,16 +323,16 @@ class SmallTransport(CountingTransport):
         """I11: announced by this very process. I5: what runs for somebody entitled is not destroyed for being broken."""
         world, process, app = self.world, self.world.stage.process, self._app_of(request)
         announced, intent = world.intents.get(app, (None, None))
-        if intent is None or (announced is not process and not (process and process.slept)):
-            world.break_promise(f"I11: {request.method} {request.url.path} without an intent")
+        has_slept = process is not None and process.slept
+        if intent is None or announced is not process:
+            if not has_slept:
+                world.break_promise(
+                    f"I11: {request.method} {request.url.path} without an intent, or with a refused one"
+                )
         elif request.method == "DELETE" and intent["purpose"] == "orphan":
             if world.sql("select 1 from public.user_fly_apps where fly_app_name = %s and deleted_at is null", app):
                 world.break_promise(f"I5: {app} is removed as an orphan and has a live row")
-        elif (
-            request.method == "DELETE"
-            and intent["purpose"] in ("replace", "repair")
-            and not (process and process.slept)
-        ):
+        elif request.method == "DELETE" and intent["purpose"] in ("replace", "repair") and not has_slept:
             machine = world.sim.world.machines.get(request.url.path.rsplit("/", 1)[-1])
             if machine is not None and machine.state == "started":
                 world.break_promise(f"I5: the running machine of {app} is destroyed to {intent['purpose']} it")

@@ -60,3 +60,17 @@ def test_an_app_deleted_and_made_again_by_one_worker_is_looked_into(world, turn,
     assert {name: [machine.id for machine in machines] for name, machines in world.apps().items()} == {
         outcome.app_name: [outcome.machine_id]
     }
+
+
+@pytest.mark.parametrize(("first", "then"), [("pro", "free"), ("free", "pro")])
+def test_a_call_that_the_database_refuses_does_not_go_out(world, turn, first, then):
+    """I5, I6: the tier turned between claim and intent, so what was decided before is stale: Fly hears nothing of it."""
+    user = world.add_user("pro")
+    if first == "free":
+        world.reconciler.reconcile(user, 240)
+        world.set_tier(user, "free")
+    turn(user, then, "fly_claim")
+    seen = world.watch_calls()
+    outcome, _ = reconcile(world, user)
+    assert (outcome.status, outcome.failure) == ("active" if then == "pro" else "deleted", None)
+    assert [call for call in seen if call[0] != "GET"] == []
