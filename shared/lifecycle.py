@@ -59,7 +59,7 @@ def find_main(row: Row, seen: Seen) -> MachineSeen | None:
 
 def _decide_present(row: Row, seen: Seen, now: datetime) -> Decision:
     if seen.app is AppSeen.FOREIGN:
-        return _decide_foreign(row, now) or Rename("the name is held by an app that is not ours")
+        return _decide_foreign(row, seen, now) or Rename("the name is held by an app that is not ours")
     if seen.app is AppSeen.ABSENT:
         return _decide_missing_app(row, seen, now)
     if seen.just_deleted:
@@ -131,7 +131,7 @@ def _decide_absent(row: Row, seen: Seen, now: datetime) -> Decision:
     machine = find_main(row, seen)
     in_grace = row.delete_after is not None and now < row.delete_after
     if seen.app is AppSeen.FOREIGN:
-        return _decide_foreign(row, now) or Done("deleted")
+        return _decide_foreign(row, seen, now) or Done("deleted")
     if seen.app is AppSeen.ABSENT:
         return _decide_gone(row, seen, now)
     if machine is not None and machine.id != row.machine_id:
@@ -180,12 +180,14 @@ def _was_ours(row: Row) -> bool:
     return row.machine_id is not None or row.secrets_version is not None
 
 
-def _decide_foreign(row: Row, now: datetime) -> Decision | None:
+def _decide_foreign(row: Row, seen: Seen, now: datetime) -> Decision | None:
     """None when the app can only be a stranger's: nothing of ours was there, and nothing of ours may be on its way."""
     if _was_ours(row):
         return _not_ours(row)
     if _create_may_surface(row, now):
         return Wait(_until_known(row, now), "the app may be ours although Fly does not say so")
+    if seen.denied_once:
+        return Wait(2, "looking twice before calling the app a stranger's")
     return None
 
 

@@ -107,7 +107,8 @@ class MachineSeen:
 class Seen:
     """Everything one look found, and what this worker itself did moments ago, because Fly's reads lag its writes.
 
-    `absences` counts the direct 404s in a row; `machine_made` says that Fly has named us a machine which no look shows yet.
+    `absences` counts the direct 404s in a row; `denied_once` says that the app is foreign by one 403 so far, and no other word;
+    `machine_made` says that Fly has named us a machine which no look shows yet.
     """
 
     app: AppSeen
@@ -116,6 +117,7 @@ class Seen:
     just_deleted: bool = False
     name_was_taken: bool = False
     absences: int = 0
+    denied_once: bool = False
     machine_made: bool = False
 
 

@@ -78,6 +78,7 @@ class Look:
     listed: bool = False
     listed_ids: list[str] = field(default_factory=list)
     absences: int = 0
+    denials: int = 0
     new_machine_looks: int = 0
     gone: set[str] = field(default_factory=set)
 
@@ -94,6 +95,7 @@ class Look:
             just_deleted=self.just_deleted,
             name_was_taken=self.name_was_taken,
             absences=self.absences,
+            denied_once=self.denials == 1,
             machine_made=self.new_machine_looks > 0,
         )
 
@@ -109,8 +111,9 @@ class Look:
             self.absences += 1
             return AppSeen.ABSENT
         except Foreign:
+            self.denials += 1
             return AppSeen.FOREIGN
-        self.absences = 0
+        self.absences = self.denials = 0
         return AppSeen.OURS if app.network == row.network else AppSeen.FOREIGN
 
     def _look_at_machines(self, row: Row) -> tuple[MachineSeen, ...]:

@@ -78,3 +78,12 @@ def test_a_readopted_app_is_not_left_for_one_refusal(world, restored):
     world.sweep()
     assert machines_of(world) == {ORPHAN: [restored]}
     assert world.sql("select status from public.user_fly_apps") == [("active",)]
+
+
+def test_one_403_takes_no_other_name(world):
+    """I5: a word, not a proof. Of an app that a restored database had just been given back, it cost the user everything in it."""
+    user = world.add_user("pro")
+    world.fault(method="GET", path="/v1/apps/*", when="before", status=403, body={"error": "unauthorized"}, times=1)
+    world.sweep(drain_only=True)
+    row = world.row(user)
+    assert (row["status"], row["name_seq"]) == ("active", 0)
