@@ -107,7 +107,11 @@ class Story:
         return f"{wanted} is a stranger's, took {row['fly_app_name']}"
 
     def lose_an_answer(self) -> str:
-        fault = {"method": "POST", "path": CREATE_MACHINE, "when": "after", "disconnect": True, "times": 1}
+        prefix = self.stage.sql("select app_prefix from hangar.settings")[0]["app_prefix"]
+        path = CREATE_MACHINE.replace(
+            "*", app_name(prefix, self.cut_off, 0)
+        )  # the minute's drain may be making another's
+        fault = {"method": "POST", "path": path, "when": "after", "disconnect": True, "times": 1}
         self.stage.set_faults(fault)
         self.stage.set_tier(self.cut_off, "pro")
         row = self.stage.wait_for_status(self.cut_off, "active")
