@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from ops.stage import Stage, expect
 from shared.naming import app_name
@@ -97,20 +98,20 @@ class Story:
         answer = self.stage.wait_for("healthy", look, within_s=60)
         return f"{answer['healthy']} healthy with {answer['fly_calls']} Fly calls"
 
+    def _name_app(self, user: UUID, seq: int) -> str:
+        return app_name(self.stage.sql("select app_prefix from hangar.settings")[0]["app_prefix"], user, seq)
+
     def take_the_name(self) -> str:
-        prefix = self.stage.sql("select app_prefix from hangar.settings")[0]["app_prefix"]
-        wanted = app_name(prefix, self.unlucky, 0)
+        wanted = self._name_app(self.unlucky, 0)
         self.stage.set_foreign_apps(wanted)
         self.stage.set_tier(self.unlucky, "pro")
         row = self.stage.wait_for_status(self.unlucky, "active")
-        expect(row["fly_app_name"] == app_name(prefix, self.unlucky, 1), f"the app is called {row['fly_app_name']}")
+        expect(row["fly_app_name"] == self._name_app(self.unlucky, 1), f"the app is called {row['fly_app_name']}")
         return f"{wanted} is a stranger's, took {row['fly_app_name']}"
 
     def lose_an_answer(self) -> str:
-        prefix = self.stage.sql("select app_prefix from hangar.settings")[0]["app_prefix"]
-        path = CREATE_MACHINE.replace(
-            "*", app_name(prefix, self.cut_off, 0)
-        )  # the minute's drain may be making another's
+        # Of this app alone: the minute's drain may be making another's machine.
+        path = CREATE_MACHINE.replace("*", self._name_app(self.cut_off, 0))
         fault = {"method": "POST", "path": path, "when": "after", "disconnect": True, "times": 1}
         self.stage.set_faults(fault)
         self.stage.set_tier(self.cut_off, "pro")
