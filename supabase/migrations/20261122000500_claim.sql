@@ -126,7 +126,7 @@ begin
   -- Two queues, so that an upgrade does not wait for a thousand deletions, nor they for it: half of the places for the one that is
   -- asked for first, the others for the other, and what is then left over for the first again.
   foreach v_queue in array array[p_first, case p_first when 'present' then 'absent' else 'present' end, p_first] loop
-    exit when v_due = jsonb_array_length(v_claimed) or (select g.paused from hangar.settings g);
+    exit when v_due <= jsonb_array_length(v_claimed) or (select g.paused from hangar.settings g);
     v_round := v_round + 1;
     for v_row in
       select a.* from public.user_fly_apps a
@@ -146,7 +146,9 @@ begin
   end loop;
   perform set_config('hangar.nudges', v_nudges, true);
   return jsonb_build_object(
-    'claimed', v_claimed, 'settings', hangar.settings_json(), 'now', v_now, 'due_left', v_due - jsonb_array_length(v_claimed));
+    'claimed', v_claimed, 'settings', hangar.settings_json(), 'now', v_now,
+    -- More can be claimed than were counted: each statement sees what was committed before it.
+    'due_left', greatest(v_due - jsonb_array_length(v_claimed), 0));
 end
 $$;
 comment on function public.fly_claim_due(integer, text, text) is 'Leases rows that are due, oldest first in each of two queues; none while paused. docs/database.md.';

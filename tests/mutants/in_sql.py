@@ -202,7 +202,7 @@ MUTANTS = (
     Mutant(
         "due-while-paused",
         CLAIM,
-        "exit when v_due = jsonb_array_length(v_claimed) or (select g.paused from hangar.settings g);",
+        "exit when v_due <= jsonb_array_length(v_claimed) or (select g.paused from hangar.settings g);",
         "",
         "while paused nothing is claimed",
         LEASES,
