@@ -12,7 +12,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Bring .venv up to date (every other target does it for you)
-	@$(PYTHON) ops/bootstrap.py
+	@$(PYTHON) tools/bootstrap.py
 
 demo: setup ## Play the whole story on this machine: upgrade, faults, downgrade; exits 1 if any check fails
 	@exec $(RUN)hangar demo
@@ -55,7 +55,7 @@ fuzz: setup ## Sense and nonsense to every function, 20,000 requests (REQUESTS= 
 	@exec $(RUN)python -m tests.fuzz
 
 audit: setup ## Ask the public advisory service about what requirements.lock names; exits 3 where it cannot be asked
-	@exec $(RUN)python -m ops.audit
+	@exec $(RUN)python -m tools.audit
 
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(RUN)uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cloud import run_cloud
-from bench.dashboard import measure_dashboard, tell_dashboard
+from bench.dashboard import format_dashboard, measure_dashboard
 from bench.starts import measure_starts
 from bench.sweeps import build_fleet, measure_sweeps
 from bench.tiers import measure_tiers
@@ -36,19 +36,19 @@ def main() -> None:
             "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}",
         }
         result["sweeps"] = measure_sweeps(cloud)
-        print("\n".join(tell_sweeps(result["sweeps"])), flush=True)
+        print("\n".join(format_sweeps(result["sweeps"])), flush=True)
         result["tiers"] = measure_tiers(cloud)
-        print("\n".join(tell_tiers(result["tiers"])), flush=True)
+        print("\n".join(format_tiers(result["tiers"])), flush=True)
         result["starts"] = measure_starts(cloud)
-        print("\n".join(tell_starts(result["starts"])), flush=True)
+        print("\n".join(format_starts(result["starts"])), flush=True)
     result["dashboard"] = measure_dashboard()
-    print("\n".join(tell_dashboard(result["dashboard"])), flush=True)
+    print("\n".join(format_dashboard(result["dashboard"])), flush=True)
     result["seconds"] = round(time.perf_counter() - started, 1)
     print(f"\n{result['machine']}; the whole run took {result['seconds']:.0f} s")
     keep(result)
 
 
-def tell_sweeps(found: dict[str, Any]) -> list[str]:
+def format_sweeps(found: dict[str, Any]) -> list[str]:
     """One sweep over the fleet beside the plain loop."""
     plain, slow = found["plain_s"], found["plain_with_latency_s"]
     lines = [
@@ -75,7 +75,7 @@ def tell_sweeps(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def tell_tiers(found: dict[str, Any]) -> list[str]:
+def format_tiers(found: dict[str, Any]) -> list[str]:
     """A thousand changes in one statement."""
     lines = [
         "",
@@ -102,7 +102,7 @@ def tell_tiers(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def tell_starts(found: dict[str, Any]) -> list[str]:
+def format_starts(found: dict[str, Any]) -> list[str]:
     """Cold starts, beside Python's own."""
     bare = found["python_s"]
     lines = [

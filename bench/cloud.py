@@ -17,16 +17,17 @@ import httpx
 import psycopg
 
 from local import process
-from local.supabase.database import fresh_database
 from local.supabase.keys import Keys
-from local.supabase.postgres import Postgres
-from shared.act import Provisions
-from shared.alerts import Alerts
-from shared.fly import FlyClient
-from shared.fly_rate import RateLimits
-from shared.models import Json
-from shared.reconciler import Reconciler
-from shared.store import Database, PostgrestStore
+from local.supabase.postgres.database import fresh_database
+from local.supabase.postgres.server import Postgres
+from shared.adapters.database import PostgrestStore
+from shared.adapters.notifications import Notifier
+from shared.adapters.procedures import Database
+from shared.domain.models import Json
+from shared.fly.client import FlyClient
+from shared.fly.rate_limits import RateLimits
+from shared.reconcile.executor import MachineInputs
+from shared.reconcile.reconciler import Reconciler
 
 ORG = "hangar-bench"
 WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes that guard nothing
@@ -75,7 +76,7 @@ class Cloud:
         return made
 
     def make_worker(self) -> tuple[Reconciler, CountingStore]:
-        """A reconciler over the gateway and HTTP, as `shared.runtime` makes it, and its store."""
+        """A reconciler over the gateway and HTTP, as `shared.wiring` makes it, and its store."""
         # The simulator here has no limits (docs/benchmarks.md says so): what is measured is our own work, not our waiting.
         limits = RateLimits(time.monotonic, time.sleep, deletions_a_minute=1_000_000)
         store = CountingStore(self.supabase_url, self.keys.secret_key)
@@ -83,10 +84,10 @@ class Cloud:
         worker = Reconciler(
             database=database,
             fly=FlyClient(self.fly_url, "any", org_slug=ORG, limits=limits),
-            provisions=Provisions(
+            provisions=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Alerts(database, None),
+            alerts=Notifier(database, None),
             holder="bench",
         )
         return worker, store

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from local.dev import LocalCloud
+from local.dev.cloud import LocalCloud
 
 APPS = 100_000
 EACH = 15
@@ -90,7 +90,7 @@ def _measure(http: httpx.Client, path: str, cookie: str) -> dict[str, float]:
     return {"median_s": statistics.median(seconds), "slowest_s": max(seconds), "bytes": size}
 
 
-def tell_dashboard(found: dict[str, Any]) -> list[str]:
+def format_dashboard(found: dict[str, Any]) -> list[str]:
     """One line for each page."""
     lines = [
         "",
@@ -105,4 +105,4 @@ def tell_dashboard(found: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(tell_dashboard(measure_dashboard())))
+    print("\n".join(format_dashboard(measure_dashboard())))

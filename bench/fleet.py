@@ -13,13 +13,13 @@ from uuid import UUID
 
 import psycopg
 
-from local.fly.core import FlySim
-from local.httpd import Request
-from shared.cost import list_price_usd_per_s
-from shared.listing import SHARES, SWEEP_EVERY
-from shared.machine import build_config
-from shared.models import Row
-from shared.naming import machine_name
+from local.fly.simulator import FlySim
+from local.http_server import Request
+from shared.domain.cost import list_price_usd_per_s
+from shared.domain.machine_config import build_config
+from shared.domain.models import Row
+from shared.domain.naming import machine_name
+from shared.fleet.inventory import SHARES, SWEEP_EVERY
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 from uuid import UUID
 
 from bench.fleet import make_apps
-from local.fly.core import FlySim
 from local.fly.server import FlyServer
-from shared.models import Row
+from local.fly.simulator import FlySim
+from shared.domain.models import Row
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ import httpx
 
 from bench.cloud import Cloud
 from bench.fleet import Made, change_tier, read_rows, settle_rows, sign_up, spread_looks
-from shared.listing import SWEEP_EVERY
-from shared.sweep import Sweep
+from shared.fleet.inventory import SWEEP_EVERY
+from shared.fleet.sweep import Sweep
 
 FLEET = 10_000
 SAMPLE = 1_000  # apps of the plain loop; the rest is scaled

@@ -10,7 +10,7 @@ import psycopg
 
 from bench.cloud import Cloud
 from bench.fleet import change_tier, sign_up
-from shared.sweep import Sweep
+from shared.fleet.sweep import Sweep
 
 USERS = 1_000
 ROUNDS = 5

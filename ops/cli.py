@@ -7,15 +7,15 @@ import sys
 
 import click
 
-from ops.command import EXIT_INTERRUPTED, EXIT_USAGE, make_console
-from ops.controls import pause, resume, retry, sweep
-from ops.costs import cost
-from ops.events import events
-from ops.migrate import migrate_users
-from ops.operators import operators
-from ops.orphans import brake, orphans
-from ops.settings import settings
-from ops.status import explain, status
+from ops.cli_support import EXIT_INTERRUPTED, EXIT_USAGE, make_console
+from ops.commands.controls import pause, resume, retry, sweep
+from ops.commands.costs import cost
+from ops.commands.events import events
+from ops.commands.operators import operators
+from ops.commands.orphans import brake, orphans
+from ops.commands.settings import settings
+from ops.commands.status import explain, status
+from ops.migration.command import migrate_users
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,7 +30,7 @@ def cli() -> None:
 @cli.command()
 def dev() -> None:
     """Start the whole cloud on this machine and keep it running until Ctrl-C."""
-    from local.dev import run_dev  # noqa: PLC0415  the local cloud is heavy and needed by this command alone
+    from local.dev.cloud import run_dev  # noqa: PLC0415  the local cloud is heavy and needed by this command alone
 
     sys.exit(run_dev())
 
@@ -39,7 +39,7 @@ def dev() -> None:
 @click.option("--folder", type=click.Path(file_okay=False), default=None, help="Keep logs and data there.")
 def demo(folder: str | None) -> None:
     """Play the story on a local cloud of its own: every line is a check; exit 1 if any fails."""
-    from ops.demo import play  # noqa: PLC0415  as above
+    from ops.demo.command import play  # noqa: PLC0415  as above
 
     sys.exit(play(make_console(), folder))
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import httpx
 
-from ops.target import Target, TargetError, is_loopback
-from shared.auth import sign_webhook
-from shared.config_forms import webhook_key
-from shared.errors import cut_excerpt
-from shared.store import Database, PostgrestStore, explain_refusal
-from shared.tls import get_tls_context
+from ops.connection import Target, TargetError, is_loopback
+from shared.adapters.database import PostgrestStore, explain_refusal
+from shared.adapters.http_client import get_tls_context
+from shared.adapters.procedures import Database
+from shared.http.webhook_auth import sign_webhook
+from shared.observability.redaction import cut_excerpt
+from shared.settings.validators import webhook_key
 
 SWEEP_TIMEOUT_S = 330
 READ_TIMEOUT_S = 15

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from ops.client import Installation
-from ops.target import TargetError
+from ops.connection import TargetError
 
 _AT_ONCE = 100  # uuids in one address: 4 KB of the 8 KB that proxies take
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from local.supabase.database import as_role, drop_database, fresh_database
-from local.supabase.postgres import Postgres, find_binaries, system_binaries
+from local.supabase.postgres.database import as_role, drop_database, fresh_database
+from local.supabase.postgres.server import Postgres, find_binaries, system_binaries
 
 _ENOUGH_BYTES = 2 * 1024**3
 # No test is judged by a clock: on a busy machine a slow example is no finding.

@@ -4,15 +4,15 @@ from functools import cache
 
 import flask
 
-from functions.admin.serving import serve
-from functions.admin.visit import Desk, make_desk
-from functions.startup import read_settings
+from functions.admin.app import serve
+from functions.admin.request_context import AdminContext, make_desk
+from functions.bootstrap import read_settings
 
 _config = read_settings("admin")
 
 
 @cache
-def _get_desk() -> Desk:
+def _get_desk() -> AdminContext:
     """Made at the first request; a start pays for no connection."""
     return make_desk(_config)
 

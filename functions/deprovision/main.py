@@ -2,10 +2,11 @@
 
 import flask
 
-from functions.answers import answer_outcome, read_asked
-from functions.startup import open_edge
-from shared.edge import Answer, Call, require_user_id
-from shared.runtime import get_runtime
+from functions.bootstrap import open_edge
+from functions.responses import answer_outcome, read_asked
+from shared.http.endpoint import Answer, Call
+from shared.http.request_body import require_user_id
+from shared.wiring import get_runtime
 
 _edge = open_edge("deprovision", frozenset({"webhook", "static", "operator"}))
 

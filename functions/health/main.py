@@ -2,11 +2,13 @@
 
 import flask
 
-from functions.answers import answer_outcome, read_asked, unanswered_restart
-from functions.startup import open_edge
-from shared.edge import Answer, Call, Problem, find_user_id
-from shared.errors import Retry
-from shared.runtime import get_runtime
+from functions.bootstrap import open_edge
+from functions.responses import answer_outcome, read_asked, unanswered_restart
+from shared.domain.errors import TransientError
+from shared.http.endpoint import Answer, Call
+from shared.http.problem import Problem
+from shared.http.request_body import find_user_id
+from shared.wiring import get_runtime
 
 _edge = open_edge("health", frozenset({"webhook", "static", "operator"}))
 
@@ -27,7 +29,7 @@ def _look(call: Call) -> Answer:
         asked = read_asked(call, "restart" if restart else "check")
         try:
             outcome = get_runtime().reconcile(user_id, call.remaining_s, asked)
-        except Retry as error:
+        except TransientError as error:
             if restart:
                 raise unanswered_restart(error) from error
             raise

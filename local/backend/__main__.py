@@ -13,7 +13,7 @@ from local.backend.pages import Pages
 from local.backend.runner import Runner
 from local.backend.selection import select_for
 from local.backend.settings import Settings, SettingsError, read_settings
-from local.httpd import Server
+from local.http_server import Server
 
 DRAIN_S = 1.5
 

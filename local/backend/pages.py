@@ -8,7 +8,7 @@ from typing import Any
 
 from local.backend.runner import Runner
 from local.backend.settings import Settings
-from local.httpd import Request, Response
+from local.http_server import Request, Response
 
 
 class Pages:

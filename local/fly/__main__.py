@@ -9,11 +9,11 @@ import threading
 import time
 from pathlib import Path
 
-from local.fly.core import FlySim
-from local.fly.processes import DEFAULT_LIMIT, ProcessRunner
-from local.fly.profiles import PROFILES
-from local.fly.runner import MachineRunner, VirtualRunner
+from local.fly.runtime.processes import DEFAULT_LIMIT, ProcessRunner
+from local.fly.runtime.runner import MachineRunner, VirtualRunner
 from local.fly.server import FlyServer
+from local.fly.simulator import FlySim
+from local.fly.state.latency_profiles import PROFILES
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from local.httpd import Request, Response
+from local.http_server import Request, Response
 
 JSON_TYPE = "application/json; charset=utf-8"
 

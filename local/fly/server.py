@@ -5,8 +5,8 @@ import time
 from types import TracebackType
 from typing import Self
 
-from local.fly.core import FlySim
-from local.httpd import Request, Response, Server
+from local.fly.simulator import FlySim
+from local.http_server import Request, Response, Server
 
 POLL_S = 0.02
 """How often a `wait` looks again, and how often due changes are made to happen."""

@@ -2,8 +2,8 @@
 
 import httpx
 
-from local.fly.core import FlySim, Sleep
-from local.httpd import Request, Response
+from local.fly.simulator import FlySim, Sleep
+from local.http_server import Request, Response
 
 
 class SimTransport(httpx.BaseTransport):

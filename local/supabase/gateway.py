@@ -17,12 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from local.httpd import Request, Response, Server
-from local.supabase.auth import AuthApi
+from local.http_server import Request, Response, Server
+from local.supabase.auth.service import AuthApi
 from local.supabase.keys import Keys
-from local.supabase.rest_api import RestApi
-from local.supabase.rest_catalog import SchemaCache
-from local.supabase.rest_pool import Pool
+from local.supabase.rest.api import RestApi
+from local.supabase.rest.catalog import SchemaCache
+from local.supabase.rest.pool import Pool
 
 _CORS = {
     "Access-Control-Allow-Origin": "*",

@@ -174,7 +174,7 @@ begin
   return p_prefix || '-' || left(encode(sha256(convert_to(p_user::text || ':' || p_seq::text, 'UTF8')), 'hex'), 8);
 end
 $$;
-comment on function hangar.app_name(text, uuid, integer) is 'The same name as shared/naming.py makes; a test compares both.';
+comment on function hangar.app_name(text, uuid, integer) is 'The same name as shared/domain/naming.py makes; a test compares both.';
 
 create function hangar.network_name(p_installation uuid, p_row uuid) returns text
 language plpgsql immutable set search_path = ''
@@ -192,7 +192,7 @@ begin
   return round(greatest(5.00, p_cpus * 2.50 + p_memory_mb::numeric / 1024 * 2.00), 2);
 end
 $$;
-comment on function hangar.monthly_cost_estimate_usd(integer, integer) is 'max(5.00, vCPU x 2.50 + GB x 2.00), half-up to cents, as in shared/cost.py.';
+comment on function hangar.monthly_cost_estimate_usd(integer, integer) is 'max(5.00, vCPU x 2.50 + GB x 2.00), half-up to cents, as in shared/domain/cost.py.';
 
 create function hangar.explain_refused_size(p_kind text, p_cpus integer, p_memory_mb integer) returns text
 language plpgsql immutable set search_path = ''
@@ -217,7 +217,7 @@ begin
   return null;
 end
 $$;
-comment on function hangar.explain_refused_size(text, integer, integer) is 'Why Fly would refuse this size, in words; null when Fly takes it. As in shared/cost.py.';
+comment on function hangar.explain_refused_size(text, integer, integer) is 'Why Fly would refuse this size, in words; null when Fly takes it. As in shared/domain/cost.py.';
 
 revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
 grant execute on function hangar.now() to service_role;

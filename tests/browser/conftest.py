@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-from local.dev import LocalCloud
-from local.supabase.auth import hash_password
+from local.dev.cloud import LocalCloud
+from local.supabase.auth.service import hash_password
 from tests.browser.chromium import ARGUMENTS, HOW, find_chromium
 
 PATIENCE_MS = 20_000

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 from playwright.sync_api import Browser, sync_playwright
 
-from local.dev import LocalCloud
+from local.dev.cloud import LocalCloud
 from tests.browser.chromium import ARGUMENTS, HOW, find_chromium
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -19,7 +19,7 @@ SETTLE_S = 120
 _PEOPLE = 14
 
 
-def tell_story(addresses: dict[str, Any]) -> str:
+def format_story(addresses: dict[str, Any]) -> str:
     """Fourteen users, of whom most pay, one who left, one image that Fly does not find; whose page to show."""
     with psycopg.connect(addresses["database_url"], autocommit=True) as database, httpx.Client(timeout=60) as http:
 
@@ -90,7 +90,7 @@ def main() -> int:
         return 1
     IMAGES.mkdir(exist_ok=True)
     with TemporaryDirectory() as folder, LocalCloud(Path(folder)) as cloud, sync_playwright() as playwright:
-        user = tell_story(cloud.addresses)
+        user = format_story(cloud.addresses)
         browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         take(browser, cloud.addresses, user)
         browser.close()

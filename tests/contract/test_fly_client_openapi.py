@@ -7,11 +7,11 @@ import httpx
 import pytest
 from jsonschema import Draft4Validator
 
-from local.fly import routes
-from local.fly.core import FlySim
+from local.fly.api import routes
+from local.fly.simulator import FlySim
 from local.fly.times import VirtualClock
 from local.fly.transport import SimTransport
-from shared.fly import FlyClient
+from shared.fly.client import FlyClient
 
 _DESCRIPTION = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "fly-machines-openapi.json"
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from jsonschema import Draft4Validator
 
-from local.fly import routes
-from local.fly.core import FlySim
+from local.fly.api import routes
+from local.fly.simulator import FlySim
 from local.fly.times import VirtualClock
 from local.fly.transport import SimTransport
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from shared.auth import sign_webhook
+from shared.http.webhook_auth import sign_webhook
 from tests.fuzz.wire import Request
 
 LIMIT = 64 * 1024

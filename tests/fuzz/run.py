@@ -12,10 +12,10 @@ import httpx
 import psycopg
 from hypothesis import HealthCheck, given, seed, settings
 
-from local.dev import LocalCloud
-from local.dev_database import ADMIN, FREE_USERS
+from local.dev.cloud import LocalCloud
+from local.dev.database import ADMIN, FREE_USERS
 from local.supabase.keys import Keys
-from shared.config_forms import webhook_key
+from shared.settings.validators import webhook_key
 from tests.fuzz.oracle import Oracle, read_everything, read_what_is_wanted
 from tests.fuzz.pages import operators_visits, visits
 from tests.fuzz.requests import Known, proven, proven_nonsense, unproven

@@ -7,8 +7,8 @@ from urllib.parse import urljoin
 
 import httpx
 
-from functions.admin.session import SESSION_COOKIE, Seals
-from shared.config import Secret
+from functions.admin.auth.session import SESSION_COOKIE, CookieSealer
+from shared.settings.secret import Secret
 
 COOKIES = re.compile(r"([^=;]+)=([^;]*)")
 
@@ -74,7 +74,7 @@ class Visitor:
 
     @property
     def seals(self):
-        return Seals(Secret(self.secret_key))
+        return CookieSealer(Secret(self.secret_key))
 
     @property
     def session(self):

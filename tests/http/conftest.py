@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from postgrest import SyncPostgrestClient
 
-from local.supabase.database import drop_database, fresh_database
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
+from local.supabase.postgres.database import drop_database, fresh_database
 from supabase import Client, ClientOptions, create_client
 from tests.http.admin_visitor import Visitor
 from tests.http.running_operator import run_cloud

@@ -19,8 +19,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from local.httpd import Response, Server
-from shared.auth import sign_webhook
+from local.http_server import Response, Server
+from shared.http.webhook_auth import sign_webhook
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = ("provision", "deprovision", "health")

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from local.dev import LocalCloud
-from shared.naming import app_name
+from local.dev.cloud import LocalCloud
+from shared.domain.naming import app_name
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from functions.admin.serving import _FOR_OPERATORS, _OPEN, _ROUTES, MAX_FORM_BYTES
-from functions.admin.session import MOST_COOKIE_CHARS, SESSION_COOKIE
-from local.dev_database import FREE_USERS
-from local.supabase.auth import hash_password
+from functions.admin.app import _FOR_OPERATORS, _OPEN, _ROUTES, MAX_FORM_BYTES
+from functions.admin.auth.session import MOST_COOKIE_CHARS, SESSION_COOKIE
+from local.dev.database import FREE_USERS
+from local.supabase.auth.service import hash_password
 
 USER = FREE_USERS[0].id
 PAGES = [

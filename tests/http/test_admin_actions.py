@@ -7,9 +7,9 @@ from html import unescape
 import httpx
 import pytest
 
-from functions.admin.calls import tell_answer
-from local.dev_database import ADMIN
-from shared.outcome import LEASED
+from functions.admin.function_client import format_answer
+from local.dev.database import ADMIN
+from shared.reconcile.result import LEASED
 from tests.http.admin_visitor import said, shown_state
 
 PATIENCE_S = 60
@@ -364,11 +364,11 @@ def test_two_operators_see_each_others_deeds(admin_cloud, operator, http, make_u
     ],
 )
 def test_every_answer_of_a_function_has_its_words(status, told, tone, words):
-    answer = tell_answer("provision", httpx.Response(status, json=told))
+    answer = format_answer("provision", httpx.Response(status, json=told))
     assert answer["tone"] == tone
     assert words in answer["text"]
 
 
 def test_what_is_out_of_reach_is_told_once():
     detail = "The database or Fly is out of reach; nothing is lost, it will be tried again"
-    assert tell_answer("provision", httpx.Response(503, json={"detail": detail}))["text"] == f"{detail}."
+    assert format_answer("provision", httpx.Response(503, json={"detail": detail}))["text"] == f"{detail}."

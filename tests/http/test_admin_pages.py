@@ -9,7 +9,7 @@ from html import unescape
 
 import pytest
 
-from local.dev_database import FREE_USERS
+from local.dev.database import FREE_USERS
 
 USER = FREE_USERS[0].id
 HOSTILE = """"><script>alert(1)</script><img src=x onerror=alert(2)>'{{7*7}}`${1}`"""

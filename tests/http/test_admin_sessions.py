@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from functions.admin.serving import REFRESH_BEFORE_S
-from functions.admin.session import SESSION_COOKIE
-from functions.admin.sign_in import FLOW_COOKIE
-from local.dev_database import ADMIN, FREE_USERS
+from functions.admin.app import REFRESH_BEFORE_S
+from functions.admin.auth.session import SESSION_COOKIE
+from functions.admin.pages.sign_in import FLOW_COOKIE
+from local.dev.database import ADMIN, FREE_USERS
 
 
 def test_a_session_in_its_last_minute_goes_on_under_new_tokens(operator):

@@ -10,8 +10,8 @@ from functools import cache
 import pytest
 
 from local.supabase.keys import Keys
-from shared.config import Secret
-from shared.tokens import mint_user_token
+from shared.adapters.user_tokens import mint_user_token
+from shared.settings.secret import Secret
 from tests.http.auth_matrix import CALLERS, METHODS, read_table
 from tests.http.running_function import (
     FUNCTIONS,
@@ -163,7 +163,7 @@ def test_every_row_of_the_table_has_a_caller():
     assert list(HEADERS) == list(ROWS)
 
 
-def tell_database(world, caller):
+def format_database(world, caller):
     """What project and database answer while this caller asks."""
     world.answers |= {"fly_claim": NOTHING_NEEDED, "jwks.json": PROJECT_KEYS.jwks()}
     world.answers["fly_operator"] = {"operator": ROWS[caller]["kind"] == "operator", "email": "user@example.test"}
@@ -176,7 +176,7 @@ def test_every_caller_gets_what_the_table_says(deployed, method):
     for caller, headers in HEADERS.items():
         expected = WAYS[method][name]
         world.reached.clear()
-        tell_database(world, caller)
+        format_database(world, caller)
         reply = function.ask(BODY, JSON | headers(), method=method)
         assert str(reply.status) == (ROWS[caller][name] if expected == "caller" else expected), caller
         assert bool(set(world.reached) - IDENTIFYING) == (str(reply.status) in LET_IN), caller
@@ -190,7 +190,7 @@ def test_whoever_is_let_in_is_let_in_as_what_the_table_says(deployed):
     """The log's word for the caller is the kind in the table, and it has none for who is refused."""
     name, function, world = deployed
     for caller, row in ROWS.items():
-        tell_database(world, caller)
+        format_database(world, caller)
         request_id = function.ask(BODY, JSON | HEADERS[caller]()).headers["X-Request-Id"]
         [labels] = [
             line["labels"] for line in function.lines() if line.get("labels", {}).get("request_id") == request_id

@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 import local.dev
-from local.dev import LocalCloud
-from local.dev_child import Child
+from local.dev.child import Child
+from local.dev.cloud import LocalCloud
 from local.supabase.keys import Keys
-from shared.naming import app_name
+from shared.domain.naming import app_name
 from tests.http.running_function import FUNCTIONS, sign
 from tests.http.running_operator import Operator
 

@@ -10,9 +10,9 @@ import httpx
 import psycopg
 import pytest
 
-from local.dev import LocalCloud
-from local.dev_child import DevError
-from local.dev_database import FREE_USERS, name_image
+from local.dev.child import DevError
+from local.dev.cloud import LocalCloud
+from local.dev.database import FREE_USERS, name_image
 
 KEYS = {
     *("database_url", "supabase_url", "secret_key", "publishable_key", "auth_signing_key"),

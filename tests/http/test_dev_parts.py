@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local import dev_child
-from local.dev import LocalCloud
-from local.dev_alerts import AlertSink
-from local.dev_child import CancelledError, Child, DevError
-from local.dev_files import FolderLock, clear_folder, write_private
-from local.supabase.postgres import PostgresError
+from local.dev import child as dev_child
+from local.dev.alerts import AlertSink
+from local.dev.child import CancelledError, Child, DevError
+from local.dev.cloud import LocalCloud
+from local.dev.files import FolderLock, clear_folder, write_private
+from local.supabase.postgres.server import PostgresError
 
 
 def test_a_folder_has_one_holder_who_is_named_to_the_second(tmp_path):
@@ -47,7 +47,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkey
         opened.append(path)
         return file
 
-    monkeypatch.setattr("local.dev_files.os.open", open_and_lose)
+    monkeypatch.setattr("local.dev.files.os.open", open_and_lose)
     lock = FolderLock(tmp_path)
     lock.acquire()
     assert len(opened) == 2

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local.dev import LocalCloud
+from local.dev.cloud import LocalCloud
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ class Dev:
         self.folder, self.output = folder, output
         with output.open("wb") as file:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "local.dev", folder], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+                [sys.executable, "-m", "local.dev.cloud", folder], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
             )
 
     @property

@@ -10,11 +10,11 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from local.fly.core import FlySim
-from local.fly.profiles import Unkindness
 from local.fly.server import FlyServer
-from shared import errors
-from shared.fly import FlyClient, RetryPolicy
+from local.fly.simulator import FlySim
+from local.fly.state.latency_profiles import Unkindness
+from shared.domain import errors
+from shared.fly.client import FlyClient, RetryPolicy
 
 TOKEN = "fm2_canaryToken"
 ORG = "acme"
@@ -100,7 +100,7 @@ def test_a_whole_life(server, fly):
     fly.delete_app(app)
     until(lambda: not world_of(server)["apps"])
     fly.delete_app(app)
-    with pytest.raises(errors.Gone):
+    with pytest.raises(errors.NotFound):
         fly.get_app(app)
 
 
@@ -116,7 +116,7 @@ def test_a_lost_answer_to_create_machine_names_the_machine_to_adopt(server, fly,
         fly.create_machine(
             app, f"{app}-main", "fra", CONFIG, attempts=lambda n, error, _: seen.append((n, type(error)))
         )
-    assert seen == [(1, errors.Unknown)]
+    assert seen == [(1, errors.OutcomeUnknown)]
     adopted = fly.get_machine(app, caught.value.machine_id)
     assert (adopted.name, adopted.metadata["hangar_row"]) == (f"{app}-main", "row-1")
     (shown,) = world_of(server)["apps"]
@@ -148,7 +148,7 @@ def test_a_strangers_app_is_taken_and_foreign(server, fly):
     with pytest.raises(errors.NameTaken):
         fly.create_app("strangers-app", "net-1", "k")
     for act in (fly.get_app, fly.delete_app):
-        with pytest.raises(errors.Foreign):
+        with pytest.raises(errors.NotOwned):
             act("strangers-app")
     assert world_of(server)["foreign_apps"] == ["strangers-app"]
 
@@ -190,7 +190,7 @@ def test_a_slow_boot_is_not_yet_and_start_waits_for_it_to_settle():
         fly.create_app(app, "net-1", "k")
         machine = fly.create_machine(app, f"{app}-main", "fra", CONFIG)
         assert fly.wait_machine(app, machine.id, "started", machine.version, 1) is False
-        with pytest.raises(errors.Retry) as caught:
+        with pytest.raises(errors.TransientError) as caught:
             fly.start_machine(app, machine.id, budget_s=0.1)
         assert caught.value.code == "settling"
         server.sim.advance(600)
@@ -269,7 +269,7 @@ def test_a_cut_connection_shows_no_token_even_with_variables(fly, order, caplog)
     """The frames of the HTTP library hold the raw header; a reporter that prints variables must not find them."""
     caplog.set_level(logging.DEBUG)
     order({"method": "*", "path": "/v1/apps/*", "disconnect": True})
-    with pytest.raises(errors.Retry) as caught:
+    with pytest.raises(errors.TransientError) as caught:
         fly.get_app("some-app")
     assert isinstance(caught.value.__cause__, httpx.HTTPError)
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())

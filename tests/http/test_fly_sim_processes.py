@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local.fly.core import FlySim
-from local.fly.processes import ProcessRunner
+from local.fly.runtime.processes import ProcessRunner
 from local.fly.server import FlyServer
+from local.fly.simulator import FlySim
 
 MACHINES = "/v1/apps/app-one/machines"
 AUTH = {"Authorization": "Bearer any"}

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from local.fly.core import FlySim
 from local.fly.server import FlyServer
+from local.fly.simulator import FlySim
 
 AUTH = {"Authorization": "Bearer any"}
 MACHINES = "/v1/apps/app-one/machines"

@@ -7,8 +7,8 @@ import pytest
 from postgrest import CountMethod
 from postgrest.exceptions import APIError
 
-from local.supabase.database import drop_database, fresh_database
 from local.supabase.gateway import Gateway
+from local.supabase.postgres.database import drop_database, fresh_database
 from tests.http.conftest import OWNER, Project
 
 _SCHEMA = """

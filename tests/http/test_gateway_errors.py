@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from postgrest.exceptions import APIError
 
-from local.supabase.database import prepare
 from local.supabase.gateway import Gateway
-from local.supabase.postgres import Postgres
+from local.supabase.postgres.database import prepare
+from local.supabase.postgres.server import Postgres
 
 _RAISING = """
 create function public.fail(p_state text, p_message text default 'told', p_detail text default 'because')

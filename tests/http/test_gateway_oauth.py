@@ -7,7 +7,7 @@ import jwt
 import pytest
 from supabase_auth.errors import AuthApiError
 
-from local.supabase.auth_oauth import FLOW_S, SITE_URL
+from local.supabase.auth.oauth import FLOW_S, SITE_URL
 from tests.http.test_gateway_sessions import EMAIL, USER, Clocked, code_of
 
 BACK = "http://127.0.0.1:4999/auth/callback?next=%2Fapps"

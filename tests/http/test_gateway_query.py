@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.supabase.rest_errors import RestError
-from local.supabase.rest_query import parse_query
-from local.supabase.rest_terms import Field, Filter, Group, Order, SelectItem
+from local.supabase.rest.errors import RestError
+from local.supabase.rest.query import parse_query
+from local.supabase.rest.terms import Field, Filter, Group, Order, SelectItem
 
 _PIECES = st.sampled_from(
     [*'().,:!"\\*->{}$ ', "not", "and", "or", "in", "eq", "is", "null", "a", "b", "1", "::", "->>"]

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from supabase_auth.errors import AuthApiError
 
-from local.supabase.auth import hash_password
-from local.supabase.auth_sessions import REUSE_S, SESSION_S
+from local.supabase.auth.service import hash_password
+from local.supabase.auth.sessions import REUSE_S, SESSION_S
 from local.supabase.gateway import Gateway
-from shared.config import Secret
-from shared.tokens import mint_user_token
+from shared.adapters.user_tokens import mint_user_token
+from shared.settings.secret import Secret
 from supabase import ClientOptions, create_client
 
 USER, EMAIL, PASSWORD = "11111111-1111-4111-8111-111111111111", "user-1@example.test", "correct horse"

@@ -14,11 +14,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from local import process
-from local.supabase.database import drop_database, fresh_database
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
-from shared.config import Secret
-from shared.tokens import mint_user_token
+from local.supabase.postgres.database import drop_database, fresh_database
+from shared.adapters.user_tokens import mint_user_token
+from shared.settings.secret import Secret
 from tests.http.conftest import Project
 from tests.http.test_backend_process import ROOT, eventually
 

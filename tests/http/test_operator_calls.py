@@ -9,13 +9,13 @@ import httpx
 import psycopg
 import pytest
 
-from local.dev_database import ADMIN, FREE_USERS
-from local.dev_functions import CALLED, hold_port
-from local.httpd import Response, Server
-from local.supabase.auth import hash_password
+from local.dev.database import ADMIN, FREE_USERS
+from local.dev.functions import CALLED, hold_port
+from local.http_server import Response, Server
+from local.supabase.auth.service import hash_password
 from local.supabase.keys import Keys
-from shared.config import Secret
-from shared.tokens import mint_user_token
+from shared.adapters.user_tokens import mint_user_token
+from shared.settings.secret import Secret
 from supabase import ClientOptions, create_client
 from tests.http.running_function import DATABASE_DOWN, JSON, SETTINGS, running
 from tests.http.running_operator import run_cloud

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from shared.naming import app_name
+from shared.domain.naming import app_name
 from tests.http.running_operator import DEADLINE_S, run_cloud, sit_down
 
 USERS = 25

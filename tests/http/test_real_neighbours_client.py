@@ -7,8 +7,8 @@ import pytest
 from postgrest import APIError
 
 from local.supabase.gateway import Gateway
-from shared.config import Secret
-from shared.tokens import mint_user_token
+from shared.adapters.user_tokens import mint_user_token
+from shared.settings.secret import Secret
 from supabase import ClientOptions, create_client
 
 

@@ -9,8 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from local.dev_database import FREE_USERS
-from shared.config_forms import webhook_key
+from local.dev.database import FREE_USERS
+from shared.settings.validators import webhook_key
 from tests.http.running_function import sign
 from tests.http.running_operator import run_cloud
 

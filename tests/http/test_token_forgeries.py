@@ -14,9 +14,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from local.httpd import Response, Server
+from local.http_server import Response, Server
 from local.supabase.keys import Keys
-from shared.operators import LOOK_AGAIN_S
+from shared.http.operator_auth import LOOK_AGAIN_S
 from tests.http.running_function import JSON, PEM, USER, outside, running
 from tests.http.test_auth_matrix import NOTHING_NEEDED
 

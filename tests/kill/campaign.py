@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.httpd import Request, Response
-from tests.kill.checks import find_broken, find_last_deadline_s, find_undesired, tell_story
+from local.http_server import Request, Response
+from tests.kill.checks import find_broken, find_last_deadline_s, find_undesired, format_story
 from tests.kill.cloud import KillCloud
 from tests.kill.host import Host
 from tests.kill.trap import VICTIMS, WHENS, Point, Strike, Trap
@@ -115,7 +115,7 @@ class Campaign:
         self._was_in_vain = kills > 0 and len(self.trap.sprung) == begun
         self._recover()
         for text, user in find_broken(self.cloud):
-            story = [tell_story(self.cloud, user)] if user else []
+            story = [format_story(self.cloud, user)] if user else []
             self.problems.append("\n".join([text, *story]))
         if self.problems:
             died = "; ".join(map(str, self.trap.sprung[begun:])) or "nobody"

@@ -75,7 +75,7 @@ def find_last_deadline_s(cloud: KillCloud) -> float:
     return max(0.0, float(seconds or 0.0))
 
 
-def tell_story(cloud: KillCloud, user: uuid.UUID) -> str:
+def format_story(cloud: KillCloud, user: uuid.UUID) -> str:
     """The newest events of a user's app, oldest first: what was meant, what came of it, and who said so."""
     events = cloud.sql(
         "select created_at, event_type, status, metadata, error_details from public.user_fly_app_events"

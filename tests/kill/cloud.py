@@ -18,10 +18,10 @@ from typing import Any
 import httpx
 import psycopg
 
-from local.dev import LocalCloud
-from local.dev_child import Child
-from local.dev_functions import Function
-from local.httpd import Request, Response
+from local.dev.child import Child
+from local.dev.cloud import LocalCloud
+from local.dev.functions import Function
+from local.http_server import Request, Response
 from tests.kill.relay import LOST, Counter, Relay, forward, name_call
 
 SLOTS = {"provision": "provision", "deprovision": "deprovision", "health 1": "health", "health 2": "health"}

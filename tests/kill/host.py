@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from shared.naming import network_name
+from shared.domain.naming import network_name
 from tests.kill.cloud import KillCloud
 
 STRANGER = "a-strangers-app"

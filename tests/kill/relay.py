@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
-from local.httpd import Request, Response, Server
+from local.http_server import Request, Response, Server
 
 LOST = Response(0, disconnect=True)
 PATIENCE_S = 300.0  # longer than any function may take

@@ -6,8 +6,8 @@ import threading
 import psycopg
 import pytest
 
-from local.dev_database import FREE_USERS
-from local.httpd import Response
+from local.dev.database import FREE_USERS
+from local.http_server import Response
 from tests.kill.checks import find_broken, find_last_deadline_s, find_undesired
 from tests.kill.cloud import KillCloud, until
 from tests.kill.host import STRANGER, Host

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from local.httpd import Response
+from local.http_server import Response
 from tests.kill.cloud import KillCloud, Slot
 from tests.kill.relay import LOST
 

@@ -8,7 +8,7 @@ PAGES = ("tests/http/test_admin_pages.py",)
 PARTS = ("tests/unit/test_admin_parts.py",)
 ROWS = ("tests/postgres/test_dashboard_rpcs.py",)
 
-SERVING, SQL = "functions/admin/serving.py", "supabase/migrations/20261122000880_dashboard_fleet.sql"
+SERVING, SQL = "functions/admin/app.py", "supabase/migrations/20261122000880_dashboard_fleet.sql"
 
 MUTANTS = (
     Mutant(
@@ -29,7 +29,7 @@ MUTANTS = (
     ),
     Mutant(
         "dashboard-any-form",
-        "functions/admin/session.py",
+        "functions/admin/auth/session.py",
         'return hmac.compare_digest(self.make_form_proof(session).encode(), given.encode("utf-8", "replace"))',
         "return bool(given)",
         "a form proof belongs to one session",
@@ -37,7 +37,7 @@ MUTANTS = (
     ),
     Mutant(
         "dashboard-any-name-typed",
-        "functions/admin/actions.py",
+        "functions/admin/action_views.py",
         'wish.form.get("typed", "").strip() != wish.app',
         'not wish.form.get("typed")',
         "what is destroyed is named exactly",
@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         "dashboard-grant-removed-unasked",
-        "functions/admin/actions.py",
+        "functions/admin/action_views.py",
         'if deed.name == "remove-override" and (told["override"] or {}).get("override") == "grant":',
         "if False:",
         "a grant that carries an app is not removed without the app's name",
@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         "dashboard-keeps-what-is-gone",
-        "functions/admin/actions.py",
+        "functions/admin/action_views.py",
         'if deed.name == "keep" and wish.told["row"] is None:',
         "if False:",
         "keeping an app that is gone makes no new one",
@@ -61,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "dashboard-no-reason",
-        "functions/admin/actions.py",
+        "functions/admin/action_views.py",
         "if deed.needs_reason and not wish.reason:",
         "if False:",
         "what holds back or destroys has a reason in the log",
@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         "dashboard-leads-away",
-        "functions/admin/sign_in.py",
+        "functions/admin/auth/sign_in.py",
         '(after if _NEXT.fullmatch(after) else "")',
         "after",
         "after signing in nobody is sent away from here",
@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "dashboard-formulas",
-        "functions/admin/export.py",
+        "functions/admin/views/export.py",
         'return f"\'{text}" if text.startswith(_BEGINS_FORMULA) else text',
         "return text",
         "no cell of a CSV is a formula",
@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "dashboard-markup",
-        "functions/admin/render.py",
+        "functions/admin/views/render.py",
         "autoescape=True,",
         "autoescape=False,",
         "what users call themselves is text on every page",

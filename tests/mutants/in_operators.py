@@ -6,7 +6,11 @@ TOKENS = ("tests/unit/test_operators.py",)
 ROWS = ("tests/postgres/test_operators.py",)
 RESTARTS = ("tests/simulation/test_restart.py",)
 
-PROOF, CALLERS, SQL = "shared/operators.py", "shared/auth.py", "supabase/migrations/20261122000870_operators.sql"
+PROOF, CALLERS, SQL = (
+    "shared/http/operator_auth.py",
+    "shared/http/webhook_auth.py",
+    "supabase/migrations/20261122000870_operators.sql",
+)
 
 MUTANTS = (
     Mutant(
@@ -67,7 +71,7 @@ MUTANTS = (
     ),
     Mutant(
         "machine-token-good-at-sign-in",
-        "shared/tokens.py",
+        "shared/adapters/user_tokens.py",
         '        "session_id": str(app_id),\n',
         "",
         "whoever takes a machine's token cannot change the user's password with it",
@@ -147,7 +151,7 @@ MUTANTS = (
     ),
     Mutant(
         "restart-repeated-after-a-lost-answer",
-        "shared/fly.py",
+        "shared/fly/client.py",
         "app, params, read_timeout_s=timeout_s + 10.0, is_repeatable=False)",
         "app, params, read_timeout_s=timeout_s + 10.0)",
         "a restart that may have happened is not made again",
@@ -155,7 +159,7 @@ MUTANTS = (
     ),
     Mutant(
         "restart-under-the-workers-name",
-        "shared/work.py",
+        "shared/reconcile/run.py",
         "actor = asked.actor if asked else by.holder",
         "actor = by.holder",
         "I11: what an operator has done is signed with the operator's name",

@@ -27,9 +27,14 @@ KILLED = ("tests/simulation/test_killed_anywhere.py",)
 FOUND = ("tests/simulation/test_seed_findings.py",)
 STEADY = ("tests/simulation/test_slow_and_unsteady.py",)
 
-LIFECYCLE, WORKER, ACT = "shared/lifecycle.py", "shared/work.py", "shared/act.py"
-HELD, TRIES, FAILURE = "shared/held.py", "shared/tries.py", "shared/failure.py"
-LISTING, ERRORS, RETRIES, CLIENT = "shared/listing.py", "shared/fly_errors.py", "shared/fly_retry.py", "shared/fly.py"
+LIFECYCLE, WORKER, ACT = "shared/domain/decide.py", "shared/reconcile/run.py", "shared/reconcile/executor.py"
+HELD, TRIES, FAILURE = "shared/reconcile/lease.py", "shared/reconcile/retry_progress.py", "shared/domain/backoff.py"
+LISTING, ERRORS, RETRIES, CLIENT = (
+    "shared/fleet/inventory.py",
+    "shared/fly/errors.py",
+    "shared/fly/retry.py",
+    "shared/fly/client.py",
+)
 
 MUTANTS = (
     # What decide() rests on
@@ -136,7 +141,7 @@ MUTANTS = (
     Mutant(
         "drift-not-seen",
         LIFECYCLE,
-        "if machine.spec != fingerprint_of(row):",
+        "if machine.spec != spec_fingerprint(row):",
         "if False:",
         "I1: a change of size or image reaches the machine",
         DECIDE,
@@ -160,7 +165,7 @@ MUTANTS = (
     # Looking
     Mutant(
         "list-beats-a-direct-look",
-        "shared/observe.py",
+        "shared/reconcile/observer.py",
         "listed = [machine for machine in shown if machine.id not in self.gone]",
         "listed = list(shown)",
         "a list that still shows as failed what is destroyed leads to no second destroying",
@@ -168,7 +173,7 @@ MUTANTS = (
     ),
     Mutant(
         "second-machine-forgotten-in-a-repair",
-        "shared/observe.py",
+        "shared/reconcile/observer.py",
         "        if not (known and self.listed):\n",
         "        if known and self.listed:\n            return (known,)\n        if True:\n",
         "I2: a second machine goes with the repair of the first, not with a later sweep",
@@ -184,7 +189,7 @@ MUTANTS = (
     ),
     Mutant(
         "ownership-check-dropped",
-        "shared/observe.py",
+        "shared/reconcile/observer.py",
         "return AppSeen.OURS if app.network == row.network else AppSeen.FOREIGN",
         "return AppSeen.OURS",
         "I4: an app without our proof is never adopted",
@@ -200,7 +205,7 @@ MUTANTS = (
     ),
     Mutant(
         "foreign-answer-taken-for-ours",
-        "shared/observe.py",
+        "shared/reconcile/observer.py",
         "            self.denials += 1\n            return AppSeen.FOREIGN",
         "            self.denials += 1\n            return AppSeen.OURS",
         "I4: a 403 is somebody else's app",
@@ -208,7 +213,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-passing-check-is-healthy",
-        "shared/observe.py",
+        "shared/reconcile/observer.py",
         'if results == {"passing"}:',
         'if "passing" in results:',
         "an app is healthy when all its checks pass",
@@ -216,7 +221,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-check-yet-is-bad",
-        "shared/observe.py",
+        "shared/reconcile/observer.py",
         'if not results:\n        return "unknown"',
         'if not results:\n        return "bad"',
         "no result is unknown, never bad",
@@ -240,7 +245,7 @@ MUTANTS = (
     ),
     Mutant(
         "incident-ignored",
-        "shared/look.py",
+        "shared/fleet/health_probe.py",
         "if len(broken) <= max(self.settings.incident_floor, float(self.settings.incident_share) * judged):",
         "if broken is not None:",
         "many broken at once are one incident, not so many repairs",
@@ -248,7 +253,7 @@ MUTANTS = (
     ),
     Mutant(
         "outage-is-bad-health",
-        "shared/look.py",
+        "shared/fleet/health_probe.py",
         'return make_observation(row, health="unknown", reason=str(error))',
         'return make_observation(row, health="bad", due=True, reason=str(error))',
         "I5: Fly out of reach is unknown, which never leads to repair",
@@ -256,7 +261,7 @@ MUTANTS = (
     ),
     Mutant(
         "outage-leaves-health-standing",
-        "shared/sweep.py",
+        "shared/fleet/sweep.py",
         "self._call_all_unknown(now, str(error))",
         "pass",
         "health says unknown while Fly is out of reach",
@@ -264,7 +269,7 @@ MUTANTS = (
     ),
     Mutant(
         "outage-never-ends",
-        "shared/sweep.py",
+        "shared/fleet/sweep.py",
         'self.by.database.rpc("fly_end_outage")',
         "pass",
         "I1: the end of an outage makes what waited due",
@@ -272,7 +277,7 @@ MUTANTS = (
     ),
     Mutant(
         "sync-left-out",
-        "shared/sweep.py",
+        "shared/fleet/sweep.py",
         "            self._sync()\n            listing",
         "            listing",
         "I1: an expiry, or a change the trigger gave way on, is found by the next sweep",
@@ -280,7 +285,7 @@ MUTANTS = (
     ),
     Mutant(
         "orphan-of-another-installation",
-        "shared/orphans.py",
+        "shared/fleet/orphans.py",
         "if proof and proof.installation == mark and",
         "if proof and",
         "I4: an app of another installation is not ours to count or remove",
@@ -288,7 +293,7 @@ MUTANTS = (
     ),
     Mutant(
         "old-verdict-carried-out",
-        "shared/orphans.py",
+        "shared/fleet/orphans.py",
         "self._remove(app, intent, CALL_BUDGET_S - (self.by.clock() - asked_at))",
         "self._remove(app, intent, CALL_BUDGET_S)",
         "I5: a verdict over an orphan holds for seconds only",
@@ -296,7 +301,7 @@ MUTANTS = (
     ),
     Mutant(
         "orphans-in-no-order",
-        "shared/orphans.py",
+        "shared/fleet/orphans.py",
         'key=lambda each: each["user_id"] is not None)',
         "key=lambda each: 0)",
         "I8: with little time, each orphan has its turn",
@@ -304,7 +309,7 @@ MUTANTS = (
     ),
     Mutant(
         "orphan-without-a-direct-look",
-        "shared/orphans.py",
+        "shared/fleet/orphans.py",
         "if proof is None or found.network != network:",
         "if proof is None:",
         "I5: destroying needs two witnesses, one of them a direct look",
@@ -312,7 +317,7 @@ MUTANTS = (
     ),
     Mutant(
         "orphan-judged-though-its-machine-is-listed",
-        "shared/orphans.py",
+        "shared/fleet/orphans.py",
         "if listed - {machine.id for machine in machines} or (found.machine_count and not machines):",
         "if found.machine_count and not machines and not listed:",
         "I5: one empty list does not make an entitled user's app nobody's",
@@ -320,7 +325,7 @@ MUTANTS = (
     ),
     Mutant(
         "orphan-judged-though-its-machine-is-counted",
-        "shared/orphans.py",
+        "shared/fleet/orphans.py",
         "or (found.machine_count and not machines):",
         "or False:",
         "I5: as above, where the region of the listing could not be read",
@@ -518,8 +523,8 @@ MUTANTS = (
     Mutant(
         "forbidden-taken-for-gone",
         ERRORS,
-        'Rule(_on(403), errors.Foreign, "foreign")',
-        'Rule(_on(403), errors.Gone, "gone")',
+        'Rule(_on(403), errors.NotOwned, "foreign")',
+        'Rule(_on(403), errors.NotFound, "gone")',
         "I4: a 403 is somebody else's app",
         FLY,
     ),
@@ -534,8 +539,8 @@ MUTANTS = (
     Mutant(
         "server-error-taken-for-no-effect",
         ERRORS,
-        'Rule(frozenset(range(500, 600)), errors.Unknown, "outcome_unknown")',
-        'Rule(frozenset(range(500, 600)), errors.Retry, "outcome_unknown")',
+        'Rule(frozenset(range(500, 600)), errors.OutcomeUnknown, "outcome_unknown")',
+        'Rule(frozenset(range(500, 600)), errors.TransientError, "outcome_unknown")',
         "I11: after a 5xx nobody knows whether it happened",
         (*FLY, *WORK),
     ),
@@ -549,7 +554,7 @@ MUTANTS = (
     ),
     Mutant(
         "error-body-uncut",
-        "shared/errors.py",
+        "shared/domain/errors.py",
         "return line if len(line) <= limit else",
         "return line if line else",
         "an error shows at most 256 characters of a body",
@@ -581,7 +586,7 @@ MUTANTS = (
     ),
     Mutant(
         "deletions-of-a-process-unlimited",
-        "shared/fly_rate.py",
+        "shared/fly/rate_limits.py",
         "return [pace, self._deletions] if deletes_app else [pace]",
         "return [pace]",
         "I7: no process deletes more apps a minute than Fly takes, and a 429 holds back all its deletions",
@@ -589,7 +594,7 @@ MUTANTS = (
     ),
     Mutant(
         "burst-after-a-429",
-        "shared/fly_rate.py",
+        "shared/fly/rate_limits.py",
         "self.full_at = max(self.full_at, until + (self.burst - 1) * self.interval_s)",
         "self.full_at = max(self.full_at, until)",
         "I7: a 429 is kept by every worker that the limit concerns",
@@ -597,7 +602,7 @@ MUTANTS = (
     ),
     Mutant(
         "throttling-hides-an-unknown-outcome",
-        "shared/fly_link.py",
+        "shared/fly/transport.py",
         "raise (failed or throttled) from None",
         "raise throttled from None",
         "I11: what may have happened is `unknown`, whatever came after it",
@@ -645,7 +650,7 @@ MUTANTS = (
     ),
     Mutant(
         "slow-rows-hold-every-worker",
-        "shared/drain.py",
+        "shared/reconcile/drain.py",
         "turn_ends_at = min(ends_at, reconciler.clock() + TURN_S)",
         "turn_ends_at = ends_at",
         "no user starves: a slow row goes to the back",
@@ -653,7 +658,7 @@ MUTANTS = (
     ),
     Mutant(
         "drain-looks-again-ever-later",
-        "shared/drain.py",
+        "shared/reconcile/drain.py",
         "min(2 * patience_s, LAST_LOOK_AGAIN_S)",
         "2 * patience_s",
         "who comes while a drain waits for a slow call is taken on within seconds",
@@ -669,7 +674,7 @@ MUTANTS = (
     ),
     Mutant(
         "the-same-few-looked-at",
-        "shared/sweep.py",
+        "shared/fleet/sweep.py",
         "to_look.sort(key=lambda row: (row.observed_at is not None, row.observed_at))",
         "pass",
         "no user starves: a sweep that gets round to a few takes others each time",
@@ -677,7 +682,7 @@ MUTANTS = (
     ),
     Mutant(
         "token-in-repr",
-        "shared/fly_link.py",
+        "shared/fly/transport.py",
         'return f"FlyLink({self.base_url!r})"',
         'return f"FlyLink({self.base_url!r}, {self._token})"',
         "I9: no token in a repr",
@@ -685,7 +690,7 @@ MUTANTS = (
     ),
     Mutant(
         "secret-in-repr",
-        "shared/config.py",
+        "shared/settings/config.py",
         "return \"Secret('***')\"",
         "return self._value",
         "I9: no secret in a repr",
@@ -694,7 +699,7 @@ MUTANTS = (
     # Callers
     Mutant(
         "signature-not-compared",
-        "shared/auth.py",
+        "shared/http/webhook_auth.py",
         'return Caller("webhook", delivery) if any(matches) else None',
         'return Caller("webhook", delivery)',
         "an unsigned nudge is refused",
@@ -702,7 +707,7 @@ MUTANTS = (
     ),
     Mutant(
         "old-signature-accepted",
-        "shared/auth.py",
+        "shared/http/webhook_auth.py",
         "if not abs(now_unix_s - int(sent_at)) <= WINDOW_S or len(signatures)",
         "if len(signatures)",
         "a nudge is taken within its time window only",
@@ -711,7 +716,7 @@ MUTANTS = (
     # What a machine is
     Mutant(
         "extras-beat-the-contract",
-        "shared/machine.py",
+        "shared/domain/machine_config.py",
         '        "RUN_MODE": "user_dedicated",',
         '        "RUN_MODE": extra.get("RUN_MODE", "user_dedicated"),',
         "the RUN_MODE contract: a configured extra never takes the place of a name that is ours",
@@ -719,7 +724,7 @@ MUTANTS = (
     ),
     Mutant(
         "machine-destroys-itself",
-        "shared/machine.py",
+        "shared/domain/machine_config.py",
         '"auto_destroy": False',
         '"auto_destroy": True',
         "I5: a machine that exits is restarted, never destroyed by itself",
@@ -727,7 +732,7 @@ MUTANTS = (
     ),
     Mutant(
         "machine-not-restarted",
-        "shared/machine.py",
+        "shared/domain/machine_config.py",
         '"restart": {"policy": "always", "max_retries": 10}',
         '"restart": {"policy": "no", "max_retries": 10}',
         "a backend that crashes is restarted by Fly",
@@ -735,7 +740,7 @@ MUTANTS = (
     ),
     Mutant(
         "secrets-in-the-environment",
-        "shared/runtime.py",
+        "shared/wiring.py",
         "            extra=config.machine_env,",
         "            extra={**config.machine_env, **{name: each.reveal() for name, each in config.machine_secrets.items()}},",
         "I9: what is secret goes by Fly's secrets alone",
@@ -776,7 +781,7 @@ MUTANTS = (
     ),
     Mutant(
         "orphan-judged-though-its-host-is-out-of-reach",
-        "shared/orphans.py",
+        "shared/fleet/orphans.py",
         'if any(machine.incomplete or machine.host_status != "ok" for machine in machines):',
         "if False:",
         "I5: whose an app is cannot be read now, so nothing is concluded",
@@ -784,7 +789,7 @@ MUTANTS = (
     ),
     Mutant(
         "half-a-cent-lost",
-        "shared/cost.py",
+        "shared/domain/cost.py",
         "return amount.quantize(_CENT, rounding=ROUND_HALF_UP)",
         'return amount.quantize(_CENT, rounding="ROUND_HALF_EVEN")',
         "I10: money is rounded half-up",
@@ -792,7 +797,7 @@ MUTANTS = (
     ),
     Mutant(
         "sweep-whole-though-cut-off",
-        "shared/sweep.py",
+        "shared/fleet/sweep.py",
         "self.report.complete = self._unlooked == 0",
         "self.report.complete = True",
         "a sweep that did not look at everybody does not say that all is well",
@@ -800,7 +805,7 @@ MUTANTS = (
     ),
     Mutant(
         "incident-over-though-cut-off",
-        "shared/sweep.py",
+        "shared/fleet/sweep.py",
         "if self.report.complete or guard.broken:",
         "if True:",
         "who was not looked at may be as broken as before",
@@ -808,7 +813,7 @@ MUTANTS = (
     ),
     Mutant(
         "woken-in-grace-and-left-running",
-        "shared/sweep.py",
+        "shared/fleet/sweep.py",
         "woken = [row for row in rows if runs_in_grace(row, listing, now)]",
         "woken: list[Row] = []",
         "I10: nobody pays for a machine that runs in its grace",
@@ -816,7 +821,7 @@ MUTANTS = (
     ),
     Mutant(
         "list-believed-in-grace",
-        "shared/look.py",
+        "shared/fleet/health_probe.py",
         "due = isinstance(decide(row, Seen(AppSeen.OURS, (machine,)), now), Action)",
         "due = True",
         "a list that lags is a reason to look, no more",

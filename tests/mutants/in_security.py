@@ -6,7 +6,7 @@ MATRIX = ("tests/http/test_auth_matrix.py",)
 RIGHTS = ("tests/postgres/test_rights.py",)
 TOLD = ("tests/unit/test_fly_errors.py",)
 
-AUTH, EDGE = "shared/auth.py", "shared/edge.py"
+AUTH, EDGE = "shared/http/webhook_auth.py", "shared/http/endpoint.py"
 TABLES, SAVE = "supabase/migrations/20261122000200_tables.sql", "supabase/migrations/20261122000650_save.sql"
 
 MUTANTS = (
@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "credentials-of-answers-told",
-        "shared/errors.py",
+        "shared/domain/errors.py",
         'line = " ".join(mask_credentials(text).split())',
         'line = " ".join(text.split())',
         "I9: what an answer from outside echoes is stored, sent and shown",
@@ -93,7 +93,7 @@ MUTANTS = (
     ),
     Mutant(
         "request-id-as-it-comes",
-        "shared/fly_errors.py",
+        "shared/fly/errors.py",
         "request_id=request_id if _REQUEST_ID.fullmatch(request_id) else None,",
         "request_id=request_id or None,",
         "I9: a request id is stored and shown, whatever a proxy put there",
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "hidden-only-where-sent",
-        "shared/fly_errors.py",
+        "shared/fly/errors.py",
         "told = cut_excerpt(hide_secrets(answer.error, (*hidden, *call.secrets)))",
         "told = cut_excerpt(hide_secrets(answer.error, call.secrets))",
         "I9: a machine's secrets are hidden in every call's answer",
@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "gunicorn-speaks-freely",
-        "shared/logs.py",
+        "shared/observability/logging.py",
         'logging.getLogger("gunicorn.error").addFilter(Redaction(redactor))',
         "pass",
         "I9: what the server says of broken requests is cleaned too",

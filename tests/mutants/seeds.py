@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from local.supabase.database import fresh_database
-from local.supabase.postgres import Postgres
+from local.supabase.postgres.database import fresh_database
+from local.supabase.postgres.server import Postgres
 from tests.simulation.seeds import forget, play_seed
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from psycopg import errors
 
-from shared.naming import app_name
+from shared.domain.naming import app_name
 
 pytestmark = pytest.mark.every_postgres
 

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from local import process
-from local.supabase.cron_schedule import Schedule
-from local.supabase.pg_cron import CronScheduler, NoSuchJobError, run_now
+from local.supabase.extensions.cron_schedule import Schedule
+from local.supabase.extensions.pg_cron import CronScheduler, NoSuchJobError, run_now
 
 AT = datetime(2026, 2, 1, 12, 0, 59, tzinfo=UTC)
 
@@ -176,7 +176,9 @@ def test_stop_cancels_a_run_that_does_not_end(bare_database, connect):
     """Ctrl-C must not wait for somebody's endless job; a schedule of seconds is also what the real clock drives."""
     session = connect(bare_database, "postgres")
     session.execute("select cron.schedule('endless', '1 second', 'select pg_sleep(600)')")
-    program = process.spawn([sys.executable, "-m", "local.supabase.pg_cron", "--database-url", bare_database])
+    program = process.spawn(
+        [sys.executable, "-m", "local.supabase.extensions.pg_cron", "--database-url", bare_database]
+    )
     try:
         deadline = time.monotonic() + 20
         while session.execute("select count(*) from cron.job_run_details where status = 'running'").fetchone() == (0,):

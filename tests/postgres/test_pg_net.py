@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from local import process
-from local.httpd import Request, Response, Server
-from local.supabase.pg_net import PgNetWorker
+from local.http_server import Request, Response, Server
+from local.supabase.extensions.pg_net import PgNetWorker
 
 
 class Receiver:
@@ -255,7 +255,15 @@ def test_without_the_net_schema_the_worker_waits_for_it(bare_database, receiver,
 
 def test_as_a_program_of_its_own(bare_database, receiver, connect):
     session = connect(bare_database)
-    command = [sys.executable, "-m", "local.supabase.pg_net", "--database-url", bare_database, "--pause-s", "0.02"]
+    command = [
+        sys.executable,
+        "-m",
+        "local.supabase.extensions.pg_net",
+        "--database-url",
+        bare_database,
+        "--pause-s",
+        "0.02",
+    ]
     program = process.spawn(command)
     try:
         session.execute("select net.http_get(%s)", (receiver.server.url,))

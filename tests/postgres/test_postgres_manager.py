@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from local import process
-from local.supabase import postgres as module
-from local.supabase import unprivileged
-from local.supabase.postgres import Postgres, PostgresError, find_binaries, system_binaries
+from local.supabase.postgres import server as module
+from local.supabase.postgres import unprivileged
+from local.supabase.postgres.server import Postgres, PostgresError, find_binaries, system_binaries
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")

@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.supabase.database import drop_database, fresh_database
-from shared.config import Config
+from local.supabase.postgres.database import drop_database, fresh_database
+from shared.settings.config import Config
 from tests.http.running_function import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 import main
-from local.supabase.database import as_role, migrate
-from shared.config import Config
-from shared.config_forms import static_secret, webhook_key
+from local.supabase.postgres.database import as_role, migrate
+from shared.settings.config import Config
+from shared.settings.validators import static_secret, webhook_key
 from tests.http.running_function import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]

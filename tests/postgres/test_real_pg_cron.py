@@ -6,8 +6,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.supabase.database import as_role, fresh_database, prepare
-from local.supabase.postgres import Postgres, system_binaries
+from local.supabase.postgres.database import as_role, fresh_database, prepare
+from local.supabase.postgres.server import Postgres, system_binaries
 
 STATEMENTS = (
     "select cron.schedule('job', '*/5 * * * *', 'select 1')",

@@ -3,7 +3,7 @@
 import pytest
 from psycopg import errors
 
-from local.supabase.database import migrate
+from local.supabase.postgres.database import migrate
 
 
 def test_service_role_reads_tables_and_views(hangar):

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from local.supabase.database import MigrationError, migrate
-from shared.cost import estimate_monthly_usd, explain_refused_size
-from shared.naming import app_name, network_name
+from local.supabase.postgres.database import MigrationError, migrate
+from shared.domain.cost import estimate_monthly_usd, explain_refused_size
+from shared.domain.naming import app_name, network_name
 
 pytestmark = pytest.mark.every_postgres
 
@@ -131,7 +131,7 @@ def test_money_and_sizes_are_those_of_the_python_side(hangar):
 
 
 def test_names_are_those_of_the_python_side(hangar):
-    """The row carries the name and the proof that shared/naming.py would make."""
+    """The row carries the name and the proof that shared/domain/naming.py would make."""
     user = hangar.user("pro")
     row = hangar.live_row(user)
     installation = hangar.one("select installation_id from hangar.settings")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.supabase.database import drop_database, migrate, prepare
+from local.supabase.postgres.database import drop_database, migrate, prepare
 
 pytestmark = [pytest.mark.every_postgres]
 HISTORY = "select version, name, statements from supabase_migrations.schema_migrations order by version"

@@ -1,9 +1,9 @@
 """A world under load: several processes on a stage, Fly with its own rate limits, and a note of when apps were deleted."""
 
 from bench.fleet import make_fleet
-from local.fly.core import FlySim
-from shared.fly import FlyClient
-from shared.sweep import Sweep
+from local.fly.simulator import FlySim
+from shared.fleet.sweep import Sweep
+from shared.fly.client import FlyClient
 from tests.simulation.storm_world import CountingTransport, StormWorld
 from tests.simulation.world import ORG
 

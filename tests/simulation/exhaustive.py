@@ -21,8 +21,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from local.supabase.database import fresh_database
-from local.supabase.postgres import Postgres
+from local.supabase.postgres.database import fresh_database
+from local.supabase.postgres.server import Postgres
 from tests.simulation.exhaustive_faults import FAILURES, NOTHING, TYPICAL
 from tests.simulation.exhaustive_play import Case, Play
 from tests.simulation.exhaustive_ways import WAYS

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from functions.answers import answer_outcome
-from local.fly.faults import parse_faults
-from shared.errors import HangarError
-from shared.lifecycle import STUCK
-from shared.sweep import Sweep
+from functions.responses import answer_outcome
+from local.fly.faults.faults import parse_faults
+from shared.domain.decide import STUCK
+from shared.domain.errors import HangarError
+from shared.fleet.sweep import Sweep
 from tests.simulation.exhaustive_faults import FAILURES
 from tests.simulation.exhaustive_ways import REGION, Start
 from tests.simulation.exhaustive_world import CheapWorld, Worker

@@ -6,8 +6,8 @@ from typing import Literal
 from uuid import UUID
 
 from local.fly.transport import open_client
-from shared.machine import INSTALLATION_KEY, ROW_KEY, USER_KEY
-from shared.naming import machine_name, network_name
+from shared.domain.machine_config import INSTALLATION_KEY, ROW_KEY, USER_KEY
+from shared.domain.naming import machine_name, network_name
 from tests.simulation.exhaustive_world import CheapWorld
 from tests.simulation.world import ORG
 

@@ -15,16 +15,16 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Jsonb
 
+from local.fly.state.state import World as FlyWorld
 from local.fly.transport import SimTransport
-from local.fly.world import World as FlyWorld
-from shared import drain as drains
-from shared import look as looks
-from shared.act import Provisions
-from shared.alerts import Alerts
-from shared.errors import Retry, Unknown
-from shared.fly import FlyClient
-from shared.reconciler import Reconciler
-from shared.store import Database
+from shared.adapters.notifications import Notifier
+from shared.adapters.procedures import Database
+from shared.domain.errors import OutcomeUnknown, TransientError
+from shared.fleet import health_probe as looks
+from shared.fly.client import FlyClient
+from shared.reconcile import drain as drains
+from shared.reconcile.executor import MachineInputs
+from shared.reconcile.reconciler import Reconciler
 from tests.simulation.world import ORG, START, Killed, World, name_path
 
 # What each write to Fly is called in the intent that must stand before it.
@@ -69,7 +69,7 @@ class CheapStore:
     def rpc(self, name: str, args: dict[str, Any]) -> Any:
         try:
             return self._rpc_once(name, args)
-        except Unknown:
+        except OutcomeUnknown:
             self.world.clock.advance(0.3)
             return self._rpc_once(name, args)
 
@@ -83,10 +83,10 @@ class CheapStore:
         if fails:
             self.world.faults_met += 1
         if fails and worker.rpc_failure == "refused":
-            raise Retry(f"the database could not run {name} now", code="PGRST000")
+            raise TransientError(f"the database could not run {name} now", code="PGRST000")
         answer = self.world.call(name, args)
         if fails and worker.rpc_failure == "lost":
-            raise Unknown(f"the database gave no answer to {name}")
+            raise OutcomeUnknown(f"the database gave no answer to {name}")
         worker.intended = _find_intent(name, args, answer) or worker.intended
         return answer
 
@@ -151,10 +151,10 @@ class CheapWorld(World):
         return Reconciler(
             database=database,
             fly=fly,
-            provisions=Provisions(
+            provisions=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Alerts(database, None),
+            alerts=Notifier(database, None),
             clock=self.clock,
             sleep=self.clock.advance,
             new_id=self.make_id,

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from uuid import UUID
 
-from shared.cost import list_price_usd_per_s
+from shared.domain.cost import list_price_usd_per_s
 
 
 def find_all(world) -> list[str]:

@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from local.supabase.database import fresh_database
-from local.supabase.postgres import Postgres
-from shared.lifecycle import STUCK
+from local.supabase.postgres.database import fresh_database
+from local.supabase.postgres.server import Postgres
+from shared.domain.decide import STUCK
 from tests.simulation.promises import find_all, find_unrest
 from tests.simulation.small_storm import SmallStorm, draw_unkindness
 from tests.simulation.small_world import SmallWorld, Standing

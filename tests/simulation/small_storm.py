@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from local.fly.profiles import UNKIND, Unkindness
-from shared.naming import app_name
-from shared.sweep import Sweep
+from local.fly.state.latency_profiles import UNKIND, Unkindness
+from shared.domain.naming import app_name
+from shared.fleet.sweep import Sweep
 from tests.simulation.chaos import REGION, by_hand, draw_faults, hurt_machine
 from tests.simulation.small_world import SmallWorld
 from tests.simulation.stage import Process

@@ -13,14 +13,15 @@ from psycopg import sql
 from psycopg.pq import DiagnosticField, ExecStatus
 from pydantic_core import from_json, to_json
 
-from local.fly.profiles import Unkindness
+from local.fly.state.latency_profiles import Unkindness
 from local.fly.transport import ask
-from local.httpd import Request, Response
-from shared.errors import HangarError
-from shared.fly import FlyClient
-from shared.fly_errors import Answer, Call, read_answer
-from shared.fly_link import FlyLink
-from shared.store import explain_refusal
+from local.http_server import Request as SimulatedRequest
+from local.http_server import Response as SimulatedResponse
+from shared.adapters.database import explain_refusal
+from shared.domain.errors import HangarError
+from shared.fly.client import FlyClient
+from shared.fly.messages import Request, Response, read_answer
+from shared.fly.transport import FlyLink
 from tests.simulation.promises import find_entitled
 from tests.simulation.stage import Process
 from tests.simulation.storm_world import CountingTransport, StormStore, StormWorld, note_everything
@@ -86,7 +87,7 @@ class SmallWorld(StormWorld):
         self.intents: dict[str, tuple[Process | None, dict | None]] = {}  # of each app the last, None if it was refused
         self._service, self.prepared = standing.service, standing.prepared
         super().__init__(url, seed, unkind=unkind, host=standing.host, keep=keep)
-        self.stage.tell = self._tell_fate
+        self.stage.tell = self._format_fate
 
     @cached_property
     def service_session(self) -> Session:
@@ -140,7 +141,7 @@ class SmallWorld(StormWorld):
             names[str(id_)] = f"row of {names.get(str(user), user)}.{seq}"
         return names
 
-    def _tell_fate(self, process: Process, fate: str) -> None:
+    def _format_fate(self, process: Process, fate: str) -> None:
         self.kills += 1
         self.note(f"! {fate}", process.name)
         self.count_fault(process.working_on)
@@ -190,11 +191,11 @@ class SmallStore(StormStore):
             return self._save(args, process)
         answer = self._call(name, args)
         if name == "fly_claim":
-            self._learn_row(answer["row"])
+            self._patch_from_row(answer["row"])
             world.note(f"fly_claim {args['p_user']}: {answer['outcome']}{show_row(answer['row'])}")
         elif name == "fly_claim_due":
             for claimed in answer["claimed"]:
-                self._learn_row(claimed["row"])
+                self._patch_from_row(claimed["row"])
                 world.note(f"fly_claim_due:{show_row(claimed['row'])}")
         elif name == "fly_judge_orphan":
             world.note(f"{name} {args['p_app']}: {answer}")
@@ -210,7 +211,7 @@ class SmallStore(StormStore):
             world.note(f"{name}: {show_answer(answer)}")
         return answer
 
-    def _learn_row(self, row) -> None:
+    def _patch_from_row(self, row) -> None:
         if row:
             self.world.app_names[row["id"]] = row["fly_app_name"]
 
@@ -224,7 +225,7 @@ class SmallStore(StormStore):
         outcomes = [each for each in args["p_events"] if each["event_type"] == "action" and each is not intent]
         world.note(show_save(world.app_names.get(args["p_id"]), args, intent, outcomes, answer))
         if answer is not None:
-            self._learn_row(answer["row"])
+            self._patch_from_row(answer["row"])
             if intent is not None and answer["refused"] is None:
                 self._watch_intent(answer["row"], intent["metadata"], process)
             elif intent is not None:
@@ -257,7 +258,7 @@ def _encode(value) -> bytes | None:
 class ShortLink(FlyLink):
     """The wire under the client, cut short: what a call asks goes to the simulator without a request of httpx's."""
 
-    def _exchange(self, call: Call) -> Answer:
+    def _exchange(self, call: Request) -> Response:
         self.calls += 1
         return read_answer(self._transport.handle_request(_Asked(call)))
 
@@ -265,7 +266,7 @@ class ShortLink(FlyLink):
 class _Asked:
     """As much of an `httpx.Request` as the watching transports look at."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Request) -> None:
         self.method, self.path, self.url = call.method, call.path, self
         self.query = tuple((key, str(value)) for key, value in call.params.items())
         self.body = to_json(call.body) if call.body is not None else b""
@@ -282,7 +283,7 @@ class _Asked:
 class _Answered:
     """As much of an `httpx.Response` as `read_answer` looks at."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: SimulatedResponse) -> None:
         self.status_code, self.content = response.status, response.body
         self.headers = {name.lower(): value for name, value in response.headers.items()}
 
@@ -316,7 +317,7 @@ class SmallTransport(CountingTransport):
     def _send(self, request):
         if request.method != "GET":
             self._watch_write(request)
-        asked = Request(request.method, request.path, request.query, _HEADERS, request.body)
+        asked = SimulatedRequest(request.method, request.path, request.query, _HEADERS, request.body)
         return _Answered(ask(self.world.sim, asked, self.stage.pause, request.read_timeout_s))
 
     def _watch_write(self, request) -> None:

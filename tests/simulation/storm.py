@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from local.fly.transport import open_client
-from shared.sweep import Sweep
+from shared.fleet.sweep import Sweep
 from tests.simulation.chaos import REGION, draw_faults, hurt_machine
 from tests.simulation.storm_world import STRANGER, StormWorld, make_chance
 from tests.simulation.world import ORG

@@ -10,16 +10,16 @@ from random import Random
 import httpx
 from psycopg import Connection
 
-from local.fly.profiles import UNKIND, Unkindness
+from local.fly.state.latency_profiles import UNKIND, Unkindness
 from local.fly.transport import SimTransport
-from shared import drain as drains
-from shared import look as looks
-from shared.act import Provisions
-from shared.alerts import Alerts
-from shared.errors import HangarError, Retry, Unknown
-from shared.fly import FlyClient
-from shared.reconciler import Reconciler
-from shared.store import Database
+from shared.adapters.notifications import Notifier
+from shared.adapters.procedures import Database
+from shared.domain.errors import HangarError, OutcomeUnknown, TransientError
+from shared.fleet import health_probe as looks
+from shared.fly.client import FlyClient
+from shared.reconcile import drain as drains
+from shared.reconcile.executor import MachineInputs
+from shared.reconcile.reconciler import Reconciler
 from tests.simulation.stage import Stage
 from tests.simulation.world import ORG, DirectStore, Killed, Session, World
 
@@ -105,10 +105,10 @@ class StormWorld(World):
         return Reconciler(
             database=database,
             fly=fly,
-            provisions=Provisions(
+            provisions=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Alerts(database, None),
+            alerts=Notifier(database, None),
             clock=self.clock,
             sleep=self.stage.pause,
             new_id=lambda: uuid.UUID(int=self.random.getrandbits(128), version=4),
@@ -150,7 +150,7 @@ class StormStore(DirectStore):
     def rpc(self, name, args):
         try:
             return self._rpc_once(name, args)
-        except Unknown:
+        except OutcomeUnknown:
             self.world.stage.pause(0.3)
             return self._rpc_once(name, args)
 
@@ -158,10 +158,10 @@ class StormStore(DirectStore):
         lose = self.world.random.random() < self.world.database_fails
         if lose and self.world.random.random() < 0.5:
             self.world.stage.pause()
-            raise Retry(f"the database could not run {name} now", code="PGRST000")
+            raise TransientError(f"the database could not run {name} now", code="PGRST000")
         answer = super().rpc(name, args)
         if lose:
-            raise Unknown(f"the database gave no answer to {name}")
+            raise OutcomeUnknown(f"the database gave no answer to {name}")
         return answer
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from local.fly.transport import open_client
-from shared.errors import HangarError
+from shared.domain.errors import HangarError
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users, make_app
 from tests.simulation.watch import amiss, watch
 from tests.simulation.world import World

@@ -3,7 +3,7 @@
 import pytest
 
 from local.fly.transport import open_client
-from shared.naming import machine_name, network_name
+from shared.domain.naming import machine_name, network_name
 from tests.simulation.world import ORG
 
 ORPHAN = "vyx-user-0badcafe"

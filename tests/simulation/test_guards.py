@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from local.fly.transport import open_client
-from shared.advice import tell_next
-from shared.errors import Retry
+from shared.domain.errors import TransientError
+from shared.domain.remediation import format_next_step
 from tests.simulation.world import ORG
 
 MINUTES = 60
@@ -153,7 +153,7 @@ def tell(world, user):
     """What operators are told of this user."""
     told = world.sql("select public.fly_user_status(%s)", user)[0][0]
     settings = world.sql("select hangar.settings_json()")[0][0]
-    return tell_next(told, settings, datetime.fromtimestamp(world.clock(), UTC))
+    return format_next_step(told, settings, datetime.fromtimestamp(world.clock(), UTC))
 
 
 def test_allowing_deletions_again_makes_due_what_waited(world):
@@ -279,7 +279,7 @@ def test_an_outage_makes_all_unknown_and_its_end_makes_the_waiting_due(world):
         ],
     )
     late = world.add_user("pro")
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         world.sweep()
     assert {world.row(user)["health_status"] for user in users} == {"unknown"}
     assert {world.row(user)["status"] for user in users} == {"active"}
@@ -360,7 +360,7 @@ def test_a_denied_app_that_never_was_ours_is_looked_at_twice(world):
     """The app exists, its secrets could not be set, the user left: one false 404 must not orphan it."""
     user = world.add_user("pro")
     world.fault(method="POST", path="/v1/apps/*/secrets", when="before", status=503, times=4)
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         world.reconciler.reconcile(user, 240)
     assert len(world.apps()) == 1
     told = {"error": "app not found"}
@@ -375,12 +375,12 @@ def test_an_app_whose_machines_are_denied_is_not_gone(world):
     """200 for the app and 404 for its machines contradict each other: look again later, conclude nothing."""
     user = world.add_user("pro")
     world.fault(method="POST", path="/v1/apps/*/secrets", when="before", status=503, times=4)
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         world.reconciler.reconcile(user, 240)
     told = {"error": "app not found"}
     world.fault(method="GET", path="/v1/apps/*/machines", when="before", status=404, body=told, times=1)
     world.set_tier(user, "free")
-    with pytest.raises(Retry, match="denies its machines"):
+    with pytest.raises(TransientError, match="denies its machines"):
         world.reconciler.reconcile(user, 240)
     assert world.row(user)["deleted_at"] is None
     world.settle()
@@ -408,7 +408,7 @@ def test_one_strange_answer_leaves_nobody_stuck(world, method, path, status, tie
         world.reconciler.reconcile(user, 240)
         world.set_tier(user, "free")
     world.fault(method=method, path=path, when=when, status=status, body={"error": "strange"}, times=1)
-    with suppress(Retry):
+    with suppress(TransientError):
         world.reconciler.reconcile(user, 240)
     world.control("PUT", "faults", [])
     world.settle(3)
@@ -423,7 +423,7 @@ def test_a_listing_that_is_refused_is_an_outage_like_any_other(world):
     (user,) = have_active_users(world, 1)
     told = {"error": "Authenticate: token validation error"}
     world.fault(method="GET", path="/v1/orgs/*/machines", when="before", status=401, body=told)
-    with pytest.raises(Retry, match="could not be listed"):
+    with pytest.raises(TransientError, match="could not be listed"):
         world.sweep()
     assert world.row(user)["health_status"] == "unknown"
 

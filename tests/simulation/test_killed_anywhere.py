@@ -6,7 +6,7 @@ run counts the boundaries of a way, then one run dies at each.
 
 import pytest
 
-from local.supabase.database import drop_database, fresh_database
+from local.supabase.postgres.database import drop_database, fresh_database
 from tests.simulation.world import Killed, World
 
 

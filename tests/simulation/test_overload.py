@@ -8,9 +8,9 @@ from datetime import datetime
 import pytest
 
 from bench.fleet import change_tier, make_fleet, sign_up
-from shared import drain as drains
-from shared import look as looks
-from shared.sweep import Sweep
+from shared.fleet import health_probe as looks
+from shared.fleet.sweep import Sweep
+from shared.reconcile import drain as drains
 from tests.simulation.busy_world import BusyWorld, most_in_a_minute
 from tests.simulation.storm_world import play_on_stage
 from tests.simulation.test_guards import make_app, our_network

@@ -1,7 +1,7 @@
 """What a listing of the whole organisation allows to be written down, and what not."""
 
-from shared.listing import Listing, observe_listed
-from shared.models import Row
+from shared.domain.models import Row
+from shared.fleet.inventory import Listing, observe_listed
 
 
 def have_app(world):

@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 
 from local.fly.transport import open_client
-from shared.errors import Unknown
-from shared.journal import Journal
-from shared.naming import app_name, network_name
-from shared.outcome import Outcome
+from shared.domain.errors import OutcomeUnknown
+from shared.domain.naming import app_name, network_name
+from shared.reconcile.audit_log import AuditLog
+from shared.reconcile.result import Result
 from tests.simulation.world import ORG, Killed
 
 
-def provision(world, user) -> Outcome:
+def provision(world, user) -> Result:
     return world.reconciler.reconcile(user, 240)
 
 
@@ -145,7 +145,7 @@ def test_an_outcome_nobody_knows_is_written_down_as_unknown(world, when):
     """I11: all four answers are lost; the intent gets its outcome `unknown`, and the next round finds what happened."""
     world.fault(method="POST", path="/v1/apps/*/machines", when=when, disconnect=True, times=4)
     user = world.add_user("pro")
-    with pytest.raises(Unknown):
+    with pytest.raises(OutcomeUnknown):
         provision(world, user)
     assert world.count_actions(user, "unknown") == 1
     assert world.count_actions(user, "intent") == world.count_actions(user, "succeeded", "failed", "unknown")
@@ -285,14 +285,14 @@ def test_a_lease_lost_between_two_tries_ends_the_worker(world):
         other = world.new_worker()
         assert other.database.claim(user, "other", force=True).outcome == "claimed"
 
-    note = Journal.attempt
+    note = AuditLog.attempt
 
     def attempt(journal, *told):
         lose()
         note(journal, *told)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "attempt", attempt)
+        patch.setattr(AuditLog, "attempt", attempt)
         outcome = provision(world, user)
     assert "another worker" in outcome.detail
     assert calls.count(("POST", "/v1/apps")) == 1

@@ -2,13 +2,13 @@
 
 import pytest
 
-from functions.answers import answer_outcome
-from shared.edge import Problem
-from shared.errors import Retry
-from shared.models import Asked
+from functions.responses import answer_outcome
+from shared.domain.errors import TransientError
+from shared.domain.models import OperatorRequest
+from shared.http.problem import Problem
 from tests.simulation.world import Killed
 
-RESTART, CHECK = Asked("operator@example.test", "restart"), Asked("operator@example.test", "check")
+RESTART, CHECK = OperatorRequest("operator@example.test", "restart"), OperatorRequest("operator@example.test", "check")
 RESTARTS = ("POST", "/v1/apps/*/machines/*/restart")
 
 
@@ -210,7 +210,7 @@ def test_a_look_that_fly_does_not_answer_leaves_a_sound_app_as_it_was(world, use
     """Unknown is not unhealthy: no error, no alert, no count; looked at again later, and then nothing is due."""
     before = world.row(user)
     world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         world.reconciler.reconcile(user, 240, asked=asked)
     row = world.row(user)
     kept = ("status", "health_status", "retry_count", "error_code", "error_message", "observed_generation")
@@ -228,6 +228,6 @@ def test_a_look_at_an_unhealthy_app_that_fails_is_a_failure(world, user):
     """Its repair is owed, and somebody is to hear that it cannot be made."""
     world.sql("update public.user_fly_apps set health_status = 'unhealthy' where user_id = %s", user)
     world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         world.reconciler.reconcile(user, 240, asked=CHECK)
     assert world.row(user)["status"] == "error"

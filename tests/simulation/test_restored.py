@@ -11,9 +11,9 @@ import pytest
 from psycopg import conninfo, sql
 
 from local.fly.transport import open_client
-from local.supabase.database import drop_database
-from shared.orphans import Orphans
-from shared.sweep import Sweep
+from local.supabase.postgres.database import drop_database
+from shared.fleet.orphans import Orphans
+from shared.fleet.sweep import Sweep
 from tests.simulation.test_attacks import fail, have_surplus, lie, sweep_on
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users
 from tests.simulation.watch import amiss, entitled, watch

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from local.fly.transport import open_client
-from shared import drain as drains
-from shared import look as looks
-from shared import sweep as sweeps
-from shared.errors import Retry
+from shared.domain.errors import TransientError
+from shared.fleet import health_probe as looks
+from shared.fleet import sweep as sweeps
+from shared.reconcile import drain as drains
 from tests.simulation.test_guards import (
     MINUTES,
     have_active_users,
@@ -90,7 +90,7 @@ def test_a_worker_frozen_between_two_attempts_sends_no_third(world):
         other.reconcile(user, 240)
 
     frozen.fly._link._sleep = freeze
-    with suppress(Retry):
+    with suppress(TransientError):
         frozen.reconcile(user, 240)
     row = world.row(user)
     assert row["status"] == "active"
@@ -265,7 +265,7 @@ def test_a_machine_that_cannot_be_stopped_goes_with_its_app(world):
     world.set_tier(user, "free")
     world.fault(method="POST", path="/v1/apps/*/machines/*/stop", when="before", status=500)
     for _ in range(6):
-        with suppress(Retry):
+        with suppress(TransientError):
             world.reconciler.reconcile(user, 240, force=True)
         world.clock.advance(1900)
     assert world.row(user)["status"] == "deleted"

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from bench.fleet import change_tier, make_fleet, sign_up, spread_looks
-from shared import listing as listings
+from shared.fleet import inventory as listings
 from tests.simulation.world import Killed
 
 ORG_LIST, APP_LIST = "GET /v1/orgs/{org_slug}/machines", "GET /v1/apps"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.supabase.database import drop_database, fresh_database
+from local.supabase.postgres.database import drop_database, fresh_database
 from tests.simulation.seeds import explain, forget, play, play_many, play_seed
 
 FIRST, COUNT = 20261126, 1000

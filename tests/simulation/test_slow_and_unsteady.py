@@ -3,7 +3,7 @@
 import pytest
 
 from local.fly.transport import open_client
-from shared.alerts import Alerts
+from shared.adapters.notifications import Notifier
 from tests.simulation.test_guards import MINUTES, have_active_users, sweep_for
 from tests.simulation.world import ORG
 
@@ -14,7 +14,7 @@ HOUR = 60 * MINUTES
 def told(world, monkeypatch):
     """What the alert webhook was sent."""
     sent = []
-    monkeypatch.setattr(Alerts, "_send", lambda _, body: sent.append(body))
+    monkeypatch.setattr(Notifier, "_send", lambda _, body: sent.append(body))
     return sent
 
 

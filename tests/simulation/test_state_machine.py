@@ -17,10 +17,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from local.fly.profiles import Unkindness
-from shared import drain, look
-from shared.errors import HangarError
-from shared.sweep import Sweep
+from local.fly.state.latency_profiles import Unkindness
+from shared.domain.errors import HangarError
+from shared.fleet import health_probe as look
+from shared.fleet.sweep import Sweep
+from shared.reconcile import drain
 from tests.simulation.chaos import draw_faults
 from tests.simulation.model import GRACE_S, Model, User
 from tests.simulation.small_world import Standing

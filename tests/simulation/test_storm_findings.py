@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.fleet import change_tier, sign_up
-from shared.sweep import Sweep
+from shared.fleet.sweep import Sweep
 from tests.simulation.storm_world import StormWorld, play_on_stage
 
 

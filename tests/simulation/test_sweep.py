@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from local.fly.transport import open_client
-from shared import listing as listings
-from shared.errors import Retry
-from shared.models import Row
+from shared.domain.errors import TransientError
+from shared.domain.models import Row
+from shared.fleet import inventory as listings
 from tests.simulation.world import ORG, Killed
 
 
@@ -111,7 +111,7 @@ def test_an_unreachable_fly_makes_health_unknown_and_touches_nothing(world):
     world.sweep()
     before = world.apps()
     world.fault(method="GET", path="/v1/orgs/*/machines", when="before", status=503)
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         world.sweep()
     assert {world.row(user)["status"] for user in users} == {"active"}
     assert world.apps().keys() == before.keys()

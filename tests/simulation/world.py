@@ -14,16 +14,17 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Jsonb
 
-from local.fly.core import FlySim
-from local.fly.profiles import Unkindness
+from local.fly.simulator import FlySim
+from local.fly.state.latency_profiles import Unkindness
 from local.fly.transport import SimTransport
-from local.httpd import Request
-from shared.act import Provisions
-from shared.alerts import Alerts
-from shared.fly import FlyClient
-from shared.reconciler import Reconciler
-from shared.store import Database, explain_refusal
-from shared.sweep import Sweep
+from local.http_server import Request
+from shared.adapters.database import explain_refusal
+from shared.adapters.notifications import Notifier
+from shared.adapters.procedures import Database
+from shared.fleet.sweep import Sweep
+from shared.fly.client import FlyClient
+from shared.reconcile.executor import MachineInputs
+from shared.reconcile.reconciler import Reconciler
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 ORG = "hangar-test"
@@ -195,10 +196,10 @@ class World:
         return Reconciler(
             database=database,
             fly=fly,
-            provisions=Provisions(
+            provisions=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Alerts(database, None),
+            alerts=Notifier(database, None),
             clock=self.clock,
             sleep=self.clock.advance,
             new_id=lambda: uuid.UUID(int=self.random.getrandbits(128), version=4),

@@ -2,7 +2,7 @@
 
 import httpx
 
-from local.fly.core import FlySim
+from local.fly.simulator import FlySim
 from local.fly.times import VirtualClock
 from local.fly.transport import open_client
 

@@ -4,7 +4,7 @@ import json
 
 import httpx
 
-from shared.fly import FlyClient
+from shared.fly.client import FlyClient
 
 TOKEN = "fm2_canaryPartOne,fm2_canaryPartTwo"
 

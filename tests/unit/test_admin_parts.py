@@ -5,16 +5,16 @@ from decimal import Decimal
 
 import pytest
 
-from functions.admin.actions import fit_deed, offer_actions
-from functions.admin.banners import SWEEP_IS_LATE_S, list_banners
-from functions.admin.charts import HEIGHT, WIDTH, draw_costs, draw_health
-from functions.admin.cursor import read_cursor, write_cursor
-from functions.admin.deeds import DEEDS, suggest_plan
-from functions.admin.export import write_csv
-from functions.admin.fleet import add_up
-from functions.admin.render import _mark_code, _tell_rest, shorten_image, tell_money, tell_value
-from functions.admin.session import Seals, Session, make_session
-from shared.config import Secret
+from functions.admin.action_registry import DEEDS, suggest_plan
+from functions.admin.action_views import offer_actions, specialise
+from functions.admin.auth.session import CookieSealer, Session, make_session
+from functions.admin.pages.fleet import add_up
+from functions.admin.pagination import read_cursor, write_cursor
+from functions.admin.views.banners import SWEEP_IS_LATE_S, list_banners
+from functions.admin.views.charts import HEIGHT, WIDTH, draw_costs, draw_health
+from functions.admin.views.export import write_csv
+from functions.admin.views.render import _format_rest, _mark_code, format_money, format_value, shorten_image
+from shared.settings.secret import Secret
 
 NOW = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 SOUND = {
@@ -78,13 +78,13 @@ def test_a_fly_out_of_reach_is_told_with_its_time():
     ],
 )
 def test_what_an_event_holds_is_told_in_words(value, words):
-    assert tell_value(value) == words
+    assert format_value(value) == words
 
 
 def test_the_summary_of_an_event_is_no_json():
     metadata = {"from": {"memory_mb": 512}, "to": {"memory_mb": 1024}}
     event = {"event_type": "desired_changed", "fly_app_name": "a", "error_details": None, "metadata": metadata}
-    assert _tell_rest(event) == "from memory mb 512; to memory mb 1024"
+    assert _format_rest(event) == "from memory mb 512; to memory mb 1024"
 
 
 def test_a_retry_is_not_offered_while_a_worker_is_at_it():
@@ -151,7 +151,7 @@ def test_no_cell_of_a_csv_is_a_formula(text):
 
 
 def seals(secret="sb_secret_one"):
-    return Seals(Secret(secret))
+    return CookieSealer(Secret(secret))
 
 
 SESSION = Session("mark", "user", "a@example.test", 1.0, "access", "refresh")
@@ -230,19 +230,19 @@ def test_what_is_offered_is_what_makes_sense(state, names):
 def test_a_grant_that_carries_an_app_is_removed_by_the_apps_name(subscription, words):
     row = {"fly_app_name": "a-1", "tier": "pro"}
     state = {"row": row, "override": {"override": "grant"}, "subscription": subscription, "plans": ["pro"]}
-    deed = fit_deed(DEEDS["remove-override"], state)
+    deed = specialise(DEEDS["remove-override"], state)
     assert words in deed.warning
     assert (deed.tone, deed.asks, deed.needs_reason) == ("bad", ("type_name",), True)
     for harmless in ({"row": None}, {"override": {"override": "deny"}}):
-        assert fit_deed(DEEDS["remove-override"], state | harmless) is DEEDS["remove-override"]
+        assert specialise(DEEDS["remove-override"], state | harmless) is DEEDS["remove-override"]
 
 
 def test_the_plan_of_an_app_that_is_kept_is_asked_for_only_if_its_own_is_none():
     state = {"row": {"tier": "pro"}, "override": None, "subscription": None, "plans": ["small", "pro"]}
-    assert fit_deed(DEEDS["keep"], state).asks == ()
+    assert specialise(DEEDS["keep"], state).asks == ()
     assert suggest_plan(state) == "pro"
     state["row"] = {"tier": "free"}
-    assert fit_deed(DEEDS["keep"], state).asks == ("plan",)
+    assert specialise(DEEDS["keep"], state).asks == ("plan",)
     assert suggest_plan(state) == "small"
 
 
@@ -271,7 +271,7 @@ def test_figures_sum_before_they_are_cut_to_cents():
     [(None, "-"), ("0", "$0.00"), ("0.004", "under $0.01"), ("0.005", "$0.01"), ("1234567.891", "$1,234,567.89")],
 )
 def test_money_in_words(amount, words):
-    assert tell_money(amount) == words
+    assert format_money(amount) == words
 
 
 def test_an_image_is_shortened_to_what_tells_it_from_others():

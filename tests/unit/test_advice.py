@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.advice import advise, tell_next, tell_span, tell_when
-from shared.fly_errors import RULES
+from shared.domain.remediation import advise, format_duration, format_next_step, format_time
+from shared.fly.errors import RULES
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 USER = "11111111-1111-4111-8111-111111111111"
@@ -33,11 +33,11 @@ def told(**row):
     ("seconds", "words"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (5400, "1.5 h"), (172800, "2 days"), (-3, "0 s")]
 )
 def test_a_span_has_the_unit_a_person_would_choose(seconds, words):
-    assert tell_span(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_a_moment_is_told_from_the_databases_now():
-    assert (tell_when(at(30), NOW), tell_when(at(-30), NOW), tell_when(None, NOW)) == ("in 30 s", "30 s ago", "-")
+    assert (format_time(at(30), NOW), format_time(at(-30), NOW), format_time(None, NOW)) == ("in 30 s", "30 s ago", "-")
 
 
 @pytest.mark.parametrize("code", sorted({rule.code for rule in RULES} | {None, "never heard of"}, key=str))
@@ -86,7 +86,7 @@ def test_every_failure_has_a_word_on_what_to_do(code):
     ],
 )
 def test_what_happens_next_when_and_why(row, settings, words):
-    assert words in tell_next(told(**row), {**SETTINGS, **settings}, NOW)
+    assert words in format_next_step(told(**row), {**SETTINGS, **settings}, NOW)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_happens_next_when_and_why(row, settings, words):
     ],
 )
 def test_why_a_deletion_waits(row, settings, brake, words):
-    assert words in tell_next({**told(**row), "brake": brake}, {**SETTINGS, **settings}, NOW)
+    assert words in format_next_step({**told(**row), "brake": brake}, {**SETTINGS, **settings}, NOW)
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_why_a_deletion_waits(row, settings, brake, words):
     ],
 )
 def test_what_happens_next_to_a_user_without_an_app(entitled, live, last, words):
-    assert words in tell_next({"row": None, "last": last, "entitled": entitled}, {**SETTINGS, "live": live}, NOW)
+    assert words in format_next_step({"row": None, "last": last, "entitled": entitled}, {**SETTINGS, "live": live}, NOW)

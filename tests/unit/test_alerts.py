@@ -5,8 +5,8 @@ import logging
 
 import httpx
 
-from shared.alerts import Alerts
-from shared.errors import Retry
+from shared.adapters.notifications import Notifier
+from shared.domain.errors import TransientError
 
 
 class Book:
@@ -17,14 +17,14 @@ class Book:
 
     def raise_alert(self, kind, key, message, metadata):
         if self.down:
-            raise Retry("the database cannot be reached")
+            raise TransientError("the database cannot be reached")
         new = (kind, key) not in self.open
         self.open.add((kind, key))
         return new
 
     def resolve_alert(self, kind, key):
         if self.down:
-            raise Retry("the database cannot be reached")
+            raise TransientError("the database cannot be reached")
         if (kind, key) in self.open:
             self.open.remove((kind, key))
             return True
@@ -32,7 +32,7 @@ class Book:
 
     def take_alerts(self):
         if self.down:
-            raise Retry("the database cannot be reached")
+            raise TransientError("the database cannot be reached")
         taken, self.raised = self.raised, []
         return taken
 
@@ -44,7 +44,7 @@ def make_alerts(book, status=200):
         sent.append(json.loads(request.content))
         return httpx.Response(status)
 
-    return Alerts(book, "https://hooks.example.test/T0/secret", httpx.MockTransport(take)), sent
+    return Notifier(book, "https://hooks.example.test/T0/secret", httpx.MockTransport(take)), sent
 
 
 def test_an_alert_is_sent_once_and_its_end_once():
@@ -75,7 +75,7 @@ def test_a_webhook_that_fails_is_logged_without_its_address(caplog):
 
 def test_without_a_webhook_the_database_still_knows():
     book = Book()
-    Alerts(book, None).open("brake", "fleet", "the brake is on", {})
+    Notifier(book, None).open("brake", "fleet", "the brake is on", {})
     assert book.open == {("brake", "fleet")}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.audit import judge
+from tools.audit import judge
 
 GOOD = {"name": "one", "version": "1.0", "vulns": []}
 SKIPPED = {"name": "two", "skip_reason": "not found"}

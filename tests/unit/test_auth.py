@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.auth import (
+from shared.http.webhook_auth import (
     Caller,
     Forbidden,
     SignedWebhook,
@@ -15,8 +15,9 @@ from shared.auth import (
     build_verifiers,
     sign_webhook,
 )
-from shared.config import Config, Secret
-from shared.config_forms import webhook_key
+from shared.settings.config import Config
+from shared.settings.secret import Secret
+from shared.settings.validators import webhook_key
 
 KEY = b"k" * 32
 SECRET = Secret("whsec_" + base64.b64encode(KEY).decode())

@@ -3,7 +3,7 @@
 from typing import get_args
 
 import main
-from shared.auth import Kind
+from shared.http.webhook_auth import Kind
 from tests.http.auth_matrix import CALLERS, METHODS, read_table
 
 

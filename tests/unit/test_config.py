@@ -7,8 +7,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from shared.config import Config, ConfigError, Secret
-from shared.config_forms import webhook_key
+from shared.settings.config import Config, ConfigError
+from shared.settings.secret import Secret
+from shared.settings.validators import webhook_key
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 PKCS8 = P256.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

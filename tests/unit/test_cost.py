@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from shared import cost
+from shared.domain import cost
 
 TODAY = date(2026, 11, 22)
 

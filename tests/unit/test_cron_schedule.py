@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local.supabase.cron_schedule import Schedule
+from local.supabase.extensions.cron_schedule import Schedule
 
 START = datetime(2026, 2, 1, tzinfo=UTC)  # a Sunday
 

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from ops.cli import cli
-from shared.config import Config
+from shared.settings.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
@@ -52,7 +52,9 @@ def columns_of(table):
 def settings_read():
     """Every variable that `Config.from_env` asks for, from its source."""
     calls = [
-        node for node in ast.walk(ast.parse((ROOT / "shared" / "config.py").read_text())) if isinstance(node, ast.Call)
+        node
+        for node in ast.walk(ast.parse((ROOT / "shared" / "settings" / "config.py").read_text()))
+        if isinstance(node, ast.Call)
     ]
     read = [
         call

@@ -11,12 +11,14 @@ import flask
 import pytest
 from werkzeug.test import create_environ
 
-from functions.answers import answer_outcome
-from shared.auth import SignedWebhook, StaticHeader, sign_webhook
-from shared.config import Secret
-from shared.edge import MAX_BODY_BYTES, MAX_DISCARDED_BYTES, Answer, Edge, Problem, find_user_id, require_user_id
-from shared.errors import Capacity, Refused, Retry, Unknown
-from shared.outcome import Outcome
+from functions.responses import answer_outcome
+from shared.domain.errors import Capacity, OutcomeUnknown, Refused, TransientError
+from shared.http.endpoint import Answer, Edge
+from shared.http.problem import Problem
+from shared.http.request_body import MAX_BODY_BYTES, MAX_DISCARDED_BYTES, find_user_id, require_user_id
+from shared.http.webhook_auth import SignedWebhook, StaticHeader, sign_webhook
+from shared.reconcile.result import Result
+from shared.settings.secret import Secret
 
 KEY = b"k" * 32
 NOW = 1_700_000_000
@@ -132,7 +134,7 @@ class Unjudged:
     """A proof whose judge is out of reach."""
 
     def verify(self, headers, body, now_unix_s):
-        raise Retry("the public keys could not be read", retry_after_s=7)
+        raise TransientError("the public keys could not be read", retry_after_s=7)
 
 
 def test_a_proof_that_cannot_be_judged_is_503_and_not_401():
@@ -327,11 +329,11 @@ def test_a_record_that_is_no_object_is_400(record):
 @pytest.mark.parametrize(
     ("error", "retry_after"),
     [
-        (Retry("canary"), "30"),
-        (Retry("canary", retry_after_s=0.2), "1"),
-        (Retry("canary", retry_after_s=61.2), "62"),
-        (Retry("canary", retry_after_s=1e9), "3600"),
-        (Unknown("canary"), "30"),
+        (TransientError("canary"), "30"),
+        (TransientError("canary", retry_after_s=0.2), "1"),
+        (TransientError("canary", retry_after_s=61.2), "62"),
+        (TransientError("canary", retry_after_s=1e9), "3600"),
+        (OutcomeUnknown("canary"), "30"),
         (Capacity("canary"), "30"),
     ],
 )
@@ -394,7 +396,7 @@ def outcome(**changes):
         "known": True,
         "entitled": True,
     }
-    return Outcome(**{**parts, **changes})
+    return Result(**{**parts, **changes})
 
 
 def test_a_converged_user_is_200_with_money_as_text():

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from shared import errors
-from shared.fly import FlyClient
-from shared.fly_link import AppCookies, format_authorization
-from shared.fly_models import Check, ExecResult
-from shared.tls import get_tls_context
+from shared.adapters.http_client import get_tls_context
+from shared.domain import errors
+from shared.fly.client import FlyClient
+from shared.fly.models import Check, ExecResult
+from shared.fly.transport import AppCookies, format_authorization
 from tests.unit.scripted_fly import TOKEN, ScriptedFly, Time, answer, make_client, told
 
 APP, ID = "vyx-user-0a1b2c3d", "148e1234c56789"
@@ -105,7 +105,7 @@ def test_a_404_that_is_not_flys_own_proves_nothing(reply):
     """With a wrong FLY_API_URL everything is 404; nothing may be taken for deleted because of it."""
     client = make_client(ScriptedFly(reply))
     for act in (lambda: client.delete_app(APP), lambda: client.destroy_machine(APP, ID), lambda: client.get_app(APP)):
-        with pytest.raises(errors.Retry) as caught:
+        with pytest.raises(errors.TransientError) as caught:
             act()
         assert "FLY_API_URL" in str(caught.value)
 
@@ -122,7 +122,7 @@ def test_transient_failures_wait_2_4_8_seconds_and_are_told():
     """Four attempts; each that is followed by another goes to the caller's log, the last is the error raised."""
     time, seen = Time(), []
     fly = ScriptedFly(BUSY)
-    with pytest.raises(errors.Unknown) as caught:
+    with pytest.raises(errors.OutcomeUnknown) as caught:
         make_client(fly, time).stop_machine(
             APP, ID, attempts=lambda n, error, wait_s: seen.append((n, error.code, wait_s))
         )
@@ -160,7 +160,7 @@ def test_no_attempt_begins_beyond_the_budget():
     """With 7 s in all, 2 + 4 are waited and the 8 are not."""
     time = Time()
     fly = ScriptedFly(BUSY)
-    with pytest.raises(errors.Retry) as caught:
+    with pytest.raises(errors.TransientError) as caught:
         make_client(fly, time).get_machine(APP, ID, budget_s=7)
     assert (time.slept, caught.value.attempts_made) == ([2, 4], 3)
 
@@ -177,7 +177,7 @@ def test_no_attempt_begins_after_a_wait_that_took_too_long():
         sleep=lambda seconds: time.sleep(seconds + 100),
         clock=time.clock,
     )
-    with pytest.raises(errors.Retry):
+    with pytest.raises(errors.TransientError):
         client.stop_machine(APP, ID, budget_s=40)
     assert len(fly.requests) == 1
 
@@ -186,7 +186,7 @@ def test_a_retry_after_beyond_the_budget_is_left_to_the_caller():
     """The error carries what Fly asked for, so that the row can come due then."""
     time = Time()
     fly = ScriptedFly(answer(429, told("rate limit exceeded"), retry_after="20"))
-    with pytest.raises(errors.Retry) as caught:
+    with pytest.raises(errors.TransientError) as caught:
         make_client(fly, time).start_machine(APP, ID, budget_s=10)
     assert (time.slept, caught.value.retry_after_s) == ([], 20)
 
@@ -213,7 +213,7 @@ def test_what_repeating_cannot_help_is_asked_once(status, error):
 def test_exec_is_not_repeated_after_an_unknown_outcome():
     """A command may have run; a request that was turned away has not, and is repeated."""
     fly = ScriptedFly(httpx.ReadTimeout("slow"), answer(200, {}))
-    with pytest.raises(errors.Unknown):
+    with pytest.raises(errors.OutcomeUnknown):
         make_client(fly).exec(APP, ID, ["env"])
     assert len(fly.requests) == 1
     fly = ScriptedFly(answer(429), httpx.ConnectError("x"), answer(200, {"stdout": "USER_ID=1\n", "stderr": ""}))
@@ -245,7 +245,7 @@ def test_start_asks_a_settling_machine_every_second():
 def test_start_gives_up_on_settling_after_a_minute():
     """What has not settled by then is for the next step to look at."""
     time = Time()
-    with pytest.raises(errors.Retry) as caught:
+    with pytest.raises(errors.TransientError) as caught:
         make_client(ScriptedFly(settling("replacing")), time).start_machine(APP, ID)
     assert (caught.value.code, sum(time.slept)) == ("settling", 60)
 
@@ -294,7 +294,7 @@ def test_wait_reads_a_missing_machine_by_what_is_waited_for():
     client = make_client(ScriptedFly(answer(404, told("not_found: machine not found"))))
     assert client.wait_machine(APP, ID, "destroyed", None, 1) is True
     assert client.wait_machine(APP, ID, "started", None, 1, is_fresh=True) is False
-    with pytest.raises(errors.Gone):
+    with pytest.raises(errors.NotFound):
         client.wait_machine(APP, ID, "started", None, 1)
 
 
@@ -344,7 +344,7 @@ def test_a_listing_that_cannot_go_on_says_begin_again():
         ScriptedFly(answer(200, {})),
         ScriptedFly(answer(200, "<html>")),
     ):
-        with pytest.raises(errors.Retry):
+        with pytest.raises(errors.TransientError):
             list(make_client(fly).list_org_machines(cursor="c7"))
 
 
@@ -455,7 +455,7 @@ class Chatty(httpx.BaseTransport):
 
 def test_a_failure_of_the_network_keeps_its_cause_without_its_frames():
     """A reporter that prints variables must not find the headers in what the HTTP library leaves behind."""
-    with make_client(Chatty()) as client, pytest.raises(errors.Unknown) as caught:
+    with make_client(Chatty()) as client, pytest.raises(errors.OutcomeUnknown) as caught:
         client.start_machine(APP, ID)
     assert isinstance(caught.value.__cause__, httpx.WriteError)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
@@ -472,7 +472,7 @@ def test_a_part_that_would_change_the_path_is_our_bug(part):
         lambda: client.delete_app(part),
         lambda: client.get_app(part),
     ):
-        with pytest.raises(errors.Bug):
+        with pytest.raises(errors.InternalError):
             act()
     assert fly.requests == []
 

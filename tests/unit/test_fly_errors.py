@@ -3,8 +3,10 @@
 import httpx
 import pytest
 
-from shared import errors
-from shared.fly_errors import Answer, Call, classify_answer, hide_secrets, parse_retry_after, read_answer
+from shared.domain import errors
+from shared.fly.errors import classify_answer
+from shared.fly.messages import Request, Response, hide_secrets, parse_retry_after, read_answer
+from shared.observability.redaction import EXCERPT_CHARS
 from tests.unit.scripted_fly import ScriptedFly, answer, make_client, told
 
 APP, ID = "vyx-user-0a1b2c3d", "148e1234c56789"
@@ -68,16 +70,16 @@ ROWS = [
     (create_app, 401, told("Authenticate: token validation error"), errors.Refused, "auth"),
     (create_app, 403, told("unauthorized"), errors.Refused, "auth"),
     (create_app, 404, told("organization not found"), errors.Refused, "org"),
-    (create_app, 408, None, errors.Unknown, "outcome_unknown"),
-    (create_app, 500, "<html>oops</html>", errors.Unknown, "outcome_unknown"),
+    (create_app, 408, None, errors.OutcomeUnknown, "outcome_unknown"),
+    (create_app, 500, "<html>oops</html>", errors.OutcomeUnknown, "outcome_unknown"),
     # get app
-    (get_app, 404, told("app not found"), errors.Gone, "gone"),
-    (get_app, 410, None, errors.Gone, "gone"),
-    (get_app, 404, "404 page not found", errors.Retry, "not_fly"),
-    (get_app, 404, "<html>not found</html>", errors.Retry, "not_fly"),
-    (get_app, 403, told("unauthorized"), errors.Foreign, "foreign"),
+    (get_app, 404, told("app not found"), errors.NotFound, "gone"),
+    (get_app, 410, None, errors.NotFound, "gone"),
+    (get_app, 404, "404 page not found", errors.TransientError, "not_fly"),
+    (get_app, 404, "<html>not found</html>", errors.TransientError, "not_fly"),
+    (get_app, 403, told("unauthorized"), errors.NotOwned, "foreign"),
     (get_app, 401, told("invalid token"), errors.Refused, "auth"),
-    (get_app, 503, told("unavailable: try again"), errors.Retry, "unavailable"),
+    (get_app, 503, told("unavailable: try again"), errors.TransientError, "unavailable"),
     (get_app, 301, None, errors.Refused, "unsupported"),
     # create machine
     (create_machine, 409, told(DUPLICATE), errors.Conflict, "exists"),
@@ -89,7 +91,7 @@ ROWS = [
     (create_machine, 412, told(VOLUME_FULL), errors.Capacity, "host"),
     (create_machine, 400, told("no capacity"), errors.Capacity, "region"),
     (create_machine, 403, told(QUOTA), errors.Capacity, "quota"),
-    (create_machine, 403, told("unauthorized"), errors.Foreign, "foreign"),
+    (create_machine, 403, told("unauthorized"), errors.NotOwned, "foreign"),
     (
         create_machine,
         400,
@@ -101,34 +103,34 @@ ROWS = [
     (create_machine, 400, told(f"invalid_argument: {SMALL}"), errors.Refused, "size"),
     (create_machine, 400, told("could not resolve image registry.fly.io/x:y"), errors.Refused, "image"),
     (create_machine, 422, told("MANIFEST_UNKNOWN"), errors.Refused, "image"),
-    (create_machine, 404, told("app not found"), errors.Gone, "gone"),
-    (create_machine, 408, told("deadline_exceeded: request timed out"), errors.Unknown, "outcome_unknown"),
-    (create_machine, 400, told("deadline_exceeded: request timed out"), errors.Unknown, "outcome_unknown"),
-    (create_machine, 502, None, errors.Unknown, "outcome_unknown"),
-    (create_machine, 504, "<html>", errors.Unknown, "outcome_unknown"),
-    (create_machine, 500, told("unknown: internal"), errors.Unknown, "outcome_unknown"),
+    (create_machine, 404, told("app not found"), errors.NotFound, "gone"),
+    (create_machine, 408, told("deadline_exceeded: request timed out"), errors.OutcomeUnknown, "outcome_unknown"),
+    (create_machine, 400, told("deadline_exceeded: request timed out"), errors.OutcomeUnknown, "outcome_unknown"),
+    (create_machine, 502, None, errors.OutcomeUnknown, "outcome_unknown"),
+    (create_machine, 504, "<html>", errors.OutcomeUnknown, "outcome_unknown"),
+    (create_machine, 500, told("unknown: internal"), errors.OutcomeUnknown, "outcome_unknown"),
     (create_machine, 501, told("not implemented"), errors.Refused, "unsupported"),
-    (create_machine, 429, told("rate limit exceeded"), errors.Retry, "rate_limited"),
+    (create_machine, 429, told("rate limit exceeded"), errors.TransientError, "rate_limited"),
     (create_machine, 400, told("volume not found"), errors.Refused, "bad_request"),
     # update, start
     (update_machine, 409, told(HOST_FULL), errors.Capacity, "host"),
     (update_machine, 409, told(CONCURRENT), errors.Conflict, "conflict"),
     (update_machine, 409, None, errors.Conflict, "conflict"),
-    (update_machine, 409, told(LEASED), errors.Retry, "leased"),
+    (update_machine, 409, told(LEASED), errors.TransientError, "leased"),
     (update_machine, 503, told(MAINTENANCE), errors.Capacity, "host"),
-    (update_machine, 412, told("volume already claimed by machine 1"), errors.Retry, "settling"),
-    (start_machine, 412, told(CREATED), errors.Retry, "settling"),
-    (start_machine, 412, told(REPLACED), errors.Retry, "settling"),
-    (start_machine, 412, told(ACTIVE), errors.Retry, "settling"),
-    (start_machine, 412, told(DESTROYED), errors.Gone, "gone"),
-    (get_machine, 404, told("not_found: machine not found"), errors.Gone, "gone"),
-    (get_machine, 404, told("invalid machine ID, 'x'"), errors.Gone, "gone"),
-    (get_machine, 408, None, errors.Retry, "unavailable"),
+    (update_machine, 412, told("volume already claimed by machine 1"), errors.TransientError, "settling"),
+    (start_machine, 412, told(CREATED), errors.TransientError, "settling"),
+    (start_machine, 412, told(REPLACED), errors.TransientError, "settling"),
+    (start_machine, 412, told(ACTIVE), errors.TransientError, "settling"),
+    (start_machine, 412, told(DESTROYED), errors.NotFound, "gone"),
+    (get_machine, 404, told("not_found: machine not found"), errors.NotFound, "gone"),
+    (get_machine, 404, told("invalid machine ID, 'x'"), errors.NotFound, "gone"),
+    (get_machine, 408, None, errors.TransientError, "unavailable"),
     # listings
     (list_org, 403, told("unauthorized"), errors.Refused, "auth"),
     (list_org, 404, told("organization not found"), errors.Refused, "org"),
     (list_apps, 404, None, errors.Refused, "org"),
-    (list_apps, 500, None, errors.Retry, "unavailable"),
+    (list_apps, 500, None, errors.TransientError, "unavailable"),
 ]
 
 
@@ -155,7 +157,7 @@ def test_a_duplicate_machine_names_the_one_to_adopt():
 @pytest.mark.parametrize("failure", [httpx.ReadTimeout("slow"), httpx.ReadError(""), httpx.RemoteProtocolError("cut")])
 def test_a_write_without_an_answer_may_have_happened(act, failure):
     """After the request has left, silence proves nothing."""
-    with pytest.raises(errors.Unknown) as caught:
+    with pytest.raises(errors.OutcomeUnknown) as caught:
         act(make_client(ScriptedFly(failure)))
     assert type(failure).__name__ in str(caught.value)
     assert caught.value.__cause__ is failure
@@ -164,22 +166,22 @@ def test_a_write_without_an_answer_may_have_happened(act, failure):
 @pytest.mark.parametrize("failure", [httpx.ConnectError("refused"), httpx.ConnectTimeout(""), httpx.PoolTimeout("")])
 def test_a_write_that_never_left_is_no_unknown_outcome(failure):
     """Without a connection nothing can have happened."""
-    with pytest.raises(errors.Retry) as caught:
+    with pytest.raises(errors.TransientError) as caught:
         create_machine(make_client(ScriptedFly(failure)))
-    assert (type(caught.value), caught.value.code) == (errors.Retry, "unreachable")
+    assert (type(caught.value), caught.value.code) == (errors.TransientError, "unreachable")
 
 
 def test_a_read_without_an_answer_has_no_effect_to_wonder_about():
     """A read is repeated later; there is no outcome to find out."""
-    with pytest.raises(errors.Retry) as caught:
+    with pytest.raises(errors.TransientError) as caught:
         get_machine(make_client(ScriptedFly(httpx.ReadTimeout("slow"))))
-    assert type(caught.value) is errors.Retry
+    assert type(caught.value) is errors.TransientError
 
 
 @pytest.mark.parametrize("body", ["<html>ok</html>", "{", {"id": ""}, [], None])
 def test_a_success_that_cannot_be_read_is_an_unknown_outcome(body):
     """A 200 without a machine in it says that something happened, not what."""
-    with pytest.raises(errors.Unknown):
+    with pytest.raises(errors.OutcomeUnknown):
         create_machine(make_client(ScriptedFly(answer(200, body))))
 
 
@@ -187,7 +189,7 @@ def test_a_long_body_is_cut():
     """No more than 256 characters of what Fly sent are repeated."""
     with pytest.raises(errors.Refused) as caught:
         create_machine(make_client(ScriptedFly(answer(400, told("z" * 5000)))))
-    assert 200 < str(caught.value).count("z") <= errors.EXCERPT_CHARS
+    assert 200 < str(caught.value).count("z") <= EXCERPT_CHARS
 
 
 @pytest.mark.parametrize(
@@ -230,7 +232,10 @@ def test_secrets_are_hidden_whole_and_in_parts():
 def test_an_answers_credentials_do_not_enter_a_message(credential):
     """Also those that nobody told the client of, and those that the cut at 256 characters would leave half of."""
     for distance in (0, 240):
-        call, answer = Call("create", "POST", "/v1/apps"), Answer(422, None, "x" * distance + f" {credential}", None)
+        call, answer = (
+            Request("create", "POST", "/v1/apps"),
+            Response(422, None, "x" * distance + f" {credential}", None),
+        )
         told = str(classify_answer(call, answer))
         assert "canary" not in told
         assert "eyJ" not in told
@@ -238,7 +243,7 @@ def test_an_answers_credentials_do_not_enter_a_message(credential):
 
 def test_what_is_hidden_is_hidden_in_every_call():
     """A machine's secrets are hidden also where another call's answer repeats them."""
-    call, answer = Call("create", "POST", "/v1/apps"), Answer(422, None, "no EXCHANGE_KEY=canary-machine", None)
+    call, answer = Request("create", "POST", "/v1/apps"), Response(422, None, "no EXCHANGE_KEY=canary-machine", None)
     assert "canary" not in str(classify_answer(call, answer, ("token-1", "canary-machine")))
 
 
@@ -256,14 +261,14 @@ def test_a_request_id_looks_like_one_or_is_none(header):
 def test_every_branch_is_one_reaction():
     """Catching one branch never catches another, except that an unknown outcome is also to be retried."""
     branches = [
-        errors.Retry,
+        errors.TransientError,
         errors.Capacity,
         errors.Conflict,
         errors.NameTaken,
-        errors.Foreign,
-        errors.Gone,
+        errors.NotOwned,
+        errors.NotFound,
         errors.Refused,
     ]
-    for one in [*branches, errors.Bug]:
+    for one in [*branches, errors.InternalError]:
         assert one.__bases__ == (errors.HangarError,)
-    assert errors.Unknown.__bases__ == (errors.Retry,)
+    assert errors.OutcomeUnknown.__bases__ == (errors.TransientError,)

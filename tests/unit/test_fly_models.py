@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.fly_models import (
+from shared.fly.models import (
     MACHINE_STATES,
     Check,
     FlyMachine,

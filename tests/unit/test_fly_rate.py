@@ -6,29 +6,29 @@ from random import Random
 
 import pytest
 
-from local.fly.rate import RateLimits as FlysOwn
-from shared import errors
-from shared.fly_errors import Call
-from shared.fly_rate import RateLimits
+from local.fly.state.rate import RateLimits as FlysOwn
+from shared.domain import errors
+from shared.fly.messages import Request
+from shared.fly.rate_limits import RateLimits
 from tests.unit.scripted_fly import ScriptedFly, Time, answer, make_client, told
 
 BUSY = answer(429, told("rate limit exceeded"))
 
 
 def delete_app(app):
-    return Call(f"delete app {app}", "DELETE", f"/v1/apps/{app}", app)
+    return Request(f"delete app {app}", "DELETE", f"/v1/apps/{app}", app)
 
 
 def get_machine(app):
-    return Call("get machine", "GET", f"/v1/apps/{app}/machines/m1", app)
+    return Request("get machine", "GET", f"/v1/apps/{app}/machines/m1", app)
 
 
 def stop_machine(app):
-    return Call("stop machine", "POST", f"/v1/apps/{app}/machines/m1/stop", app)
+    return Request("stop machine", "POST", f"/v1/apps/{app}/machines/m1/stop", app)
 
 
 def create_app(app):
-    return Call("create app", "POST", "/v1/apps", app)
+    return Request("create app", "POST", "/v1/apps", app)
 
 
 def sends(limits, time, call, seconds):
@@ -215,9 +215,9 @@ def test_a_429_teaches_the_client_and_its_other_calls():
     time = Time()
     fly = ScriptedFly(answer(429, told("rate limit exceeded"), retry_after="20"), answer(202))
     client = make_client(fly, time)
-    with pytest.raises(errors.Retry) as caught:
+    with pytest.raises(errors.TransientError) as caught:
         client.delete_app("a", budget_s=5)
-    assert (type(caught.value), caught.value.attempts_made) == (errors.Retry, 1)
+    assert (type(caught.value), caught.value.attempts_made) == (errors.TransientError, 1)
     with pytest.raises(errors.Throttled) as throttled:
         client.delete_app("b", budget_s=5)
     assert (throttled.value.attempts_made, len(fly.requests)) == (0, 1)
@@ -248,9 +248,9 @@ def test_a_storm_of_429_ends_after_four_attempts():
     """The error is Fly's, so it counts as attempts; waits are ours, as for any transient failure."""
     time = Time()
     fly = ScriptedFly(BUSY)
-    with pytest.raises(errors.Retry) as caught:
+    with pytest.raises(errors.TransientError) as caught:
         make_client(fly, time).delete_app("a")
-    assert (type(caught.value), caught.value.attempts_made, len(fly.requests)) == (errors.Retry, 4, 4)
+    assert (type(caught.value), caught.value.attempts_made, len(fly.requests)) == (errors.TransientError, 4, 4)
     assert time.slept == [2, 4, 8]
 
 
@@ -264,8 +264,8 @@ def test_an_unknown_outcome_is_not_hidden_by_holding_back():
 
     def attempts(number, error, wait_s):
         seen.append(number)
-        limits.hold(Call("stop", "POST", "/v1/apps/a/machines/m1/stop", "a"), 30)
+        limits.hold(Request("stop", "POST", "/v1/apps/a/machines/m1/stop", "a"), 30)
 
-    with pytest.raises(errors.Unknown):
+    with pytest.raises(errors.OutcomeUnknown):
         client.stop_machine("a", "m1", budget_s=10, attempts=attempts)
     assert (len(fly.requests), seen) == (1, [1])

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from local.fly import routes
 from local.fly.__main__ import _parse
-from local.fly.control import _CONTROLS
+from local.fly.api import routes
+from local.fly.api.control import _CONTROLS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fly-simulator.md").read_text(encoding="utf-8")
 

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from local.fly.core import FlySim
-from local.fly.profiles import Unkindness
+from local.fly.simulator import FlySim
+from local.fly.state.latency_profiles import Unkindness
 from local.fly.times import VirtualClock
 from local.fly.transport import open_client
 

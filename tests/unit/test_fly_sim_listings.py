@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from local.fly.core import FlySim
-from local.fly.profiles import UNKIND, Unkindness
+from local.fly.simulator import FlySim
+from local.fly.state.latency_profiles import UNKIND, Unkindness
 from local.fly.times import VirtualClock
 from local.fly.transport import open_client
 

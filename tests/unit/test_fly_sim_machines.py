@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.fly.profiles import Unkindness
+from local.fly.state.latency_profiles import Unkindness
 from tests.unit.fly_sim import CONFIG, Fly, error_of
 
 

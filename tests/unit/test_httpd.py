@@ -2,7 +2,7 @@
 
 import socket
 
-from local.httpd import Response, Server
+from local.http_server import Response, Server
 
 
 def test_half_a_request_is_none():

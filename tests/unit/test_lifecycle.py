@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.lifecycle import GONE_STATES, STRAY_AGE, STUCK, decide, find_main, fingerprint_of
-from shared.models import Action, ActionKind, Adopt, AppSeen, Done, GiveUp, MachineSeen, Rename, Row, Seen, Wait
+from shared.domain.actions import Action, ActionKind, Adopt, Done, GiveUp, Rename, Wait
+from shared.domain.decide import GONE_STATES, STRAY_AGE, STUCK, decide, find_main
+from shared.domain.machine_config import spec_fingerprint
+from shared.domain.models import Row
+from shared.domain.observation import AppPresence, Observation, ObservedMachine
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ROW = Row(
@@ -27,7 +30,9 @@ ROW = Row(
     cpu_count=2,
     memory_mb=512,
 )
-MACHINE = MachineSeen("m1", "vyx-user-0badc0de-main", "started", "iad", "v1", fingerprint_of(ROW), True, NOW, "healthy")
+MACHINE = ObservedMachine(
+    "m1", "vyx-user-0badc0de-main", "started", "iad", "v1", spec_fingerprint(ROW), True, NOW, "healthy"
+)
 READY = ROW.model_copy(update={"secrets_version": 1, "machine_id": "m1"})
 ABSENT = READY.model_copy(update={"desired_state": "absent", "status": "deprovisioning", "generation": 2})
 
@@ -37,7 +42,7 @@ def having(row, **changes):
 
 
 def ours(*machines, **flags):
-    return Seen(AppSeen.OURS, machines, **flags)
+    return Observation(AppPresence.OURS, machines, **flags)
 
 
 def in_state(state, **changes):
@@ -50,14 +55,14 @@ def kind_of(decision):
 
 ON_DEMAND = having(READY, power="on_demand")
 PRESENT = [
-    (ROW, Seen(AppSeen.ABSENT), ActionKind.CREATE_APP),
-    (ROW, Seen(AppSeen.FOREIGN), Rename),
-    (READY, Seen(AppSeen.FOREIGN), GiveUp),
-    (having(ROW, create_unknown_at=NOW), Seen(AppSeen.FOREIGN), Wait),
-    (ROW, Seen(AppSeen.ABSENT, just_created=True), Wait),
-    (ROW, Seen(AppSeen.ABSENT, name_was_taken=True), Wait),
-    (having(ROW, retry_count=2), Seen(AppSeen.ABSENT, name_was_taken=True), Rename),
-    (having(ROW, retry_count=2, create_unknown_at=NOW), Seen(AppSeen.ABSENT, name_was_taken=True), Wait),
+    (ROW, Observation(AppPresence.ABSENT), ActionKind.CREATE_APP),
+    (ROW, Observation(AppPresence.FOREIGN), Rename),
+    (READY, Observation(AppPresence.FOREIGN), GiveUp),
+    (having(ROW, create_unknown_at=NOW), Observation(AppPresence.FOREIGN), Wait),
+    (ROW, Observation(AppPresence.ABSENT, just_created=True), Wait),
+    (ROW, Observation(AppPresence.ABSENT, name_was_taken=True), Wait),
+    (having(ROW, retry_count=2), Observation(AppPresence.ABSENT, name_was_taken=True), Rename),
+    (having(ROW, retry_count=2, create_unknown_at=NOW), Observation(AppPresence.ABSENT, name_was_taken=True), Wait),
     (ROW, ours(), ActionKind.SET_SECRETS),
     (having(ROW, secrets_version=1), ours(), ActionKind.CREATE_MACHINE),
     (having(ROW, memory_mb=256), ours(), GiveUp),
@@ -81,7 +86,7 @@ PRESENT = [
     (having(READY, retry_count=3), ours(in_state("stopped")), ActionKind.START_MACHINE),
     (having(READY, retry_count=3, error_code="start_failed"), ours(in_state("stopped")), ActionKind.DESTROY_MACHINE),
     (having(READY, retry_count=2, error_code="start_failed"), ours(in_state("stopped")), ActionKind.START_MACHINE),
-    (ON_DEMAND, ours(in_state("stopped", spec=fingerprint_of(ON_DEMAND))), Done),
+    (ON_DEMAND, ours(in_state("stopped", spec=spec_fingerprint(ON_DEMAND))), Done),
     (READY, ours(in_state("created", changed_at=NOW - STUCK)), Wait),
     (READY, ours(in_state("created", changed_at=None)), Wait),
     (READY, ours(in_state("stopping", changed_at=None)), Wait),
@@ -97,15 +102,23 @@ def test_a_wanted_app(row, seen, expected):
 GRACE = having(ABSENT, delete_after=NOW + timedelta(hours=1))
 NEVER_OURS = having(ABSENT, machine_id=None, secrets_version=None)
 UNWANTED = [
-    (ABSENT, Seen(AppSeen.ABSENT), ActionKind.DELETE_APP),
-    (ABSENT, Seen(AppSeen.ABSENT, just_deleted=True), Done),
-    (NEVER_OURS, Seen(AppSeen.ABSENT, absences=1), Wait),
-    (NEVER_OURS, Seen(AppSeen.ABSENT, absences=2), Done),
-    (having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=30)), Seen(AppSeen.ABSENT, absences=2), Wait),
-    (having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=120)), Seen(AppSeen.ABSENT, absences=2), Done),
-    (ABSENT, Seen(AppSeen.FOREIGN), GiveUp),
-    (NEVER_OURS, Seen(AppSeen.FOREIGN), Done),
-    (having(NEVER_OURS, create_unknown_at=NOW), Seen(AppSeen.FOREIGN), Wait),
+    (ABSENT, Observation(AppPresence.ABSENT), ActionKind.DELETE_APP),
+    (ABSENT, Observation(AppPresence.ABSENT, just_deleted=True), Done),
+    (NEVER_OURS, Observation(AppPresence.ABSENT, absences=1), Wait),
+    (NEVER_OURS, Observation(AppPresence.ABSENT, absences=2), Done),
+    (
+        having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=30)),
+        Observation(AppPresence.ABSENT, absences=2),
+        Wait,
+    ),
+    (
+        having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=120)),
+        Observation(AppPresence.ABSENT, absences=2),
+        Done,
+    ),
+    (ABSENT, Observation(AppPresence.FOREIGN), GiveUp),
+    (NEVER_OURS, Observation(AppPresence.FOREIGN), Done),
+    (having(NEVER_OURS, create_unknown_at=NOW), Observation(AppPresence.FOREIGN), Wait),
     (ABSENT, ours(MACHINE), ActionKind.STOP_MACHINE),
     (having(ABSENT, machine_id=None), ours(MACHINE), Adopt),
     (having(ABSENT, retry_count=12), ours(MACHINE), ActionKind.DELETE_APP),
@@ -139,32 +152,32 @@ def test_grace_keeps_the_app_and_says_deprovisioning():
 
 def test_what_was_there_before_is_repaired():
     """The audit log tells a first provision from a repair."""
-    assert decide(ROW, Seen(AppSeen.ABSENT), NOW).purpose == "provision"
-    assert decide(READY, Seen(AppSeen.ABSENT), NOW).purpose == "repair"
+    assert decide(ROW, Observation(AppPresence.ABSENT), NOW).purpose == "provision"
+    assert decide(READY, Observation(AppPresence.ABSENT), NOW).purpose == "repair"
     assert decide(having(ROW, secrets_version=1), ours(), NOW).purpose == "provision"
     assert decide(READY, ours(), NOW).purpose == "repair"
 
 
 def test_a_sleeping_machine_hides_no_stray():
     """An on-demand machine may be asleep by its own right: nobody can say that the app is whole without the other."""
-    asleep = in_state("stopped", spec=fingerprint_of(ON_DEMAND))
+    asleep = in_state("stopped", spec=spec_fingerprint(ON_DEMAND))
     assert decide(ON_DEMAND, ours(asleep, STRAY), NOW) == Done("active", asleep)
 
 
 def test_waiting_for_a_create_ends_when_it_can_no_longer_surface():
     row = having(NEVER_OURS, create_unknown_at=NOW - timedelta(seconds=30))
-    assert decide(row, Seen(AppSeen.ABSENT, absences=2), NOW).seconds == 90
-    assert decide(NEVER_OURS, Seen(AppSeen.ABSENT, just_created=True), NOW).seconds == 2
+    assert decide(row, Observation(AppPresence.ABSENT, absences=2), NOW).seconds == 90
+    assert decide(NEVER_OURS, Observation(AppPresence.ABSENT, just_created=True), NOW).seconds == 2
 
 
 def test_giving_up_says_what_to_do():
-    decision = decide(READY, Seen(AppSeen.FOREIGN), NOW)
+    decision = decide(READY, Observation(AppPresence.FOREIGN), NOW)
     assert isinstance(decision, GiveUp)
     assert "FLY_API_TOKEN" in decision.advice
 
 
 MACHINES = st.builds(
-    MachineSeen,
+    ObservedMachine,
     id=st.sampled_from(["m1", "m2"]),
     name=st.sampled_from(["vyx-user-0badc0de-main", "other"]),
     state=st.sampled_from(
@@ -172,14 +185,14 @@ MACHINES = st.builds(
     ),
     region=st.just("iad"),
     version=st.just("v1"),
-    spec=st.sampled_from([fingerprint_of(ROW), None, "old"]),
+    spec=st.sampled_from([spec_fingerprint(ROW), None, "old"]),
     host_ok=st.booleans(),
     changed_at=st.sampled_from([NOW, NOW - timedelta(minutes=30), None]),
     health=st.sampled_from(["healthy", "bad", "unknown"]),
 )
 SEEN = st.builds(
-    Seen,
-    app=st.sampled_from(AppSeen),
+    Observation,
+    app=st.sampled_from(AppPresence),
     machines=st.lists(MACHINES, max_size=2, unique_by=lambda m: m.id).map(tuple),
     just_created=st.booleans(),
     just_deleted=st.booleans(),
@@ -203,7 +216,7 @@ ROWS = st.builds(
 @given(ROWS, SEEN)
 def test_a_foreign_app_is_never_acted_on(row, seen):
     """I4: without our proof nothing but looking away, waiting, renaming, or telling a person."""
-    if seen.app is AppSeen.FOREIGN:
+    if seen.app is AppPresence.FOREIGN:
         assert isinstance(decide(row, seen, NOW), Rename | Wait | GiveUp | Done)
 
 
@@ -222,14 +235,14 @@ def test_a_wanted_app_is_never_deleted(row, seen):
 def test_an_unreachable_host_is_never_repaired(row, seen):
     """Unknown never leads to repair."""
     machine = find_main(row, seen)
-    if row.desired_state == "present" and seen.app is AppSeen.OURS and machine and not machine.host_ok:
+    if row.desired_state == "present" and seen.app is AppPresence.OURS and machine and not machine.host_ok:
         assert kind_of(decide(row, seen, NOW)) in (Adopt, Wait, Done)
 
 
 def _apply(row, seen, decision):
     """What a Fly without faults makes of a decision."""
-    main = MachineSeen(
-        "m9", f"{row.fly_app_name}-main", "started", "iad", "v", fingerprint_of(row), True, NOW, "healthy"
+    main = ObservedMachine(
+        "m9", f"{row.fly_app_name}-main", "started", "iad", "v", spec_fingerprint(row), True, NOW, "healthy"
     )
     kind = kind_of(decision)
     calm = replace(seen, just_created=False, just_deleted=False, name_was_taken=False)
@@ -241,31 +254,31 @@ def _apply(row, seen, decision):
 
     match kind:
         case ActionKind.CREATE_APP:
-            return having(row, machine_id=None, secrets_version=None), Seen(AppSeen.OURS)
+            return having(row, machine_id=None, secrets_version=None), Observation(AppPresence.OURS)
         case ActionKind.SET_SECRETS:
             return having(row, secrets_version=1), calm
         case ActionKind.CREATE_MACHINE:
             return having(row, machine_id="m9"), replace(calm, machines=(main,))
         case ActionKind.START_MACHINE | ActionKind.UPDATE_MACHINE:
-            return row, becoming("started", spec=fingerprint_of(row))
+            return row, becoming("started", spec=spec_fingerprint(row))
         case ActionKind.STOP_MACHINE:
             return row, becoming("stopped")
         case ActionKind.DESTROY_MACHINE:
             return having(row, machine_id=None), replace(calm, machines=others)
         case ActionKind.DELETE_APP:
-            return row, Seen(AppSeen.ABSENT, just_deleted=True, absences=1)
+            return row, Observation(AppPresence.ABSENT, just_deleted=True, absences=1)
     if kind is Adopt:
         return having(row, machine_id=decision.machine.id), calm
     if kind is Rename:
-        return having(row, machine_id=None, secrets_version=None, fly_app_name=row.fly_app_name + "0"), Seen(
-            AppSeen.ABSENT
+        return having(row, machine_id=None, secrets_version=None, fly_app_name=row.fly_app_name + "0"), Observation(
+            AppPresence.ABSENT
         )
     # A wait: time passes, and whatever was passing has passed.
     settled = {"stopping": "stopped", "unknown": "started", "created": "started", "starting": "started"}
     machines = tuple(
         replace(each, state=settled.get(each.state, each.state), host_ok=True, changed_at=NOW) for each in seen.machines
     )
-    app = AppSeen.ABSENT if seen.just_deleted else seen.app
+    app = AppPresence.ABSENT if seen.just_deleted else seen.app
     return having(row, create_unknown_at=None), replace(calm, app=app, machines=machines, absences=seen.absences + 1)
 
 
@@ -279,7 +292,7 @@ def test_every_way_ends(row, seen):
         if isinstance(decision, Done):
             machine = find_main(row, seen)
             if decision.status == "deleted":
-                assert seen.app is not AppSeen.OURS
+                assert seen.app is not AppPresence.OURS
             elif decision.status == "active" and row.power == "always_on" and machine.host_ok:
                 assert machine.state == "started"
             return
@@ -293,7 +306,7 @@ def test_destroyed_machines_are_no_machines():
 
 
 OLD = NOW - timedelta(minutes=11)
-STRAY = MachineSeen("m2", "made-by-hand", "started", "iad", "v1", None, True, OLD, "unknown")
+STRAY = ObservedMachine("m2", "made-by-hand", "started", "iad", "v1", None, True, OLD, "unknown")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from shared.logs import JsonLines, Redactor, Trace, configure_logs, label_request, read_trace, request_context
+from shared.observability.logging import JsonLines, Trace, configure_logs, label_request, read_trace, request_context
+from shared.observability.redaction import Redactor
 
 CANARY = 'canary/"secret"+value=='
 PEM = (

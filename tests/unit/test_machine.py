@@ -6,9 +6,9 @@ from uuid import UUID
 import jwt
 import pytest
 
-from shared.config import Config
-from shared.machine import build_config, build_env
-from shared.runtime import make_provisions
+from shared.domain.machine_config import build_config, build_env
+from shared.settings.config import Config
+from shared.wiring import make_machine_inputs
 from tests.unit.test_config import GOOD, P256
 from tests.unit.test_lifecycle import ROW, having
 
@@ -84,7 +84,7 @@ def test_what_is_secret_goes_by_fly_secrets_alone():
     """I9: the user's token and the configured secrets; in the environment none of them, and nowhere a key of ours."""
     given = {"HANGAR_MACHINE_SECRETS": '{"BROKER_KEY": "canary-broker"}'}
     config = Config.from_env(GOOD | given | {"HANGAR_MACHINE_ENV": '{"LOG_LEVEL": "debug"}'})
-    provisions = make_provisions(config)
+    provisions = make_machine_inputs(config)
     secrets, env = dict(provisions.secrets(ROW)), dict(provisions.env(ROW))
     token = secrets.pop("SUPABASE_USER_TOKEN")
     assert secrets == {"BROKER_KEY": "canary-broker"}

@@ -3,7 +3,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import naming
+from shared.domain import naming
 
 USER = UUID("35682909-0000-4000-8000-000000000001")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.fly_models import parse_machine
-from shared.observe import judge_health, view
+from shared.fly.models import parse_machine
+from shared.reconcile.observer import judge_health, view
 
 
 def machine(state="started", host_status="ok", checks=(("alive", "passing"), ("ready", "passing")), **more):

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from shared.auth import Caller, Forbidden, StaticHeader, Unauthenticated, authenticate
-from shared.config import Secret
-from shared.errors import Retry, Unknown
-from shared.operators import FAILED_PAUSE_S, KEYS_FRESH_S, LOOK_AGAIN_S, OperatorToken, ProjectKeys
-from shared.tokens import mint_user_token
+from shared.adapters.user_tokens import mint_user_token
+from shared.domain.errors import OutcomeUnknown, TransientError
+from shared.http.operator_auth import FAILED_PAUSE_S, KEYS_FRESH_S, LOOK_AGAIN_S, OperatorToken, ProjectKeys
+from shared.http.webhook_auth import Caller, Forbidden, StaticHeader, Unauthenticated, authenticate
+from shared.settings.secret import Secret
 
 ISSUER = "https://project.example.test/auth/v1"
 USER = "11111111-1111-4111-8111-111111111111"
@@ -276,7 +276,7 @@ def test_made_up_key_ids_ask_the_project_once_in_half_a_minute(proof, project):
 )
 def test_a_project_that_cannot_be_asked_is_no_verdict(proof, project, operators, answer):
     project.answer = answer
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         authenticate((proof,), KINDS, bearer(mint()), b"", NOW)
     assert operators.asked == []
 
@@ -285,7 +285,7 @@ def test_a_project_that_is_down_is_asked_again_only_after_a_pause(proof, project
     """Else every caller with a made-up token would hold a thread for as long as the time-out."""
     project.down = True
     for _ in range(5):
-        with pytest.raises(Retry):
+        with pytest.raises(TransientError):
             proof.verify(bearer(mint()), b"", NOW)
     assert len(project.asked) == 1
     project.down, project.seconds = False, FAILED_PAUSE_S
@@ -299,10 +299,10 @@ def test_a_project_without_public_keys_proves_nobody(operators, keys):
     assert proof.verify(bearer(mint()), b"", NOW) is None
 
 
-@pytest.mark.parametrize("error", [Retry("down"), Unknown("no answer")])
+@pytest.mark.parametrize("error", [TransientError("down"), OutcomeUnknown("no answer")])
 def test_a_database_out_of_reach_is_no_verdict(proof, operators, error):
     operators.told = error
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         authenticate((proof,), KINDS, bearer(mint()), b"", NOW)
 
 
@@ -312,7 +312,7 @@ def test_another_proof_counts_although_this_one_cannot_be_judged(proof, project)
     headers = bearer(mint()) | {"x-hangar-secret": "a-static-secret-of-32-characters"}
     for verifiers in ((proof, static), (static, proof)):
         assert authenticate(verifiers, KINDS, headers, b"", NOW).kind == "static"
-    with pytest.raises(Retry):
+    with pytest.raises(TransientError):
         authenticate((static, proof), KINDS, headers | {"x-hangar-secret": "wrong"}, b"", NOW)
 
 

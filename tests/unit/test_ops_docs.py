@@ -6,7 +6,7 @@ import click
 import pytest
 
 from ops.cli import cli
-from shared.advice import _BY_CODE
+from shared.domain.remediation import _BY_CODE
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.events import read_since
-from ops.migration import _REFUSALS, Pace
-from ops.target import TargetError
-from shared.outcome import REFUSED_WORDS
-from shared.telling import tell_what
+from ops.commands.events import read_since
+from ops.connection import TargetError
+from ops.migration.run import _REFUSALS, Pace
+from shared.domain.remediation import format_event
+from shared.reconcile.result import REFUSED_WORDS
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
@@ -78,7 +78,8 @@ def test_since_refuses_what_is_neither(text):
 def test_an_event_is_told_by_what_it_says_not_by_who_held_the_lease():
     metadata = {"action": "create_app", "actor": "provision@a:1", "intent_id": "y", "app": None}
     assert (
-        tell_what({"event_type": "action", "metadata": metadata, "error_details": "boom"}) == "action create_app; boom"
+        format_event({"event_type": "action", "metadata": metadata, "error_details": "boom"})
+        == "action create_app; boom"
     )
 
 
@@ -88,4 +89,4 @@ def test_what_a_person_did_is_told_with_who_it_was():
         "metadata": {"actor": "cli:me", "changes": {"live": 1}},
         "error_details": None,
     }
-    assert tell_what(event) == 'actor cli:me; changes {"live": 1}'
+    assert format_event(event) == 'actor cli:me; changes {"live": 1}'

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ops.cli import cli
-from ops.target import TargetError, load_target
+from ops.connection import TargetError, load_target
 
 DEV = {
     "supabase_url": "http://127.0.0.1:1",

@@ -13,12 +13,12 @@ SECRET_NAME = re.compile(
 )
 # A name that sounds like a secret and is none: what it is.
 HARMLESS = {
-    "shared.act.Provisions.secrets": "a function that makes them",
+    "shared.reconcile.executor.MachineInputs.secrets": "a function that makes them",
     "local.backend.settings.Settings.token_user_id": "whose token it is",
-    "local.fly.model.App.addresses": "IP addresses",
-    "local.fly.model.App.key": "an idempotency key",
-    "local.fly.model.App.secrets_version": "a number",
-    "local.fly.rate._Bucket.tokens": "of a token bucket",
+    "local.fly.state.model.App.addresses": "IP addresses",
+    "local.fly.state.model.App.key": "an idempotency key",
+    "local.fly.state.model.App.secrets_version": "a number",
+    "local.fly.state.rate._Bucket.tokens": "of a token bucket",
 }
 
 

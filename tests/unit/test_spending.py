@@ -6,8 +6,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cost import explain_refused_size
-from shared.spending import find_savings, make_cost_report, project
+from shared.domain.cost import explain_refused_size
+from shared.domain.cost_report import find_savings, make_cost_report, project
 
 ON = date(2026, 11, 23)
 SIZE = {"cpu_kind": "shared", "cpu_count": 2, "memory_mb": 512}

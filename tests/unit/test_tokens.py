@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import ECAlgorithm
 
 from local.supabase.keys import Keys
-from local.supabase.rest_auth import identify
-from local.supabase.rest_errors import RestError
-from shared.config import Secret
-from shared.tokens import mint_user_token
+from local.supabase.rest.auth import identify
+from local.supabase.rest.errors import RestError
+from shared.adapters.user_tokens import mint_user_token
+from shared.settings.secret import Secret
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = PRIVATE.public_key()

@@ -1,0 +1,22 @@
+"""Hangar itself: the kill switch, the brake, the sweep, orphans, alerts and settings."""
+
+from functions.admin.request_context import Page, RequestContext
+
+_SHOWN = (
+    "fly_org_slug", "app_prefix", "default_region", "default_image", "max_apps", "max_monthly_cost_usd", "brake_floor",
+    "brake_share", "retry_base_s", "retry_cap_s", "orphan_after_s", "incident_floor", "incident_share",
+    "unhealthy_after", "bad_sample_gap_s",
+)  # fmt: skip
+
+
+def show_controls(visit: RequestContext) -> Page:
+    """State and switches."""
+    database = visit.desk.database
+    overview = database.rpc("fly_overview")
+    return visit.show(
+        "controls.html",
+        overview=overview,
+        brake=database.rpc("fly_brake_status"),
+        orphans=database.rpc("fly_list_orphans")["orphans"],
+        shown=[(name, overview["settings"][name]) for name in _SHOWN],
+    )

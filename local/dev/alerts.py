@@ -1,0 +1,52 @@
+"""Where the functions of the local cloud send their alerts: it keeps them and shows them to whoever asks."""
+
+import json
+import threading
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from local.http_server import Request, Response, Server
+
+KEPT = 1000
+
+
+class AlertSink:
+    """POST keeps a body, GET answers the list of what was kept, oldest first: `[{"received_at", "body"}]`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, while it does."""
+        return self._server.url if self._server else ""
+
+    @property
+    def received(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return list(self._received)
+
+    def start(self) -> Self:
+        self._server = Server(self._answer).start()
+        return self
+
+    def stop(self) -> None:
+        if self._server:
+            self._server.stop()
+            self._server = None
+
+    def _answer(self, request: Request) -> Response:
+        if request.method == "GET":
+            return Response(200, json.dumps(self.received).encode(), {"Content-Type": "application/json"})
+        if request.method != "POST":
+            return Response(405, b"", {"Allow": "GET, POST"})
+        try:
+            body = json.loads(request.body)
+        except ValueError:
+            body = request.body.decode(errors="replace")
+        with self._lock:
+            self._received.append({"received_at": datetime.now(UTC).isoformat(), "body": body})
+        return Response(204)

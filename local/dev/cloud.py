@@ -1,0 +1,310 @@
+"""The whole cloud on one machine: Supabase's parts, Fly's, and Hangar's functions between them, as real processes.
+
+    with LocalCloud(Path(tmp)) as cloud:
+        cloud.addresses["supabase_url"]
+
+Each cloud has its own folder, ports, keys and database, fresh at every start and removed at the end; the logs stay.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from local.dev.alerts import AlertSink
+from local.dev.child import ROOT, CancelledError, Child, DevError
+from local.dev.database import ADMIN, DBNAME, FREE_USERS, ORG, add_people, make_database, store_secrets
+from local.dev.files import LOGS, FolderLock, clear_folder, write_private
+from local.dev.fly import TOKEN_VARIABLE
+from local.dev.functions import ADMIN as ADMIN_PAGES
+from local.dev.functions import CALLED, NAMES, Function, Secrets, Surroundings, hold_port, make_settings
+from local.fly.runtime.processes import DEFAULT_LIMIT
+from local.supabase.extensions.pg_cron import CronScheduler
+from local.supabase.extensions.pg_net import PgNetWorker
+from local.supabase.keys import Keys
+from local.supabase.postgres.server import Postgres, PostgresError
+
+STOP_GRACE_S = 3.0
+
+
+class LocalCloud:
+    """Starts everything in `folder` and keeps it until `stop`; DevError when a part does not come up.
+
+    `addresses` holds exactly what `dev.json` holds; `pg_net` and `pg_cron` are there for tests that lose a nudge or run
+    a job. `alerts=False` leaves the alert sink out, `processes` bounds how many machines are real processes, `fsync`
+    makes commits outlive a power cut.
+    """
+
+    pg_net: PgNetWorker
+    pg_cron: CronScheduler
+    postgres: Postgres
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        alerts: bool = True,
+        processes: int | None = None,
+        fsync: bool = False,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self._fsync = fsync
+        self.addresses: dict[str, Any] = {}
+        self.start_s = 0.0
+        self._sink = AlertSink() if alerts else None
+        self._processes = _read_process_limit() if processes is None else processes
+        self._cancelled = cancelled or threading.Event()
+        self._children: list[Child] = []
+        self._undo = contextlib.ExitStack()
+
+    def start(self) -> Self:
+        """Bring everything up and write `dev.json` last; after a failure nothing is left running."""
+        begun = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(self.folder)
+        lock.acquire()
+        self._undo.callback(lock.release)
+        try:
+            self._start()
+        except BaseException as error:
+            self.stop()
+            if isinstance(error, PostgresError):
+                raise DevError(str(error)) from error
+            raise
+        self.start_s = time.monotonic() - begun
+        return self
+
+    def _start(self) -> None:
+        clear_folder(self.folder, logs=True)
+        (self.folder / LOGS).mkdir()
+        self._undo.callback(clear_folder, self.folder, logs=False)
+        keys, own = Keys.generate(), Secrets.generate()
+        self.postgres = Postgres(self.folder / "postgres", fsync=self._fsync)
+        self.postgres.log = self.folder / LOGS / "postgres.log"  # its own folder is removed at the end, the logs stay
+        self.postgres.start()
+        self._undo.callback(self.postgres.stop)
+        database_url = self.postgres.url(DBNAME)
+        fly = self._start_fly(database_url, own)
+        database_url, installation_id = make_database(self.postgres)
+        self._raise_if_cancelled()
+        gateway = self._start_gateway(keys)
+        alerts_url = self._start_sink()
+        add_people(database_url, own.admin_password)
+        around = Surroundings(
+            supabase_url=gateway.wait_until(lambda: _read(self.folder / "gateway.url"), self._cancelled),
+            fly_api_url=json.loads(fly.wait_until(lambda: _read(self.folder / "fly.json"), self._cancelled))["url"],
+            alerts_url=alerts_url,
+            installation_id=installation_id,
+        )
+        urls = self._start_functions(make_settings(around, keys, own))
+        store_secrets(database_url, {name: urls[name] for name in CALLED}, own.webhook)
+        self.pg_net = PgNetWorker(database_url, pause_s=0.1).start()
+        self._undo.callback(self.pg_net.stop)
+        self.pg_cron = CronScheduler(database_url).start()
+        self._undo.callback(self.pg_cron.stop)
+        self.addresses = _describe(around, keys, own, urls, database_url)
+        write_private(self.folder / "dev.json", self.addresses)
+        self._undo.callback((self.folder / "dev.json").unlink, missing_ok=True)
+
+    def _start_gateway(self, keys: Keys) -> Child:
+        keys.save(self.folder / "keys.json")
+        command: list[str | Path] = [
+            *(sys.executable, "-m", "local.supabase.gateway"),
+            *("--database-url", self.postgres.url(DBNAME, user="authenticator")),
+            *("--auth-database-url", self.postgres.url(DBNAME, user="supabase_auth_admin")),
+            *("--keys", self.folder / "keys.json"),
+            *("--ready-file", self.folder / "gateway.url"),
+        ]
+        return self._start_child("Supabase gateway", "gateway", command, {})
+
+    def _start_fly(self, database_url: str, own: Secrets) -> Child:
+        command: list[str | Path] = [
+            *(sys.executable, "-m", "local.dev.fly"),
+            *("--database-url", database_url, "--org", ORG),
+            *("--ready-file", self.folder / "fly.json"),
+            *("--log-dir", self.folder / LOGS / "machines"),
+            *("--process-limit", str(self._processes)),
+        ]
+        return self._start_child("Fly simulator", "fly", command, {TOKEN_VARIABLE: own.fly_token})
+
+    def _start_sink(self) -> str | None:
+        if self._sink is None:
+            return None
+        self._undo.callback(self._sink.stop)
+        return self._sink.start().url
+
+    def _start_functions(self, settings: dict[str, str]) -> dict[str, str]:
+        """All at once, but for the admin pages: the others must know their origin, and they where the others are."""
+        (self.folder / "run").mkdir()
+        if ADMIN_PAGES not in NAMES:
+            return self._start_some(CALLED, settings)
+        with hold_port() as port:
+            settings = settings | {"HANGAR_ADMIN_ORIGINS": f"http://127.0.0.1:{port}"}
+            urls = self._start_some(CALLED, settings)
+            settings = settings | {"HANGAR_FUNCTIONS_URL": json.dumps(urls), "HANGAR_ADMIN_OAUTH_PROVIDERS": "github"}
+            return urls | self._start_some((ADMIN_PAGES,), settings, port)
+
+    def _start_some(self, names: tuple[str, ...], settings: dict[str, str], port: int = 0) -> dict[str, str]:
+        logs, scratch = self.folder / LOGS, self.folder / "run"
+        functions = [Function(name, logs / f"{name}.log", settings, scratch, port) for name in names]
+        for function in functions:
+            self._adopt(function.child)
+        # On the way down all are asked first: each may finish a request under way, and they do so at the same time.
+        for function in functions:
+            self._undo.callback(function.child.ask_to_stop)
+        return {function.name: function.wait_ready(self._cancelled) for function in functions}
+
+    def _start_child(self, name: str, log: str, command: list[str | Path], env: dict[str, str]) -> Child:
+        return self._adopt(Child(name, command, self.folder / LOGS / f"{log}.log", env))
+
+    def _adopt(self, child: Child) -> Child:
+        self._raise_if_cancelled()
+        self._undo.callback(child.stop, STOP_GRACE_S)
+        child.start()
+        self._children.append(child)
+        return child
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise CancelledError("stopped while starting")
+
+    def check(self) -> None:
+        """Raise DevError when a part has ended by itself."""
+        for child in self._children:
+            if failure := child.failure():
+                raise DevError(failure)
+        try:
+            socket.create_connection(("127.0.0.1", self.postgres.port), timeout=5).close()
+        except OSError as error:
+            raise DevError(f"Postgres is gone ({error.strerror}); its log is {self.postgres.log}") from error
+
+    def stop(self) -> None:
+        """End everything in reverse order, free the ports, remove the data. Safe to call twice."""
+        self._undo.close()
+        self._children.clear()
+        self.addresses = {}
+
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        """What the alert sink has received."""
+        return self._sink.received if self._sink else []
+
+    @property
+    def psql(self) -> str:
+        """A psql to type SQL with: that of the server in use, else the one on PATH."""
+        beside = self.postgres.binaries / "psql"
+        return str(beside) if beside.exists() else shutil.which("psql") or "psql"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+
+def _describe(
+    around: Surroundings, keys: Keys, own: Secrets, urls: dict[str, str], database_url: str
+) -> dict[str, Any]:
+    """The content of dev.json."""
+    return {
+        "database_url": database_url,
+        "supabase_url": around.supabase_url,
+        "secret_key": keys.secret_key,
+        "publishable_key": keys.publishable_key,
+        "auth_signing_key": keys.signing_key_pem,
+        "fly_api_url": around.fly_api_url,
+        "fly_api_token": own.fly_token,
+        "fly_org": ORG,
+        "webhook_secret": own.webhook,
+        "static_secret": own.static,
+        "functions": {ADMIN_PAGES: None, **urls},
+        "admin": {"email": ADMIN.email, "password": own.admin_password},
+        "alerts_url": around.alerts_url,
+        "pid": os.getpid(),
+        "version": version("hangar"),
+    }
+
+
+def _read_process_limit() -> int:
+    value = os.environ.get("HANGAR_DEV_PROCESSES") or str(DEFAULT_LIMIT)
+    if not (value.isascii() and value.isdigit()):
+        raise DevError(f"HANGAR_DEV_PROCESSES must be a number of processes such as {DEFAULT_LIMIT}; it is {value!r}")
+    return int(value)
+
+
+def _read(path: Path) -> str | None:
+    """What a child wrote when it was ready; None before."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
+
+
+def run_dev(folder: Path | None = None) -> int:
+    """`make dev`: start, print every address, keep running until SIGINT (130), SIGTERM or SIGHUP (0); 1 when a part fails."""
+    stopping, received = threading.Event(), []
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        stopping.set()
+
+    before = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        cloud = LocalCloud(folder or ROOT / ".hangar", cancelled=stopping)
+        print("Starting the local cloud: Postgres, Supabase gateway, Fly simulator, functions ...", flush=True)
+        with cloud:
+            _print_addresses(cloud)
+            while not stopping.wait(0.5):
+                cloud.check()
+            print("\nStopping ...", flush=True)
+        print("Stopped: no process, port or file of it is left, but its logs.", flush=True)
+    except CancelledError:
+        print("Stopped before everything was up.", flush=True)
+    except DevError as error:
+        print(f"hangar dev: {error}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    return 130 if received[0] == signal.SIGINT else 0
+
+
+def _print_addresses(cloud: LocalCloud) -> None:
+    known = cloud.addresses
+    user = FREE_USERS[0]
+    functions = "\n".join(f"    {name:<16}{url}" for name, url in known["functions"].items() if url)
+    upgrade = f"update user_subscriptions set tier = 'pro' where user_id = '{user.id}'"  # noqa: S608  a line to show
+    look = "select user_id, fly_app_name, status, health_status, monthly_cost_estimate_usd from user_fly_apps"
+    print(
+        f"""Up in {cloud.start_s:.1f} s. The database is fresh at every start; the logs are in {cloud.folder / LOGS}.
+
+    database        {known["database_url"]}
+    Supabase        {known["supabase_url"]}
+    Fly API         {known["fly_api_url"]}/v1    (what exists: {known["fly_api_url"]}/_sim/world)
+{functions}
+    alerts          {known["alerts_url"]}
+    operator        signs in as {known["admin"]["email"]} with the password {known["admin"]["password"]}
+    all of it       {cloud.folder / "dev.json"}    (keys and tokens too)
+
+Make {user.email} a paying user, and look a few seconds later:
+
+    {cloud.psql} '{known["database_url"]}' -c "{upgrade}"
+    {cloud.psql} '{known["database_url"]}' -c "{look}"
+
+Ctrl-C stops everything.""",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_dev(Path(sys.argv[1]) if len(sys.argv) > 1 else None))

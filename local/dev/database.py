@@ -1,0 +1,91 @@
+"""What the local cloud puts into its fresh database: settings for development, secrets for the nudge, people to try with."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from local.supabase.auth.service import hash_password
+from local.supabase.postgres.database import prepare
+from local.supabase.postgres.server import Postgres
+
+DBNAME = "hangar"
+ORG = "hangar-local"
+REGION = "sin"
+BACKEND = Path(__file__).parents[1] / "backend"
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user of the local SaaS."""
+
+    id: str
+    email: str
+
+
+ADMIN = Person("00000000-0000-4000-8000-0000000000ad", "admin@example.test")
+FREE_USERS = tuple(Person(f"00000000-0000-4000-8000-00000000000{n}", f"user-{n}@example.test") for n in (1, 2, 3))
+
+
+def name_image() -> str:
+    """The image of the reference backend, pinned by a digest of its source: what `docker_image` looks like in life."""
+    digest = hashlib.sha256()
+    for path in sorted(BACKEND.glob("*.py")):
+        digest.update(path.read_bytes())
+    return f"hangar.local/backend@sha256:{digest.hexdigest()}"
+
+
+def make_database(server: Postgres) -> tuple[str, str]:
+    """Bootstrap, migrations, seed and local settings; returns the superuser's URL and the installation id."""
+    url = prepare(server, dbname=DBNAME)
+    with psycopg.connect(url, autocommit=True) as session:
+        row = session.execute(
+            "update hangar.settings set live = true, retry_base_s = 5, retry_cap_s = 30, fly_org_slug = %s,"
+            " default_image = %s, default_region = %s returning installation_id::text",
+            (ORG, name_image(), REGION),
+        ).fetchone()
+    if row is None:
+        raise RuntimeError("hangar.settings has no row; the migrations should have made it")
+    return url, str(row[0])
+
+
+def store_secrets(url: str, functions: Mapping[str, str], webhook_secret: str) -> None:
+    """Put into Vault what the nudge reads at each call: where the functions are, and what to sign with."""
+    with psycopg.connect(url, autocommit=True) as session:
+        for name, value in (
+            ("hangar_functions_url", json.dumps(dict(functions))),
+            ("hangar_webhook_secret", webhook_secret),
+        ):
+            session.execute("select vault.create_secret(%s, %s)", (value, name))
+
+
+def add_people(url: str, admin_password: str) -> None:
+    """One operator, three users on the free tier, and traders to load: own, own but disabled, and built-in."""
+    with psycopg.connect(url) as session:
+        for person, password in ((ADMIN, admin_password), *((user, None) for user in FREE_USERS)):
+            session.execute(
+                "insert into auth.users (id, email, encrypted_password, email_confirmed_at) values (%s, %s, %s, now())",
+                (person.id, person.email, hash_password(password) if password else None),
+            )
+        session.execute("update public.user_profiles set is_admin = true where id = %s", (ADMIN.id,))
+        session.execute("insert into hangar.operators (user_id, added_by) values (%s, 'local')", (ADMIN.id,))
+        for user in FREE_USERS:
+            session.execute(
+                "insert into public.traders (user_id, name, enabled, filter) values"
+                " (%(user)s, 'breakout', true, '{\"min_volume\": 100000}'), (%(user)s, 'resting', false, '{}')",
+                {"user": user.id},
+            )
+        session.execute("insert into public.traders (name, is_built_in) values ('market pulse', true)")
+
+
+def shift_clock(url: str, offset_s: float) -> None:
+    """Make `hangar.now()` run `offset_s` seconds ahead of the server's clock, for every session from now on."""
+    with psycopg.connect(url, autocommit=True) as session:
+        # A literal and not a table: the function stays one expression that the planner sees through.
+        session.execute(
+            "create or replace function hangar.now() returns timestamptz language sql stable set search_path = ''"
+            f" as $$ select pg_catalog.clock_timestamp() + interval '{float(offset_s):.6f} seconds' $$".encode()
+        )

@@ -1,0 +1,130 @@
+"""The HTTP functions of the local cloud: each its own `functions-framework` process, with the settings of a deployment."""
+
+import base64
+import contextlib
+import json
+import re
+import secrets
+import socket
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.dev.child import ROOT, Child
+from local.dev.database import ORG, REGION, name_image
+from local.supabase.keys import Keys
+
+ADMIN = "admin"
+# Every function there is; the one with pages calls the others, so it is started when they have their addresses.
+NAMES = tuple(sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py")))
+CALLED = tuple(name for name in NAMES if name != ADMIN)
+THREADS = 8
+# Machines look and signal more often than in production, so that a person trying things out sees them happen.
+MACHINE_ENV = {"POLL_INTERVAL_S": "2", "SIGNAL_INTERVAL_S": "15"}
+_LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What a deployment would be given by its secret manager; made anew for each local cloud. Not shown by `repr`."""
+
+    fly_token: str
+    webhook: str
+    static: str
+    admin_password: str
+
+    @classmethod
+    def generate(cls) -> "Secrets":
+        webhook = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        return cls(
+            f"local-fly-{secrets.token_urlsafe(24)}", webhook, secrets.token_urlsafe(24), secrets.token_urlsafe(12)
+        )
+
+    def __repr__(self) -> str:
+        return "Secrets()"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the functions must know of the rest of the cloud."""
+
+    supabase_url: str
+    fly_api_url: str
+    alerts_url: str | None
+    installation_id: str
+
+
+def make_settings(around: Surroundings, keys: Keys, own: Secrets) -> dict[str, str]:
+    """The functions' environment, as docs and `shared.settings.config` name it."""
+    alerts = {"HANGAR_ALERT_WEBHOOK_URL": around.alerts_url} if around.alerts_url else {}
+    return alerts | {
+        "SUPABASE_URL": around.supabase_url,
+        "SUPABASE_SECRET_KEY": keys.secret_key,
+        "SUPABASE_PUBLISHABLE_KEY": keys.publishable_key,
+        "FLY_API_TOKEN": own.fly_token,
+        "FLY_API_URL": around.fly_api_url,
+        "FLY_ORG_SLUG": ORG,
+        "FLY_DEFAULT_REGION": REGION,
+        "DOCKER_IMAGE": name_image(),
+        "HANGAR_WEBHOOK_SECRET": own.webhook,
+        "HANGAR_STATIC_SECRET": own.static,
+        "HANGAR_INSTALLATION_ID": around.installation_id,
+        "HANGAR_USER_TOKEN_KEY": keys.signing_key_pem,
+        "HANGAR_MACHINE_ENV": json.dumps(MACHINE_ENV),
+        "HANGAR_ADMIN_OAUTH_PROVIDERS": "github",  # the local sign-in service stands for it
+    }
+
+
+class Function:
+    """One function's process. It takes a port the system gives, and the log says which."""
+
+    def __init__(self, name: str, log: Path, settings: dict[str, str], scratch: Path, port: int = 0) -> None:
+        self.name = name
+        # gunicorn binds a control socket there; left alone, all of a user's would share one below the home folder.
+        # Where the path is too long for a socket it warns and does without, as we do anyway.
+        control = scratch / name
+        control.mkdir()
+        address = ["--host", "127.0.0.1", "--port", str(port)]
+        command = [sys.executable, "-m", "functions_framework", "--target", name, *address]
+        running = {"FUNCTION_TARGET": name, "THREADS": str(THREADS), "GUNICORN_LOG_LEVEL": "info"}
+        self.child = Child(f"function {name}", command, log, {**settings, **running, "XDG_RUNTIME_DIR": str(control)})
+
+    def wait_ready(self, cancelled: threading.Event) -> str:
+        """Its URL, once its worker has loaded the function and answers."""
+        url = self.child.wait_until(self._find_url, cancelled)
+        self.child.wait_until(lambda: True if _answers(url) else None, cancelled)
+        return url
+
+    def _find_url(self) -> str | None:
+        found = _LISTENING.search(self.child.log.read_text(errors="replace"))
+        return found.group(1) if found else None
+
+
+@contextlib.contextmanager
+def hold_port() -> Iterator[int]:
+    """A free port that the system gives to nobody else meanwhile, and that a server of ours may still listen on.
+
+    Bound and never listening: Linux lets a second socket bind it where both allow reuse, as gunicorn's does.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+# A proxy of the environment must not come between us and 127.0.0.1.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _answers(url: str) -> bool:
+    try:
+        _DIRECT.open(url, timeout=5)
+    except urllib.error.HTTPError:
+        return True  # a refusal of ours: the function is there
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,47 @@
+"""Paging as Fly does it: a cursor remembers what existed at the first page; pages may be short or empty."""
+
+from local.fly.api.calls import Call
+from local.fly.errors import FlyError, read_int
+from local.fly.state.state import Cursor, World
+
+CURSOR_LIFE_S = 1800.0
+"""Fly: cursors live 30 minutes from the first page."""
+
+
+def page_size(call: Call, most: int) -> int | None:
+    """The `limit` asked for, None when not paged; 400 outside 1 to `most`."""
+    text = call.param("limit")
+    return None if text is None else read_int(text, "limit", 1, most)
+
+
+def start_listing(world: World, ids: list[str], now: float) -> str:
+    """Remember what a listing holds; the cursor of its first page."""
+    world.cursors = {token: cursor for token, cursor in world.cursors.items() if cursor.expires_at > now}
+    token = world.hex_id(32)
+    world.cursors[token] = Cursor(ids, 0, now + CURSOR_LIFE_S, len(ids))
+    return token
+
+
+def next_page(world: World, token: str, limit: int, now: float, *, advisory: bool) -> tuple[list[str], str | None, int]:
+    """The ids of this page, the cursor of the next (None at the end), and the count at the first page.
+
+    An advisory limit may be undercut, as Fly says of machine listings and not of app listings. 400 for a cursor that
+    is unknown or too old. A used cursor may be used again, as a client that lost the answer must.
+    """
+    cursor = world.cursors.get(token)
+    if cursor is None or cursor.expires_at <= now:
+        raise FlyError(400, "invalid cursor")
+    size = limit
+    if advisory and world.chance(world.unkindness.empty_pages):
+        size = 0
+    elif advisory and limit > 1 and world.chance(world.unkindness.short_pages):
+        size = world.moods.randint(1, limit)
+    page = cursor.ids[cursor.at : cursor.at + size]
+    end = cursor.at + size
+    if end >= len(cursor.ids):
+        if cursor.at == 0:
+            del world.cursors[token]
+        return page, None, cursor.total
+    following = world.hex_id(32)
+    world.cursors[following] = Cursor(cursor.ids, end, cursor.expires_at, cursor.total)
+    return page, following, cursor.total

@@ -1,0 +1,173 @@
+"""Machines as real child processes: a started machine is `command`, run with that machine's environment."""
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.fly.configs import checks_of
+from local.fly.runtime.probes import Prober
+from local.fly.runtime.runner import Checked, Executed, Exit, Launch
+from local.fly.runtime.spawn import Order, Spawner, signal_group
+
+DEFAULT_LIMIT = 40
+
+
+@dataclass
+class _Running:
+    process: subprocess.Popen[bytes]
+    env: Mapping[str, str]
+    prober: Prober
+
+
+class ProcessRunner:
+    """Runs up to `limit` machines as children of this process; further ones stay virtual.
+
+    A child sees nothing of our own environment but PATH: the machine's Fly variables, env and secrets, `env_extra`,
+    HOST=127.0.0.1 and a free PORT to listen on. Its output goes to `<log_dir>/<machine id>.log`, or nowhere. Children
+    die with this process, also when it is killed (on Linux).
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        limit: int = DEFAULT_LIMIT,
+        env_extra: Mapping[str, str] | None = None,
+        *,
+        log_dir: Path | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self._command = list(command)
+        self._limit = limit
+        self._env_extra = dict(env_extra or {})
+        self._log_dir = log_dir
+        self._cwd = cwd or Path.cwd()
+        self._spawner = Spawner()
+        self._running: dict[str, _Running] = {}
+        self._waiters: set[threading.Thread] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        if log_dir is not None:
+            log_dir.mkdir(parents=True, exist_ok=True)
+
+    def start(self, launch: Launch, on_exit: Callable[[Exit], None]) -> bool:
+        """False when the limit is reached: the machine is virtual then. OSError when the child cannot be started."""
+        with self._lock:
+            if self._closed or len(self._running) >= self._limit:
+                return False
+        port = _free_port()
+        env = {
+            **launch.env,
+            **self._env_extra,
+            "PORT": str(port),
+            "HOST": "127.0.0.1",
+            "PATH": os.environ.get("PATH", os.defpath),
+        }
+        log = self._log_dir / f"{launch.machine_id}.log" if self._log_dir is not None else None
+        process = self._spawner.spawn(Order(self._command, env, self._cwd, log))
+        running = _Running(process, env, Prober(checks_of(launch.config), port))
+        waiter = threading.Thread(
+            target=self._await, args=(launch.machine_id, running, on_exit), daemon=True, name="fly-waiter"
+        )
+        with self._lock:
+            self._running[launch.machine_id] = running
+            self._waiters.add(waiter)
+            if self._closed:  # closed while we were starting it
+                signal_group(process, "SIGKILL")
+        waiter.start()
+        return True
+
+    def _await(self, machine_id: str, running: _Running, on_exit: Callable[[Exit], None]) -> None:
+        code = running.process.wait()
+        running.prober.stop()
+        with self._lock:
+            if self._running.get(machine_id) is running:
+                del self._running[machine_id]
+            self._waiters.discard(threading.current_thread())
+            closed = self._closed
+        if not closed:
+            on_exit(Exit(code) if code >= 0 else Exit(0, -code))
+
+    def stop(self, machine_id: str, signal: str, timeout_s: float) -> None:
+        running = self._find(machine_id)
+        if running is None:
+            return
+        signal_group(running.process, signal)
+
+        def kill_late() -> None:
+            signal_group(running.process, "SIGKILL")
+
+        timer = threading.Timer(timeout_s, kill_late)
+        timer.daemon = True
+        timer.start()
+
+    def kill(self, machine_id: str) -> None:
+        with self._lock:
+            running = self._running.pop(machine_id, None)
+        if running is not None:
+            running.prober.stop()
+            signal_group(running.process, "SIGKILL")
+
+    def signal(self, machine_id: str, signal: str) -> None:
+        running = self._find(machine_id)
+        if running is not None:
+            signal_group(running.process, signal)
+
+    def execute(self, machine_id: str, command: list[str], stdin: str, timeout_s: float) -> Executed:
+        """Runs beside the machine's process, in its environment; LookupError when that has ended."""
+        running = self._find(machine_id)
+        if running is None:
+            raise LookupError(machine_id)
+        child = self._spawner.spawn(Order(command, running.env, self._cwd, piped=True))
+        try:
+            out, err = child.communicate(stdin.encode(), timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            signal_group(child, "SIGKILL")
+            child.communicate()
+            raise TimeoutError(f"the command took longer than {timeout_s:g} s") from error
+        code = child.returncode
+        return Executed(
+            stdout=out.decode("utf-8", "replace"),
+            stderr=err.decode("utf-8", "replace"),
+            exit_code=max(code, 0),
+            exit_signal=max(-code, 0),
+        )
+
+    def checks(self, machine_id: str) -> list[Checked]:
+        running = self._find(machine_id)
+        return running.prober.results() if running is not None else []
+
+    def pid(self, machine_id: str) -> int | None:
+        """The process id behind a machine; None for a virtual one."""
+        running = self._find(machine_id)
+        return running.process.pid if running is not None else None
+
+    def port(self, machine_id: str) -> int | None:
+        """The port its process was told to listen on."""
+        running = self._find(machine_id)
+        return int(running.env["PORT"]) if running is not None else None
+
+    def close(self) -> None:
+        """Kill every child and wait until none is left."""
+        with self._lock:
+            self._closed = True
+            running, waiters = list(self._running.values()), list(self._waiters)
+        for each in running:
+            each.prober.stop()
+            signal_group(each.process, "SIGKILL")
+        for waiter in waiters:
+            waiter.join(timeout=5)
+
+    def _find(self, machine_id: str) -> _Running | None:
+        with self._lock:
+            return self._running.get(machine_id)
+
+
+def _free_port() -> int:
+    """A port nobody listens on now. Another program may take it first; the machine then exits and is restarted."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,35 @@
+"""Check results as a Machine shows them: a real process's own, or what a virtual machine would give."""
+
+from typing import Any
+
+from local.fly.configs import checks_of
+from local.fly.state.model import Machine
+from local.fly.state.state import World
+from local.fly.times import to_rfc3339
+
+VIRTUAL_OUTPUT = "ok (virtual machine)"
+STATUSES = ("passing", "warning", "critical")
+
+
+def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
+    """The `checks` of a Machine. Empty until the first result, as on Fly: no result is not "passing"."""
+    names = list(checks_of(machine.config))
+    if not names or machine.run == 0 or machine.state in ("created", "starting"):
+        return []
+    if machine.state != "started":
+        return [_item(name, "warning", "the machine hasn't started", machine.updated_at) for name in names]
+    forced = machine.forced_checks
+    if machine.real:
+        results = {result.name: result for result in world.runner.checks(machine.id)}
+        found = [_item(r.name, r.status, r.output, r.at) for r in results.values() if r.name not in forced]
+    elif world.now() < machine.first_check_at:
+        found = []
+    else:
+        found = [_item(n, "passing", VIRTUAL_OUTPUT, machine.first_check_at) for n in names if n not in forced]
+    return found + [
+        _item(name, status, "set by /_sim", machine.updated_at) for name, status in forced.items() if name in names
+    ]
+
+
+def _item(name: str, status: str, output: str, at: float) -> dict[str, Any]:
+    return {"name": name, "status": status, "output": output, "updated_at": to_rfc3339(at)}

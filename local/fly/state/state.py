@@ -1,0 +1,209 @@
+"""The simulated world: its clock, timers, ids, apps and machines. No I/O; every access holds `World.lock`."""
+
+import heapq
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from local.fly.runtime.runner import MachineRunner
+from local.fly.state.latency_profiles import KIND, UNKIND, Span, Unkindness, timing_for
+from local.fly.state.model import MAX_EVENTS, App, Listing, Machine
+from local.fly.state.rate import RateLimits
+
+if TYPE_CHECKING:
+    from local.fly.faults.faults import Fault
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a simulator was set up; `reset` returns to it. `org` None takes every slug for an organisation of ours."""
+
+    seed: int
+    profile: str = "instant"
+    unkindness: Unkindness = KIND
+    rate_limits: bool | None = None
+    token: str | None = field(default=None, repr=False)
+    org: str | None = None
+
+
+@dataclass
+class RegionState:
+    """What a test made of a region."""
+
+    error: bool = False
+    """Listings cannot read it and name it in `error_regions`."""
+    full: bool = False
+    """No machine finds a host there."""
+    quota_mb: int | None = None
+    """The organisation's memory quota there."""
+
+
+@dataclass
+class Cursor:
+    """Where a paged listing stands; `ids` are what existed at its first page."""
+
+    ids: list[str]
+    at: int
+    expires_at: float
+    total: int
+
+
+@dataclass
+class World:
+    """Everything that exists. `clock` gives seconds since 1970; `offset_s` is what control calls added to it."""
+
+    settings: Settings
+    clock: Callable[[], float]
+    runner: MachineRunner
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    offset_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Back to the beginning: nothing exists, the clock is not shifted, the draws start again."""
+        seed = self.settings.seed if seed is None else seed
+        # One stream for each concern: asking for one more listing must not change which ids follow.
+        self.ids, self.times, self.moods = (Random(f"{seed}:{name}") for name in ("ids", "times", "moods"))
+        self.offset_s = 0.0
+        self.profile = self.settings.profile
+        self.unkindness = self.settings.unkindness
+        self.apps: dict[str, App] = {}
+        self.ghosts: list[App] = []
+        self.held_names: set[str] = set()
+        self.foreign: set[str] = set()
+        self.bad_images: set[str] = set()
+        self.keys: dict[str, str] = {}
+        self.machines: dict[str, Machine] = {}
+        self.regions: dict[str, RegionState] = {}
+        self.cursors: dict[str, Cursor] = {}
+        self.requests: Counter[str] = Counter()
+        self.destroyed: list[dict[str, Any]] = []
+        self.gone_apps: list[dict[str, str]] = []
+        self.faults: list[Fault] = []
+        self.rates = RateLimits()
+        self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = itertools.count()
+        self._numbers = itertools.count(1_000)
+        self.use_profile(self.profile)
+
+    def use_profile(self, profile: str) -> None:
+        """Take another latency profile from now on; KeyError for an unknown one."""
+        self.timing = timing_for(profile, unkind=self.unkind)
+        self.profile = profile
+
+    @property
+    def unkind(self) -> bool:
+        return self.unkindness != KIND
+
+    @property
+    def rate_limited(self) -> bool:
+        if self.settings.rate_limits is not None:
+            return self.settings.rate_limits
+        return self.unkind or self.profile == "typical"
+
+    # Time
+
+    def now(self) -> float:
+        return self.clock() + self.offset_s
+
+    def draw(self, span: Span) -> float:
+        """Seconds from a span."""
+        low, high = span
+        return low if high <= low else self.times.uniform(low, high)
+
+    def at(self, moment: float, call: Callable[[float], None]) -> None:
+        """Have `call(moment)` made when the clock reaches the moment."""
+        heapq.heappush(self._agenda, (moment, next(self._order), call))
+
+    def plan(self, machine: Machine, moment: float, step: Callable[[Machine, float], None]) -> None:
+        """Have a machine take a step, unless another plan is made for it before."""
+        epoch = machine.epoch
+
+        def take(at: float) -> None:
+            if machine.epoch == epoch:
+                step(machine, at)
+
+        self.at(moment, take)
+
+    def next_at(self) -> float | None:
+        """When the next timer falls due."""
+        return self._agenda[0][0] if self._agenda else None
+
+    def last_at(self) -> float:
+        """When the last timer falls due; now, where there is none."""
+        return max((moment for moment, _, _ in self._agenda), default=self.now())
+
+    def settle(self) -> None:
+        """Let everything happen that is due by now, in order of time."""
+        now = self.now()
+        while self._agenda and self._agenda[0][0] <= now:
+            moment, _, call = heapq.heappop(self._agenda)
+            call(moment)
+
+    # Ids
+
+    def hex_id(self, length: int) -> str:
+        return f"{self.ids.getrandbits(4 * length):0{length}x}"
+
+    def ulid(self, moment: float) -> str:
+        """26 characters, later moments sort later."""
+        number = (int(moment * 1000) << 80) | self.ids.getrandbits(80)
+        return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+
+    def next_number(self) -> int:
+        return next(self._numbers)
+
+    # Changes that listings learn of
+
+    def touch(self, machine: Machine, moment: float) -> None:
+        """Note that a machine changed: listings show it after their lag."""
+        machine.updated_at = moment
+        lag_s = self.draw_mood(self.unkindness.list_lag_s)
+        machine.listings.append(Listing(moment + lag_s, machine.state, machine.version, moment, machine.config))
+        if lag_s == 0:
+            del machine.listings[:-1]
+
+    def draw_mood(self, span: Span) -> float:
+        low, high = span
+        return low if high <= low else self.moods.uniform(low, high)
+
+    def chance(self, share: float) -> bool:
+        """True for about that share of calls, by the seed."""
+        return share > 0 and self.moods.random() < share
+
+    def record(
+        self,
+        machine: Machine,
+        kind: str,
+        status: str,
+        source: str,
+        moment: float,
+        *,
+        request: dict[str, Any] | None = None,
+    ) -> None:
+        """Add an event to a machine, newest first, as many as Fly keeps."""
+        event = {
+            "id": self.ulid(moment),
+            "type": kind,
+            "status": status,
+            "source": source,
+            "timestamp": int(moment * 1000),
+        }
+        machine.events.insert(0, event | ({"request": request} if request else {}))
+        del machine.events[MAX_EVENTS:]
+
+
+def unkindness_of(unkind: bool | Unkindness) -> Unkindness:
+    """True is UNKIND, False is KIND; a value of one's own stays."""
+    if isinstance(unkind, Unkindness):
+        return unkind
+    return UNKIND if unkind else KIND

@@ -1,0 +1,212 @@
+"""Sign-in through another provider, with PKCE: redirects, states and codes as supabase/auth makes them.
+
+No provider can be reached from here, so `/local-provider` stands for all of them: a page on which one says who one is.
+Sources: supabase/auth, internal/api/external.go, token.go and verify.go; RFC 7636.
+"""
+
+import hashlib
+import hmac
+import re
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from html import escape
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import jwt
+
+from local.http_server import Request, Response
+from local.supabase.auth.responses import AuthFailure, Cursor, Row, read_fields, redirect, transaction
+from local.supabase.auth.sessions import Sessions
+from local.supabase.auth.users import find_by_email, find_by_id, list_emails
+from local.supabase.keys import ALGORITHM, Keys
+from local.supabase.rest.pool import Pool
+
+PROVIDERS = ("azure", "bitbucket", "github", "gitlab", "google")
+FLOW_S = 300
+SITE_URL = "http://127.0.0.1:3000"
+LOOPBACK = ("127.0.0.1", "localhost")
+_LISTED_USERS = 20
+_STATE_AUDIENCE = "oauth-state"
+_CHALLENGE = re.compile(r"[a-zA-Z0-9._~-]{43,128}", re.ASCII)
+# What the `error` of a redirect is called, by the status the API would have answered.
+_ERRORS = {400: "invalid_request", 401: "unauthorized_client", 403: "access_denied", 500: "server_error"}
+
+
+class OAuth:
+    """The way through a provider, from `/authorize` to the session."""
+
+    def __init__(self, pool: Pool, keys: Keys, sessions: Sessions, now: Callable[[], float]) -> None:
+        self._pool, self._keys, self._sessions, self._now = pool, keys, sessions, now
+
+    def authorize(self, request: Request) -> Response:
+        """`GET /authorize`: remember the challenge and send the browser to the provider."""
+        provider, challenge = request.param("provider") or "", request.param("code_challenge") or ""
+        method = (request.param("code_challenge_method") or "").lower()
+        if provider not in PROVIDERS:
+            raise AuthFailure(400, "validation_failed", "Unsupported provider: provider is not enabled")
+        if not challenge and not method:
+            raise AuthFailure(501, "not_implemented", "The local sign-in service speaks OAuth with PKCE only")
+        if not challenge or method not in ("s256", "plain"):
+            raise AuthFailure(400, "validation_failed", "PKCE flow requires code_challenge_method and code_challenge")
+        if not _CHALLENGE.fullmatch(challenge):
+            raise AuthFailure(400, "validation_failed", "code challenge has to be between 43 and 128 characters")
+        with transaction(self._pool) as cursor:
+            flow = cursor.execute(
+                "insert into auth.flow_state (id, auth_code, code_challenge_method, code_challenge, provider_type,"
+                " authentication_method, created_at, updated_at) values"
+                " ($1::uuid, $2, $3, $4, $5, 'oauth', to_timestamp($6), to_timestamp($6)) returning id::text",
+                [str(uuid.uuid4()), str(uuid.uuid4()), method, challenge, provider, self._now()],
+            ).fetchone()
+        state = self._keys.mint(
+            None,
+            None,
+            FLOW_S,
+            self._now(),
+            aud=_STATE_AUDIENCE,
+            provider=provider,
+            referrer=choose_redirect(request.param("redirect_to")),
+            flow_state_id=flow["id"] if flow else None,
+        )
+        return redirect(f"{self._sessions.issuer}/local-provider?{urlencode({'state': state})}")
+
+    def show_provider(self, request: Request) -> Response:
+        """`GET /local-provider`: the page on which one says who one is. A form, and no script."""
+        state = self._read_state(request)
+        with transaction(self._pool) as cursor:
+            emails = list_emails(cursor, _LISTED_USERS)
+        page = _PAGE.format(
+            provider=escape(state["provider"]),
+            state=escape(request.param("state") or ""),
+            users="".join(
+                f'<p><button name="code" value="{escape(email)}">{escape(email)}</button></p>' for email in emails
+            ),
+        )
+        policy = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+        headers = {
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Security-Policy": policy,
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "no-referrer",
+        }
+        return Response(200, page.encode(), headers)
+
+    def take_callback(self, request: Request) -> Response:
+        """`GET /callback`: the provider sends the browser back with who it is, or with why not."""
+        try:
+            state = self._read_state(request)
+        except AuthFailure as failure:
+            return redirect(_add_failure(SITE_URL, failure))
+        try:
+            if error := request.param("error"):
+                raise AuthFailure(403, error, request.param("error_description") or error)
+            with transaction(self._pool) as cursor:
+                code = self._identify(cursor, state["flow_state_id"], request.param("code") or "")
+        except AuthFailure as failure:
+            return redirect(_add_failure(state["referrer"], failure))
+        return redirect(_add_query(state["referrer"], {"code": code}))
+
+    def exchange(self, request: Request) -> Row:
+        """`POST /token?grant_type=pkce`: a session for the code, once, to whoever knows the verifier."""
+        auth_code, verifier = read_fields(request, "auth_code", "code_verifier")
+        if not auth_code or not verifier:
+            message = "invalid request: both auth code and code verifier should be non-empty"
+            raise AuthFailure(400, "validation_failed", message)
+        with transaction(self._pool) as cursor:
+            flow = cursor.execute(
+                "select id::text, user_id::text, code_challenge, code_challenge_method::text as method,"
+                " extract(epoch from created_at)::float8 as created_at"
+                " from auth.flow_state where auth_code = $1 for update",
+                [auth_code],
+            ).fetchone()
+            user = find_by_id(cursor, flow["user_id"]) if flow is not None and flow["user_id"] else None
+            if flow is None or user is None:
+                raise AuthFailure(404, "flow_state_not_found", "invalid flow state, no valid flow state found")
+            if self._now() > flow["created_at"] + FLOW_S:
+                raise AuthFailure(422, "flow_state_expired", "invalid flow state, flow state has expired")
+            if not hmac.compare_digest(_challenge_of(verifier, flow["method"]).encode(), flow["code_challenge"].encode()):
+                message = "code challenge does not match previously saved code verifier"
+                raise AuthFailure(400, "bad_code_verifier", message)
+            cursor.execute("delete from auth.flow_state where id = $1::uuid", [flow["id"]])
+            return self._sessions.open(cursor, user, "oauth")
+
+    def _identify(self, cursor: Cursor, flow_id: str, email: str) -> str:
+        """The code of this flow, which from now on stands for the user with this e-mail."""
+        user = find_by_email(cursor, email)
+        if user is None:
+            raise AuthFailure(403, "signup_disabled", "Signups not allowed for this instance")
+        if user["banned"]:
+            raise AuthFailure(403, "user_banned", "User is banned")
+        flow = cursor.execute(
+            "update auth.flow_state set user_id = $2::uuid, auth_code_issued_at = to_timestamp($3),"
+            " updated_at = to_timestamp($3) where id = $1::uuid returning auth_code",
+            [flow_id, user["id"], self._now()],
+        ).fetchone()
+        if flow is None:
+            raise AuthFailure(400, "flow_state_not_found", "invalid flow state, no valid flow state found")
+        return str(flow["auth_code"])
+
+    def _read_state(self, request: Request) -> dict[str, Any]:
+        """What `authorize` put into the state; AuthFailure 400 when it is not ours, or older than FLOW_S."""
+        try:
+            state: dict[str, Any] = jwt.decode(
+                request.param("state") or "",
+                self._keys.public_key,
+                algorithms=[ALGORITHM],
+                audience=_STATE_AUDIENCE,
+                options={"verify_exp": False, "verify_iat": False, "require": ["exp"]},
+            )
+        except jwt.InvalidTokenError:
+            raise AuthFailure(400, "bad_oauth_state", "OAuth callback with invalid state") from None
+        if self._now() > state["exp"]:
+            raise AuthFailure(400, "bad_oauth_state", "OAuth state has expired")
+        return state
+
+
+def choose_redirect(wanted: str | None) -> str:
+    """Where the browser goes at the end: where it wants to, on this machine; else to the site, as supabase/auth does."""
+    try:
+        parts = urlsplit(wanted or "")
+    except ValueError:  # half an IPv6 address
+        return SITE_URL
+    is_allowed = parts.scheme in ("http", "https") and parts.hostname in LOOPBACK and "@" not in parts.netloc
+    return parts.geturl() if is_allowed else SITE_URL
+
+
+def _challenge_of(verifier: str, method: str) -> str:
+    if method == "plain":
+        return verifier
+    return urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def _add_query(url: str, fields: dict[str, str]) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=urlencode(dict(parse_qsl(parts.query)) | fields)))
+
+
+def _add_failure(url: str, failure: AuthFailure) -> str:
+    """As supabase/auth: in the query, and once more in the fragment."""
+    fields = {
+        "error": _ERRORS.get(failure.status, "server_error"),
+        "error_code": failure.code,
+        "error_description": failure.message,
+    }
+    return f"{_add_query(url, fields)}#{urlencode({**fields, 'sb': ''})}"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Local sign-in provider</title></head>
+<body>
+<h1>Local sign-in provider</h1>
+<p>This page stands for {provider}, which the local cloud does not ask. Say who you are; no password is needed here.</p>
+<form action="callback"><input type="hidden" name="state" value="{state}">{users}</form>
+<form action="callback"><input type="hidden" name="state" value="{state}">
+<p><label>Another e-mail <input name="code" type="email" required></label> <button>Sign in</button></p></form>
+<form action="callback"><input type="hidden" name="state" value="{state}"><input type="hidden" name="error" value="access_denied">
+<input type="hidden" name="error_description" value="The user denied access">
+<p><button>Cancel</button></p></form>
+</body>
+</html>
+"""

@@ -1,0 +1,78 @@
+"""The users of the local sign-in service: their passwords, hashed in a form of our own, and how they are shown."""
+
+import hashlib
+import hmac
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from typing import Any
+
+from local.supabase.auth.responses import Cursor, Row
+
+_SCRYPT = {"n": 2**14, "r": 8, "p": 1}
+# As JSON where a project's version of the table may lack the column.
+_COLUMNS = (
+    "id::text, email, encrypted_password, to_jsonb(u) -> 'raw_app_meta_data' as app_metadata,"
+    " to_jsonb(u) -> 'raw_user_meta_data' as user_metadata, to_jsonb(u) ->> 'created_at' as created_at,"
+    " to_jsonb(u) ->> 'updated_at' as updated_at, to_jsonb(u) ->> 'last_sign_in_at' as last_sign_in_at,"
+    " coalesce((to_jsonb(u) ->> 'banned_until')::timestamptz > now(), false) as banned"
+)
+_LIVING = "to_jsonb(u) ->> 'deleted_at' is null"
+
+
+def hash_password(password: str) -> str:
+    """A salted scrypt hash to store in `auth.users.encrypted_password`."""
+    salt = secrets.token_bytes(16)
+    return f"scrypt${b64encode(salt).decode()}${b64encode(_scrypt(password, salt)).decode()}"
+
+
+def check_password(password: str, stored: str | None) -> bool:
+    """Whether `stored` came from `hash_password` of this password; a hash of another form never matches."""
+    kind, _, rest = (stored or "").partition("$")
+    salt, _, digest = rest.partition("$")
+    if kind != "scrypt":
+        return False
+    return hmac.compare_digest(_scrypt(password, b64decode(salt)), b64decode(digest))
+
+
+def _scrypt(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, dklen=32, n=_SCRYPT["n"], r=_SCRYPT["r"], p=_SCRYPT["p"])
+
+
+def find_by_email(cursor: Cursor, email: str) -> Row | None:
+    """The living user with this e-mail, in any case."""
+    query = f"select {_COLUMNS} from auth.users u where lower(email) = $1 and {_LIVING}"  # noqa: S608  constants of this module
+    return cursor.execute(query, [email.strip().lower()]).fetchone()
+
+
+def find_by_id(cursor: Cursor, user_id: str) -> Row | None:
+    """The living user with this id."""
+    query = f"select {_COLUMNS} from auth.users u where id::text = $1 and {_LIVING}"  # noqa: S608  as above
+    return cursor.execute(query, [user_id]).fetchone()
+
+
+def list_emails(cursor: Cursor, limit: int) -> list[str]:
+    """E-mails of the oldest users who could sign in."""
+    query = (
+        f"select email from auth.users u where email is not null and {_LIVING}"  # noqa: S608  as above
+        " order by to_jsonb(u) ->> 'created_at', email limit $1"
+    )
+    return [row["email"] for row in cursor.execute(query, [limit]).fetchall()]
+
+
+def describe_user(user: Mapping[str, Any]) -> Row:
+    """A user as the API shows one."""
+    return {
+        "id": user["id"],
+        "aud": "authenticated",
+        "role": "authenticated",
+        "email": user["email"],
+        "phone": "",
+        "app_metadata": user["app_metadata"] or {},
+        "user_metadata": user["user_metadata"] or {},
+        "identities": [],
+        "is_anonymous": False,
+        "last_sign_in_at": user["last_sign_in_at"],
+        "created_at": user["created_at"],
+        "updated_at": user["updated_at"],
+    }

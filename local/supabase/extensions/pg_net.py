@@ -1,0 +1,267 @@
+"""The worker of pg_net, outside the database: same batches, same transactions, same losses.
+
+As supabase/pg_net `src/worker.c` and `src/core.c` (0.20) have it: one iteration is one transaction that deletes expired
+responses, takes up to `batch_size` requests in the order of their ids, sends them all at once, waits for the slowest,
+stores the responses and commits. Nothing is ever retried. Between iterations the worker pauses, then sleeps until a
+committed request wakes it. Run it alone with `python -m local.supabase.extensions.pg_net --database-url URL`.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import select
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+import psycopg
+from psycopg.types.json import Jsonb
+
+from local.supabase.extensions.recovery import Recovery
+
+USER_AGENT = "pg_net/0.20.4"
+
+_EXPIRE = """
+    delete from net._http_response r using (
+      select ctid from net._http_response where created < now() - %s::interval order by created limit %s
+    ) as expired where r.ctid = expired.ctid"""
+# A NULL header value vanishes here, as it does in the original: the request goes out without the header.
+_TAKE = """
+    with taken as (select id from net.http_request_queue order by id limit %s)
+    delete from net.http_request_queue q using taken where q.id = taken.id
+    returning q.id, upper(q.method), q.url, q.timeout_milliseconds, q.body, coalesce(
+      (select jsonb_object_agg(key, value) from jsonb_each_text(q.headers) where value is not null), '{}')"""
+_STORE = """
+    insert into net._http_response (id, status_code, content, headers, content_type, timed_out, error_msg)
+    values (%s, %s, %s, %s, %s, %s, %s)"""
+
+
+@dataclass(frozen=True)
+class _Request:
+    id: int
+    method: str
+    url: str
+    timeout_ms: int
+    body: bytes | None
+    headers: dict[str, str]
+
+
+_Row = tuple[int, int | None, str | None, Jsonb | None, str | None, bool, str | None]
+
+
+class PgNetWorker:
+    """Sends what `net.http_get|http_post|http_delete` queued in the database of `url` (a superuser's).
+
+    Faults, all as they happen in life: `lose_next` (a request vanishes without a trace) and `crash` (crash recovery of
+    the server: the batch under way is cut and both unlogged tables come back empty).
+    """
+
+    def __init__(self, url: str, *, batch_size: int = 200, ttl: str = "6 hours", pause_s: float = 1.0) -> None:
+        self._url, self._batch_size, self._ttl, self._pause_s = url, batch_size, ttl, pause_s
+        self._lose = self._sent = 0
+        self._woken = True  # what an earlier worker left behind is sent at the start
+        self._crashed = self._asleep = False
+        self._stopping = threading.Event()
+        self._bell, self._bell_end = socket.socketpair()
+        self._bell.settimeout(0)
+        self._batch: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        self._batch_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="pg_net", daemon=True)
+
+    @property
+    def sent_count(self) -> int:
+        """How many requests were really sent, whatever became of them."""
+        return self._sent
+
+    @property
+    def is_asleep(self) -> bool:
+        """Nothing under way, and nothing but a wake will make it look at the queue."""
+        return self._asleep
+
+    def start(self) -> Self:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End after the batch under way, as a restart of the worker does; what is queued stays queued."""
+        self._stopping.set()
+        self._ring()
+        self._thread.join()
+        self._bell.close()
+        self._bell_end.close()
+
+    def lose_next(self, count: int = 1) -> None:
+        """The next `count` requests are neither sent nor answered. Over SQL: NOTIFY pg_net_lose, 'count'."""
+        self._lose += count
+
+    def crash(self) -> None:
+        """Cut the batch under way and empty queue and responses; returns when that is done."""
+        self._crashed = True
+        with self._batch_lock:
+            if self._batch:
+                loop, task = self._batch
+                loop.call_soon_threadsafe(task.cancel)
+        self._ring()
+        while self._crashed and self._thread.is_alive():
+            time.sleep(0.005)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        recovery = Recovery("pg_net", self._stopping, self._pause_s)
+        with asyncio.Runner() as runner:
+            while not self._stopping.is_set():
+                with recovery, psycopg.connect(self._url, autocommit=True, application_name="pg_net worker") as session:
+                    session.add_notify_handler(self._hear)
+                    session.execute("listen pg_net_wake")
+                    session.execute("listen pg_net_lose")
+                    self._serve(session, runner)
+                self._woken = True  # a worker that starts again looks at the queue first
+
+    def _serve(self, session: psycopg.Connection, runner: asyncio.Runner) -> None:
+        while not self._stopping.is_set():
+            if self._crashed:
+                session.execute("truncate net.http_request_queue, net._http_response")
+                self._crashed = False
+            if not self._woken:
+                self._asleep = True
+                self._sleep(session, None)
+                self._asleep = False
+                continue
+            self._woken = False
+            while not self._stopping.is_set() and not self._crashed:
+                with contextlib.suppress(asyncio.CancelledError):
+                    if not self._iterate(session, runner):
+                        break
+                    self._sleep(session, self._pause_s)
+
+    def _iterate(self, session: psycopg.Connection, runner: asyncio.Runner) -> bool:
+        """One transaction; False when there was nothing to do."""
+        with session.transaction():
+            expired = session.execute(_EXPIRE, (self._ttl, self._batch_size)).rowcount
+            requests = [_Request(*row) for row in session.execute(_TAKE, (self._batch_size,)).fetchall()]
+            requests.sort(key=lambda request: request.id)
+            lost, kept = requests[: self._lose], requests[self._lose :]
+            rows = runner.run(self._deliver(kept)) if kept else []
+            with session.cursor() as cursor:
+                cursor.executemany(_STORE, rows)
+        self._lose -= len(lost)
+        return bool(requests) or expired > 0
+
+    async def _deliver(self, requests: Sequence[_Request]) -> list[_Row]:
+        everything = asyncio.ensure_future(_send_all(requests))
+        with self._batch_lock:
+            self._batch = (asyncio.get_running_loop(), everything)
+        self._sent += len(requests)
+        try:
+            return await everything
+        finally:
+            with self._batch_lock:
+                self._batch = None
+
+    def _sleep(self, session: psycopg.Connection, limit_s: float | None) -> None:
+        """Wait for a wake or, if given, for `limit_s`."""
+        sources: list[Any] = [session.fileno(), self._bell_end]
+        readable, _, _ = select.select(sources, [], [], limit_s)
+        if self._bell_end in readable:
+            self._bell_end.recv(64)
+        if session.fileno() in readable:
+            session.execute("select")  # lets the session read what came; _hear is called on the way
+
+    def _hear(self, notice: psycopg.Notify) -> None:
+        if notice.channel == "pg_net_lose":
+            self.lose_next(int(notice.payload or 1))
+        else:
+            self._woken = True
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):  # full means it rings already, closed that nobody listens any more
+            self._bell.send(b"!")
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()  # 50 ms of work, so once
+
+
+async def _send_all(requests: Sequence[_Request]) -> list[_Row]:
+    # Like curl's multi handle without limits: everything at once. No keep-alive: a stale connection would be our fault.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    timeout = httpx.Timeout(None)  # the total is what counts, see _send
+    async with httpx.AsyncClient(
+        verify=_tls(), limits=limits, timeout=timeout, follow_redirects=True, trust_env=False
+    ) as client:
+        client.headers = httpx.Headers({"User-Agent": USER_AGENT, "Accept": "*/*"})
+        return await asyncio.gather(*(_send(client, request) for request in requests))
+
+
+async def _send(client: httpx.AsyncClient, request: _Request) -> _Row:
+    if rejected := _rejection(request):
+        return (request.id, None, None, None, None, False, rejected)
+    headers = [(name.encode(), value.encode()) for name, value in request.headers.items()]
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(request.timeout_ms / 1000):
+            response = await client.request(request.method, request.url, headers=headers, content=request.body)
+    except TimeoutError:
+        total_ms = (time.monotonic() - begun) * 1000
+        said = f"Timeout of {request.timeout_ms} ms reached. Total time: {total_ms:.3f} ms"
+        return (request.id, None, None, None, None, True, said)
+    except Exception as error:  # noqa: BLE001  one request must not take its batch along
+        return (request.id, None, None, None, None, False, _curl_words(error))
+    received = Jsonb({name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw})
+    content = response.text.split("\0", 1)[0] or None  # a C string in the original, and NULL when empty
+    return (request.id, response.status_code, content, received, response.headers.get("content-type"), False, None)
+
+
+def _rejection(request: _Request) -> str | None:
+    for name, value in request.headers.items():
+        if {"\r", "\n"} & set(name + value):
+            return f'header "{name}" contains a carriage return or line feed'
+    if request.timeout_ms <= 0:
+        return f"timeout_milliseconds must be at least 1, got {request.timeout_ms}"
+    return None
+
+
+def _curl_words(error: Exception) -> str:
+    """What curl_easy_strerror says of the same mishap."""
+    if isinstance(error, httpx.ConnectError):
+        resolving = "Name or service" in str(error) or "getaddrinfo" in str(error)
+        return "Couldn't resolve host name" if resolving else "Couldn't connect to server"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "Server returned nothing (no headers, no data)"
+    if isinstance(error, httpx.ReadError):
+        return "Failure when receiving data from the peer"
+    if isinstance(error, httpx.WriteError):
+        return "Failed sending data to the peer"
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return "URL using bad/illegal format or missing URL"
+    return f"{type(error).__name__}: {error}"[:256]
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m local.supabase.extensions.pg_net", description="the pg_net worker")
+    parser.add_argument("--database-url", required=True)
+    parser.add_argument("--pause-s", type=float, default=1.0, help="pause between two batches (pg_net: 1)")
+    arguments = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    with PgNetWorker(arguments.database_url, pause_s=arguments.pause_s):
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

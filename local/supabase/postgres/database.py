@@ -1,0 +1,217 @@
+"""Databases like those of a fresh Supabase project, with the host's tables and our migrations in them.
+
+`prepare` makes one with a name that stays; `fresh_database` copies a template, which takes a few hundredths of a
+second, so that every test can have its own.
+"""
+
+import functools
+import hashlib
+import json
+import re
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import conninfo, sql
+
+from local.supabase.postgres.server import Postgres
+from local.supabase.postgres.sqlsplit import split_statements
+
+_BOOTSTRAP = Path(__file__).parent / "bootstrap"
+_SUPABASE = Path(__file__).parents[3] / "supabase"
+_ROLES = "00_roles.sql"
+_CRON = "50_cron.sql"
+_HOST_TABLES = "90_host_tables.sql"
+_LOCK = 4_728_106_551  # any number that nobody else takes on the maintenance database
+_templates = threading.Lock()
+
+
+class MigrationError(RuntimeError):
+    """A SQL file failed; the message names file, line and what Postgres said. Nothing of the file was kept."""
+
+
+def prepare(
+    server: Postgres | str,
+    *,
+    dbname: str,
+    migrations: bool = True,
+    seed: bool = True,
+    host_tables: bool = True,
+    folder: Path = _SUPABASE,
+) -> str:
+    """Make the database `dbname` (it must not exist) and return its URL as superuser.
+
+    `server` is a Postgres or a superuser's URL; where it preloads the real pg_cron for this database, that is used.
+    Migrations and seed are taken from `folder` and run as the role `postgres`, which is no superuser, as
+    `supabase db push` does it; a folder without files is no error.
+    """
+    with _maintenance(server) as connection:
+        _run_file(connection, _BOOTSTRAP / _ROLES)
+        connection.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(dbname)))
+    url = _with_dbname(server, dbname)
+    with psycopg.connect(url, autocommit=True) as connection:
+        real_cron = "select current_setting('cron.database_name', true) = current_database()"
+        has_cron = connection.execute(real_cron).fetchone() == (True,)
+        for path in sorted(_BOOTSTRAP.glob("*.sql")):
+            if path.name != _ROLES and (host_tables or path.name != _HOST_TABLES):
+                _run_file(connection, _BOOTSTRAP / "instead" / path.name if has_cron and path.name == _CRON else path)
+    if migrations:
+        migrate(url, folder=folder)
+    seeds = folder / "seed.sql"
+    if seed and seeds.exists():
+        with _as_postgres(url) as connection:
+            _run_file(connection, seeds)
+    return url
+
+
+def migrate(url: str, *, folder: Path = _SUPABASE) -> list[str]:
+    """Run the migrations not yet recorded, in the order of their versions; returns the versions that ran."""
+    with _as_postgres(url) as connection:
+        connection.execute("create schema if not exists supabase_migrations")
+        connection.execute(
+            "create table if not exists supabase_migrations.schema_migrations"
+            " (version text not null primary key, statements text[], name text)"
+        )
+        recorded = connection.execute("select version from supabase_migrations.schema_migrations").fetchall()
+        waiting = [path for path in _migration_files(folder) if (path.name.split("_")[0],) not in recorded]
+        for path in waiting:
+            version, name = path.stem.split("_", 1)
+            with connection.transaction():
+                _run_file(connection, path)
+                connection.execute(
+                    "insert into supabase_migrations.schema_migrations (version, statements, name) values (%s, %s, %s)",
+                    (version, split_statements(path.read_text()), name),
+                )
+        return [path.name.split("_")[0] for path in waiting]
+
+
+def fresh_database(
+    server: Postgres | str,
+    *,
+    migrations: bool = True,
+    seed: bool = True,
+    host_tables: bool = True,
+    folder: Path = _SUPABASE,
+) -> str:
+    """A new database, as `prepare` makes it, copied from a template that the first call makes; returns its URL.
+
+    The template is named after the content of all SQL files, so that an edited migration is never missed.
+    """
+    flags = f"{migrations:d}{seed:d}{host_tables:d}"
+    template = f"template_{flags}_{_fingerprint(folder)}"
+    name = f"fresh_{uuid.uuid4().hex[:16]}"
+    with _templates:
+        with _maintenance(server) as connection:
+            known = connection.execute("select 1 from pg_database where datname = %s", (template,)).fetchone()
+        if not known:
+            _make_template(server, template, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder)
+    with psycopg.connect(_with_dbname(server, "postgres"), autocommit=True) as connection:
+        copy = sql.SQL("create database {} template {} owner postgres")
+        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+    url = _with_dbname(server, name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("update cron.job set database = current_database()")
+    return url
+
+
+def drop_database(url: str) -> None:
+    """Remove the database of this URL, cutting whoever is still connected."""
+    dbname = conninfo.conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(_with_dbname(url, "postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(str(dbname))))
+
+
+def as_role(connection: psycopg.Connection, role: str, claims: Mapping[str, object] | None = None) -> None:
+    """Make a superuser's session look like a request of PostgREST: role, its time-out and `request.jwt.claims`.
+
+    The role holds until the session ends or `reset session authorization`; claims always carry the role.
+    """
+    login = "postgres" if role == "postgres" else "authenticator"
+    connection.execute(sql.SQL("set session authorization {}").format(sql.Identifier(login)))
+    connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+    if role != "postgres":
+        limit = "3s" if role == "anon" else "8s"  # service_role has none of its own: the login's 8 s hold
+        document = json.dumps({"role": role, **(claims or {})})
+        connection.execute("select set_config('statement_timeout', %s, false)", (limit,))
+        connection.execute("select set_config('request.jwt.claims', %s, false)", (document,))
+    if not connection.autocommit:
+        connection.commit()
+
+
+@contextmanager
+def _maintenance(server: Postgres | str) -> Iterator[psycopg.Connection]:
+    """A session that makes roles and databases; one at a time per server, for roles are not made for rivals."""
+    with psycopg.connect(_with_dbname(server, "postgres"), autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
+        yield connection
+
+
+@contextmanager
+def _as_postgres(url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("set session authorization postgres")
+        yield connection
+
+
+def _make_template(
+    server: Postgres | str, name: str, *, migrations: bool, seed: bool, host_tables: bool, folder: Path
+) -> None:
+    """Under another name until it is whole, so that a template is never half made."""
+    unfinished = f"making_{uuid.uuid4().hex[:16]}"
+    try:
+        prepare(server, dbname=unfinished, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder)
+    except MigrationError:
+        drop_database(_with_dbname(server, unfinished))
+        raise
+    with _maintenance(server) as connection:
+        _wait_for_leavers(connection, unfinished)
+        rename = sql.SQL("alter database {} rename to {}")
+        connection.execute(rename.format(sql.Identifier(unfinished), sql.Identifier(name)))
+
+
+def _migration_files(folder: Path) -> list[Path]:
+    found = [path for path in (folder / "migrations").glob("*.sql") if re.match(r"\d+_", path.name)]
+    return sorted(found, key=lambda path: path.name)
+
+
+def _run_file(connection: psycopg.Connection, path: Path) -> None:
+    """Run a whole file in one transaction (the caller's, if there is one)."""
+    text = path.read_text()
+    try:
+        with connection.transaction():
+            connection.execute(text.encode())
+    except psycopg.Error as error:
+        position = int(error.diag.statement_position or 0)
+        line = text.count("\n", 0, position) + 1 if position else "?"
+        context = f"\n{error.diag.context}" if error.diag.context else ""
+        raise MigrationError(f"{path.name}:{line}: {error.diag.message_primary or error}{context}") from error
+
+
+def _with_dbname(server: Postgres | str, dbname: str) -> str:
+    if isinstance(server, Postgres):
+        return server.url(dbname)
+    head, _, query = server.partition("?")
+    root = re.sub(r"(?<=[^/])/[^/]*$", "", head) if head.count("/") > 2 else head
+    return f"{root}/{dbname}" + (f"?{query}" if query else "")
+
+
+def _wait_for_leavers(connection: psycopg.Connection, dbname: str) -> None:
+    """A closed session takes a moment to end at the server, and a database in use cannot be renamed."""
+    connection.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", (dbname,))
+
+
+def _fingerprint(folder: Path) -> str:
+    paths = [*sorted(_BOOTSTRAP.glob("*.sql")), *_migration_files(folder), folder / "seed.sql"]
+    stamps = tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
+    return _digest(stamps)
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(stamps: tuple[tuple[str, int], ...]) -> str:
+    content = hashlib.sha256()
+    for path, _ in stamps:
+        content.update(path.encode() + b"\0" + Path(path).read_bytes() + b"\0")
+    return content.hexdigest()[:16]

@@ -1,0 +1,130 @@
+"""Who is calling: API key and bearer token to Postgres role and claims, as Supabase's edge and PostgREST judge them.
+
+Sources: Supabase docs guides/api/api-keys; PostgREST Auth/Jwt.hs (order of checks, 30 s of allowed skew, messages).
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+from jwt.types import Options
+
+from local.supabase.keys import ALGORITHM, Keys
+from local.supabase.rest.errors import RestError
+
+ANONYMOUS_ROLE = "anon"
+SERVICE_ROLE = "service_role"
+ALLOWED_SKEW_S = 30
+
+# PyJWT's own checks of the claims differ in order, leeway and message from PostgREST's.
+_SIGNATURE_ONLY: Options = {
+    "verify_signature": True,
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_aud": False,
+    "verify_iss": False,
+    "verify_sub": False,
+    "verify_jti": False,
+}
+
+_BROWSER = re.compile(r"\bMozilla/|\bAppleWebKit/|\bGecko/|\bOpera/", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The role a request runs as, and the claims it may read in `request.jwt.claims`."""
+
+    role: str
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def anonymous(self) -> bool:
+        return self.role == ANONYMOUS_ROLE
+
+
+def identify(headers: Mapping[str, str], keys: Keys, now: Callable[[], float]) -> Identity:
+    """Check `apikey` and `Authorization` (header names lower-case); RestError 401 when they prove nothing."""
+    api_key = headers.get("apikey", "")
+    identity = identify_key(api_key, headers.get("user-agent", ""), keys)
+    authorization = headers.get("authorization")
+    if authorization is None:
+        return identity
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise _invalid_token("PGRST301", "JWT couldn't be decoded")
+    if _same(token, api_key):
+        return identity
+    claims = verify_token(token, keys, now)
+    return Identity(str(claims.get("role", ANONYMOUS_ROLE)), claims)
+
+
+def identify_key(api_key: str, user_agent: str, keys: Keys) -> Identity:
+    """The role an API key alone stands for."""
+    if not api_key:
+        raise RestError(
+            401, None, "No API key found in request", hint="No `apikey` request header or url param was found."
+        )
+    if _same(api_key, keys.publishable_key):
+        return Identity(ANONYMOUS_ROLE, {"role": ANONYMOUS_ROLE})
+    if not _same(api_key, keys.secret_key):
+        raise RestError(401, None, "Invalid API key", hint="Double check your Supabase API key.")
+    if _BROWSER.search(user_agent):
+        raise RestError(
+            401,
+            None,
+            "Forbidden use of secret API key in browser",
+            hint="Secret API keys can only be used in a protected environment and should never be used in a browser.",
+        )
+    return Identity(SERVICE_ROLE, {"role": SERVICE_ROLE})
+
+
+def verify_token(token: str, keys: Keys, now: Callable[[], float]) -> dict[str, Any]:
+    """Check signature, key id and times; returns the claims or raises RestError 401 PGRST301/PGRST303."""
+    if not token:
+        raise _invalid_token("PGRST301", "Empty JWT is sent in Authorization header")
+    parts = token.count(".") + 1
+    if parts != 3:
+        raise _invalid_token("PGRST301", f"Expected 3 parts in JWT; got {parts}")
+    try:
+        header = jwt.get_unverified_header(token)
+        if header.get("alg") != ALGORITHM or header.get("kid", keys.kid) != keys.kid:
+            raise _invalid_token("PGRST301", "No suitable key or wrong key type", "None of the keys was able to decode")
+        claims: object = jwt.decode(
+            token,
+            keys.public_key,
+            algorithms=[ALGORITHM],
+            options=_SIGNATURE_ONLY,
+        )
+    except jwt.InvalidSignatureError:
+        raise _invalid_token("PGRST301", "JWT cryptographic operation failed") from None
+    except jwt.InvalidTokenError:
+        raise _invalid_token("PGRST301", "JWT couldn't be decoded") from None
+    if not isinstance(claims, dict):
+        raise _invalid_token("PGRST303", "Parsing claims failed")
+    _check_times(claims, int(now()))
+    return claims
+
+
+def _check_times(claims: Mapping[str, Any], now: int) -> None:
+    for name in ("exp", "nbf", "iat"):
+        value = claims.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise _invalid_token("PGRST303", f"The JWT '{name}' claim must be a number")
+    if claims.get("exp") is not None and now - ALLOWED_SKEW_S > claims["exp"]:
+        raise _invalid_token("PGRST303", "JWT expired", f"Invalid by {int(now - claims['exp'])} seconds")
+    for name, message in (("nbf", "JWT not yet valid"), ("iat", "JWT issued at future")):
+        if claims.get(name) is not None and now + ALLOWED_SKEW_S < claims[name]:
+            raise _invalid_token("PGRST303", message, f"Invalid by {int(claims[name] - now)} seconds")
+
+
+def _invalid_token(code: str, message: str, details: str | None = None) -> RestError:
+    challenge = f'Bearer error="invalid_token", error_description="{message}"'
+    return RestError(401, code, message, details, headers={"WWW-Authenticate": challenge})
+
+
+def _same(given: str, ours: str) -> bool:
+    return secrets.compare_digest(given.encode(), ours.encode())

@@ -1,0 +1,218 @@
+"""The schema cache: what tables and functions the exposed schemas hold, reloaded on NOTIFY pgrst and on a miss."""
+
+import os
+import select
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import namedtuple_row
+
+from local.supabase.rest.errors import RestError, connection_lost
+from local.supabase.rest.pool import Connection, Pool, connect
+
+# Settings of a function that PostgREST applies to the whole transaction (its db-hoisted-tx-settings).
+HOISTED_SETTINGS = ("statement_timeout", "default_transaction_isolation")
+RECONNECT_AFTER_S = 0.5
+
+
+@dataclass(frozen=True)
+class Column:
+    """`type` and `default` are SQL text from the catalog, fully qualified."""
+
+    name: str
+    type: str
+    default: str | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, view or foreign table."""
+
+    schema: str
+    name: str
+    columns: Mapping[str, Column]
+    primary_key: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A constraint between two tables of the exposed schemas. `one_to_one`: its columns are unique where they stand."""
+
+    name: str
+    table: tuple[str, str]
+    columns: tuple[str, ...]
+    target: tuple[str, str]
+    target_columns: tuple[str, ...]
+    one_to_one: bool
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An input argument; `name` is empty for an unnamed one."""
+
+    name: str
+    type: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class Function:
+    """`returns_rows`: its result has columns (a composite, OUT arguments or a TABLE); `row_of`: they are those of this table."""
+
+    schema: str
+    name: str
+    parameters: tuple[Parameter, ...]
+    returns_set: bool
+    returns_rows: bool
+    returns_void: bool
+    volatile: bool
+    variadic: bool
+    settings: Mapping[str, str]
+    row_of: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """One snapshot, by (schema, name); role settings by role."""
+
+    tables: Mapping[tuple[str, str], Table]
+    functions: Mapping[tuple[str, str], tuple[Function, ...]]
+    foreign_keys: tuple[ForeignKey, ...]
+    role_settings: Mapping[str, Mapping[str, str]]
+
+
+def load_catalog(connection: Connection, schemas: Sequence[str]) -> Catalog:
+    """Read the catalog in one snapshot, seen with an empty search_path."""
+    with connection.transaction():
+        connection.execute("set local search_path = ''")
+        connection.execute("set local statement_timeout = '30s'")
+        tables = _fetch(connection, "tables", schemas)
+        functions = _fetch(connection, "functions", schemas)
+        foreign_keys = _fetch(connection, "foreign_keys", schemas)
+        settings = _fetch(connection, "roles")
+    by_name: dict[tuple[str, str], tuple[Function, ...]] = {}
+    for row in functions:
+        by_name[row.schema, row.name] = (*by_name.get((row.schema, row.name), ()), _function(row))
+    roles: dict[str, dict[str, str]] = {}
+    for row in settings:
+        roles.setdefault(row.role, {})[row.name] = row.value
+    keys = tuple(_foreign_key(row) for row in foreign_keys)
+    return Catalog({(row.schema, row.name): _table(row) for row in tables}, by_name, keys, roles)
+
+
+def _table(row: Any) -> Table:
+    columns = {found["name"]: Column(**found) for found in row.columns}
+    return Table(row.schema, row.name, columns, tuple(row.primary_key))
+
+
+def _foreign_key(row: Any) -> ForeignKey:
+    return ForeignKey(
+        name=row.name,
+        table=(row.schema, row.table_name),
+        columns=tuple(row.columns),
+        target=(row.target_schema, row.target_name),
+        target_columns=tuple(row.target_columns),
+        one_to_one=row.one_to_one,
+    )
+
+
+def _function(row: Any) -> Function:
+    settings = dict(setting.split("=", 1) for setting in row.settings)
+    return Function(
+        schema=row.schema,
+        name=row.name,
+        parameters=tuple(Parameter(**found) for found in row.parameters),
+        returns_set=row.returns_set,
+        returns_rows=row.returns_rows,
+        returns_void=row.returns_void,
+        volatile=row.volatile,
+        variadic=row.variadic,
+        settings={name: value for name, value in settings.items() if name in HOISTED_SETTINGS},
+        row_of=None if row.row_of is None else tuple(row.row_of),
+    )
+
+
+@cache
+def _read_sql(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.sql").read_text()
+
+
+def _fetch(connection: Connection, name: str, schemas: Sequence[str] | None = None) -> list[Any]:
+    with connection.cursor(row_factory=namedtuple_row) as cursor:
+        cursor.execute(_read_sql(name), None if schemas is None else [list(schemas)])
+        return list(cursor.fetchall())
+
+
+class SchemaCache:
+    """The current catalog. `start()` begins listening for `NOTIFY pgrst`; without it only misses reload."""
+
+    def __init__(self, pool: Pool, database_url: str, schemas: Sequence[str]) -> None:
+        self._pool = pool
+        self._url = database_url
+        self._schemas = tuple(schemas)
+        self._catalog: Catalog | None = None
+        self._age = 0  # rises with every forget(), so that a catalog read before one is not kept after it
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._wake_read, self._wake_write = os.pipe()
+        self._listener = threading.Thread(target=self._listen, daemon=True, name="pgrst-listener")
+
+    def current(self) -> Catalog:
+        """The catalog as last read; reads it when there is none."""
+        catalog = self._catalog
+        return self.reload() if catalog is None else catalog
+
+    def reload(self) -> Catalog:
+        """Read the catalog now; RestError 503 when the database is out of reach."""
+        with self._lock, self._pool.borrow() as connection:
+            age = self._age
+            try:
+                catalog = load_catalog(connection, self._schemas)
+            except psycopg.OperationalError as error:
+                raise connection_lost(error) from error
+            self._catalog = catalog if age == self._age else None
+            return catalog
+
+    def forget(self) -> None:
+        """Have the next request read the catalog anew."""
+        self._age += 1
+        self._catalog = None
+
+    def start(self) -> None:
+        self._listener.start()
+
+    def stop(self) -> None:
+        """End the listener; a second call does nothing, for its pipe's numbers may be somebody else's by then."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        os.write(self._wake_write, b"x")
+        if self._listener.ident is not None:
+            self._listener.join(timeout=5)
+        os.close(self._wake_write)
+        os.close(self._wake_read)
+
+    def _listen(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with connect(self._url) as connection:
+                    connection.execute("listen pgrst")
+                    self.forget()  # what was notified while nobody listened
+                    self._follow(connection)
+            except (RestError, psycopg.Error):
+                self._stopping.wait(RECONNECT_AFTER_S)
+
+    def _follow(self, connection: Connection) -> None:
+        poll = select.poll()
+        poll.register(connection.pgconn.socket, select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        while not self._stopping.is_set():
+            poll.poll()
+            for notice in connection.notifies(timeout=0):
+                if notice.payload in ("", "reload schema", "reload config"):
+                    self.forget()

@@ -1,0 +1,133 @@
+"""Errors of the REST gateway, in PostgREST's wire form.
+
+RestError                    one answer: status, {code, message, details, hint}, extra headers
+  made by unsupported()      a form this gateway does not speak; never a guess
+  made by from_database()    a Postgres error, by the status table of PostgREST's Error.hs
+"""
+
+import json
+from collections.abc import Mapping
+
+import psycopg
+
+from local.http_server import Response
+
+UNSUPPORTED = "HANGAR_UNSUPPORTED"
+
+# First match by longest prefix. Source: PostgREST Error.hs, mapSQLtoHTTP.
+_STATUS_BY_SQLSTATE = {
+    "08": 503, "09": 500, "0L": 403, "0P": 403, "23503": 409, "23505": 409, "21000": 500, "25006": 405, "25": 500,
+    "28": 403, "2D": 500, "38": 500, "39": 500, "3B": 500, "40": 500, "53400": 500, "53": 503, "54": 500, "55": 500,
+    "57P01": 503, "57": 500, "58": 500, "F0": 500, "HV": 500, "P0001": 400, "P0": 500, "XX": 500, "42883": 404,
+    "42P01": 404, "42P17": 500,
+}  # fmt: skip
+_NUL_IN_TEXT = "22021"
+
+
+class RestError(Exception):
+    """An answer that is not a success. `str()` is for logs and carries code and message only."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str | None,
+        message: str,
+        details: object = None,
+        hint: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.body: dict[str, object] = {"code": code, "message": message, "details": details, "hint": hint}
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        headers = {"Content-Type": "application/json; charset=utf-8", **self.headers}
+        if self.code is not None:
+            headers["Proxy-Status"] = f"PostgREST; error={self.code}"
+        if self.status == 503:
+            headers.setdefault("Retry-After", "1")
+        return Response(self.status, json.dumps(self.body).encode(), headers)
+
+
+def unsupported(form: str) -> RestError:
+    """A form PostgREST may know and this gateway does not."""
+    return RestError(
+        400,
+        UNSUPPORTED,
+        f"The local gateway does not support {form}",
+        hint="A hosted Supabase project may; the local stand-in refuses rather than answer wrongly.",
+    )
+
+
+def unparsable(what: str, text: str, why: str) -> RestError:
+    """A query parameter that follows no grammar."""
+    return RestError(400, "PGRST100", f'"failed to parse {what} ({text})" (line 1, column 1)', why)
+
+
+def not_embedded(name: str) -> RestError:
+    """A parameter speaks of a resource that select does not embed."""
+    hint = f"Verify that '{name}' is included in the 'select' query parameter."
+    return RestError(400, "PGRST108", f"'{name}' is not an embedded resource in this request", hint=hint)
+
+
+def connection_failed(error: Exception) -> RestError:
+    """No connection to Postgres could be made."""
+    return RestError(503, "PGRST000", "Database connection error.", str(error).strip()[:256])
+
+
+def connection_lost(error: Exception) -> RestError:
+    """The connection broke while a request used it; whether it took effect is unknown."""
+    return RestError(503, "PGRST001", "Database client error. Retrying the connection.", str(error).strip()[:256])
+
+
+def pool_exhausted() -> RestError:
+    """All connections stayed busy for as long as a request may wait."""
+    return RestError(504, "PGRST003", "Timed out acquiring connection from connection pool.")
+
+
+def from_database(error: psycopg.Error, *, anonymous: bool) -> RestError:
+    """Translate what Postgres said; `anonymous` decides between 401 and 403 for missing rights."""
+    state = error.sqlstate
+    if state is None:
+        if isinstance(error, psycopg.DataError):  # the driver refuses a NUL before Postgres would
+            return RestError(400, _NUL_IN_TEXT, 'invalid byte sequence for encoding "UTF8": 0x00')
+        return connection_lost(error)
+    message = error.diag.message_primary or ""
+    if state == "PGRST":
+        return _from_raised_response(message, error.diag.message_detail)
+    status = _status_of(state, message, anonymous=anonymous)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return RestError(status, state, message, error.diag.message_detail, error.diag.message_hint, headers=headers)
+
+
+def _status_of(state: str, message: str, *, anonymous: bool) -> int:
+    if state == "42501":
+        return 401 if anonymous else 403
+    if state == "22023" and message.startswith("role") and message.endswith("does not exist"):
+        return 401
+    if state == "21000" and message.endswith("requires a WHERE clause"):
+        return 400
+    if state.startswith("PT"):
+        return int(state[2:]) if state[2:].isdigit() and 100 <= int(state[2:]) <= 599 else 500
+    for length in (5, 2):
+        if state[:length] in _STATUS_BY_SQLSTATE:
+            return _STATUS_BY_SQLSTATE[state[:length]]
+    return 400
+
+
+def _from_raised_response(message: str, detail: str | None) -> RestError:
+    """Read `RAISE SQLSTATE 'PGRST'`: the body from MESSAGE, status and headers from DETAIL, both JSON."""
+    broken = "Could not parse JSON in the \"RAISE SQLSTATE 'PGRST'\" error"
+    if detail is None:
+        return RestError(500, "PGRST121", broken, "DETAIL is missing in the RAISE statement")
+    try:
+        body, answer = json.loads(message), json.loads(detail)
+        headers = {str(name): str(value) for name, value in answer["headers"].items()}
+        return RestError(
+            int(answer["status"]), body["code"], body["message"], body.get("details"), body.get("hint"), headers=headers
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return RestError(500, "PGRST121", broken, f"Invalid JSON value in MESSAGE: '{message}' or DETAIL: '{detail}'")

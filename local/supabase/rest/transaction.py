@@ -1,0 +1,180 @@
+"""One request, one transaction: role, settings and mode as PostgREST sets them, then the statement.
+
+Source: PostgREST docs references/transactions, and its PreQuery.hs for the order of settings.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import psycopg
+from psycopg import sql
+
+from local.http_server import Request
+from local.supabase.rest.auth import ANONYMOUS_ROLE, Identity
+from local.supabase.rest.errors import RestError, from_database
+from local.supabase.rest.pool import Connection
+from local.supabase.rest.sql import Values
+
+_ISOLATION = {"read committed", "repeatable read", "serializable", "read uncommitted"}
+# Supabase's own: supabase/postgres migrations. service_role has none and gets the login role's 8 s.
+_DEFAULT_ROLE_SETTINGS: Mapping[str, Mapping[str, str]] = {ANONYMOUS_ROLE: {"statement_timeout": "3s"}}
+_EXTRA_SEARCH_PATH = ("public", "extensions")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the one statement of a request answers: see `write_result`."""
+
+    total: int | None
+    rows: int
+    body: str
+    response_headers: str | None
+    response_status: str | None
+    inserted: int | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A SELECT whose rows the planner estimates; the estimate counts when it is more than `above`."""
+
+    text: sql.Composable
+    values: Values
+    above: int
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL that yields one row of `Result`, and the mode it must run in. `planned` gives an estimate for its total."""
+
+    text: sql.Composed
+    values: Values
+    read_only: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    planned: Planned | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who asks, through which request, in which schema."""
+
+    identity: Identity
+    request: Request
+    path: str
+    schema: str
+    role_settings: Mapping[str, Mapping[str, str]]
+
+
+def run(
+    connection: Connection, session: Session, statement: Statement, check: Callable[[Result], None] | None = None
+) -> Result:
+    """Run and commit; RestError, and nothing done, when Postgres or `check` refuses."""
+    role_settings = {
+        **_DEFAULT_ROLE_SETTINGS.get(session.identity.role, {}),
+        **session.role_settings.get(session.identity.role, {}),
+    }
+    isolation = statement.settings.get(
+        "default_transaction_isolation", role_settings.pop("default_transaction_isolation", "read committed")
+    )
+    try:
+        connection.execute(_begin(isolation, read_only=statement.read_only))
+        _apply_settings(connection, session, {**role_settings, **statement.settings})
+        result = _fetch_result(connection, statement)
+        if check is not None:
+            check(result)
+        connection.execute("commit")
+    except psycopg.Error as error:
+        _roll_back(connection)
+        raise from_database(error, anonymous=session.identity.anonymous) from error
+    except BaseException:
+        _roll_back(connection)
+        raise
+    return result
+
+
+def _fetch_result(connection: Connection, statement: Statement) -> Result:
+    row = connection.execute(statement.text, statement.values.bound).fetchone()
+    if row is None:
+        raise RestError(500, "HANGAR_BROKEN", "The local gateway built a statement without a result")
+    result = Result(*row)
+    return result if statement.planned is None else replace(result, total=_estimate(connection, statement.planned, result))
+
+
+def _estimate(connection: Connection, planned: Planned, result: Result) -> int | None:
+    """What EXPLAIN expects, never less than what was just seen."""
+    explain = sql.SQL("explain (format json) {}").format(planned.text)
+    row = connection.execute(explain, planned.values.bound).fetchone()
+    expected = max(int(row[0][0]["Plan"]["Plan Rows"]), result.rows) if row is not None else result.rows
+    return expected if expected > planned.above else result.total
+
+
+def _begin(isolation: str, *, read_only: bool) -> sql.Composed:
+    level = sql.SQL(isolation if isolation in _ISOLATION else "read committed")
+    return sql.SQL("begin isolation level {} {}").format(level, sql.SQL("read only" if read_only else "read write"))
+
+
+def _apply_settings(connection: Connection, session: Session, role_settings: Mapping[str, str]) -> None:
+    path = list(dict.fromkeys((session.schema, *_EXTRA_SEARCH_PATH)))
+    settings = {
+        "search_path": sql.SQL(", ").join(map(sql.Identifier, path)).as_string(connection),
+        **{name: value for name, value in role_settings.items() if name != "default_transaction_isolation"},
+        "role": session.identity.role,
+        "request.jwt.claims": json.dumps({**session.identity.claims, "role": session.identity.role}),
+        "request.method": session.request.method,
+        "request.path": session.path,
+        "request.headers": json.dumps(_visible_headers(session.request)),
+        "request.cookies": "{}",
+    }
+    values = Values()
+    calls = [
+        sql.SQL("pg_catalog.set_config({}, {}, true)").format(values.bind(name), values.bind(value))
+        for name, value in settings.items()
+    ]
+    connection.execute(sql.SQL("select ") + sql.SQL(", ").join(calls), values.bound)
+
+
+def _visible_headers(request: Request) -> dict[str, str]:
+    """All headers but the API keys, which Supabase's edge exchanges for a token of its own."""
+    return {
+        name: value
+        for name, value in request.headers.items()
+        if name != "apikey" and not (name == "authorization" and " sb_" in value)
+    }
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.closed:
+        return
+    try:
+        connection.execute("rollback")
+    except psycopg.Error:
+        connection.close()
+
+
+def write_result(
+    source: sql.Composable,
+    page: sql.Composable,
+    body: sql.Composable,
+    *,
+    count: sql.Composable | None = None,
+    rows: sql.Composable | None = None,
+    inserted: sql.Composable | None = None,
+) -> sql.Composed:
+    """Wrap `source` (what is read, written or called) so that it answers one row of `Result`.
+
+    `page` reads from `_hangar_source`; `body` is made from `_hangar_page`; `count` is a query whose rows are the total.
+    """
+    nothing = sql.SQL("null")
+    return sql.SQL(
+        "with _hangar_source as ({source}) select {total}, {rows}, ({body})::text,"
+        " nullif(current_setting('response.headers', true), ''),"
+        " nullif(current_setting('response.status', true), ''), {inserted}"
+        " from ({page}) _hangar_page"
+    ).format(
+        source=source,
+        total=nothing if count is None else sql.SQL("(select count(*) from ({}) _hangar_count)").format(count),
+        rows=rows or sql.SQL("count(*)"),
+        body=body,
+        inserted=inserted or nothing,
+        page=page,
+    )

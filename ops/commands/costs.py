@@ -1,0 +1,71 @@
+"""`hangar cost`: what the fleet is estimated to cost, what Fly's list says, what it has cost this month, and what would save."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ops.cli_support import EXIT_USAGE, explained, json_option, make_console, open_installation, print_json, stop
+from ops.tables import make_table
+from shared.domain.cost_report import make_cost_report
+
+_MOST_USERS = 10_000_000
+
+
+@click.command()
+@click.option(
+    "--projection", default="10,50,100,500", show_default=True, metavar="N,N", help="Numbers of users to project."
+)
+@click.option("--top", type=click.IntRange(0, 100), default=10, show_default=True, help="How many users to list.")
+@json_option
+@explained
+def cost(projection: str, top: int, as_json: bool) -> None:
+    """Show what the fleet costs a month, has cost so far, would cost with more users, and what would save."""
+    counts = [_read_count(word) for word in projection.split(",")]
+    told = open_installation().database.rpc("fly_cost_report", top=top)
+    report = make_cost_report(told, counts)
+    if as_json:
+        print_json(report)
+    else:
+        print_cost(make_console(), report)
+
+
+def _read_count(word: str) -> int:
+    if not word.strip().isdecimal() or not 0 < int(word) <= _MOST_USERS:
+        stop(EXIT_USAGE, f"--projection takes numbers of users such as 10,50,100,500; {word!r} is none")
+    return int(word)
+
+
+def print_cost(console: Console, report: Mapping[str, Any]) -> None:
+    """The report as tables."""
+    total, spent = report["total"], report["month_to_date"]
+    console.print(
+        f"{total['apps']} apps: {total['monthly_cost_estimate_usd']} USD a month as Hangar estimates; "
+        f"{total['monthly_list_price_usd']} USD by Fly's list price if all run all month ({total['running']} run now)",
+        highlight=False,
+    )
+    unpriced = (
+        f", {spent['hours_without_price']} h of them without a price" if Decimal(spent["hours_without_price"]) else ""
+    )
+    console.print(
+        f"This month so far: {spent['list_price_usd']} USD by Fly's list price for {spent['running_hours']} machine hours"
+        f"{unpriced} (machines alone: no disk, traffic, addresses)",
+        highlight=False,
+    )
+    for title, key in (("By tier", "by_tier"), ("By region", "by_region"), ("By size", "by_size")):
+        console.print(make_table(title, report[key]))
+    users = [
+        {
+            "user": user["email"] or user["user_id"],
+            "app": user["fly_app_name"] or "gone",
+            "tier": user["tier"],
+            "estimate a month": user["monthly_cost_estimate_usd"],
+            "this month so far": user["to_date_usd"],
+        }
+        for user in report["users"]
+    ]
+    console.print(make_table("Dearest users", users))
+    console.print(make_table("Projection, USD a month", report["projections"]))
+    console.print(make_table("What would save, USD a month", report["savings"]))

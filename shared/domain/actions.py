@@ -1,0 +1,74 @@
+"""What `decide()` may decide: the calls that change Fly, and the other next steps."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from shared.domain.observation import ObservedMachine
+
+
+class ActionKind(StrEnum):
+    """The calls that change Fly."""
+
+    CREATE_APP = "create_app"
+    SET_SECRETS = "set_secrets"
+    CREATE_MACHINE = "create_machine"
+    UPDATE_MACHINE = "update_machine"
+    START_MACHINE = "start_machine"
+    STOP_MACHINE = "stop_machine"
+    DESTROY_MACHINE = "destroy_machine"
+    DELETE_APP = "delete_app"
+    RESTART_MACHINE = "restart_machine"
+
+
+@dataclass(frozen=True)
+class Action:
+    """Do this one call. `purpose` says on whose behalf something is destroyed: deprovision or replace."""
+
+    kind: ActionKind
+    machine: ObservedMachine | None = None
+    purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray", "restart"] = "provision"
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """The machine exists and the row does not know it yet: save its id before anything else."""
+
+    machine: ObservedMachine
+
+
+@dataclass(frozen=True)
+class Rename:
+    """The name belongs to someone else on Fly: take the user's next one."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do until Fly has moved. With `until` the machine is waited for to reach that state."""
+
+    seconds: float
+    reason: str
+    machine: ObservedMachine | None = None
+    until: Literal["started", "stopped"] | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """The row is as true as it can be now. `status` is what it becomes."""
+
+    status: Literal["active", "deprovisioning", "deleted"]
+    machine: ObservedMachine | None = None
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Only a person can help: `message` says what happened, `advice` what to do."""
+
+    code: str
+    message: str
+    advice: str
+
+
+Decision = Action | Adopt | Rename | Wait | Done | GiveUp

@@ -1,0 +1,58 @@
+"""What a failure means for a row: whether it is one at all, and when the next attempt is. Pure."""
+
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+
+from shared.domain.actions import ActionKind
+from shared.domain.errors import HangarError, InternalError, Refused, Throttled, TransientError
+from shared.domain.models import Row, Settings
+
+ATTEMPTS_A_ROUND = 4
+# Everything but what only this app's own plan can mend is tried again by itself: nobody should have to retry every user by
+# hand after a wrong token, a strange answer or a mistake of ours.
+NEEDS_A_PERSON = {"image", "size"}
+
+
+def counts_as_before(row: Row, done: Collection[ActionKind], error: TransientError) -> bool:
+    """Whether an app that could not be looked at is one that nothing was wrong with: unknown is not unhealthy."""
+    return (
+        not isinstance(error, Throttled)
+        and row.status == "active"
+        and row.observed_generation == row.generation
+        and row.health_status != "unhealthy"
+        and set(done) <= {ActionKind.RESTART_MACHINE}
+        and error.code != "contradiction"  # Fly is there, and what it says needs a person's eyes
+    )
+
+
+def asked_to_wait_s(error: HangarError, settings: Settings) -> float | None:
+    """Seconds to leave Fly alone when keeping its limits ended the call, which is no failure of anybody; else None.
+
+    Either the call's turn comes too late for it, or Fly's own 429 names a time that it could not wait for.
+    """
+    if isinstance(error, Throttled):
+        return max(error.retry_after_s or 0.0, 1.0)
+    if (
+        isinstance(error, TransientError)
+        and error.status == HTTPStatus.TOO_MANY_REQUESTS
+        and error.attempts_made < ATTEMPTS_A_ROUND
+    ):
+        return min(max(error.retry_after_s, 1.0), settings.retry_cap_s) if error.retry_after_s else None
+    return None
+
+
+def choose_next_attempt_s(
+    error: HangarError, retries: int, settings: Settings, chance: Callable[[], float]
+) -> float | None:
+    """Seconds until the next attempt after `retries` failed tries; None when it waits for a person."""
+    if error.code in NEEDS_A_PERSON:
+        return None
+    slow = isinstance(error, Refused | InternalError)
+    return settings.retry_cap_s if slow else back_off_s(retries, settings, chance)
+
+
+def back_off_s(retries: int, settings: Settings, chance: Callable[[], float]) -> float:
+    """`retry_base_s`, doubled by every further round up to `retry_cap_s`, less up to a quarter by `chance` (0 to 1)."""
+    rounds = -(-retries // ATTEMPTS_A_ROUND)
+    doubled: float = settings.retry_base_s * 2.0 ** min(rounds - 1, 16)
+    return min(doubled, settings.retry_cap_s) * (0.75 + 0.25 * chance())

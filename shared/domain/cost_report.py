@@ -1,0 +1,153 @@
+"""What the fleet costs: by tier, region and size, projected, and what would save. Pure; command line and dashboard show it.
+
+Two figures stand side by side everywhere. The estimate is the product's own formula, max(5.00, vCPU x 2.50 + GB x 2.00); the
+list price is Fly's, by size and region, for a machine that runs all month. Decimal throughout, half-up to cents.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from shared.domain.cost import (
+    SECONDS_PER_MONTH,
+    CpuKind,
+    estimate_fleet_monthly_usd,
+    estimate_monthly_usd,
+    explain_refused_size,
+    list_price_usd_per_s,
+    to_cents,
+)
+
+_ZERO = Decimal("0.00")
+_HOURS_ASLEEP = 8
+
+
+def make_cost_report(told: Mapping[str, Any], counts: list[int]) -> dict[str, Any]:
+    """`fly_cost_report`'s answer priced by the table in force that day. Money as text."""
+    on = datetime.fromisoformat(told["now"]).date()
+    groups = [_price(group, on) for group in told["groups"]]
+    spent = told["to_date"]
+    return {
+        "at": told["now"],
+        "total": _add_up(groups),
+        "by_tier": _by(groups, "tier"),
+        "by_region": _by(groups, "region"),
+        "by_size": _by(groups, "size"),
+        "users": [{**user, "to_date_usd": str(to_cents(Decimal(user["to_date_usd"])))} for user in told["users"]],
+        "month_to_date": {
+            "since": told["month_start"],
+            "list_price_usd": str(to_cents(Decimal(spent["usd"]))),
+            "running_hours": str(to_cents(Decimal(spent["running_seconds"]) / 3600)),
+            "hours_without_price": str(to_cents(Decimal(spent["unpriced_seconds"]) / 3600)),
+            "users": spent["users"],
+        },
+        "projections": project(told["plans"], counts, on),
+        "savings": find_savings(told["groups"], on),
+    }
+
+
+def list_month_usd(kind: CpuKind, cpus: int, memory_mb: int, region: str, on: date) -> Decimal:
+    """The list price of one machine for a month, not rounded: Fly bills sums, so cents are cut from sums alone."""
+    return list_price_usd_per_s(kind, cpus, memory_mb, region, on) * SECONDS_PER_MONTH
+
+
+def _price(group: Mapping[str, Any], on: date) -> dict[str, Any]:
+    listed = list_month_usd(group["cpu_kind"], group["cpu_count"], group["memory_mb"], group["region"], on)
+    return {
+        **group,
+        "size": format_size(group),
+        "estimate": Decimal(group["monthly_cost_estimate_usd"] or 0),
+        "listed": listed * group["apps"],
+    }
+
+
+def format_size(of: Mapping[str, Any]) -> str:
+    """A machine size in words."""
+    return f"{of['cpu_count']} {of['cpu_kind']} vCPU, {of['memory_mb']} MB"
+
+
+def _add_up(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    some = list(groups)
+    return {
+        "apps": sum(group["apps"] for group in some),
+        "running": sum(group["running"] for group in some),
+        "monthly_cost_estimate_usd": str(to_cents(sum((group["estimate"] for group in some), _ZERO))),
+        "monthly_list_price_usd": str(to_cents(sum((group["listed"] for group in some), _ZERO))),
+    }
+
+
+def _by(groups: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    values = sorted({group[key] for group in groups}, key=str)
+    return [{key: value, **_add_up(group for group in groups if group[key] == value)} for value in values]
+
+
+def project(plans: Iterable[Mapping[str, Any]], counts: list[int], on: date) -> list[dict[str, Any]]:
+    """What so many users of each plan's size would cost a month; plans of one size and region share a line."""
+    sizes: dict[tuple[Any, ...], list[str]] = {}
+    for plan in plans:
+        key = (plan["cpu_kind"], plan["cpu_count"], plan["memory_mb"], plan["region"])
+        sizes.setdefault(key, []).append(plan["tier"])
+    return [
+        {
+            "users": users,
+            "tiers": ", ".join(tiers),
+            "size": format_size({"cpu_kind": kind, "cpu_count": cpus, "memory_mb": memory}),
+            "region": region,
+            "monthly_cost_estimate_usd": str(estimate_fleet_monthly_usd(users, cpus, memory)),
+            "monthly_list_price_usd": str(to_cents(users * list_month_usd(kind, cpus, memory, region, on))),
+        }
+        for (kind, cpus, memory, region), tiers in sorted(sizes.items())
+        for users in counts
+    ]
+
+
+def find_savings(groups: Iterable[Mapping[str, Any]], on: date) -> list[dict[str, Any]]:
+    """What each change would save a month, on the machines there are, where Fly takes the smaller size."""
+    some = list(groups)
+    return [
+        _try_size(some, on, "1 vCPU, memory as it is", lambda of: (1, of["memory_mb"])),
+        _try_size(some, on, "256 MB, vCPUs as they are", lambda of: (of["cpu_count"], 256)),
+        _try_size(some, on, "1 vCPU and 256 MB", lambda _: (1, 256)),
+        _try_sleep(some, on),
+    ]
+
+
+def _try_size(
+    groups: list[Mapping[str, Any]], on: date, name: str, smaller: Callable[[Mapping[str, Any]], tuple[int, int]]
+) -> dict[str, Any]:
+    apps, estimate, listed, refusals = 0, _ZERO, _ZERO, set()
+    for group in groups:
+        now, then = (group["cpu_count"], group["memory_mb"]), smaller(group)
+        if then == now or then[0] > now[0] or then[1] > now[1]:
+            continue
+        if refused := explain_refused_size(group["cpu_kind"], *then):
+            refusals.add(refused)
+            continue
+        apps += group["apps"]
+        estimate += group["apps"] * (estimate_monthly_usd(*now) - estimate_monthly_usd(*then))
+        kind, region = group["cpu_kind"], group["region"]
+        listed += group["apps"] * (list_month_usd(kind, *now, region, on) - list_month_usd(kind, *then, region, on))
+    note = "; ".join(sorted(refusals)) or "measure first whether the backend has room in it"
+    return _saving(name, apps, estimate, listed, note)
+
+
+def _try_sleep(groups: list[Mapping[str, Any]], on: date) -> dict[str, Any]:
+    always = [group for group in groups if group["power"] == "always_on"]
+    listed = sum((_price(group, on)["listed"] for group in always), _ZERO) * _HOURS_ASLEEP / 24
+    note = (
+        "an assumption, not a measurement; only for backends that may stop watching; Fly goes on charging 0.15 a GB and month of "
+        "used disk; the estimate does not know of time"
+    )
+    name = f"asleep {_HOURS_ASLEEP} h a day when idle (power on_demand)"
+    return _saving(name, sum(group["apps"] for group in always), _ZERO, listed, note)
+
+
+def _saving(name: str, apps: int, estimate: Decimal, listed: Decimal, note: str) -> dict[str, Any]:
+    return {
+        "change": name,
+        "apps": apps,
+        "saves_estimate_usd": str(to_cents(estimate)),
+        "saves_list_price_usd": str(to_cents(listed)),
+        "note": note,
+    }

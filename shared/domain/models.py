@@ -1,0 +1,87 @@
+"""The words of the domain as types: the row, the settings, what Fly was seen to hold, and what may be decided.
+
+Pydantic stands at the edge to the database (`Row`, `Settings`); what only the code passes around is plain and frozen.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["provisioning", "active", "error", "deprovisioning", "deleted"]
+Health = Literal["healthy", "unhealthy", "unknown"]
+
+
+class _FromDatabase(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Row(_FromDatabase):
+    """One app: a row of `user_fly_apps` as the procedures return it (docs/database.md)."""
+
+    id: UUID
+    user_id: UUID
+    fly_app_name: str
+    fly_org_slug: str
+    network: str
+    status: Status
+    tier: str | None = None
+    desired_state: Literal["present", "absent"]
+    generation: int
+    observed_generation: int | None = None
+    region: str
+    docker_image: str
+    cpu_kind: Literal["shared", "performance"]
+    cpu_count: int
+    memory_mb: int
+    power: Literal["always_on", "on_demand"] = "always_on"
+    public_service: bool = False
+    machine_id: str | None = None
+    machine_state: str | None = None
+    machine_region: str | None = None
+    secrets_version: int | None = None
+    health_status: Health | None = None
+    retry_count: int = 0
+    error_code: str | None = None
+    error_message: str | None = None
+    next_attempt_at: datetime | None = None
+    delete_after: datetime | None = None
+    create_unknown_at: datetime | None = None
+    lease_token: UUID | None = None
+    lease_expires_at: datetime | None = None
+    name_seq: int = 0
+    monthly_cost_estimate_usd: Decimal | None = None
+    observed_at: datetime | None = None
+    deployed_at: datetime | None = None
+    deleted_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Settings(_FromDatabase):
+    """The one row of `hangar.settings` that the code acts on."""
+
+    installation_id: UUID
+    live: bool = False
+    paused: bool = False
+    deletes_paused: bool = False
+    fly_org_slug: str
+    retry_base_s: float = 300
+    retry_cap_s: float = 1800
+    lease_s: float = 120
+    incident_floor: int = 10
+    incident_share: Decimal = Decimal("0.2")
+    incident_open: bool = False
+
+
+@dataclass(frozen=True)
+class OperatorRequest:
+    """What an operator wants of one app: who, for the audit log, and what for."""
+
+    actor: str
+    what: Literal["provision", "deprovision", "check", "restart"]
+
+
+Json = dict[str, Any]

@@ -1,0 +1,50 @@
+"""What one look at Fly found, as plain frozen values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from shared.domain.cost import CpuKind
+
+
+class AppPresence(StrEnum):
+    """What a direct look said of the app's name on Fly."""
+
+    ABSENT = "absent"  # a direct 404
+    OURS = "ours"  # its network carries this row's proof
+    FOREIGN = "foreign"  # held by someone else, or without our proof
+
+
+@dataclass(frozen=True)
+class ObservedMachine:
+    """One machine as a direct look showed it. `spec` is the fingerprint its metadata carries, `size` kind, CPUs and MB."""
+
+    id: str
+    name: str
+    state: str
+    region: str
+    version: str
+    spec: str | None
+    host_ok: bool
+    changed_at: datetime | None
+    health: Literal["healthy", "bad", "unknown"]
+    size: tuple[CpuKind, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything one look found, and what this worker itself did moments ago, because Fly's reads lag its writes.
+
+    `absences` counts the direct 404s in a row; `denied_once` says that the app is foreign by one 403 so far, and no other word;
+    `machine_made` says that Fly has named us a machine which no look shows yet.
+    """
+
+    app: AppPresence
+    machines: tuple[ObservedMachine, ...] = ()
+    just_created: bool = False
+    just_deleted: bool = False
+    name_was_taken: bool = False
+    absences: int = 0
+    denied_once: bool = False
+    machine_made: bool = False

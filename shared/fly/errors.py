@@ -1,0 +1,180 @@
+"""Reads Fly's failures: one table from an answer to the branch of `shared.domain.errors` the caller reacts by.
+
+Fly uses 400, 403, 409, 412 and 422 each for several unrelated things, so the table is asked in this order: status code,
+then the body's `status`, then the gRPC-like prefix of `error`, then its text. Sources: Fly's OpenAPI description and
+docs, fly-go `flaps_error.go` and its tests, flyctl `leasable_machine.go`; texts stand here as they come over the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from shared.domain import errors
+from shared.fly.messages import GONE, GRPC_PREFIX, MACHINE_ID, Request, Response, hide_secrets
+from shared.observability.redaction import cut_excerpt
+
+ANY = frozenset(range(300, 600))
+CLIENT_ERRORS = frozenset(range(400, 500))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`kind` and `code` for answers that match every part given; `text` is looked for without regard to case."""
+
+    statuses: frozenset[int]
+    kind: type[errors.HangarError]
+    code: str
+    body_status: str = ""
+    prefix: str = ""
+    text: str = ""
+    org_wide: bool | None = None
+    create_app: bool | None = None
+    stray: bool = False
+    advice: str = ""
+
+
+ELSEWHERE = "Hangar tries again later; another region or a list such as 'lhr,eu' helps at once"
+RAISE_QUOTA = "Ask Fly to raise the organisation's quota, or choose another region"
+FIX_TOKEN = "Set FLY_API_TOKEN to a valid organisation token of FLY_ORG_SLUG (fly tokens create org)"  # noqa: S105 advice, not a token
+FIX_IMAGE = "Check that the image exists and that Fly may pull it (DOCKER_IMAGE or the plan's image)"
+FIX_SIZE = "Change the plan's size to one Fly offers (shared: 256 to 2048 MB for each CPU, in steps of 256)"
+FIX_ORG = "Check FLY_ORG_SLUG"
+
+
+def _on(*statuses: int) -> frozenset[int]:
+    return frozenset(statuses)
+
+
+RULES: tuple[Rule, ...] = (
+    # The body's own status word.
+    Rule(ANY, errors.Capacity, "region", body_status="insufficient_capacity", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "volume", body_status="volume_placement_capacity", advice=ELSEWHERE),
+    Rule(CLIENT_ERRORS, errors.NameTaken, "name_taken", body_status="name_taken"),
+    # Room, told by text: older servers send no status word, and hosts never do.
+    Rule(ANY, errors.Capacity, "host", text="could not reserve resource for machine", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "host", text="insufficient resources to create", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "host", text="deploys to this host are temporarily disabled", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "region", text="could not find a candidate host", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "region", text="no capacity", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "region", text="out of capacity", advice=ELSEWHERE),
+    Rule(_on(403, 409, 422), errors.Capacity, "quota", text="over the allowed quota", advice=RAISE_QUOTA),
+    Rule(CLIENT_ERRORS, errors.Refused, "quota", text="add a payment method", advice="Add a payment method at Fly"),
+    # Who we are.
+    Rule(_on(401), errors.Refused, "auth", advice=FIX_TOKEN),
+    Rule(_on(403), errors.Refused, "auth", org_wide=True, advice=FIX_TOKEN),
+    Rule(_on(403), errors.NotOwned, "foreign"),
+    # What exists.
+    Rule(GONE, errors.TransientError, "not_fly", stray=True, advice="This is not Fly's own answer: check FLY_API_URL"),
+    Rule(_on(404), errors.Refused, "org", org_wide=True, advice=FIX_ORG),
+    Rule(GONE, errors.NotFound, "gone"),
+    Rule(_on(409), errors.NameTaken, "name_taken", create_app=True),
+    Rule(_on(400, 409, 422), errors.NameTaken, "name_taken", text="name has already been taken", create_app=True),
+    Rule(_on(400, 409, 422), errors.NameTaken, "name_taken", text="uniqueness constraint", create_app=True),
+    Rule(_on(400, 409, 422), errors.Conflict, "exists", prefix="already_exists"),
+    Rule(_on(400, 409, 422), errors.Conflict, "exists", text="unique machine name violation"),
+    # Not now.
+    Rule(_on(429), errors.TransientError, "rate_limited"),
+    Rule(_on(409, 412), errors.TransientError, "leased", text="lease currently held"),
+    Rule(_on(409, 412), errors.Conflict, "started", text="still attempting to start"),
+    Rule(_on(409), errors.Conflict, "conflict"),
+    Rule(_on(412), errors.Conflict, "started", text="from current state: 'start"),  # started, starting
+    Rule(_on(412), errors.NotFound, "gone", text="from current state: 'destroy"),  # destroyed, destroying
+    Rule(_on(412), errors.TransientError, "settling"),
+    Rule(_on(408), errors.OutcomeUnknown, "outcome_unknown"),
+    Rule(_on(501), errors.Refused, "unsupported", advice="Check FLY_API_URL"),
+    Rule(frozenset(range(500, 600)), errors.OutcomeUnknown, "outcome_unknown"),
+    Rule(CLIENT_ERRORS, errors.OutcomeUnknown, "outcome_unknown", prefix="deadline_exceeded"),
+    Rule(CLIENT_ERRORS, errors.OutcomeUnknown, "outcome_unknown", prefix="unavailable"),
+    # What a person must change.
+    Rule(frozenset(range(300, 400)), errors.Refused, "unsupported", advice="Check FLY_API_URL: it redirects"),
+    Rule(
+        CLIENT_ERRORS, errors.Refused, "name", text="validation failed: name", advice="Check app_prefix in the settings"
+    ),
+    Rule(CLIENT_ERRORS, errors.Refused, "size", text="config.guest", advice=FIX_SIZE),
+    Rule(CLIENT_ERRORS, errors.Refused, "size", text="memory_mb", advice=FIX_SIZE),
+    Rule(CLIENT_ERRORS, errors.Refused, "image", text="image", advice=FIX_IMAGE),
+    Rule(CLIENT_ERRORS, errors.Refused, "image", text="manifest", advice=FIX_IMAGE),
+)
+_OTHERWISE = Rule(ANY, errors.Refused, "bad_request", advice="Fly does not accept this request; see its text")
+
+
+def classify_answer(call: Request, answer: Response, hidden: tuple[str, ...] = ()) -> errors.HangarError:
+    """The error an answer with a status outside 2xx stands for; reads never are `OutcomeUnknown`: they have no effect."""
+    rule = next((each for each in RULES if _matches(each, call, answer)), _OTHERWISE)
+    told = cut_excerpt(hide_secrets(answer.error, (*hidden, *call.secrets)))
+    message = f"{call.what}: Fly answered {answer.status}" + (f" ({told})" if told else " with an empty body")
+    common: dict[str, Any] = {
+        "code": rule.code,
+        "advice": rule.advice or None,
+        "status": answer.status,
+        "fly_request_id": answer.request_id,
+    }
+    if issubclass(rule.kind, errors.Conflict):
+        named = MACHINE_ID.search(answer.error)
+        return rule.kind(message, machine_id=named[1] if named else None, **common)
+    if issubclass(rule.kind, errors.TransientError):
+        return _make_transient(call, rule.kind, message, retry_after_s=answer.retry_after_s, **common)
+    return rule.kind(message, **common)
+
+
+def translate_failure(
+    call: Request, failure: httpx.HTTPError | httpx.InvalidURL, hidden: tuple[str, ...] = ()
+) -> errors.HangarError:
+    """The error for a request that got no answer: never sent = `TransientError`, maybe carried out = `OutcomeUnknown`."""
+    name = type(failure).__name__
+    if isinstance(failure, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
+        # Their texts quote headers and addresses, so they are not repeated.
+        return errors.InternalError(f"{call.what}: the request could not be built ({name})")
+    told = cut_excerpt(hide_secrets(str(failure), (*hidden, *call.secrets)))
+    message = f"{call.what}: no answer from Fly ({name}{': ' if told else ''}{told})"
+    if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        return errors.TransientError(message, code="unreachable")
+    return _make_transient(call, errors.OutcomeUnknown, message, retry_after_s=None, code="outcome_unknown")
+
+
+def explain_unreadable(call: Request, answer: Response) -> errors.HangarError:
+    """The error for a 2xx answer without what it must hold: a write has probably happened."""
+    message = f"{call.what}: Fly answered {answer.status} with a body Hangar cannot read"
+    return _make_transient(
+        call,
+        errors.OutcomeUnknown,
+        message,
+        retry_after_s=None,
+        code="outcome_unknown",
+        status=answer.status,
+        fly_request_id=answer.request_id,
+    )
+
+
+def _make_transient(
+    call: Request,
+    kind: type[errors.TransientError],
+    message: str,
+    *,
+    retry_after_s: float | None,
+    code: str,
+    **known: Any,
+) -> errors.TransientError:
+    if kind is errors.OutcomeUnknown and call.is_read:
+        return errors.TransientError(message, retry_after_s=retry_after_s, code="unavailable", **known)
+    return kind(message, retry_after_s=retry_after_s, code=code, **known)
+
+
+def _matches(rule: Rule, call: Request, answer: Response) -> bool:
+    if answer.status not in rule.statuses:
+        return False
+    if rule.body_status and rule.body_status != answer.body_status:
+        return False
+    if rule.prefix and not ((found := GRPC_PREFIX.match(answer.error)) and found[1] == rule.prefix):
+        return False
+    if rule.text and rule.text not in answer.error.lower():
+        return False
+    if rule.stray and answer.proves_absence:
+        return False
+    creates_app = call.path == "/v1/apps" and call.method == "POST"
+    if rule.create_app is not None and rule.create_app != creates_app:
+        return False
+    return rule.org_wide is None or rule.org_wide == (call.app is None or creates_app)

@@ -1,0 +1,101 @@
+"""When a call is repeated inside itself: a policy as a value, and tenacity carrying it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+from shared.domain.errors import HangarError, OutcomeUnknown, TransientError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+# Called with (number of the failed attempt, its error, seconds until the next one). The last failure is not reported
+# here: it is the error raised, whose `attempts_made` counts it.
+AttemptLog = Callable[[int, HangarError, float], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Waits between attempts, in seconds; a machine that is still settling is asked again in short steps instead."""
+
+    waits_s: tuple[float, ...] = (2.0, 4.0, 8.0)
+    retry_after_cap_s: float = 30.0
+    settle_step_s: float = 1.0
+    settle_steps: int = 60
+
+    def hold_s(self, error: HangarError) -> float:
+        """How long Fly wants to be left alone after this 429; the first wait where it names no time that lies ahead."""
+        asked = error.retry_after_s if isinstance(error, TransientError) else None
+        first_wait_s = self.waits_s[0] if self.waits_s else self.settle_step_s
+        return min(asked or first_wait_s, self.retry_after_cap_s)
+
+
+@dataclass(slots=True)
+class RetryState:
+    """What one call went through so far; decides whether, and after how long, it is made again."""
+
+    policy: RetryPolicy
+    clock: Callable[[], float]
+    ends_at: float | None
+    repeats_unknown: bool
+    settles: bool
+    failures: int = 0
+    settlings: int = 0
+    given_up: bool = False
+
+    def is_repeatable(self, error: BaseException) -> bool:
+        """Whether `error` is transient, and repeating cannot do the thing twice."""
+        if not isinstance(error, TransientError):
+            return False
+        return self.repeats_unknown or not isinstance(error, OutcomeUnknown)
+
+    def choose_wait_s(self, state: RetryCallState) -> float:
+        error = _failure_of(state)
+        if self.settles and error.code == "settling":
+            self.settlings += 1
+            return self.policy.settle_step_s
+        self.failures += 1
+        if isinstance(error, TransientError) and error.retry_after_s:  # "0" would be a loop without a pause
+            return min(error.retry_after_s, self.policy.retry_after_cap_s)
+        return self.policy.waits_s[self.failures - 1] if self.failures <= len(self.policy.waits_s) else 0.0
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Whether the attempts are used up or given up, or the next one would begin after the budget's end."""
+        if self.given_up or self.failures > len(self.policy.waits_s) or self.settlings > self.policy.settle_steps:
+            return True
+        return self.ends_at is not None and self.clock() + state.upcoming_sleep > self.ends_at
+
+
+def repeat(
+    act: Callable[[], T],
+    tries: RetryState,
+    *,
+    sleep: Callable[[float], None],
+    before_wait: AttemptLog | None = None,
+) -> T:
+    """The result of `act`, or the error of its last attempt."""
+
+    def report(state: RetryCallState) -> None:
+        if before_wait is not None:
+            before_wait(state.attempt_number, _failure_of(state), state.upcoming_sleep)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(tries.is_repeatable),
+        wait=tries.choose_wait_s,
+        stop=tries.is_over,
+        sleep=sleep,
+        before_sleep=report,
+        reraise=True,
+    )(act)
+
+
+def _failure_of(state: RetryCallState) -> HangarError:
+    error = state.outcome.exception() if state.outcome else None
+    if not isinstance(error, HangarError):  # only `TransientError` passes `is_repeatable`
+        raise TypeError("asked for the failure of an attempt that did not fail")
+    return error

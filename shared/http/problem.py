@@ -1,0 +1,68 @@
+"""RFC 9457 problem details: what a caller may know of a failure."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import flask
+
+from shared.domain.errors import Capacity, HangarError, TransientError
+
+_log = logging.getLogger("hangar.http")
+
+RETRY_AFTER_S = 30
+
+
+MAX_RETRY_AFTER_S = 3600
+
+
+class Problem(Exception):  # noqa: N818  RFC 9457's own word
+    """An answer that is an error: its status, a stable `code` for programs and a `detail` for people."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+BROKEN = Problem(500, "broken", "Something broke here; the log has it under this instance")
+
+
+def problem_from(error: HangarError) -> Problem:
+    """What a caller may know of a failure below: come again, or a person must act. The rest stands in the log."""
+    if isinstance(error, TransientError | Capacity):
+        detail = "The database or Fly is out of reach; nothing is lost, it will be tried again"
+        return Problem(503, "out_of_reach", detail, retry_after_header(error))
+    _log.error("%s", error, exc_info=error, extra={"labels": {"code": error.code}})
+    return Problem(500, error.code, "A person must act first; the log has the reason under this instance")
+
+
+def retry_after_header(error: HangarError) -> dict[str, str]:
+    """Log what is out of reach, and say when to ask again."""
+    _log.warning("%s", error, extra={"labels": {"code": error.code}})
+    wanted_s = getattr(error, "retry_after_s", None) or RETRY_AFTER_S
+    return {"Retry-After": str(min(max(1, math.ceil(wanted_s)), MAX_RETRY_AFTER_S))}
+
+
+def render_problem(problem: Problem, request_id: str) -> flask.Response:
+    """The problem as an RFC 9457 response; `instance` is the request's id, under which the log has the rest."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": f"urn:uuid:{request_id}",
+        "code": problem.code,
+    }
+    return render_json(problem.status, body, "application/problem+json", problem.headers)
+
+
+def render_json(status: int, body: Mapping[str, Any], content_type: str, headers: Mapping[str, str]) -> flask.Response:
+    """A JSON response."""
+    text = json.dumps(body) + "\n"
+    return flask.Response(text, status=status, headers=dict(headers), content_type=content_type)

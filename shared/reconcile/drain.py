@@ -1,0 +1,81 @@
+"""Works off the rows that are due, several at a time, until none is left or the time is up."""
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.domain.models import Row
+from shared.reconcile.result import Result
+
+if TYPE_CHECKING:
+    from shared.reconcile.reconciler import Reconciler
+
+# Each worker waits on Fly nearly all its time; Fly limits calls by app, not by organisation.
+WORKERS = 16
+# Below this a row would be claimed only to be put back.
+LEAST_TIME_S = 3.0
+# A row that needs longer goes to the back and on from there, so that no slow few hold every worker.
+TURN_S = 60.0
+FIRST_LOOK_AGAIN_S, LAST_LOOK_AGAIN_S = 1.0, 5.0
+
+
+@dataclass
+class Drained:
+    """What a drain brought about. `left` = rows still due when it ended."""
+
+    provisioned: int = 0
+    deprovisioned: int = 0
+    repaired: int = 0
+    failed: int = 0
+    left: int = 0
+
+    def count(self, before: Row, outcome: Result) -> None:
+        """Add one row's outcome."""
+        if outcome.failure is not None:
+            self.failed += 1
+        elif outcome.state != "converged":
+            return
+        elif outcome.status == "deleted":
+            self.deprovisioned += 1
+        elif outcome.status == "active":
+            if before.status == "active":
+                self.repaired += 1
+            else:
+                self.provisioned += 1
+
+
+def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> Drained:
+    """Claim due rows and work on them until `ends_at` on the reconciler's clock. Raises what claiming raises.
+
+    The oldest due first, half of the workers for each of what is wanted and what is unwanted.
+    """
+    drained, patience_s = Drained(), FIRST_LOOK_AGAIN_S
+    under_way: dict[Future[Result], Row] = {}
+
+    def settle(futures: set[Future[Result]]) -> None:
+        for future in futures:
+            drained.count(under_way.pop(future), future.result())
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="drain") as pool:
+        while reconciler.clock() < ends_at - LEAST_TIME_S:
+            unwanted = sum(row.desired_state == "absent" for row in under_way.values())
+            rows, settings, now, drained.left = reconciler.database.claim_due(
+                workers - len(under_way),
+                reconciler.holder,
+                "present" if 2 * unwanted >= len(under_way) else "absent",
+            )
+            turn_ends_at = min(ends_at, reconciler.clock() + TURN_S)
+            for row in rows:
+                # The request's log labels and trace go along with its workers.
+                context = copy_context()
+                future = pool.submit(context.run, reconciler.work, row, settings, now, turn_ends_at)
+                under_way[future] = row
+            if not under_way:
+                break
+            # A full house waits for the next free place; one with room and nothing due looks again soon, then less and less.
+            has_room = len(under_way) < workers and drained.left == 0
+            patience_s = FIRST_LOOK_AGAIN_S if rows else min(2 * patience_s, LAST_LOOK_AGAIN_S)
+            settle(wait(under_way, timeout=patience_s if has_room else None, return_when=FIRST_COMPLETED).done)
+        settle(wait(under_way).done)
+    return drained
