@@ -26,8 +26,7 @@ from shared.adapters.procedures import Database
 from shared.domain.models import Json
 from shared.fly.client import FlyClient
 from shared.fly.rate_limits import RateLimits
-from shared.reconcile.executor import MachineInputs
-from shared.reconcile.reconciler import Reconciler
+from shared.reconcile.worker import MachineInputs, Worker
 
 ORG = "hangar-bench"
 WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes that guard nothing
@@ -75,19 +74,19 @@ class Cloud:
         made: list[dict[str, Any]] = told["made"]
         return made
 
-    def make_worker(self) -> tuple[Reconciler, CountingStore]:
+    def make_worker(self) -> tuple[Worker, CountingStore]:
         """A reconciler over the gateway and HTTP, as `shared.wiring` makes it, and its store."""
         # The simulator here has no limits (docs/benchmarks.md says so): what is measured is our own work, not our waiting.
         limits = RateLimits(time.monotonic, time.sleep, deletions_a_minute=1_000_000)
         store = CountingStore(self.supabase_url, self.keys.secret_key)
         database = Database(store)
-        worker = Reconciler(
+        worker = Worker(
             database=database,
             fly=FlyClient(self.fly_url, "any", org_slug=ORG, limits=limits),
-            provisions=MachineInputs(
+            inputs=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Notifier(database, None),
+            notifier=Notifier(database, None),
             holder="bench",
         )
         return worker, store

@@ -40,6 +40,7 @@ def answer_outcome(
         "machine_id": outcome.machine_id,
         "generation": outcome.generation,
         "monthly_cost_estimate_usd": None if cost is None else str(cost.quantize(_CENT)),
+        "code": outcome.code,
         "detail": explain(outcome, direction),
     }
     if asked is not None and asked.what == "restart":
@@ -51,7 +52,7 @@ def answer_outcome(
     return Answer(202, body | {"next_attempt_at": outcome.next_attempt_at})
 
 
-def refuse_operator(outcome: Result, user_id: UUID, what: What) -> None:
+def refuse_operator(outcome: Result, user_id: UUID, what: What | None) -> None:
     """Raise the `Problem` of an operator's wish that cannot be, with what to do instead."""
     if not outcome.known:
         raise Problem(404, "unknown_user", f"No user of this installation has the id {user_id}")

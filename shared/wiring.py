@@ -1,4 +1,4 @@
-"""Wires the parts together for a deployed function: settings to adapters to reconciler and sweep. Once a process."""
+"""Wires the parts together for a deployed function: settings to adapters to worker and sweep. Once a process."""
 
 import os
 import time
@@ -17,10 +17,10 @@ from shared.domain.machine_config import build_env
 from shared.domain.models import OperatorRequest, Row
 from shared.fleet.sweep import Sweep, SweepReport
 from shared.fly.client import FlyClient
-from shared.reconcile.executor import MachineInputs
-from shared.reconcile.reconciler import Reconciler
+from shared.reconcile.reconciler import reconcile
+from shared.reconcile.restart import restart
 from shared.reconcile.result import Result
-from shared.reconcile.worker import make_holder
+from shared.reconcile.worker import MachineInputs, Worker, make_holder
 from shared.settings.config import Config
 
 
@@ -29,23 +29,25 @@ class Runtime:
     """What the HTTP functions call."""
 
     config: Config
-    reconciler: Reconciler
+    worker: Worker
 
     def reconcile(self, user_id: UUID, deadline_s: float, asked: OperatorRequest | None = None) -> Result:
-        """Bring one user's app to what the database asks for; `asked` when an operator wants it, and waits for nothing.
+        """Bring one user's app to its desired state; an operator's request (`asked`) does not wait for the next attempt.
 
         Raises TransientError when Fly or the database is out of reach.
         """
-        return self.reconciler.reconcile(user_id, deadline_s, force=asked is not None, asked=asked)
+        if asked is not None and asked.what == "restart":
+            return restart(self.worker, user_id, deadline_s, asked)
+        return reconcile(self.worker, user_id, deadline_s, request=asked)
 
     def find_operator(self, user_id: UUID) -> Mapping[str, Any]:
         """Whether this user may operate Hangar now, and their e-mail. Raises what the database raises."""
-        told: Mapping[str, Any] = self.reconciler.database.rpc("fly_operator", user=str(user_id))
+        told: Mapping[str, Any] = self.worker.database.rpc("fly_operator", user=str(user_id))
         return told
 
     def sweep(self, deadline_s: float, drain_only: bool) -> SweepReport:
         """One sweep, or only what is due."""
-        return Sweep(self.reconciler, time.monotonic() + deadline_s).run(drain_only=drain_only)
+        return Sweep(self.worker, time.monotonic() + deadline_s).run(drain_only=drain_only)
 
 
 def make_runtime(config: Config, function: str) -> Runtime:
@@ -54,7 +56,7 @@ def make_runtime(config: Config, function: str) -> Runtime:
     webhook = config.alert_webhook_url
     return Runtime(
         config=config,
-        reconciler=Reconciler(
+        worker=Worker(
             database=database,
             fly=FlyClient(
                 config.fly_api_url,
@@ -62,8 +64,8 @@ def make_runtime(config: Config, function: str) -> Runtime:
                 org_slug=config.fly_org_slug,
                 hidden=config.secret_values(),
             ),
-            provisions=make_machine_inputs(config),
-            alerts=Notifier(database, webhook.reveal() if webhook else None),
+            inputs=make_machine_inputs(config),
+            notifier=Notifier(database, webhook.reveal() if webhook else None),
             holder=make_holder(function),
         ),
     )

@@ -8,7 +8,6 @@ import httpx
 
 from functions.admin.request_context import RequestContext
 from shared.adapters.http_client import get_tls_context
-from shared.reconcile.result import LEASED
 
 # A creation takes a while; what is not answered by then goes on by itself, and the page shows it.
 PATIENCE_S = 25
@@ -52,7 +51,7 @@ def format_answer(name: str, answer: httpx.Response) -> dict[str, str]:
         told = {}
     told = told if isinstance(told, dict) else {}
     detail = str(told.get("detail") or f"The {name} function answered {answer.status_code}")
-    if answer.status_code == httpx.codes.ACCEPTED and detail == LEASED:
+    if answer.status_code == httpx.codes.ACCEPTED and told.get("code") == "leased":
         text = "Under way: a worker has taken it up; this page shows how it goes on."
         return {"tone": "busy", "text": text}
     if answer.status_code == httpx.codes.ACCEPTED:

@@ -13,14 +13,14 @@ ATTEMPTS_A_ROUND = 4
 NEEDS_A_PERSON = {"image", "size"}
 
 
-def counts_as_before(row: Row, done: Collection[ActionKind], error: TransientError) -> bool:
+def counts_as_before(row: Row, calls: Collection[ActionKind], error: TransientError) -> bool:
     """Whether an app that could not be looked at is one that nothing was wrong with: unknown is not unhealthy."""
     return (
         not isinstance(error, Throttled)
         and row.status == "active"
         and row.observed_generation == row.generation
         and row.health_status != "unhealthy"
-        and set(done) <= {ActionKind.RESTART_MACHINE}
+        and not calls
         and error.code != "contradiction"  # Fly is there, and what it says needs a person's eyes
     )
 

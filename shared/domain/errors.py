@@ -10,6 +10,8 @@
     ├── NameTaken            the app's name is in use: find out whose it is, else take the next name
     ├── NotOwned             the app belongs to another organisation: never touch it
     ├── NotFound             it does not exist (any more)
+    ├── LeaseLost            another worker owns the row, or may by now: stop, and change nothing more
+    ├── SaveFailed           the database did not accept a save: stop; the row stays due
     ├── Refused              permanent: a person must change something; `code` says what, `advice` says how
     └── InternalError        our own mistake: report it, do not repeat it
 
@@ -59,6 +61,9 @@ class TransientError(HangarError):
     """Transient, and without effect; `retry_after_s` is what the other side asked for, if it did."""
 
     default_code = "transient"
+    # Set by the client that made the call: whether repeating it cannot do the thing twice, and whether Fly is still settling.
+    may_repeat: bool = True
+    is_settling: bool = False
 
     def __init__(
         self,
@@ -143,3 +148,19 @@ class InternalError(HangarError):
 
     default_code = "bug"
     default_advice = "Please report this with the log lines around it"
+
+
+class LeaseLost(HangarError):
+    """Another worker owns the row, or may own it by now: stop, and change nothing more."""
+
+    default_code = "lease_lost"
+
+
+class SaveFailed(HangarError):
+    """The database did not accept a save: stop. The row stays due, and the next worker finds what was done on Fly."""
+
+    default_code = "save_failed"
+
+    def __init__(self, cause: HangarError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause

@@ -78,10 +78,10 @@ class Settings(_FromDatabase):
 
 @dataclass(frozen=True)
 class OperatorRequest:
-    """What an operator wants of one app: who, for the audit log, and what for."""
+    """What an operator wants of one app, and who asks, for the audit log. Without `what` the request records itself."""
 
     actor: str
-    what: Literal["provision", "deprovision", "check", "restart"]
+    what: Literal["provision", "deprovision", "check", "restart"] | None = None
 
 
 Json = dict[str, Any]

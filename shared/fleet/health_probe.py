@@ -13,7 +13,7 @@ from shared.domain.errors import HangarError, NotFound, Throttled
 from shared.domain.models import Json, Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.fleet.inventory import Listing, make_observation
-from shared.reconcile.observer import view
+from shared.reconcile.observer import to_observation
 
 if TYPE_CHECKING:
     from shared.fly.client import FlyClient
@@ -53,7 +53,7 @@ def _look_directly(fly: "FlyClient", row: Row, listing: Listing, now: datetime) 
     if row.machine_id is None:
         return make_observation(row, due=active, reason="the row names no machine")
     try:
-        machine = view(fly.get_machine(row.fly_app_name, row.machine_id, budget_s=LOOK_BUDGET_S))
+        machine = to_observation(fly.get_machine(row.fly_app_name, row.machine_id, budget_s=LOOK_BUDGET_S))
     except NotFound:
         reason = "Fly has no such machine"
         return make_observation(row, machine_state="absent", health="unknown", direct=True, due=active, reason=reason)
@@ -76,7 +76,7 @@ def _look_directly(fly: "FlyClient", row: Row, listing: Listing, now: datetime) 
 def _look_in_grace(fly: "FlyClient", row: Row, _listing: Listing, now: datetime) -> Json | None:
     """The list shows a machine running that was stopped for the grace: if it does run, its cost counts and the row is due."""
     try:
-        machine = view(fly.get_machine(row.fly_app_name, str(row.machine_id), budget_s=LOOK_BUDGET_S))
+        machine = to_observation(fly.get_machine(row.fly_app_name, str(row.machine_id), budget_s=LOOK_BUDGET_S))
     except HangarError as error:
         _log.warning("%s may run in its grace, the next sweep looks again: %s", row.fly_app_name, error)
         return None

@@ -57,7 +57,7 @@ class Orphans:
                 f"{len(left)} Fly app(s) carry our proof and belong to no live row: {', '.join(left[:10])}. "
                 "`hangar orphans` tells whose each was and what becomes of it"
             )
-            self.by.alerts.open("orphans", "fleet", message, {"apps": left[:100]})
+            self.by.notifier.open("orphans", "fleet", message, {"apps": left[:100]})
         else:
             self.end_alert("orphans", "fleet")
 
@@ -71,7 +71,7 @@ class Orphans:
         except (NotFound, NotOwned, Throttled):
             return  # the next listing will no longer show it, or the next sweep asks
         except HangarError as error:
-            self.by.alerts.open("orphan_look", app, f"the orphan {app} could not be looked at: {error}", {"app": app})
+            self.by.notifier.open("orphan_look", app, f"the orphan {app} could not be looked at: {error}", {"app": app})
             return
         if any(machine.incomplete or machine.host_status != "ok" for machine in machines):
             return  # whose it is stands in metadata that cannot be read now
@@ -109,7 +109,7 @@ class Orphans:
             "metadata": {
                 "actor": self.by.holder,
                 "attempt": 1,
-                "installation_id": str(self.by.provisions.installation_id),
+                "installation_id": str(self.by.inputs.installation_id),
                 **metadata,
             },
             "error_details": details,

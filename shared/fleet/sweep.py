@@ -20,7 +20,7 @@ from shared.fleet.orphans import Orphans
 from shared.reconcile.drain import Drained, drain
 
 if TYPE_CHECKING:
-    from shared.reconcile.reconciler import Reconciler
+    from shared.reconcile.worker import Worker
 
 RECORD_AT_ONCE = 500
 PAGE = 1000
@@ -61,7 +61,7 @@ class SweepReport:
 class Sweep:
     """One pass. Raises TransientError when the database or Fly is out of reach, after noting what that means for the fleet."""
 
-    by: "Reconciler"
+    by: "Worker"
     ends_at: float
     report: SweepReport = field(default_factory=SweepReport)
     _unlooked: int = 0
@@ -93,13 +93,13 @@ class Sweep:
             self._sync()
             listing = self._list(now)
             self._judge_fleet(listing, settings, token, now, (claim["cursor"] or {}).get("after"))
-            if settings.installation_id == self.by.provisions.installation_id:
+            if settings.installation_id == self.by.inputs.installation_id:
                 self.report.add(drain(self.by, self.ends_at - FINISH_S / 2))
             else:
                 message = (
                     "HANGAR_INSTALLATION_ID differs from hangar.settings.installation_id: read-only, a cloned database?"
                 )
-                self.by.alerts.open("installation", "fleet", message, {})
+                self.by.notifier.open("installation", "fleet", message, {})
         finally:
             self.by.database.rpc(
                 "fly_sweep_finish",
@@ -108,7 +108,7 @@ class Sweep:
                 report=self.report.as_answer(),
                 complete=self.report.complete,
             )
-            self.by.alerts.deliver()  # what this very pass has raised
+            self.by.notifier.deliver()  # what this very pass has raised
 
     def _sync(self) -> None:
         """Find what the trigger could not write: changes it had to give way on, expiries, deleted users."""
@@ -117,7 +117,7 @@ class Sweep:
             after = self.by.database.rpc("fly_sync_entitlements", after=after, limit=500)["next"]
             if after is None:
                 break
-        self.by.alerts.deliver()
+        self.by.notifier.deliver()
 
     def _list(self, now: datetime) -> Listing:
         """Fly first, rows after: what the database says is then never older than what Fly said."""
@@ -125,7 +125,7 @@ class Sweep:
             listing = read_listing(self.by.fly)
         except HangarError as error:
             message = f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}"
-            self.by.alerts.open("fly_unreachable", "listing", message, {})
+            self.by.notifier.open("fly_unreachable", "listing", message, {})
             self._call_all_unknown(now, str(error))
             raise TransientError(message, code=error.code, status=error.status) from error
         if self._end_alert("fly_unreachable", "listing"):
@@ -174,7 +174,7 @@ class Sweep:
             )
         if self.report.complete or guard.broken:
             self._alert_incident(guard.broken, fleet, settings)
-        if whole_pass and settings.installation_id == self.by.provisions.installation_id:
+        if whole_pass and settings.installation_id == self.by.inputs.installation_id:
             orphans = Orphans(self.by, self._is_time_up, self._end_alert)
             orphans.sweep(listing, settings.installation_id, live)
             self.report.orphans = orphans.found
@@ -185,7 +185,7 @@ class Sweep:
 
     def _end_alert(self, kind: str, key: str) -> bool:
         """Resolve an alert that stood when this sweep began; one that did not costs no call. True when it was open."""
-        return (kind, key) in self._standing and self.by.alerts.resolve(kind, key)
+        return (kind, key) in self._standing and self.by.notifier.resolve(kind, key)
 
     def _is_time_up(self) -> bool:
         return self.by.clock() > self.ends_at - FINISH_S
@@ -237,7 +237,7 @@ class Sweep:
             f"{broken} of {fleet} apps broke at once: taken for one incident, so they are not repaired all together but "
             f"{settings.incident_floor} with each further sweep. If it is none, raise incident_share in hangar.settings"
         )
-        self.by.alerts.open("incident", "fleet", message, {"broken": broken, "fleet": fleet})
+        self.by.notifier.open("incident", "fleet", message, {"broken": broken, "fleet": fleet})
 
 
 def _is_judged(row: Row) -> bool:

@@ -8,13 +8,14 @@ long), and begins no further attempt once `budget_s` seconds have passed. A sing
 
 from __future__ import annotations
 
+import copy
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 from shared.domain.errors import Conflict, HangarError, NotFound
 from shared.fly.errors import explain_unreadable
-from shared.fly.messages import GONE, Request
+from shared.fly.messages import GONE, Request, Response
 from shared.fly.models import (
     AppPage,
     ExecResult,
@@ -63,6 +64,7 @@ class FlyClient:
         limits: RateLimits | None = None,
     ) -> None:
         self._org = check_part("organisation", org_slug)
+        self._repeats = True
         self._link = FlyLink(
             base_url,
             token,
@@ -83,6 +85,17 @@ class FlyClient:
         """How many requests have gone out, repeats included."""
         return self._link.calls
 
+    @property
+    def policy(self) -> RetryPolicy:
+        """How this client repeats calls; whoever uses `single_attempts()` repeats them by the same policy."""
+        return self._link.policy
+
+    def single_attempts(self) -> Self:
+        """This client with its connections and limits, making every call once: the caller repeats and reports attempts."""
+        once = copy.copy(self)
+        once._repeats = False  # noqa: SLF001  a view of this very object
+        return once
+
     def __enter__(self) -> Self:
         return self
 
@@ -92,6 +105,13 @@ class FlyClient:
     def close(self) -> None:
         """Close every idle connection; the client may be used again."""
         self._link.close()
+
+    def _send(
+        self, call: Request, attempts: AttemptLog | None, budget_s: float | None, *, settles: bool = False
+    ) -> Response:
+        if self._repeats:
+            return self._link.call(call, attempts, budget_s, settles=settles)
+        return self._link.call_once(call, budget_s, settles=settles)
 
     # Apps
 
@@ -116,12 +136,12 @@ class FlyClient:
             "idempotency_key": idempotency_key,
         }
         call = Request(f"create app {name}", "POST", "/v1/apps", name, {"wait": "true"}, body)
-        self._link.call(call, attempts, budget_s)
+        self._send(call, attempts, budget_s)
 
     def get_app(self, name: str, *, attempts: AttemptLog | None = None, budget_s: float | None = None) -> FlyApp:
         """The app, or `NotFound` (404), or `NotOwned` (403: another organisation holds the name)."""
         call = Request(f"get app {name}", "GET", app_path(name), name)
-        answer = self._link.call(call, attempts, budget_s)
+        answer = self._send(call, attempts, budget_s)
         app = parse_app(answer.data)
         if app.name != name:
             raise explain_unreadable(call, answer)
@@ -132,7 +152,7 @@ class FlyClient:
     ) -> None:
         """Ask Fly to delete the app with all its machines and volumes; done later, so confirm. Already gone is success."""
         params = {"force": "true"} if force else {}
-        self._link.call(
+        self._send(
             Request(f"delete app {name}", "DELETE", app_path(name), name, params, accept=GONE), attempts, budget_s
         )
 
@@ -167,7 +187,7 @@ class FlyClient:
     ) -> tuple[FlyMachine, ...]:
         """The app's machines that are not destroyed; the list may lag behind a create by seconds."""
         call = Request(f"list machines of app {app}", "GET", f"{app_path(app)}/machines", app)
-        answer = self._link.call(call, attempts, budget_s)
+        answer = self._send(call, attempts, budget_s)
         if not isinstance(answer.data, list) and answer.text.strip() != "null":  # null: Go's empty list
             raise explain_unreadable(call, answer)
         return tuple(parse_machine(each) for each in answer.data or ())
@@ -231,7 +251,7 @@ class FlyClient:
         what = f"start machine {machine_id} of app {app}"
         call = Request(what, "POST", f"{machine_path(app, machine_id)}/start", app)
         try:
-            self._link.call(call, attempts, budget_s, settles=True)
+            self._send(call, attempts, budget_s, settles=True)
         except Conflict as conflict:
             if conflict.code != "started":
                 raise
@@ -250,7 +270,7 @@ class FlyClient:
         body = {"signal": signal, "timeout": f"{timeout_s}s"}
         what = f"stop machine {machine_id} of app {app}"
         call = Request(what, "POST", f"{machine_path(app, machine_id)}/stop", app, body=body)
-        self._link.call(call, attempts, budget_s)
+        self._send(call, attempts, budget_s)
 
     def restart_machine(
         self,
@@ -269,7 +289,7 @@ class FlyClient:
         params = {"signal": signal, "timeout": f"{timeout_s}s"}
         what, path = f"restart machine {machine_id} of app {app}", f"{machine_path(app, machine_id)}/restart"
         call = Request(what, "POST", path, app, params, read_timeout_s=timeout_s + 10.0, is_repeatable=False)
-        self._link.call(call, attempts, budget_s)
+        self._send(call, attempts, budget_s)
 
     def destroy_machine(
         self,
@@ -283,7 +303,7 @@ class FlyClient:
         """Destroy the machine for good, running or not when `force`; returns before it is gone. Gone is success."""
         what, params = f"destroy machine {machine_id} of app {app}", {"force": "true"} if force else {}
         call = Request(what, "DELETE", machine_path(app, machine_id), app, params, accept=GONE)
-        self._link.call(call, attempts, budget_s)
+        self._send(call, attempts, budget_s)
 
     def wait_machine(
         self,
@@ -309,7 +329,7 @@ class FlyClient:
         call = Request(what, "GET", path, app, params, accept=frozenset({408, 504}), read_timeout_s=timeout_s + 10.0)
         budget_s = float(timeout_s) if budget_s is None else budget_s
         try:
-            return self._link.call(call, attempts, budget_s).status == HTTPStatus.OK
+            return self._send(call, attempts, budget_s).status == HTTPStatus.OK
         except NotFound:
             if not (is_fresh or state == "destroyed"):
                 raise
@@ -336,7 +356,7 @@ class FlyClient:
         hidden = tuple(each for each in values.values() if each)
         path = f"{app_path(app)}/secrets"
         call = Request(f"set secrets of app {app}", "POST", path, app, body={"values": dict(values)}, secrets=hidden)
-        answer = self._link.call(call, attempts, budget_s)
+        answer = self._send(call, attempts, budget_s)
         told = answer.data if isinstance(answer.data, dict) else {}
         version = told.get("version", told.get("Version"))
         if not isinstance(version, int):
@@ -357,7 +377,7 @@ class FlyClient:
         what, path = f"exec in machine {machine_id} of app {app}", f"{machine_path(app, machine_id)}/exec"
         body = {"command": list(command), "timeout": timeout_s}
         call = Request(what, "POST", path, app, body=body, read_timeout_s=timeout_s + 10.0, is_repeatable=False)
-        answer = self._link.call(call, attempts, budget_s)
+        answer = self._send(call, attempts, budget_s)
         if not isinstance(answer.data, dict):
             raise explain_unreadable(call, answer)
         code = answer.data.get("exit_code", 0)  # Go leaves a zero out
@@ -368,7 +388,7 @@ class FlyClient:
         )
 
     def _call_for_machine(self, call: Request, attempts: AttemptLog | None, budget_s: float | None) -> FlyMachine:
-        answer = self._link.call(call, attempts, budget_s)
+        answer = self._send(call, attempts, budget_s)
         machine = parse_machine(answer.data)
         if not machine.id:
             raise explain_unreadable(call, answer)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from shared.domain.errors import HangarError, OutcomeUnknown, TransientError
+from shared.domain.errors import HangarError, Throttled, TransientError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -37,26 +37,47 @@ class RetryPolicy:
 
 @dataclass(slots=True)
 class RetryState:
-    """What one call went through so far; decides whether, and after how long, it is made again."""
+    """What one call went through so far; decides whether, and after how long, it is attempted again.
+
+    `ends_at` on `clock` is the end of the call's budget: no attempt begins after it.
+    """
 
     policy: RetryPolicy
     clock: Callable[[], float]
     ends_at: float | None
-    repeats_unknown: bool
-    settles: bool
+    attempts: int = 0
     failures: int = 0
     settlings: int = 0
     given_up: bool = False
+    last_error: HangarError | None = None
+
+    def run_attempt(self, attempt: Callable[[], T]) -> T:
+        """One attempt, counted. Raises what it raises, or the last real error when it may not be sent any more."""
+        # Checked again after the wait: a process may have been suspended in it, and its lease may have expired.
+        if self.last_error is not None and self.ends_at is not None and self.clock() > self.ends_at:
+            self.given_up = True
+            raise self.last_error
+        try:
+            result = attempt()
+        except Throttled as throttled:
+            throttled.attempts_made = 0
+            self.given_up = True
+            # What an earlier attempt may have done is not undone by holding this one back.
+            raise (self.last_error or throttled) from None
+        except HangarError as error:
+            self.attempts += 1
+            error.attempts_made = self.attempts
+            self.last_error = error
+            raise
+        return result
 
     def is_repeatable(self, error: BaseException) -> bool:
         """Whether `error` is transient, and repeating cannot do the thing twice."""
-        if not isinstance(error, TransientError):
-            return False
-        return self.repeats_unknown or not isinstance(error, OutcomeUnknown)
+        return isinstance(error, TransientError) and error.may_repeat
 
     def choose_wait_s(self, state: RetryCallState) -> float:
         error = _failure_of(state)
-        if self.settles and error.code == "settling":
+        if isinstance(error, TransientError) and error.is_settling:
             self.settlings += 1
             return self.policy.settle_step_s
         self.failures += 1
@@ -72,26 +93,28 @@ class RetryState:
 
 
 def repeat(
-    act: Callable[[], T],
-    tries: RetryState,
+    attempt: Callable[[], T],
+    retries: RetryState,
     *,
     sleep: Callable[[float], None],
     before_wait: AttemptLog | None = None,
 ) -> T:
-    """The result of `act`, or the error of its last attempt."""
+    """The result of `attempt`, or the error of its last run. `before_wait` is told of every failed one that is repeated."""
 
     def report(state: RetryCallState) -> None:
         if before_wait is not None:
             before_wait(state.attempt_number, _failure_of(state), state.upcoming_sleep)
 
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(tries.is_repeatable),
-        wait=tries.choose_wait_s,
-        stop=tries.is_over,
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(retries.is_repeatable),
+        wait=retries.choose_wait_s,
+        stop=retries.is_over,
         sleep=sleep,
         before_sleep=report,
         reraise=True,
-    )(act)
+    )
+    result: T = retrying(retries.run_attempt, attempt)
+    return result
 
 
 def _failure_of(state: RetryCallState) -> HangarError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from shared.adapters.http_client import get_tls_context
-from shared.domain.errors import HangarError, InternalError, Refused, Throttled, TransientError
+from shared.domain.errors import InternalError, OutcomeUnknown, Refused, TransientError
 from shared.fly.errors import classify_answer, explain_unreadable, translate_failure
 from shared.fly.messages import GONE, Request, Response, hide_secrets, read_answer
 from shared.fly.rate_limits import RateLimits
@@ -57,7 +57,7 @@ class FlyLink:
         self._sleep = sleep
         self._clock = clock
         self._user_agent = user_agent
-        self._policy = policy or RetryPolicy()
+        self.policy = policy or RetryPolicy()
         self._limits = limits or RateLimits(clock, sleep)
         # A stack, not threading.local: short-lived pools of threads find warm connections here, and close() finds all.
         # One client serves one thread at a time, because httpx slows down quadratically when many share one.
@@ -77,37 +77,27 @@ class FlyLink:
     def call(
         self, call: Request, attempts: AttemptLog | None = None, budget_s: float | None = None, *, settles: bool = False
     ) -> Response:
-        """The answer to `call`: 2xx or one of `call.accept`; every other outcome is raised."""
+        """The response to `call`, repeated while that is safe: 2xx or one of `call.accept`; every other outcome is raised."""
         ends_at = None if budget_s is None else self._clock() + budget_s
-        tries = RetryState(self._policy, self._clock, ends_at, repeats_unknown=call.is_repeatable, settles=settles)
+        retries = RetryState(self.policy, self._clock, ends_at)
+        return repeat(
+            lambda: self._attempt(call, ends_at, settles=settles), retries, sleep=self._sleep, before_wait=attempts
+        )
 
-        made = 0
-        failed: HangarError | None = None
+    def call_once(self, call: Request, budget_s: float | None = None, *, settles: bool = False) -> Response:
+        """As `call`, but a single attempt: the caller repeats it as the error's `may_repeat` and `is_settling` allow."""
+        return self._attempt(call, None if budget_s is None else self._clock() + budget_s, settles=settles)
 
-        def act() -> Response:
-            nonlocal made, failed
-            # Asked again after the wait: a process may have been frozen in it, and its lease be another's by now.
-            if failed is not None and ends_at is not None and self._clock() > ends_at:
-                raise failed
-            try:
-                self._limits.wait_turn(call, ends_at)
-            except Throttled as throttled:
-                throttled.attempts_made = 0
-                tries.given_up = True
-                # What an earlier attempt may have done is not undone by our holding back.
-                raise (failed or throttled) from None
-            made += 1
-            try:
-                return self._send(call)
-            except HangarError as error:
-                error.attempts_made = made
-                failed = error
-                if error.status == httpx.codes.TOO_MANY_REQUESTS:
-                    self._limits.hold(call, self._policy.hold_s(error))
-                raise
-
+    def _attempt(self, call: Request, ends_at: float | None, *, settles: bool) -> Response:
+        self._limits.wait_turn(call, ends_at)
         try:
-            return repeat(act, tries, sleep=self._sleep, before_wait=attempts)
+            return self._send(call)
+        except TransientError as error:
+            error.may_repeat = call.is_repeatable or not isinstance(error, OutcomeUnknown)
+            error.is_settling = settles and error.code == "settling"
+            if error.status == httpx.codes.TOO_MANY_REQUESTS:
+                self._limits.hold(call, self.policy.hold_s(error))
+            raise
         finally:
             if call.method == "DELETE" and call.app is not None and call.path == app_path(call.app):
                 self._cookies.forget(call.app)

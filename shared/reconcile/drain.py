@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.domain.models import Row
+from shared.reconcile.reconciler import work_on
 from shared.reconcile.result import Result
 
 if TYPE_CHECKING:
-    from shared.reconcile.reconciler import Reconciler
+    from shared.reconcile.worker import Worker
 
 # Each worker waits on Fly nearly all its time; Fly limits calls by app, not by organisation.
 WORKERS = 16
@@ -45,8 +46,8 @@ class Drained:
                 self.provisioned += 1
 
 
-def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> Drained:
-    """Claim due rows and work on them until `ends_at` on the reconciler's clock. Raises what claiming raises.
+def drain(worker: "Worker", ends_at: float, workers: int = WORKERS) -> Drained:
+    """Claim due rows and work on them until `ends_at` on the worker's clock. Raises what claiming raises.
 
     The oldest due first, half of the workers for each of what is wanted and what is unwanted.
     """
@@ -58,18 +59,18 @@ def drain(reconciler: "Reconciler", ends_at: float, workers: int = WORKERS) -> D
             drained.count(under_way.pop(future), future.result())
 
     with ThreadPoolExecutor(workers, thread_name_prefix="drain") as pool:
-        while reconciler.clock() < ends_at - LEAST_TIME_S:
+        while worker.clock() < ends_at - LEAST_TIME_S:
             unwanted = sum(row.desired_state == "absent" for row in under_way.values())
-            rows, settings, now, drained.left = reconciler.database.claim_due(
+            rows, settings, now, drained.left = worker.database.claim_due(
                 workers - len(under_way),
-                reconciler.holder,
+                worker.holder,
                 "present" if 2 * unwanted >= len(under_way) else "absent",
             )
-            turn_ends_at = min(ends_at, reconciler.clock() + TURN_S)
+            turn_ends_at = min(ends_at, worker.clock() + TURN_S)
             for row in rows:
                 # The request's log labels and trace go along with its workers.
                 context = copy_context()
-                future = pool.submit(context.run, reconciler.work, row, settings, now, turn_ends_at)
+                future = pool.submit(context.run, work_on, worker, row, settings, now, turn_ends_at)
                 under_way[future] = row
             if not under_way:
                 break

@@ -1,10 +1,8 @@
-"""Carries out one action on Fly and says what it taught us. No decision is made here, and no error is swallowed."""
+"""Carries out one action on Fly and returns its effects. It decides nothing and handles no error."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from shared.domain.actions import Action, ActionKind
 from shared.domain.cost import list_price_usd_per_s
@@ -12,25 +10,102 @@ from shared.domain.decide import find_main
 from shared.domain.machine_config import STOP_SIGNAL, STOP_TIMEOUT_S, build_config
 from shared.domain.models import Json, Row
 from shared.domain.naming import machine_name
-from shared.domain.observation import AppPresence, Observation, ObservedMachine
-from shared.reconcile.observer import LOOKS_FOR_A_NEW_MACHINE, AppObserver, view
+from shared.domain.observation import Observation, ObservedMachine
+from shared.reconcile.observer import AppObserver, to_observation
 
 if TYPE_CHECKING:
     from shared.fly.client import FlyClient
-    from shared.fly.retry import AttemptLog
+    from shared.reconcile.worker import MachineInputs
 
 
 @dataclass(frozen=True)
-class MachineInputs:
-    """What a row's machine is given beyond its spec: plain environment, and secrets made when they are needed."""
+class Effects:
+    """What a call did: the action, the patch that the row remembers, and the machine that was created, if one was."""
 
-    installation_id: UUID
-    env: Callable[[Row], Mapping[str, str]]
-    secrets: Callable[[Row], Mapping[str, str]]
+    kind: ActionKind
+    patch: Json = field(default_factory=dict)
+    created: ObservedMachine | None = None
+
+    def apply_to(self, observer: AppObserver) -> None:
+        """Tell the observer what has changed on Fly."""
+        match self.kind:
+            case ActionKind.CREATE_APP:
+                observer.app_created()
+            case ActionKind.DELETE_APP:
+                observer.app_deleted()
+            case ActionKind.CREATE_MACHINE if self.created:
+                observer.machine_created(self.created)
+            case ActionKind.DESTROY_MACHINE:
+                observer.machine_destroyed()
+            case ActionKind.SET_SECRETS:
+                pass  # machines read secrets only when they are created or updated
+            case _:
+                observer.machine_changed()
+
+
+def execute(
+    action: Action, row: Row, *, fly: "FlyClient", inputs: "MachineInputs", today: date, budget_s: float
+) -> Effects:
+    """Make the call within `budget_s` seconds. Raises what the client raises."""
+    kind, app = action.kind, row.fly_app_name
+    match kind:
+        case ActionKind.CREATE_APP:
+            key = f"{row.id}-{row.name_seq}"
+            fly.create_app(app, network=row.network, idempotency_key=key, budget_s=budget_s)
+            return Effects(kind)
+        case ActionKind.SET_SECRETS:
+            version = fly.set_secrets(app, inputs.secrets(row), budget_s=budget_s)
+            return Effects(kind, {"secrets_version": version})
+        case ActionKind.CREATE_MACHINE:
+            created = to_observation(
+                fly.create_machine(
+                    app,
+                    machine_name(app),
+                    region=row.region,
+                    config=_config(row, inputs),
+                    min_secrets_version=row.secrets_version,
+                    budget_s=budget_s,
+                )
+            )
+            return Effects(kind, patch_from_machine(row, created, today), created)
+        case ActionKind.DELETE_APP:
+            fly.delete_app(app, force=True, budget_s=budget_s)
+            return Effects(kind)
+    if action.machine is None:
+        raise TypeError(f"{kind} names no machine")
+    return _execute_on_machine(kind, row, action.machine, fly, inputs, budget_s)
+
+
+def _execute_on_machine(
+    kind: ActionKind,
+    row: Row,
+    machine: ObservedMachine,
+    fly: "FlyClient",
+    inputs: "MachineInputs",
+    budget_s: float,
+) -> Effects:
+    app = row.fly_app_name
+    match kind:
+        case ActionKind.UPDATE_MACHINE:
+            config = _config(row, inputs)
+            fly.update_machine(app, machine.id, config, current_version=machine.version, budget_s=budget_s)
+        case ActionKind.START_MACHINE:
+            fly.start_machine(app, machine.id, budget_s=budget_s)
+        case ActionKind.RESTART_MACHINE:
+            fly.restart_machine(app, machine.id, signal=STOP_SIGNAL, timeout_s=STOP_TIMEOUT_S, budget_s=budget_s)
+        case ActionKind.STOP_MACHINE:
+            fly.stop_machine(app, machine.id, signal=STOP_SIGNAL, timeout_s=STOP_TIMEOUT_S, budget_s=budget_s)
+        case ActionKind.DESTROY_MACHINE:
+            fly.destroy_machine(app, machine.id, force=True, budget_s=budget_s)
+            if machine.id == row.machine_id:  # a stray's destruction leaves the main machine as it is
+                return Effects(kind, {"machine_id": None, "machine_state": "absent"})
+        case _:
+            raise TypeError(f"{kind} is not an action on a machine")
+    return Effects(kind)
 
 
 def patch_from_machine(row: Row, machine: ObservedMachine, today: date) -> Json:
-    """The patch that remembers a machine: its id, state, where it landed and what a second of it costs there."""
+    """The patch that remembers a machine: its id, state, region, and what a second of it costs there."""
     size = machine.size or (row.cpu_kind, row.cpu_count, row.memory_mb)
     price = list_price_usd_per_s(*size, machine.region, today)
     return {
@@ -41,9 +116,9 @@ def patch_from_machine(row: Row, machine: ObservedMachine, today: date) -> Json:
     }
 
 
-def patch_from_observation(row: Row, seen: Observation, today: date) -> Json:
-    """The patch that remembers what a direct look showed of the app's one machine."""
-    machine = find_main(row, seen)
+def patch_from_observation(row: Row, observation: Observation, today: date) -> Json:
+    """The patch that remembers what was read directly of the app's one machine."""
+    machine = find_main(row, observation)
     if machine is None:
         return {"machine_state": "absent"}
     if machine.id == row.machine_id and machine.size:
@@ -51,76 +126,5 @@ def patch_from_observation(row: Row, seen: Observation, today: date) -> Json:
     return {"machine_state": machine.state, "machine_region": machine.region}
 
 
-def act(
-    action: Action,
-    row: Row,
-    look: AppObserver,
-    *,
-    fly: "FlyClient",
-    provisions: MachineInputs,
-    today: date,
-    on_attempt: "AttemptLog",
-    budget_s: float,
-) -> Json:
-    """Make the call, tell `look` what it changed, and return the patch of ids it taught. Raises what the client raises."""
-    app, machine = row.fly_app_name, action.machine
-    match action.kind:
-        case ActionKind.CREATE_APP:
-            key = f"{row.id}-{row.name_seq}"
-            fly.create_app(app, network=row.network, idempotency_key=key, attempts=on_attempt, budget_s=budget_s)
-            look.app, look.machines = AppPresence.OURS, ()
-            look.just_created, look.just_deleted = True, False
-            return {}
-        case ActionKind.SET_SECRETS:
-            version = fly.set_secrets(app, provisions.secrets(row), attempts=on_attempt, budget_s=budget_s)
-            return {"secrets_version": version}
-        case ActionKind.CREATE_MACHINE:
-            created = fly.create_machine(
-                app,
-                machine_name(app),
-                region=row.region,
-                config=_config(row, provisions),
-                min_secrets_version=row.secrets_version,
-                attempts=on_attempt,
-                budget_s=budget_s,
-            )
-            look.machines, look.new_machine_looks = (view(created),), LOOKS_FOR_A_NEW_MACHINE
-            return patch_from_machine(row, view(created), today)
-        case ActionKind.UPDATE_MACHINE:
-            assert machine is not None  # noqa: S101  decide() names the machine of every machine action
-            fly.update_machine(
-                app,
-                machine.id,
-                _config(row, provisions),
-                current_version=machine.version,
-                attempts=on_attempt,
-                budget_s=budget_s,
-            )
-        case ActionKind.START_MACHINE:
-            assert machine is not None  # noqa: S101  as above
-            fly.start_machine(app, machine.id, attempts=on_attempt, budget_s=budget_s)
-        case ActionKind.RESTART_MACHINE:
-            assert machine is not None  # noqa: S101  as above
-            fly.restart_machine(
-                app, machine.id, signal=STOP_SIGNAL, timeout_s=STOP_TIMEOUT_S, attempts=on_attempt, budget_s=budget_s
-            )
-        case ActionKind.STOP_MACHINE:
-            assert machine is not None  # noqa: S101  as above
-            fly.stop_machine(
-                app, machine.id, signal=STOP_SIGNAL, timeout_s=STOP_TIMEOUT_S, attempts=on_attempt, budget_s=budget_s
-            )
-        case ActionKind.DESTROY_MACHINE:
-            assert machine is not None  # noqa: S101  as above
-            fly.destroy_machine(app, machine.id, force=True, attempts=on_attempt, budget_s=budget_s)
-            look.machines, look.listed, look.new_machine_looks = None, False, 0
-            return {"machine_id": None, "machine_state": "absent"} if machine.id == row.machine_id else {}
-        case ActionKind.DELETE_APP:
-            fly.delete_app(app, force=True, attempts=on_attempt, budget_s=budget_s)
-            look.app, look.just_created, look.just_deleted = None, False, True
-            return {}
-    look.machines = None
-    return {}
-
-
-def _config(row: Row, provisions: MachineInputs) -> Json:
-    return build_config(row, installation_id=provisions.installation_id, env=provisions.env(row))
+def _config(row: Row, inputs: "MachineInputs") -> Json:
+    return build_config(row, installation_id=inputs.installation_id, env=inputs.env(row))

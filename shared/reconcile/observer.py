@@ -1,4 +1,4 @@
-"""A worker's view of one app on Fly: looks directly, and only for what its own actions have made stale."""
+"""What one worker knows of one app on Fly: it reads Fly directly, and only what its own actions have made stale."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from shared.fly.client import FlyClient
     from shared.fly.retry import AttemptLog
 
-# A machine that was made or named a moment ago may answer 404 for seconds, and be in no list; looks are two seconds apart.
-LOOKS_FOR_A_NEW_MACHINE = 6
-# Fly's names for the checks that steer its own proxy, not results of the backend's endpoints, start with this.
+# A machine that was created or named a moment ago may answer 404 for seconds and be in no list; reads are two seconds apart.
+READS_FOR_A_NEW_MACHINE = 6
+# Prefix of the checks that steer Fly's own proxy; they are no results of the backend's endpoints.
 _PROXY_CHECK = "servicecheck-"
 
 
 def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
-    """What Fly's checks say. No result yet, an unreachable host or a check in between is unknown, never bad."""
+    """What Fly's checks report. No result yet, an unreachable host or a warning is unknown, never bad."""
     if machine.host_status != "ok" or machine.incomplete or machine.state == "unknown":
         return "unknown"
     if machine.state != "started":
@@ -37,8 +37,8 @@ def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
     return "bad" if "critical" in results else "unknown"
 
 
-def view(machine: FlyMachine) -> ObservedMachine:
-    """A machine in the words of the domain."""
+def to_observation(machine: FlyMachine) -> ObservedMachine:
+    """Fly's machine as the domain sees it."""
     return ObservedMachine(
         id=machine.id,
         name=machine.name,
@@ -54,7 +54,7 @@ def view(machine: FlyMachine) -> ObservedMachine:
 
 
 def _read_size(machine: FlyMachine) -> tuple[CpuKind, int, int] | None:
-    """What the machine is, whatever the row asks for by now."""
+    """The size that runs, independent of what the row asks for."""
     if machine.cpus <= 0 or machine.memory_mb <= 0:
         return None
     match machine.cpu_kind:
@@ -65,99 +65,145 @@ def _read_size(machine: FlyMachine) -> tuple[CpuKind, int, int] | None:
 
 @dataclass
 class AppObserver:
-    """What is known of one app, and what has to be asked again. Raises what the Fly client raises."""
+    """Reads one app, and remembers what it has read. Its verbs say what a call has changed, because Fly's reads lag its writes.
+
+    `observe()` raises what the Fly client raises. `budget_s` limits each read; `on_attempt` receives its failed attempts.
+    """
 
     fly: "FlyClient"
-    budget_s: float
     on_attempt: "AttemptLog"
-    app: AppPresence | None = None
-    machines: tuple[ObservedMachine, ...] | None = None
-    just_created: bool = False
-    just_deleted: bool = False
-    name_was_taken: bool = False
-    looked: bool = False
-    listed: bool = False
-    listed_ids: list[str] = field(default_factory=list)
-    absences: int = 0
-    denials: int = 0
-    new_machine_looks: int = 0
-    gone: set[str] = field(default_factory=set)
+    budget_s: float = 40.0
+    _app: AppPresence | None = None
+    _machines: tuple[ObservedMachine, ...] | None = None
+    _just_created: bool = False
+    _just_deleted: bool = False
+    _name_was_taken: bool = False
+    _read_directly: bool = False
+    _listed_ids: list[str] | None = None
+    _absences: int = 0
+    _denials: int = 0
+    _new_machine_reads: int = 0
+    _destroyed: set[str] = field(default_factory=set)
 
-    def see(self, row: Row) -> Observation:
+    def observe(self, row: Row) -> Observation:
         """Everything `decide()` needs, from memory where nothing can have changed."""
-        if self.app is None:
-            self.app = self._look_at_app(row)
-        if self.app is AppPresence.OURS and not self.just_deleted and self.machines is None:
-            self.machines = self._look_at_machines(row)
+        if self._app is None:
+            self._app = self._read_app(row)
+        if self._app is AppPresence.OURS and not self._just_deleted and self._machines is None:
+            self._machines = self._read_machines(row)
         return Observation(
-            app=self.app,
-            machines=self.machines or () if self.app is AppPresence.OURS else (),
-            just_created=self.just_created,
-            just_deleted=self.just_deleted,
-            name_was_taken=self.name_was_taken,
-            absences=self.absences,
-            denied_once=self.denials == 1,
-            machine_made=self.new_machine_looks > 0,
+            app=self._app,
+            machines=self._machines or () if self._app is AppPresence.OURS else (),
+            just_created=self._just_created,
+            just_deleted=self._just_deleted,
+            name_was_taken=self._name_was_taken,
+            absences=self._absences,
+            denied_once=self._denials == 1,
+            machine_made=self._new_machine_reads > 0,
         )
 
-    def forget(self) -> None:
-        """Nothing is known any more: look at everything again."""
-        self.app = self.machines = None
+    def take_read_directly(self) -> bool:
+        """Whether Fly was read directly since this was last asked, so that the row can remember what was found."""
+        read, self._read_directly = self._read_directly, False
+        return read
 
-    def _look_at_app(self, row: Row) -> AppPresence:
+    @property
+    def has_new_app(self) -> bool:
+        """Whether this worker created the app, so that Fly may still answer 401 for it."""
+        return self._just_created
+
+    # What a call has changed
+
+    def invalidate(self) -> None:
+        """Nothing is known any more: read everything again."""
+        self._app = self._machines = None
+
+    def machine_changed(self) -> None:
+        """A machine was updated, started, stopped or restarted: read the machines again."""
+        self._machines = None
+
+    def app_created(self) -> None:
+        self._app, self._machines = AppPresence.OURS, ()
+        self._just_created, self._just_deleted = True, False
+
+    def app_deleted(self) -> None:
+        """Fly has accepted the deletion; whether the app is gone is still to be read."""
+        self._app = None
+        self._just_created, self._just_deleted = False, True
+
+    def machine_created(self, machine: ObservedMachine) -> None:
+        self._machines, self._new_machine_reads = (machine,), READS_FOR_A_NEW_MACHINE
+
+    def machine_named(self) -> None:
+        """Fly has named an existing machine that its lists may not show yet."""
+        self._new_machine_reads = READS_FOR_A_NEW_MACHINE
+
+    def machine_destroyed(self) -> None:
+        self._machines, self._listed_ids, self._new_machine_reads = None, None, 0
+
+    def name_taken(self) -> None:
+        self._name_was_taken = True
+
+    def waited(self) -> None:
+        """Time has passed: read again what may have changed meanwhile."""
+        self._machines, self._name_was_taken = None, False
+        if self._app is not AppPresence.OURS or self._just_deleted:
+            self._app = None
+
+    # Reading
+
+    def _read_app(self, row: Row) -> AppPresence:
         try:
             app = self.fly.get_app(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
         except NotFound:
-            self.looked = True
-            self.absences += 1
+            self._read_directly = True
+            self._absences += 1
             return AppPresence.ABSENT
         except NotOwned:
-            self.denials += 1
+            self._denials += 1
             return AppPresence.FOREIGN
-        self.absences = self.denials = 0
+        self._absences = self._denials = 0
         return AppPresence.OURS if app.network == row.network else AppPresence.FOREIGN
 
-    def _look_at_machines(self, row: Row) -> tuple[ObservedMachine, ...]:
-        """The known machine by its id, because a list may lag; once also the list, which shows what else there is."""
-        known = self._get_machine(row, row.machine_id) if row.machine_id else None
-        if not (known and self.listed):
+    def _read_machines(self, row: Row) -> tuple[ObservedMachine, ...]:
+        """The known machine by its id, because a list may lag; and once the list, which shows whether there are others."""
+        known = self._read_machine(row, row.machine_id) if row.machine_id else None
+        if known is None or self._listed_ids is None:
             listed = self._list_machines(row)
+            self._listed_ids = [machine.id for machine in listed]
             if known is None:
-                return tuple(view(machine) for machine in listed)
-        # A second machine may be destroyed for what is seen of it, so it is seen directly as well. One that stood there
-        # before the main one was made anew still does.
-        others = (
-            self._get_machine(row, each) for each in self.listed_ids if each != known.id and each not in self.gone
-        )
-        return (known, *(machine for machine in others if machine))
+                return tuple(to_observation(machine) for machine in listed)
+        # A second machine may be destroyed for what is read of it, so it is read directly as well. One that existed before
+        # the main machine was replaced still exists.
+        others = [each for each in self._listed_ids if each != known.id and each not in self._destroyed]
+        return (known, *filter(None, (self._read_machine(row, each) for each in others)))
 
     def _list_machines(self, row: Row) -> list[FlyMachine]:
         try:
             shown = self.fly.list_machines(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
         except NotFound as gone:
-            # Either the app went this moment, or Fly contradicts itself; the app's own answer decides.
-            self.app = self._look_at_app(row)
-            if self.app is AppPresence.OURS:
-                message = f"Fly shows the app {row.fly_app_name} and denies its machines"
+            # Either the app was deleted this moment, or Fly contradicts itself; the app's own answer decides.
+            self._app = self._read_app(row)
+            if self._app is AppPresence.OURS:
+                message = f"Fly shows the app {row.fly_app_name} but answers 404 for its machines"
                 raise TransientError(message, code="contradiction", status=gone.status) from gone
             shown = ()
-        # A direct look beats the list, which may show for seconds what has been destroyed.
-        listed = [machine for machine in shown if machine.id not in self.gone]
-        self.listed_ids = [machine.id for machine in listed]
-        self.listed = self.looked = True
+        # A direct read beats the list, which may show a destroyed machine for seconds.
+        listed = [machine for machine in shown if machine.id not in self._destroyed]
+        self._read_directly = True
         if not listed:
-            self.new_machine_looks = max(0, self.new_machine_looks - 1)
+            self._new_machine_reads = max(0, self._new_machine_reads - 1)
         return listed
 
-    def _get_machine(self, row: Row, machine_id: str) -> ObservedMachine | None:
+    def _read_machine(self, row: Row, machine_id: str) -> ObservedMachine | None:
         try:
             machine = self.fly.get_machine(
                 row.fly_app_name, machine_id, attempts=self.on_attempt, budget_s=self.budget_s
             )
         except NotFound:
             return None
-        self.looked = True
+        self._read_directly = True
         if machine.state in GONE_STATES:
-            self.gone.add(machine_id)
+            self._destroyed.add(machine_id)
             return None
-        return view(machine)
+        return to_observation(machine)

@@ -1,65 +1,102 @@
-"""An operator's restart: on the leased row, with intent and outcome like every other call, and once.
+"""An operator's restart: bring the app up to date, then claim it, observe, record the intent, call, and let the row settle.
 
-That it fails is told to whoever asked; it is no failure of the app's.
+A restart is done at most once per minute (the database refuses a second intent), and a failed one is reported to the operator,
+not written to the row: it is not a failure of the app.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from shared.domain.actions import Action, ActionKind
-from shared.domain.errors import HangarError, OutcomeUnknown
+from shared.domain.decide import find_main
+from shared.domain.errors import HangarError, LeaseLost, OutcomeUnknown, SaveFailed
+from shared.domain.models import Json, OperatorRequest
 from shared.domain.observation import ObservedMachine
-from shared.reconcile.result import REFUSED_WORDS, Result
+from shared.reconcile.call import call_fly
+from shared.reconcile.lease import LeasedApp
+from shared.reconcile.reconciler import attempt_reconcile, guard
+from shared.reconcile.result import REFUSALS, Result, result_unclaimed
+from shared.reconcile.run import Run
+
+if TYPE_CHECKING:
+    from shared.reconcile.worker import Worker
 
 NOT_RESTARTED = "the machine was not restarted"
 RESTART_UNKNOWN = "it is not known whether the machine was restarted"
 _BRINGS_UP = {ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE, ActionKind.START_MACHINE}
 
 
-@dataclass(frozen=True)
-class Restart:
-    """What became of the wish: whether the machine runs anew, and how or why not."""
+def restart(worker: "Worker", user_id: UUID, deadline_s: float, request: OperatorRequest) -> Result:
+    """Restart this user's running machine once. `restarted` and `restart_detail` of the result say what happened.
 
-    done: bool
-    detail: str
-
-
-def restart_machine(work: Any, machine: ObservedMachine | None) -> Restart | None:
-    """Restart a machine that runs. Asked again within a minute the database refuses the second intent.
-
-    None when the row has moved on meanwhile: what it asks for now comes first. Raises LeaseLost and StoreFailed.
+    What the row needs comes first; a machine that this brings up is not restarted as well. Raises TransientError only when
+    the database gave no row to work on; later failures are in the result.
     """
-    asked = {"source": "restart"}
-    if _BRINGS_UP & work.done.keys():
-        work.journal.note(work.row, "recovery_attempted", "info", asked)
-        return Restart(done=True, detail="the machine was brought up by this very call")
-    if machine is None or machine.state != "started" or not machine.host_ok:
-        state = "absent" if machine is None else machine.state if machine.host_ok else "on a host Fly cannot reach"
-        return Restart(
-            done=False, detail=f"{NOT_RESTARTED}: only a running machine can be restarted, and this one is {state}"
-        )
-    action = Action(ActionKind.RESTART_MACHINE, machine, "restart")
-    intent, refused = work.intend(action)
-    if refused == "restarted":
-        return Restart(done=True, detail="a restart was asked for less than a minute ago; nothing was done twice")
-    if refused is not None:
-        if refused not in REFUSED_WORDS:
-            return None
-        return Restart(done=False, detail=f"{NOT_RESTARTED}: {REFUSED_WORDS[refused]}")
-    work.journal.note(work.row, "recovery_attempted", "info", asked)
-    try:
-        work.call(action, intent)
-    except HangarError as error:
-        became = RESTART_UNKNOWN if isinstance(error, OutcomeUnknown) else NOT_RESTARTED
-        return Restart(done=False, detail=f"{became}: {error}")
-    return Restart(done=True, detail="the machine was restarted")
+    ends_at = worker.clock() + deadline_s
+    result = attempt_reconcile(worker, user_id, ends_at, force=True, request=OperatorRequest(request.actor))
+    if result.state != "converged":
+        detail = None if result.state == "nothing" else NOT_RESTARTED
+        return replace(result, restart_detail=detail)
+    if result.status == "active" and _BRINGS_UP & result.actions:
+        return replace(result, restarted=True, restart_detail="this request brought the machine up")
+    if result.status == "deleted":
+        return replace(result, restarted=False, restart_detail=_explain_absence(None))
+    claim = worker.database.claim(user_id, worker.holder, force=True)
+    if claim.outcome != "claimed" or claim.row is None:
+        return replace(result_unclaimed(claim), restart_detail=NOT_RESTARTED)
+    lease = LeasedApp(worker, claim.row, claim.settings, claim.now, request)
+    return _Restart(worker, lease, ends_at).run()
 
 
-def with_restart(work: Any, outcome: Result) -> Result:
-    """The outcome, with what became of the restart that an operator asked for."""
-    if work.restart is not None:
-        return replace(outcome, restarted=work.restart.done, restart_detail=work.restart.detail)
-    if work.asked is None or work.asked.what != "restart":
-        return outcome
-    called = ActionKind.RESTART_MACHINE in work.done
-    return replace(outcome, restart_detail=RESTART_UNKNOWN if called else NOT_RESTARTED)
+class _Restart:
+    """One restart on a leased row. `detail` and `done` say what became of it so far."""
+
+    def __init__(self, worker: "Worker", lease: LeasedApp, ends_at: float) -> None:
+        self.worker, self.lease = worker, lease
+        self.run_after = Run(worker, lease, ends_at)
+        self.done: bool | None = None
+        self.detail = NOT_RESTARTED
+
+    def run(self) -> Result:
+        result = guard(self.lease, self._restart_and_settle)
+        return replace(result, restarted=self.done, restart_detail=self.detail)
+
+    def _restart_and_settle(self) -> Result:
+        observation = self.run_after.observe()
+        if isinstance(observation, Result):
+            return observation
+        self._restart(find_main(self.lease.row, observation))
+        return self.run_after.run()
+
+    def _restart(self, machine: ObservedMachine | None) -> None:
+        if machine is None or machine.state != "started" or not machine.host_ok:
+            self.done, self.detail = False, _explain_absence(machine)
+            return
+        action = Action(ActionKind.RESTART_MACHINE, machine, "restart")
+        intent, refused = self.lease.record_intent(action)
+        if refused == "restarted":
+            self.done, self.detail = True, "a restart was requested less than a minute ago and is not repeated"
+        elif refused in REFUSALS:
+            self.done, self.detail = False, f"{NOT_RESTARTED}: {REFUSALS[refused]}"
+        elif refused is None:
+            self.lease.add_event("recovery_attempted", "info", {"source": "restart"})
+            self._call(action, intent)
+
+    def _call(self, action: Action, intent: Json) -> None:
+        self.detail = RESTART_UNKNOWN  # until there is an answer
+        after = self.run_after
+        try:
+            call_fly(self.worker, self.lease, after.observer, action, intent, after.budget_s())
+        except (LeaseLost, SaveFailed):
+            raise
+        except HangarError as error:
+            became = RESTART_UNKNOWN if isinstance(error, OutcomeUnknown) else NOT_RESTARTED
+            self.done, self.detail = False, f"{became}: {error}"
+        else:
+            self.done, self.detail = True, "the machine was restarted"
+
+
+def _explain_absence(machine: ObservedMachine | None) -> str:
+    state = "absent" if machine is None else machine.state if machine.host_ok else "on a host that Fly cannot reach"
+    return f"{NOT_RESTARTED}: only a running machine can be restarted, and this one is {state}"

@@ -1,10 +1,11 @@
-"""What a reconcile left behind, as every caller gets to see it."""
+"""The result of a reconcile, the same for every caller."""
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from shared.domain.actions import ActionKind
 from shared.domain.models import Row
 
 if TYPE_CHECKING:
@@ -12,27 +13,29 @@ if TYPE_CHECKING:
 
 State = Literal["converged", "pending", "nothing"]
 
-LEASED = "another worker is at this app right now"
-# Why the database does not let a call to Fly go out.
-REFUSED_WORDS = {
-    "paused": "Hangar is paused: no change is made on Fly until `hangar resume`",
-    "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are released",
-    "brake": "the brake is on, so the app stays as it is: `hangar brake` tells why and lets it go on",
-    "max_apps": "as many apps run as hangar.settings.max_apps allows; raise it, or wait until one goes",
-    "max_cost": "the estimated cost would pass hangar.settings.max_monthly_cost_usd; raise it, or wait until an app goes",
+# Why the database does not let a call to Fly go out: the code of its refusal, and the sentence for people.
+REFUSALS = {
+    "paused": "Hangar is paused: no Fly changes until `hangar resume`",
+    "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are resumed",
+    "brake": "the brake is on, so the app stays as it is; `hangar brake` shows why and releases it",
+    "max_apps": "hangar.settings.max_apps apps are running; raise the limit, or wait until an app is removed",
+    "max_cost": "the estimated cost would exceed hangar.settings.max_monthly_cost_usd; raise it, or wait until an app is removed",
     "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",
 }
 
 
 @dataclass(frozen=True)
 class Result:
-    """`pending` = accepted and not finished, `next_attempt_at` says when it goes on; `nothing` = no app, none needed.
+    """`pending`: accepted, not finished, continues at `next_attempt_at`. `nothing`: there is no app, and none is needed.
 
-    `failure` is the error that ended this attempt, if one did. `restarted` says, where an operator asked for it, whether
-    the machine runs anew; `restart_detail` why not, or that it does so already.
+    `code` is stable and for programs: "converged", "waiting", "changed", "deadline", "leased", "lease_lost", "out_of_reach",
+    "unknown_user", "unknown_tier", "not_live", "not_entitled", "app_gone", a key of `REFUSALS`, or an error's code.
+    `failure` is the error that ended this run. `actions` are the kinds of calls it made on Fly. `restarted` and
+    `restart_detail` are set when an operator asked for a restart.
     """
 
     state: State
+    code: str
     detail: str
     status: str | None = None
     app_name: str | None = None
@@ -43,14 +46,16 @@ class Result:
     known: bool = True
     entitled: bool | None = None
     failure: Exception | None = field(default=None, repr=False)
+    actions: frozenset[ActionKind] = frozenset()
     restarted: bool | None = None
     restart_detail: str | None = None
 
 
-def result_of(row: Row, state: State, detail: str, failure: Exception | None = None) -> Result:
-    """The row's truth as an answer."""
+def result_of(row: Row, state: State, code: str, detail: str, failure: Exception | None = None) -> Result:
+    """A result with the row's facts."""
     return Result(
         state=state,
+        code=code,
         detail=detail,
         status=row.status,
         app_name=row.fly_app_name,
@@ -64,21 +69,22 @@ def result_of(row: Row, state: State, detail: str, failure: Exception | None = N
 
 
 def result_unclaimed(claim: "Claim") -> Result:
-    """Why there was nothing for us to work on: leased elsewhere, waiting for its time, or no app to have."""
+    """Why there was no row to work on: leased elsewhere, waiting for its next attempt, or no app."""
     if claim.row is not None and claim.outcome == "leased":
-        outcome = result_of(claim.row, "pending", LEASED)
+        result = result_of(claim.row, "pending", "leased", "another worker is working on this app")
         soon = (claim.now + timedelta(seconds=5)).isoformat()
-        return replace(outcome, next_attempt_at=outcome.next_attempt_at or soon)
+        return replace(result, next_attempt_at=result.next_attempt_at or soon)
     if claim.row is not None:
-        return result_of(claim.row, "pending", claim.row.error_message or "waiting until next_attempt_at")
+        code = claim.row.error_code or "waiting"
+        return result_of(claim.row, "pending", code, claim.row.error_message or "waiting until next_attempt_at")
     if not claim.known:
-        return Result("nothing", "no such user; nothing to do", known=False, entitled=False)
+        return Result("nothing", "unknown_user", "no such user; nothing to do", known=False, entitled=False)
     if claim.entitled is None:
-        return Result("nothing", "the user's tier is unknown to fly_plans; nothing was changed")
+        return Result("nothing", "unknown_tier", "fly_plans has no plan for the user's tier; nothing was changed")
     if claim.entitled and not claim.settings.live:
-        return Result(
-            "nothing", "entitled, but Hangar is not live yet: admit this user with migrate-users", entitled=True
-        )
+        detail = "entitled, but Hangar is not live yet; admit this user with `hangar migrate-users`"
+        return Result("nothing", "not_live", detail, entitled=True)
     if claim.last is not None:
-        return replace(result_of(claim.last, "nothing", "the app is gone; nothing to do"), entitled=claim.entitled)
-    return Result("nothing", "not entitled to an app; nothing to do", entitled=claim.entitled)
+        gone = result_of(claim.last, "nothing", "app_gone", "the app has been deleted; nothing to do")
+        return replace(gone, entitled=claim.entitled)
+    return Result("nothing", "not_entitled", "not entitled to an app; nothing to do", entitled=claim.entitled)

@@ -4,34 +4,44 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import getpid
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from shared.domain.models import Row
+
 if TYPE_CHECKING:
     from shared.adapters.notifications import Notifier
     from shared.adapters.procedures import Database
     from shared.fly.client import FlyClient
-    from shared.reconcile.executor import MachineInputs
 
 
-def make_holder(function: str) -> str:
-    """Who holds a lease, for people who read the table: function, host, process."""
-    return f"{function}@{socket.gethostname()}:{getpid()}"
+@dataclass(frozen=True)
+class MachineInputs:
+    """What a machine receives beyond its spec: plain environment, and secrets that are made when they are needed."""
+
+    installation_id: UUID
+    env: Callable[[Row], Mapping[str, str]]
+    secrets: Callable[[Row], Mapping[str, str]]
 
 
 @dataclass
 class Worker:
-    """Everything one worker needs. Clock, sleep, randomness and ids come in, so that a test owns time and chance."""
+    """The dependencies of one worker. Clock, sleep, randomness and ids come in, so that a test controls time and chance."""
 
     database: "Database"
     fly: "FlyClient"
-    provisions: "MachineInputs"
-    alerts: "Notifier"
+    inputs: MachineInputs
+    notifier: "Notifier"
     holder: str = "worker"
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     new_id: Callable[[], UUID] = uuid.uuid4
     chance: Callable[[], float] = random.random
+
+
+def make_holder(function: str) -> str:
+    """The lease holder's name for people who read the table: function, host, process."""
+    return f"{function}@{socket.gethostname()}:{getpid()}"

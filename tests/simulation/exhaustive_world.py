@@ -23,9 +23,9 @@ from shared.domain.errors import OutcomeUnknown, TransientError
 from shared.fleet import health_probe as looks
 from shared.fly.client import FlyClient
 from shared.reconcile import drain as drains
-from shared.reconcile.executor import MachineInputs
-from shared.reconcile.reconciler import Reconciler
+from shared.reconcile.worker import MachineInputs
 from tests.simulation.world import ORG, START, Killed, World, name_path
+from tests.support.simulated_worker import SimulatedWorker
 
 # What each write to Fly is called in the intent that must stand before it.
 ACTION_OF = {
@@ -137,7 +137,7 @@ class CheapWorld(World):
         self._fresh = self.sim.world
         self.cursor = psycopg.ClientCursor(self.host)
 
-    def new_worker(self, worker: Worker | None = None) -> Reconciler:
+    def new_worker(self, worker: Worker | None = None) -> SimulatedWorker:
         worker = worker or Worker()
         database = Database(CheapStore(self, worker))
         fly = FlyClient(
@@ -148,13 +148,13 @@ class CheapWorld(World):
             sleep=self.clock.advance,
             clock=self.clock,
         )
-        return Reconciler(
+        return SimulatedWorker(
             database=database,
             fly=fly,
-            provisions=MachineInputs(
+            inputs=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Notifier(database, None),
+            notifier=Notifier(database, None),
             clock=self.clock,
             sleep=self.clock.advance,
             new_id=self.make_id,

@@ -18,10 +18,10 @@ from shared.domain.errors import HangarError, OutcomeUnknown, TransientError
 from shared.fleet import health_probe as looks
 from shared.fly.client import FlyClient
 from shared.reconcile import drain as drains
-from shared.reconcile.executor import MachineInputs
-from shared.reconcile.reconciler import Reconciler
+from shared.reconcile.worker import MachineInputs
 from tests.simulation.stage import Stage
 from tests.simulation.world import ORG, DirectStore, Killed, Session, World
+from tests.support.simulated_worker import SimulatedWorker
 
 STRANGER = "a-strangers-app"
 
@@ -92,7 +92,7 @@ class StormWorld(World):
         self.sql("update public.fly_plans set grace_s = 600, memory_mb = 1024 where tier = 'elite'")
         self.reconciler = self.new_worker()
 
-    def new_worker(self) -> Reconciler | None:
+    def new_worker(self) -> SimulatedWorker | None:
         if self.stage is None:  # the world is being made, and nobody works in it before it has a stage
             return None
         store, transport = self.make_store(), self.make_transport()
@@ -102,13 +102,13 @@ class StormWorld(World):
         self.wire(fly, transport)
         self.stores.append(store)
         self.store, database = store, Database(store)
-        return Reconciler(
+        return SimulatedWorker(
             database=database,
             fly=fly,
-            provisions=MachineInputs(
+            inputs=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Notifier(database, None),
+            notifier=Notifier(database, None),
             clock=self.clock,
             sleep=self.stage.pause,
             new_id=lambda: uuid.UUID(int=self.random.getrandbits(128), version=4),

@@ -116,7 +116,7 @@ KEPT = (("auth", "users"), ("public", "user_subscriptions"), ("public", "fly_pla
 
 
 def be_another(world):
-    world.reconciler.provisions = replace(world.reconciler.provisions, installation_id=uuid.UUID(int=7))
+    world.reconciler.inputs = replace(world.reconciler.inputs, installation_id=uuid.UUID(int=7))
 
 
 def be_oneself(world):

@@ -380,7 +380,7 @@ def test_an_app_whose_machines_are_denied_is_not_gone(world):
     told = {"error": "app not found"}
     world.fault(method="GET", path="/v1/apps/*/machines", when="before", status=404, body=told, times=1)
     world.set_tier(user, "free")
-    with pytest.raises(TransientError, match="denies its machines"):
+    with pytest.raises(TransientError, match="answers 404 for its machines"):
         world.reconciler.reconcile(user, 240)
     assert world.row(user)["deleted_at"] is None
     world.settle()

@@ -40,7 +40,7 @@ def test_a_worker_of_another_installation_does_not_even_rename(world):
     user = world.add_user("pro")
     before = world.row(user)
     make_app(world, before["fly_app_name"], "default")
-    world.reconciler.provisions = replace(world.reconciler.provisions, installation_id=UUID(int=7))
+    world.reconciler.inputs = replace(world.reconciler.inputs, installation_id=UUID(int=7))
     assert world.reconciler.reconcile(user, 60).state == "pending"
     after = world.row(user)
     assert (after["fly_app_name"], after["machine_id"]) == (before["fly_app_name"], None)

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from local.fly.transport import open_client
-from shared.domain.errors import OutcomeUnknown
+from shared.domain.errors import OutcomeUnknown, TransientError
 from shared.domain.naming import app_name, network_name
 from shared.reconcile.audit_log import AuditLog
 from shared.reconcile.result import Result
@@ -221,7 +221,7 @@ def watch_attempts(world, user):
         shown.append((seconds, row["retry_count"], row["error_message"], failed))
         world.clock.advance(seconds)
 
-    world.reconciler.fly._link._sleep = wait
+    world.reconciler.sleep = wait
     return shown
 
 
@@ -234,7 +234,7 @@ def test_a_failed_try_shows_before_the_next_one(world):
         provision(world, user)
     assert [(wait, count, failed) for wait, count, _, failed in shown] == [(2, 1, 1), (4, 2, 2), (8, 3, 3)]
     assert "503" in shown[1][2]
-    assert shown[1][2].endswith("tried again in 4 s")
+    assert shown[1][2].endswith("retrying in 4 s")
     times = world.sql(
         "select extract(epoch from created_at - lag(created_at) over (order by created_at))::int"
         " from public.user_fly_app_events where user_id = %s and event_type = 'error_occurred' order by created_at",
@@ -266,12 +266,32 @@ def test_what_is_wanted_between_two_tries_is_not_blamed_for_the_failure(world):
         world.clock.advance(seconds)
         world.set_tier(user, "free")
 
-    world.reconciler.fly._link._sleep = wait
+    world.reconciler.sleep = wait
     with pytest.raises(Exception, match="503"):
         provision(world, user)
     row = world.row(user)
     assert (row["status"], row["error_code"]) == ("deprovisioning", None)
     assert world.sql("select next_attempt_at <= hangar.now() from public.user_fly_apps") == [(True,)]
+
+
+def test_a_failing_progress_save_does_not_end_a_healthy_call(world, monkeypatch):
+    """The attempt is only shown on the row: the call goes on, and the attempt's event travels with the next save."""
+    world.fault(method="POST", path="/v1/apps", when="before", status=503, times=1)
+    user = world.add_user("pro")
+    database, refused = world.reconciler.database, []
+    save = database.save
+
+    def refuse_progress(row, patch, events, *, release):
+        if "retry_count" in patch and not release and not refused:
+            refused.append(patch)
+            raise TransientError("the database is out of reach")
+        return save(row, patch, events, release=release)
+
+    monkeypatch.setattr(database, "save", refuse_progress)
+    assert provision(world, user).status == "active"
+    assert len(refused) == 1
+    assert sum(kind == "error_occurred" for kind, _, _ in world.events(user)) == 1
+    assert world.row(user)["retry_count"] == 0
 
 
 def test_a_lease_lost_between_two_tries_ends_the_worker(world):
@@ -285,14 +305,14 @@ def test_a_lease_lost_between_two_tries_ends_the_worker(world):
         other = world.new_worker()
         assert other.database.claim(user, "other", force=True).outcome == "claimed"
 
-    note = AuditLog.attempt
+    note = AuditLog.add_attempt
 
     def attempt(journal, *told):
         lose()
         note(journal, *told)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AuditLog, "attempt", attempt)
+        patch.setattr(AuditLog, "add_attempt", attempt)
         outcome = provision(world, user)
     assert "another worker" in outcome.detail
     assert calls.count(("POST", "/v1/apps")) == 1

@@ -41,7 +41,7 @@ def test_a_full_house_waits_for_a_free_place(world, monkeypatch):
         return {"TOKEN": "t"}
 
     world.reconciler.database.claim_due = count_claims
-    world.reconciler.provisions = replace(world.reconciler.provisions, secrets=secrets)
+    world.reconciler.inputs = replace(world.reconciler.inputs, secrets=secrets)
     drained = drains.drain(world.reconciler, world.clock() + 200, workers=2)
     assert drained.provisioned == 2
     assert min(asked) >= 1
@@ -51,7 +51,7 @@ def test_a_full_house_waits_for_a_free_place(world, monkeypatch):
 def test_a_cloned_database_removes_no_orphans(world):
     """To a clone every newer app of the original looks like an orphan: with another installation's id it is read-only."""
     make_app(world, "orphan", our_network(world))
-    world.reconciler.provisions = replace(world.reconciler.provisions, installation_id=uuid.uuid4())
+    world.reconciler.inputs = replace(world.reconciler.inputs, installation_id=uuid.uuid4())
     sweep_for(world, 40)
     assert "orphan" in world.apps()
     assert ("installation", "fleet") in world.open_alerts()
@@ -89,7 +89,7 @@ def test_a_worker_frozen_between_two_attempts_sends_no_third(world):
         world.set_tier(user, "pro")
         other.reconcile(user, 240)
 
-    frozen.fly._link._sleep = freeze
+    frozen.sleep = freeze
     with suppress(TransientError):
         frozen.reconcile(user, 240)
     row = world.row(user)
@@ -196,7 +196,7 @@ def test_one_users_oddity_stops_nobody_else(world):
             raise ValueError("nobody foresaw this")
         return {"TOKEN": "t"}
 
-    world.reconciler.provisions = replace(world.reconciler.provisions, secrets=secrets)
+    world.reconciler.inputs = replace(world.reconciler.inputs, secrets=secrets)
     assert world.sweep().complete
     assert {world.row(user)["status"] for user in others} == {"active"}
     assert (world.row(odd)["status"], world.row(odd)["error_code"]) == ("error", "bug")

@@ -23,8 +23,8 @@ from shared.adapters.notifications import Notifier
 from shared.adapters.procedures import Database
 from shared.fleet.sweep import Sweep
 from shared.fly.client import FlyClient
-from shared.reconcile.executor import MachineInputs
-from shared.reconcile.reconciler import Reconciler
+from shared.reconcile.worker import MachineInputs
+from tests.support.simulated_worker import SimulatedWorker
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 ORG = "hangar-test"
@@ -179,7 +179,7 @@ class World:
         self.random = random.Random(seed)  # noqa: S311  chance that can be repeated
         self.reconciler = self.new_worker()
 
-    def new_worker(self) -> Reconciler:
+    def new_worker(self) -> SimulatedWorker:
         """A fresh process: nothing remembered but what stands in the database and on Fly."""
         store = DirectStore(self.url, self.clock, self.boundaries)
         fly = FlyClient(
@@ -193,13 +193,13 @@ class World:
         self.stores.append(store)
         self.store = store
         database = Database(store)
-        return Reconciler(
+        return SimulatedWorker(
             database=database,
             fly=fly,
-            provisions=MachineInputs(
+            inputs=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            alerts=Notifier(database, None),
+            notifier=Notifier(database, None),
             clock=self.clock,
             sleep=self.clock.advance,
             new_id=lambda: uuid.UUID(int=self.random.getrandbits(128), version=4),

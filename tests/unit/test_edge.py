@@ -386,6 +386,7 @@ def test_answers_and_errors_can_be_read_from_a_configured_origin():
 def outcome(**changes):
     parts = {
         "state": "converged",
+        "code": "converged",
         "status": "active",
         "app_name": "vyx-user-00000000",
         "machine_id": "148e1234",
@@ -410,6 +411,7 @@ def test_a_converged_user_is_200_with_money_as_text():
             "machine_id": "148e1234",
             "generation": 3,
             "monthly_cost_estimate_usd": "6.00",
+            "code": "converged",
             "detail": "active",
         },
     )

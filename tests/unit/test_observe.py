@@ -3,7 +3,7 @@
 import pytest
 
 from shared.fly.models import parse_machine
-from shared.reconcile.observer import judge_health, view
+from shared.reconcile.observer import judge_health, to_observation
 
 
 def machine(state="started", host_status="ok", checks=(("alive", "passing"), ("ready", "passing")), **more):
@@ -45,6 +45,6 @@ def test_health_needs_a_result_and_never_guesses(seen, expected):
 
 def test_an_incomplete_machine_is_not_to_be_judged():
     """Its host could not be asked, so its spec and size are no evidence of drift."""
-    assert view(machine(config=None, incomplete_config={"image": "app"})).host_ok is False
-    assert view(machine()).host_ok is True
-    assert view(machine()).spec == "s"
+    assert to_observation(machine(config=None, incomplete_config={"image": "app"})).host_ok is False
+    assert to_observation(machine()).host_ok is True
+    assert to_observation(machine()).spec == "s"

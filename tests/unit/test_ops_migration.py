@@ -8,7 +8,7 @@ from ops.commands.events import read_since
 from ops.connection import TargetError
 from ops.migration.run import _REFUSALS, Pace
 from shared.domain.remediation import format_event
-from shared.reconcile.result import REFUSED_WORDS
+from shared.reconcile.result import REFUSALS
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def test_a_slow_pace_still_begins():
 
 def test_what_hangar_says_when_it_holds_back_is_known_as_a_refusal():
     """Whatever keeps every user from an app ends a migration; what only concerns deletions does not."""
-    for word, text in REFUSED_WORDS.items():
+    for word, text in REFUSALS.items():
         expected = word not in ("deletes_paused", "brake")
         assert any(part in text for part in _REFUSALS) is expected, word
 

@@ -13,7 +13,7 @@ SECRET_NAME = re.compile(
 )
 # A name that sounds like a secret and is none: what it is.
 HARMLESS = {
-    "shared.reconcile.executor.MachineInputs.secrets": "a function that makes them",
+    "shared.reconcile.worker.MachineInputs.secrets": "a function that makes them",
     "local.backend.settings.Settings.token_user_id": "whose token it is",
     "local.fly.state.model.App.addresses": "IP addresses",
     "local.fly.state.model.App.key": "an idempotency key",
