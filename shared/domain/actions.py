@@ -23,7 +23,7 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True)
 class Action:
-    """Do this one call. `purpose` says on whose behalf something is destroyed: deprovision or replace."""
+    """Make this one call. `purpose` says why, which the database checks before anything is destroyed."""
 
     kind: ActionKind
     machine: ObservedMachine | None = None
@@ -46,7 +46,7 @@ class Rename:
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do until Fly has moved. With `until` the machine is waited for to reach that state."""
+    """Nothing to do until Fly has changed. With `until`, wait for the machine to reach that state."""
 
     seconds: float
     reason: str
@@ -56,7 +56,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Done:
-    """The row is as true as it can be now. `status` is what it becomes."""
+    """Nothing is left to do now. `status` is what the row becomes."""
 
     status: Literal["active", "deprovisioning", "deleted"]
     machine: ObservedMachine | None = None
@@ -64,7 +64,7 @@ class Done:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Only a person can help: `message` says what happened, `advice` what to do."""
+    """Only an operator can help: `message` says what happened, `advice` what to do."""
 
     code: str
     message: str

@@ -1,4 +1,4 @@
-"""What a failure means for a row: whether it is one at all, and when the next attempt is. Pure."""
+"""What an error means for a row: whether it is a failure at all, and when the next attempt is. Pure."""
 
 from collections.abc import Callable, Collection
 from http import HTTPStatus
@@ -8,13 +8,13 @@ from shared.domain.errors import HangarError, InternalError, Refused, Throttled,
 from shared.domain.models import Row, Settings
 
 ATTEMPTS_A_ROUND = 4
-# Everything but what only this app's own plan can mend is tried again by itself: nobody should have to retry every user by
-# hand after a wrong token, a strange answer or a mistake of ours.
+# Everything is retried automatically except errors that only a change of this app's plan can fix: after a wrong token, an
+# unexpected response or a bug of ours, an operator should not have to retry every user by hand.
 NEEDS_A_PERSON = {"image", "size"}
 
 
 def counts_as_before(row: Row, calls: Collection[ActionKind], error: TransientError) -> bool:
-    """Whether an app that could not be looked at is one that nothing was wrong with: unknown is not unhealthy."""
+    """Whether an app that could not be read keeps its status: nothing was wrong with it, and unknown is not unhealthy."""
     return (
         not isinstance(error, Throttled)
         and row.status == "active"
@@ -26,7 +26,7 @@ def counts_as_before(row: Row, calls: Collection[ActionKind], error: TransientEr
 
 
 def asked_to_wait_s(error: HangarError, settings: Settings) -> float | None:
-    """Seconds to leave Fly alone when keeping its limits ended the call, which is no failure of anybody; else None.
+    """Seconds to wait when Fly's rate limits ended the call, which is not a failure; else None.
 
     Either the call's turn comes too late for it, or Fly's own 429 names a time that it could not wait for.
     """
@@ -44,7 +44,7 @@ def asked_to_wait_s(error: HangarError, settings: Settings) -> float | None:
 def choose_next_attempt_s(
     error: HangarError, retries: int, settings: Settings, chance: Callable[[], float]
 ) -> float | None:
-    """Seconds until the next attempt after `retries` failed tries; None when it waits for a person."""
+    """Seconds until the next attempt after `retries` failed attempts; None if an operator has to act first."""
     if error.code in NEEDS_A_PERSON:
         return None
     slow = isinstance(error, Refused | InternalError)

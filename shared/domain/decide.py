@@ -1,4 +1,4 @@
-"""The one deciding function. Pure: no I/O, no clock, no branch on why anybody looked.
+"""The one deciding function. Pure: no I/O, no clock, and the reason for a run does not change its decision.
 
 `decide()` compares what the row asks for with what a look at Fly found and names the one next thing to do. The reconciler
 carries it out, looks again and asks again, so every path below must bring the two closer or wait for something that ends.
@@ -15,71 +15,75 @@ from shared.domain.observation import AppPresence, Observation, ObservedMachine
 
 # A create whose outcome is unknown may still take effect for this long; until then a 404 is not proof of absence.
 UNKNOWN_CREATE = timedelta(seconds=120)
-# Fly names 5 minutes (10 for updates) after which a passing state counts as stuck (Fly docs, machine states).
+# Fly calls a transitional state stuck after 5 minutes, 10 for updates (Fly docs, machine states).
 STUCK = timedelta(minutes=10)
-# How many direct 404s in a row say that an app we never saw does not exist.
+# An app that was never seen is absent after this many direct 404s in a row.
 ABSENCES_THAT_PROVE = 2
-# So many failed attempts to stop a machine gently, and the app goes with it running.
+# After this many failed attempts to stop a machine gracefully, the app is deleted while it runs.
 STOPS_BEFORE_DELETE = 12
-# A second machine younger than this may still be somebody's work in hand.
+# A second machine that changed more recently may belong to another worker's unfinished action.
 STRAY_AGE = timedelta(minutes=10)
-# A start that failed this often will not work the next time either: make the machine anew.
+# After this many failed starts the machine is replaced.
 STARTS_BEFORE_REPLACE = 3
 START_FAILED = "start_failed"
 
-_PASSING = {"created", "creating", "starting", "restarting", "updating", "replacing"}
-# What does not go by itself; a passing state that has lasted as long as STRAY_AGE is stuck.
-_STAYING = {"started", "stopped", "suspended", "failed", "stopping", "suspending"} | _PASSING
-_GOING = {"destroying", "launch_failed"}
+_TRANSITIONAL = {"created", "creating", "starting", "restarting", "updating", "replacing"}
+# States that do not end without an action; a transitional state that lasted longer than STRAY_AGE is stuck.
+_LASTING = {"started", "stopped", "suspended", "failed", "stopping", "suspending"} | _TRANSITIONAL
+_ENDING = {"destroying", "launch_failed"}
 GONE_STATES = frozenset({"destroyed", "replaced", "migrated"})
 
 
-def decide(row: Row, seen: Observation, now: datetime) -> Decision:
-    """The next thing to do for this row, given what was seen. Always the same answer for the same three values."""
-    return _decide_present(row, seen, now) if row.desired_state == "present" else _decide_absent(row, seen, now)
+def decide(row: Row, observation: Observation, now: datetime) -> Decision:
+    """The next thing to do for this row, given what was observed. Deterministic: the same three values give the same decision."""
+    return (
+        _decide_present(row, observation, now)
+        if row.desired_state == "present"
+        else _decide_absent(row, observation, now)
+    )
 
 
-def find_main(row: Row, seen: Observation) -> ObservedMachine | None:
-    """The app's one machine: the one we know by id, else the one with the deterministic name. Destroyed ones are none."""
-    living = [machine for machine in seen.machines if machine.state not in GONE_STATES]
+def find_main(row: Row, observation: Observation) -> ObservedMachine | None:
+    """The app's one machine: the one we know by id, else the one with the deterministic name. Destroyed machines are ignored."""
+    living = [machine for machine in observation.machines if machine.state not in GONE_STATES]
     by_id = [machine for machine in living if machine.id == row.machine_id]
     by_name = [machine for machine in living if machine.name == machine_name(row.fly_app_name)]
     return next(iter(by_id + by_name), None)
 
 
-def _decide_present(row: Row, seen: Observation, now: datetime) -> Decision:
-    if seen.app is AppPresence.FOREIGN:
-        return _decide_foreign(row, seen, now) or Rename("the name is held by an app that is not ours")
-    if seen.app is AppPresence.ABSENT:
-        return _decide_missing_app(row, seen, now)
-    if seen.just_deleted:
-        return Wait(2, "the app is wanted again, and Fly is not done deleting it")
-    machine = find_main(row, seen)
+def _decide_present(row: Row, observation: Observation, now: datetime) -> Decision:
+    if observation.app is AppPresence.FOREIGN:
+        return _decide_foreign(row, observation, now) or Rename("the name is held by an app that is not ours")
+    if observation.app is AppPresence.ABSENT:
+        return _decide_missing_app(row, observation, now)
+    if observation.just_deleted:
+        return Wait(2, "the app is desired again, but Fly has not finished deleting it")
+    machine = find_main(row, observation)
     if machine is None:
-        return _decide_missing_machine(row, seen)
+        return _decide_missing_machine(row, observation)
     if machine.id != row.machine_id:
         return Adopt(machine)
     decision = _decide_machine(row, machine, now)
-    stray = _find_stray(seen, machine, now)
+    stray = _find_stray(observation, machine, now)
     if isinstance(decision, Done) and machine.state == "started" and stray is not None:
         return Action(ActionKind.DESTROY_MACHINE, stray, "stray")
     return decision
 
 
-def _decide_missing_app(row: Row, seen: Observation, now: datetime) -> Decision:
-    if seen.just_created:
+def _decide_missing_app(row: Row, observation: Observation, now: datetime) -> Decision:
+    if observation.just_created:
         return Wait(2, "Fly does not show the new app yet")
-    if seen.name_was_taken:
-        # The name is refused yet nothing answers to it: a deleted app's name is held for a while. Renaming while a
-        # create of ours may still surface would leave that app behind as an orphan.
-        if row.retry_count >= 2 and not _create_may_surface(row, now):
+    if observation.name_was_taken:
+        # Fly refuses the name although no app answers to it: it holds a deleted app's name for a while. Renaming while a
+        # create of ours may still take effect would leave that app behind as an orphan.
+        if row.retry_count >= 2 and not _create_may_take_effect(row, now):
             return Rename("Fly refuses the name although no app answers to it")
         return Wait(10, "Fly holds the name although no app answers to it yet")
     return Action(ActionKind.CREATE_APP, purpose="repair" if _was_ours(row) else "provision")
 
 
-def _decide_missing_machine(row: Row, seen: Observation) -> Decision:
-    if seen.machine_made:
+def _decide_missing_machine(row: Row, observation: Observation) -> Decision:
+    if observation.machine_made:
         return Wait(2, "Fly does not show the new machine yet")
     refused = explain_refused_size(row.cpu_kind, row.cpu_count, row.memory_mb)
     if refused:
@@ -93,11 +97,11 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime) -> Decisi
     if not machine.host_ok:
         # Fly cannot reach the host: nothing is known, so nothing is repaired.
         return Done("active", machine) if row.status == "active" else Wait(60, "Fly cannot reach the machine's host")
-    if machine.state in _PASSING:
+    if machine.state in _TRANSITIONAL:
         if machine.changed_at and now - machine.changed_at > STUCK:
             return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
         return Wait(30, f"the machine is {machine.state}", machine, "started")
-    if machine.state in _GOING or machine.state in ("stopping", "suspending"):
+    if machine.state in _ENDING or machine.state in ("stopping", "suspending"):
         if _is_stuck(machine, now):
             return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
         return Wait(2, f"the machine is {machine.state}", machine)
@@ -111,51 +115,51 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime) -> Decisi
         return Done("active", machine)
     if row.error_code == START_FAILED and row.retry_count >= STARTS_BEFORE_REPLACE:
         return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
-    # Whoever comes back within their grace finds the machine stopped by us: nothing broke.
+    # A user who returns within the grace period finds the machine that Hangar stopped: this is not a repair.
     return Action(
         ActionKind.START_MACHINE, machine, "repair" if row.observed_generation == row.generation else "provision"
     )
 
 
-def _decide_absent(row: Row, seen: Observation, now: datetime) -> Decision:
-    machine = find_main(row, seen)
+def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decision:
+    machine = find_main(row, observation)
     in_grace = row.delete_after is not None and now < row.delete_after
-    if seen.app is AppPresence.FOREIGN:
-        return _decide_foreign(row, seen, now) or Done("deleted")
-    if seen.app is AppPresence.ABSENT:
-        return _decide_gone(row, seen, now)
+    if observation.app is AppPresence.FOREIGN:
+        return _decide_foreign(row, observation, now) or Done("deleted")
+    if observation.app is AppPresence.ABSENT:
+        return _decide_gone(row, observation, now)
     if machine is not None and machine.id != row.machine_id:
         return Adopt(machine)
-    if seen.just_deleted:
-        return Wait(2, "Fly has accepted the deletion and is not done yet")
+    if observation.just_deleted:
+        return Wait(2, "Fly has accepted the deletion but not finished it")
     if machine is not None and machine.host_ok:
         if machine.state == "started" and (in_grace or row.retry_count < STOPS_BEFORE_DELETE):
             return Action(ActionKind.STOP_MACHINE, machine, "deprovision")
         if machine.state in ("stopping", "suspending") and not _is_stuck(machine, now):
             return Wait(5, f"the machine is {machine.state}", machine, "stopped")
-        if in_grace and machine.state in _PASSING:
+        if in_grace and machine.state in _TRANSITIONAL:
             return Wait(5, f"the machine is {machine.state}", machine, "started")
     if in_grace:
         return Done("deprovisioning", machine)
     return Action(ActionKind.DELETE_APP, machine, "deprovision")
 
 
-def _decide_gone(row: Row, seen: Observation, now: datetime) -> Decision:
-    """One 404 is a word, not a proof: what was ours is deleted all the same, and what never was is looked at twice."""
-    if seen.just_created or _create_may_surface(row, now):
-        return Wait(_until_known(row, now), "a create without an answer may still take effect")
-    if _was_ours(row) and not seen.just_deleted:
+def _decide_gone(row: Row, observation: Observation, now: datetime) -> Decision:
+    """One 404 does not prove absence: an app that was ours is deleted anyway, and one that never was is read twice."""
+    if observation.just_created or _create_may_take_effect(row, now):
+        return Wait(_seconds_until_known(row, now), "a create whose outcome is unknown may still take effect")
+    if _was_ours(row) and not observation.just_deleted:
         return Action(ActionKind.DELETE_APP, purpose="deprovision")
-    if not seen.just_deleted and seen.absences < ABSENCES_THAT_PROVE:
-        return Wait(1, "looking twice before calling the app gone")
+    if not observation.just_deleted and observation.absences < ABSENCES_THAT_PROVE:
+        return Wait(1, "reading twice before the app counts as deleted")
     return Done("deleted")
 
 
-def _find_stray(seen: Observation, main: ObservedMachine, now: datetime) -> ObservedMachine | None:
-    """A second machine that has not changed for a while, so that nobody is in the middle of making it."""
-    for machine in seen.machines:
+def _find_stray(observation: Observation, main: ObservedMachine, now: datetime) -> ObservedMachine | None:
+    """A second machine that has not changed for a while, so that no other worker is still creating it."""
+    for machine in observation.machines:
         old = machine.changed_at is not None and now - machine.changed_at > STRAY_AGE
-        if machine.id != main.id and machine.state in _STAYING and machine.host_ok and old:
+        if machine.id != main.id and machine.state in _LASTING and machine.host_ok and old:
             return machine
     return None
 
@@ -164,31 +168,31 @@ def _was_ours(row: Row) -> bool:
     return row.machine_id is not None or row.secrets_version is not None
 
 
-def _decide_foreign(row: Row, seen: Observation, now: datetime) -> Decision | None:
-    """None when the app can only be a stranger's: nothing of ours was there, and nothing of ours may be on its way."""
+def _decide_foreign(row: Row, observation: Observation, now: datetime) -> Decision | None:
+    """None if the app can only belong to someone else: nothing of ours existed under the name or may still appear."""
     if _was_ours(row):
         return _not_ours(row)
-    if _create_may_surface(row, now):
-        return Wait(_until_known(row, now), "the app may be ours although Fly does not say so")
-    if seen.denied_once:
-        return Wait(2, "looking twice before calling the app a stranger's")
+    if _create_may_take_effect(row, now):
+        return Wait(_seconds_until_known(row, now), "the app may be ours although Fly does not show it yet")
+    if observation.denied_once:
+        return Wait(2, "reading twice before the app counts as someone else's")
     return None
 
 
 def _not_ours(row: Row) -> GiveUp:
     return GiveUp(
         "not_ours",
-        f"the Fly app {row.fly_app_name} was ours and now answers without our proof",
+        f"the Fly app {row.fly_app_name} was ours, and its network no longer carries our proof",
         "check that FLY_API_TOKEN belongs to the organisation in hangar.settings.fly_org_slug and that nobody re-created "
         "the app by hand, then retry this user; Hangar will not touch an app it cannot prove to own",
     )
 
 
-def _create_may_surface(row: Row, now: datetime) -> bool:
+def _create_may_take_effect(row: Row, now: datetime) -> bool:
     return row.create_unknown_at is not None and now - row.create_unknown_at < UNKNOWN_CREATE
 
 
-def _until_known(row: Row, now: datetime) -> float:
+def _seconds_until_known(row: Row, now: datetime) -> float:
     if row.create_unknown_at is None:
         return 2
     return max(1.0, (row.create_unknown_at + UNKNOWN_CREATE - now).total_seconds())

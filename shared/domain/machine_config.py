@@ -1,4 +1,4 @@
-"""The Fly machine a row asks for, as the config Fly's API takes. Pure; Fly replaces a config whole, so this is all of it."""
+"""The Fly machine that a row describes, as the config of Fly's API. Pure. Fly replaces a config as a whole, so it is complete."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -14,7 +14,7 @@ SPEC_KEY, ROW_KEY, USER_KEY, INSTALLATION_KEY = "hangar_spec", "hangar_row", "ha
 
 
 def build_env(row: Row, *, supabase_url: str, publishable_key: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """What the backend may know without secrecy. Our own names win over configured extras: they are the contract."""
+    """The backend's plain environment. Our names win over configured extras, because they are its contract."""
     return {
         **extra,
         "USER_ID": str(row.user_id),
@@ -67,7 +67,7 @@ def _service(*, on_demand: bool) -> Json:
             {"port": 80, "handlers": ["http"], "force_https": True},
             {"port": 443, "handlers": ["tls", "http"]},
         ],
-        # Always-on says so itself: Fly's default once stopped machines that merely looked idle.
+        # Always-on is stated explicitly: Fly's default once stopped machines that only looked idle.
         "autostop": "suspend" if on_demand else "off",
         "autostart": on_demand,
         "min_machines_running": 0 if on_demand else 1,
@@ -75,6 +75,6 @@ def _service(*, on_demand: bool) -> Json:
 
 
 def spec_fingerprint(row: Row) -> str:
-    """What the machine should be, in one comparable word; the machine's metadata carries it."""
+    """The desired machine as one comparable text, which the machine's metadata carries."""
     public = "public" if row.public_service else "private"
     return f"{row.docker_image} {row.cpu_kind}-{row.cpu_count}x{row.memory_mb} {row.power} {public}"

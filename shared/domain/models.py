@@ -1,7 +1,4 @@
-"""The words of the domain as types: the row, the settings, what Fly was seen to hold, and what may be decided.
-
-Pydantic stands at the edge to the database (`Row`, `Settings`); what only the code passes around is plain and frozen.
-"""
+"""The domain's records as the database returns them: the app's row, the settings, an operator's request."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,7 +58,7 @@ class Row(_FromDatabase):
 
 
 class Settings(_FromDatabase):
-    """The one row of `hangar.settings` that the code acts on."""
+    """The columns of `hangar.settings` that the code acts on."""
 
     installation_id: UUID
     live: bool = False

@@ -10,7 +10,7 @@ _PROOF = re.compile(r"hangar-([0-9a-f]{12})-([0-9a-f]{32})")
 
 @dataclass(frozen=True)
 class Proof:
-    """What an app's network name says of its owner: which installation (its first 12 hex digits) and which row."""
+    """The owner that an app's network name states: the installation (its first 12 hex digits) and the row."""
 
     installation: str
     row_id: UUID
@@ -23,7 +23,7 @@ def app_name(prefix: str, user_id: UUID, name_seq: int) -> str:
 
 
 def machine_name(app: str) -> str:
-    """The one machine's name. Deterministic, so a second create is refused by Fly instead of doubling the machine."""
+    """The name of the app's machine. Deterministic, so Fly refuses a second create instead of making a second machine."""
     return f"{app}-main"
 
 
@@ -33,11 +33,11 @@ def installation_mark(installation_id: UUID) -> str:
 
 
 def network_name(installation_id: UUID, row_id: UUID) -> str:
-    """The app's own 6PN, and our proof: Fly binds it to the app for ever (letters, digits, dashes, a letter first)."""
+    """The app's own 6PN network, which is our proof of ownership: Fly binds it to the app for good."""
     return f"hangar-{installation_mark(installation_id)}-{row_id.hex}"
 
 
 def read_proof(network: str | None) -> Proof | None:
-    """The proof in a network name; None when it carries none, which means: not ours, hands off."""
+    """The proof in a network name; None if there is none, which means that the app is not ours and must not be touched."""
     match = _PROOF.fullmatch(network or "")
     return Proof(match[1], UUID(hex=match[2])) if match else None

@@ -1,4 +1,4 @@
-"""What one look at Fly found, as plain frozen values."""
+"""What was observed of one app on Fly, as plain frozen values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from shared.domain.cost import CpuKind
 
 
 class AppPresence(StrEnum):
-    """What a direct look said of the app's name on Fly."""
+    """What a direct read says about the app's name on Fly."""
 
     ABSENT = "absent"  # a direct 404
     OURS = "ours"  # its network carries this row's proof
@@ -18,7 +18,7 @@ class AppPresence(StrEnum):
 
 @dataclass(frozen=True)
 class ObservedMachine:
-    """One machine as a direct look showed it. `spec` is the fingerprint its metadata carries, `size` kind, CPUs and MB."""
+    """One machine as a direct read shows it. `spec` is the fingerprint in its metadata, `size` is CPU kind, CPUs and MB."""
 
     id: str
     name: str
@@ -34,7 +34,7 @@ class ObservedMachine:
 
 @dataclass(frozen=True)
 class Observation:
-    """Everything one look found, and what this worker itself did moments ago, because Fly's reads lag its writes.
+    """Everything observed of one app, and what this worker did moments ago, because Fly's reads lag its writes.
 
     `absences` counts the direct 404s in a row; `denied_once` says that the app is foreign by one 403 so far, and no other word;
     `machine_made` says that Fly has named us a machine which no look shows yet.

@@ -44,7 +44,7 @@ APPS_PER_PAGE, MACHINES_PER_PAGE = 5000, 1000
 
 
 class FlyClient:
-    """One organisation at Fly. `transport` is shared by all connections; without one each thread at work has its own.
+    """One organisation at Fly. `transport` is shared by all connections; without one, each working thread has its own.
 
     `hidden` are secrets that no message may repeat, should an answer echo them; the token always is one.
     """
@@ -82,7 +82,7 @@ class FlyClient:
 
     @property
     def calls(self) -> int:
-        """How many requests have gone out, repeats included."""
+        """How many requests were sent, including repeats."""
         return self._link.calls
 
     @property
@@ -126,7 +126,7 @@ class FlyClient:
     ) -> None:
         """Create the app on its own private network, and return once the Machines API sees it.
 
-        `NameTaken` may mean our own earlier attempt: look with `get_app`. Repeated under the same `idempotency_key`.
+        `NameTaken` may mean our own earlier attempt: check with `get_app`. Repeated under the same `idempotency_key`.
         """
         body = {
             "app_name": name,  # Fly's guides say app_name, its OpenAPI description says name: both are read somewhere
@@ -150,7 +150,7 @@ class FlyClient:
     def delete_app(
         self, name: str, *, force: bool = True, attempts: AttemptLog | None = None, budget_s: float | None = None
     ) -> None:
-        """Ask Fly to delete the app with all its machines and volumes; done later, so confirm. Already gone is success."""
+        """Ask Fly to delete the app with all its machines and volumes. Fly does it later: confirm it. Already gone is success."""
         params = {"force": "true"} if force else {}
         self._send(
             Request(f"delete app {name}", "DELETE", app_path(name), name, params, accept=GONE), attempts, budget_s
@@ -159,7 +159,7 @@ class FlyClient:
     def list_apps(
         self, *, cursor: str | None = None, attempts: AttemptLog | None = None, budget_s: float | None = None
     ) -> Iterator[AppPage]:
-        """Every app of the organisation, by pages, also those without a machine; apps seconds old may be missing."""
+        """Every app of the organisation, page by page, including those without a machine; apps seconds old may be missing."""
         call = Request("list apps", "GET", "/v1/apps", params={"org_slug": self._org, "limit": str(APPS_PER_PAGE)})
         for items, _, following in self._link.pages(call, "apps", cursor, attempts, budget_s):
             yield AppPage(tuple(parse_app(each, org_slug=self._org) for each in items), following)
@@ -169,7 +169,7 @@ class FlyClient:
     def list_org_machines(
         self, *, cursor: str | None = None, attempts: AttemptLog | None = None, budget_s: float | None = None
     ) -> Iterator[OrgPage]:
-        """Every machine of the organisation, by pages; a page may be empty, only the last has no `next_cursor`.
+        """Every machine of the organisation, page by page; a page may be empty, only the last has no `next_cursor`.
 
         A view that lags: absence here proves nothing, and machines of `error_regions` are unknown, not gone.
         """
@@ -317,7 +317,7 @@ class FlyClient:
         attempts: AttemptLog | None = None,
         budget_s: float | None = None,
     ) -> bool:
-        """Whether the machine reached `state` within `timeout_s` (1 to 60); False means not yet: look, or wait again.
+        """Whether the machine reached `state` within `timeout_s` (1 to 60); False means not yet: read it, or wait again.
 
         A missing machine is success when waiting for "destroyed", not yet when `is_fresh` (we made it seconds ago),
         else `NotFound`. "started" means it booted, not that it serves.

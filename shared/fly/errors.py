@@ -1,4 +1,4 @@
-"""Reads Fly's failures: one table from an answer to the branch of `shared.domain.errors` the caller reacts by.
+"""Classifies Fly's failures: one table from a response to the class of `shared.domain.errors`.
 
 Fly uses 400, 403, 409, 412 and 422 each for several unrelated things, so the table is asked in this order: status code,
 then the body's `status`, then the gRPC-like prefix of `error`, then its text. Sources: Fly's OpenAPI description and
@@ -22,7 +22,7 @@ CLIENT_ERRORS = frozenset(range(400, 500))
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`kind` and `code` for answers that match every part given; `text` is looked for without regard to case."""
+    """`kind` and `code` for responses that match every given part; `text` is searched case-insensitively."""
 
     statuses: frozenset[int]
     kind: type[errors.HangarError]
@@ -53,7 +53,7 @@ RULES: tuple[Rule, ...] = (
     Rule(ANY, errors.Capacity, "region", body_status="insufficient_capacity", advice=ELSEWHERE),
     Rule(ANY, errors.Capacity, "volume", body_status="volume_placement_capacity", advice=ELSEWHERE),
     Rule(CLIENT_ERRORS, errors.NameTaken, "name_taken", body_status="name_taken"),
-    # Room, told by text: older servers send no status word, and hosts never do.
+    # No room, recognised by its text: older servers send no status word, and hosts never do.
     Rule(ANY, errors.Capacity, "host", text="could not reserve resource for machine", advice=ELSEWHERE),
     Rule(ANY, errors.Capacity, "host", text="insufficient resources to create", advice=ELSEWHERE),
     Rule(ANY, errors.Capacity, "host", text="deploys to this host are temporarily disabled", advice=ELSEWHERE),
@@ -88,7 +88,7 @@ RULES: tuple[Rule, ...] = (
     Rule(frozenset(range(500, 600)), errors.OutcomeUnknown, "outcome_unknown"),
     Rule(CLIENT_ERRORS, errors.OutcomeUnknown, "outcome_unknown", prefix="deadline_exceeded"),
     Rule(CLIENT_ERRORS, errors.OutcomeUnknown, "outcome_unknown", prefix="unavailable"),
-    # What a person must change.
+    # What an operator must change.
     Rule(frozenset(range(300, 400)), errors.Refused, "unsupported", advice="Check FLY_API_URL: it redirects"),
     Rule(
         CLIENT_ERRORS, errors.Refused, "name", text="validation failed: name", advice="Check app_prefix in the settings"
@@ -102,7 +102,7 @@ _OTHERWISE = Rule(ANY, errors.Refused, "bad_request", advice="Fly does not accep
 
 
 def classify_answer(call: Request, answer: Response, hidden: tuple[str, ...] = ()) -> errors.HangarError:
-    """The error an answer with a status outside 2xx stands for; reads never are `OutcomeUnknown`: they have no effect."""
+    """The error for a response with a status outside 2xx. A read is never `OutcomeUnknown`, because it has no effect."""
     rule = next((each for each in RULES if _matches(each, call, answer)), _OTHERWISE)
     told = cut_excerpt(hide_secrets(answer.error, (*hidden, *call.secrets)))
     message = f"{call.what}: Fly answered {answer.status}" + (f" ({told})" if told else " with an empty body")
@@ -123,7 +123,7 @@ def classify_answer(call: Request, answer: Response, hidden: tuple[str, ...] = (
 def translate_failure(
     call: Request, failure: httpx.HTTPError | httpx.InvalidURL, hidden: tuple[str, ...] = ()
 ) -> errors.HangarError:
-    """The error for a request that got no answer: never sent = `TransientError`, maybe carried out = `OutcomeUnknown`."""
+    """The error for a request without a response: `TransientError` if never sent, `OutcomeUnknown` if it may have been executed."""
     name = type(failure).__name__
     if isinstance(failure, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
         # Their texts quote headers and addresses, so they are not repeated.
@@ -136,7 +136,7 @@ def translate_failure(
 
 
 def explain_unreadable(call: Request, answer: Response) -> errors.HangarError:
-    """The error for a 2xx answer without what it must hold: a write has probably happened."""
+    """The error for a 2xx response that lacks what it must contain: a write has probably happened."""
     message = f"{call.what}: Fly answered {answer.status} with a body Hangar cannot read"
     return _make_transient(
         call,

@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back: status, the parsed JSON (None when it was none) and the headers that mean something to us."""
+    """What came back: status, the parsed JSON (None if it was not JSON) and the headers that Hangar reads."""
 
     status: int
     data: Any = field(repr=False)
@@ -72,7 +72,7 @@ class Response:
 
     @property
     def proves_absence(self) -> bool:
-        """Whether this 404 or 410 comes from Fly itself, not from a wrong address or a proxy that knows no such path.
+        """Whether this 404 or 410 comes from Fly itself, not from a wrong address or a proxy without such a path.
 
         "Gone" ends an app's record, so a page or Go's plain "404 page not found" must never pass for it.
         """

@@ -1,4 +1,4 @@
-"""What Fly says exists, as plain frozen values. Pure: no I/O, no HTTP library.
+"""Fly's apps and machines as plain frozen values. Pure: no I/O, no HTTP library.
 
 The parse functions take Fly's JSON as it comes and never fail on a missing, extra or unknown field: Fly adds states and
 fields without notice, and a sweep over a fleet must not stop at one odd machine. What is unknown reads as "unknown",
@@ -50,7 +50,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class MachineEvent:
-    """The newest thing that happened to a machine, by Fly's own words."""
+    """The newest event of a machine, in Fly's words."""
 
     type: str
     status: str
@@ -145,7 +145,7 @@ class ExecResult:
 
 
 def parse_app(raw: Any, *, org_slug: str = "") -> FlyApp:
-    """Fly's App as a `FlyApp`; `org_slug` stands in where a listing leaves the organisation out."""
+    """Fly's App as a `FlyApp`; `org_slug` is used where a listing omits the organisation."""
     data = _as_dict(raw)
     return FlyApp(
         name=_as_str(data.get("name")),
@@ -157,7 +157,7 @@ def parse_app(raw: Any, *, org_slug: str = "") -> FlyApp:
 
 
 def parse_machine(raw: Any) -> FlyMachine:
-    """Fly's Machine as a `FlyMachine`; `id` is "" when the answer was no machine at all."""
+    """Fly's Machine as a `FlyMachine`; `id` is "" if the response was not a machine."""
     data = _as_dict(raw)
     config = _as_dict(data.get("config"))
     incomplete = not config or bool(data.get("incomplete_config"))
@@ -240,7 +240,7 @@ def _parse_checks(raw: Any) -> tuple[Check, ...]:
 def _parse_last_event(events: list[dict[str, Any]]) -> MachineEvent | None:
     if not events:
         return None
-    # Newest first by description, but a sort costs nothing and an order is easily lost.
+    # Documented as newest first; sorted anyway, because an order is easily lost.
     newest = max(events, key=lambda each: _as_int(each.get("timestamp")))
     return MachineEvent(
         type=_as_str(newest.get("type")),

@@ -16,11 +16,11 @@ from shared.domain.errors import Throttled
 from shared.fly.messages import Request
 
 DELETIONS_A_MINUTE = 100
-# A thousandth slower than Fly says, so that no rounding and no clock that runs a little faster than Fly's makes a 429.
+# A thousandth slower than documented, so that neither rounding nor a slightly fast clock causes a 429.
 _SLACK = 1.001
 _MINUTE_S = 60.0 * _SLACK
 _NOW_S = 1e-6  # a shorter wait is rounding
-# Fly counts when a call arrives: the first of a burst may have been longer on its way than the one that waited for it.
+# Fly counts when a call arrives: the first call of a burst may take longer to arrive than the one that waited for it.
 _JITTER_S = 0.25
 _NEVER = float("-inf")
 _MACHINE = re.compile(r"/v1/apps/[^/]+/machines/[^/]+")
@@ -43,7 +43,7 @@ class _TokenBucket:
         self.full_at = max(self.full_at, at) + self.interval_s
 
     def hold(self, until: float) -> None:
-        """Fly counts otherwise than we do: nothing before `until`, and no burst after it."""
+        """Fly counted differently: send nothing before `until`, and no burst after it."""
         self.held_until = max(self.held_until, until)
         self.full_at = max(self.full_at, until + (self.burst - 1) * self.interval_s)
 
@@ -69,7 +69,7 @@ class _Window:
 
 
 class RateLimits:
-    """Who may call when. No threads of its own: waiting is `sleep` in the caller's, outside the lock."""
+    """Decides when each call may be sent. It has no threads: the caller's thread sleeps, outside the lock."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class RateLimits:
         self._deletions = _Window(deletions_a_minute)
 
     def __len__(self) -> int:
-        """How many apps' and machines' paces are remembered: those called within the last seconds."""
+        """How many buckets are remembered: those used within the last seconds."""
         return len(self._paces)
 
     def wait_turn(self, call: Request, ends_at: float | None) -> None:
-        """Sleep until `call` may go out. Raises Throttled, with nothing counted, when that would be after `ends_at`."""
+        """Sleep until `call` may be sent. Raises Throttled, with nothing counted, if that would be after `ends_at`."""
         wait_s, known_hold = self._reserve(call, ends_at)
         while wait_s > 0:
             self._sleep(wait_s)
@@ -99,17 +99,17 @@ class RateLimits:
             raise _throttled(call, 1.0)  # frozen in the wait: the lease may be another's by now
 
     def hold(self, call: Request, seconds: float) -> None:
-        """Fly answered 429 to `call`: nothing that the same limit concerns goes out for `seconds`."""
+        """Fly answered 429 to `call`: nothing under the same limit is sent for `seconds`."""
         with self._lock:
             until = self._clock() + seconds
             for each in self._limits_of(call):
                 each.hold(until)
 
     def _reserve(self, call: Request, ends_at: float | None) -> tuple[float, float]:
-        """Seconds until the turn that is now this call's, and until when it knows its limits to be held."""
+        """Seconds until the slot reserved for this call, and until when its limits are known to be held."""
         with self._lock:
             now = self._clock()
-            self._forget(now)
+            self._drop_full_buckets(now)
             limits = self._limits_of(call)
             at = max(each.free_at() for each in limits)
             at = now if at < now + _NOW_S else at + _JITTER_S
@@ -120,12 +120,12 @@ class RateLimits:
             return at - now, max(each.held_until for each in limits)
 
     def _was_held(self, call: Request, known: float) -> bool:
-        """Whether somebody's 429 came while this call slept."""
+        """Whether another call received a 429 while this one slept."""
         with self._lock:
             return max(each.held_until for each in self._limits_of(call)) > max(known, self._clock())
 
     def _limits_of(self, call: Request) -> list[_TokenBucket | _Window]:
-        """What concerns this call. Method and path name the action and whom it is about."""
+        """The limits of this call. Method and path identify the action and its app or machine."""
         key = (call.method, call.path)
         pace = self._paces.get(key)
         if pace is None:
@@ -140,8 +140,8 @@ class RateLimits:
         deletes_app = call.method == "DELETE" and _APP.fullmatch(call.path)
         return [pace, self._deletions] if deletes_app else [pace]
 
-    def _forget(self, now: float) -> None:
-        """A pace whose burst is whole again is as good as a new one; the longest untouched stand first."""
+    def _drop_full_buckets(self, now: float) -> None:
+        """Drop full buckets, which equal new ones; the least recently used come first."""
         while self._paces:
             key, pace = next(iter(self._paces.items()))
             if pace.full_at > now:

@@ -1,4 +1,4 @@
-"""When a call is repeated inside itself: a policy as a value, and tenacity carrying it out."""
+"""Repeats a call: the policy is a value, tenacity carries it out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Waits between attempts, in seconds; a machine that is still settling is asked again in short steps instead."""
+    """Waits between attempts, in seconds; a machine that is still settling is called again in short steps instead."""
 
     waits_s: tuple[float, ...] = (2.0, 4.0, 8.0)
     retry_after_cap_s: float = 30.0
@@ -29,7 +29,7 @@ class RetryPolicy:
     settle_steps: int = 60
 
     def hold_s(self, error: HangarError) -> float:
-        """How long Fly wants to be left alone after this 429; the first wait where it names no time that lies ahead."""
+        """Seconds to send nothing after this 429: what Fly asks for, or the first wait if it names no future time."""
         asked = error.retry_after_s if isinstance(error, TransientError) else None
         first_wait_s = self.waits_s[0] if self.waits_s else self.settle_step_s
         return min(asked or first_wait_s, self.retry_after_cap_s)

@@ -1,4 +1,4 @@
-"""The wire under `FlyClient`: connections, the token, cookies, log lines, repetition and paging."""
+"""The transport under `FlyClient`: connections, the token, cookies, log lines, repetition and paging."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FlyLink:
         self._user_agent = user_agent
         self.policy = policy or RetryPolicy()
         self._limits = limits or RateLimits(clock, sleep)
-        # A stack, not threading.local: short-lived pools of threads find warm connections here, and close() finds all.
+        # A stack, not threading.local: short-lived thread pools find warm connections here, and close() finds all of them.
         # One client serves one thread at a time, because httpx slows down quadratically when many share one.
         self._idle: deque[httpx.Client] = deque()
         self._cookies = AppCookies()
@@ -148,7 +148,7 @@ class FlyLink:
         raise error from cause  # outside the except block, so that nothing else hangs on to it
 
     def _strip(self, failure: Exception) -> Exception | None:
-        """`failure` without what led to it: those frames hold the request's headers. None if its own text does."""
+        """`failure` without its cause and frames, which hold the request's headers. None if its own text contains a secret."""
         failure.__cause__ = failure.__context__ = None
         text = repr(failure)
         return failure.with_traceback(None) if hide_secrets(text, self._hidden) == text else None
@@ -197,7 +197,7 @@ class FlyLink:
 
 
 class AppCookies:
-    """Fly's affinity cookies, by app: they lead the calls that follow a create to the node that knows the new app.
+    """Fly's affinity cookies, by app: they route the calls after a create to the node that knows the new app.
 
     Kept for the apps worked on last, so that a fleet does not grow a jar without end (fly-go `flaps.go` keeps a jar).
     """
@@ -230,9 +230,9 @@ def machine_path(app: str, machine_id: str) -> str:
 
 
 def check_part(what: str, value: str) -> str:
-    """`value`, or `InternalError` if it could change the path it is put into: an empty id would address the app itself."""
+    """`value`, or `InternalError` if it could change the path it is part of: an empty id would address the app itself."""
     if not isinstance(value, str) or not _PATH_PART.fullmatch(value):
-        raise InternalError(f"{value!r} is no {what}")
+        raise InternalError(f"{value!r} is not a valid {what}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Works off the rows that are due, several at a time, until none is left or the time is up."""
+"""Works on the rows that are due, several at a time, until none is left or the time is up."""
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -12,18 +12,18 @@ from shared.reconcile.result import Result
 if TYPE_CHECKING:
     from shared.reconcile.worker import Worker
 
-# Each worker waits on Fly nearly all its time; Fly limits calls by app, not by organisation.
+# A worker waits for Fly most of the time, and Fly limits calls per app, not per organisation.
 WORKERS = 16
-# Below this a row would be claimed only to be put back.
+# With less time left, a row would be claimed only to be released again.
 LEAST_TIME_S = 3.0
-# A row that needs longer goes to the back and on from there, so that no slow few hold every worker.
+# A row that needs longer is released and continues later, so that a few slow rows do not occupy every worker.
 TURN_S = 60.0
 FIRST_LOOK_AGAIN_S, LAST_LOOK_AGAIN_S = 1.0, 5.0
 
 
 @dataclass
 class Drained:
-    """What a drain brought about. `left` = rows still due when it ended."""
+    """What a drain did. `left`: rows that were still due when it ended."""
 
     provisioned: int = 0
     deprovisioned: int = 0
@@ -49,34 +49,34 @@ class Drained:
 def drain(worker: "Worker", ends_at: float, workers: int = WORKERS) -> Drained:
     """Claim due rows and work on them until `ends_at` on the worker's clock. Raises what claiming raises.
 
-    The oldest due first, half of the workers for each of what is wanted and what is unwanted.
+    Oldest due rows first; half of the workers for present rows and half for absent ones.
     """
     drained, patience_s = Drained(), FIRST_LOOK_AGAIN_S
-    under_way: dict[Future[Result], Row] = {}
+    in_progress: dict[Future[Result], Row] = {}
 
     def settle(futures: set[Future[Result]]) -> None:
         for future in futures:
-            drained.count(under_way.pop(future), future.result())
+            drained.count(in_progress.pop(future), future.result())
 
     with ThreadPoolExecutor(workers, thread_name_prefix="drain") as pool:
         while worker.clock() < ends_at - LEAST_TIME_S:
-            unwanted = sum(row.desired_state == "absent" for row in under_way.values())
+            unwanted = sum(row.desired_state == "absent" for row in in_progress.values())
             rows, settings, now, drained.left = worker.database.claim_due(
-                workers - len(under_way),
+                workers - len(in_progress),
                 worker.holder,
-                "present" if 2 * unwanted >= len(under_way) else "absent",
+                "present" if 2 * unwanted >= len(in_progress) else "absent",
             )
             turn_ends_at = min(ends_at, worker.clock() + TURN_S)
             for row in rows:
-                # The request's log labels and trace go along with its workers.
+                # The request's log labels and trace travel with its workers.
                 context = copy_context()
                 future = pool.submit(context.run, work_on, worker, row, settings, now, turn_ends_at)
-                under_way[future] = row
-            if not under_way:
+                in_progress[future] = row
+            if not in_progress:
                 break
-            # A full house waits for the next free place; one with room and nothing due looks again soon, then less and less.
-            has_room = len(under_way) < workers and drained.left == 0
+            # With every worker busy, wait for the next to finish; with room and nothing due, look again soon, then less often.
+            has_room = len(in_progress) < workers and drained.left == 0
             patience_s = FIRST_LOOK_AGAIN_S if rows else min(2 * patience_s, LAST_LOOK_AGAIN_S)
-            settle(wait(under_way, timeout=patience_s if has_room else None, return_when=FIRST_COMPLETED).done)
-        settle(wait(under_way).done)
+            settle(wait(in_progress, timeout=patience_s if has_room else None, return_when=FIRST_COMPLETED).done)
+        settle(wait(in_progress).done)
     return drained

@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
-DECIDE = ("tests/unit/test_lifecycle.py",)
+DECIDE = ("tests/unit/test_decide.py",)
 FLY = ("tests/unit/test_fly_errors.py", "tests/unit/test_fly_client.py")
 WORK = (
     "tests/simulation/test_planted_waits.py",
@@ -20,7 +20,7 @@ RESTARTS = ("tests/simulation/test_restart.py",)
 EXHAUSTIVE = ("tests/simulation/test_exhaustive_findings.py",)
 TURNED = ("tests/simulation/test_changed_minds.py",)
 OVERLOAD = ("tests/simulation/test_overload.py",)
-RATE = ("tests/unit/test_fly_rate.py",)
+RATE = ("tests/unit/test_fly_rate_limits.py",)
 WAITS = ("tests/simulation/test_planted_waits.py",)
 MACHINE = ("tests/unit/test_machine.py",)
 KILLED = ("tests/simulation/test_killed_anywhere.py",)
@@ -217,7 +217,7 @@ MUTANTS = (
         'if results == {"passing"}:',
         'if "passing" in results:',
         "an app is healthy when all its checks pass",
-        ("tests/unit/test_observe.py", *SWEEP),
+        ("tests/unit/test_observer.py", *SWEEP),
     ),
     Mutant(
         "no-check-yet-is-bad",
@@ -225,7 +225,7 @@ MUTANTS = (
         'if not results:\n        return "unknown"',
         'if not results:\n        return "bad"',
         "no result is unknown, never bad",
-        ("tests/unit/test_observe.py", *SWEEP),
+        ("tests/unit/test_observer.py", *SWEEP),
     ),
     Mutant(
         "error-regions-ignored",

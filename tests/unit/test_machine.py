@@ -10,7 +10,7 @@ from shared.domain.machine_config import build_config, build_env
 from shared.settings.config import Config
 from shared.wiring import make_machine_inputs
 from tests.unit.test_config import GOOD, P256
-from tests.unit.test_lifecycle import ROW, having
+from tests.unit.test_decide import ROW, having
 
 INSTALLATION = UUID(int=3)
 OURS = {
