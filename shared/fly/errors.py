@@ -123,7 +123,7 @@ def classify_answer(call: Request, answer: Response, hidden: tuple[str, ...] = (
 def translate_failure(
     call: Request, failure: httpx.HTTPError | httpx.InvalidURL, hidden: tuple[str, ...] = ()
 ) -> errors.HangarError:
-    """The error for a request without a response: `TransientError` if never sent, `OutcomeUnknown` if it may have been executed."""
+    """The error for a request without a response: `TransientError` if never sent, `OutcomeUnknown` if it may have arrived."""
     name = type(failure).__name__
     if isinstance(failure, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
         # Their texts quote headers and addresses, so they are not repeated.
