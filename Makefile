@@ -17,7 +17,7 @@ setup: ## Create or update .venv (the other targets do this first)
 demo: setup ## Run the demo: upgrades, faults and downgrades on a local cloud; exits 1 if a check fails
 	@exec $(RUN)hangar demo
 
-dev: setup ## Start the local cloud with a sample fleet until Ctrl-C (EMPTY=1 starts it without users' apps)
+dev: setup ## Start the local cloud with a sample fleet until Ctrl-C (EMPTY=1: without the sample)
 	@exec $(RUN)hangar dev --interrupt-ok $(if $(EMPTY),,--sample)
 
 psql: setup ## Open psql on the database of the running local cloud (ARGS='-c "select 1"')

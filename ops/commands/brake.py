@@ -26,7 +26,10 @@ RELEASE_COMMAND = 'hangar brake --release --reason "…"'
 @json_option
 @report_errors
 def brake(release: bool, reason: str | None, as_json: bool) -> None:
-    """Show how many apps were destroyed in the last hour and the limit, or release the brake."""
+    """Show or release the brake, the limit on deletions.
+
+    It shows how many apps were destroyed in the last hour, and how many may be.
+    """
     if reason and not release:
         stop(EXIT_USAGE, "--reason needs --release")
     if release and not reason:

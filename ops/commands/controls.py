@@ -46,9 +46,10 @@ def sweep(drain: bool, as_json: bool) -> None:
 @json_option
 @report_errors
 def retry(user: str, as_json: bool) -> None:
-    """Process one USER (uuid or e-mail) now, even if the next attempt is scheduled for later.
+    """Process one USER (uuid or e-mail) now.
 
-    A failed app takes the image and size that its plan and the settings name today.
+    It does not wait for the next scheduled attempt. A failed app takes the image and size that its
+    plan and the settings name today.
     """
     installation = open_installation()
     user_id = installation.find_user(user)

@@ -22,7 +22,10 @@ _MOST_USERS = 10_000_000
 @json_option
 @report_errors
 def cost(projection: str, top: int, as_json: bool) -> None:
-    """Show the monthly cost of the fleet, the cost this month so far, projections for more users, and potential savings."""
+    """Show cost, projections and potential savings.
+
+    The cost is given as an estimate for a month, by Fly's list price, and for this month so far.
+    """
     counts = [_read_count(word) for word in projection.split(",")]
     report = make_cost_report(open_installation().database.rpc("fly_cost_report", top=top), counts)
     if as_json:

@@ -43,7 +43,10 @@ def events(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Show the audit log, oldest first: every change that was requested, attempted and made."""
+    """Show the audit log, oldest first.
+
+    It holds every change that was requested, attempted and made.
+    """
     installation = open_installation()
     filters = _make_filters(installation, user, app, types, status)
     if since:

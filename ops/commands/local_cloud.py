@@ -11,7 +11,7 @@ from ops.cli_support import EXIT_INTERRUPTED, make_console
 @click.option("--sample", is_flag=True, help="Fill it with a sample fleet of 30 users.")
 @click.option("--interrupt-ok", is_flag=True, help="Exit with 0 instead of 130 after Ctrl-C.")
 def dev(*, sample: bool, interrupt_ok: bool) -> None:
-    """Start the whole cloud on this machine and keep it running until Ctrl-C."""
+    """Run the whole cloud on this machine until Ctrl-C."""
     from local.dev.cloud import run_dev  # noqa: PLC0415  the local cloud is heavy and only two commands need it
 
     code = run_dev(sample=sample)

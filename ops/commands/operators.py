@@ -23,7 +23,7 @@ from ops.tables import make_table
 @click.group(invoke_without_command=True)
 @click.pass_context
 def operators(context: click.Context) -> None:
-    """Show or change the people who may operate Hangar with their own sign-in."""
+    """Show or change who may operate Hangar by signing in."""
     if context.invoked_subcommand is None:
         context.invoke(list_operators, as_json=False)
 

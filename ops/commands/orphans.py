@@ -28,7 +28,9 @@ from shared.domain.status_text import UNKNOWN_APPS_ADVICE
 @json_option
 @report_errors
 def orphans(approve: tuple[str, ...], as_json: bool) -> None:
-    """List the Fly apps that carry our proof and belong to no live row, and what the next sweep does with each.
+    """List Fly apps of this installation without a live row.
+
+    The last column says what the next sweep does with each.
 
     Without --approve nothing changes. An approved orphan need not reach the minimum age. The sweep still checks it on
     Fly before it removes it.

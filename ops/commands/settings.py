@@ -49,7 +49,10 @@ def show_settings(as_json: bool) -> None:
 @json_option
 @report_errors
 def set_settings(changes: tuple[str, ...], reason: str | None, as_json: bool) -> None:
-    """Change settings, all of them or none: live=true, max_apps=500, max_apps=none."""
+    """Change settings, all of them or none.
+
+    For example live=true, max_apps=500 or max_apps=none.
+    """
     installation = open_installation()
     known: dict[str, Any] = installation.database.rpc("fly_overview")["settings"]
     values = dict(_read_change(change, known) for change in changes)

@@ -38,7 +38,10 @@ _VIEWS = (
 @json_option
 @report_errors
 def status(user: str | None, as_json: bool) -> None:
-    """Show the fleet, or one USER (uuid or e-mail): desired state, observed state, what happens next and why."""
+    """Show the fleet, or one USER (uuid or e-mail).
+
+    For a user it shows the desired state, the observed state, what happens next and why.
+    """
     installation, console = open_installation(), make_console()
     if user is None:
         fleet = read_fleet(installation)
@@ -53,7 +56,10 @@ def status(user: str | None, as_json: bool) -> None:
 @click.argument("user")
 @report_errors
 def explain(user: str) -> None:
-    """Say in one sentence what happens next to one USER (uuid or e-mail), when and why. The dashboard says the same."""
+    """Explain what happens next to one USER (uuid or e-mail).
+
+    One sentence with the time and the reason. The dashboard shows the same sentence.
+    """
     report, _ = read_user(open_installation(), user)
     _stop_if_unknown(report, user)
     click.echo(f"{user}: {report['next']}")
@@ -168,7 +174,7 @@ def _format_state(fleet: Mapping[str, Any], now: datetime) -> list[str]:
 
 def _format_sweep(sweep: Mapping[str, Any] | None, now: datetime) -> str:
     found = describe_sweep(sweep, now)
-    word = {"none": "NONE YET: ", "late": "LATE: "}.get(found.state, "")
+    warning = {"none": "NONE YET: ", "late": "LATE: "}.get(found.state, "")
     running = "; one is running" if found.running else ""
     hint = "; `hangar sweep` runs one now" if found.state in ("none", "late") else ""
-    return f"Sweep: {word}{found.text}{running}{hint}"
+    return f"Sweep: {warning}{found.text}{running}{hint}"
