@@ -7,10 +7,10 @@ Everything heavy is imported inside the functions, so that Ctrl-C during the imp
 import sys
 from typing import TYPE_CHECKING
 
+from ops.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE
+
 if TYPE_CHECKING:
     import click
-
-EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -23,8 +23,6 @@ def main() -> None:
 
 def _run() -> None:
     import click  # noqa: PLC0415  see above
-
-    from ops.cli_support import EXIT_USAGE  # noqa: PLC0415  see above
 
     cli = build_cli()
     try:

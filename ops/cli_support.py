@@ -1,7 +1,4 @@
-"""What every command shares: exit codes, one line for an error, the installation, and where output goes.
-
-Exit codes: 0 ok · 1 some failed · 2 usage or settings · 3 refused (paused, brake, limits) · 130 interrupted.
-"""
+"""What every command shares: common options, one line for an error, the installation, and where output goes."""
 
 import getpass
 import json
@@ -17,9 +14,9 @@ from rich.console import Console
 
 from ops.client import Installation
 from ops.connection import TargetError, load_target
+from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
 from shared.domain.errors import HangarError, InternalError, Refused
 
-EXIT_SOME_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 # Refusals that the operator's own settings cause.
 _SETTINGS_CODES = ("auth", "migrations")
 # SQLSTATEs that reject a value: P0001 and the classes 22 and 23 (PostgreSQL documentation, appendix A).

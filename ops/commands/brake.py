@@ -5,16 +5,8 @@ from typing import Any
 
 import click
 
-from ops.cli_support import (
-    EXIT_USAGE,
-    get_actor,
-    json_option,
-    open_installation,
-    print_json,
-    reason_option,
-    report_errors,
-    stop,
-)
+from ops.cli_support import get_actor, json_option, open_installation, print_json, reason_option, report_errors, stop
+from ops.exit_codes import EXIT_USAGE
 from shared.domain.status_text import UNKNOWN_APPS_ADVICE, format_brake_count
 
 RELEASE_COMMAND = 'hangar brake --release --reason "…"'

@@ -7,9 +7,6 @@ import click
 import httpx
 
 from ops.cli_support import (
-    EXIT_REFUSED,
-    EXIT_SOME_FAILED,
-    EXIT_USAGE,
     get_actor,
     json_option,
     make_console,
@@ -20,6 +17,7 @@ from ops.cli_support import (
     stop,
 )
 from ops.client import Installation
+from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
 from ops.tables import print_sweep
 from shared.domain.status_text import format_paused
 

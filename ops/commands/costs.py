@@ -7,7 +7,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ops.cli_support import EXIT_USAGE, json_option, make_console, open_installation, print_json, report_errors, stop
+from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors, stop
+from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table
 from shared.domain.cost_report import make_cost_report
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from ops.cli_support import EXIT_USAGE, json_option, make_console, open_installation, print_json, report_errors, stop
+from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors, stop
 from ops.client import Installation
 from ops.connection import TargetError
+from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table, print_event_lines
 from shared.domain.remediation import format_event
 

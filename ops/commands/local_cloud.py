@@ -4,7 +4,8 @@ import sys
 
 import click
 
-from ops.cli_support import EXIT_INTERRUPTED, make_console
+from ops.cli_support import make_console
+from ops.exit_codes import EXIT_INTERRUPTED
 
 
 @click.command()

@@ -12,20 +12,9 @@ from uuid import UUID
 import click
 from rich.console import Console
 
-from ops.cli_support import (
-    EXIT_INTERRUPTED,
-    EXIT_REFUSED,
-    EXIT_SOME_FAILED,
-    EXIT_USAGE,
-    get_actor,
-    json_option,
-    make_console,
-    open_installation,
-    print_json,
-    report_errors,
-    stop,
-)
+from ops.cli_support import get_actor, json_option, make_console, open_installation, print_json, report_errors, stop
 from ops.client import Installation
+from ops.exit_codes import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
 from ops.migration.interrupt import finish_on_ctrl_c
 from ops.migration.pace import PER_MINUTE
 from ops.migration.plan import Candidate, make_plan, read_candidates, total_cost_usd

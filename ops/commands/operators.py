@@ -6,7 +6,6 @@ from uuid import UUID
 import click
 
 from ops.cli_support import (
-    EXIT_USAGE,
     get_actor,
     json_option,
     make_console,
@@ -17,6 +16,7 @@ from ops.cli_support import (
     stop,
 )
 from ops.client import Installation
+from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table
 
 

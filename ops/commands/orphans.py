@@ -6,18 +6,9 @@ from typing import Any
 
 import click
 
-from ops.cli_support import (
-    EXIT_REFUSED,
-    EXIT_SOME_FAILED,
-    get_actor,
-    json_option,
-    make_console,
-    open_installation,
-    print_json,
-    report_errors,
-    stop,
-)
+from ops.cli_support import get_actor, json_option, make_console, open_installation, print_json, report_errors, stop
 from ops.commands.brake import RELEASE_COMMAND
+from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED
 from ops.tables import make_table
 from shared.domain.remediation import format_duration, format_time
 from shared.domain.status_text import UNKNOWN_APPS_ADVICE

@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from ops.cli_support import (
-    EXIT_USAGE,
     get_actor,
     json_option,
     make_console,
@@ -15,6 +14,7 @@ from ops.cli_support import (
     report_errors,
     stop,
 )
+from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table
 
 # Shown but not changed here: installation_id is changed by hand only, Hangar itself writes the others.

@@ -8,18 +8,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ops.cli_support import (
-    EXIT_SOME_FAILED,
-    json_option,
-    make_console,
-    open_installation,
-    print_json,
-    report_errors,
-    stop,
-)
+from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors, stop
 from ops.client import Installation
 from ops.commands.brake import format_brake
 from ops.commands.user_status import print_user
+from ops.exit_codes import EXIT_SOME_FAILED
 from ops.tables import make_table, print_failures
 from shared.domain.cost import to_cents
 from shared.domain.remediation import advise, format_next_step, format_time

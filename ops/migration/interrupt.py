@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_EXIT_INTERRUPTED = 130
+from ops.exit_codes import EXIT_INTERRUPTED
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def finish_on_ctrl_c(stopping: threading.Event) -> Iterator[None]:
     def stop_in_order(number: int, _frame: FrameType | None) -> None:
         if received:
             os.write(2, b"hangar: stopped at once; Hangar continues with the users in progress, nothing is lost\n")
-            os._exit(_EXIT_INTERRUPTED)  # a normal exit would wait for the pool's threads
+            os._exit(EXIT_INTERRUPTED)  # a normal exit would wait for the pool's threads
         received.append(number)  # before anything else, because the next signal may come between any two lines
         os.write(2, b"hangar: finishing the users in progress (press Ctrl-C again to stop at once) ...\n")
         # In a thread, because the interrupted code may hold the event's own lock at this moment.
