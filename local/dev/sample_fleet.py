@@ -7,6 +7,7 @@ plan names a good one now, so `hangar retry user-23@example.com` succeeds. `user
 
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -22,15 +23,24 @@ FAILING, IN_GRACE = 23, 30
 MISSING_IMAGE = "registry.fly.io/sample-app:does-not-exist"
 GRACE_S = 3 * 86400
 FILL_S = 120.0
+SWEEP_S = 30.0
 _CHECK_EVERY_S = 0.5
 
 
 def fill_sample_fleet(addresses: Mapping[str, Any], stopping: threading.Event) -> None:
     """Fill the fleet of the cloud with these addresses (the content of dev.json) and print what it holds.
 
-    Returns early when `stopping` is set, and after FILL_S with what there is by then.
+    Returns early when `stopping` is set, and after FILL_S with the state at that time. An error is printed, because the
+    cloud is useful without the sample.
     """
     print("Filling the sample fleet: 30 users. `EMPTY=1 make dev` starts without it ...", flush=True)
+    try:
+        _fill(addresses, stopping)
+    except (httpx.HTTPError, psycopg.Error) as error:
+        print(f"The sample fleet is not complete ({type(error).__name__}: {error})", file=sys.stderr, flush=True)
+
+
+def _fill(addresses: Mapping[str, Any], stopping: threading.Event) -> None:
     with psycopg.connect(addresses["database_url"], autocommit=True) as database:
         _sign_up(database)
         _set_plans(database)
@@ -125,7 +135,7 @@ def _sweep(addresses: Mapping[str, Any]) -> None:
     """Call the health function as the scheduler does, so that the first page shows health."""
     headers = {"X-Hangar-Secret": addresses["static_secret"], "content-type": "application/json"}
     httpx.post(
-        addresses["functions"]["health"], headers=headers, content=json.dumps({}), timeout=120, trust_env=False
+        addresses["functions"]["health"], headers=headers, content=json.dumps({}), timeout=SWEEP_S, trust_env=False
     ).raise_for_status()
 
 

@@ -15,7 +15,7 @@ from ops.migration.plan import Candidate
 from shared.domain.errors import HangarError
 from shared.domain.remediation import advise
 
-# Codes of a 202 that concern every user: the installation is paused, a limit is reached, or the id is another one's.
+# Codes of an answer that concern every user: the installation is paused, a limit is reached, or the id is another one's.
 REFUSAL_CODES = frozenset({"paused", "max_apps", "max_cost", "installation"})
 _ALERT_IS_FRESH = timedelta(seconds=60)
 _NEXT_CALL_S, _NEXT_CALL_AFTER_ERROR_S = 1.0, 3.0
@@ -76,7 +76,7 @@ def provision_user(
         if status == httpx.codes.OK:
             outcome: Outcome = "active" if response.get("status") == "active" else "skipped"
             return UserResult(candidate, outcome, detail, seconds, app_name, response.get("machine_id"))
-        if status == httpx.codes.ACCEPTED and is_refused(installation, response):
+        if is_refused(installation, response):
             raise InstallationRefusal(detail)
         row = _read_row(installation, candidate)
         if row and row["status"] == "error" and row["lease_token"] is None:  # with a lease, another attempt is running
@@ -90,7 +90,7 @@ def provision_user(
 
 
 def is_refused(installation: Installation, response: Mapping[str, Any]) -> bool:
-    """Whether a 202 concerns every user, not this one: by its `code`, else by settings and fresh alerts."""
+    """Whether an answer concerns every user: by its `code`, or without one by the settings and fresh alerts."""
     if (code := response.get("code")) is not None:
         return code in REFUSAL_CODES
     try:
