@@ -1,4 +1,4 @@
-# Every target sets up what it needs in .venv by itself; nothing but Python 3.11+ and make has to be there.
+# Every target installs what it needs into .venv. Only Python 3.11 or newer and make must be present.
 PYTHON ?= python3
 RUN := .venv/bin/
 PATHS ?= tests
@@ -6,19 +6,22 @@ SEEDS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-kill check bench simulate exhaustive mutants fuzz audit lock clean pictures
+.PHONY: help setup demo dev psql test test-kill check bench simulate exhaustive mutants fuzz audit lock clean pictures
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Bring .venv up to date (every other target does it for you)
+setup: ## Create or update .venv (the other targets do this first)
 	@$(PYTHON) tools/bootstrap.py
 
-demo: setup ## Play the whole story on this machine: upgrade, faults, downgrade; exits 1 if any check fails
+demo: setup ## Run the demo: upgrades, faults and downgrades on a local cloud; exits 1 if a check fails
 	@exec $(RUN)hangar demo
 
-dev: setup ## Start the local cloud and keep it running; addresses in .hangar/dev.json
-	@exec $(RUN)hangar dev
+dev: setup ## Start the local cloud with a sample fleet until Ctrl-C (EMPTY=1: without the sample)
+	@exec $(RUN)hangar dev --interrupt-ok $(if $(EMPTY),,--sample)
+
+psql: setup ## Open psql on the database of the running local cloud (ARGS='-c "select 1"')
+	@exec $(RUN)python -m local.dev.psql $(ARGS)
 
 test: setup ## Run all tests
 	@$(RUN)python -m tests.browser.chromium
@@ -54,12 +57,12 @@ mutants: setup ## Plant bugs in our own code one at a time; every one must be ca
 fuzz: setup ## Sense and nonsense to every function, 20,000 requests (REQUESTS= another number, SEED= another beginning)
 	@exec $(RUN)python -m tests.fuzz
 
-audit: setup ## Ask the public advisory service about what requirements.lock names; exits 3 where it cannot be asked
+audit: setup ## Check requirements.lock for known vulnerabilities; exits 3 if the advisory service did not answer
 	@exec $(RUN)python -m tools.audit
 
-lock: setup ## Renew requirements.lock from pyproject.toml
+lock: setup ## Update requirements.lock from pyproject.toml
 	@$(RUN)uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --all-extras pyproject.toml -o requirements.lock
 
-clean: ## Remove what the other targets made
+clean: ## Remove everything that the other targets created
 	@rm -rf .venv .venv.lock .hangar .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,7 +1,4 @@
-"""What every command shares: exit codes, one line for what went wrong, the installation, and where output goes.
-
-Exit codes: 0 ok · 1 some failed · 2 usage or settings · 3 refused (paused, brake, limits) · 130 interrupted.
-"""
+"""What every command shares: common options, one line for an error, the installation, and where output goes."""
 
 import getpass
 import json
@@ -17,18 +14,20 @@ from rich.console import Console
 
 from ops.client import Installation
 from ops.connection import TargetError, load_target
+from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
 from shared.domain.errors import HangarError, InternalError, Refused
 
-EXIT_SOME_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 3, 130
-# SQLSTATEs that say "what you typed is no such value": P0001 and class 22 and 23 (PostgreSQL documentation, appendix A).
-_TYPED_WRONG = ("22", "23", "P0001")
+# Refusals that the operator's own settings cause.
+_SETTINGS_CODES = ("auth", "migrations")
+# SQLSTATEs that reject a value: P0001 and the classes 22 and 23 (PostgreSQL documentation, appendix A).
+_INVALID_VALUE = ("22", "23", "P0001")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-reason_option = click.option("--reason", help="Kept in the audit log.")
+reason_option = click.option("--reason", help="Recorded in the audit log.")
 
 
-def explained(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what can go wrong outside into one line and the right exit code."""
+def report_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an error from outside this process into one line on standard error and an exit code."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -37,32 +36,25 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
         except TargetError as error:
             stop(EXIT_USAGE, str(error))
         except Refused as error:
-            stop(EXIT_USAGE if error.code in ("auth", "migrations") else EXIT_SOME_FAILED, str(error))
+            stop(EXIT_USAGE if error.code in _SETTINGS_CODES else EXIT_SOME_FAILED, str(error))
         except InternalError as error:
-            if "Invalid API key" in str(error):  # Supabase's gateway, which gives no code
-                stop(
-                    EXIT_USAGE,
-                    "the project does not know SUPABASE_SECRET_KEY: set it to a secret key of the project in SUPABASE_URL",
-                )
-            stop(EXIT_USAGE if error.code.startswith(_TYPED_WRONG) else EXIT_SOME_FAILED, str(error))
+            stop(EXIT_USAGE if error.code.startswith(_INVALID_VALUE) else EXIT_SOME_FAILED, str(error))
         except HangarError as error:
-            stop(EXIT_SOME_FAILED, f"{error}. Nothing was lost; try again")
+            stop(EXIT_SOME_FAILED, f"{error}. No data was lost; try again")
         except httpx.HTTPError as error:
-            # Its text may quote a header; its kind and the address say enough.
+            # The error's text may quote a header, so only its kind and the address are shown.
             stop(
                 EXIT_SOME_FAILED,
-                f"no answer from {_name_address(error)} ({type(error).__name__}). Is the installation up?",
+                f"no answer from {_format_address(error)} ({type(error).__name__}). Check that the installation is running",
             )
         except OSError as error:
-            stop(
-                EXIT_USAGE,
-                f"{error.strerror or type(error).__name__}: {error.filename or 'a file or certificate of the environment'}",
-            )
+            file = error.filename or "a file or certificate that the environment names"
+            stop(EXIT_USAGE, f"{error.strerror or type(error).__name__}: {file}")
 
     return run
 
 
-def _name_address(error: httpx.HTTPError) -> str:
+def _format_address(error: httpx.HTTPError) -> str:
     try:
         url = error.request.url
     except RuntimeError:  # it failed before there was a request
@@ -71,27 +63,27 @@ def _name_address(error: httpx.HTTPError) -> str:
 
 
 def stop(code: int, message: str) -> NoReturn:
-    """End with one line on standard error."""
+    """Print one line on standard error and exit."""
     click.echo(f"hangar: {message}", err=True)
     sys.exit(code)
 
 
 def open_installation() -> Installation:
-    """The installation that the environment or the local cloud names."""
+    """The installation that the environment names, else the local cloud."""
     return Installation(load_target(os.environ))
 
 
 def get_actor() -> str:
-    """Who does this, for the audit log."""
+    """The actor that the audit log records for this command."""
     return f"cli:{getpass.getuser()}"
 
 
 def make_console(*, to_stderr: bool = False) -> Console:
-    """Where tables go. Where nobody watches (a file, a pipe, CI) they keep a width instead of folding at 80."""
+    """The console for tables. Output to a file or pipe is 140 wide, because Rich would fold it at 80."""
     stream = sys.stderr if to_stderr else sys.stdout
     return Console(stderr=to_stderr) if stream.isatty() else Console(stderr=to_stderr, width=140)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     click.echo(json.dumps(document, indent=2, default=str))

@@ -1,9 +1,11 @@
-"""What the command line asks of an installation: procedures, tables and views over PostgREST, functions over signed HTTP."""
+"""The installation as the command line reaches it: tables, views and procedures over PostgREST, functions over signed HTTP."""
 
 import json
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -15,12 +17,13 @@ from shared.http.webhook_auth import sign_webhook
 from shared.observability.redaction import cut_excerpt
 from shared.settings.validators import webhook_key
 
-SWEEP_TIMEOUT_S = 330
+FUNCTION_TIMEOUT_S = 330
 READ_TIMEOUT_S = 15
+_IDS_PER_REQUEST = 100  # 100 uuids take 4 KB of the 8 KB that proxies accept in a URL
 
 
 class Installation:
-    """One installation, as an operator reaches it. Safe to use from several threads."""
+    """One installation. Safe to use from several threads."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -34,30 +37,59 @@ class Installation:
     def read_rows(
         self, name: str, *, order: str | None = None, limit: int = 50, **filters: Any
     ) -> list[dict[str, Any]]:
-        """Rows of a table or view of schema public; a filter is PostgREST's own word: `user_id="eq.…"`.
+        """Rows of a table or view of schema public. A filter is in PostgREST's syntax: `user_id="eq.…"`.
 
-        A list is several conditions on one column. Raises what `Database` raises.
+        A list gives several conditions on one column. Raises the same errors as `Database`.
         """
         headers = {"apikey": self.target.secret_key, "Authorization": f"Bearer {self.target.secret_key}"}
         url = f"{self.target.supabase_url.rstrip('/')}/rest/v1/{name}"
         query = {"select": "*", "limit": str(limit), **({"order": order} if order else {}), **filters}
         with self._open_http(url, READ_TIMEOUT_S, headers) as http:
-            answer = http.get(url, params=query)
-        told = _read_json(answer)
-        if answer.is_success and isinstance(told, list):
-            return told
-        said = told if isinstance(told, dict) else {"message": answer.text}
-        code = said.get("code") or str(answer.status_code)
-        raise explain_refusal(name, code, said.get("message"), said.get("details"), said.get("hint"))
+            response = http.get(url, params=query)
+        body = _read_json(response)
+        if response.is_success and isinstance(body, list):
+            return body
+        problem = body if isinstance(body, dict) else {"message": response.text}
+        code = problem.get("code") or str(response.status_code)
+        raise explain_refusal(name, code, problem.get("message"), problem.get("details"), problem.get("hint"))
 
     def read_view(self, name: str, order: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """Rows of a view of schema public, the highest of column `order` first."""
+        """Rows of a view of schema public, highest value of the column `order` first."""
         return self.read_rows(name, order=f"{order}.desc" if order else None, limit=limit)
 
-    def call_function(self, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Call a function with a signed body; its status and JSON answer (`detail` alone when it was not JSON).
+    def find_user(self, typed: str) -> UUID:
+        """The user with this uuid or e-mail. A uuid is not looked up.
 
-        Raises TargetError when it cannot be addressed or does not take our signature, httpx.HTTPError without an answer.
+        Raises TargetError when no user, or more than one, has the e-mail.
+        """
+        try:
+            return UUID(typed)
+        except ValueError:
+            pass
+        if "@" not in typed:
+            raise TargetError(f"{typed!r} is neither a user id (the uuid of auth.users) nor an e-mail address")
+        quoted = typed.replace("\\", "\\\\").replace('"', '\\"')
+        rows = self.read_rows("user_profiles", email=f'in.("{quoted}")', limit=2)
+        if len(rows) != 1:
+            found = "more than one user has" if rows else "no user of this installation has"
+            raise TargetError(f"{found} the e-mail {typed}; give the user's id, the uuid of auth.users")
+        return UUID(rows[0]["id"])
+
+    def read_emails(self, users: Iterable[str | None]) -> dict[str, str]:
+        """E-mail address by user id. Users without one are left out."""
+        ids = sorted({user for user in users if user})
+        emails: dict[str, str] = {}
+        for start in range(0, len(ids), _IDS_PER_REQUEST):
+            page = ids[start : start + _IDS_PER_REQUEST]
+            rows = self.read_rows("user_profiles", id=f"in.({','.join(page)})", limit=len(page))
+            emails |= {row["id"]: row["email"] for row in rows if row["email"]}
+        return emails
+
+    def call_function(self, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Call a function with a signed body. Returns the status and the JSON body (`detail` alone if it was not JSON).
+
+        Raises TargetError when the function's address or secret is missing or the function rejects our signature, and
+        httpx.HTTPError when there is no answer.
         """
         url, secret = self.target.functions.get(name), self.target.webhook_secret
         if not url or not secret:
@@ -68,7 +100,7 @@ class Installation:
         raw, sent_at, delivery = json.dumps(body).encode(), str(int(time.time())), f"ops_{uuid.uuid4().hex}"
         key = webhook_key(secret)
         if key is None:
-            raise TargetError("HANGAR_WEBHOOK_SECRET is not of the form whsec_ + base64 of 24 to 64 bytes")
+            raise TargetError("HANGAR_WEBHOOK_SECRET must have the form whsec_ + base64 of 24 to 64 bytes")
         signature = sign_webhook(key, delivery, sent_at=sent_at, body=raw)
         headers = {
             "content-type": "application/json",
@@ -76,21 +108,21 @@ class Installation:
             "webhook-timestamp": sent_at,
             "webhook-signature": signature,
         }
-        with self._open_http(url, SWEEP_TIMEOUT_S) as http:
-            answer = http.post(url, content=raw, headers=headers)
-        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        with self._open_http(url, FUNCTION_TIMEOUT_S) as http:
+            response = http.post(url, content=raw, headers=headers)
+        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise TargetError(
-                f"the {name} function does not take our signature ({answer.status_code}): check that HANGAR_WEBHOOK_SECRET "
-                "is the functions' own, that this machine's clock is right, and that HANGAR_FUNCTIONS_URL is theirs"
+                f"the {name} function rejected our signature ({response.status_code}): check that HANGAR_WEBHOOK_SECRET is "
+                "the functions' secret, that this machine's clock is right, and that HANGAR_FUNCTIONS_URL is their address"
             )
-        told = _read_json(answer)
-        if isinstance(told, dict):
-            return answer.status_code, told
-        return answer.status_code, {"detail": f"not an answer of Hangar's: {cut_excerpt(answer.text, 200)!r}"}
+        document = _read_json(response)
+        if isinstance(document, dict):
+            return response.status_code, document
+        return response.status_code, {"detail": f"the answer is not from Hangar: {cut_excerpt(response.text, 200)!r}"}
 
 
-def _read_json(answer: httpx.Response) -> Any:
+def _read_json(response: httpx.Response) -> Any:
     try:
-        return answer.json()
+        return response.json()
     except ValueError:
         return None

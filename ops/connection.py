@@ -1,4 +1,4 @@
-"""Which installation the command line speaks to: the environment first, then the local cloud of this checkout."""
+"""Which installation the command line uses: the one in the environment, else the local cloud of this folder."""
 
 import json
 import os
@@ -13,16 +13,16 @@ import httpx
 DEV_FILE = Path(".hangar/dev.json")
 FUNCTIONS = ("provision", "deprovision", "health")
 MAX_PORT = 65535
-_NEEDED = ("SUPABASE_URL", "SUPABASE_SECRET_KEY")
+_REQUIRED = ("SUPABASE_URL", "SUPABASE_SECRET_KEY")
 
 
 class TargetError(Exception):
-    """The settings do not name an installation; the message says which variable is wrong and its form, never its value."""
+    """A setting is missing or wrong. The message names the variable and its form, never its value."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Addresses and keys of one installation. Its repr shows no key."""
+    """Addresses and keys of one installation. The repr shows no key."""
 
     supabase_url: str
     secret_key: str = field(repr=False)
@@ -32,12 +32,12 @@ class Target:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether `url` is on this machine, where no proxy of the environment has any business."""
+    """Whether `url` is on this machine. Such addresses are never reached through a proxy."""
     return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
 
 
 def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Target:
-    """The target of `environ` when it names a Supabase project, else that of the running local cloud. Raises TargetError."""
+    """The target that `environ` names, else the running local cloud. Raises TargetError."""
     if environ.get("SUPABASE_URL"):
         key = environ.get("SUPABASE_SECRET_KEY") or environ.get("SUPABASE_SERVICE_ROLE_KEY")
         if not key:
@@ -53,7 +53,7 @@ def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Target
         )
     if not dev_file.exists():
         raise TargetError(
-            f"no installation to speak to: set {' and '.join(_NEEDED)}, or start the local cloud with `make dev` "
+            f"no installation is named: set {' and '.join(_REQUIRED)}, or start the local cloud with `make dev` "
             f"(it writes {dev_file})"
         )
     return _read_dev_file(dev_file)
@@ -65,11 +65,15 @@ def _read_dev_file(dev_file: Path) -> Target:
         functions = {name: url for name, url in dev["functions"].items() if url}
         target = Target(dev["supabase_url"], dev["secret_key"], functions, dev["webhook_secret"], source=str(dev_file))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        told = type(error).__name__
-        raise TargetError(f"{dev_file} cannot be read ({told}): stop the local cloud and `make dev` anew") from None
+        kind = type(error).__name__
+        raise TargetError(
+            f"{dev_file} cannot be read ({kind}): stop the local cloud and run `make dev` again"
+        ) from None
     pid = dev.get("pid")
     if isinstance(pid, int) and not _is_running(pid):
-        raise TargetError(f"the local cloud of {dev_file} (process {pid}) is gone: start it anew with `make dev`")
+        raise TargetError(
+            f"the local cloud of {dev_file} (process {pid}) is not running any more: start it again with `make dev`"
+        )
     return target
 
 
@@ -79,7 +83,7 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True  # somebody else's, and alive
+        return True  # it runs as another user
     return True
 
 
@@ -89,19 +93,21 @@ def _read_url(name: str, text: str) -> str:
     except httpx.InvalidURL:
         url = httpx.URL()
     if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > MAX_PORT:
-        raise TargetError(f"{name} is no URL: set it to https://…")
+        raise TargetError(f"{name} is not a URL: set it to https://…")
     return text.strip().rstrip("/")
 
 
 def _read_secret(name: str, text: str) -> str:
-    """What surrounds a secret in a file or a copy is dropped; what stands inside must be fit for a header."""
+    """Surrounding whitespace is dropped. The rest must be valid in an HTTP header."""
     if not re.fullmatch(r"[\x21-\x7e]+", text.strip()):
-        raise TargetError(f"{name} holds a space, a line break or a character that no key has: copy it anew")
+        raise TargetError(
+            f"{name} holds a space, a line break or a character that is never part of a key: copy it again"
+        )
     return text.strip()
 
 
 def _read_functions(text: str) -> dict[str, str]:
-    """A JSON object of URLs by function, or one base URL below which each function has its name; empty when unset."""
+    """URLs by function, from a JSON object or from one base URL that ends in the function's name. Empty when unset."""
     if not text:
         return {}
     if not text.lstrip().startswith(("{", "[")):

@@ -27,6 +27,7 @@ from local.dev.files import LOGS, FolderLock, clear_folder, write_private
 from local.dev.fly import TOKEN_VARIABLE
 from local.dev.functions import ADMIN as ADMIN_PAGES
 from local.dev.functions import CALLED, NAMES, Function, Secrets, Surroundings, hold_port, make_settings
+from local.dev.sample_fleet import fill_sample_fleet
 from local.fly.runtime.processes import DEFAULT_LIMIT
 from local.supabase.extensions.pg_cron import CronScheduler
 from local.supabase.extensions.pg_net import PgNetWorker
@@ -250,8 +251,11 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def run_dev(folder: Path | None = None) -> int:
-    """`make dev`: start, print every address, keep running until SIGINT (130), SIGTERM or SIGHUP (0); 1 when a part fails."""
+def run_dev(folder: Path | None = None, *, sample: bool = False) -> int:
+    """`make dev`: start, print every address, keep running until SIGINT (130), SIGTERM or SIGHUP (0); 1 when a part fails.
+
+    With `sample` the fleet is filled before the addresses are printed.
+    """
     stopping, received = threading.Event(), []
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
@@ -263,6 +267,8 @@ def run_dev(folder: Path | None = None) -> int:
         cloud = LocalCloud(folder or ROOT / ".hangar", cancelled=stopping)
         print("Starting the local cloud: Postgres, Supabase gateway, Fly simulator, functions ...", flush=True)
         with cloud:
+            if sample:
+                fill_sample_fleet(cloud.addresses, stopping)
             _print_addresses(cloud)
             while not stopping.wait(0.5):
                 cloud.check()

@@ -1,4 +1,4 @@
-"""Commands that make Hangar act: one sweep, one user again, stop everything, go on."""
+"""Commands that make Hangar act: run a sweep, retry one user, pause and resume."""
 
 import sys
 from typing import Any
@@ -6,69 +6,67 @@ from typing import Any
 import click
 import httpx
 
-from ops import tables as show
 from ops.cli_support import (
-    EXIT_REFUSED,
-    EXIT_SOME_FAILED,
-    EXIT_USAGE,
-    explained,
     get_actor,
     json_option,
     make_console,
     open_installation,
     print_json,
     reason_option,
+    report_errors,
     stop,
 )
 from ops.client import Installation
-from ops.users import find_user
+from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
+from ops.tables import print_sweep
+from shared.domain.status_text import format_paused
 
 
 @click.command()
-@click.option("--drain", is_flag=True, help="Only work off what is due.")
+@click.option("--drain", is_flag=True, help="Only process the apps that are due.")
 @json_option
-@explained
+@report_errors
 def sweep(drain: bool, as_json: bool) -> None:
-    """Run one sweep now, by the health function."""
-    status, answer = open_installation().call_function("health", {"drain_only": True} if drain else {})
+    """Run one sweep of the whole fleet now."""
+    status, report = open_installation().call_function("health", {"drain_only": True} if drain else {})
     if as_json:
-        print_json(answer)
+        print_json(report)
     elif status == httpx.codes.OK:
-        show.print_sweep(make_console(), answer)
+        print_sweep(make_console(), report)
     if status != httpx.codes.OK:
-        stop(EXIT_SOME_FAILED, f"the sweep answered {status}: {answer.get('detail', answer)}")
-    if answer.get("failed"):
+        stop(EXIT_SOME_FAILED, f"the health function answered {status}: {report.get('detail', report)}")
+    if report.get("failed"):
         sys.exit(EXIT_SOME_FAILED)
 
 
 @click.command()
 @click.argument("user")
 @json_option
-@explained
+@report_errors
 def retry(user: str, as_json: bool) -> None:
-    """Work on one USER (uuid or e-mail) now, also while a failed attempt makes the app wait.
+    """Process one USER (uuid or e-mail) now.
 
-    A failed app asks for the image and size that plan and settings name today, so that what was mended there counts.
+    It does not wait for the next scheduled attempt. A failed app takes the image and size that its
+    plan and the settings name today.
     """
     installation = open_installation()
-    user_id = find_user(installation, user)
-    told = installation.database.rpc("fly_user_status", user=str(user_id))
-    if not told["known"]:
+    user_id = installation.find_user(user)
+    if not installation.database.rpc("fly_user_status", user=str(user_id))["known"]:
         stop(EXIT_USAGE, f"no user {user} in this installation")
     if _is_paused(installation):
-        stop(EXIT_REFUSED, f"Hangar is paused, so nothing was tried for {user}; `hangar resume` first")
+        stop(EXIT_REFUSED, f"Hangar is paused, so {user} was not retried; run `hangar resume` first")
     installation.database.rpc("fly_retry", user=str(user_id), actor=get_actor())
-    status, answer = installation.call_function("health", {"user_id": str(user_id)})
+    status, response = installation.call_function("health", {"user_id": str(user_id)})
     row = installation.database.rpc("fly_user_status", user=str(user_id))["row"] or {}
     failed = (row.get("status") == "error" and row["lease_expires_at"] is None) or status >= httpx.codes.BAD_REQUEST
     if as_json:
-        print_json({"http_status": status, **answer, "status": row.get("status", answer.get("status"))})
+        print_json({"http_status": status, **response, "status": row.get("status", response.get("status"))})
     elif not failed:
-        name = f" {answer['app_name']}" if answer.get("app_name") else ""
-        click.echo(f"{user}:{name} {answer.get('status') or 'no app'}, {answer.get('detail')}")
+        name = f" {response['app_name']}" if response.get("app_name") else ""
+        click.echo(f"{user}:{name} {response.get('status') or 'no app'}, {response.get('detail')}")
     if failed:
-        what = row.get("error_message") or answer.get("detail", answer)
-        stop(EXIT_SOME_FAILED, f"{user}: {what}. See `hangar status {user}` for what happens next")
+        reason = row.get("error_message") or response.get("detail", response)
+        stop(EXIT_SOME_FAILED, f"{user}: {reason}. `hangar status {user}` shows what happens next")
 
 
 def _is_paused(installation: Installation) -> bool:
@@ -77,23 +75,22 @@ def _is_paused(installation: Installation) -> bool:
 
 @click.command()
 @reason_option
-@explained
+@report_errors
 def pause(reason: str | None) -> None:
-    """Stop every change on Fly at once; the database goes on recording what is wanted."""
+    """Stop every change on Fly at once. Changes in the database are still recorded."""
     _set_paused(paused=True, reason=reason)
 
 
 @click.command()
 @reason_option
-@explained
+@report_errors
 def resume(reason: str | None) -> None:
-    """Let changes on Fly go on; what gathered meanwhile is due at once."""
+    """Allow changes on Fly again. Apps that waited during the pause are due at once."""
     _set_paused(paused=False, reason=reason)
 
 
 def _set_paused(*, paused: bool, reason: str | None) -> None:
-    answer: dict[str, Any] = open_installation().database.rpc(
+    result: dict[str, Any] = open_installation().database.rpc(
         "fly_set_paused", paused=paused, actor=get_actor(), reason=reason
     )
-    word = "paused: no change is made on Fly" if paused else "running"
-    click.echo(f"Hangar is {'now' if answer['changed'] else 'already'} {word}")
+    click.echo(format_paused(paused=paused, changed=result["changed"]))

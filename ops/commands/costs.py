@@ -1,4 +1,4 @@
-"""`hangar cost`: what the fleet is estimated to cost, what Fly's list says, what it has cost this month, and what would save."""
+"""`hangar cost`: the estimate, Fly's list price, the month so far, projections and potential savings."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -7,7 +7,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ops.cli_support import EXIT_USAGE, explained, json_option, make_console, open_installation, print_json, stop
+from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors, stop
+from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table
 from shared.domain.cost_report import make_cost_report
 
@@ -20,12 +21,14 @@ _MOST_USERS = 10_000_000
 )
 @click.option("--top", type=click.IntRange(0, 100), default=10, show_default=True, help="How many users to list.")
 @json_option
-@explained
+@report_errors
 def cost(projection: str, top: int, as_json: bool) -> None:
-    """Show what the fleet costs a month, has cost so far, would cost with more users, and what would save."""
+    """Show cost, projections and potential savings.
+
+    The cost is given as an estimate for a month, by Fly's list price, and for this month so far.
+    """
     counts = [_read_count(word) for word in projection.split(",")]
-    told = open_installation().database.rpc("fly_cost_report", top=top)
-    report = make_cost_report(told, counts)
+    report = make_cost_report(open_installation().database.rpc("fly_cost_report", top=top), counts)
     if as_json:
         print_json(report)
     else:
@@ -34,7 +37,7 @@ def cost(projection: str, top: int, as_json: bool) -> None:
 
 def _read_count(word: str) -> int:
     if not word.strip().isdecimal() or not 0 < int(word) <= _MOST_USERS:
-        stop(EXIT_USAGE, f"--projection takes numbers of users such as 10,50,100,500; {word!r} is none")
+        stop(EXIT_USAGE, f"--projection takes numbers of users such as 10,50,100,500; {word!r} is not one")
     return int(word)
 
 
@@ -42,8 +45,8 @@ def print_cost(console: Console, report: Mapping[str, Any]) -> None:
     """The report as tables."""
     total, spent = report["total"], report["month_to_date"]
     console.print(
-        f"{total['apps']} apps: {total['monthly_cost_estimate_usd']} USD a month as Hangar estimates; "
-        f"{total['monthly_list_price_usd']} USD by Fly's list price if all run all month ({total['running']} run now)",
+        f"{total['apps']} apps: {total['monthly_cost_estimate_usd']} USD a month as estimated; "
+        f"{total['monthly_list_price_usd']} USD by Fly's list price if all of them run all month ({total['running']} run now)",
         highlight=False,
     )
     unpriced = (
@@ -51,7 +54,7 @@ def print_cost(console: Console, report: Mapping[str, Any]) -> None:
     )
     console.print(
         f"This month so far: {spent['list_price_usd']} USD by Fly's list price for {spent['running_hours']} machine hours"
-        f"{unpriced} (machines alone: no disk, traffic, addresses)",
+        f"{unpriced} (machines only, without disk, traffic and addresses)",
         highlight=False,
     )
     for title, key in (("By tier", "by_tier"), ("By region", "by_region"), ("By size", "by_size")):
@@ -59,13 +62,13 @@ def print_cost(console: Console, report: Mapping[str, Any]) -> None:
     users = [
         {
             "user": user["email"] or user["user_id"],
-            "app": user["fly_app_name"] or "gone",
+            "app": user["fly_app_name"] or "deleted",
             "tier": user["tier"],
             "estimate a month": user["monthly_cost_estimate_usd"],
             "this month so far": user["to_date_usd"],
         }
         for user in report["users"]
     ]
-    console.print(make_table("Dearest users", users))
+    console.print(make_table("Most expensive users", users))
     console.print(make_table("Projection, USD a month", report["projections"]))
-    console.print(make_table("What would save, USD a month", report["savings"]))
+    console.print(make_table("Potential savings, USD a month", report["savings"]))

@@ -1,4 +1,4 @@
-"""`hangar events`: the audit log, filtered, and as it grows."""
+"""`hangar events`: the audit log, with filters, and as new events arrive."""
 
 import json
 import re
@@ -9,32 +9,30 @@ from typing import Any
 
 import click
 
-from ops.cli_support import EXIT_USAGE, explained, json_option, make_console, open_installation, print_json, stop
+from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors, stop
 from ops.client import Installation
 from ops.connection import TargetError
+from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table, print_event_lines
-from ops.users import find_user, read_emails
 from shared.domain.remediation import format_event
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _POLL_S = 1.0
-# An event is dated when it is written and seen when its transaction commits, at most a statement time-out (8 s) later.
+# An event has the time of its writing and becomes visible at the commit, at most one statement time-out (8 s) later.
 _OVERLAP = timedelta(seconds=30)
-_AT_ONCE = 1000  # PostgREST gives no more
+_PAGE = 1000  # PostgREST returns no more rows at once
 
 
 @click.command()
-@click.option("--user", metavar="USER", help="Of this user (uuid or e-mail).")
-@click.option("--app", metavar="NAME", help="Of this Fly app.")
-@click.option("--type", "types", multiple=True, metavar="T", help="Of this type; may be repeated.")
-@click.option("--status", help="With this status: intent, succeeded, failed, unknown, info.")
-@click.option("--since", metavar="SPAN", help="Not older than 90s, 15m, 24h, 7d, or an ISO time.")
-@click.option(
-    "--limit", type=click.IntRange(1, _AT_ONCE), default=50, show_default=True, help="At most so many, the newest."
-)
-@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--user", metavar="USER", help="Only this user (uuid or e-mail).")
+@click.option("--app", metavar="NAME", help="Only this Fly app.")
+@click.option("--type", "types", multiple=True, metavar="T", help="Only this type. May be repeated.")
+@click.option("--status", help="Only this status: intent, succeeded, failed, unknown or info.")
+@click.option("--since", metavar="SPAN", help="Only events since then: 90s, 15m, 24h, 7d, or an ISO time.")
+@click.option("--limit", type=click.IntRange(1, _PAGE), default=50, show_default=True, help="Only the newest N.")
+@click.option("--follow", is_flag=True, help="Keep printing new events until Ctrl-C.")
 @json_option
-@explained
+@report_errors
 def events(
     *,
     user: str | None,
@@ -46,26 +44,29 @@ def events(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Show the audit log, oldest first: every change that was wanted, tried and made."""
+    """Show the audit log, oldest first.
+
+    It holds every change that was requested, attempted and made.
+    """
     installation = open_installation()
     filters = _make_filters(installation, user, app, types, status)
     if since:
         filters["created_at"] = f"gte.{read_since(since, datetime.now(UTC)).isoformat()}"
     found = installation.read_rows("user_fly_app_events", order="created_at.desc,seq.desc", limit=limit, **filters)
-    found = _name(installation, found[::-1])
+    found = _add_emails(installation, found[::-1])
     if not follow:
         if as_json:
             print_json(found)
         else:
-            make_console().print(make_table("Events", [_shorten(each) for each in found]))
+            make_console().print(make_table("Events", [_summarise(event) for event in found]))
         return
     _print_lines(found, as_json=as_json)
-    for more in _follow(installation, filters, found):
-        _print_lines(more, as_json=as_json)
+    for new in _follow(installation, filters, found):
+        _print_lines(new, as_json=as_json)
 
 
 def read_since(text: str, now: datetime) -> datetime:
-    """The moment that `24h` or an ISO time means. Raises TargetError when it is neither."""
+    """The time that `24h` or an ISO time means. Raises TargetError for anything else."""
     if (span := re.fullmatch(r"(\d+)([smhdw])", text)) and len(span[1]) < 6:
         return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
@@ -80,17 +81,17 @@ def _make_filters(
 ) -> dict[str, str]:
     filters = {}
     if user:
-        filters["user_id"] = f"eq.{find_user(installation, user)}"
+        filters["user_id"] = f"eq.{installation.find_user(user)}"
     if app:
         rows = installation.read_rows("user_fly_apps", fly_app_name=f"eq.{app}", limit=1)
-        # An orphan has no row: its events name it in their metadata.
+        # An orphan has no row, so its events name the app in their metadata.
         key, value = ("fly_app_id", rows[0]["id"]) if rows else ("metadata->>app", app)
         filters[key] = f"eq.{value}"
-    words = [word for each in types for word in each.split(",") if word]
-    if any(not re.fullmatch(r"[a-z_]+", word) for word in (*words, *([status] if status else []))):
+    names = [name for option in types for name in option.split(",") if name]
+    if any(not re.fullmatch(r"[a-z_]+", name) for name in (*names, *([status] if status else []))):
         stop(EXIT_USAGE, "types and statuses are lower-case words such as action or provision_failed")
-    if words:
-        filters["event_type"] = f"in.({','.join(words)})"
+    if names:
+        filters["event_type"] = f"in.({','.join(names)})"
     if status:
         filters["status"] = f"eq.{status}"
     return filters
@@ -99,26 +100,26 @@ def _make_filters(
 def _follow(
     installation: Installation, filters: dict[str, str], shown: list[dict[str, Any]]
 ) -> Iterator[list[dict[str, Any]]]:
-    """What is new, second by second. Asked a little back in time, and each event given out once."""
-    begun = _when(shown[0]) if shown else datetime.fromisoformat(installation.database.rpc("fly_overview")["now"])
-    seen, at = {each["id"] for each in shown}, _when(shown[-1]) if shown else begun
+    """New events, once a second and each one once. Every query overlaps the one before."""
+    started_at = _when(shown[0]) if shown else datetime.fromisoformat(installation.database.rpc("fly_overview")["now"])
+    seen, at = {event["id"] for event in shown}, _when(shown[-1]) if shown else started_at
     while True:
         time.sleep(_POLL_S)
-        asked = filters | {"created_at": f"gte.{max(begun, at - _OVERLAP).isoformat()}"}
-        fresh = [row for row in _read_all(installation, asked) if row["id"] not in seen]
-        if fresh:
-            at = max(at, _when(fresh[-1]))
-            seen.update(row["id"] for row in fresh)
-            yield _name(installation, fresh)
+        query = filters | {"created_at": f"gte.{max(started_at, at - _OVERLAP).isoformat()}"}
+        new = [row for row in _read_all(installation, query) if row["id"] not in seen]
+        if new:
+            at = max(at, _when(new[-1]))
+            seen.update(row["id"] for row in new)
+            yield _add_emails(installation, new)
 
 
 def _read_all(installation: Installation, filters: dict[str, str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while True:
-        at = {**filters, "order": "created_at.asc,seq.asc", "offset": str(len(rows))}
-        page = installation.read_rows("user_fly_app_events", limit=_AT_ONCE, **at)
+        query = {**filters, "order": "created_at.asc,seq.asc", "offset": str(len(rows))}
+        page = installation.read_rows("user_fly_app_events", limit=_PAGE, **query)
         rows += page
-        if len(page) < _AT_ONCE:
+        if len(page) < _PAGE:
             return rows
 
 
@@ -126,13 +127,13 @@ def _when(event: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(event["created_at"])
 
 
-def _name(installation: Installation, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events with the e-mail of their user."""
-    emails = read_emails(installation, (each["user_id"] for each in found))
-    return [each | {"email": emails.get(each["user_id"] or "")} for each in found]
+def _add_emails(installation: Installation, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events with the e-mail address of their user."""
+    emails = installation.read_emails(event["user_id"] for event in found)
+    return [event | {"email": emails.get(event["user_id"] or "")} for event in found]
 
 
-def _shorten(event: dict[str, Any]) -> dict[str, Any]:
+def _summarise(event: dict[str, Any]) -> dict[str, Any]:
     return {
         "at": event["created_at"][:19].replace("T", " "),
         "user": event["email"] or event["user_id"],
@@ -144,7 +145,7 @@ def _shorten(event: dict[str, Any]) -> dict[str, Any]:
 
 def _print_lines(found: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        for each in found:
-            click.echo(json.dumps(each))
+        for event in found:
+            click.echo(json.dumps(event))
     else:
-        print_event_lines(make_console(), [_shorten(each) for each in found])
+        print_event_lines(make_console(), [_summarise(event) for event in found])

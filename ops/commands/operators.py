@@ -1,4 +1,4 @@
-"""`hangar operators`: who may call the functions and use the admin pages with their own sign-in."""
+"""`hangar operators`: the people who may call the functions and use the dashboard with their own sign-in."""
 
 from typing import Any
 from uuid import UUID
@@ -6,19 +6,18 @@ from uuid import UUID
 import click
 
 from ops.cli_support import (
-    EXIT_USAGE,
-    explained,
     get_actor,
     json_option,
     make_console,
     open_installation,
     print_json,
     reason_option,
+    report_errors,
     stop,
 )
 from ops.client import Installation
+from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table
-from ops.users import find_user
 
 
 @click.group(invoke_without_command=True)
@@ -31,7 +30,7 @@ def operators(context: click.Context) -> None:
 
 @operators.command("list")
 @json_option
-@explained
+@report_errors
 def list_operators(as_json: bool) -> None:
     """Show every operator."""
     found: list[dict[str, Any]] = open_installation().database.rpc("fly_operators")["operators"]
@@ -40,13 +39,13 @@ def list_operators(as_json: bool) -> None:
         return
     rows = [
         {
-            "user": each["email"] or each["user_id"],
-            "user id": each["user_id"],
-            "added by": each["added_by"],
-            "added at": each["added_at"][:19].replace("T", " "),
-            "let in": "yes" if each["operator"] else "no: the user is gone or banned",
+            "user": operator["email"] or operator["user_id"],
+            "user id": operator["user_id"],
+            "added by": operator["added_by"],
+            "added at": operator["added_at"][:19].replace("T", " "),
+            "may sign in": "yes" if operator["operator"] else "no: the user is deleted or banned",
         }
-        for each in found
+        for operator in found
     ]
     make_console().print(make_table("Operators", rows))
 
@@ -55,46 +54,46 @@ def list_operators(as_json: bool) -> None:
 @click.argument("user")
 @reason_option
 @json_option
-@explained
+@report_errors
 def add_operator(user: str, reason: str | None, as_json: bool) -> None:
-    """Let USER (uuid or e-mail) operate Hangar."""
+    """Allow USER (uuid or e-mail) to operate Hangar."""
     installation = open_installation()
     user_id = _find_account(installation, user)
-    told = installation.database.rpc("fly_add_operator", user=str(user_id), actor=get_actor(), reason=reason)
-    _tell(
-        told, user_id, as_json, f"{told['email'] or user_id} is {'now' if told['changed'] else 'already'} an operator"
-    )
+    result = installation.database.rpc("fly_add_operator", user=str(user_id), actor=get_actor(), reason=reason)
+    when = "now" if result["changed"] else "already"
+    _print_result(result, user_id, f"{result['email'] or user_id} is {when} an operator", as_json=as_json)
 
 
 @operators.command("remove")
 @click.argument("user")
 @reason_option
 @json_option
-@explained
+@report_errors
 def remove_operator(user: str, reason: str | None, as_json: bool) -> None:
-    """End the right of USER (uuid or e-mail) to operate Hangar, from their next call on."""
+    """Remove USER (uuid or e-mail) from the operators. Their next call is refused."""
     installation = open_installation()
     user_id = _find_account(installation, user)
-    told = installation.database.rpc("fly_remove_operator", user=str(user_id), actor=get_actor(), reason=reason)
-    done = "is no operator any more: the next call is refused" if told["changed"] else "was no operator"
-    _tell(told, user_id, as_json, f"{told['email'] or user_id} {done}")
+    result = installation.database.rpc("fly_remove_operator", user=str(user_id), actor=get_actor(), reason=reason)
+    done = "is no longer an operator: the next call is refused" if result["changed"] else "was not an operator"
+    _print_result(result, user_id, f"{result['email'] or user_id} {done}", as_json=as_json)
 
 
 def _find_account(installation: Installation, typed: str) -> UUID:
-    """The user; by e-mail only where the profile and the account agree, for a profile may be its user's own to write."""
-    user_id = find_user(installation, typed)
+    """The user. An e-mail must be that of the account too, because the host may let users write their own profile."""
+    user_id = installation.find_user(typed)
     if "@" in typed:
-        known = installation.database.rpc("fly_operator", user=str(user_id))["email"] or "no e-mail"
-        if known.lower() != typed.lower():
+        account_email = installation.database.rpc("fly_operator", user=str(user_id))["email"] or "no e-mail"
+        if account_email.lower() != typed.lower():
             stop(
                 EXIT_USAGE,
-                f"the profile of user {user_id} says {typed}, but that user signs in with {known}: give the right user's id",
+                f"the profile of user {user_id} has {typed}, but that user signs in with {account_email}: "
+                "give the id of the user you mean",
             )
     return user_id
 
 
-def _tell(told: dict[str, Any], user_id: UUID, as_json: bool, sentence: str) -> None:
+def _print_result(result: dict[str, Any], user_id: UUID, sentence: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"user_id": str(user_id), **told})
+        print_json({"user_id": str(user_id), **result})
     else:
         click.echo(sentence)

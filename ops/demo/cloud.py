@@ -1,4 +1,4 @@
-"""What the demo stands on: a local cloud of its own, seen only from outside (SQL, Fly's API, `/_sim`, the functions)."""
+"""The demo's access to a running local cloud, from outside only: SQL, Fly's API, `/_sim` and the functions."""
 
 import json
 import time
@@ -14,19 +14,19 @@ from psycopg.rows import dict_row
 T = TypeVar("T")
 
 
-class CheckFailed(Exception):  # noqa: N818  the demo's own word
-    """A line of the story did not come true; the message says what was seen instead."""
+class CheckFailed(Exception):  # noqa: N818  a result of the demo, not an error in it
+    """A check of the demo failed. The message says what was observed instead."""
 
 
-def expect(truth: object, otherwise: str) -> None:
-    """Raise CheckFailed with what was seen `otherwise`."""
-    if not truth:
-        raise CheckFailed(otherwise)
+def expect(condition: object, message: str) -> None:
+    """Raise CheckFailed with `message` unless the condition holds."""
+    if not condition:
+        raise CheckFailed(message)
 
 
 @dataclass
-class Stage:
-    """One local cloud by its addresses (the keys of `.hangar/dev.json`)."""
+class DemoCloud:
+    """One local cloud, reached by its addresses (the content of `.hangar/dev.json`)."""
 
     addresses: dict[str, Any] = field(repr=False)
 
@@ -42,12 +42,12 @@ class Stage:
         self._fly.close()
 
     def sql(self, query: Any, *params: Any) -> list[dict[str, Any]]:
-        """Run SQL as the host's own superuser."""
+        """Run SQL as the superuser of the database."""
         cursor = self._database.execute(query, params)
         return cursor.fetchall() if cursor.description else []
 
     def add_user(self, email: str) -> uuid.UUID:
-        """Sign somebody up: the host's own trigger gives them a profile and a free subscription."""
+        """Sign a user up. The host's trigger creates a profile and a free subscription."""
         user_id = uuid.uuid4()
         self.sql("insert into auth.users (id, email) values (%s, %s)", user_id, email)
         return user_id
@@ -62,17 +62,17 @@ class Stage:
         return trader
 
     def set_tier(self, user_id: uuid.UUID, tier: str) -> None:
-        """The one SQL statement the host runs."""
+        """The one SQL statement that the host runs."""
         self.sql("update public.user_subscriptions set tier = %s where user_id = %s", tier, user_id)
 
-    def set_tier_and_lose_the_nudge(self, user_id: uuid.UUID, tier: str) -> None:
-        """The same, with the HTTP call that the change queued lost, as pg_net loses its queue in a crash."""
+    def set_tier_without_nudge(self, user_id: uuid.UUID, tier: str) -> None:
+        """The same, but drop the HTTP call that the change queued, as pg_net drops its queue in a crash."""
         with self._database.transaction():
             self.set_tier(user_id, tier)
             self.sql("delete from net.http_request_queue")
 
     def app(self, user_id: uuid.UUID) -> dict[str, Any]:
-        """The user's live row; the newest deleted one when none is live; CheckFailed without any."""
+        """The user's live row, else the newest deleted one. CheckFailed when there is none."""
         rows = self.sql(
             "select * from public.user_fly_apps where user_id = %s order by (deleted_at is null) desc, created_at desc limit 1",
             user_id,
@@ -85,13 +85,13 @@ class Stage:
             "select * from public.user_fly_app_events where fly_app_id = %s order by created_at, id", app_id
         )
 
-    def world(self) -> dict[str, Any]:
-        """Everything on Fly, as the simulator itself sees it."""
-        world: dict[str, Any] = self._fly.get("/_sim/world").raise_for_status().json()
-        return world
+    def fly_state(self) -> dict[str, Any]:
+        """Everything on Fly, from the simulator's own state."""
+        state: dict[str, Any] = self._fly.get("/_sim/world").raise_for_status().json()
+        return state
 
     def app_on_fly(self, name: str) -> dict[str, Any] | None:
-        return next((app for app in self.world()["apps"] if app["name"] == name), None)
+        return next((app for app in self.fly_state()["apps"] if app["name"] == name), None)
 
     def set_faults(self, *faults: dict[str, Any]) -> None:
         self._fly.put("/_sim/faults", json=list(faults)).raise_for_status()
@@ -100,52 +100,52 @@ class Stage:
         self._fly.put("/_sim/foreign-apps", json=list(names)).raise_for_status()
 
     def crash(self, machine_id: str) -> None:
-        """Kill the machine's process for good: its restarts are exhausted, it is stopped."""
+        """Stop the machine as after a crash that used up its restarts."""
         self._fly.post(f"/_sim/machines/{machine_id}/crash").raise_for_status()
 
     def create_app_on_fly(self, name: str, network: str) -> None:
-        """An app that our database knows nothing of."""
+        """Create an app that our database has no record of."""
         body = {"app_name": name, "org_slug": self.addresses["fly_org"], "network": network}
         self._fly.post("/v1/apps", json=body).raise_for_status()
 
     def alerts(self) -> list[dict[str, Any]]:
-        """What the alert webhook has received so far."""
+        """The alerts that the webhook has received so far."""
         received: list[dict[str, Any]] = (
             httpx.get(self.addresses["alerts_url"], trust_env=False).raise_for_status().json()
         )
         return received
 
     def run_in_machine(self, app: str, machine_id: str, *command: str) -> str:
-        """`exec` in a machine; its standard output."""
+        """Run a command in a machine and return its standard output."""
         path = f"/v1/apps/{app}/machines/{machine_id}/exec"
-        answer = self._fly.post(path, json={"command": list(command), "timeout": 10}).raise_for_status().json()
-        return str(answer["stdout"]).strip()
+        result = self._fly.post(path, json={"command": list(command), "timeout": 10}).raise_for_status().json()
+        return str(result["stdout"]).strip()
 
     def call_health(self, body: dict[str, Any]) -> dict[str, Any]:
         """Call the health function as the scheduler does."""
         headers = {"X-Hangar-Secret": self.addresses["static_secret"], "content-type": "application/json"}
-        answer = httpx.post(
+        response = httpx.post(
             self.addresses["functions"]["health"],
             headers=headers,
             content=json.dumps(body),
             timeout=120,
             trust_env=False,
         )
-        expect(answer.status_code == httpx.codes.OK, f"health answered {answer.status_code}: {answer.text[:300]}")
-        told: dict[str, Any] = answer.json()
-        return told
+        expect(response.status_code == httpx.codes.OK, f"health answered {response.status_code}: {response.text[:300]}")
+        report: dict[str, Any] = response.json()
+        return report
 
     def wait_for(self, what: str, look: Callable[[], T | None], within_s: float = 45) -> T:
-        """The first true thing `look` gives; CheckFailed with its last word when time is up."""
-        ends_at, last = time.monotonic() + within_s, "nothing was seen"
+        """Call `look` until it returns something true. CheckFailed with its last message after `within_s`."""
+        ends_at, last = time.monotonic() + within_s, "nothing was found"
         while time.monotonic() < ends_at:
             try:
-                seen = look()
+                found = look()
             except CheckFailed as not_yet:
                 last = str(not_yet)
             else:
-                if seen:
-                    return seen
+                if found:
+                    return found
             time.sleep(0.1)
         raise CheckFailed(f"{what} did not happen within {within_s:.0f} s: {last}")
 

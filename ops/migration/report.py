@@ -1,55 +1,50 @@
-"""What a migration shows: who would get an app and at what cost, how far it is, what became of whom, and what to do."""
+"""What a migration shows: the plan, the progress, the outcome of each user, and what to do next."""
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ops.migration.run import Candidate, Migration, Result
+from ops.migration.plan import Candidate, make_plan
+from ops.migration.provision import UserResult
+from ops.migration.run import Migration
 from ops.tables import make_table, print_failures
-from shared.domain.cost import to_cents
 
-SHOWN = 50
-
-
-class OnResult(Protocol):
-    """Told of each user as the outcome is known."""
-
-    def __call__(self, result: Result) -> None: ...
+SHOWN_USERS = 50
+OnResult = Callable[[UserResult], None]
 
 
 def make_report(run: Migration, *, started_at: datetime, installation: str) -> dict[str, Any]:
-    """The run as JSON: every user with outcome, totals, how it ended. Money as text."""
+    """The run as JSON: every user with the outcome, totals, and how the run ended. Money is text."""
     users = [
         {
-            "user_id": str(each.candidate.user_id),
-            "email": each.candidate.email,
-            "tier": each.candidate.tier,
-            "outcome": each.outcome,
-            "detail": each.detail,
-            "error_code": each.error_code,
-            "advice": each.advice,
-            "app_name": each.app_name,
-            "machine_id": each.machine_id,
-            "seconds": round(each.seconds, 3),
-            "monthly_cost_estimate_usd": str(each.candidate.monthly_cost_estimate_usd),
+            "user_id": str(result.candidate.user_id),
+            "email": result.candidate.email,
+            "tier": result.candidate.tier,
+            "outcome": result.outcome,
+            "detail": result.detail,
+            "error_code": result.error_code,
+            "advice": result.advice,
+            "app_name": result.app_name,
+            "machine_id": result.machine_id,
+            "seconds": round(result.seconds, 3),
+            "monthly_cost_estimate_usd": str(result.candidate.monthly_cost_estimate_usd),
         }
-        for each in run.results
+        for result in run.results
     ]
-    for words, left in (("admitted", run.admitted_only), ("not_begun", run.untouched)):
+    for outcome, candidates in (("admitted", run.admitted_only), ("not_begun", run.not_begun)):
         users += [
-            {"user_id": str(each.user_id), "email": each.email, "tier": each.tier, "outcome": words, "detail": ""}
-            for each in left
+            {"user_id": str(each.user_id), "email": each.email, "tier": each.tier, "outcome": outcome, "detail": ""}
+            for each in candidates
         ]
     outcomes = [str(user["outcome"]) for user in users]
     return {
@@ -59,63 +54,40 @@ def make_report(run: Migration, *, started_at: datetime, installation: str) -> d
         "applied": True,
         "ending": run.ending,
         "reason": run.reason,
-        "totals": {word: outcomes.count(word) for word in sorted(set(outcomes))},
+        "totals": {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
         "users": users,
     }
 
 
-def describe(candidates: Sequence[Candidate], on: date) -> dict[str, Any]:
-    """Who would get an app, what each and all of them cost, as JSON. Money as text."""
-    return {
-        "users": [
-            {
-                "user_id": str(each.user_id),
-                "email": each.email,
-                "tier": each.tier,
-                "why": each.why,
-                "cpu_kind": each.cpu_kind,
-                "cpu_count": each.cpu_count,
-                "memory_mb": each.memory_mb,
-                "region": each.region,
-                "monthly_cost_estimate_usd": str(each.monthly_cost_estimate_usd),
-                "monthly_list_price_usd": str(to_cents(each.list_price_usd(on))),
-                "status": each.status,
-            }
-            for each in candidates
-        ],
-        "total": {
-            "users": len(candidates),
-            "monthly_cost_estimate_usd": str(add_up(candidates)),
-            "monthly_list_price_usd": str(to_cents(sum((each.list_price_usd(on) for each in candidates), Decimal(0)))),
-        },
-    }
-
-
-def add_up(candidates: Sequence[Candidate]) -> Decimal:
-    """The estimated cost a month of all of them."""
-    return sum((each.monthly_cost_estimate_usd for each in candidates), Decimal("0.00"))
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Replace the file as a whole, readable by its owner only because it holds e-mail addresses."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(report, file, indent=2)
+        file.write("\n")
+    partial.replace(path)
 
 
 def print_plan(console: Console, candidates: Sequence[Candidate], on: date) -> None:
-    """A table of users, the first 50, and the total."""
+    """A table of the first 50 users, and the total."""
     rows = [
         {
-            "user": each.email or each.user_id,
-            "tier": each.tier,
-            "why": each.why,
-            "size": f"{each.cpu_count} {each.cpu_kind} vCPU, {each.memory_mb} MB",
-            "region": each.region,
-            "app": each.status or "none",
-            "USD a month": each.monthly_cost_estimate_usd,
+            "user": candidate.name,
+            "tier": candidate.tier,
+            "why": candidate.why,
+            "size": f"{candidate.cpu_count} {candidate.cpu_kind} vCPU, {candidate.memory_mb} MB",
+            "region": candidate.region,
+            "app": candidate.status or "none",
+            "USD a month": candidate.monthly_cost_estimate_usd,
         }
-        for each in candidates[:SHOWN]
+        for candidate in candidates[:SHOWN_USERS]
     ]
     console.print(make_table("Entitled users without an active app", rows))
-    if len(candidates) > SHOWN:
-        console.print(f"and {len(candidates) - SHOWN} more (all of them: --json)")
-    total = describe(candidates, on)["total"]
+    if len(candidates) > SHOWN_USERS:
+        console.print(f"and {len(candidates) - SHOWN_USERS} more (all of them: --json)")
+    total = make_plan(candidates, on)["total"]
     console.print(
-        f"Total: {total['users']} users, {total['monthly_cost_estimate_usd']} USD a month as Hangar estimates, "
+        f"Total: {total['users']} users, {total['monthly_cost_estimate_usd']} USD a month as estimated, "
         f"{total['monthly_list_price_usd']} USD by Fly's list price for machines that run all month"
     )
 
@@ -129,7 +101,7 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def show_progress(console: Console, total: int) -> Iterator[OnResult]:
-    """A bar with rate and time left on a terminal, with the failures above it; elsewhere one plain line for each user."""
+    """On a terminal, a bar with rate and time left below the failures. Elsewhere, one line for each user."""
     if not console.is_terminal:
         yield _print_lines(console, total)
         return
@@ -143,67 +115,59 @@ def show_progress(console: Console, total: int) -> Iterator[OnResult]:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("Migrating", total=total)
 
-        def tell(result: Result) -> None:
+        def advance(result: UserResult) -> None:
             if result.outcome != "active":
                 progress.console.print(f"{result.candidate.name}: {result.outcome}, {escape(result.detail)}")
             progress.advance(task)
 
-        yield tell
+        yield advance
 
 
 def _print_lines(console: Console, total: int) -> OnResult:
     width, count = len(str(total)), 0
 
-    def tell(result: Result) -> None:
+    def print_line(result: UserResult) -> None:
         nonlocal count
         count += 1
-        what = result.app_name if result.outcome == "active" else result.detail
-        line = f"[{count:>{width}}/{total}] {result.candidate.name}  {result.outcome}  {what or ''}  {result.seconds:.1f} s"
+        app = result.app_name if result.outcome == "active" else result.detail
+        line = (
+            f"[{count:>{width}}/{total}] {result.candidate.name}  {result.outcome}  {app or ''}  {result.seconds:.1f} s"
+        )
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    return tell
+    return print_line
 
 
 def print_outcome(console: Console, run: Migration) -> None:
-    """Counts, the failed ones with what to do, and how to go on."""
+    """Counts, the failures with what to do, and how to continue."""
     counts = Counter(result.outcome for result in run.results)
-    words = ", ".join(
-        f"{counts[word]} {word}" for word in ("active", "failed", "unfinished", "skipped") if counts[word]
-    )
-    console.print(words or "nobody was worked on", highlight=False)
+    parts = [f"{counts[name]} {name}" for name in ("active", "failed", "unfinished", "skipped") if counts[name]]
+    console.print(", ".join(parts) or "no user was processed", highlight=False)
     failed = [result for result in run.results if result.outcome == "failed"]
     if failed:
         rows = [
             {
-                "user": each.candidate.name,
-                "app": each.app_name,
-                "code": each.error_code,
-                "what happened": each.detail,
-                "what to do": each.advice or "read the message, mend what it names, then run this again",
+                "user": result.candidate.name,
+                "app": result.app_name,
+                "code": result.error_code,
+                "what happened": result.detail,
+                "what to do": result.advice or "read the message, fix the cause, then run the same command again",
             }
-            for each in failed[:SHOWN]
+            for result in failed[:SHOWN_USERS]
         ]
         print_failures(console, rows, ("user", "app", "code"))
-        if len(failed) > SHOWN:
-            console.print(f"and {len(failed) - SHOWN} more (all of them: --report FILE)")
+        if len(failed) > SHOWN_USERS:
+            console.print(f"and {len(failed) - SHOWN_USERS} more (all of them: --report FILE)")
     if counts["unfinished"]:
         console.print(
-            f"{counts['unfinished']} unfinished: Hangar goes on with them by itself; run this again to see how they end"
+            f"{counts['unfinished']} unfinished: Hangar continues with them; run the same command again for their outcome"
         )
     if run.admitted_only:
-        console.print(
-            f"{len(run.admitted_only)} admitted and not begun here: the next drain takes them up, within a minute"
-        )
-    if run.untouched:
-        console.print(f"{len(run.untouched)} not begun: nothing has changed for them")
+        console.print(f"{len(run.admitted_only)} admitted but not begun: the next drain starts them within a minute")
+    if run.not_begun:
+        console.print(f"{len(run.not_begun)} not begun: nothing has changed for them")
     if run.ending != "done":
-        console.print("To go on, run the same command again: who is active is skipped, who is under way is waited for")
-
-
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Whole or not at all, for its owner alone: it holds e-mail addresses."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(report, file, indent=2)
-        file.write("\n")
-    partial.replace(path)
+        console.print(
+            "To continue, run the same command again: it skips active users and waits for those in progress",
+            soft_wrap=True,
+        )

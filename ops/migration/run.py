@@ -1,139 +1,37 @@
-"""Gives existing users their apps: admits them batch by batch, calls `provision` for each, and tells what became of whom.
-
-How fast. Fly's documented limits are for each app and action (1 call a second, 3 at once; Fly docs, "Working with the
-Machines API"): one worker for one user stays below them, and users do not add up. For whole apps Fly documents one limit
-only, 100 deletions a minute; for creations it says nothing. So no more than 100 users a minute are begun: what goes wrong
-can be taken back as fast as it was made. A 429 is waited for by the functions themselves.
-"""
+"""Gives existing users their apps: admits them in batches, calls `provision` for each, and records the outcomes."""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import date
-from decimal import Decimal
-from typing import Any, Literal
-from uuid import UUID, uuid4
-
-import httpx
+from typing import Literal
 
 from ops.client import Installation
 from ops.connection import TargetError
-from shared.domain.cost_report import list_month_usd
+from ops.migration.pace import PER_MINUTE, Pace
+from ops.migration.plan import Candidate
+from ops.migration.provision import InstallationRefusal, Outcome, UserResult, provision_user
 from shared.domain.errors import HangarError
-from shared.domain.remediation import advise
 
-PER_MINUTE = 100
 WORKERS = 16
 PATIENCE_S = 300.0
-# So many users in a row with one and the same failure: it is not the users.
+# After this many users in a row with the same failure, the cause is not in the users.
 SAME_FAILURES = 10
-_PAGE = 500
-_TRIES_TO_ADMIT = 4
-# What a function says when Hangar itself holds back (shared/reconcile/run.py): nobody else would fare better.
-_REFUSALS = ("Hangar is paused", "hangar.settings.max_", "belongs to another installation")
+_ADMIT_ATTEMPTS = 4
+_NOT_ADMITTED = ("none", "unknown")  # outcomes of fly_admit for users who are not entitled any more
 
-Word = Literal["active", "failed", "unfinished", "skipped"]
 Ending = Literal["done", "interrupted", "refused", "stopped"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An entitled user whose app is not there: without a row (`status` None), or with one that is not active yet."""
-
-    user_id: UUID
-    email: str | None
-    tier: str
-    why: str
-    cpu_kind: Literal["shared", "performance"]
-    cpu_count: int
-    memory_mb: int
-    region: str
-    monthly_cost_estimate_usd: Decimal
-    status: str | None
-    error_code: str | None
-
-    @classmethod
-    def read(cls, told: Mapping[str, Any]) -> "Candidate":
-        known = {name: told[name] for name in cls.__dataclass_fields__}
-        cost = Decimal(told["monthly_cost_estimate_usd"])
-        return cls(**{**known, "user_id": UUID(told["user_id"]), "monthly_cost_estimate_usd": cost})
-
-    @property
-    def name(self) -> str:
-        return self.email or str(self.user_id)
-
-    def list_price_usd(self, on: date) -> Decimal:
-        """Fly's list price for a month, not rounded: cents are cut where it is shown."""
-        return list_month_usd(self.cpu_kind, self.cpu_count, self.memory_mb, self.region, on)
-
-
-def read_candidates(installation: Installation) -> list[Candidate]:
-    """Everybody who is entitled and has no active app, by user id."""
-    found: list[Candidate] = []
-    after = None
-    while True:
-        page = installation.database.rpc("fly_migration_candidates", after=after, limit=_PAGE)
-        found += map(Candidate.read, page["users"])
-        after = page["next"]
-        if after is None:
-            return found
-
-
-def probe(installation: Installation) -> None:
-    """Ask `provision` about nobody, so that a wrong address or secret is found before anybody is admitted. Raises TargetError."""
-    status, answer = installation.call_function("provision", {"user_id": str(uuid4())})
-    if status >= httpx.codes.BAD_REQUEST:
-        raise TargetError(f"the provision function answered {status}, so nobody was admitted: {answer.get('detail')}")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one user; for a failed one `error_code` and what to do."""
-
-    candidate: Candidate
-    outcome: Word
-    detail: str
-    seconds: float = 0.0
-    app_name: str | None = None
-    machine_id: str | None = None
-    error_code: str | None = None
-    advice: str | None = None
-
-
-class Refused(Exception):  # noqa: N818  Hangar's own word for it
-    """Hangar holds back for everybody; the message says why."""
-
-
-class Pace:
-    """At most `per_minute` starts a minute, the first tenth of them at once."""
-
-    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_s = per_minute / 60
-        self._most = max(1.0, per_minute / 10)
-        self._left, self._clock = self._most, clock
-        self._at = clock()
-
-    def take(self) -> bool:
-        """Whether one may start now; it then counts."""
-        now = self._clock()
-        self._left = min(self._most, self._left + (now - self._at) * self._per_s)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 @dataclass
 class Migration:
-    """One run. `stopping` ends it from outside: what is under way is finished, nothing new is begun."""
+    """One run. Setting `stopping` ends it: users in progress are finished, no others are started."""
 
     installation: Installation
     actor: str
-    on_result: Callable[[Result], None]
+    on_result: Callable[[UserResult], None]
     batch: int = 25
     workers: int = WORKERS
     per_minute: float = PER_MINUTE
@@ -142,138 +40,100 @@ class Migration:
     clock: Callable[[], float] = time.monotonic
     ending: Ending = "done"
     reason: str = ""
-    results: list[Result] = field(default_factory=list)
+    results: list[UserResult] = field(default_factory=list)
     admitted_only: list[Candidate] = field(default_factory=list)
-    untouched: list[Candidate] = field(default_factory=list)
-    _same: tuple[str | None, int] = (None, 0)
+    not_begun: list[Candidate] = field(default_factory=list)
+    _last_failure: tuple[str | None, int] = (None, 0)  # its code, and how many users in a row had it
 
     def run(self, candidates: list[Candidate]) -> None:
-        """Work through `candidates`; the outcome is in the fields. Raises TargetError when a function cannot be called."""
-        rest, admitted = deque(candidates), deque[Candidate]()
-        under_way: set[Future[Result]] = set()
+        """Work through `candidates`. The outcome is in the fields. Raises TargetError if a function cannot be called."""
+        waiting, admitted = deque(candidates), deque[Candidate]()
+        in_progress: set[Future[UserResult]] = set()
         pace = Pace(self.per_minute, self.clock)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="migrate") as pool:
             while True:
-                if not self.stopping.is_set() and not admitted and rest:
-                    admitted.extend(self._admit([rest.popleft() for _ in range(min(self.batch, len(rest)))], rest))
-                while not self.stopping.is_set() and admitted and len(under_way) < self.workers and pace.take():
-                    under_way.add(pool.submit(self._work, admitted.popleft()))
-                if not under_way and (self.stopping.is_set() or not (admitted or rest)):
+                if not self.stopping.is_set() and not admitted and waiting:
+                    batch = [waiting.popleft() for _ in range(min(self.batch, len(waiting)))]
+                    admitted.extend(self._admit(batch, waiting))
+                while not self.stopping.is_set() and admitted and len(in_progress) < self.workers and pace.take():
+                    in_progress.add(pool.submit(self._provision, admitted.popleft()))
+                if not in_progress and (self.stopping.is_set() or not (admitted or waiting)):
                     break
-                if under_way:
-                    done, under_way = wait(under_way, timeout=0.1, return_when=FIRST_COMPLETED)
+                if in_progress:
+                    done, in_progress = wait(in_progress, timeout=0.1, return_when=FIRST_COMPLETED)
                     self._collect(done)
                 else:
                     self.stopping.wait(0.05)
-        self.admitted_only, self.untouched = list(admitted), list(rest)
-        if self.stopping.is_set() and self.ending == "done" and (admitted or rest or self._has("unfinished")):
+        self.admitted_only, self.not_begun = list(admitted), list(waiting)
+        if self.stopping.is_set() and self.ending == "done" and (admitted or waiting or self._has("unfinished")):
             self.ending = "interrupted"
 
     def end(self, ending: Ending, reason: str) -> None:
-        """Begin nothing more; the first reason counts."""
+        """Start no more users. The first call decides ending and reason."""
         if self.ending == "done":
             self.ending, self.reason = ending, reason
         self.stopping.set()
 
-    def _has(self, outcome: Word) -> bool:
+    def _has(self, outcome: Outcome) -> bool:
         return any(result.outcome == outcome for result in self.results)
 
-    def _admit(self, batch: list[Candidate], rest: deque[Candidate]) -> list[Candidate]:
-        """Give a batch their rows; those who got none are told at once. A batch that could not be asked about goes back."""
+    def _admit(self, batch: list[Candidate], waiting: deque[Candidate]) -> list[Candidate]:
+        """Create the rows of a batch and return who has one. After an error the batch goes back to `waiting`."""
         error: HangarError | None = None
-        for attempt in range(_TRIES_TO_ADMIT):
+        for attempt in range(_ADMIT_ATTEMPTS):
             try:
                 if self.installation.database.rpc("fly_overview")["settings"]["paused"]:
-                    self.end("refused", "Hangar is paused: no change is made on Fly until `hangar resume`")
+                    self.end("refused", "Hangar is paused: no change is made on Fly. Run `hangar resume` first")
                     break
                 users = [str(candidate.user_id) for candidate in batch]
-                answer = self.installation.database.rpc("fly_admit", users=users, actor=self.actor)["users"]
+                outcomes = self.installation.database.rpc("fly_admit", users=users, actor=self.actor)["users"]
             except HangarError as failure:
                 error = failure
                 if self.stopping.wait(2.0**attempt):
                     break
                 continue
+            admitted = [each for each in batch if outcomes[str(each.user_id)] not in _NOT_ADMITTED]
             for candidate in batch:
-                if answer[str(candidate.user_id)] in ("none", "unknown"):
-                    self._tell(Result(candidate, "skipped", "not entitled any more"))
-            return [each for each in batch if answer[str(each.user_id)] not in ("none", "unknown")]
+                if candidate not in admitted:
+                    self._record(UserResult(candidate, "skipped", "not entitled any more"))
+            return admitted
         if error is not None and not self.stopping.is_set():
-            self.end("stopped", f"the database could not be asked to admit users: {error}")
-        rest.extendleft(reversed(batch))
+            self.end("stopped", f"the database did not admit users: {error}")
+        waiting.extendleft(reversed(batch))
         return []
 
-    def _collect(self, done: set[Future[Result]]) -> None:
+    def _provision(self, candidate: Candidate) -> UserResult:
+        return provision_user(
+            self.installation,
+            candidate,
+            actor=self.actor,
+            patience_s=self.patience_s,
+            stopping=self.stopping,
+            clock=self.clock,
+        )
+
+    def _collect(self, done: set[Future[UserResult]]) -> None:
         for future in done:
             try:
                 result = future.result()
-            except Refused as refused:
-                self.end("refused", str(refused))
+            except InstallationRefusal as refusal:
+                self.end("refused", str(refusal))
                 continue
             except TargetError:
-                self.stopping.set()  # the others are let finish by the pool
+                self.stopping.set()  # the pool waits for the others
                 raise
-            self._tell(result)
-            code, times = self._same
+            self._record(result)
+            code, times = self._last_failure
             if result.outcome == "failed":
-                self._same = (result.error_code, times + 1 if result.error_code == code else 1)
+                self._last_failure = (result.error_code, times + 1 if result.error_code == code else 1)
             elif result.outcome == "active":
-                self._same = (None, 0)
-            if self._same[1] >= SAME_FAILURES:
+                self._last_failure = (None, 0)
+            if self._last_failure[1] >= SAME_FAILURES:
                 self.end(
-                    "stopped", f"{SAME_FAILURES} users in a row failed with {result.error_code!r}: it is not the users"
+                    "stopped",
+                    f"{SAME_FAILURES} users in a row failed with {result.error_code!r}; the cause is not in the users",
                 )
 
-    def _tell(self, result: Result) -> None:
+    def _record(self, result: UserResult) -> None:
         self.results.append(result)
         self.on_result(result)
-
-    def _work(self, candidate: Candidate) -> Result:
-        """Call until the user's app is active, has failed, or patience ends."""
-        begun = self.clock()
-        detail, app_name = "no answer yet", None
-        if candidate.status == "error" and (refused := self._retry(candidate)):
-            return Result(candidate, "failed", refused)
-        while self.clock() < begun + self.patience_s:
-            try:
-                status, answer = self.installation.call_function("provision", {"user_id": str(candidate.user_id)})
-            except httpx.HTTPError as error:
-                status, answer = 503, {"detail": f"the provision function gave no answer ({type(error).__name__})"}
-            detail, app_name = str(answer.get("detail", answer)), answer.get("app_name") or app_name
-            seconds = self.clock() - begun
-            if status == httpx.codes.OK:
-                word: Word = "active" if answer.get("status") == "active" else "skipped"
-                return Result(candidate, word, detail, seconds, app_name, answer.get("machine_id"))
-            if any(word in detail for word in _REFUSALS):
-                raise Refused(detail)
-            row = self._read_row(candidate)
-            if row and row["status"] == "error" and row["lease_token"] is None:  # leased: another attempt is under way
-                return self._explain(candidate, row, seconds)
-            if status < 500 and status != httpx.codes.ACCEPTED:
-                return Result(
-                    candidate, "failed", f"the provision function answered {status}: {detail}", seconds, app_name
-                )
-            if self.stopping.wait(1.0 if status == httpx.codes.ACCEPTED else 3.0):
-                break
-        return Result(candidate, "unfinished", detail, self.clock() - begun, app_name)
-
-    def _retry(self, candidate: Candidate) -> str | None:
-        """End the wait after an earlier failure, and take over what was mended since; what went wrong with that, if it did."""
-        try:
-            self.installation.database.rpc("fly_retry", user=str(candidate.user_id), actor=self.actor)
-        except HangarError as error:
-            return str(error)
-        return None
-
-    def _read_row(self, candidate: Candidate) -> dict[str, Any] | None:
-        """What the row says of the failure: an answer of 503 does not tell whether the user's own attempt is over."""
-        try:
-            rows = self.installation.read_rows("user_fly_apps", user_id=f"eq.{candidate.user_id}", deleted_at="is.null")
-        except (HangarError, httpx.HTTPError):
-            return None
-        return rows[0] if rows else None
-
-    def _explain(self, candidate: Candidate, row: Mapping[str, Any], seconds: float) -> Result:
-        code = row["error_code"]
-        advice = advise(code, candidate.name, goes_on=row["next_attempt_at"] is not None)
-        name, message = row["fly_app_name"], row["error_message"] or "no message"
-        return Result(candidate, "failed", message, seconds, name, row["machine_id"], code, advice)

@@ -20,7 +20,7 @@ DEADLINE_S = 60
 
 
 class Operator:
-    """Somebody at a terminal of their own, and the eyes to see what came of it."""
+    """An operator at a terminal, with direct access to the database and to Fly to check the effects."""
 
     def __init__(self, cloud: LocalCloud, folder: Path) -> None:
         known = cloud.addresses
@@ -51,7 +51,7 @@ class Operator:
         )
 
     def hangar(self, *arguments, exits=0, **env):
-        """Run the command line; its standard output and error."""
+        """Run the command line and return its standard output and error."""
         child = self.start(*arguments, **env)
         out, err = child.communicate(timeout=DEADLINE_S * 2)
         assert child.returncode == exits, f"{arguments} ended with {child.returncode}:\n{out}\n{err}"
@@ -68,7 +68,7 @@ class Operator:
         return cursor.fetchall() if cursor.description else []
 
     def add_users(self, count, tier="pro"):
-        """Users who paid before Hangar came, in the order of their ids."""
+        """Users who paid before Hangar was installed, in the order of their ids."""
         users = sorted(uuid.uuid4() for _ in range(count))
         for number, user in enumerate(users):
             self.sql(
@@ -92,14 +92,15 @@ class Operator:
         httpx.put(f"{self.fly_url}/_sim/faults", json=list(faults), trust_env=False).raise_for_status()
 
     def refuse_machine_of(self, user):
-        """Fly has no image for this one user."""
+        """Fly refuses the image of this one user."""
         path = f"/v1/apps/{app_name('vyx-user', user, 0)}/machines"
         self.set_faults({"method": "POST", "path": path, "status": 422, "body": {"error": "image not found"}})
 
     def is_live(self):
         return self.sql("select live from hangar.settings")[0][0]
 
-    def forget_everybody(self):
+    def reset(self):
+        """No live apps, no paying users, not live, not paused."""
         self.sql("set session_replication_role = replica")
         self.sql("update public.user_subscriptions set tier = 'free' where true")
         self.sql("update public.user_fly_apps set status = 'deleted', deleted_at = now() where deleted_at is null")
@@ -110,16 +111,18 @@ class Operator:
 
 @contextmanager
 def run_cloud(folder: Path) -> Iterator[LocalCloud]:
-    """A cloud without its scheduler and with virtual machines: what happens is the command's own doing, and quick."""
+    """A cloud with virtual machines and no scheduler: fast, and every effect comes from the command under test."""
     with LocalCloud(folder, processes=0) as cloud:
         cloud.pg_cron.stop()
         yield cloud
 
 
 @contextmanager
-def sit_down(cloud: LocalCloud, folder: Path) -> Iterator[Operator]:
+def open_operator(cloud: LocalCloud, folder: Path) -> Iterator[Operator]:
     """An operator of an installation that is not live and has no apps."""
     operator = Operator(cloud, folder)
-    operator.forget_everybody()
-    yield operator
-    operator.database.close()
+    try:
+        operator.reset()
+        yield operator
+    finally:
+        operator.database.close()

@@ -1,4 +1,4 @@
-"""`hangar migrate-users` against a whole local cloud: 25 users who pay already, on an installation that is not live."""
+"""`hangar migrate-users` against a whole local cloud that is not live, with 25 users who pay already."""
 
 import json
 import signal
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from shared.domain.naming import app_name
-from tests.http.running_operator import DEADLINE_S, run_cloud, sit_down
+from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
 
 USERS = 25
 FAST = ("--per-minute", "6000")
@@ -21,27 +21,27 @@ def cloud(tmp_path_factory):
 
 @pytest.fixture
 def operator(cloud, tmp_path):
-    with sit_down(cloud, tmp_path) as operator:
+    with open_operator(cloud, tmp_path) as operator:
         yield operator
 
 
-def test_a_dry_run_shows_who_size_and_cost_and_changes_nothing(operator):
-    """25 users, 150.00 by the estimate; no row, no call to Fly, not live."""
+def test_a_dry_run_shows_users_and_cost_and_changes_nothing(operator):
+    """25 users, 150.00 USD by the estimate. No row, no call to Fly, not live."""
     users = operator.add_users(USERS)
     out, _ = operator.hangar("migrate-users")
     assert all(operator.email(user) in out for user in users)
     assert "25 users, 150.00 USD a month" in out
     assert "--apply" in out
-    told = operator.json("migrate-users", "--limit", "2")
-    assert (told["applied"], told["live"], told["total"]["users"]) == (False, False, 2)
-    assert told["total"]["monthly_cost_estimate_usd"] == "12.00"
-    assert [each["user_id"] for each in told["users"]] == [str(user) for user in users[:2]]
+    plan = operator.json("migrate-users", "--limit", "2")
+    assert (plan["applied"], plan["live"], plan["total"]["users"]) == (False, False, 2)
+    assert plan["total"]["monthly_cost_estimate_usd"] == "12.00"
+    assert [user["user_id"] for user in plan["users"]] == [str(user) for user in users[:2]]
     assert operator.statuses() == {}
     assert operator.apps_on_fly() == []
 
 
-def test_interrupted_half_way_it_finishes_what_is_under_way_and_goes_on_when_run_again(operator):
-    """Ctrl-C ends with 130 and a word on how to go on; the second run takes everybody who is left, and nobody twice."""
+def test_after_ctrl_c_it_finishes_the_users_in_progress_and_a_second_run_continues(operator):
+    """Ctrl-C ends with 130 and says how to continue. The second run processes the users who are left, each once."""
     users = operator.add_users(USERS)
     operator.set_faults({"method": "POST", "path": "/v1/apps/*/machines", "delay_s": 0.3})
     child = operator.start("migrate-users", "--apply", "--workers", "3", "--batch", "5", *FAST)
@@ -51,7 +51,7 @@ def test_interrupted_half_way_it_finishes_what_is_under_way_and_goes_on_when_run
     assert child.returncode == 130, out + err
     assert all("  active  " in line for line in lines)
     assert "run the same command again" in out
-    assert "finishing what is under way" in err
+    assert "finishing the users in progress" in err
     done = operator.statuses()
     active = [user for user, status in done.items() if status == "active"]
     assert 4 <= len(active) < USERS
@@ -60,26 +60,26 @@ def test_interrupted_half_way_it_finishes_what_is_under_way_and_goes_on_when_run
     assert not operator.sql("select 1 from user_fly_apps where lease_expires_at > now() and deleted_at is null")
 
     operator.set_faults()
-    told = operator.json("migrate-users", "--apply", "--report", "report.json", *FAST)
-    assert told["totals"] == {"active": USERS - len(active)}
-    assert json.loads((operator.folder / "report.json").read_text()) == told
+    report = operator.json("migrate-users", "--apply", "--report", "report.json", *FAST)
+    assert report["totals"] == {"active": USERS - len(active)}
+    assert json.loads((operator.folder / "report.json").read_text()) == report
     assert operator.statuses() == dict.fromkeys(users, "active")
     assert operator.apps_on_fly() == sorted(app_name("vyx-user", user, 0) for user in users)
     assert not operator.is_live()
     out, _ = operator.hangar("migrate-users", "--apply", "--no-go-live")
-    assert "nobody was worked on" in out
+    assert "no user was processed" in out
 
 
-def test_who_fails_is_listed_with_what_to_do_and_the_rest_is_done(operator):
-    """Exit 1 with one failure in 25; once it is mended, the same command does that one alone, and then goes live."""
+def test_a_failed_user_is_listed_with_what_to_do_and_the_others_are_active(operator):
+    """Exit 1 with one failure in 25. When the cause is fixed, the same command processes that user only and goes live."""
     users = operator.add_users(USERS)
-    unlucky = users[7]
-    operator.refuse_machine_of(unlucky)
+    failing = users[7]
+    operator.refuse_machine_of(failing)
     out, _ = operator.hangar("migrate-users", "--apply", "--report", "report.json", *FAST, exits=1)
     assert "24 active, 1 failed" in out
     report = json.loads((operator.folder / "report.json").read_text())
     [failed] = [user for user in report["users"] if user["outcome"] == "failed"]
-    assert (failed["user_id"], failed["error_code"]) == (str(unlucky), "image")
+    assert (failed["user_id"], failed["error_code"]) == (str(failing), "image")
     assert "image not found" in failed["detail"]
     assert "hangar retry" in failed["advice"]
     assert len(report["users"]) == USERS
@@ -87,9 +87,9 @@ def test_who_fails_is_listed_with_what_to_do_and_the_rest_is_done(operator):
 
     operator.hangar("migrate-users", "--apply", exits=1)
     operator.set_faults()
-    told = operator.json("migrate-users", "--apply", "--go-live")
-    assert [(user["user_id"], user["outcome"]) for user in told["users"]] == [(str(unlucky), "active")]
-    assert told["live"] is True
+    report = operator.json("migrate-users", "--apply", "--go-live")
+    assert [(user["user_id"], user["outcome"]) for user in report["users"]] == [(str(failing), "active")]
+    assert report["live"] is True
     assert operator.is_live()
     assert operator.statuses() == dict.fromkeys(users, "active")
     [(metadata,)] = operator.sql(
@@ -99,8 +99,8 @@ def test_who_fails_is_listed_with_what_to_do_and_the_rest_is_done(operator):
     assert metadata["reason"] == "migrate-users --go-live"
 
 
-def test_going_live_says_how_many_that_concerns_and_a_live_installation_says_so(operator):
-    """With two of five migrated, going live concerns the three others, and they are left to the sweep."""
+def test_going_live_says_how_many_users_it_affects(operator):
+    """With two of five users migrated it affects the other three, whom the next sweep provisions."""
     operator.add_users(5)
     out, _ = operator.hangar("migrate-users", "--apply", "--limit", "2", *FAST)
     assert "3 entitled users without an app (18.00 USD a month)" in out
@@ -115,15 +115,15 @@ def test_going_live_says_how_many_that_concerns_and_a_live_installation_says_so(
     assert sorted(operator.statuses().values()) == ["active"] * 5
 
 
-def test_only_names_users_by_id_or_email_and_skips_who_needs_nothing(operator):
-    """Chosen users alone are touched; who is active or not entitled is skipped with a reason."""
+def test_only_selects_users_by_id_or_email_and_skips_those_who_need_nothing(operator):
+    """Only the selected users are changed. Active and not entitled users are skipped with a reason."""
     users = operator.add_users(3)
     [free] = operator.add_users(1, tier="free")
-    told = operator.json("migrate-users", "--apply", "--only", str(users[0]))
-    assert told["totals"] == {"active": 1}
+    report = operator.json("migrate-users", "--apply", "--only", str(users[0]))
+    assert report["totals"] == {"active": 1}
     only = f"{operator.email(users[0])},{operator.email(users[1])}"
-    told = operator.json("migrate-users", "--apply", "--only", only, "--only", str(free))
-    outcomes = {user["user_id"]: (user["outcome"], user["detail"]) for user in told["users"]}
+    report = operator.json("migrate-users", "--apply", "--only", only, "--only", str(free))
+    outcomes = {user["user_id"]: (user["outcome"], user["detail"]) for user in report["users"]}
     assert outcomes[str(users[0])] == ("skipped", "already active")
     assert outcomes[str(users[1])][0] == "active"
     assert outcomes[str(free)] == ("skipped", "not entitled (plan_not_dedicated)")
@@ -133,7 +133,7 @@ def test_only_names_users_by_id_or_email_and_skips_who_needs_nothing(operator):
 
 
 def test_a_paused_installation_refuses_with_3(operator):
-    """The kill switch holds here too, before anybody is admitted and for a retry."""
+    """Before any user is admitted, and for a retry."""
     [user] = operator.add_users(1)
     operator.hangar("pause", "--reason", "testing")
     _, err = operator.hangar("migrate-users", "--apply", exits=3)
@@ -143,8 +143,8 @@ def test_a_paused_installation_refuses_with_3(operator):
     assert "hangar resume" in err
 
 
-def test_a_pause_half_way_stops_the_rest(operator):
-    """Nothing new is begun; what was admitted waits, and exit is 3."""
+def test_a_pause_during_a_migration_ends_it(operator):
+    """No more users are started, admitted users wait, and the exit code is 3."""
     operator.add_users(6)
     operator.set_faults({"method": "POST", "path": "/v1/apps/*/machines", "delay_s": 0.3})
     child = operator.start("migrate-users", "--apply", "--batch", "1", *FAST)
@@ -157,8 +157,8 @@ def test_a_pause_half_way_stops_the_rest(operator):
     assert len(operator.statuses()) < 6
 
 
-def test_the_same_failure_for_everybody_stops_it_early(operator):
-    """A wrong token is not 25 problems."""
+def test_ten_users_in_a_row_with_the_same_failure_end_it(operator):
+    """The cause is not in the users then."""
     operator.add_users(USERS)
     operator.set_faults({"method": "POST", "path": "/v1/apps", "status": 422, "body": {"error": "invalid image"}})
     out, err = operator.hangar("migrate-users", "--apply", "--workers", "2", "--batch", "3", *FAST, exits=1)
@@ -168,29 +168,29 @@ def test_the_same_failure_for_everybody_stops_it_early(operator):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "env", "words"),
+    ("arguments", "env", "text"),
     [
         (("--go-live",), {}, "--go-live needs --apply"),
         (("--batch", "501"), {}, "501"),
         (("--apply", "--report", "no/such/folder/r.json"), {}, "no/such/folder"),
-        (("--apply",), {"HANGAR_WEBHOOK_SECRET": "whsec_" + "q83v" * 8}, "does not take our signature"),
+        (("--apply",), {"HANGAR_WEBHOOK_SECRET": "whsec_" + "q83v" * 8}, "rejected our signature"),
         (("--apply",), {"HANGAR_FUNCTIONS_URL": ""}, "HANGAR_FUNCTIONS_URL"),
         ((), {"SUPABASE_SECRET_KEY": "sb_secret_wrong"}, "SUPABASE_SECRET_KEY"),
     ],
 )
-def test_usage_and_settings_end_with_2_before_anybody_is_admitted(operator, arguments, env, words):
-    """One line that names what is wrong."""
+def test_wrong_usage_or_settings_end_with_2_before_any_user_is_admitted(operator, arguments, env, text):
+    """One line names what is wrong."""
     operator.add_users(1)
     child = operator.start("migrate-users", *arguments, **env)
     out, err = child.communicate(timeout=DEADLINE_S)
     assert child.returncode == 2, out + err
-    assert words in err
+    assert text in err
     assert "Traceback" not in err
     assert operator.statuses() == {}
 
 
 def test_a_second_ctrl_c_ends_at_once(operator):
-    """Nothing is lost: the function goes on without us."""
+    """Nothing is lost, because the function continues."""
     [user] = operator.add_users(1)
     operator.set_faults({"method": "POST", "path": "/v1/apps/*/machines", "delay_s": 3})
     child = operator.start("migrate-users", "--apply", *FAST)

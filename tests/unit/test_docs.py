@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ops.cli import cli
+from ops.cli import build_cli
 from shared.settings.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,9 +77,9 @@ def code_lines(text):
     return [line for line in lines if line]
 
 
-def commands(group=cli, prefix=""):
+def commands(group=None, prefix=""):
     """Every command below `hangar`, by the words that call it."""
-    found = {}
+    group, found = group or build_cli(), {}
     for name, command in group.commands.items():
         found[f"{prefix}{name}"] = command
         if isinstance(command, click.Group):

@@ -1,13 +1,11 @@
-"""The parts of a migration that need no installation: its pace, what counts as a refusal, spans of time, and settings."""
+"""The parts of a migration that need no installation: its pace, and which answers concern every user."""
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime
+from pathlib import Path
 
-import pytest
-
-from ops.commands.events import read_since
-from ops.connection import TargetError
-from ops.migration.run import _REFUSALS, Pace
-from shared.domain.remediation import format_event
+from ops.migration.pace import Pace
+from ops.migration.provision import REFUSAL_CODES
 from shared.reconcile.result import REFUSALS
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -21,22 +19,20 @@ class Clock:
         return self.now
 
 
-def test_no_more_than_so_many_are_begun_a_minute():
-    """A tenth at once, and never more than that beyond the pace in any minute."""
+def test_pace_allows_a_tenth_at_once_and_never_more_than_that_above_the_rate():
     clock = Clock()
-    pace, taken = Pace(100, clock), []
+    pace, starts = Pace(100, clock), []
     for _ in range(6000):
         clock.now += 0.1
         if pace.take():
-            taken.append(clock.now)
-    assert sum(at <= 0.5 for at in taken) <= 10
-    assert 1000 <= len(taken) <= 1010
+            starts.append(clock.now)
+    assert sum(at <= 0.5 for at in starts) <= 10
+    assert 1000 <= len(starts) <= 1010
     for begin in range(0, 540, 7):
-        assert sum(begin < at <= begin + 60 for at in taken) <= 110
+        assert sum(begin < at <= begin + 60 for at in starts) <= 110
 
 
-def test_a_slow_pace_still_begins():
-    """One a minute is one at once and one a minute later."""
+def test_a_pace_of_one_a_minute_allows_one_at_once_and_one_a_minute_later():
     clock = Clock()
     pace = Pace(1, clock)
     assert [pace.take(), pace.take()] == [True, False]
@@ -44,49 +40,12 @@ def test_a_slow_pace_still_begins():
     assert pace.take()
 
 
-def test_what_hangar_says_when_it_holds_back_is_known_as_a_refusal():
-    """Whatever keeps every user from an app ends a migration; what only concerns deletions does not."""
-    for word, text in REFUSALS.items():
-        expected = word not in ("deletes_paused", "brake")
-        assert any(part in text for part in _REFUSALS) is expected, word
+def test_the_codes_that_concern_every_user_are_refusals_of_the_loop():
+    """Holds on deletions do not end a migration: it deletes nothing."""
+    assert REFUSALS.keys() - {"deletes_paused", "brake"} == REFUSAL_CODES
 
 
-@pytest.mark.parametrize(
-    ("text", "back"),
-    [
-        ("90s", timedelta(seconds=90)),
-        ("15m", timedelta(minutes=15)),
-        ("24h", timedelta(days=1)),
-        ("2w", timedelta(weeks=2)),
-    ],
-)
-def test_since_is_a_span_back_from_now(text, back):
-    assert read_since(text, NOW) == NOW - back
-
-
-def test_since_may_be_a_time_which_is_utc_unless_it_says_otherwise():
-    assert read_since("2026-11-22T01:00", NOW) == datetime(2026, 11, 22, 1, tzinfo=UTC)
-    assert read_since("2026-11-22T01:00+02:00", NOW) == datetime(2026, 11, 21, 23, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("text", ["", "24", "h", "yesterday", "9999999d", "-1h"])
-def test_since_refuses_what_is_neither(text):
-    with pytest.raises(TargetError, match="15m"):
-        read_since(text, NOW)
-
-
-def test_an_event_is_told_by_what_it_says_not_by_who_held_the_lease():
-    metadata = {"action": "create_app", "actor": "provision@a:1", "intent_id": "y", "app": None}
-    assert (
-        format_event({"event_type": "action", "metadata": metadata, "error_details": "boom"})
-        == "action create_app; boom"
-    )
-
-
-def test_what_a_person_did_is_told_with_who_it_was():
-    event = {
-        "event_type": "settings_changed",
-        "metadata": {"actor": "cli:me", "changes": {"live": 1}},
-        "error_details": None,
-    }
-    assert format_event(event) == 'actor cli:me; changes {"live": 1}'
+def test_every_refusal_code_is_a_documented_answer_of_fly_save():
+    page = (Path(__file__).parents[2] / "docs" / "database.md").read_text()
+    (documented,) = re.findall(r'"refused": null((?:\|"\w+")+)', page)
+    assert set(re.findall(r"\w+", documented)) >= REFUSAL_CODES

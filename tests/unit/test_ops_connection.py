@@ -1,11 +1,11 @@
-"""Which installation the command line speaks to."""
+"""Which installation the command line uses."""
 
 import json
 
 import pytest
 from click.testing import CliRunner
 
-from ops.cli import cli
+from ops.cli import build_cli
 from ops.connection import TargetError, load_target
 
 DEV = {
@@ -16,7 +16,7 @@ DEV = {
 }
 
 
-WITH = {"SUPABASE_URL": "https://x.example", "SUPABASE_SECRET_KEY": "sb_secret_k"}
+ENVIRON = {"SUPABASE_URL": "https://x.example", "SUPABASE_SECRET_KEY": "sb_secret_k"}
 
 
 def test_the_environment_comes_first(tmp_path):
@@ -32,7 +32,7 @@ def test_the_environment_comes_first(tmp_path):
     assert target.functions["health"] == "https://f.example/health"
 
 
-def test_then_the_local_cloud(tmp_path):
+def test_the_local_cloud_comes_second(tmp_path):
     dev = tmp_path / "dev.json"
     dev.write_text(json.dumps(DEV))
     target = load_target({}, dev)
@@ -45,23 +45,23 @@ def test_then_the_local_cloud(tmp_path):
     [
         ({}, "set SUPABASE_URL and SUPABASE_SECRET_KEY, or start the local cloud with `make dev`"),
         ({"SUPABASE_URL": "https://x.supabase.co"}, "SUPABASE_SECRET_KEY is not"),
-        (WITH | {"HANGAR_FUNCTIONS_URL": "{oops"}, "HANGAR_FUNCTIONS_URL"),
-        (WITH | {"HANGAR_FUNCTIONS_URL": "[1]"}, "HANGAR_FUNCTIONS_URL"),
-        (WITH | {"HANGAR_FUNCTIONS_URL": '{"health": "nonsense"}'}, "HANGAR_FUNCTIONS_URL .health. is no URL"),
-        (WITH | {"SUPABASE_URL": "not a url"}, "SUPABASE_URL is no URL"),
-        (WITH | {"SUPABASE_URL": "https://x:99999"}, "SUPABASE_URL is no URL"),
-        (WITH | {"SUPABASE_SECRET_KEY": "sb_secret_canary more"}, "SUPABASE_SECRET_KEY holds a space"),
-        (WITH | {"SUPABASE_SECRET_KEY": "schlüssel"}, "SUPABASE_SECRET_KEY holds"),
+        (ENVIRON | {"HANGAR_FUNCTIONS_URL": "{oops"}, "HANGAR_FUNCTIONS_URL"),
+        (ENVIRON | {"HANGAR_FUNCTIONS_URL": "[1]"}, "HANGAR_FUNCTIONS_URL"),
+        (ENVIRON | {"HANGAR_FUNCTIONS_URL": '{"health": "nonsense"}'}, "HANGAR_FUNCTIONS_URL .health. is not a URL"),
+        (ENVIRON | {"SUPABASE_URL": "not a url"}, "SUPABASE_URL is not a URL"),
+        (ENVIRON | {"SUPABASE_URL": "https://x:99999"}, "SUPABASE_URL is not a URL"),
+        (ENVIRON | {"SUPABASE_SECRET_KEY": "sb_secret_canary more"}, "SUPABASE_SECRET_KEY holds a space"),
+        (ENVIRON | {"SUPABASE_SECRET_KEY": "schlüssel"}, "SUPABASE_SECRET_KEY holds"),
     ],
 )
-def test_what_is_missing_is_named(environ, words, tmp_path):
-    with pytest.raises(TargetError, match=words) as told:
+def test_the_missing_or_wrong_setting_is_named(environ, words, tmp_path):
+    with pytest.raises(TargetError, match=words) as error:
         load_target(environ, tmp_path / "absent.json")
-    assert "canary" not in str(told.value)
+    assert "canary" not in str(error.value)
 
 
-def test_what_surrounds_a_key_in_a_file_is_no_part_of_it(tmp_path):
-    target = load_target(WITH | {"SUPABASE_SECRET_KEY": " sb_secret_k\n"}, tmp_path / "absent.json")
+def test_whitespace_around_a_key_is_ignored(tmp_path):
+    target = load_target(ENVIRON | {"SUPABASE_SECRET_KEY": " sb_secret_k\n"}, tmp_path / "absent.json")
     assert target.secret_key == "sb_secret_k"
 
 
@@ -73,15 +73,15 @@ def test_a_broken_dev_file_is_named(text, tmp_path):
         load_target({}, dev)
 
 
-def test_a_local_cloud_that_is_gone_is_said_to_be_gone(tmp_path):
+def test_a_local_cloud_that_is_not_running_is_reported(tmp_path):
     dev = tmp_path / "dev.json"
     dev.write_text(json.dumps(DEV | {"pid": 2**22 + 1}))
-    with pytest.raises(TargetError, match=r"process 4194305\) is gone"):
+    with pytest.raises(TargetError, match=r"process 4194305\) is not running"):
         load_target({}, dev)
 
 
-def test_functions_may_have_an_address_each(tmp_path):
-    environ = WITH | {
+def test_each_function_may_have_its_own_address(tmp_path):
+    environ = ENVIRON | {
         "HANGAR_FUNCTIONS_URL": '{"health": "https://h.example"}',
     }
     assert load_target(environ, tmp_path / "absent.json").functions == {"health": "https://h.example"}
@@ -92,6 +92,6 @@ def test_usage_and_settings_end_with_2_and_no_traceback(arguments, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     for name in ("SUPABASE_URL", "SUPABASE_SECRET_KEY"):
         monkeypatch.delenv(name, raising=False)
-    result = CliRunner().invoke(cli, arguments)
+    result = CliRunner().invoke(build_cli(), arguments)
     assert result.exit_code == 2
     assert "Traceback" not in result.output

@@ -1,0 +1,53 @@
+"""`hangar brake`: how many apps were destroyed in the last hour, the limit, and releasing the brake."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ops.cli_support import get_actor, json_option, open_installation, print_json, reason_option, report_errors, stop
+from ops.exit_codes import EXIT_USAGE
+from shared.domain.status_text import UNKNOWN_APPS_ADVICE, format_brake_count
+
+RELEASE_COMMAND = 'hangar brake --release --reason "…"'
+
+
+@click.command()
+@click.option("--release", is_flag=True, help="Restart the count at zero. Deletions that waited are due at once.")
+@reason_option
+@json_option
+@report_errors
+def brake(release: bool, reason: str | None, as_json: bool) -> None:
+    """Show or release the brake, the limit on deletions.
+
+    It shows how many apps were destroyed in the last hour, and how many may be.
+    """
+    if reason and not release:
+        stop(EXIT_USAGE, "--reason needs --release")
+    if release and not reason:
+        stop(EXIT_USAGE, "--release needs --reason; the audit log records it")
+    database = open_installation().database
+    if release:
+        database.rpc("fly_release_brake", actor=get_actor(), reason=reason)
+    state = database.rpc("fly_brake_status")
+    if as_json:
+        print_json(state)
+        return
+    click.echo(format_brake(state))
+    if release:
+        click.echo("Released: deletions that waited for the brake are due now, and the count restarts at zero")
+    elif state["tripped"]:
+        click.echo(_format_next_step(state))
+
+
+def format_brake(brake: Mapping[str, Any]) -> str:
+    """The brake on one line, from fly_brake_status."""
+    state = "Brake ON, no more apps are destroyed" if brake["tripped"] else "Brake off"
+    unknown = f"; apps that this database has no record of: {brake['lost_apps']}" if brake["lost_apps"] else ""
+    return f"{state}; {format_brake_count(brake)}{unknown}"
+
+
+def _format_next_step(brake: Mapping[str, Any]) -> str:
+    if brake["why"] == "lost":
+        return f"{UNKNOWN_APPS_ADVICE}\nList them: hangar orphans. Release: {RELEASE_COMMAND}"
+    return f"List what was destroyed: hangar events --type action --since 1h. If it was intended, release: {RELEASE_COMMAND}"

@@ -1,0 +1,62 @@
+"""One user as tables: entitlement, desired and observed state, what happens next, the newest events."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+
+from ops.tables import make_facts, make_table
+from shared.domain.remediation import format_event, format_time
+
+_SHOWN_EVENTS = 20
+
+
+def print_user(console: Console, report: Mapping[str, Any], now: datetime) -> None:
+    """Print the answer of `fly_user_status` with `next` as a sentence."""
+    entitled = {True: "yes", False: "no", None: "unknown"}[report["entitled"]]
+    facts: dict[str, Any] = {"entitled": f"{entitled} ({report['why']})"}
+    if subscription := report["subscription"]:
+        until = f", until {subscription['expires_at'][:19]}" if subscription["expires_at"] else ""
+        facts["subscription"] = f"{subscription['tier']}, {subscription['status']}{until}"
+    if override := report["override"]:
+        facts["override"] = f"{override['override']} by {override['actor']}: {override['reason'] or 'no reason given'}"
+    if row := report["row"] or report["last"]:
+        facts |= _describe_app(row, now, live=report["row"] is not None)
+    facts["next"] = report["next"]
+    console.print(make_facts("User", facts))
+    events = [
+        {
+            "at": format_time(event["created_at"], now),
+            "event": event["event_type"],
+            "status": event["status"],
+            "details": format_event(event),
+        }
+        for event in report["events"][:_SHOWN_EVENTS]
+    ]
+    console.print(make_table("Newest events", events))
+
+
+def _describe_app(row: Mapping[str, Any], now: datetime, *, live: bool) -> dict[str, Any]:
+    size = f"{row['cpu_count']} {row['cpu_kind']} vCPU, {row['memory_mb']} MB in {row['region']}, {row['power']}"
+    progress = _format_generation(row["generation"], row["observed_generation"])
+    deleted = "" if live else f" (deleted {format_time(row['deleted_at'], now)})"
+    seen = f", checked {format_time(row['observed_at'], now)}" if row["observed_at"] else ""
+    facts = {
+        "app": f"{row['fly_app_name']}{deleted}",
+        "desired": f"{row['desired_state']}: {size} ({progress})",
+        "image": row["docker_image"],
+        "observed": f"machine {row['machine_id'] or 'none'} {row['machine_state'] or 'not checked yet'}{seen}",
+        "status": row["status"],
+        "health": row["health_status"],
+        "cost": f"{row['monthly_cost_estimate_usd']} USD a month as estimated",
+    }
+    if row["error_code"]:
+        facts["failure"] = f"{row['error_code']} after {row['retry_count']} failed attempts: {row['error_message']}"
+    return facts
+
+
+def _format_generation(desired: str, observed: str | None) -> str:
+    if observed == desired:
+        return f"generation {desired}, reached"
+    return f"generation {desired}, not reached yet; last reached: {'none' if observed is None else observed}"

@@ -1,0 +1,56 @@
+"""The entry point of the command line, and the options of `hangar dev`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ops.cli import build_cli
+
+ROOT = Path(__file__).parents[2]
+INTERRUPTED_IMPORT = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+        return None
+
+sys.meta_path.insert(0, Interrupt())
+from ops.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "rich.console", "ops.commands.status"])
+def test_ctrl_c_during_the_imports_exits_with_130_and_no_traceback(module):
+    code = INTERRUPTED_IMPORT.format(module=module)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "ended_with", "exit_code", "sample"),
+    [
+        ([], 130, 130, False),
+        (["--interrupt-ok"], 130, 0, False),
+        (["--interrupt-ok", "--sample"], 1, 1, True),
+        ([], 0, 0, False),
+    ],
+)
+def test_dev_exits_with_130_after_ctrl_c_unless_told_otherwise(monkeypatch, options, ended_with, exit_code, sample):
+    given = []
+
+    def run_dev(*, sample):
+        given.append(sample)
+        return ended_with
+
+    monkeypatch.setattr("local.dev.cloud.run_dev", run_dev)
+    assert CliRunner().invoke(build_cli(), ["dev", *options]).exit_code == exit_code
+    assert given == [sample]

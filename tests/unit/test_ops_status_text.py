@@ -1,0 +1,67 @@
+"""The sentences about the installation that the command line and the dashboard share."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.domain import status_text
+from shared.domain.status_text import (
+    SWEEP_LATE_AFTER_S,
+    describe_sweep,
+    format_brake_count,
+    format_deletes_paused,
+    format_paused,
+)
+
+NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+
+
+def sweep(age_s, *, under_way=False):
+    completed_at = None if age_s is None else (NOW - timedelta(seconds=age_s)).isoformat()
+    return {"under_way": under_way, "completed_at": completed_at}
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (None, "none"),
+        (sweep(None), "incomplete"),
+        (sweep(SWEEP_LATE_AFTER_S), "ok"),
+        (sweep(SWEEP_LATE_AFTER_S + 1), "late"),
+        (sweep(SWEEP_LATE_AFTER_S + 1, under_way=True), "ok"),
+    ],
+)
+def test_a_sweep_is_late_after_ten_minutes_unless_one_is_running(found, state):
+    assert describe_sweep(found, NOW).state == state
+
+
+def test_a_late_sweep_names_the_age_and_the_scheduler():
+    text = describe_sweep(sweep(3600), NOW).text
+    assert (
+        text
+        == "The last complete sweep ended 60 min ago. Check that the scheduler calls the health function every 5 minutes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("destroyed", "limit", "text"),
+    [
+        (1, "20.00", "1 app was destroyed in the last hour; the limit is 20"),
+        ("2", 2.5, "2 apps were destroyed in the last hour; the limit is 2.5"),
+    ],
+)
+def test_the_brake_count_has_no_needless_zeros(destroyed, limit, text):
+    assert format_brake_count({"destroyed_last_hour": destroyed, "most": limit}) == text
+
+
+def test_a_change_that_was_made_before_is_reported_as_already_made():
+    assert format_paused(paused=True, changed=False) == "Hangar is already paused: no change is made on Fly"
+    assert format_paused(paused=False, changed=True) == "Hangar is now running"
+    assert format_deletes_paused(paused=False, changed=False) == "Deletions are already allowed"
+
+
+def test_no_shared_sentence_names_a_command():
+    """The dashboard shows a button where the command line names a command."""
+    texts = [text for name, text in vars(status_text).items() if name.isupper() and isinstance(text, str)]
+    assert len(texts) >= 4
+    assert not [text for text in texts if "`" in text or "hangar " in text]
