@@ -20,6 +20,7 @@ from hypothesis import settings as hypothesis_settings
 
 from local.supabase.postgres.database import as_role, drop_database, fresh_database
 from local.supabase.postgres.server import Postgres, find_binaries, system_binaries
+from tests.support.schedule import GroupScheduling, sort_slowest_first
 
 _ENOUGH_BYTES = 2 * 1024**3
 # No test is judged by a clock: on a busy machine a slow example is no finding.
@@ -31,6 +32,17 @@ def pytest_configure(config):
     # Started in the background, a shell has us ignore Ctrl-C, and every child of ours with us.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # by the number of tests, which says nothing about how long they take
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        items[:] = sort_slowest_first(items)
 
 
 def pytest_generate_tests(metafunc):

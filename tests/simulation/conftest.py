@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.world import World
+from tests.support.world import World
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -26,7 +26,8 @@ from local.supabase.postgres.server import Postgres
 from tests.simulation.exhaustive_faults import FAILURES, NOTHING, TYPICAL
 from tests.simulation.exhaustive_play import Case, Play
 from tests.simulation.exhaustive_ways import WAYS
-from tests.simulation.exhaustive_world import CheapWorld, Worker, without_threads
+from tests.support.rewind import ProcessPlan, without_threads
+from tests.support.world import World
 
 # What becomes of the worker at the call: it goes on; it dies before the call leaves, behind its effect and before the answer, or
 # behind the answer and before anything is written down; it is frozen until its lease is over and another has been at work.
@@ -39,14 +40,14 @@ RPC_FAILURES = ("refused", "lost")
 CHUNK = 250
 
 
-def trace_ways(world: CheapWorld) -> dict[str, Worker]:
+def trace_ways(world: World) -> dict[str, ProcessPlan]:
     """What each way's worker calls when nothing goes wrong."""
     traces = {}
     for name, way in WAYS.items():
-        world.begin()
+        world.rewind.begin()
         start = way(world)
-        world.keep()
-        world.put_back()
+        world.rewind.keep()
+        world.rewind.put_back()
         play = Play(world, start, Case(name, -1, ("", ""), NOTHING))
         broken = play.run()
         assert not broken, f"{name}: {broken}"
@@ -54,7 +55,7 @@ def trace_ways(world: CheapWorld) -> dict[str, Worker]:
     return traces
 
 
-def enumerate_cases(traces: dict[str, Worker]) -> Iterator[Case]:
+def enumerate_cases(traces: dict[str, ProcessPlan]) -> Iterator[Case]:
     """All of them, in a fixed order."""
     for way, trace in traces.items():
         for number, call in enumerate(trace.calls):
@@ -116,7 +117,7 @@ class Player:
 
     def __init__(self, url: str) -> None:
         logging.getLogger("hangar").setLevel(logging.CRITICAL)
-        self.world = CheapWorld(url)
+        self.world = World(url, rewinds=True)
         with without_threads():
             self.cases = list(enumerate_cases(trace_ways(self.world)))
 
@@ -125,11 +126,11 @@ class Player:
         share = Share()
         with without_threads():
             for way, group in groupby(numbers, lambda number: self.cases[number].way):
-                self.world.begin()
+                self.world.rewind.begin()
                 start = WAYS[way](self.world)
-                self.world.keep()
+                self.world.rewind.keep()
                 for number in group:
-                    self.world.put_back()
+                    self.world.rewind.put_back()
                     play = Play(self.world, start, self.cases[number])
                     try:
                         broken = play.run()

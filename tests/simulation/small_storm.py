@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from local.fly.state.latency_profiles import UNKIND, Unkindness
 from shared.domain.naming import app_name
 from shared.fleet.sweep import Sweep
-from tests.simulation.chaos import REGION, by_hand, draw_faults, hurt_machine
-from tests.simulation.small_world import SmallWorld
-from tests.simulation.stage import Process
-from tests.simulation.storm_world import STRANGER, make_chance
-from tests.simulation.world import ORG
+from tests.support.clock import make_chance
+from tests.support.fault_schedule import REGION, by_hand, draw_faults, hurt_machine
+from tests.support.turns import Process
+from tests.support.worker import ORG
+from tests.support.world import STRANGER, World
 
 USERS, MOST_USERS, MOST_MOVES = 6, 8, 48
 _GAPS_S = (
@@ -43,8 +43,8 @@ def draw_unkindness(seed: int) -> Unkindness:
 class SmallStorm:
     """One seed's piece. Each kind of chance has its own stream, so that one more draw here changes nothing there."""
 
-    def __init__(self, world: SmallWorld, seed: int) -> None:
-        self.world, self.stage = world, world.stage
+    def __init__(self, world: World, seed: int) -> None:
+        self.world, self.turns = world, world.turns
         self.host, self.chaos, self.work = (make_chance(seed, what) for what in ("host", "chaos", "work"))
         self.pace = make_chance(seed, "pace")
         self.deadly = self.chaos.choice((0.0, 0.15, 0.4))
@@ -65,7 +65,7 @@ class SmallStorm:
         for _ in range(self.pace.randint(MOST_MOVES // 6, MOST_MOVES)):
             self.pace.choices(kinds, weights)[0]()
             gap = self.pace.choices(gaps, gap_weights)[0]
-            self.stage.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))
+            self.turns.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))
 
     def _weigh_moves(self) -> dict[Callable[[], None], float]:
         return {
@@ -104,12 +104,12 @@ class SmallStorm:
         world.sql(
             "select public.fly_set_settings('{\"paused\": false, \"deletes_paused\": false}', 'operator', 'calm')"
         )
-        self.stage.run_out(world.clock() + _WHOLE_FAULT_S)
+        self.turns.run_out(world.clock() + _WHOLE_FAULT_S)
 
     def call_health(self) -> None:
         """One sweep, from beginning to end, by a worker that nothing happens to."""
         self._work("sweep", lambda by: Sweep(by, self.world.clock() + 240.0).run(drain_only=False), mortal=False)
-        self.stage.run_out(self.world.clock() + 600.0)
+        self.turns.run_out(self.world.clock() + 600.0)
 
     # What the host does
 
@@ -222,11 +222,11 @@ class SmallStorm:
         self._sweep()
 
     def _kill(self) -> None:
-        killed = self.stage.kill_somebody()
+        killed = self.turns.kill_one()
         if killed is not None:
             self.world.note("! dies where it stands", killed.name)
-            self.world.kills += 1
-            self.world.count_fault(killed.working_on)
+            self.world.recorder.kills += 1
+            self.world.recorder.count_fault(killed.working_on)
 
     # What breaks
 

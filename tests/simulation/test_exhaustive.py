@@ -8,14 +8,15 @@ from tests.simulation.exhaustive import DELIVERIES, FATES, Player, draw, enumera
 from tests.simulation.exhaustive_faults import FAILURES
 from tests.simulation.exhaustive_play import Case, Play
 from tests.simulation.exhaustive_ways import WAYS
-from tests.simulation.exhaustive_world import CheapWorld, without_threads
+from tests.support.rewind import without_threads
+from tests.support.world import World
 
 EVERY = 120
 
 
 def test_the_matrix_has_every_value_of_every_dimension(database):
     """Nothing falls out unnoticed, and without a fault every way ends as it should."""
-    with CheapWorld(database) as world, without_threads():
+    with World(database, rewinds=True) as world, without_threads():
         traces = trace_ways(world)
     cases = list(enumerate_cases(traces))
     assert len(cases) > 80_000
@@ -40,10 +41,10 @@ def test_the_promises_hold_whatever_fails(database, caplog):
 
 def test_a_broken_promise_is_told(database):
     """The check itself: an app that nobody owns is found."""
-    with CheapWorld(database) as world, without_threads():
-        world.begin()
+    with World(database, rewinds=True) as world, without_threads():
+        world.rewind.begin()
         start = WAYS["upgrade"](world)
-        world.keep()
+        world.rewind.keep()
         play = Play(world, start, Case("upgrade", -1, ("", ""), "nothing"))
         assert play.run() == []
         world.sim.apps["stray"] = next(iter(world.sim.apps.values()))

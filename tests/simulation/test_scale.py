@@ -9,7 +9,7 @@ import pytest
 
 from bench.fleet import change_tier, make_fleet, sign_up, spread_looks
 from shared.fleet import inventory as listings
-from tests.simulation.world import Killed
+from tests.support.boundaries import Killed
 
 ORG_LIST, APP_LIST = "GET /v1/orgs/{org_slug}/machines", "GET /v1/apps"
 LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"

@@ -8,7 +8,7 @@ from random import Random
 import httpx
 
 from local.fly.transport import open_client
-from tests.simulation.world import ORG
+from tests.support.worker import ORG
 
 REGION = "iad"
 _MACHINE = "/v1/apps/*/machines/*"

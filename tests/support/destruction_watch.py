@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tests.simulation.world import Boundaries, World
+from tests.support.boundaries import Boundaries
+from tests.support.world import World
 
 _TAKES = re.compile(
     r"before (?:DELETE /v1/apps/([^/]+)(?:/machines/([^/]+))?|POST /v1/apps/([^/]+)/machines/([^/]+)/stop)$"
