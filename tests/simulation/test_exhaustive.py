@@ -1,4 +1,4 @@
-"""A share of the matrix in every test run; `make exhaustive` plays all of it."""
+"""A sample of the matrix in every test run; `make proof` runs all of it."""
 
 import logging
 
@@ -9,9 +9,10 @@ from tests.simulation.exhaustive_faults import FAILURES
 from tests.simulation.exhaustive_play import Case, Play
 from tests.simulation.exhaustive_ways import WAYS
 from tests.support.rewind import without_threads
+from tests.support.sizes import size
 from tests.support.world import World
 
-EVERY = 120
+STEP = size("MATRIX_STEP")
 
 
 def test_the_matrix_has_every_value_of_every_dimension(database):
@@ -28,15 +29,15 @@ def test_the_matrix_has_every_value_of_every_dimension(database):
     }
 
 
-@pytest.mark.timeout(900)  # half a minute on an idle machine
+@pytest.mark.timeout(900)
 def test_the_promises_hold_whatever_fails(database, caplog):
     """The same cases in every run: which ones, a fixed seed has drawn."""
     caplog.set_level(logging.CRITICAL, "hangar")
     player = Player(database)
-    share = player.play(draw(len(player.cases), EVERY))
+    share = player.play(draw(len(player.cases), STEP))
     player.world.close()
     assert share.broken == []
-    assert share.cases > 80_000 / EVERY
+    assert share.cases > 80_000 / STEP
 
 
 def test_a_broken_promise_is_told(database):

@@ -24,6 +24,7 @@ from tests.support.boundaries import Killed
 from tests.support.fault_schedule import draw_faults
 from tests.support.rewind import without_threads
 from tests.support.sessions import StandingDatabase
+from tests.support.sizes import size
 from tests.support.world import World
 
 SETTINGS = settings(
@@ -31,7 +32,7 @@ SETTINGS = settings(
     database=None,
     deadline=None,
     phases=[Phase.generate],  # sixteen steps need no shrinking, which would take minutes
-    max_examples=25,
+    max_examples=size("STATE_MACHINE_EXAMPLES"),
     stateful_step_count=16,
     suppress_health_check=list(HealthCheck),
 )
@@ -190,7 +191,8 @@ class Hangar(RuleBasedStateMachine):
                 self.world.close()
 
 
-@pytest.mark.timeout(600)  # a quarter of a minute on an idle core
+@pytest.mark.sized
+@pytest.mark.timeout(900)
 def test_fly_holds_what_the_model_says(database):
     """I1, I2 and I3 against a model that knows nothing of rows, leases or Fly."""
     standing = StandingDatabase(database)

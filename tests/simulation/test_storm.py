@@ -10,15 +10,19 @@ import pytest
 
 from tests.simulation.storm import Storm
 from tests.support.promises import find_all, find_unrest
+from tests.support.sizes import size
 from tests.support.turns import use_turns
 from tests.support.world import make_storm_world
 
-SEEDS = [int(seed) for seed in os.environ.get("STORM_SEEDS", "1,2,3").split(",")]
+SEEDS = [int(seed) for seed in os.environ.get("STORM_SEEDS", "").split(",") if seed] or list(
+    range(1, size("STORMS") + 1)
+)
 STORM_S = 2400.0
 # A retry waits 30 minutes at most, an orphan ripens for 15, an unknown create blocks for two: four hours are plenty.
 CALM_S = 4 * 3600.0
 
 
+@pytest.mark.sized
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_storm_ends_with_exactly_the_entitled_users_apps(database, monkeypatch, caplog, seed):
     """I1, I2, I3, I4, I7, I8, I10 and I11 after forty minutes of tier changes, faults and deaths, once the faults stop."""
