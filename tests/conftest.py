@@ -59,13 +59,16 @@ def _postgres_folder(tmp_path_factory) -> Iterator[Path]:
         yield tmp_path_factory.mktemp("postgres")
         return
     for lock in memory.glob("hangar-tests-*/lock"):
-        with lock.open() as file, contextlib.suppress(BlockingIOError):  # blocked: that run is alive
+        # Blocked: that run is alive. Not found: another worker of this run has just removed it.
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(dir=memory, prefix="hangar-tests-"))
-    folder.chmod(0o755)  # a test becomes somebody else
-    with (folder / "lock").open("w") as file:
+    made = Path(tempfile.mkdtemp(dir=memory, prefix="made-hangar-tests-"))
+    made.chmod(0o755)  # a test becomes somebody else
+    with (made / "lock").open("w") as file:
+        # It is locked before it has the name that other workers look for.
         fcntl.flock(file, fcntl.LOCK_EX)
+        folder = made.rename(made.with_name(made.name.removeprefix("made-")))
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
 

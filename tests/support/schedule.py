@@ -12,7 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Folders in the order in which their tests begin: a slow group that begins last keeps every other worker waiting.
 FOLDERS = ("kill", "browser", "http", "simulation", "postgres", "contract", "unit")
 # Files that take ten seconds and more; measure with `pytest --durations=0`.
-SLOW_FILES: tuple[str, ...] = ()
+SLOW_FILES = ("tests/http/test_ops_commands.py", "tests/http/test_dev_process.py")
 
 
 class GroupScheduling(LoadScopeScheduling):
