@@ -64,7 +64,7 @@ def _postgres_folder(tmp_path_factory) -> Iterator[Path]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
     made = Path(tempfile.mkdtemp(dir=memory, prefix="made-hangar-tests-"))
-    made.chmod(0o755)  # a test becomes somebody else
+    made.chmod(0o755)  # a test runs as another user
     with (made / "lock").open("w") as file:
         # It is locked before it has the name that other workers look for.
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -28,7 +28,7 @@ def main(kills: int, seed: int, *, sample: bool = False) -> int:
     started = time.monotonic()
     campaign = None
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        Path(folder).chmod(0o755)  # Postgres may be somebody else
+        Path(folder).chmod(0o755)  # Postgres may run as another user
         try:
             with KillCloud(Path(folder) / "cloud") as cloud:
                 campaign = Campaign(

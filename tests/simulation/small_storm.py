@@ -1,4 +1,4 @@
-"""Up to forty-eight moves of a small world, drawn from one seed: what users and operators do, what breaks, who dies at work."""
+"""Up to forty-eight moves of a small world, drawn from one seed: what users and operators do, what breaks, who dies."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +29,7 @@ _WHOLE_FAULT_S = 4000.0
 
 
 def draw_unkindness(seed: int) -> Unkindness:
-    """What this seed's Fly does by itself: a third of them are kind but for what is ordered, the others as unkind as Fly is."""
+    """What this seed's Fly does without being asked: each kind of trouble is absent, rare or frequent."""
     chance = make_chance(seed, "unkindness")
     fresh = chance.choice(((0.0, 0.0), (0.0, 4.0)))
     return replace(
@@ -41,7 +41,7 @@ def draw_unkindness(seed: int) -> Unkindness:
 
 
 class SmallStorm:
-    """One seed's piece. Each kind of chance has its own stream, so that one more draw here changes nothing there."""
+    """One seed. Each kind of chance has its own stream, so that one more draw here changes nothing there."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.turns = world, world.turns
@@ -55,10 +55,10 @@ class SmallStorm:
         if self.pace.random() < 0.3:
             world.control("PUT", "latency", {"profile": "typical"})
 
-    # The piece
+    # The run
 
     def play(self) -> None:
-        """All moves, then the last of the workers come home."""
+        """All moves, one after the other, with gaps between them."""
         moves = self._weigh_moves()
         kinds, weights = list(moves), list(moves.values())
         gaps, gap_weights = zip(*_GAPS_S, strict=True)
@@ -255,7 +255,7 @@ class SmallStorm:
         self.world.note(f"of the database's answers {self.world.database_fails:.0%} are lost", "chaos")
 
     def _squat(self) -> None:
-        """Somebody else's app, or one of our organisation without our proof, stands where a user's next app would."""
+        """An app without our proof takes the name that a user's next app would have."""
         user = self._pick()
         taken = self.world.sql(
             "select coalesce(max(name_seq) + 1, 0) from public.user_fly_apps where user_id = %s", user

@@ -26,11 +26,11 @@ class Storm:
             fly.post("/v1/apps", json={"app_name": STRANGER, "org_slug": ORG, "network": "default"}).raise_for_status()
             config = {"image": "theirs", "guest": {"cpus": 1, "memory_mb": 256}}
             fly.post(f"/v1/apps/{STRANGER}/machines", json={"name": "theirs", "config": config})
-        self.turns.spawn("host", self._play_host)
-        self.turns.spawn("chaos", self._play_chaos)
-        self.turns.spawn("scheduler", self._play_scheduler)
+        self.turns.spawn("host", self._run_host)
+        self.turns.spawn("chaos", self._run_chaos)
+        self.turns.spawn("scheduler", self._run_scheduler)
 
-    def _play_scheduler(self) -> None:
+    def _run_scheduler(self) -> None:
         """Every minute a drain, every fifth a sweep, whether or not the last has ended."""
         minute = 0
         while True:
@@ -45,7 +45,7 @@ class Storm:
                 ),
             )
 
-    def _play_host(self) -> None:
+    def _run_host(self) -> None:
         while not self.over:
             self.turns.pause(self.host.expovariate(1 / self.change_every_s))
             if self.over:
@@ -95,13 +95,13 @@ class Storm:
         )
 
     def _depart(self, user) -> None:
-        """Delete the account half the time, else sign up somebody new."""
+        """Delete the account half the time, else sign up a new user."""
         if self.host.random() < 0.3:
             self.world.sql("delete from auth.users where id = %s", user)
         elif len(self.users) < 12:
             self.users.append(self.world.add_user("pro"))
 
-    def _play_chaos(self) -> None:
+    def _run_chaos(self) -> None:
         while not self.over:
             self.turns.pause(self.chaos.expovariate(1 / self.fault_every_s))
             if self.over:

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from tests.simulation.exhaustive import DELIVERIES, FATES, Player, draw, enumerate_cases, trace_ways
+from tests.simulation.exhaustive import DELIVERIES, FATES, CaseRunner, draw, enumerate_cases, trace_ways
+from tests.simulation.exhaustive_case import Case, CaseRun
 from tests.simulation.exhaustive_faults import FAILURES
-from tests.simulation.exhaustive_play import Case, Play
 from tests.simulation.exhaustive_ways import WAYS
 from tests.support.rewind import without_threads
 from tests.support.sizes import size
@@ -33,9 +33,9 @@ def test_the_matrix_has_every_value_of_every_dimension(database):
 def test_the_promises_hold_whatever_fails(database, caplog):
     """The same cases in every run: which ones, a fixed seed has drawn."""
     caplog.set_level(logging.CRITICAL, "hangar")
-    player = Player(database)
-    share = player.play(draw(len(player.cases), STEP))
-    player.world.close()
+    runner = CaseRunner(database)
+    share = runner.run(draw(len(runner.cases), STEP))
+    runner.world.close()
     assert share.broken == []
     assert share.cases > 80_000 / STEP
 
@@ -46,7 +46,7 @@ def test_a_broken_promise_is_told(database):
         world.rewind.begin()
         start = WAYS["upgrade"](world)
         world.rewind.keep()
-        play = Play(world, start, Case("upgrade", -1, ("", ""), "nothing"))
-        assert play.run() == []
+        run = CaseRun(world, start, Case("upgrade", -1, ("", ""), "nothing"))
+        assert run.run() == []
         world.sim.apps["stray"] = next(iter(world.sim.apps.values()))
-        assert [line[:8] for line in play._check()] == ["I1 to I3"]
+        assert [line[:8] for line in run._check()] == ["I1 to I3"]

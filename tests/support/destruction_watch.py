@@ -60,7 +60,7 @@ class Watch(Boundaries):
         return Taken(self.world.clock(), app, user, wrong)
 
     def wrongs(self) -> list[Taken]:
-        """Every call that took from somebody who was entitled at that moment all that they had."""
+        """Every call that took everything from a user who was entitled at that moment."""
         return [each for each in self.taken if each.wrong]
 
     def most_in_an_hour(self, since: float = 0.0) -> int:

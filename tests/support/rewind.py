@@ -212,7 +212,7 @@ class InlineExecutor:
         future: Future = Future()
         try:
             future.set_result(call(*args))
-        except BaseException as error:  # noqa: BLE001  handed to whoever asks, as threads do
+        except BaseException as error:  # noqa: BLE001  raised again where the result is asked for, as threads do
             future.set_exception(error)
         return future
 

@@ -138,7 +138,7 @@ class Turns:
                 thread.wakes_at = min(thread.wakes_at, self.clock())
 
     def kill_one(self) -> Process | None:
-        """End one process that is under way, at the boundary where it stands; None when nobody works."""
+        """End one process that is under way, at the boundary where it stands; None when there is none."""
         names = {
             id(thread.process): thread.process for thread in self._threads if thread.process.name.startswith("worker")
         }

@@ -19,7 +19,7 @@ from tests.support.world import World
 
 LEASE_S = 120
 SWEEP_EVERY_S = 300
-# After this long without an outcome a sweep says of an orphan's deletion that nobody knows.
+# After this long without an outcome a sweep calls the outcome of an orphan's deletion unknown.
 ORPHAN_UNKNOWN_S = 601
 # I7: what one tier change may write without faults, and what each fault (a death is one) may add.
 WRITES, WRITES_A_FAULT = 12, 3
@@ -44,8 +44,8 @@ class Case:
         return f"{self.way}: {what}; the worker {self.fate}; nudged {self.delivery}"
 
 
-class Play:
-    """The world stands where the case's way begins; `run` leaves it wherever it ends."""
+class CaseRun:
+    """One run of a case. The world must stand where the use case begins; `run` leaves it where the case ends."""
 
     def __init__(self, world: World, start: Start, case: Case) -> None:
         self.world, self.start, self.case = world, start, case
