@@ -2,11 +2,12 @@
 PYTHON ?= python3
 RUN := .venv/bin/
 PATHS ?= tests
+WORKERS ?= 4
 SEEDS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev psql test test-kill check bench simulate exhaustive mutants fuzz audit lock clean pictures
+.PHONY: help setup demo dev psql test proof test-kill check bench simulate exhaustive mutants fuzz audit lock clean pictures
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,11 +24,14 @@ dev: setup ## Start the local cloud with a sample fleet until Ctrl-C (EMPTY=1: w
 psql: setup ## Open psql on the database of the running local cloud (ARGS='-c "select 1"')
 	@exec $(RUN)python -m local.dev.psql $(ARGS)
 
-test: setup ## Run all tests
+test: setup ## Run all tests, several at a time (PATHS= some of them, WORKERS=0 one after the other)
 	@$(RUN)python -m tests.browser.chromium
-	@exec $(RUN)python -m pytest $(PATHS)
+	@exec $(RUN)python -m pytest -n $(WORKERS) $(PATHS)
 
-test-kill: setup ## Kill workers, functions, Postgres and gateway 500 times and see what is left (KILLS=, SEED=)
+proof: setup ## Run all slow campaigns: seeds, matrix, kills, fuzz, planted bugs; hours (SAMPLE=1: three minutes)
+	@exec $(RUN)python -m tests.proof $(if $(SAMPLE),--sample)
+
+test-kill: setup ## Kill workers, functions, Postgres and the gateway 500 times, then check what is left (KILLS=, SEED=)
 	@exec $(RUN)python -m tests.kill $(or $(KILLS),500) $(or $(SEED),1)
 
 pictures: setup ## Take the pictures of the dashboard for the README (docs/images)
@@ -45,16 +49,16 @@ check: setup ## Lint, types, import rules, unit tests; under a minute
 bench: setup ## Measure sweeps, tier changes and cold starts as ratios in one run
 	@exec $(RUN)python -m bench
 
-simulate: setup ## Play random small worlds, on every core (SEEDS= how many, SEED= the first); docs/simulation.md
+simulate: setup ## Run random small worlds on every core (SEEDS= how many, SEED= the first); docs/simulation.md
 	@exec $(RUN)python -m tests.simulation.seeds $(SEEDS) $(SEED)
 
-exhaustive: setup ## Every call of every way failing in every way (N= plays every N-th case)
+exhaustive: setup ## Let every call of every use case fail in every way (N= runs every N-th case)
 	@exec $(RUN)python -m tests.simulation.exhaustive $(N)
 
 mutants: setup ## Plant bugs in our own code one at a time; every one must be caught (MUTANT_SEEDS= random worlds each)
 	@exec $(RUN)python -m tests.mutants --seeds $(or $(MUTANT_SEEDS),200)
 
-fuzz: setup ## Sense and nonsense to every function, 20,000 requests (REQUESTS= another number, SEED= another beginning)
+fuzz: setup ## Send 20,000 valid and invalid requests to the functions (REQUESTS= another number, SEED= the first seed)
 	@exec $(RUN)python -m tests.fuzz
 
 audit: setup ## Check requirements.lock for known vulnerabilities; exits 3 if the advisory service did not answer

@@ -20,6 +20,7 @@ from hypothesis import settings as hypothesis_settings
 
 from local.supabase.postgres.database import as_role, drop_database, fresh_database
 from local.supabase.postgres.server import Postgres, find_binaries, system_binaries
+from tests.support.schedule import GroupScheduling, sort_slowest_first
 
 _ENOUGH_BYTES = 2 * 1024**3
 # No test is judged by a clock: on a busy machine a slow example is no finding.
@@ -31,6 +32,18 @@ def pytest_configure(config):
     # Started in the background, a shell has us ignore Ctrl-C, and every child of ours with us.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
+    config.addinivalue_line("markers", "sized: larger in `make proof` than in `make test` (tests/support/sizes.py)")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # by the number of tests, which says nothing about how long they take
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):
+        items[:] = sort_slowest_first(items)
 
 
 def pytest_generate_tests(metafunc):
@@ -46,13 +59,16 @@ def _postgres_folder(tmp_path_factory) -> Iterator[Path]:
         yield tmp_path_factory.mktemp("postgres")
         return
     for lock in memory.glob("hangar-tests-*/lock"):
-        with lock.open() as file, contextlib.suppress(BlockingIOError):  # blocked: that run is alive
+        # Blocked: that run is alive. Not found: another worker of this run has just removed it.
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(dir=memory, prefix="hangar-tests-"))
-    folder.chmod(0o755)  # a test becomes somebody else
-    with (folder / "lock").open("w") as file:
+    made = Path(tempfile.mkdtemp(dir=memory, prefix="made-hangar-tests-"))
+    made.chmod(0o755)  # a test runs as another user
+    with (made / "lock").open("w") as file:
+        # It is locked before it has the name that other workers look for.
         fcntl.flock(file, fcntl.LOCK_EX)
+        folder = made.rename(made.with_name(made.name.removeprefix("made-")))
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
 

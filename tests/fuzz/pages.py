@@ -1,5 +1,6 @@
 """What may arrive at the dashboard: every address it has and some it has not, from strangers and from an operator."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from tests.fuzz.requests import Known, headers, methods, noise, versions
 from tests.fuzz.wire import Request
 
-SERVING = Path(__file__).parents[2] / "functions" / "admin" / "serving.py"
+DASHBOARD = Path(__file__).parents[2] / "functions" / "admin"
 FORM = (b"Content-Type", b"application/x-www-form-urlencoded")
 WORDS = (
     b"", b"1", b"-1", b"x", b"pause", b"provision", b"deprovision", b"restart", b"site.css",
@@ -23,9 +24,14 @@ KEYS = (
 )  # fmt: skip
 
 
+@functools.cache
 def read_routes() -> list[bytes]:
-    """The addresses that the dashboard's own table names."""
-    return [route.encode() for route in re.findall(r'Rule\(\s*"([^"]+)"', SERVING.read_text())]
+    """The addresses that the dashboard's own code names."""
+    texts = [path.read_text() for path in sorted(DASHBOARD.rglob("*.py"))]
+    found = [re.findall(r'(?:Rule|route|get|post)\(\s*"(/[^"]*)"', text) for text in texts]
+    routes = sorted({route.encode() for each in found for route in each})
+    assert len(routes) > 5, "the dashboard's code names no routes in a form that is known here"
+    return routes
 
 
 words = st.sampled_from(WORDS) | st.binary(max_size=12).map(lambda raw: b"".join(b"%%%02x" % byte for byte in raw))

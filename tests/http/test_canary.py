@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-import local.dev
+import local.dev.cloud
 from local.dev.child import Child
 from local.dev.cloud import LocalCloud
 from local.supabase.keys import Keys
@@ -122,7 +122,7 @@ def life(tmp_path_factory):
     """A cloud with machine secrets and an alert address of its own; one of its machines is a real process."""
     folder = tmp_path_factory.mktemp("cloud")
     with pytest.MonkeyPatch.context() as patch:
-        plain = local.dev.make_settings
+        plain = local.dev.cloud.make_settings
 
         def make_settings(around, keys, own):
             return plain(around, keys, own) | {
@@ -130,7 +130,7 @@ def life(tmp_path_factory):
                 "HANGAR_ALERT_WEBHOOK_URL": f"{around.alerts_url}/{ALERT_PATH}",
             }
 
-        patch.setattr(local.dev, "make_settings", make_settings)
+        patch.setattr(local.dev.cloud, "make_settings", make_settings)
         with LocalCloud(folder, processes=1) as cloud:
             cloud.pg_cron.stop()
             known = cloud.addresses

@@ -1,8 +1,9 @@
-"""`python -m tests.kill [KILLS [SEED]]`: kill workers, functions, Postgres and the gateway, and see what is left.
+"""`python -m tests.kill [--sample] [KILLS [SEED]]`: kill workers, functions, Postgres and the gateway, and check what is left.
 
-Exit code 0: every promise held after every round; 1: one was broken, which is told with seed, deaths and the app's story;
-130: interrupted. Nothing is left running, and no file stays. The seed decides who is to die where and what the host does;
-real processes take their turns as they like, so a second run with it is alike, not the same.
+With `--sample` any process may be killed from the beginning, and it ends after so many kills; otherwise a worker dies at every
+point first, and the campaign ends only when somebody died at each. Exit code 0: every promise held after every round; 1: one was
+broken, with its seed, the deaths and the app's history; 130: interrupted. No process and no file is left. The seed decides who is
+to die where and what the host does; real processes run as they like, so a second run with it is similar, not the same.
 """
 
 import contextlib
@@ -20,18 +21,20 @@ from tests.kill.cloud import KillCloud
 PREFIX = "hangar-kill-"
 
 
-def main(kills: int, seed: int) -> int:
+def main(kills: int, seed: int, *, sample: bool = False) -> int:
     """Run one campaign and print its table."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     clear_remains()
     started = time.monotonic()
     campaign = None
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        Path(folder).chmod(0o755)  # Postgres may be somebody else
+        Path(folder).chmod(0o755)  # Postgres may run as another user
         try:
             with KillCloud(Path(folder) / "cloud") as cloud:
-                campaign = Campaign(cloud, seed, say=lambda line: print(line, file=sys.stderr, flush=True))
-                campaign.run(kills, everywhere=True)
+                campaign = Campaign(
+                    cloud, seed, mixed=sample, say=lambda line: print(line, file=sys.stderr, flush=True)
+                )
+                campaign.run(kills, everywhere=not sample)
         except KeyboardInterrupt:
             print(describe(campaign) if campaign else "interrupted while starting")
             return 130
@@ -53,5 +56,6 @@ def clear_remains() -> None:
 
 
 if __name__ == "__main__":
-    numbers = [int(word) for word in sys.argv[1:]]
-    sys.exit(main(*{**dict(enumerate((500, 1))), **dict(enumerate(numbers))}.values()))
+    numbers = [int(word) for word in sys.argv[1:] if word != "--sample"]
+    kills, seed = [*numbers, *(500, 1)[len(numbers) :]]
+    sys.exit(main(kills, seed, sample="--sample" in sys.argv))

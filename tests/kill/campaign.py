@@ -1,8 +1,8 @@
-"""Kills by the hundred, and after every few of them the question whether anything was lost, doubled or orphaned.
+"""Hundreds of kills; after every few of them it checks whether anything was lost, doubled or orphaned.
 
-A round: the host changes its mind while functions work, somebody is killed; then, up to three times, the clock moves past
-every lease, two sweeps run at once, and somebody is killed again. Then everything is mended, nobody is killed any more, and
-two sweeps, each at the last deadline that stands, must bring the promised state about.
+A round: the host changes subscriptions while functions work, and a process is killed. Then, up to three times, the clock moves
+past every lease, two sweeps run at once, and another process is killed. Then everything is repaired, no process is killed any
+more, and two sweeps, each at the last deadline that stands, must reach the promised state.
 """
 
 import random
@@ -16,7 +16,7 @@ from local.http_server import Request, Response
 from tests.kill.checks import find_broken, find_last_deadline_s, find_undesired, format_story
 from tests.kill.cloud import KillCloud
 from tests.kill.host import Host
-from tests.kill.trap import VICTIMS, WHENS, Point, Strike, Trap
+from tests.kill.planned_kills import VICTIMS, WHENS, Killer, PlannedKill, Point
 
 _WEIGHTS = {"worker": 9, "function": 2, "postgres": 3, "gateway": 2}
 _MOST_KILLS_A_ROUND = 5
@@ -47,11 +47,11 @@ class Campaign:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)  # noqa: S311  chance that can be repeated
         self.host = Host(self.cloud, self._make_chance("host"))
-        self.trap = Trap(self.cloud, self._make_chance("trap"))
+        self.killer = Killer(self.cloud, self._make_chance("trap"))
         self._door = self._make_chance("door")
         self._door_lock = threading.Lock()
         self._late: list[tuple[str, Request]] = []
-        self._waiting: list[Strike] = []
+        self._waiting: list[PlannedKill] = []
         self._passes = 0
         self._was_in_vain = False
         self.cloud.deliver = self._deliver
@@ -66,59 +66,59 @@ class Campaign:
     @property
     def points(self) -> list[Point]:
         """Every side of every call that was ever seen, in a fixed order."""
-        return [Point(call, when) for call in sorted(self.trap.seen) for when in WHENS]
+        return [Point(call, when) for call in sorted(self.killer.seen) for when in WHENS]
 
     @property
-    def never_struck(self) -> list[Point]:
-        struck = {point for point, _ in self.kills}
-        return [point for point in self.points if point not in struck]
+    def never_reached(self) -> list[Point]:
+        reached = {point for point, _ in self.kills}
+        return [point for point in self.points if point not in reached]
 
     def run(self, at_least: int, *, everywhere: bool = False) -> None:
         """Two rounds without a kill, which show the calls there are; then kills, until enough or a promise is broken.
 
-        With `everywhere`, some more rounds for points at which nobody has come by yet.
+        With `everywhere`, some more rounds for points that no call has reached yet.
         """
         self.host.prepare()
         self.host.sign_up_all()
         for _ in range(2):
-            self._play_round(0)
+            self._run_round(0)
         more = _MOST_ROUNDS_MORE if everywhere else 0
-        while not self.problems and (self.total < at_least or (more and self.never_struck)):
+        while not self.problems and (self.total < at_least or (more and self.never_reached)):
             if self.tally["rounds"] > 10 + 3 * at_least:
                 self.problems.append(
                     f"only {self.total} kills in {self.tally['rounds']} rounds: calls no longer pass by"
                 )
                 break
             more -= self.total >= at_least
-            self._play_round(self.chance.randint(1, _MOST_KILLS_A_ROUND))
+            self._run_round(self.chance.randint(1, _MOST_KILLS_A_ROUND))
             self.say(
-                f"round {self.tally['rounds']}: {self.total} kills, {len(self.never_struck)} points not struck yet"
+                f"round {self.tally['rounds']}: {self.total} kills, {len(self.never_reached)} points without a kill yet"
             )
 
-    def _play_round(self, kills: int) -> None:
+    def _run_round(self, kills: int) -> None:
         if self.problems:
             return
         self.tally["rounds"] += 1
-        begun = len(self.trap.sprung)
-        # What is hard to come by gathers from pass to pass: where it is all that is left, nobody dies.
+        begun = len(self.killer.done)
+        # Rare points gather from pass to pass: while only they are left, no process dies.
         if kills and (len(self._waiting) < _FEW or self._was_in_vain):
             self._begin_pass()
         turn = self._waiting[:1] if kills else []
         for step in range(max(1, kills)):
-            # Every other round is for the point whose turn it is, until somebody came by: no earlier death may prevent it.
+            # Every other round is for the point whose turn it is, until a call reaches it: no earlier death may prevent it.
             is_reserved = self.tally["rounds"] % 2 == 0 and turn and turn[0] in self._waiting
             others = [] if is_reserved else self.chance.sample(self._waiting, len(self._waiting) // 2)
-            self._play_step([strike for strike in (*turn, *others) if strike in self._waiting], is_first=step == 0)
-        if turn and turn[0] in self._waiting:  # nobody came by
+            self._run_step([each for each in (*turn, *others) if each in self._waiting], is_first=step == 0)
+        if turn and turn[0] in self._waiting:  # no call reached it
             self._waiting.remove(turn[0])
             self._waiting.append(turn[0])
-        self._was_in_vain = kills > 0 and len(self.trap.sprung) == begun
+        self._was_in_vain = kills > 0 and len(self.killer.done) == begun
         self._recover()
         for text, user in find_broken(self.cloud):
             story = [format_story(self.cloud, user)] if user else []
             self.problems.append("\n".join([text, *story]))
         if self.problems:
-            died = "; ".join(map(str, self.trap.sprung[begun:])) or "nobody"
+            died = "; ".join(map(str, self.killer.done[begun:])) or "nobody"
             self.problems.insert(0, f"seed {self.seed}, round {self.tally['rounds']}; killed in it: {died}")
 
     # One step: work, a death in the midst of it, and everything up again
@@ -126,50 +126,50 @@ class Campaign:
     def _begin_pass(self) -> None:
         self._passes += 1
         is_plain = self._passes == 1 and not self.mixed
-        strikes = []
+        planned = []
         for point in self.points:
             (victim,) = self.chance.choices(VICTIMS, list(_WEIGHTS.values()))
             nth = self.chance.choice((1, 1, 1, 2, 3))
-            strikes.append(Strike(point, "worker") if is_plain else Strike(point, victim, nth))
-        self.chance.shuffle(strikes)
-        never = set(self.never_struck)
-        self._waiting = [strike for strike in self._waiting if strike.point in never] + strikes
+            planned.append(PlannedKill(point, "worker") if is_plain else PlannedKill(point, victim, nth))
+        self.chance.shuffle(planned)
+        never = set(self.never_reached)
+        self._waiting = [each for each in self._waiting if each.point in never] + planned
 
-    def _play_step(self, strikes: list[Strike], *, is_first: bool) -> None:
-        self.trap.set(strikes)
+    def _run_step(self, planned: list[PlannedKill], *, is_first: bool) -> None:
+        self.killer.arm(planned)
         if not is_first:
             self._move_clock()
         if is_first:
             self.host.hurt()
-        if strikes and self.chance.random() < 1 / _CUT_FLY_EVERY:
+        if planned and self.chance.random() < 1 / _CUT_FLY_EVERY:
             self.tally["times Fly was out of reach"] += 1
             self.cloud.cut_fly(self.chance.uniform(0.5, _LONGEST_CUT_S))
         body = self.chance.choice((b"{}", b'{"drain_only": true}'))
         work = [
             (self.cloud.ask_health, "health 1"),
             (self.cloud.ask_health, "health 2", body),
-            (self.host.play, 6 if is_first else self.chance.randint(0, 2)),
+            (self.host.change, 6 if is_first else self.chance.randint(0, 2)),
         ]
         self.chance.shuffle(work)
         calls = [self._start(*each) for each in work]
-        if strikes and self.chance.random() < 1 / _LOSE_QUEUE_EVERY:
+        if planned and self.chance.random() < 1 / _LOSE_QUEUE_EVERY:
             self.tally["times pg_net lost its queue"] += 1
             self.cloud.pg_net.crash()
         self._send_late()
         for call in calls:
             call.join()
         self.cloud.settle()
-        struck = self.trap.close()
-        self.cloud.settle()  # whoever died last has left something half answered, too
-        if struck:
-            self.kills[struck.point, struck.victim] += 1
-            self._waiting.remove(struck)
-        self.cloud.mend()
+        kill = self.killer.disarm()
+        self.cloud.settle()  # the process that died last has left something half answered, too
+        if kill:
+            self.kills[kill.point, kill.victim] += 1
+            self._waiting.remove(kill)
+        self.cloud.repair()
         self.problems += self.host.find_lost_writes()
 
     def _start(self, call: Callable[..., object], *args: Any) -> threading.Thread:
         """Call it on a thread of its own; what it raises is a problem (a host's write that failed, above all)."""
-        self.cloud.deliveries.begin()  # here, so that nobody takes the cloud for quiet before the thread has begun
+        self.cloud.deliveries.begin()  # here, so that the cloud does not count as quiet before the thread has begun
 
         def run() -> None:
             try:
@@ -188,7 +188,7 @@ class Campaign:
         self.cloud.control("POST", "clock", {"advance_s": find_last_deadline_s(self.cloud) + 1})
 
     def _recover(self) -> None:
-        """Two sweeps, each at the last deadline that then stands, with nobody dying."""
+        """Two sweeps, each at the last deadline that then stands, during which no process dies."""
         self._send_late()
         self.cloud.settle()
         for _ in range(2):
@@ -230,6 +230,6 @@ def describe(campaign: Campaign) -> str:
         by_victim.update(dict(zip(VICTIMS, counts, strict=True)))
     lines.append(f"{'all':<52}" + "".join(f"{by_victim[victim]:>10}" for victim in VICTIMS))
     lines += [f"{count} {what}" for what, count in sorted(campaign.tally.items())]
-    lines += [f"nobody came by {point}" for point in campaign.never_struck]
-    struck = len(campaign.points) - len(campaign.never_struck)
-    return "\n".join([*lines, f"{struck} of {len(campaign.points)} points struck, {campaign.total} kills"])
+    lines += [f"no kill at {point}" for point in campaign.never_reached]
+    reached = len(campaign.points) - len(campaign.never_reached)
+    return "\n".join([*lines, f"{reached} of {len(campaign.points)} points with a kill, {campaign.total} kills"])

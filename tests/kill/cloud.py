@@ -1,7 +1,7 @@
 """The local cloud with everything in it killable: real functions, gateway, Postgres with fsync on, Fly's simulator.
 
 Between the functions and what they call, and between pg_net and the functions, stand relays of ours. Every function's
-process has relays of its own, so whoever calls is known, and nothing of a process passes once it is doomed.
+process has relays of its own, so the caller of each call is known, and no call of a process passes once it is doomed.
 """
 
 import contextlib
@@ -111,7 +111,7 @@ class Slot:
 
 
 class KillCloud(LocalCloud):
-    """A local cloud whose schedule stands still: whoever tests calls `health`, and moves the clock."""
+    """A local cloud without a schedule: the test calls `health` and moves the clock."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, alerts=False, processes=0, fsync=True)
@@ -122,7 +122,7 @@ class KillCloud(LocalCloud):
         self.writes: Tally[str] = Tally()
         self._gateway: Child | None = None
         self._gateways = 0
-        self._mending = threading.Lock()
+        self._repairing = threading.Lock()
 
     # Starting: as the local cloud does, with relays in between
 
@@ -151,7 +151,7 @@ class KillCloud(LocalCloud):
         assert all(slot.url for slot in self.slots.values()), "a function did not start; its log says why"
         return {function: f"{self.door.url}/{function}" for function in sorted(set(SLOTS.values()))}
 
-    # The way in: pg_net and whoever tests call the functions through one door
+    # The way in: pg_net and the test call the functions through one door
 
     def _let_in(self, request: Request) -> Response:
         return self.deliver(request.path.strip("/"), request)
@@ -168,17 +168,17 @@ class KillCloud(LocalCloud):
         with self.deliveries:
             return forward(self.slots[slot].url, Request("POST", "/", (), headers, body))
 
-    # Killing and mending
+    # Killing and repairing
 
     def kill_postgres(self) -> None:
         """Kill -9 while it works, and start it again at once."""
-        with self._mending:
+        with self._repairing:
             self.postgres.kill()
             self.postgres.start()
 
     def kill_gateway(self) -> None:
         """Kill -9 the gateway; its port refuses until the next one, somewhere else, has come up."""
-        with self._mending:
+        with self._repairing:
             gateway = self._gateway
             assert gateway is not None
             assert gateway.pid is not None
@@ -197,16 +197,16 @@ class KillCloud(LocalCloud):
         return path.read_text() if path.exists() else None
 
     def cut_fly(self, seconds: float) -> None:
-        """Fly refuses every connection from now on, for so long or until all is mended."""
+        """Fly refuses every connection from now on, for so long or until everything is repaired."""
         for slot in self.slots.values():
             slot.fly.refuse()
             timer = threading.Timer(seconds, slot.fly.accept)
             timer.daemon = True
             timer.start()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Everything that was killed runs again, and Fly can be reached."""
-        with self._mending:
+        with self._repairing:
             for slot in self.slots.values():
                 slot.fly.accept()
                 if slot.is_dead:
@@ -242,7 +242,7 @@ class KillCloud(LocalCloud):
 
     @contextlib.contextmanager
     def fly_client(self) -> Iterator[httpx.Client]:
-        """Somebody else with a token of the organisation."""
+        """Another client with a token of the organisation."""
         token = {"Authorization": f"Bearer {self.addresses['fly_api_token']}"}
         with httpx.Client(base_url=f"{self.fly_url}/v1", headers=token, trust_env=False, timeout=60) as client:
             yield client

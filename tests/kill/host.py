@@ -1,4 +1,4 @@
-"""The host of the tests: users who change their minds, machines that break, apps that nobody owns; and what it was promised.
+"""The host of the tests: users who change their minds, machines that break, apps without an owner; and what it was promised.
 
 A write that was answered is durable; one whose connection was cut is either there or not. The ledger knows which is which.
 """
@@ -22,7 +22,7 @@ _CUT = (psycopg.OperationalError, psycopg.InterfaceError)
 
 @dataclass
 class Host:
-    """Plays one host; `expected` is what each user's tier and status may be, as far as the host was told."""
+    """One host; `expected` is what each user's tier and status may be, as far as the host was told."""
 
     cloud: KillCloud
     chance: random.Random
@@ -52,12 +52,12 @@ class Host:
         self._make_app(STRANGER, "default")
 
     def sign_up_all(self) -> None:
-        """As many users as a campaign plays with."""
+        """As many users as a campaign needs."""
         self.expected = {user: {state} for user, state in self.cloud.sql(_STATES)}
         for _ in range(USERS - len(self.expected)):
             self.sign_up()
 
-    def play(self, changes: int) -> None:
+    def change(self, changes: int) -> None:
         """Some of everything, all at random: one statement for one user, one for several, machines, orphans, leavers."""
         for _ in range(changes):
             self.chance.choice(
@@ -116,7 +116,7 @@ class Host:
         )
 
     def leave(self) -> None:
-        """Delete an account; somebody else signs up."""
+        """Delete an account; another user signs up."""
         (user,) = self._pick()
         if self._write(
             lambda session: session.execute("delete from auth.users where id = %s", (user,)), {user: "gone"}

@@ -48,7 +48,7 @@ class Counter:
 
 @dataclass
 class Relay:
-    """Forwards to the URL that `target` gives at each request, through `meet`; nobody behind it is a cut connection."""
+    """Forwards to the URL that `target` gives at each request, through `meet`; where nothing listens, the connection is cut."""
 
     target: Callable[[], str]
     meet: Meet

@@ -26,7 +26,7 @@ def cloud(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def at_rest(cloud):
-    """Nobody pays and nothing exists, before each test; the schedule's part is played by us."""
+    """Before each test no user pays and nothing exists; the test does the work of the schedule."""
     cloud.deliver = cloud.pass_to
     cloud.watch = lambda _slot, _call, pass_on: pass_on()
     for user in USERS:
@@ -155,7 +155,7 @@ def test_a_function_asked_to_end_finishes_its_request_and_leaves_no_lease(cloud)
     asking.join()
     until(lambda: slot.is_dead, "the function did not end")
     assert "ended with code 0" in (slot.child.failure() or "")
-    cloud.mend()
+    cloud.repair()
     (answer,) = answers
     assert answer.status == 200
     assert cloud.sql("select status, lease_token from public.user_fly_apps where deleted_at is null") == [

@@ -191,8 +191,8 @@ STORY = """
 import sys, time
 from pathlib import Path
 import psycopg
-from local.supabase import unprivileged
-from local.supabase.postgres import Postgres
+from local.supabase.postgres import unprivileged
+from local.supabase.postgres.server import Postgres
 if len(sys.argv) > 3:
     ways = [unprivileged._ways()[int(sys.argv[3])]]
     unprivileged._ways = lambda: ways

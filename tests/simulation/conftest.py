@@ -3,12 +3,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.world import World
+from tests.support.world import World
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _log() -> Iterator[None]:
-    """Who plays worlds by the hundred silences our log; other modules' tests read it."""
+    """Tests that run worlds by the hundred silence our log; tests of other modules read it."""
     log = logging.getLogger("hangar")
     before = log.level
     yield
@@ -17,7 +17,7 @@ def _log() -> Iterator[None]:
 
 @pytest.fixture
 def world(database) -> Iterator[World]:
-    """A live installation with nobody in it, on a Fly without surprises."""
+    """A live installation without users, on a Fly without surprises."""
     made = World(database)
     yield made
     made.close()

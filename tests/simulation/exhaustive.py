@@ -1,8 +1,8 @@
-"""Every call of everything Hangar does, failing in every way, with the worker dying there or not, however the nudge comes.
+"""Every call of every use case, failing in every way, with every fate of the process and every delivery of the nudge.
 
     python -m tests.simulation.exhaustive            all of it, on every core
     python -m tests.simulation.exhaustive 50         every 50th case
-    python -m tests.simulation.exhaustive --case 7   one case, by the number that a failure names
+    python -m tests.simulation.exhaustive --case 7   one case, by the number that a violation names
 
 When the faults have stopped, the promises must hold one sweep or two after the last deadline. docs/reliability.md.
 """
@@ -23,13 +23,14 @@ from tempfile import TemporaryDirectory
 
 from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
+from tests.simulation.exhaustive_case import Case, CaseRun
 from tests.simulation.exhaustive_faults import FAILURES, NOTHING, TYPICAL
-from tests.simulation.exhaustive_play import Case, Play
 from tests.simulation.exhaustive_ways import WAYS
-from tests.simulation.exhaustive_world import CheapWorld, Worker, without_threads
+from tests.support.rewind import ProcessPlan, without_threads
+from tests.support.world import World
 
-# What becomes of the worker at the call: it goes on; it dies before the call leaves, behind its effect and before the answer, or
-# behind the answer and before anything is written down; it is frozen until its lease is over and another has been at work.
+# What happens to the process at the call: it continues; it dies before the call leaves, behind its effect and before the answer,
+# or behind the answer and before anything is recorded; it is frozen until its lease has expired and another process has worked.
 FATES = ("lives", "dies before", "dies behind", "dies unrecorded", "sleeps before", "sleeps behind")
 # The nudge comes once; twice, one after the other; twice, the second in the middle of the first; after it an older one of the
 # opposite direction; only when a sweep has begun to settle things; never.
@@ -39,22 +40,22 @@ RPC_FAILURES = ("refused", "lost")
 CHUNK = 250
 
 
-def trace_ways(world: CheapWorld) -> dict[str, Worker]:
+def trace_ways(world: World) -> dict[str, ProcessPlan]:
     """What each way's worker calls when nothing goes wrong."""
     traces = {}
     for name, way in WAYS.items():
-        world.begin()
+        world.rewind.begin()
         start = way(world)
-        world.keep()
-        world.put_back()
-        play = Play(world, start, Case(name, -1, ("", ""), NOTHING))
-        broken = play.run()
+        world.rewind.keep()
+        world.rewind.put_back()
+        run = CaseRun(world, start, Case(name, -1, ("", ""), NOTHING))
+        broken = run.run()
         assert not broken, f"{name}: {broken}"
-        traces[name] = play.worker
+        traces[name] = run.worker
     return traces
 
 
-def enumerate_cases(traces: dict[str, Worker]) -> Iterator[Case]:
+def enumerate_cases(traces: dict[str, ProcessPlan]) -> Iterator[Case]:
     """All of them, in a fixed order."""
     for way, trace in traces.items():
         for number, call in enumerate(trace.calls):
@@ -85,7 +86,7 @@ def _enumerate_at(way: str, number: int, call: tuple[str, str]) -> Iterator[Case
 
 @dataclass
 class Share:
-    """What was played: how many of each value of each dimension, how many sweeps it took to settle, and what broke."""
+    """What was run: how many of each value of each dimension, how many sweeps it took to settle, and what broke."""
 
     cases: int = 0
     values: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -93,14 +94,14 @@ class Share:
     unmet: int = 0
     broken: list[str] = field(default_factory=list)
 
-    def count(self, number: int, case: Case, play: Play, broken: list[str]) -> None:
-        """One case that was played."""
+    def count(self, number: int, case: Case, run: CaseRun, broken: list[str]) -> None:
+        """Count one case that was run."""
         self.cases += 1
         failure = case.failure if case.call[0] != "rpc" else f"database {case.failure}"
         said = {"way": case.way, "failure": failure, "fate": case.fate, "delivery": case.delivery, "when": case.when}
         self.values.update((name, value) for name, value in said.items())
-        self.sweeps[play.sweeps] += 1
-        self.unmet += not play.armed
+        self.sweeps[run.sweeps] += 1
+        self.unmet += not run.armed
         self.broken += [f"{number}: {case}: {line}" for line in broken]
 
     def add(self, other: "Share") -> None:
@@ -111,60 +112,60 @@ class Share:
         self.broken += other.broken
 
 
-class Player:
+class CaseRunner:
     """One process's world, and every case by its number."""
 
     def __init__(self, url: str) -> None:
         logging.getLogger("hangar").setLevel(logging.CRITICAL)
-        self.world = CheapWorld(url)
+        self.world = World(url, rewinds=True)
         with without_threads():
             self.cases = list(enumerate_cases(trace_ways(self.world)))
 
-    def play(self, numbers: list[int]) -> Share:
-        """These cases, one after the other; what a way needs before is set up once."""
+    def run(self, numbers: list[int]) -> Share:
+        """These cases, one after the other; what a use case starts from is set up once."""
         share = Share()
         with without_threads():
             for way, group in groupby(numbers, lambda number: self.cases[number].way):
-                self.world.begin()
+                self.world.rewind.begin()
                 start = WAYS[way](self.world)
-                self.world.keep()
+                self.world.rewind.keep()
                 for number in group:
-                    self.world.put_back()
-                    play = Play(self.world, start, self.cases[number])
+                    self.world.rewind.put_back()
+                    run = CaseRun(self.world, start, self.cases[number])
                     try:
-                        broken = play.run()
-                    except Exception as failure:  # noqa: BLE001  whatever breaks is a finding, and the rest goes on
+                        broken = run.run()
+                    except Exception as failure:  # noqa: BLE001  whatever breaks is a violation, and the other cases still run
                         broken = [f"{type(failure).__name__}: {failure}"]
-                    share.count(number, self.cases[number], play, broken)
+                    share.count(number, self.cases[number], run, broken)
         return share
 
 
 def draw(cases: int, step: int) -> list[int]:
-    """The numbers of every `step`-th case, of an order in which no dimension keeps time with the step."""
+    """The numbers of every `step`-th case, in an order in which no dimension repeats with the step."""
     numbers = list(range(cases))
     if step > 1:
         random.Random(20261126).shuffle(numbers)  # noqa: S311  chance that can be repeated
     return sorted(numbers[::step])
 
 
-_players: list[Player] = []
+_runners: list[CaseRunner] = []
 
 
-def open_player(server_url: str) -> None:
-    """What each process of the pool does first."""
-    _players.append(Player(fresh_database(server_url)))
+def open_runner(server_url: str) -> None:
+    """Open this process's world; each process of the pool does that first."""
+    _runners.append(CaseRunner(fresh_database(server_url)))
 
 
-def play_chunk(chunk: list[int]) -> Share:
-    return _players[0].play(chunk)
+def run_chunk(chunk: list[int]) -> Share:
+    return _runners[0].run(chunk)
 
 
 def count_cases(_: object = None) -> int:
-    return len(_players[0].cases)
+    return len(_runners[0].cases)
 
 
 def main(arguments: list[str]) -> int:
-    """Play on every core; tell what breaks as it does, and in the end the counts."""
+    """Run the cases on every core; print violations as they appear, and the counts at the end."""
     named = [int(number) for number in arguments[1:]] if arguments[:1] == ["--case"] else None
     step = int(arguments[0]) if arguments and named is None else 1
     processes = 1 if named else os.cpu_count() or 1
@@ -174,12 +175,12 @@ def main(arguments: list[str]) -> int:
         TemporaryDirectory(dir=memory) as folder,
         Postgres(Path(folder), fsync=False) as server,
         ProcessPoolExecutor(
-            processes, mp_context=get_context("spawn"), initializer=open_player, initargs=(server.url(),)
+            processes, mp_context=get_context("spawn"), initializer=open_runner, initargs=(server.url(),)
         ) as pool,
     ):
         numbers = named if named is not None else draw(pool.submit(count_cases).result(), step)
         chunks = [numbers[first : first + CHUNK] for first in range(0, len(numbers), CHUNK)]
-        for share in pool.map(play_chunk, chunks):
+        for share in pool.map(run_chunk, chunks):
             total.add(share)
             for line in share.broken:
                 say(line)

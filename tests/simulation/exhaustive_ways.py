@@ -8,8 +8,8 @@ from uuid import UUID
 from local.fly.transport import open_client
 from shared.domain.machine_config import INSTALLATION_KEY, ROW_KEY, USER_KEY
 from shared.domain.naming import machine_name, network_name
-from tests.simulation.exhaustive_world import CheapWorld
-from tests.simulation.world import ORG
+from tests.support.worker import ORG
+from tests.support.world import World
 
 GRACE_S = 600
 REGION = "iad"
@@ -24,30 +24,30 @@ class Start:
     driver: Literal["nudge", "sweep"] = "nudge"
 
 
-def _provisioned(world: CheapWorld, tier: str = "pro") -> UUID:
+def _provisioned(world: World, tier: str = "pro") -> UUID:
     user = world.add_user(tier)
     world.reconciler.reconcile(user, 240)
     assert world.row(user)["status"] == "active"
     return user
 
 
-def _machine_of(world: CheapWorld, user: UUID) -> str:
+def _machine_of(world: World, user: UUID) -> str:
     return str(world.row(user)["machine_id"])
 
 
-def upgrade(world: CheapWorld) -> Start:
+def upgrade(world: World) -> Start:
     """A new user pays."""
     return Start(world.add_user("pro"))
 
 
-def downgrade(world: CheapWorld) -> Start:
+def downgrade(world: World) -> Start:
     """A user stops paying; the plan has no grace."""
     user = _provisioned(world)
     world.set_tier(user, "free")
     return Start(user)
 
 
-def enter_grace(world: CheapWorld) -> Start:
+def enter_grace(world: World) -> Start:
     """A user stops paying; the machine is stopped, the app kept, and at the end of the grace it goes."""
     world.sql("update public.fly_plans set grace_s = %s where tier = 'pro'", GRACE_S)
     user = _provisioned(world)
@@ -55,7 +55,7 @@ def enter_grace(world: CheapWorld) -> Start:
     return Start(user)
 
 
-def end_grace(world: CheapWorld) -> Start:
+def end_grace(world: World) -> Start:
     """The grace is over."""
     start = enter_grace(world)
     world.reconciler.reconcile(start.user, 240)
@@ -64,7 +64,7 @@ def end_grace(world: CheapWorld) -> Start:
     return start
 
 
-def return_in_grace(world: CheapWorld) -> Start:
+def return_in_grace(world: World) -> Start:
     """A user pays again before the grace is over, and finds the same machine."""
     start = enter_grace(world)
     world.reconciler.reconcile(start.user, 240)
@@ -72,7 +72,7 @@ def return_in_grace(world: CheapWorld) -> Start:
     return Start(start.user, keeps=_machine_of(world, start.user))
 
 
-def return_when_gone(world: CheapWorld) -> Start:
+def return_when_gone(world: World) -> Start:
     """A user pays again after the app went."""
     user = downgrade(world).user
     world.reconciler.reconcile(user, 240)
@@ -81,15 +81,15 @@ def return_when_gone(world: CheapWorld) -> Start:
     return Start(user)
 
 
-def return_too_late(world: CheapWorld) -> Start:
+def return_too_late(world: World) -> Start:
     """A user pays again while the app is going: it goes all the way, and a successor comes."""
     user = _provisioned(world)
     world.set_tier(user, "free")
-    world.upon = ("DELETE", "/v1/apps/*"), lambda: world.set_tier(user, "pro")
+    world.rewind.upon = ("DELETE", "/v1/apps/*"), lambda: world.set_tier(user, "pro")
     return Start(user)
 
 
-def start_stopped(world: CheapWorld) -> Start:
+def start_stopped(world: World) -> Start:
     """Somebody stopped the machine."""
     user = _provisioned(world)
     machine_id = _machine_of(world, user)
@@ -98,14 +98,14 @@ def start_stopped(world: CheapWorld) -> Start:
     return Start(user)
 
 
-def replace_failed(world: CheapWorld) -> Start:
+def replace_failed(world: World) -> Start:
     """The machine failed for good."""
     user = _provisioned(world)
     world.control("PUT", f"machines/{_machine_of(world, user)}", {"state": "failed"})
     return Start(user)
 
 
-def replace_vanished_machine(world: CheapWorld) -> Start:
+def replace_vanished_machine(world: World) -> Start:
     """Somebody destroyed the machine."""
     user = _provisioned(world)
     with open_client(world.sim) as fly:
@@ -114,7 +114,7 @@ def replace_vanished_machine(world: CheapWorld) -> Start:
     return Start(user)
 
 
-def replace_vanished_app(world: CheapWorld) -> Start:
+def replace_vanished_app(world: World) -> Start:
     """Somebody deleted the app."""
     user = _provisioned(world)
     with open_client(world.sim) as fly:
@@ -122,7 +122,7 @@ def replace_vanished_app(world: CheapWorld) -> Start:
     return Start(user)
 
 
-def remove_stray(world: CheapWorld) -> Start:
+def remove_stray(world: World) -> Start:
     """A second machine has been in the app for a while."""
     user = _provisioned(world)
     with open_client(world.sim) as fly:
@@ -133,7 +133,7 @@ def remove_stray(world: CheapWorld) -> Start:
     return Start(user, keeps=_machine_of(world, user))
 
 
-def change_size(world: CheapWorld) -> Start:
+def change_size(world: World) -> Start:
     """A user takes a larger plan."""
     world.sql("update public.fly_plans set cpu_count = 4, memory_mb = 1024 where tier = 'elite'")
     user = _provisioned(world)
@@ -141,21 +141,21 @@ def change_size(world: CheapWorld) -> Start:
     return Start(user, keeps=_machine_of(world, user))
 
 
-def rename(world: CheapWorld) -> Start:
+def rename(world: World) -> Start:
     """Somebody else holds the name already."""
     user = world.add_user("pro")
     world.control("PUT", "foreign-apps", [world.row(user)["fly_app_name"]])
     return Start(user)
 
 
-def depart(world: CheapWorld) -> Start:
+def depart(world: World) -> Start:
     """A user deletes the account."""
     user = _provisioned(world)
     world.sql("delete from auth.users where id = %s", user)
     return Start(user)
 
 
-def remove_orphan(world: CheapWorld) -> Start:
+def remove_orphan(world: World) -> Start:
     """A create that took effect when its row was closed long ago, seen often and long enough; the sweep removes the app."""
     user, gone = _provisioned(world), _provisioned(world)
     world.set_tier(gone, "free")
@@ -169,7 +169,7 @@ def remove_orphan(world: CheapWorld) -> Start:
     return Start(user, keeps=_machine_of(world, user), driver="sweep")
 
 
-def readopt_orphan(world: CheapWorld) -> Start:
+def readopt_orphan(world: World) -> Start:
     """As after a restore of an older database: the app of an entitled user who has no row."""
     world.sql("update hangar.settings set live = false")
     user = world.add_user("pro")
@@ -177,7 +177,7 @@ def readopt_orphan(world: CheapWorld) -> Start:
     return Start(user, keeps=machine_id, driver="sweep")
 
 
-def _make_app(world: CheapWorld, app: str, row_id: UUID, user: UUID) -> str:
+def _make_app(world: World, app: str, row_id: UUID, user: UUID) -> str:
     with open_client(world.sim) as fly:
         network = network_name(world.installation_id, row_id)
         fly.post("/v1/apps", json={"app_name": app, "org_slug": ORG, "network": network}).raise_for_status()
@@ -189,7 +189,7 @@ def _make_app(world: CheapWorld, app: str, row_id: UUID, user: UUID) -> str:
     return str(made.json()["id"])
 
 
-def sweep_at_rest(world: CheapWorld) -> Start:
+def sweep_at_rest(world: World) -> Start:
     """Nothing is to be done; the sweep looks."""
     user = _provisioned(world)
     world.sweep()
@@ -197,7 +197,7 @@ def sweep_at_rest(world: CheapWorld) -> Start:
     return Start(user, keeps=_machine_of(world, user), driver="sweep")
 
 
-WAYS: dict[str, Callable[[CheapWorld], Start]] = {
+WAYS: dict[str, Callable[[World], Start]] = {
     way.__name__: way
     for way in (
         upgrade,

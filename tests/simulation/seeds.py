@@ -21,10 +21,12 @@ import pytest
 from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
 from shared.domain.decide import STUCK
-from tests.simulation.promises import find_all, find_unrest
 from tests.simulation.small_storm import SmallStorm, draw_unkindness
-from tests.simulation.small_world import SmallWorld, Standing
-from tests.simulation.storm_world import make_chance, play_on_stage
+from tests.support.clock import make_chance
+from tests.support.promises import find_all, find_unrest
+from tests.support.sessions import StandingDatabase
+from tests.support.turns import use_turns
+from tests.support.world import World
 
 AT_ONCE = 25  # seeds a worker plays before it reports
 FLY_TAKES_S = 10.0  # for a deletion that it has accepted
@@ -36,7 +38,7 @@ _FAST = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
 }
-_standing: dict[str, Standing] = {}
+_standing: dict[str, StandingDatabase] = {}
 
 
 @dataclass
@@ -62,21 +64,20 @@ def play(url: str, seed: int, *, keep_trace: bool = False) -> Played:
         storm = SmallStorm(world, seed)
         storm.play()
         storm.end()
-        world.stage.run(find_last_deadline(world))
+        world.turns.run(find_last_deadline(world))
         storm.call_health()
-        world.stage.run(find_second_deadline(world))
+        world.turns.run(find_second_deadline(world))
         storm.call_health()
-        world.stage.run(world.clock() + FLY_TAKES_S)
-        violations = world.violations + find_unrest(world)
-        world.stage.run(world.clock() + 300.0)
+        world.turns.run(world.clock() + FLY_TAKES_S)
+        violations = world.recorder.violations + find_unrest(world)
+        world.turns.run(world.clock() + 300.0)
         storm.call_health()  # tells what the second one brought about: health, and the end of alerts
         violations += find_all(world)
         names = world.read_names() if violations or keep_trace else {}
     for id_, name in names.items():
         violations = [violation.replace(id_, name) for violation in violations]
-    return Played(
-        seed, violations, world.trace.show(names) if names else [], world.steps, world.faults_met, world.kills
-    )
+    seen = world.recorder
+    return Played(seed, violations, seen.trace.show(names) if names else [], seen.steps, seen.faults_met, seen.kills)
 
 
 _STEADY_AT = (  # when the apps in a crash loop have been left alone for an hour
@@ -85,7 +86,7 @@ _STEADY_AT = (  # when the apps in a crash loop have been left alone for an hour
 )
 
 
-def find_last_deadline(world: SmallWorld) -> float:
+def find_last_deadline(world: World) -> float:
     """When everything that Hangar waits for has come: docs/simulation.md lists what that is."""
     times = world.sql(
         "select max(at) from ("
@@ -104,7 +105,7 @@ def find_last_deadline(world: SmallWorld) -> float:
     return max(world.clock(), *aged, *listed, times.timestamp() if times else 0.0) + 1.0
 
 
-def find_second_deadline(world: SmallWorld) -> float:
+def find_second_deadline(world: World) -> float:
     """What the first call began: an orphan's age, a grace, and a machine's boot, which takes minutes on a cold host."""
     times = world.sql(
         "select max(at) from (select greatest(delete_after,"
@@ -116,7 +117,7 @@ def find_second_deadline(world: SmallWorld) -> float:
     return max(world.clock(), find_end_of_boots(world), times.timestamp() if times else 0.0) + 1.0
 
 
-def find_end_of_boots(world: SmallWorld) -> float:
+def find_end_of_boots(world: World) -> float:
     """When every machine that Fly is bringing up will have come up; 0 when there is none."""
     boots = any(machine.state in ("created", "starting") for machine in world.sim.machines())
     return world.sim.world.last_at() if boots else 0.0
@@ -129,14 +130,22 @@ def forget(url: str) -> None:
 
 
 @contextmanager
-def _make_world(url: str, seed: int) -> Iterator[SmallWorld]:
+def _make_world(url: str, seed: int) -> Iterator[World]:
     logging.getLogger("hangar").setLevel(logging.CRITICAL)
     if url not in _standing:
-        _standing[url] = Standing(url)
+        _standing[url] = StandingDatabase(url)
     keep = make_chance(seed, "keep").choice((0.0, 0.5, 0.9))
-    world = SmallWorld(_standing[url], url, seed, unkind=draw_unkindness(seed), keep=keep)
+    world = World(
+        url,
+        seed=seed,
+        unkind=draw_unkindness(seed),
+        take_turns=True,
+        keep_turn=keep,
+        record=True,
+        standing=_standing[url],
+    )
     with pytest.MonkeyPatch.context() as patch:
-        play_on_stage(patch, world)
+        use_turns(patch, world.turns)
         try:
             yield world
         finally:

@@ -1,4 +1,4 @@
-"""Up to forty-eight moves of a small world, drawn from one seed: what users and operators do, what breaks, who dies at work."""
+"""Up to forty-eight moves of a small world, drawn from one seed: what users and operators do, what breaks, who dies."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from local.fly.state.latency_profiles import UNKIND, Unkindness
 from shared.domain.naming import app_name
 from shared.fleet.sweep import Sweep
-from tests.simulation.chaos import REGION, by_hand, draw_faults, hurt_machine
-from tests.simulation.small_world import SmallWorld
-from tests.simulation.stage import Process
-from tests.simulation.storm_world import STRANGER, make_chance
-from tests.simulation.world import ORG
+from tests.support.clock import make_chance
+from tests.support.fault_schedule import REGION, by_hand, draw_faults, hurt_machine
+from tests.support.turns import Process
+from tests.support.worker import ORG
+from tests.support.world import STRANGER, World
 
 USERS, MOST_USERS, MOST_MOVES = 6, 8, 48
 _GAPS_S = (
@@ -29,7 +29,7 @@ _WHOLE_FAULT_S = 4000.0
 
 
 def draw_unkindness(seed: int) -> Unkindness:
-    """What this seed's Fly does by itself: a third of them are kind but for what is ordered, the others as unkind as Fly is."""
+    """What this seed's Fly does without being asked: each kind of trouble is absent, rare or frequent."""
     chance = make_chance(seed, "unkindness")
     fresh = chance.choice(((0.0, 0.0), (0.0, 4.0)))
     return replace(
@@ -41,10 +41,10 @@ def draw_unkindness(seed: int) -> Unkindness:
 
 
 class SmallStorm:
-    """One seed's piece. Each kind of chance has its own stream, so that one more draw here changes nothing there."""
+    """One seed. Each kind of chance has its own stream, so that one more draw here changes nothing there."""
 
-    def __init__(self, world: SmallWorld, seed: int) -> None:
-        self.world, self.stage = world, world.stage
+    def __init__(self, world: World, seed: int) -> None:
+        self.world, self.turns = world, world.turns
         self.host, self.chaos, self.work = (make_chance(seed, what) for what in ("host", "chaos", "work"))
         self.pace = make_chance(seed, "pace")
         self.deadly = self.chaos.choice((0.0, 0.15, 0.4))
@@ -55,17 +55,17 @@ class SmallStorm:
         if self.pace.random() < 0.3:
             world.control("PUT", "latency", {"profile": "typical"})
 
-    # The piece
+    # The run
 
     def play(self) -> None:
-        """All moves, then the last of the workers come home."""
+        """All moves, one after the other, with gaps between them."""
         moves = self._weigh_moves()
         kinds, weights = list(moves), list(moves.values())
         gaps, gap_weights = zip(*_GAPS_S, strict=True)
         for _ in range(self.pace.randint(MOST_MOVES // 6, MOST_MOVES)):
             self.pace.choices(kinds, weights)[0]()
             gap = self.pace.choices(gaps, gap_weights)[0]
-            self.stage.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))
+            self.turns.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))
 
     def _weigh_moves(self) -> dict[Callable[[], None], float]:
         return {
@@ -104,12 +104,12 @@ class SmallStorm:
         world.sql(
             "select public.fly_set_settings('{\"paused\": false, \"deletes_paused\": false}', 'operator', 'calm')"
         )
-        self.stage.run_out(world.clock() + _WHOLE_FAULT_S)
+        self.turns.run_out(world.clock() + _WHOLE_FAULT_S)
 
     def call_health(self) -> None:
         """One sweep, from beginning to end, by a worker that nothing happens to."""
         self._work("sweep", lambda by: Sweep(by, self.world.clock() + 240.0).run(drain_only=False), mortal=False)
-        self.stage.run_out(self.world.clock() + 600.0)
+        self.turns.run_out(self.world.clock() + 600.0)
 
     # What the host does
 
@@ -222,11 +222,11 @@ class SmallStorm:
         self._sweep()
 
     def _kill(self) -> None:
-        killed = self.stage.kill_somebody()
+        killed = self.turns.kill_one()
         if killed is not None:
             self.world.note("! dies where it stands", killed.name)
-            self.world.kills += 1
-            self.world.count_fault(killed.working_on)
+            self.world.recorder.kills += 1
+            self.world.recorder.count_fault(killed.working_on)
 
     # What breaks
 
@@ -255,7 +255,7 @@ class SmallStorm:
         self.world.note(f"of the database's answers {self.world.database_fails:.0%} are lost", "chaos")
 
     def _squat(self) -> None:
-        """Somebody else's app, or one of our organisation without our proof, stands where a user's next app would."""
+        """An app without our proof takes the name that a user's next app would have."""
         user = self._pick()
         taken = self.world.sql(
             "select coalesce(max(name_seq) + 1, 0) from public.user_fly_apps where user_id = %s", user

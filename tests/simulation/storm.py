@@ -5,16 +5,17 @@ from datetime import UTC, datetime
 
 from local.fly.transport import open_client
 from shared.fleet.sweep import Sweep
-from tests.simulation.chaos import REGION, draw_faults, hurt_machine
-from tests.simulation.storm_world import STRANGER, StormWorld, make_chance
-from tests.simulation.world import ORG
+from tests.support.clock import make_chance
+from tests.support.fault_schedule import REGION, draw_faults, hurt_machine
+from tests.support.worker import ORG
+from tests.support.world import STRANGER, World
 
 
 class Storm:
     """The host's users, the chaos, and the schedule, each its own stream of chance."""
 
-    def __init__(self, world: StormWorld, seed: int, users: int = 8) -> None:
-        self.world, self.stage = world, world.stage
+    def __init__(self, world: World, seed: int, users: int = 8) -> None:
+        self.world, self.turns = world, world.turns
         self.host, self.chaos = make_chance(seed, "host"), make_chance(seed, "chaos")
         self.users = [world.add_user() for _ in range(users)]
         self.fault_every_s, self.change_every_s = self.chaos.choice((15, 45, 90)), self.host.choice((30, 70))
@@ -25,28 +26,28 @@ class Storm:
             fly.post("/v1/apps", json={"app_name": STRANGER, "org_slug": ORG, "network": "default"}).raise_for_status()
             config = {"image": "theirs", "guest": {"cpus": 1, "memory_mb": 256}}
             fly.post(f"/v1/apps/{STRANGER}/machines", json={"name": "theirs", "config": config})
-        self.stage.spawn("host", self._play_host)
-        self.stage.spawn("chaos", self._play_chaos)
-        self.stage.spawn("scheduler", self._play_scheduler)
+        self.turns.spawn("host", self._run_host)
+        self.turns.spawn("chaos", self._run_chaos)
+        self.turns.spawn("scheduler", self._run_scheduler)
 
-    def _play_scheduler(self) -> None:
+    def _run_scheduler(self) -> None:
         """Every minute a drain, every fifth a sweep, whether or not the last has ended."""
         minute = 0
         while True:
-            self.stage.pause(60)
+            self.turns.pause(60)
             minute += 1
             drain_only = minute % 5 != 0
             seconds = 55.0 if drain_only else 240.0
-            self.world.run_worker(
+            self.world.run_process(
                 f"sweep {minute}",
                 lambda by, drain_only=drain_only, seconds=seconds: Sweep(by, self.world.clock() + seconds).run(
                     drain_only=drain_only
                 ),
             )
 
-    def _play_host(self) -> None:
+    def _run_host(self) -> None:
         while not self.over:
-            self.stage.pause(self.host.expovariate(1 / self.change_every_s))
+            self.turns.pause(self.host.expovariate(1 / self.change_every_s))
             if self.over:
                 return
             user = self.host.choice(self.users)
@@ -63,7 +64,7 @@ class Storm:
             )
             change(user)
             for _ in range(self.host.choice((0, 1, 1, 2))):
-                self.world.run_worker("nudge", lambda by, user=user: by.reconcile(user, 50.0))
+                self.world.run_process("nudge", lambda by, user=user: by.reconcile(user, 50.0))
 
     def _flip_tier(self, user) -> None:
         self.world.set_tier(user, self.host.choice(("free", "pro", "elite")))
@@ -94,15 +95,15 @@ class Storm:
         )
 
     def _depart(self, user) -> None:
-        """Delete the account half the time, else sign up somebody new."""
+        """Delete the account half the time, else sign up a new user."""
         if self.host.random() < 0.3:
             self.world.sql("delete from auth.users where id = %s", user)
         elif len(self.users) < 12:
             self.users.append(self.world.add_user("pro"))
 
-    def _play_chaos(self) -> None:
+    def _run_chaos(self) -> None:
         while not self.over:
-            self.stage.pause(self.chaos.expovariate(1 / self.fault_every_s))
+            self.turns.pause(self.chaos.expovariate(1 / self.fault_every_s))
             if self.over:
                 return
             self.chaos.choice(
@@ -116,7 +117,7 @@ class Storm:
         hurt_machine(self.world, self.chaos)
 
     def _kill(self) -> None:
-        killed = self.stage.kill_somebody()
+        killed = self.turns.kill_one()
         if killed and killed.working_on:
             self.world.faults[killed.working_on] += 1
 

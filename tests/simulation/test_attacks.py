@@ -14,8 +14,8 @@ import pytest
 from local.fly.transport import open_client
 from shared.domain.errors import HangarError
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users, make_app
-from tests.simulation.watch import amiss, watch
-from tests.simulation.world import World
+from tests.support.destruction_watch import amiss, watch
+from tests.support.world import World
 
 FLOOR = 2
 

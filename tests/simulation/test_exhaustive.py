@@ -1,21 +1,23 @@
-"""A share of the matrix in every test run; `make exhaustive` plays all of it."""
+"""A sample of the matrix in every test run; `make proof` runs all of it."""
 
 import logging
 
 import pytest
 
-from tests.simulation.exhaustive import DELIVERIES, FATES, Player, draw, enumerate_cases, trace_ways
+from tests.simulation.exhaustive import DELIVERIES, FATES, CaseRunner, draw, enumerate_cases, trace_ways
+from tests.simulation.exhaustive_case import Case, CaseRun
 from tests.simulation.exhaustive_faults import FAILURES
-from tests.simulation.exhaustive_play import Case, Play
 from tests.simulation.exhaustive_ways import WAYS
-from tests.simulation.exhaustive_world import CheapWorld, without_threads
+from tests.support.rewind import without_threads
+from tests.support.sizes import size
+from tests.support.world import World
 
-EVERY = 120
+STEP = size("MATRIX_STEP")
 
 
 def test_the_matrix_has_every_value_of_every_dimension(database):
     """Nothing falls out unnoticed, and without a fault every way ends as it should."""
-    with CheapWorld(database) as world, without_threads():
+    with World(database, rewinds=True) as world, without_threads():
         traces = trace_ways(world)
     cases = list(enumerate_cases(traces))
     assert len(cases) > 80_000
@@ -27,24 +29,24 @@ def test_the_matrix_has_every_value_of_every_dimension(database):
     }
 
 
-@pytest.mark.timeout(900)  # half a minute on an idle machine
+@pytest.mark.timeout(900)
 def test_the_promises_hold_whatever_fails(database, caplog):
     """The same cases in every run: which ones, a fixed seed has drawn."""
     caplog.set_level(logging.CRITICAL, "hangar")
-    player = Player(database)
-    share = player.play(draw(len(player.cases), EVERY))
-    player.world.close()
+    runner = CaseRunner(database)
+    share = runner.run(draw(len(runner.cases), STEP))
+    runner.world.close()
     assert share.broken == []
-    assert share.cases > 80_000 / EVERY
+    assert share.cases > 80_000 / STEP
 
 
 def test_a_broken_promise_is_told(database):
     """The check itself: an app that nobody owns is found."""
-    with CheapWorld(database) as world, without_threads():
-        world.begin()
+    with World(database, rewinds=True) as world, without_threads():
+        world.rewind.begin()
         start = WAYS["upgrade"](world)
-        world.keep()
-        play = Play(world, start, Case("upgrade", -1, ("", ""), "nothing"))
-        assert play.run() == []
+        world.rewind.keep()
+        run = CaseRun(world, start, Case("upgrade", -1, ("", ""), "nothing"))
+        assert run.run() == []
         world.sim.apps["stray"] = next(iter(world.sim.apps.values()))
-        assert [line[:8] for line in play._check()] == ["I1 to I3"]
+        assert [line[:8] for line in run._check()] == ["I1 to I3"]

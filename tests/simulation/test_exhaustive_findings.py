@@ -4,7 +4,7 @@ import pytest
 
 from local.fly.transport import open_client
 from shared.domain.naming import machine_name, network_name
-from tests.simulation.world import ORG
+from tests.support.worker import ORG
 
 ORPHAN = "vyx-user-0badcafe"
 

@@ -8,7 +8,7 @@ import pytest
 from local.fly.transport import open_client
 from shared.domain.errors import TransientError
 from shared.domain.remediation import format_next_step
-from tests.simulation.world import ORG
+from tests.support.worker import ORG
 
 MINUTES = 60
 
@@ -391,16 +391,18 @@ def test_an_app_whose_machines_are_denied_is_not_gone(world):
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 412, 422])
 @pytest.mark.parametrize("tier", ["pro", "free"])
 @pytest.mark.parametrize(
-    ("method", "path"),
+    ("when", "method", "path"),
     [
-        ("GET", "/v1/apps/*"),
-        ("GET", "/v1/apps/*/machines/*"),
-        ("POST", "/v1/apps/*/machines"),
-        ("POST", "/v1/apps/*/machines/*/stop"),
-        ("DELETE", "/v1/apps/*"),
+        ("before", "GET", "/v1/apps/*"),
+        ("before", "GET", "/v1/apps/*/machines/*"),
+        ("before", "POST", "/v1/apps/*/machines"),
+        ("before", "POST", "/v1/apps/*/machines/*/stop"),
+        ("before", "DELETE", "/v1/apps/*"),
+        ("after", "POST", "/v1/apps/*/machines"),
+        ("after", "POST", "/v1/apps/*/machines/*/stop"),
+        ("after", "DELETE", "/v1/apps/*"),
     ],
 )
-@pytest.mark.parametrize("when", ["before", "after"])
 def test_one_strange_answer_leaves_nobody_stuck(world, method, path, status, tier, when):
     """I8: a 4xx that nobody can explain is tried again by itself, whatever it was an answer to."""
     user = world.add_user("pro")

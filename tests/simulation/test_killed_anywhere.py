@@ -7,7 +7,8 @@ run counts the boundaries of a way, then one run dies at each.
 import pytest
 
 from local.supabase.postgres.database import drop_database, fresh_database
-from tests.simulation.world import Killed, World
+from tests.support.boundaries import Killed
+from tests.support.world import World
 
 
 def provision(world, user):

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from local.fly.transport import open_client
-from tests.simulation.world import ORG
+from tests.support.worker import ORG
 
 MINUTES = 60
 

@@ -10,7 +10,8 @@ from shared.domain.errors import OutcomeUnknown, TransientError
 from shared.domain.naming import app_name, network_name
 from shared.reconcile.audit_log import AuditLog
 from shared.reconcile.result import Result
-from tests.simulation.world import ORG, Killed
+from tests.support.boundaries import Killed
+from tests.support.worker import ORG
 
 
 def provision(world, user) -> Result:

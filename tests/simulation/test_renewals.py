@@ -6,7 +6,7 @@ import pytest
 
 from local.fly.transport import open_client
 from tests.simulation.test_guards import MINUTES, make_app, our_network
-from tests.simulation.watch import amiss, watch
+from tests.support.destruction_watch import amiss, watch
 
 DESTROYS = "('stop_machine', 'destroy_machine', 'delete_app')"
 

@@ -6,7 +6,7 @@ from functions.responses import answer_outcome
 from shared.domain.errors import TransientError
 from shared.domain.models import OperatorRequest
 from shared.http.problem import Problem
-from tests.simulation.world import Killed
+from tests.support.boundaries import Killed
 
 RESTART, CHECK = OperatorRequest("operator@example.test", "restart"), OperatorRequest("operator@example.test", "check")
 RESTARTS = ("POST", "/v1/apps/*/machines/*/restart")

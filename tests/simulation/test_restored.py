@@ -16,8 +16,9 @@ from shared.fleet.orphans import Orphans
 from shared.fleet.sweep import Sweep
 from tests.simulation.test_attacks import fail, have_surplus, lie, sweep_on
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users
-from tests.simulation.watch import amiss, entitled, watch
-from tests.simulation.world import Session, World
+from tests.support.destruction_watch import amiss, entitled, watch
+from tests.support.sessions import Session
+from tests.support.world import World
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.simulation.test_guards import (
     stop_machines,
     sweep_for,
 )
-from tests.simulation.world import Killed
+from tests.support.boundaries import Killed
 
 
 def test_a_full_house_waits_for_a_free_place(world, monkeypatch):

@@ -9,7 +9,8 @@ import pytest
 
 from bench.fleet import change_tier, make_fleet, sign_up, spread_looks
 from shared.fleet import inventory as listings
-from tests.simulation.world import Killed
+from tests.support.boundaries import Killed
+from tests.support.sizes import size
 
 ORG_LIST, APP_LIST = "GET /v1/orgs/{org_slug}/machines", "GET /v1/apps"
 LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
@@ -59,19 +60,22 @@ def machines_by_app(world):
     return {name: app.live_machines() for name, app in world.sim.apps.items()}
 
 
-@pytest.mark.timeout(300)
-def test_ten_thousand_apps_are_swept_with_thirteen_lists_and_a_share_of_looks(world):
-    """At most 11 org lists and 3 app lists, a direct look at suspects and the rotating share only, and not one Fly write."""
-    have_fleet(world, 10_000)
+@pytest.mark.sized
+@pytest.mark.timeout(600)
+def test_a_large_fleet_is_swept_with_few_lists_and_a_share_of_looks(world):
+    """For 10,000 apps at most 11 org lists and 3 app lists, direct looks at suspects and the rotating share only, no write."""
+    count = size("FLEET")
+    org_lists, app_lists = count // 1000 + 1, count // 5000 + 1
+    have_fleet(world, count)
     report, requests, calls = count_sweep(world)
-    assert (report.apps, report.healthy, report.complete) == (10_000, 10_000, True)
-    assert requests[ORG_LIST] <= 11
-    assert requests[APP_LIST] <= 3
-    assert requests[LOOK] <= 10_000 / 3
+    assert (report.apps, report.healthy, report.complete) == (count, count, True)
+    assert requests[ORG_LIST] <= org_lists
+    assert requests[APP_LIST] <= app_lists
+    assert requests[LOOK] <= count / 3
     assert sum(requests.values()) == requests[ORG_LIST] + requests[APP_LIST] + requests[LOOK]
     assert sum(calls.values()) <= 60
 
-    suspects = list(world.sim.world.machines)[::1000]
+    suspects = list(world.sim.world.machines)[:: count // 10]
     for machine in suspects:
         world.control("PUT", f"machines/{machine}", {"checks": {"alive": "critical"}})
     world.sql(
@@ -80,17 +84,17 @@ def test_ten_thousand_apps_are_swept_with_thirteen_lists_and_a_share_of_looks(wo
     )
     again, requests, _ = count_sweep(world)
     assert again.unhealthy == len(suspects)
-    assert requests[ORG_LIST] + requests[APP_LIST] <= 14
+    assert requests[ORG_LIST] + requests[APP_LIST] <= org_lists + app_lists
     assert not writes(requests)
 
 
-def test_a_thousand_health_results_are_two_statements(world):
+def test_six_hundred_health_results_are_two_statements(world):
     """A fleet found unknown all at once is written 500 rows a statement."""
-    have_fleet(world, 1000)
+    have_fleet(world, 600)
     world.sql("update public.user_fly_apps set health_status = 'unknown'")
     report, requests, calls = count_sweep(world)
-    assert report.healthy == 1000
-    assert requests[LOOK] == 1000
+    assert report.healthy == 600
+    assert requests[LOOK] == 600
     assert calls["fly_record_sweep"] <= 2
 
 
@@ -157,17 +161,19 @@ def die_after_page(world, page):
     world.boundaries.cross = cross
 
 
-@pytest.mark.timeout(300)
-def test_a_thousand_upgrades_in_one_statement(world):
+@pytest.mark.sized
+@pytest.mark.timeout(600)
+def test_hundreds_of_upgrades_in_one_statement(world):
     """All end active with one app and one machine each; for their downgrade see tests/simulation/test_overload.py."""
-    users = sign_up(world.host, 1000)
+    count = size("UPGRADES")
+    users = sign_up(world.host, count)
     world.sql("select 1")
     change_tier(world.host, users, "pro")
     report = world.sweep(drain_only=True)
-    assert report.provisioned == 1000
-    assert world.sql("select status, count(*) from public.user_fly_apps group by 1") == [("active", 1000)]
+    assert report.provisioned == count
+    assert world.sql("select status, count(*) from public.user_fly_apps group by 1") == [("active", count)]
     assert live_per_user(world) == ({1}, {1})
-    assert len(world.apps()) == 1000
+    assert len(world.apps()) == count
     assert not world.open_alerts()
 
 

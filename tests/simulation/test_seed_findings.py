@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.chaos import by_hand
+from tests.support.fault_schedule import by_hand
 
 
 def test_a_new_machine_that_no_look_shows_yet_is_waited_for(world):

@@ -5,7 +5,7 @@ import pytest
 from local.fly.transport import open_client
 from shared.adapters.notifications import Notifier
 from tests.simulation.test_guards import MINUTES, have_active_users, sweep_for
-from tests.simulation.world import ORG
+from tests.support.worker import ORG
 
 HOUR = 60 * MINUTES
 

@@ -1,6 +1,5 @@
 """Whatever rules hypothesis strings together, Fly holds what a model of eighty lines says once everything has settled."""
 
-from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -19,20 +18,21 @@ from hypothesis.stateful import (
 
 from local.fly.state.latency_profiles import Unkindness
 from shared.domain.errors import HangarError
-from shared.fleet import health_probe as look
 from shared.fleet.sweep import Sweep
-from shared.reconcile import drain
-from tests.simulation.chaos import draw_faults
 from tests.simulation.model import GRACE_S, Model, User
-from tests.simulation.small_world import Standing
-from tests.simulation.world import Killed, World
+from tests.support.boundaries import Killed
+from tests.support.fault_schedule import draw_faults
+from tests.support.rewind import without_threads
+from tests.support.sessions import StandingDatabase
+from tests.support.sizes import size
+from tests.support.world import World
 
 SETTINGS = settings(
     derandomize=True,
     database=None,
     deadline=None,
     phases=[Phase.generate],  # sixteen steps need no shrinking, which would take minutes
-    max_examples=25,
+    max_examples=size("STATE_MACHINE_EXAMPLES"),
     stateful_step_count=16,
     suppress_health_check=list(HealthCheck),
 )
@@ -41,36 +41,18 @@ TIERS, STATUSES = st.sampled_from(["free", "pro", "elite"]), st.sampled_from(["a
 SPANS_S = st.sampled_from([None, -60.0, 300.0, 1500.0, 9000.0])
 
 
-class InlinePool:
-    """A pool that does at once what it is given, so that a piece is the same each time it is played."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def submit(self, call, *args) -> Future:
-        future = Future()
-        future.set_result(call(*args))
-        return future
-
-
 class Hangar(RuleBasedStateMachine):
     """Users and an operator change what is owed, Fly fails, workers die; settling brings what the model says."""
 
     users = Bundle("users")
-    standing: Standing
+    standing: StandingDatabase
     url: str
 
     @initialize(target=users, seed=st.integers(0, 2**16), lag_s=st.sampled_from([0.0, 5.0]))
     def begin(self, seed, lag_s):
         self.standing.empty()
         unkind = Unkindness(list_lag_s=(0.0, lag_s), error_regions=0.0, lost_answers=0.0)
-        self.world = World(self.url, seed=seed, unkind=unkind, host=self.standing.host)
+        self.world = World(self.url, seed=seed, unkind=unkind, standing=self.standing)
         for tier, grace_s in GRACE_S.items():
             self.world.sql("update public.fly_plans set grace_s = %s where tier = %s", int(grace_s), tier)
         self.model = Model()
@@ -206,17 +188,18 @@ class Hangar(RuleBasedStateMachine):
             try:
                 self._settle()
             finally:
-                for store in self.world.stores:
-                    store.connection.close()
+                self.world.close()
 
 
-@pytest.mark.timeout(600)  # a quarter of a minute on an idle core
-def test_fly_holds_what_the_model_says(database, monkeypatch):
+@pytest.mark.sized
+@pytest.mark.timeout(900)
+def test_fly_holds_what_the_model_says(database):
     """I1, I2 and I3 against a model that knows nothing of rows, leases or Fly."""
-    for module in (drain, look):
-        monkeypatch.setattr(module, "ThreadPoolExecutor", InlinePool)
-    standing = Standing(database)
+    standing = StandingDatabase(database)
     try:
-        run_state_machine_as_test(type("Hangar", (Hangar,), {"standing": standing, "url": database}), settings=SETTINGS)
+        with without_threads():
+            run_state_machine_as_test(
+                type("Hangar", (Hangar,), {"standing": standing, "url": database}), settings=SETTINGS
+            )
     finally:
         standing.close()

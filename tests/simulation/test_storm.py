@@ -8,33 +8,38 @@ import os
 
 import pytest
 
-from tests.simulation.promises import find_all, find_unrest
 from tests.simulation.storm import Storm
-from tests.simulation.storm_world import StormWorld, play_on_stage
+from tests.support.promises import find_all, find_unrest
+from tests.support.sizes import size
+from tests.support.turns import use_turns
+from tests.support.world import make_storm_world
 
-SEEDS = [int(seed) for seed in os.environ.get("STORM_SEEDS", "1,2,3").split(",")]
+SEEDS = [int(seed) for seed in os.environ.get("STORM_SEEDS", "").split(",") if seed] or list(
+    range(1, size("STORMS") + 1)
+)
 STORM_S = 2400.0
 # A retry waits 30 minutes at most, an orphan ripens for 15, an unknown create blocks for two: four hours are plenty.
 CALM_S = 4 * 3600.0
 
 
+@pytest.mark.sized
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_storm_ends_with_exactly_the_entitled_users_apps(database, monkeypatch, caplog, seed):
     """I1, I2, I3, I4, I7, I8, I10 and I11 after forty minutes of tier changes, faults and deaths, once the faults stop."""
     caplog.set_level(logging.CRITICAL)
-    world = StormWorld(database, seed)
-    play_on_stage(monkeypatch, world)
+    world = make_storm_world(database, seed)
+    use_turns(monkeypatch, world.turns)
     storm = Storm(world, seed)
     world.database_fails = 0.01
     try:
         storm.begin()
-        world.stage.run(world.clock() + STORM_S)
+        world.turns.run(world.clock() + STORM_S)
         storm.end()
-        world.stage.run(world.clock() + 1000)  # every expiry that the storm left behind has passed
+        world.turns.run(world.clock() + 1000)  # every expiry that the storm left behind has passed
         calm_until = world.clock() + CALM_S
         while world.clock() < calm_until and find_unrest(world):
-            world.stage.run(world.clock() + 300)
-        world.stage.run(world.clock() + 3900)  # health is judged by the sweeps that follow, and an hour is steady
+            world.turns.run(world.clock() + 300)
+        world.turns.run(world.clock() + 3900)  # health is judged by the sweeps that follow, and an hour is steady
         problems = find_all(world)
     finally:
         world.close()

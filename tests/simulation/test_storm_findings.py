@@ -6,13 +6,14 @@ import pytest
 
 from bench.fleet import change_tier, sign_up
 from shared.fleet.sweep import Sweep
-from tests.simulation.storm_world import StormWorld, play_on_stage
+from tests.support.turns import use_turns
+from tests.support.world import make_storm_world
 
 
 @pytest.fixture
 def staged(database, monkeypatch):
-    world = StormWorld(database, 0)
-    play_on_stage(monkeypatch, world)
+    world = make_storm_world(database, 0)
+    use_turns(monkeypatch, world.turns)
     world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)
     yield world
     world.close()
@@ -23,24 +24,24 @@ def test_a_full_house_of_slow_calls_is_waited_for(staged):
     staged.sql("select 1")
     change_tier(staged.host, sign_up(staged.host, 16), "pro")
     staged.fault(method="POST", path="/v1/apps", delay_s=5.0)
-    drained = staged.stage.spawn(
+    drained = staged.turns.spawn(
         "worker", lambda: Sweep(staged.new_worker(), staged.clock() + 240).run(drain_only=True)
     )
-    staged.stage.run(staged.clock() + 240)
+    staged.turns.run(staged.clock() + 240)
     assert drained.result().provisioned == 16
 
 
 def test_who_comes_while_a_drain_waits_for_a_slow_call_is_taken_on(staged):
     """A lost nudge meanwhile costs seconds: with places free the drain looks again, though less often than every second."""
-    staged.stage.run(staged.clock() + 1)
+    staged.turns.run(staged.clock() + 1)
     change_tier(staged.host, sign_up(staged.host, 1), "pro")
     staged.fault(method="POST", path="/v1/apps", delay_s=35.0, times=2)
-    staged.stage.spawn("worker", lambda: Sweep(staged.new_worker(), staged.clock() + 240).run(drain_only=True))
-    staged.stage.run(staged.clock() + 20)
+    staged.turns.spawn("worker", lambda: Sweep(staged.new_worker(), staged.clock() + 240).run(drain_only=True))
+    staged.turns.run(staged.clock() + 20)
     looks = staged.store.calls.count("fly_claim_due")
     assert 5 <= looks <= 10
     late = staged.add_user("pro")
-    staged.stage.run(staged.clock() + 6)
+    staged.turns.run(staged.clock() + 6)
     row = staged.row(late)
     assert row["status"] == "active" or row["lease_holder"]
 

@@ -8,7 +8,8 @@ from local.fly.transport import open_client
 from shared.domain.errors import TransientError
 from shared.domain.models import Row
 from shared.fleet import inventory as listings
-from tests.simulation.world import ORG, Killed
+from tests.support.boundaries import Killed
+from tests.support.worker import ORG
 
 
 def have_active_users(world, count):

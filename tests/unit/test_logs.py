@@ -64,9 +64,10 @@ def test_a_stack_travels_in_the_line_and_its_secrets_do_not(log):
         json.dumps({"key": CANARY}),
         repr(CANARY),
         f"postgres://x:{quote(CANARY, safe='')}@host",
-        PEM,
-        PEM.splitlines()[1],
-        repr(PEM),
+        # Fixed ids: the key is a new one in each process, and workers must collect the same tests.
+        pytest.param(PEM, id="key"),
+        pytest.param(PEM.splitlines()[1], id="line of the key"),
+        pytest.param(repr(PEM), id="repr of the key"),
         "fm2_canary2222",
         "Authorization: FlyV1 fm2_otherlytoken",
         "Authorization: Bearer canary-of-someone-else",

@@ -103,14 +103,17 @@ def fresh_database(
     flags = f"{migrations:d}{seed:d}{host_tables:d}"
     template = f"template_{flags}_{_fingerprint(folder)}"
     name = f"fresh_{uuid.uuid4().hex[:16]}"
-    with _templates:
-        with _maintenance(server) as connection:
-            known = connection.execute("select 1 from pg_database where datname = %s", (template,)).fetchone()
-        if not known:
-            _make_template(server, template, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder)
     with psycopg.connect(_with_dbname(server, "postgres"), autocommit=True) as connection:
-        copy = sql.SQL("create database {} template {} owner postgres")
-        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+        with _templates:
+            known = connection.execute("select 1 from pg_database where datname = %s", (template,)).fetchone()
+            if not known:
+                _make_template(
+                    server, template, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder
+                )
+        # A copy by file takes half as long as one through the log; Postgres before 15 knows no other way.
+        strategy = sql.SQL(" strategy file_copy" if connection.info.server_version >= 150000 else "")
+        copy = sql.SQL("create database {} template {} owner postgres{}")
+        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template), strategy))
     url = _with_dbname(server, name)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("update cron.job set database = current_database()")

@@ -13,12 +13,13 @@ from shared.domain.errors import HangarError
 from shared.fleet.sweep import Sweep
 from tests.simulation.exhaustive_faults import FAILURES
 from tests.simulation.exhaustive_ways import REGION, Start
-from tests.simulation.exhaustive_world import CheapWorld, Worker
-from tests.simulation.world import Killed
+from tests.support.boundaries import Killed
+from tests.support.rewind import ProcessPlan
+from tests.support.world import World
 
 LEASE_S = 120
 SWEEP_EVERY_S = 300
-# After this long without an outcome a sweep says of an orphan's deletion that nobody knows.
+# After this long without an outcome a sweep calls the outcome of an orphan's deletion unknown.
 ORPHAN_UNKNOWN_S = 601
 # I7: what one tier change may write without faults, and what each fault (a death is one) may add.
 WRITES, WRITES_A_FAULT = 12, 3
@@ -43,12 +44,12 @@ class Case:
         return f"{self.way}: {what}; the worker {self.fate}; nudged {self.delivery}"
 
 
-class Play:
-    """The world stands where the case's way begins; `run` leaves it wherever it ends."""
+class CaseRun:
+    """One run of a case. The world must stand where the use case begins; `run` leaves it where the case ends."""
 
-    def __init__(self, world: CheapWorld, start: Start, case: Case) -> None:
+    def __init__(self, world: World, start: Start, case: Case) -> None:
         self.world, self.start, self.case = world, start, case
-        self.worker = Worker()
+        self.worker = ProcessPlan()
         self.armed = False
         self.sweeps = 0
         self.left_by_other: str | None = None
@@ -61,14 +62,14 @@ class Play:
         self._deliver()
         if self.case.fate.startswith("dies"):
             # The next worker, who may meet the fault in the dead one's place.
-            self.world.faults_met += 1
+            self.world.rewind.faults_met += 1
             self._let_leases_end()
             self._drain()
         self._end_faults()
         broken = self._settle()
-        if self.world.writes > WRITES + WRITES_A_FAULT * self.world.faults_met:
-            broken.append(f"I7: {self.world.writes} writes with {self.world.faults_met} faults")
-        return [*self.world.broken, *broken]
+        if self.world.rewind.writes > WRITES + WRITES_A_FAULT * self.world.rewind.faults_met:
+            broken.append(f"I7: {self.world.rewind.writes} writes with {self.world.rewind.faults_met} faults")
+        return [*self.world.rewind.broken, *broken]
 
     # What goes wrong
 
@@ -106,10 +107,10 @@ class Play:
             rule = {"method": method, "path": path, "when": self.case.when, "times": self.case.times, **failure.rule}
             self.world.sim.world.faults = parse_faults([rule])
         for machine in self.world.sim.machines() if failure.bend else ():
-            self.world.faults_met += 1
+            self.world.rewind.faults_met += 1
             self.world.control("PUT", f"machines/{machine.id}", failure.bend)
         if failure.region:
-            self.world.faults_met += 1
+            self.world.rewind.faults_met += 1
             self.world.control("PUT", f"regions/{REGION}", failure.region)
 
     def _end_faults(self) -> None:
@@ -125,7 +126,7 @@ class Play:
 
     def _sleep(self) -> None:
         """Frozen until the lease is another's, who has done what there was to do."""
-        self.world.faults_met += 1
+        self.world.rewind.faults_met += 1
         self._let_leases_end()
         self._work_as_another()
         self.left_by_other = json.dumps(self.world.row(self.start.user))
@@ -142,12 +143,12 @@ class Play:
         if self.left_by_other and not late and self.start.driver == "nudge":
             now = json.dumps(self.world.row(self.start.user))
             if now != self.left_by_other:
-                self.world.broken.append(f"I6: the sleeper changed the row from {self.left_by_other} to {now}")
+                self.world.rewind.broken.append(f"I6: the sleeper changed the row from {self.left_by_other} to {now}")
         if self.case.delivery in ("doubled", "reordered", "late"):
             with suppress(HangarError):
-                self._nudge(Worker(), "deprovision" if self.case.delivery == "reordered" else "provision")
+                self._nudge(ProcessPlan(), "deprovision" if self.case.delivery == "reordered" else "provision")
 
-    def _nudge(self, worker: Worker, function: str) -> None:
+    def _nudge(self, worker: ProcessPlan, function: str) -> None:
         outcome = self.world.new_worker(worker).reconcile(self.start.user, 240)
         answer = answer_outcome(outcome, self.start.user, function)
         assert answer.status in (200, 202)
@@ -155,11 +156,11 @@ class Play:
     def _work_as_another(self) -> None:
         with suppress(HangarError):
             if self.start.driver == "sweep" or self.case.delivery == "never":
-                self._sweep(Worker())
+                self._sweep(ProcessPlan())
             else:
-                self._nudge(Worker(), "provision")
+                self._nudge(ProcessPlan(), "provision")
 
-    def _sweep(self, worker: Worker) -> None:
+    def _sweep(self, worker: ProcessPlan) -> None:
         Sweep(self.world.new_worker(worker), self.world.clock() + 240).run(drain_only=False)
 
     def _drain(self) -> None:
@@ -184,7 +185,7 @@ class Play:
         self.world.clock.advance(last - self.world.clock())
         for _ in range(2):
             self.sweeps += 1
-            self._sweep(Worker())
+            self._sweep(ProcessPlan())
             broken = self._check()
             if not broken:
                 break
@@ -195,11 +196,11 @@ class Play:
 
     def _rest(self) -> list[str]:
         """Where everything is as it should be, nothing is done."""
-        writes = self.world.writes
+        writes = self.world.rewind.writes
         self.world.clock.advance(SWEEP_EVERY_S)
-        self._sweep(Worker())
+        self._sweep(ProcessPlan())
         broken = self._check()
-        return broken if self.world.writes == writes else [*broken, "at rest something was written to Fly"]
+        return broken if self.world.rewind.writes == writes else [*broken, "at rest something was written to Fly"]
 
     def _check(self) -> list[str]:
         """I1, I2, I3, I5, I8, I10 and I11, from the world's own state."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tests.simulation.world import START
+from tests.support.clock import START
 
 TOLD = {
     "fly_sweep_claim",

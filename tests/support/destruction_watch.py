@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tests.simulation.world import Boundaries, World
+from tests.support.boundaries import Boundaries
+from tests.support.world import World
 
 _TAKES = re.compile(
     r"before (?:DELETE /v1/apps/([^/]+)(?:/machines/([^/]+))?|POST /v1/apps/([^/]+)/machines/([^/]+)/stop)$"
@@ -59,7 +60,7 @@ class Watch(Boundaries):
         return Taken(self.world.clock(), app, user, wrong)
 
     def wrongs(self) -> list[Taken]:
-        """Every call that took from somebody who was entitled at that moment all that they had."""
+        """Every call that took everything from a user who was entitled at that moment."""
         return [each for each in self.taken if each.wrong]
 
     def most_in_an_hour(self, since: float = 0.0) -> int:

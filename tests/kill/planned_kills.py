@@ -1,4 +1,4 @@
-"""Where somebody is killed: a call of the functions, on one side of it; and the trap that is set there."""
+"""Planned kills: at which call of the functions, on which side of it, and which process dies there."""
 
 import random
 import threading
@@ -18,9 +18,9 @@ _DIES_WITHIN_S = 0.004
 
 @dataclass(frozen=True)
 class Point:
-    """A side of a call: before it is passed on; after its effect, the answer lost; after the answer was passed on.
+    """A side of a call: before it is passed on; after its effect, with the response lost; after the response was passed on.
 
-    Postgres and the gateway die `answered` while the call is under way, for they have no life after it.
+    Postgres and the gateway die `answered` while the call is under way: after it they do nothing that could be cut short.
     """
 
     call: str
@@ -31,8 +31,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Strike:
-    """One kill: who dies where, at the how-manieth such call."""
+class PlannedKill:
+    """One kill: which process dies at which point, at the n-th such call."""
 
     point: Point
     victim: str
@@ -43,86 +43,86 @@ class Strike:
 
 
 @dataclass
-class Trap:
-    """Watches every call of the functions; springs once for each time it is set. A killed function stays dead until mended."""
+class Killer:
+    """Watches every call of the functions and kills once each time it is armed. A killed function stays dead until repaired."""
 
     cloud: KillCloud
     chance: random.Random
     seen: Counter[str] = field(default_factory=Counter)
-    sprung: list[Strike] = field(default_factory=list)
+    done: list[PlannedKill] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._set: dict[str, list[Strike]] = {}
+        self._armed: dict[str, list[PlannedKill]] = {}
         self._lock = threading.Lock()
         self._deaths: list[threading.Thread] = []
         self.cloud.watch = self.watch
 
-    def set(self, strikes: Iterable[Strike]) -> None:
-        """The first of these that can happen will; none of them twice."""
+    def arm(self, kills: Iterable[PlannedKill]) -> None:
+        """The first of these that becomes possible is carried out, and no other."""
         with self._lock:
-            self._set = {}
-            for strike in strikes:
-                self._set.setdefault(strike.point.call, []).append(strike)
+            self._armed = {}
+            for kill in kills:
+                self._armed.setdefault(kill.point.call, []).append(kill)
             self._met: Counter[str] = Counter()
-            self._done = False
+            self._has_killed = False
 
-    def close(self) -> Strike | None:
-        """The strike that happened since the trap was set, once its victim is dead; nobody dies any more."""
+    def disarm(self) -> PlannedKill | None:
+        """The kill that was carried out since `arm`, once its victim is dead; from now on none is."""
         with self._lock:
-            self._set = {}
+            self._armed = {}
         for death in self._deaths:
             death.join()
         self._deaths.clear()
         if self.failures:
             raise self.failures[0]
-        return self.sprung[-1] if self._done else None
+        return self.done[-1] if self._has_killed else None
 
     def watch(self, slot: Slot, call: str, pass_on: Callable[[], Response]) -> Response:
-        """Pass a call on, unless somebody dies of it."""
-        strike = self._spring(call)
-        if strike is None:
+        """Pass a call on, or carry out the kill that is due at it."""
+        planned = self._take_due(call)
+        if planned is None:
             answer = pass_on()
             return LOST if slot.is_doomed else answer
-        if strike.victim in ("worker", "function"):
-            return self._kill_caller(strike, slot, pass_on)
-        kill = self.cloud.kill_postgres if strike.victim == "postgres" else self.cloud.kill_gateway
-        return self._kill_other(strike, kill, pass_on)
+        if planned.victim in ("worker", "function"):
+            return self._kill_caller(planned, slot, pass_on)
+        kill = self.cloud.kill_postgres if planned.victim == "postgres" else self.cloud.kill_gateway
+        return self._kill_other(planned, kill, pass_on)
 
-    def _spring(self, call: str) -> Strike | None:
+    def _take_due(self, call: str) -> PlannedKill | None:
         with self._lock:
             self.seen[call] += 1
-            if call not in self._set:
+            if call not in self._armed:
                 return None
             self._met[call] += 1
-            ready = [strike for strike in self._set[call] if strike.nth <= self._met[call]]
+            ready = [each for each in self._armed[call] if each.nth <= self._met[call]]
             if not ready:
                 return None
-            self._set, self._done = {}, True
-            self.sprung.append(ready[0])
+            self._armed, self._has_killed = {}, True
+            self.done.append(ready[0])
             return ready[0]
 
-    def _kill_caller(self, strike: Strike, slot: Slot, pass_on: Callable[[], Response]) -> Response:
-        kill = slot.kill_workers if strike.victim == "worker" else slot.kill_function
-        if strike.point.when != "before":
+    def _kill_caller(self, planned: PlannedKill, slot: Slot, pass_on: Callable[[], Response]) -> Response:
+        kill = slot.kill_workers if planned.victim == "worker" else slot.kill_function
+        if planned.point.when != "before":
             answer = pass_on()
         slot.is_doomed = True
-        if strike.point.when == "answered":
+        if planned.point.when == "answered":
             # It runs on with the answer for as long as this takes, and no call of its passes: it dies between two calls.
             self._let_die(kill, self.chance.random() * _DIES_WITHIN_S)
             return answer
         self._let_die(kill, 0).join()
         return LOST
 
-    def _kill_other(self, strike: Strike, kill: Callable[[], None], pass_on: Callable[[], Response]) -> Response:
-        match strike.point.when:
+    def _kill_other(self, planned: PlannedKill, kill: Callable[[], None], pass_on: Callable[[], Response]) -> Response:
+        match planned.point.when:
             case "before":
                 self._let_die(kill, 0).join()
                 return pass_on()
             case "after":
                 answer = pass_on()
                 self._let_die(kill, 0).join()
-                return LOST if strike.victim == "gateway" and strike.point.call.startswith("fly_") else answer
+                return LOST if planned.victim == "gateway" and planned.point.call.startswith("fly_") else answer
         self._let_die(kill, self.chance.random() * _DIES_WITHIN_S)
         return pass_on()
 
@@ -131,7 +131,7 @@ class Trap:
             time.sleep(after_s)
             try:
                 kill()
-            except BaseException as failure:  # noqa: BLE001  `close` raises it where the strike was ordered
+            except BaseException as failure:  # noqa: BLE001  `disarm` raises it where the kill was ordered
                 self.failures.append(failure)
 
         death = threading.Thread(target=die, daemon=True)

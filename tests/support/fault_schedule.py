@@ -8,7 +8,7 @@ from random import Random
 import httpx
 
 from local.fly.transport import open_client
-from tests.simulation.world import ORG
+from tests.support.worker import ORG
 
 REGION = "iad"
 _MACHINE = "/v1/apps/*/machines/*"
@@ -90,7 +90,7 @@ def draw_faults(chance: Random) -> list[dict]:
 
 @contextmanager
 def by_hand(world) -> Iterator[httpx.Client]:
-    """Somebody else's client of the same organisation, whom none of the ordered failures meets."""
+    """Another client of the same organisation, which meets none of the ordered failures."""
     fly = world.sim.world
     faults, unkindness = fly.faults, fly.unkindness
     fly.faults, fly.unkindness = [], replace(unkindness, lost_answers=0.0)
@@ -102,7 +102,7 @@ def by_hand(world) -> Iterator[httpx.Client]:
 
 
 def hurt_machine(world, chance: Random) -> str | None:
-    """Do something to one running machine of ours that nobody asked for; says what."""
+    """Break one running machine of ours; the return value says how."""
     machines = [m for m in world.sim.machines() if m.app.name not in world.strangers and m.state == "started"]
     if not machines:
         return None

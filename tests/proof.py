@@ -1,0 +1,77 @@
+"""`make proof`: every slow campaign, one after the other; `make proof SAMPLE=1` a sample of each, in three minutes at most.
+
+Prints what each campaign found and how long it took, runs all of them whatever fails, and exits with 1 if any failed.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZED_TESTS = ("tests/simulation", "-m", "sized", "--timeout=7200", "-p", "no:cacheprovider")
+# One planted bug in so many, for the sample.
+EVERY_BUG = 30
+FIRST_SEED = 20261126
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A command, with its arguments for the whole and for the sample. None: there is no sample of it."""
+
+    name: str
+    whole: tuple[str, ...]
+    sample: tuple[str, ...] | None
+    env: dict[str, str] = field(default_factory=dict)
+    sample_env: dict[str, str] = field(default_factory=dict)
+
+
+CAMPAIGNS = (
+    Campaign(
+        "random worlds",
+        ("-m", "tests.simulation.seeds", "10000", str(FIRST_SEED)),
+        ("-m", "tests.simulation.seeds", "200", str(FIRST_SEED + 1000)),
+    ),
+    Campaign("matrix", ("-m", "tests.simulation.exhaustive"), ("-m", "tests.simulation.exhaustive", "200")),
+    Campaign("tests at their full size", ("-m", "pytest", *SIZED_TESTS), None, env={"PROOF": "1"}),
+    Campaign("kills", ("-m", "tests.kill", "500", "1"), ("-m", "tests.kill", "--sample", "15", "7")),
+    Campaign("fuzz", ("-m", "tests.fuzz"), ("-m", "tests.fuzz"), sample_env={"EXAMPLES": "6", "REQUESTS": "400"}),
+    Campaign("planted bugs", ("-m", "tests.mutants"), ("-m", "tests.mutants")),
+)
+
+
+def main(*, sample: bool) -> int:
+    """Run all campaigns; the number of those that failed decides the exit code."""
+    results = [run(each, sample=sample) for each in CAMPAIGNS if each.sample is not None or not sample]
+    _print("\n".join(["", *results]))
+    return int(any("FAILED" in result for result in results))
+
+
+def run(campaign: Campaign, *, sample: bool) -> str:
+    """Run one campaign with its output as it comes; one line that says how it ended."""
+    arguments = list(campaign.sample or () if sample else campaign.whole)
+    if sample and campaign.name == "planted bugs":
+        arguments += choose_bugs()
+    _print(f"proof: {campaign.name}: python {' '.join(arguments)}")
+    started = time.monotonic()
+    env = os.environ | (campaign.sample_env if sample else campaign.env)
+    code = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, check=False).returncode
+    return f"{'passed' if code == 0 else 'FAILED'} {campaign.name} ({time.monotonic() - started:.0f} s)"
+
+
+def choose_bugs() -> list[str]:
+    """The names of a few planted bugs, the same ones every time."""
+    from tests.mutants.catalog import MUTANTS  # noqa: PLC0415  only this campaign needs the list
+
+    return [mutant.name for mutant in MUTANTS][::EVERY_BUG]
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sample="--sample" in sys.argv[1:]))

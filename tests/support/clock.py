@@ -1,0 +1,25 @@
+"""Virtual time, and chance that can be repeated."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
+
+
+@dataclass
+class Clock:
+    """Virtual seconds, which pass only when a test or a sleeping process moves them."""
+
+    seconds: float = START
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def make_chance(seed: int, what: str) -> Random:
+    """One stream of random numbers for each concern, so that one more draw for one changes nothing for the others."""
+    return Random(f"{seed}:{what}")  # noqa: S311  chance that can be repeated

@@ -1,0 +1,128 @@
+"""Sessions of a simulated installation, whose `hangar.now()` is the virtual clock's."""
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tests.support.clock import Clock
+from tests.support.worker import ORG
+
+_KEPT = ("fly_plans", "settings", "operators")
+
+
+class Session:
+    """A connection that tells Postgres the virtual time before a statement, when it has moved."""
+
+    def __init__(self, connection: psycopg.Connection, clock: Clock) -> None:
+        self.connection, self.clock = connection, clock
+        self._sent: float | None = None
+
+    def execute(self, query: str, params: Any = ()) -> psycopg.Cursor:
+        now = self.clock()
+        if now != self._sent:
+            # Not by a cursor, which costs ten times as much; under its lock, because a drain's workers ask side by side.
+            with self.connection.lock:
+                self.connection.pgconn.exec_(f"set hangar.test_now = '{now}'".encode())
+            self._sent = now
+        return self.connection.execute(query, params)
+
+
+def open_service(url: str) -> psycopg.Connection:
+    """A session with the rights that our functions have."""
+    connection = psycopg.connect(url, autocommit=True)
+    connection.execute("set role service_role")
+    return connection
+
+
+def open_host(url: str) -> psycopg.Connection:
+    """The host's own session in a live installation whose time is the session's `hangar.test_now`."""
+    host = psycopg.connect(url, autocommit=True)
+    host.execute(
+        # No search_path of its own and nothing volatile, so that it is inlined: it is asked a thousand times a second.
+        "create or replace function hangar.now() returns timestamptz language sql stable as $$"
+        " select coalesce(pg_catalog.to_timestamp(nullif(pg_catalog.current_setting('hangar.test_now', true), '')"
+        "::double precision), pg_catalog.statement_timestamp()) $$"
+    )
+    host.execute(
+        "update hangar.settings set live = true, fly_org_slug = %s, default_region = 'iad', default_image = 'app@sha256:1'",
+        (ORG,),
+    )
+    return host
+
+
+def record_states(host: psycopg.Connection) -> None:
+    """Make row ids (and with them the order of claims) follow from the seed, and record every state of a row."""
+    host.execute(
+        "create function public.repeatable_id() returns trigger language plpgsql as $$ begin"
+        # Version 4 is what chance made; an orphan's row keeps the id that its app proves.
+        " if substr(new.id::text, 15, 1) = '4' then"
+        " new.id := overlay(md5(new.user_id || ':' || new.name_seq) placing '8' from 13)::uuid;"
+        " new.network := hangar.network_name((select installation_id from hangar.settings), new.id);"
+        " end if; return new; end $$"
+    )
+    host.execute(
+        "create trigger a_repeatable_id before insert on public.user_fly_apps"
+        " for each row execute function public.repeatable_id()"
+    )
+    host.execute(
+        "create table public.states (app uuid, at timestamptz, runs boolean, seq bigint generated always as identity)"
+    )
+    host.execute("create index on public.states (app, seq)")
+    host.execute(
+        "create function public.note_state() returns trigger language plpgsql security definer as $$ begin"
+        " insert into public.states (app, at, runs)"
+        " values (new.id, hangar.now(), new.machine_state is not distinct from 'started' and new.deleted_at is null);"
+        " return null; end $$"
+    )
+    for event, condition in (
+        ("insert", "true"),
+        ("update", "(old.machine_state, old.deleted_at) is distinct from (new.machine_state, new.deleted_at)"),
+    ):
+        host.execute(
+            f"create trigger note_state_on_{event} after {event} on public.user_fly_apps"
+            f" for each row when ({condition}) execute function public.note_state()"
+        )
+
+
+class StandingDatabase:
+    """One database with the sessions to it, emptied for one seed after another instead of being made again."""
+
+    def __init__(self, url: str) -> None:
+        self.host, self.service = open_host(url), open_service(url)
+        for connection in (self.host, self.service):
+            connection.prepare_threshold = 0
+            connection.execute("set jit = off")
+            connection.execute("set plan_cache_mode = force_generic_plan")
+        record_states(self.host)
+        self.host.execute("create table public.kept_plans as select * from public.fly_plans")
+        self.host.execute("create table public.kept_settings as select * from hangar.settings")
+        self._empty = self._write_emptying()
+        self.prepared: set[bytes] = set()  # in the service's session
+        self._emptied = 0
+
+    def _write_emptying(self) -> sql.Composed:
+        """All tables but a few, found in the catalog, so that a new one is not forgotten."""
+        tables = self.host.execute(
+            "select schemaname, tablename from pg_tables where schemaname in ('public', 'hangar') and tablename not like 'kept%%'"
+            " and tablename <> all (%s) order by 1, 2",
+            (list(_KEPT),),
+        ).fetchall()
+        deletes = [sql.SQL("delete from {}").format(sql.Identifier(*each)) for each in [*tables, ("auth", "users")]]
+        deletes += [sql.SQL("delete from public.fly_plans"), sql.SQL("delete from hangar.settings")]
+        deletes.append(sql.SQL("insert into public.fly_plans select * from public.kept_plans"))
+        deletes.append(sql.SQL("insert into hangar.settings select * from public.kept_settings"))
+        # The audit log refuses even this, otherwise.
+        begin = sql.SQL("begin; set local session_replication_role = replica")
+        return sql.SQL("; ").join([begin, *deletes, sql.SQL("commit")])
+
+    def empty(self) -> None:
+        """Leave a live installation without users, rows and events."""
+        self.host.execute(self._empty, prepare=False)
+        self._emptied += 1
+        if self._emptied % 25 == 0:
+            self.host.execute("vacuum")
+
+    def close(self) -> None:
+        self.host.close()
+        self.service.close()

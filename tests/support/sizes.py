@@ -1,0 +1,25 @@
+"""How large a test is: small enough for every change in `make test`, as large as it pays in `make proof`.
+
+A test that reads a size has the marker `sized`. A variable of the environment with the size's name comes first, for example
+`FLEET=10000 pytest tests/simulation/test_scale.py`; with `PROOF=1` every test has its full size.
+"""
+
+import os
+
+# Name: the size in `make test`, and in `make proof`.
+_SIZES = {
+    "SEEDS": (60, 10_000),
+    "MATRIX_STEP": (600, 1),
+    "FLEET": (2_000, 10_000),
+    "UPGRADES": (200, 1_000),
+    "DOWNGRADES": (250, 1_000),
+    "FLIPPING_USERS": (60, 250),
+    "STORMS": (1, 6),
+    "STATE_MACHINE_EXAMPLES": (8, 100),
+}
+
+
+def size(name: str) -> int:
+    """The size to use in this run."""
+    small, full = _SIZES[name]
+    return int(os.environ.get(name) or (full if os.environ.get("PROOF") else small))
