@@ -50,7 +50,7 @@ class Runtime:
 
 def make_runtime(config: Config, function: str) -> Runtime:
     """The runtime for these settings."""
-    database = Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.reveal()))
+    database = Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.get_secret_value()))
     webhook = config.alert_webhook_url
     return Runtime(
         config=config,
@@ -58,12 +58,12 @@ def make_runtime(config: Config, function: str) -> Runtime:
             database=database,
             fly=FlyClient(
                 config.fly_api_url,
-                config.fly_api_token.reveal(),
+                config.fly_api_token.get_secret_value(),
                 org_slug=config.fly_org_slug,
                 hidden=config.secret_values(),
             ),
             provisions=make_machine_inputs(config),
-            alerts=Notifier(database, webhook.reveal() if webhook else None),
+            alerts=Notifier(database, webhook.get_secret_value() if webhook else None),
             holder=make_holder(function),
         ),
     )
@@ -88,7 +88,7 @@ def make_machine_inputs(config: Config) -> MachineInputs:
             app_id=row.id,
             now=datetime.now(UTC),
         )
-        configured = {name: secret.reveal() for name, secret in config.machine_secrets.items()}
+        configured = {name: secret.get_secret_value() for name, secret in config.machine_secrets.items()}
         return {**configured, "SUPABASE_USER_TOKEN": token}
 
     return MachineInputs(config.installation_id, env, secrets)

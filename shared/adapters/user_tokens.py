@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from shared.settings.secret import Secret
+from pydantic import SecretStr
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -20,7 +20,7 @@ TOKEN_TTL = timedelta(days=365)
 
 
 def mint_user_token(
-    key: Secret, *, issuer: str, user_id: UUID, app_id: UUID, now: datetime, ttl: timedelta = TOKEN_TTL
+    key: SecretStr, *, issuer: str, user_id: UUID, app_id: UUID, now: datetime, ttl: timedelta = TOKEN_TTL
 ) -> str:
     """A JWT (ES256) for Supabase: role and aud `authenticated`, sub the user, `app_id` the row it was made for.
 
@@ -35,7 +35,7 @@ def mint_user_token(
 
     if now.tzinfo is None:
         raise ValueError("now needs a time zone")
-    private, kid = _load_key(key.reveal())
+    private, kid = _load_key(key.get_secret_value())
     issued_at = int(now.astimezone(UTC).timestamp())
     claims: dict[str, Any] = {
         "iss": issuer,

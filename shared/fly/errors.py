@@ -39,7 +39,7 @@ class Rule:
 ELSEWHERE = "Hangar tries again later; another region or a list such as 'lhr,eu' helps at once"
 RAISE_QUOTA = "Ask Fly to raise the organisation's quota, or choose another region"
 FIX_TOKEN = "Set FLY_API_TOKEN to a valid organisation token of FLY_ORG_SLUG (fly tokens create org)"  # noqa: S105 advice, not a token
-FIX_IMAGE = "Check that the image exists and that Fly may pull it (DOCKER_IMAGE or the plan's image)"
+FIX_IMAGE = "Check that the image exists and that Fly may pull it: see the image of the plan and of hangar.settings"
 FIX_SIZE = "Change the plan's size to one Fly offers (shared: 256 to 2048 MB for each CPU, in steps of 256)"
 FIX_ORG = "Check FLY_ORG_SLUG"
 

@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from pydantic import SecretStr
+
 from shared.domain.errors import HangarError
 from shared.settings.config import Config
-from shared.settings.secret import Secret
 from shared.settings.validators import webhook_key
 
 # A `user` has signed in and is no operator: proven, and let in nowhere.
@@ -64,13 +65,13 @@ class SignedWebhook:
     may be `WINDOW_S` seconds off in either direction.
     """
 
-    secret: Secret
+    secret: SecretStr
 
     def verify(self, headers: Mapping[str, str], body: bytes, now_unix_s: float) -> Caller | None:
         delivery = headers.get("webhook-id", "")
         sent_at = headers.get("webhook-timestamp", "")
         signatures = headers.get("webhook-signature", "").split()
-        key = webhook_key(self.secret.reveal())
+        key = webhook_key(self.secret.get_secret_value())
         if key is None or not _WEBHOOK_ID.fullmatch(delivery) or not _UNIX_S.fullmatch(sent_at):
             return None
         if not abs(now_unix_s - int(sent_at)) <= WINDOW_S or len(signatures) > SIGNATURES_MAX:
@@ -85,13 +86,13 @@ class SignedWebhook:
 class StaticHeader:
     """The header `X-Hangar-Secret`, for callers that cannot sign: the Supabase dashboard's webhooks, Cloud Scheduler."""
 
-    secret: Secret
+    secret: SecretStr
 
     def verify(self, headers: Mapping[str, str], body: bytes, now_unix_s: float) -> Caller | None:  # noqa: ARG002  the header is the whole proof
         given = headers.get("x-hangar-secret", "").encode("utf-8", "replace")
         # Digests have one length, so that not even the secret's length shows in the time it takes.
         same = hmac.compare_digest(
-            hashlib.sha256(given).digest(), hashlib.sha256(self.secret.reveal().encode()).digest()
+            hashlib.sha256(given).digest(), hashlib.sha256(self.secret.get_secret_value().encode()).digest()
         )
         return Caller("static", "static secret") if same else None
 

@@ -4,6 +4,7 @@ import base64
 from uuid import UUID
 
 import pytest
+from pydantic import SecretStr
 
 from shared.http.webhook_auth import (
     Caller,
@@ -16,13 +17,12 @@ from shared.http.webhook_auth import (
     sign_webhook,
 )
 from shared.settings.config import Config
-from shared.settings.secret import Secret
 from shared.settings.validators import webhook_key
 
 KEY = b"k" * 32
-SECRET = Secret("whsec_" + base64.b64encode(KEY).decode())
+SECRET = SecretStr("whsec_" + base64.b64encode(KEY).decode())
 SIGNED = SignedWebhook(SECRET)
-STATIC = StaticHeader(Secret("a-static-secret-of-32-characters"))
+STATIC = StaticHeader(SecretStr("a-static-secret-of-32-characters"))
 NOW = 1_700_000_000
 ARABIC = {ord(str(digit)): 0x660 + digit for digit in range(10)}
 BODY = b'{"user_id": "11111111-1111-4111-8111-111111111111"}'
@@ -42,7 +42,7 @@ def test_the_published_vector_of_standard_webhooks_verifies():
         "webhook-timestamp": "1614265330",
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
     }
-    verifier = SignedWebhook(Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
+    verifier = SignedWebhook(SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
     caller = verifier.verify(headers, b'{"test": 2432232314}', 1614265330)
     assert caller == Caller("webhook", "msg_p5jXN8AQM9LWM0D4loKWxJek")
 
@@ -162,20 +162,20 @@ def test_an_error_says_nothing_of_the_proof():
     with pytest.raises(Unauthenticated) as caught:
         authenticate((SIGNED,), BOTH, signed_headers(at=1), BODY, NOW)
     assert str(caught.value) == ""
-    assert SECRET.reveal() not in repr(SIGNED)
+    assert SECRET.get_secret_value() not in repr(SIGNED)
 
 
 def test_without_a_static_secret_its_header_proves_nothing():
     config = Config(
         supabase_url="http://127.0.0.1:1",
-        supabase_secret_key=Secret(""),
-        supabase_publishable_key="",
-        fly_api_token=Secret(""),
+        supabase_secret_key=SecretStr(""),
+        supabase_publishable_key="sb_publishable_0000000000",
+        fly_api_token=SecretStr(""),
         fly_org_slug="acme",
         installation_id=UUID(int=1),
         webhook_secret=SECRET,
-        user_token_key=Secret(""),
+        user_token_key=SecretStr(""),
     )
     with pytest.raises(Unauthenticated):
         authenticate(build_verifiers(config), BOTH, {"x-hangar-secret": ""}, b"", NOW)
-    assert webhook_key(SECRET.reveal()) == KEY
+    assert webhook_key(SECRET.get_secret_value()) == KEY

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import flask
 import pytest
+from pydantic import SecretStr
 from werkzeug.test import create_environ
 
 from functions.responses import answer_outcome
@@ -18,7 +19,6 @@ from shared.http.problem import Problem
 from shared.http.request_body import MAX_BODY_BYTES, MAX_DISCARDED_BYTES, find_user_id, require_user_id
 from shared.http.webhook_auth import SignedWebhook, StaticHeader, sign_webhook
 from shared.reconcile.result import Result
-from shared.settings.secret import Secret
 
 KEY = b"k" * 32
 NOW = 1_700_000_000
@@ -29,8 +29,8 @@ JSON = "application/json"
 
 def make_edge(**changes):
     verifiers = (
-        SignedWebhook(Secret("whsec_" + base64.b64encode(KEY).decode())),
-        StaticHeader(Secret(STATIC["X-Hangar-Secret"])),
+        SignedWebhook(SecretStr("whsec_" + base64.b64encode(KEY).decode())),
+        StaticHeader(SecretStr(STATIC["X-Hangar-Secret"])),
     )
     parts = {
         "function": "provision",

@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from pydantic import SecretStr
 
 from shared.adapters.user_tokens import mint_user_token
 from shared.domain.errors import OutcomeUnknown, TransientError
 from shared.http.operator_auth import FAILED_PAUSE_S, KEYS_FRESH_S, LOOK_AGAIN_S, OperatorToken, ProjectKeys
 from shared.http.webhook_auth import Caller, Forbidden, StaticHeader, Unauthenticated, authenticate
-from shared.settings.secret import Secret
 
 ISSUER = "https://project.example.test/auth/v1"
 USER = "11111111-1111-4111-8111-111111111111"
@@ -151,7 +151,7 @@ def machine_token():
     """What one of our own machines of this very user holds, signed by the project's key."""
     jwk = json.dumps(ECAlgorithm.to_jwk(ELLIPTIC, as_dict=True) | {"kid": "ec"})
     return mint_user_token(
-        Secret(jwk),
+        SecretStr(jwk),
         issuer=ISSUER,
         user_id=uuid.UUID(USER),
         app_id=uuid.uuid4(),
@@ -308,7 +308,7 @@ def test_a_database_out_of_reach_is_no_verdict(proof, operators, error):
 
 def test_another_proof_counts_although_this_one_cannot_be_judged(proof, project):
     project.down = True
-    static = StaticHeader(Secret("a-static-secret-of-32-characters"))
+    static = StaticHeader(SecretStr("a-static-secret-of-32-characters"))
     headers = bearer(mint()) | {"x-hangar-secret": "a-static-secret-of-32-characters"}
     for verifiers in ((proof, static), (static, proof)):
         assert authenticate(verifiers, KINDS, headers, b"", NOW).kind == "static"

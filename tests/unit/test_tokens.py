@@ -11,12 +11,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm
+from pydantic import SecretStr
 
 from local.supabase.keys import Keys
 from local.supabase.rest.auth import identify
 from local.supabase.rest.errors import RestError
 from shared.adapters.user_tokens import mint_user_token
-from shared.settings.secret import Secret
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = PRIVATE.public_key()
@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 def mint(key=PEM, **changes):
-    return mint_user_token(Secret(key), **{"issuer": ISSUER, "user_id": USER, "app_id": APP, "now": NOW, **changes})
+    return mint_user_token(SecretStr(key), **{"issuer": ISSUER, "user_id": USER, "app_id": APP, "now": NOW, **changes})
 
 
 def claims_of(token):
