@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.domain.errors import HangarError, InternalError, OutcomeUnknown, Refused, TransientError
 from shared.domain.models import Json
 from shared.observability.redaction import cut_excerpt
@@ -62,7 +62,7 @@ class PostgrestStore:
             return self._client().rpc(name, args).execute().data
         except APIError as error:
             raise explain_refusal(name, error.code, error.message, error.details, error.hint) from error
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise TransientError(
                 f"the database at {self._url} cannot be reached ({type(error).__name__}) for {name}"
             ) from error
@@ -75,17 +75,7 @@ class PostgrestStore:
         client: SyncPostgrestClient | None = getattr(self._local, "client", None)
         if client is None:
             headers = {"apikey": self._key, "Authorization": f"Bearer {self._key}"}
-            # HTTP/2 connections go stale in frozen functions (supabase-py #1064); short keep-alive for the same reason.
-            http = httpx.Client(
-                base_url=self._url,
-                headers=headers,
-                verify=get_tls_context(),
-                http2=False,
-                timeout=_TIMEOUT,
-                # A proxy of the environment must not come between us and a local cloud.
-                trust_env=httpx.URL(self._url).host not in ("127.0.0.1", "localhost", "::1"),
-                limits=httpx.Limits(keepalive_expiry=20),
-            )
+            http = make_client(self._url, headers=headers, timeout=_TIMEOUT)
             client = SyncPostgrestClient(self._url, headers=headers, http_client=http)
             self._local.client = client
         return client

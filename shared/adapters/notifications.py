@@ -8,12 +8,12 @@ from typing import Protocol
 
 import httpx
 
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.domain.errors import HangarError
 from shared.domain.models import Json
 
 _log = logging.getLogger("hangar.alerts")
-_TIMEOUT_S = 5
+_TIMEOUT = httpx.Timeout(5)
 
 
 class AlertBook(Protocol):
@@ -74,7 +74,7 @@ class Notifier:
         if not self._webhook_url:
             return
         try:
-            with httpx.Client(verify=get_tls_context(), timeout=_TIMEOUT_S, transport=self._transport) as client:
+            with make_client(self._webhook_url, timeout=_TIMEOUT, transport=self._transport) as client:
                 client.post(self._webhook_url, json=body).raise_for_status()
         except httpx.HTTPError as error:
             # The URL itself is a credential with Slack, so only the kind of failure is told.

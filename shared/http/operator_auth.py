@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.domain.errors import TransientError
 from shared.http.webhook_auth import Caller
 from shared.settings.validators import parse_uuid
@@ -33,7 +33,7 @@ MAX_TOKEN_CHARS = 16 * 1024
 KEYS_FRESH_S = 600  # as long as Supabase lets its own edge cache them
 LOOK_AGAIN_S = 30
 FAILED_PAUSE_S = 5
-_TIMEOUT_S = 5
+_TIMEOUT = httpx.Timeout(5)
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 FindOperator = Callable[[UUID], Mapping[str, Any]]
@@ -80,11 +80,8 @@ class ProjectKeys:
             _log.warning("%s lists no ES256 or RS256 key, so nobody can prove to be an operator", self._url)
 
     def _fetch(self) -> Any:
-        local = httpx.URL(self._url).host in ("127.0.0.1", "localhost", "::1")
         try:
-            with httpx.Client(
-                transport=self._transport, verify=get_tls_context(), timeout=_TIMEOUT_S, trust_env=not local
-            ) as http:
+            with make_client(self._url, timeout=_TIMEOUT, transport=self._transport) as http:
                 answer = http.get(self._url)
             answer.raise_for_status()
             return answer.json()
