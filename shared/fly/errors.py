@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from shared.domain import errors
-from shared.fly.messages import GONE, GRPC_PREFIX, MACHINE_ID, Request, Response, hide_secrets
-from shared.observability.redaction import cut_excerpt
+from shared.fly.messages import GONE, GRPC_PREFIX, MACHINE_ID, Request, Response
+from shared.observability.redaction import cut_excerpt, hide_secrets
 
 ANY = frozenset(range(300, 600))
 CLIENT_ERRORS = frozenset(range(400, 500))

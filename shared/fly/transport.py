@@ -17,9 +17,10 @@ import httpx
 from shared.adapters.http_client import make_client
 from shared.domain.errors import HangarError, InternalError, Refused, Throttled, TransientError
 from shared.fly.errors import classify_answer, explain_unreadable, translate_failure
-from shared.fly.messages import GONE, Request, Response, hide_secrets, read_answer
+from shared.fly.messages import GONE, Request, Response, read_answer
 from shared.fly.rate_limits import RateLimits
 from shared.fly.retry import AttemptLog, RetryPolicy, RetryState, repeat
+from shared.observability.redaction import hide_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
