@@ -21,7 +21,7 @@ import httpx
 
 from ops.client import Installation
 from ops.connection import TargetError
-from shared.domain.cost_report import list_month_usd
+from shared.domain.cost import list_price_monthly_usd
 from shared.domain.errors import HangarError
 from shared.domain.remediation import advise
 
@@ -67,7 +67,7 @@ class Candidate:
 
     def list_price_usd(self, on: date) -> Decimal:
         """Fly's list price for a month, not rounded: cents are cut where it is shown."""
-        return list_month_usd(self.cpu_kind, self.cpu_count, self.memory_mb, self.region, on)
+        return list_price_monthly_usd(self.cpu_kind, self.cpu_count, self.memory_mb, self.region, on)
 
 
 def read_candidates(installation: Installation) -> list[Candidate]:

@@ -173,7 +173,7 @@ def test_every_logger_is_configured_and_http_clients_are_quiet():
 
 
 def test_messages_of_gunicorn_are_redacted():
-    """gunicorn keeps its own handlers, and its messages about invalid requests quote the invalid line."""
+    """Gunicorn keeps its own handlers, and its messages about invalid requests quote the invalid line."""
     root, gunicorn = logging.getLogger(), logging.getLogger("gunicorn.error")
     before, level, filters = root.handlers[:], root.level, gunicorn.filters[:]
     stream = io.StringIO()
