@@ -1,4 +1,4 @@
-"""Wires the parts together for a deployed function: settings to adapters to reconciler and sweep. Once a process."""
+"""Builds everything that a deployed function needs from its settings, once per process."""
 
 import os
 import time
@@ -26,30 +26,30 @@ from shared.settings.config import Config
 
 @dataclass(frozen=True)
 class Runtime:
-    """What the HTTP functions call."""
+    """The use cases that the HTTP functions call."""
 
     config: Config
     reconciler: Reconciler
 
-    def reconcile(self, user_id: UUID, deadline_s: float, asked: OperatorRequest | None = None) -> Result:
-        """Bring one user's app to what the database asks for; `asked` when an operator wants it, and waits for nothing.
+    def reconcile(self, user_id: UUID, deadline_s: float, request: OperatorRequest | None = None) -> Result:
+        """Bring one user's app to the desired state. A `request` of an operator does not wait for a backoff to end.
 
-        Raises TransientError when Fly or the database is out of reach.
+        Raises TransientError if Fly or the database cannot be reached.
         """
-        return self.reconciler.reconcile(user_id, deadline_s, force=asked is not None, asked=asked)
+        return self.reconciler.reconcile(user_id, deadline_s, force=request is not None, asked=request)
 
     def find_operator(self, user_id: UUID) -> Mapping[str, Any]:
-        """Whether this user may operate Hangar now, and their e-mail. Raises what the database raises."""
-        told: Mapping[str, Any] = self.reconciler.database.rpc("fly_operator", user=str(user_id))
-        return told
+        """Whether this user is an operator now (`operator`), and their `email`. Raises HangarError."""
+        row: Mapping[str, Any] = self.reconciler.database.rpc("fly_operator", user=str(user_id))
+        return row
 
     def sweep(self, deadline_s: float, drain_only: bool) -> SweepReport:
-        """One sweep, or only what is due."""
+        """Run one sweep, or with `drain_only` only the rows that are due."""
         return Sweep(self.reconciler, time.monotonic() + deadline_s).run(drain_only=drain_only)
 
 
 def make_runtime(config: Config, function: str) -> Runtime:
-    """The runtime for these settings."""
+    """Build the runtime from the settings of one function."""
     database = Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.get_secret_value()))
     webhook = config.alert_webhook_url
     return Runtime(
@@ -70,7 +70,7 @@ def make_runtime(config: Config, function: str) -> Runtime:
 
 
 def make_machine_inputs(config: Config) -> MachineInputs:
-    """What every machine gets: its environment, and the credentials of its own user, never a service key."""
+    """What every machine receives: environment and secrets with the token of its own user, never a service key."""
 
     def env(row: Row) -> Mapping[str, str]:
         return build_env(
@@ -96,5 +96,5 @@ def make_machine_inputs(config: Config) -> MachineInputs:
 
 @lru_cache(maxsize=1)
 def get_runtime() -> Runtime:
-    """The process's one runtime, from its environment."""
+    """The runtime of this process, built from its environment at the first call."""
     return make_runtime(Config.from_env(os.environ), os.environ.get("FUNCTION_TARGET", "function"))

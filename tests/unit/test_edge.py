@@ -1,4 +1,4 @@
-"""The edge: the order of its checks, the shape of its answers, and what a stranger learns (nothing)."""
+"""The endpoint: the order of its checks, the form of its responses, and what an unauthenticated caller learns (nothing)."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from werkzeug.test import create_environ
 
 from functions.responses import answer_outcome
 from shared.domain.errors import Capacity, OutcomeUnknown, Refused, TransientError
-from shared.http.endpoint import Answer, Edge
+from shared.http.endpoint import Answer, Endpoint
 from shared.http.problem import Problem
 from shared.http.request_body import MAX_BODY_BYTES, MAX_DISCARDED_BYTES, find_user_id, require_user_id
 from shared.http.webhook_auth import SignedWebhook, StaticHeader, sign_webhook
@@ -27,7 +27,7 @@ STATIC = {"X-Hangar-Secret": "a-static-secret-of-32-characters"}
 JSON = "application/json"
 
 
-def make_edge(**changes):
+def make_endpoint(**changes):
     verifiers = (
         SignedWebhook(SecretStr("whsec_" + base64.b64encode(KEY).decode())),
         StaticHeader(SecretStr(STATIC["X-Hangar-Secret"])),
@@ -40,17 +40,17 @@ def make_edge(**changes):
         "deadline_s": 270.0,
         "now_unix_s": lambda: NOW,
     }
-    return Edge(**{**parts, **changes})
+    return Endpoint(**{**parts, **changes})
 
 
-def ask(run=None, *, edge=None, method="POST", headers=STATIC, body=b"{}", content_type=JSON):
-    """The edge's answer to one request; without `run` the function must not be reached."""
+def ask(run=None, *, endpoint=None, method="POST", headers=STATIC, body=b"{}", content_type=JSON):
+    """The response to one request. Without `run` the function must not be reached."""
 
     def unreachable(call):
         raise AssertionError(f"reached with {call}")
 
-    app = flask.Flask("edge")
-    served = edge or make_edge()
+    app = flask.Flask("endpoint")
+    served = endpoint or make_endpoint()
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     app.add_url_rule(
         "/", view_func=lambda: served.serve(flask.request, run or unreachable), endpoint="run", methods=methods
@@ -75,17 +75,18 @@ def assert_problem(response, status, code=None):
     return problem
 
 
-def test_a_good_call_reaches_the_function():
-    seen = []
+def test_a_valid_call_reaches_the_function():
+    calls = []
 
     def run(call):
-        seen.append(call)
+        calls.append(call)
         return Answer(200, {"fine": True})
 
     body = json.dumps({"user_id": USER}).encode()
     response = ask(run, headers=signed(body), body=body)
-    assert (response.status_code, response.get_json(), response.content_type) == (200, {"fine": True}, JSON)
-    (call,) = seen
+    assert (response.status_code, response.content_type) == (200, JSON)
+    assert response.get_json() == {"code": "ok", "fine": True}
+    (call,) = calls
     assert call.body == {"user_id": USER}
     assert (call.caller.kind, call.caller.name) == ("webhook", "msg_1")
     assert 269 < call.remaining_s <= 270
@@ -94,7 +95,7 @@ def test_a_good_call_reaches_the_function():
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE"])
-def test_other_methods_are_405_before_any_proof(method):
+def test_other_methods_are_405_before_authentication(method):
     response = ask(method=method, headers={})
     assert response.status_code == 405
     assert response.headers["Allow"] == "POST, OPTIONS"
@@ -116,56 +117,71 @@ def test_other_methods_are_405_before_any_proof(method):
     ],
 )
 @pytest.mark.parametrize("content_type", [JSON, "text/plain"])
-def test_without_proof_every_answer_is_the_same_401(headers, body, content_type):
-    """Whether the body is sound, or its type, is nothing a stranger is told."""
+def test_without_a_valid_credential_every_response_is_the_same_401(headers, body, content_type):
+    """An unauthenticated caller does not learn whether the body or its type is valid."""
     problem = assert_problem(ask(headers=headers, body=body, content_type=content_type), 401)
-    assert problem["detail"] == "The proof is missing or wrong"
+    assert problem["detail"] == "Authentication failed"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Answer(200, {}), "ok"),
+        (Answer(202, {}), "accepted"),
+        (Answer(202, {"code": "held"}), "held"),
+    ],
+)
+def test_every_response_has_a_code(answer, code):
+    """A function may set its own code."""
+    assert ask(lambda _: answer).get_json()["code"] == code
 
 
 def test_a_401_names_a_challenge():
     assert ask(headers={}).headers["WWW-Authenticate"]
 
 
-def test_a_proven_caller_of_another_kind_is_403():
-    assert_problem(ask(edge=make_edge(allowed=frozenset({"webhook"}))), 403)
+def test_an_authenticated_caller_of_another_kind_is_403():
+    assert_problem(ask(endpoint=make_endpoint(allowed=frozenset({"webhook"}))), 403)
 
 
-class Unjudged:
-    """A proof whose judge is out of reach."""
+class Unchecked:
+    """A verifier that cannot reach what it needs."""
 
     def verify(self, headers, body, now_unix_s):
         raise TransientError("the public keys could not be read", retry_after_s=7)
 
 
-def test_a_proof_that_cannot_be_judged_is_503_and_not_401():
-    """Whoever is told 401 signs out; here it is only to come again."""
-    response = ask(edge=make_edge(verifiers=(Unjudged(),)))
+def test_a_credential_that_cannot_be_checked_is_503():
+    """After a 401 the dashboard would sign its user out."""
+    response = ask(endpoint=make_endpoint(verifiers=(Unchecked(),)))
     assert_problem(response, 503, "proof_unchecked")
     assert response.headers["Retry-After"] == "7"
     assert (
-        ask(lambda _: Answer(200, {}), edge=make_edge(verifiers=(Unjudged(), *make_edge().verifiers))).status_code
+        ask(
+            lambda _: Answer(200, {}), endpoint=make_endpoint(verifiers=(Unchecked(), *make_endpoint().verifiers))
+        ).status_code
         == 200
     )
 
 
-def test_with_no_verifier_nobody_gets_in():
-    assert_problem(ask(edge=make_edge(verifiers=())), 401)
+def test_without_verifiers_every_call_is_401():
+    assert_problem(ask(endpoint=make_endpoint(verifiers=())), 401)
 
 
 @pytest.mark.parametrize("headers", [{}, STATIC])
-def test_a_body_over_64_kib_is_413_before_any_proof(headers):
+def test_a_body_over_64_kib_is_413_before_authentication(headers):
     body = b'{"user_id": "' + b"x" * MAX_BODY_BYTES + b'"}'
     assert_problem(ask(headers=headers, body=body), 413)
 
 
-def test_a_body_of_exactly_64_kib_is_taken():
+def test_a_body_of_exactly_64_kib_is_accepted():
     body = b"{}".ljust(MAX_BODY_BYTES)
     assert ask(lambda call: Answer(200, call.body), body=body).status_code == 200
     assert_problem(ask(body=body + b" "), 413)
 
 
 class Endless(io.RawIOBase):
-    """A body without a declared length that never ends; counts what was read of it."""
+    """A body without a declared length that never ends. Counts the bytes that were read."""
 
     taken = 0
 
@@ -176,29 +192,29 @@ class Endless(io.RawIOBase):
 
 
 def send(stream, **environ):
-    """The answer to a body as gunicorn hands it over, of unknown length unless told; the test client would rewind it."""
+    """The response to a body as gunicorn passes it on, without a length unless given. The test client would rewind it."""
     made = create_environ(method="POST", headers=STATIC, content_type=JSON)
     request = flask.Request(made | {"wsgi.input": stream, "wsgi.input_terminated": True} | environ)
-    response = make_edge().serve(request, lambda _: Answer(200, {}))
-    assert request.get_data() == b"", "the framework reads on after us"
+    response = make_endpoint().serve(request, lambda _: Answer(200, {}))
+    assert request.get_data() == b"", "the framework reads the rest of the body"
     return response
 
 
 def test_a_chunked_body_is_read_no_further_than_needed():
-    """Held is one byte over the limit; the next 16 MiB are thrown away, and the framework finds nothing to read on."""
+    """At most one byte over the limit is held. The next 16 MiB are discarded, and nothing is left for the framework."""
     stream = Endless()
     response = send(stream)
     assert_problem(response, 413)
     assert stream.taken == MAX_BODY_BYTES + 1 + MAX_DISCARDED_BYTES
 
 
-def test_a_huge_length_is_believed_and_nothing_is_read():
+def test_a_body_with_a_huge_declared_length_is_not_read():
     stream = Endless()
     assert_problem(send(stream, CONTENT_LENGTH=str(1 << 40)), 413)
     assert stream.taken == 0
 
 
-def test_a_body_that_breaks_off_is_400():
+def test_a_body_that_ends_early_is_400():
     class Broken(io.RawIOBase):
         def read(self, size=-1):
             raise OSError("the sender is gone")
@@ -210,7 +226,7 @@ def test_a_body_that_breaks_off_is_400():
     "content_type",
     [JSON, "application/json; charset=utf-8", 'application/json;charset="UTF-8"', "Application/JSON; Charset=UTF-8"],
 )
-def test_json_is_taken_with_its_charset(content_type):
+def test_json_is_accepted_with_its_charset(content_type):
     assert ask(lambda _: Answer(200, {}), content_type=content_type).status_code == 200
 
 
@@ -227,7 +243,7 @@ def test_json_is_taken_with_its_charset(content_type):
         "application/jsonp",
     ],
 )
-def test_what_is_not_declared_as_json_is_415(content_type):
+def test_a_body_that_is_not_declared_as_json_is_415(content_type):
     assert_problem(ask(content_type=content_type), 415)
 
 
@@ -259,8 +275,8 @@ def test_a_compressed_body_is_415():
         b"1",
     ],
 )
-def test_a_proven_body_that_is_no_json_object_is_400(body):
-    """Signed or not makes no difference: the proof is good, the body is not."""
+def test_a_body_that_is_not_a_json_object_is_400(body):
+    """The same with a signature and with the static secret."""
     assert_problem(ask(headers=signed(body), body=body), 400)
     assert_problem(ask(headers=STATIC, body=body), 400)
 
@@ -278,12 +294,12 @@ USERS = [
 
 
 @pytest.mark.parametrize(("body", "user_id"), USERS)
-def test_the_user_is_found_in_either_form(body, user_id):
+def test_the_user_is_found_in_both_forms(body, user_id):
     assert find_user_id(body) == uuid.UUID(user_id)
 
 
 @pytest.mark.parametrize("body", [{}, {"tier": "pro"}, {"record": None, "old_record": None}, {"type": "TRUNCATE"}])
-def test_a_body_may_name_no_user_where_none_is_needed(body):
+def test_a_body_may_name_no_user_if_none_is_required(body):
     assert find_user_id(body) is None
     with pytest.raises(Problem) as caught:
         require_user_id(body)
@@ -311,7 +327,7 @@ def test_a_body_may_name_no_user_where_none_is_needed(body):
         "\ud800",
     ],
 )
-def test_a_user_id_that_is_no_uuid_is_400_and_not_repeated(value):
+def test_a_user_id_that_is_not_a_uuid_is_400_and_not_repeated(value):
     for body in ({"user_id": value}, {"record": {"user_id": value}}, {"old_record": {"user_id": value}}):
         with pytest.raises(Problem) as caught:
             find_user_id(body)
@@ -320,7 +336,7 @@ def test_a_user_id_that_is_no_uuid_is_400_and_not_repeated(value):
 
 
 @pytest.mark.parametrize("record", ["text", 1, [], True, ""])
-def test_a_record_that_is_no_object_is_400(record):
+def test_a_record_that_is_not_an_object_is_400(record):
     with pytest.raises(Problem) as caught:
         find_user_id({"record": record})
     assert caught.value.status == 400
@@ -337,7 +353,7 @@ def test_a_record_that_is_no_object_is_400(record):
         (Capacity("canary"), "30"),
     ],
 )
-def test_what_may_pass_is_503_with_retry_after(error, retry_after):
+def test_a_transient_error_is_503_with_retry_after(error, retry_after):
     def run(_):
         raise error
 
@@ -348,7 +364,7 @@ def test_what_may_pass_is_503_with_retry_after(error, retry_after):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("canary"), Refused("canary", code="auth"), KeyError("canary")])
-def test_a_fault_is_500_with_its_stack_in_the_log_only(error, caplog):
+def test_other_errors_are_500_with_the_stack_only_in_the_log(error, caplog):
     def run(_):
         raise error
 
@@ -358,7 +374,7 @@ def test_a_fault_is_500_with_its_stack_in_the_log_only(error, caplog):
     assert any(record.exc_info and "canary" in str(record.exc_info[1]) for record in caplog.records)
 
 
-def test_a_preflight_of_a_configured_origin_is_answered():
+def test_a_preflight_of_a_configured_origin_is_allowed():
     response = ask(method="OPTIONS", headers={"Origin": "https://admin.example.test"})
     assert response.status_code == 204
     assert response.data == b""
@@ -376,7 +392,7 @@ def test_other_origins_are_allowed_nothing(origin):
         assert not [name for name in response.headers if name[0].startswith("Access-Control")]
 
 
-def test_answers_and_errors_can_be_read_from_a_configured_origin():
+def test_responses_and_errors_can_be_read_from_a_configured_origin():
     origin = {"Origin": "https://admin.example.test"}
     for headers in (STATIC | origin, origin):
         response = ask(lambda _: Answer(200, {}), headers=headers)
@@ -438,7 +454,7 @@ def test_a_pending_user_is_202_with_the_next_attempt():
         ({"entitled": False}, None, "why"),
     ],
 )
-def test_a_nudge_that_believes_wrongly_is_a_success_that_says_so(changes, direction, detail):
+def test_a_nudge_in_the_wrong_direction_succeeds_and_says_so(changes, direction, detail):
     answer = answer_outcome(outcome(detail="why", **changes), uuid.UUID(USER), direction)
     assert answer.status == 200
     assert answer.body["detail"] == detail
