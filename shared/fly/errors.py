@@ -130,7 +130,7 @@ def translate_failure(
         return errors.InternalError(f"{call.what}: the request could not be built ({name})")
     told = cut_excerpt(hide_secrets(str(failure), (*hidden, *call.secrets)))
     message = f"{call.what}: no answer from Fly ({name}{': ' if told else ''}{told})"
-    if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+    if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
         return errors.TransientError(message, code="unreachable")
     return _make_transient(call, errors.OutcomeUnknown, message, retry_after_s=None, code="outcome_unknown")
 

@@ -6,6 +6,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from pydantic import ValidationError
 
 from shared.settings.config import Config, ConfigError
 from shared.settings.validators import webhook_key
@@ -242,6 +243,13 @@ def test_an_error_keeps_no_value_in_its_chain():
         Config.from_env(GOOD | {"FLY_API_TOKEN": "canary"})
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+def test_a_validation_error_shows_no_value():
+    """Also where a model is made without `from_env`."""
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate({"supabase_url": "canary", "fly_api_token": ["canary"]})
+    assert "canary" not in f"{caught.value} {caught.value!r}"
 
 
 def test_every_problem_of_the_machine_extras_is_on_one_line():

@@ -133,11 +133,20 @@ def test_a_call_to_this_machine_does_not_use_the_proxy(call, proxy, origin):
     assert origin.seen[0].split()[1].startswith("/")
 
 
-def test_tls_goes_through_a_tunnel_of_the_proxy(proxy):
-    """The proxy learns host and port only. A tunnel that it refuses means that the request was not sent."""
-    error = run(call_database, "https://service.example")
+@pytest.mark.parametrize("call", [call_fly, call_database])
+def test_tls_goes_through_a_tunnel_of_the_proxy(call, proxy):
+    """The proxy learns host and port only. If it refuses the tunnel, the request was not sent."""
+    error = run(call, "https://service.example")
     assert proxy.seen == ["CONNECT service.example:443"]
     assert type(error) is TransientError
+
+
+def test_a_write_through_a_refused_tunnel_was_not_sent(proxy):
+    """The outcome is known, so the write may be repeated."""
+    fly = FlyClient("https://service.example", "token", org_slug="acme", policy=NO_RETRY)
+    with fly, pytest.raises(TransientError) as caught:
+        fly.delete_app("some-app")
+    assert (type(caught.value), caught.value.code) == (TransientError, "unreachable")
 
 
 def test_no_other_module_of_the_product_makes_a_client():

@@ -91,7 +91,7 @@ def operators():
 
 
 @pytest.fixture
-def proof(project, operators):
+def verifier(project, operators):
     return OperatorToken(ISSUER, project.keys, operators)
 
 
@@ -119,32 +119,32 @@ def bearer(token):
 
 
 @pytest.mark.parametrize(("key", "algorithm", "kid"), [(ELLIPTIC, "ES256", "ec"), (RSA, "RS256", "rsa")])
-def test_a_session_of_an_operator_is_named_by_the_database(proof, operators, key, algorithm, kid):
+def test_a_session_of_an_operator_is_named_by_the_database(verifier, operators, key, algorithm, kid):
     """The e-mail comes from the database, because the one in the token may be outdated."""
-    assert proof.verify(bearer(mint(key, algorithm, kid)), b"", NOW) == Caller("operator", EMAIL)
+    assert verifier.verify(bearer(mint(key, algorithm, kid)), b"", NOW) == Caller("operator", EMAIL)
     assert operators.queries == [USER]
 
 
-def test_the_scheme_is_case_insensitive(proof):
+def test_the_scheme_is_case_insensitive(verifier):
     token = mint()
     for value in (f"bearer {token}", f"BEARER  {token}"):
-        assert proof.verify({"authorization": value}, b"", NOW)
+        assert verifier.verify({"authorization": value}, b"", NOW)
 
 
-def test_a_removed_operator_is_forbidden_at_the_next_call(proof, operators):
+def test_a_removed_operator_is_forbidden_at_the_next_call(verifier, operators):
     """The row is read at every call. The token alone authenticates a user, which no function accepts."""
     headers = bearer(mint())
-    assert authenticate((proof,), KINDS, headers, b"", NOW).kind == "operator"
+    assert authenticate((verifier,), KINDS, headers, b"", NOW).kind == "operator"
     operators.row = {"operator": False, "email": EMAIL}
     with pytest.raises(Forbidden):
-        authenticate((proof,), KINDS, headers, b"", NOW)
+        authenticate((verifier,), KINDS, headers, b"", NOW)
     assert operators.queries == [USER, USER]
 
 
 @pytest.mark.parametrize("row", [{}, {"operator": None}, {"operator": "true"}, {"operator": 1}])
-def test_only_true_in_the_row_makes_an_operator(proof, operators, row):
+def test_only_true_in_the_row_makes_an_operator(verifier, operators, row):
     operators.row = row
-    assert proof.verify(bearer(mint()), b"", NOW) == Caller("user", USER)
+    assert verifier.verify(bearer(mint()), b"", NOW) == Caller("user", USER)
 
 
 def machine_token():
@@ -217,55 +217,55 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
-def test_an_invalid_token_is_rejected_without_a_query(proof, operators, token):
+def test_an_invalid_token_is_rejected_without_a_query(verifier, operators, token):
     with pytest.raises(Unauthenticated):
-        authenticate((proof,), KINDS, bearer(token), b"", NOW)
+        authenticate((verifier,), KINDS, bearer(token), b"", NOW)
     assert operators.queries == []
 
 
-def test_hs256_signed_with_the_public_key_is_rejected(proof, operators):
+def test_hs256_signed_with_the_public_key_is_rejected(verifier, operators):
     """The known attack: the public key is used as a shared secret."""
     head = octets(json.dumps({"alg": "HS256", "kid": "ec"}).encode())
     signed = f"{head}.{mint().split('.')[1]}"
     forged = f"{signed}.{octets(hmac.digest(ELLIPTIC_PUBLIC, signed.encode(), 'sha256'))}"
-    assert proof.verify(bearer(forged), b"", NOW) is None
+    assert verifier.verify(bearer(forged), b"", NOW) is None
     assert operators.queries == []
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"authorization": ""}, {"authorization": mint()}, {"authorization": "Basic x"}]
 )
-def test_without_a_bearer_token_no_key_is_requested(proof, project, headers):
-    assert proof.verify(headers, b"", NOW) is None
+def test_without_a_bearer_token_no_key_is_requested(verifier, project, headers):
+    assert verifier.verify(headers, b"", NOW) is None
     assert project.requests == []
 
 
 @pytest.mark.parametrize(
     ("claims", "now"), [({"exp": NOW - 29}, NOW), ({"iat": NOW + 30}, NOW), ({"nbf": NOW + 30}, NOW)]
 )
-def test_clocks_may_differ_by_thirty_seconds(proof, claims, now):
-    assert proof.verify(bearer(mint(**claims)), b"", now)
+def test_clocks_may_differ_by_thirty_seconds(verifier, claims, now):
+    assert verifier.verify(bearer(mint(**claims)), b"", now)
 
 
-def test_the_keys_are_cached_for_ten_minutes(proof, project):
+def test_the_keys_are_cached_for_ten_minutes(verifier, project):
     for _ in range(3):
-        assert proof.verify(bearer(mint()), b"", NOW)
+        assert verifier.verify(bearer(mint()), b"", NOW)
     assert project.requests == [f"{ISSUER}/.well-known/jwks.json"]
     project.seconds = KEYS_FRESH_S
-    assert proof.verify(bearer(mint()), b"", NOW)
+    assert verifier.verify(bearer(mint()), b"", NOW)
     assert len(project.requests) == 2
 
 
-def test_unknown_key_ids_cause_one_request_in_thirty_seconds(proof, project):
+def test_unknown_key_ids_cause_one_request_in_thirty_seconds(verifier, project):
     """A rotation is noticed within that time, and forged tokens cannot cause more requests."""
-    assert proof.verify(bearer(mint()), b"", NOW)
+    assert verifier.verify(bearer(mint()), b"", NOW)
     project.answer = {"keys": [public_jwk(OTHER, "new")]}
     for number in range(20):
-        assert proof.verify(bearer(mint(OTHER, kid=f"made-up-{number}")), b"", NOW) is None
+        assert verifier.verify(bearer(mint(OTHER, kid=f"made-up-{number}")), b"", NOW) is None
     assert len(project.requests) == 1
     project.seconds = LOOK_AGAIN_S
-    assert proof.verify(bearer(mint(OTHER, kid="new")), b"", NOW)
-    assert proof.verify(bearer(mint()), b"", NOW) is None, "a removed key is no longer accepted"
+    assert verifier.verify(bearer(mint(OTHER, kid="new")), b"", NOW)
+    assert verifier.verify(bearer(mint()), b"", NOW) is None, "a removed key is no longer accepted"
     assert len(project.requests) == 2
 
 
@@ -274,55 +274,55 @@ def test_unknown_key_ids_cause_one_request_in_thirty_seconds(proof, project):
     [httpx.Response(503), httpx.Response(200, text="<html>"), httpx.Response(302, headers={"location": "/"})],
     ids=["503", "a page", "a redirect"],
 )
-def test_an_unreachable_project_is_a_transient_error(proof, project, operators, answer):
+def test_an_unreachable_project_is_a_transient_error(verifier, project, operators, answer):
     project.answer = answer
     with pytest.raises(TransientError):
-        authenticate((proof,), KINDS, bearer(mint()), b"", NOW)
+        authenticate((verifier,), KINDS, bearer(mint()), b"", NOW)
     assert operators.queries == []
 
 
-def test_an_unreachable_project_is_requested_again_only_after_a_pause(proof, project):
+def test_an_unreachable_project_is_requested_again_only_after_a_pause(verifier, project):
     """Otherwise every forged token would occupy a thread until the time-out."""
     project.down = True
     for _ in range(5):
         with pytest.raises(TransientError):
-            proof.verify(bearer(mint()), b"", NOW)
+            verifier.verify(bearer(mint()), b"", NOW)
     assert len(project.requests) == 1
     project.down, project.seconds = False, FAILED_PAUSE_S
-    assert proof.verify(bearer(mint()), b"", NOW)
+    assert verifier.verify(bearer(mint()), b"", NOW)
 
 
 @pytest.mark.parametrize("keys", [[], None, {}, "x", [{"kty": "oct", "k": "AAAA"}]])
 def test_a_project_without_public_keys_authenticates_nobody(operators, keys):
     """For example a project that still signs with a shared secret."""
-    proof = OperatorToken(ISSUER, Project(keys).keys, operators)
-    assert proof.verify(bearer(mint()), b"", NOW) is None
+    verifier = OperatorToken(ISSUER, Project(keys).keys, operators)
+    assert verifier.verify(bearer(mint()), b"", NOW) is None
 
 
 @pytest.mark.parametrize("error", [TransientError("down"), OutcomeUnknown("no answer")])
-def test_an_unreachable_database_is_a_transient_error(proof, operators, error):
+def test_an_unreachable_database_is_a_transient_error(verifier, operators, error):
     operators.row = error
     with pytest.raises(TransientError):
-        authenticate((proof,), KINDS, bearer(mint()), b"", NOW)
+        authenticate((verifier,), KINDS, bearer(mint()), b"", NOW)
 
 
-def test_another_credential_counts_if_the_token_cannot_be_checked(proof, project):
+def test_another_credential_counts_if_the_token_cannot_be_checked(verifier, project):
     project.down = True
     static = StaticHeader(SecretStr("a-static-secret-of-32-characters"))
     headers = bearer(mint()) | {"x-hangar-secret": "a-static-secret-of-32-characters"}
-    for verifiers in ((proof, static), (static, proof)):
+    for verifiers in ((verifier, static), (static, verifier)):
         assert authenticate(verifiers, KINDS, headers, b"", NOW).kind == "static"
     with pytest.raises(TransientError):
-        authenticate((static, proof), KINDS, headers | {"x-hangar-secret": "wrong"}, b"", NOW)
+        authenticate((static, verifier), KINDS, headers | {"x-hangar-secret": "wrong"}, b"", NOW)
 
 
-def test_the_repr_shows_no_token(proof):
-    assert "Bearer" not in repr(proof)
-    assert repr(proof) == f"OperatorToken(issuer='{ISSUER}')"
+def test_the_repr_shows_no_token(verifier):
+    assert "Bearer" not in repr(verifier)
+    assert repr(verifier) == f"OperatorToken(issuer='{ISSUER}')"
 
 
-def test_only_the_given_time_counts(proof):
+def test_only_the_given_time_counts(verifier):
     """The wall clock is not used."""
     token = mint(iat=int(time.time()) + 10**6, exp=int(time.time()) + 10**6 + 60)
-    assert proof.verify(bearer(token), b"", time.time() + 10**6)
-    assert proof.verify(bearer(token), b"", time.time()) is None
+    assert verifier.verify(bearer(token), b"", time.time() + 10**6)
+    assert verifier.verify(bearer(token), b"", time.time()) is None
