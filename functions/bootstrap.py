@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from shared.http.endpoint import Edge
+from shared.http.endpoint import Endpoint
 from shared.http.operator_auth import OperatorToken, ProjectKeys
 from shared.http.webhook_auth import Kind, Verifier, build_verifiers
 from shared.observability.logging import configure_logs
@@ -30,13 +30,13 @@ def read_settings(function: str, environ: Mapping[str, str] = os.environ) -> Con
     return config
 
 
-def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str] = os.environ) -> Edge:
+def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str] = os.environ) -> Endpoint:
     """The edge of one function; ends the process as `read_settings` does."""
     config = read_settings(function, environ)
     verifiers: tuple[Verifier, ...] = build_verifiers(config)
     if "operator" in allowed:
         verifiers = (*verifiers, make_operator_check(config))
-    return Edge(
+    return Endpoint(
         function=function,
         verifiers=verifiers,
         allowed=allowed,

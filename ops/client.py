@@ -9,9 +9,9 @@ from uuid import UUID
 
 import httpx
 
-from ops.connection import Target, TargetError, is_loopback
+from ops.connection import Target, TargetError
 from shared.adapters.database import PostgrestStore, explain_refusal
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.adapters.procedures import Database
 from shared.http.webhook_auth import sign_webhook
 from shared.observability.redaction import cut_excerpt
@@ -30,9 +30,7 @@ class Installation:
         self.database = Database(PostgrestStore(target.supabase_url, target.secret_key))
 
     def _open_http(self, url: str, timeout_s: float, headers: dict[str, str] | None = None) -> httpx.Client:
-        return httpx.Client(
-            headers=headers, verify=get_tls_context(), timeout=timeout_s, trust_env=not is_loopback(url)
-        )
+        return make_client(url, headers=headers, timeout=httpx.Timeout(timeout_s))
 
     def read_rows(
         self, name: str, *, order: str | None = None, limit: int = 50, **filters: Any

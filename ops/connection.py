@@ -31,11 +31,6 @@ class Target:
     source: str = "the environment"
 
 
-def is_loopback(url: str) -> bool:
-    """Whether `url` is on this machine. Such addresses are never reached through a proxy."""
-    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
-
-
 def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Target:
     """The target that `environ` names, else the running local cloud. Raises TargetError."""
     if environ.get("SUPABASE_URL"):

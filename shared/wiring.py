@@ -1,4 +1,4 @@
-"""Wires the parts together for a deployed function: settings to adapters to worker and sweep. Once a process."""
+"""Builds everything that a deployed function needs from its settings, once per process."""
 
 import os
 import time
@@ -26,33 +26,33 @@ from shared.settings.config import Config
 
 @dataclass(frozen=True)
 class Runtime:
-    """What the HTTP functions call."""
+    """The use cases that the HTTP functions call."""
 
     config: Config
     worker: Worker
 
-    def reconcile(self, user_id: UUID, deadline_s: float, asked: OperatorRequest | None = None) -> Result:
-        """Bring one user's app to its desired state; an operator's request (`asked`) does not wait for the next attempt.
+    def reconcile(self, user_id: UUID, deadline_s: float, request: OperatorRequest | None = None) -> Result:
+        """Bring one user's app to the desired state. A `request` of an operator does not wait for a backoff to end.
 
-        Raises TransientError when Fly or the database is out of reach.
+        Raises TransientError if Fly or the database cannot be reached.
         """
-        if asked is not None and asked.what == "restart":
-            return restart(self.worker, user_id, deadline_s, asked)
-        return reconcile(self.worker, user_id, deadline_s, request=asked)
+        if request is not None and request.what == "restart":
+            return restart(self.worker, user_id, deadline_s, request)
+        return reconcile(self.worker, user_id, deadline_s, request=request)
 
     def find_operator(self, user_id: UUID) -> Mapping[str, Any]:
-        """Whether this user may operate Hangar now, and their e-mail. Raises what the database raises."""
-        told: Mapping[str, Any] = self.worker.database.rpc("fly_operator", user=str(user_id))
-        return told
+        """Whether this user is an operator now (`operator`), and their `email`. Raises HangarError."""
+        row: Mapping[str, Any] = self.worker.database.rpc("fly_operator", user=str(user_id))
+        return row
 
     def sweep(self, deadline_s: float, drain_only: bool) -> SweepReport:
-        """One sweep, or only what is due."""
+        """Run one sweep, or with `drain_only` only the rows that are due."""
         return Sweep(self.worker, time.monotonic() + deadline_s).run(drain_only=drain_only)
 
 
 def make_runtime(config: Config, function: str) -> Runtime:
-    """The runtime for these settings."""
-    database = Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.reveal()))
+    """Build the runtime from the settings of one function."""
+    database = Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.get_secret_value()))
     webhook = config.alert_webhook_url
     return Runtime(
         config=config,
@@ -60,19 +60,19 @@ def make_runtime(config: Config, function: str) -> Runtime:
             database=database,
             fly=FlyClient(
                 config.fly_api_url,
-                config.fly_api_token.reveal(),
+                config.fly_api_token.get_secret_value(),
                 org_slug=config.fly_org_slug,
                 hidden=config.secret_values(),
             ),
             inputs=make_machine_inputs(config),
-            notifier=Notifier(database, webhook.reveal() if webhook else None),
+            notifier=Notifier(database, webhook.get_secret_value() if webhook else None),
             holder=make_holder(function),
         ),
     )
 
 
 def make_machine_inputs(config: Config) -> MachineInputs:
-    """What every machine gets: its environment, and the credentials of its own user, never a service key."""
+    """What every machine receives: environment and secrets with the token of its own user, never a service key."""
 
     def env(row: Row) -> Mapping[str, str]:
         return build_env(
@@ -90,7 +90,7 @@ def make_machine_inputs(config: Config) -> MachineInputs:
             app_id=row.id,
             now=datetime.now(UTC),
         )
-        configured = {name: secret.reveal() for name, secret in config.machine_secrets.items()}
+        configured = {name: secret.get_secret_value() for name, secret in config.machine_secrets.items()}
         return {**configured, "SUPABASE_USER_TOKEN": token}
 
     return MachineInputs(config.installation_id, env, secrets)
@@ -98,5 +98,5 @@ def make_machine_inputs(config: Config) -> MachineInputs:
 
 @lru_cache(maxsize=1)
 def get_runtime() -> Runtime:
-    """The process's one runtime, from its environment."""
+    """The runtime of this process, built from its environment at the first call."""
     return make_runtime(Config.from_env(os.environ), os.environ.get("FUNCTION_TARGET", "function"))

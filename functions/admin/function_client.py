@@ -7,11 +7,10 @@ from typing import Any
 import httpx
 
 from functions.admin.request_context import RequestContext
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 
 # A creation takes a while; what is not answered by then goes on by itself, and the page shows it.
 PATIENCE_S = 25
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def call_function(visit: RequestContext, name: str, body: Mapping[str, Any]) -> dict[str, str]:
@@ -23,11 +22,8 @@ def call_function(visit: RequestContext, name: str, body: Mapping[str, Any]) -> 
     if visit.session is None:
         raise LookupError("an action without a session")
     headers = {"Authorization": f"Bearer {visit.session.access_token}", "Content-Type": "application/json"}
-    local = httpx.URL(url).host in _LOOPBACK
     try:
-        with httpx.Client(
-            verify=get_tls_context(), timeout=httpx.Timeout(PATIENCE_S, connect=5), trust_env=not local
-        ) as http:
+        with make_client(url, timeout=httpx.Timeout(PATIENCE_S, connect=5)) as http:
             answer = http.post(url, content=json.dumps(body), headers=headers)
     except httpx.ReadTimeout:
         return {

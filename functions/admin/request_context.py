@@ -34,7 +34,7 @@ def make_desk(config: Config) -> AdminContext:
     """The desk for these settings; nothing is connected yet."""
     return AdminContext(
         config=config,
-        database=Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.reveal())),
+        database=Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.get_secret_value())),
         gotrue=GoTrue(config.token_issuer, config.supabase_publishable_key),
         seals=CookieSealer(config.supabase_secret_key),
     )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ops.client import Installation
 from shared.domain.cost import to_cents
-from shared.domain.cost_report import list_month_usd
+from shared.domain.cost import list_price_monthly_usd
 
 _PAGE = 500
 
@@ -43,7 +43,7 @@ class Candidate:
 
     def list_price_usd(self, on: date) -> Decimal:
         """Fly's list price for a month, not rounded."""
-        return list_month_usd(self.cpu_kind, self.cpu_count, self.memory_mb, self.region, on)
+        return list_price_monthly_usd(self.cpu_kind, self.cpu_count, self.memory_mb, self.region, on)
 
 
 def read_candidates(installation: Installation) -> list[Candidate]:

@@ -1,7 +1,8 @@
-"""The database behind one seam: `rpc(name, args) -> JSON`. In production over PostgREST, in simulation straight to Postgres.
+"""Calls the database through one interface: `rpc(name, args) -> JSON`.
 
-`Database` gives the procedures of docs/database.md their Python names and types and is the same over every store.
-Errors: Retry (nothing happened), Unknown (it may have), Refused (a person must act: key, grants, migrations), Bug.
+In production the calls go over PostgREST, in simulations directly to Postgres. `Database` in `procedures.py` adds names and
+types and works with every store. Errors: TransientError (nothing happened), OutcomeUnknown (it may have happened), Refused (an
+operator must fix the key, the grants or the migrations), InternalError.
 """
 
 import threading
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.domain.errors import HangarError, InternalError, OutcomeUnknown, Refused, TransientError
 from shared.domain.models import Json
 from shared.observability.redaction import cut_excerpt
@@ -19,9 +20,9 @@ from shared.observability.redaction import cut_excerpt
 if TYPE_CHECKING:
     from postgrest import SyncPostgrestClient
 
-_TIMEOUT = httpx.Timeout(connect=5, read=12, write=5, pool=5)  # the database itself stops at 8 s
+_TIMEOUT = httpx.Timeout(connect=5, read=12, write=5, pool=5)  # the database cancels a statement after 8 s
 _PAUSE_BEFORE_SECOND_TRY_S = 0.3
-# SQLSTATE classes after which the transaction certainly did not commit and may succeed later (PostgREST's error table).
+# SQLSTATE classes of transactions that certainly did not commit and may succeed later (PostgREST's error table).
 _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 _TRANSIENT_GATEWAY = {"PGRST000", "PGRST001", "PGRST002", "PGRST003"}
 _UNKNOWN_GATEWAY = {"502", "503", "504", "520", "521", "522", "523", "524"}
@@ -29,14 +30,14 @@ _MISSING_SCHEMA = {"PGRST202", "PGRST205", "42883", "42P01"}
 
 
 class Store(Protocol):
-    """The seam."""
+    """The interface that `Database` uses."""
 
     def rpc(self, name: str, args: Json) -> Any:
-        """Call one procedure with named arguments; its jsonb value, decoded."""
+        """Call a procedure with named arguments and return its decoded jsonb value."""
 
 
 class PostgrestStore:
-    """Supabase over PostgREST, as `service_role`. One HTTP client for each thread, made when first used."""
+    """Supabase over PostgREST, as `service_role`. Each thread has its own HTTP client, made at its first call."""
 
     def __init__(self, supabase_url: str, secret_key: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._url = f"{supabase_url.rstrip('/')}/rest/v1"
@@ -48,7 +49,7 @@ class PostgrestStore:
         return f"PostgrestStore({self._url})"
 
     def rpc(self, name: str, args: Json) -> Any:
-        """Tries once more after a cut connection: every procedure is safe to repeat (events and leases carry ids)."""
+        """Call a procedure; repeat it once if no response came. Every procedure is safe to repeat: events and leases have ids."""
         try:
             return self._rpc_once(name, args)
         except OutcomeUnknown:
@@ -56,36 +57,26 @@ class PostgrestStore:
             return self._rpc_once(name, args)
 
     def _rpc_once(self, name: str, args: Json) -> Any:
-        from postgrest.exceptions import APIError  # noqa: PLC0415  half the cold start: paid by the first call, not the import
+        from postgrest.exceptions import APIError  # noqa: PLC0415  half of the cold start: paid by the first call, not by the import
 
         try:
             return self._client().rpc(name, args).execute().data
         except APIError as error:
             raise explain_refusal(name, error.code, error.message, error.details, error.hint) from error
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise TransientError(
                 f"the database at {self._url} cannot be reached ({type(error).__name__}) for {name}"
             ) from error
         except httpx.HTTPError as error:
-            raise OutcomeUnknown(f"the database gave no answer to {name} ({type(error).__name__})") from error
+            raise OutcomeUnknown(f"the database sent no response to {name} ({type(error).__name__})") from error
 
     def _client(self) -> "SyncPostgrestClient":
-        from postgrest import SyncPostgrestClient  # noqa: PLC0415  see above
+        from postgrest import SyncPostgrestClient  # noqa: PLC0415  as above
 
         client: SyncPostgrestClient | None = getattr(self._local, "client", None)
         if client is None:
             headers = {"apikey": self._key, "Authorization": f"Bearer {self._key}"}
-            # HTTP/2 connections go stale in frozen functions (supabase-py #1064); short keep-alive for the same reason.
-            http = httpx.Client(
-                base_url=self._url,
-                headers=headers,
-                verify=get_tls_context(),
-                http2=False,
-                timeout=_TIMEOUT,
-                # A proxy of the environment must not come between us and a local cloud.
-                trust_env=httpx.URL(self._url).host not in ("127.0.0.1", "localhost", "::1"),
-                limits=httpx.Limits(keepalive_expiry=20),
-            )
+            http = make_client(self._url, headers=headers, timeout=_TIMEOUT)
             client = SyncPostgrestClient(self._url, headers=headers, http_client=http)
             self._local.client = client
         return client
@@ -94,24 +85,24 @@ class PostgrestStore:
 def explain_refusal(
     name: str, code: str | None, message: str | None, details: str | None = None, hint: str | None = None
 ) -> HangarError:
-    """The branch of `shared.domain.errors` that a SQLSTATE, a PostgREST code or a gateway's status calls for."""
+    """The error for a SQLSTATE, a PostgREST code or an HTTP status of the gateway."""
     code = str(code or "")
-    said = cut_excerpt(" ".join(str(part) for part in (message, details, hint) if part))
+    excerpt = cut_excerpt(" ".join(str(part) for part in (message, details, hint) if part))
     if code in _UNKNOWN_GATEWAY:
-        return OutcomeUnknown(f"the database's gateway answered {code} to {name}: {said}")
+        return OutcomeUnknown(f"the database's gateway answered {code} to {name}: {excerpt}")
     if code[:2] in _TRANSIENT_CLASSES or code in _TRANSIENT_GATEWAY:
-        return TransientError(f"the database could not run {name} now ({code}: {said})", code=code)
+        return TransientError(f"the database could not run {name} right now ({code}: {excerpt})", code=code)
     if code in _MISSING_SCHEMA:
         return Refused(
             f"the database does not know {name} ({code})",
             code="migrations",
             advice="Apply supabase/migrations with `supabase db push`, then reload PostgREST's schema cache",
         )
-    # Supabase's gateway gives its own refusals of a key no code at all.
-    if code in {"42501", "401", "403", "PGRST301", "PGRST302", "PGRST303"} or (not code and "API key" in said):
+    # Supabase's gateway rejects a wrong key without any code.
+    if code in {"42501", "401", "403", "PGRST301", "PGRST302", "PGRST303"} or (not code and "API key" in excerpt):
         return Refused(
-            f"the database refused {name} ({code}: {said})",
+            f"the database refused {name} ({code}: {excerpt})",
             code="auth",
             advice="Check that SUPABASE_SECRET_KEY is a secret key of the project in SUPABASE_URL",
         )
-    return InternalError(f"the database rejected {name} ({code}: {said})", code=code)
+    return InternalError(f"the database rejected {name} ({code}: {excerpt})", code=code)

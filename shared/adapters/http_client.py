@@ -1,11 +1,11 @@
-"""The one TLS context of this process.
+"""The one way to make an HTTP client: one proxy rule, one TLS context, explicit time-outs.
 
-Reading the certificate bundle takes about 25 ms; a client that is handed a ready context costs 0.1 ms. So it is made at
-the first call, not at import, and shared by every client of every adapter.
+Fly, Supabase, the functions and the alert webhook are all called through `make_client`.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,13 +14,56 @@ import httpx
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
+    from http.cookiejar import CookieJar
 
+_KEEP_ALIVE_S = (
+    20.0  # short, because a function that was frozen wakes up with connections that the other side has closed
+)
 _making = threading.Lock()
 
 
+def make_client(
+    url: str,
+    *,
+    timeout: httpx.Timeout,
+    headers: Mapping[str, str] | None = None,
+    cookies: CookieJar | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> httpx.Client:
+    """A client for requests to the host of `url`.
+
+    The proxy of the environment (`HTTPS_PROXY` and its siblings) is used for every host except this machine. HTTP/2 is off:
+    its connections go stale in frozen functions (supabase-py #1064). `transport` replaces the network in tests.
+    """
+    return httpx.Client(
+        base_url=url,
+        headers=headers,
+        cookies=cookies,
+        transport=transport,
+        verify=get_tls_context(),
+        http2=False,
+        timeout=timeout,
+        limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_S),
+        trust_env=not is_loopback(url),
+    )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the host of `url` is this machine, which no proxy can reach."""
+    host = httpx.URL(url).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def get_tls_context() -> ssl.SSLContext:
-    """The shared context: certificates verified; `SSL_CERT_FILE` and `SSL_CERT_DIR` honoured."""
-    with _making:  # `cache` alone lets two first callers each make one
+    """The TLS context that all clients share: certificates are verified, `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured.
+
+    Reading the certificate bundle takes about 25 ms, so it happens once, at the first call and not at import.
+    """
+    with _making:  # `cache` alone would let two first callers each make one
         return _make_tls_context()
 
 

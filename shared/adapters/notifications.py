@@ -1,6 +1,6 @@
-"""Tells a person, once for each thing that is wrong: the open alert stands in the database, the webhook gets a copy.
+"""Raises alerts, once for each problem: the database keeps the open alerts, and the webhook receives a copy.
 
-The webhook's body is what Slack and everything Slack-compatible takes (`{"text": …}`), with our own fields beside it.
+The body for the webhook is `{"text": …}`, which Slack and compatible services accept, with Hangar's own fields beside it.
 """
 
 import logging
@@ -8,29 +8,29 @@ from typing import Protocol
 
 import httpx
 
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.domain.errors import HangarError
 from shared.domain.models import Json
 
 _log = logging.getLogger("hangar.alerts")
-_TIMEOUT_S = 5
+_TIMEOUT = httpx.Timeout(5)
 
 
 class AlertBook(Protocol):
-    """Where alerts stand: `Database`, or a test's own."""
+    """Stores the open alerts: `Database`, or a fake in tests."""
 
     def raise_alert(self, kind: str, key: str, message: str, metadata: Json) -> bool:
-        """Open an alert; True when it was not open already."""
+        """Open an alert. True if it was not open already."""
 
     def resolve_alert(self, kind: str, key: str) -> bool:
-        """Close an open alert; True when there was one."""
+        """Close an open alert. True if it was open."""
 
     def take_alerts(self) -> list[Json]:
-        """The alerts that the database itself raised and nobody was told of; each is handed out once."""
+        """The alerts that the database raised and that were not sent yet. Each is returned once."""
 
 
 class Notifier:
-    """Opens and resolves alerts. A failure to alert is logged and never stops the work it speaks of."""
+    """Opens and resolves alerts. A failure to store or send an alert is logged and never interrupts the caller."""
 
     def __init__(self, book: AlertBook, webhook_url: str | None, transport: httpx.BaseTransport | None = None) -> None:
         self._book = book
@@ -38,44 +38,47 @@ class Notifier:
         self._transport = transport
 
     def open(self, kind: str, key: str, message: str, metadata: Json) -> None:
-        """Open the alert `kind`/`key`; sent to the webhook only when it was not open already."""
+        """Open the alert `kind`/`key`. It is sent to the webhook only if it was not open already."""
         try:
-            new = self._book.raise_alert(kind, key, message, metadata)
+            is_new = self._book.raise_alert(kind, key, message, metadata)
         except HangarError as error:
-            _log.error("alert %s/%s could not be recorded (%s); its message was: %s", kind, key, error, message)
-            new = True  # better said twice than not at all
-        if new:
+            _log.error("The alert %s/%s could not be stored (%s). Its message: %s", kind, key, error, message)
+            is_new = True  # sending it twice is better than not at all
+        if is_new:
             self._send(
                 {"text": f"Hangar: {message}", "kind": kind, "key": key, "message": message, "metadata": metadata}
             )
 
     def resolve(self, kind: str, key: str) -> bool:
-        """Close the alert, if it is open, and say so; True when it was."""
+        """Close the alert and notify the webhook. True if it was open."""
         try:
             was_open = self._book.resolve_alert(kind, key)
         except HangarError as error:
-            _log.error("alert %s/%s could not be resolved: %s", kind, key, error)
+            _log.error("The alert %s/%s could not be resolved: %s", kind, key, error)
             return False
         if was_open:
             self._send({"text": f"Hangar: resolved: {kind} {key}", "kind": kind, "key": key, "resolved": True})
         return was_open
 
     def deliver(self) -> None:
-        """Send what the database raised by itself (the brake, unknown tiers, nudges that cannot go out)."""
+        """Send the alerts that the database raised (the brake, unknown tiers, nudges that cannot be sent).
+
+        The database marks an alert as sent when it hands it out, so an alert is delivered at most once.
+        """
         try:
-            taken = self._book.take_alerts()
+            alerts = self._book.take_alerts()
         except HangarError as error:
-            _log.error("the database's own alerts could not be read: %s", error)
+            _log.error("The alerts that the database raised could not be read: %s", error)
             return
-        for alert in taken:
+        for alert in alerts:
             self._send({"text": f"Hangar: {alert['message']}", **alert})
 
     def _send(self, body: Json) -> None:
         if not self._webhook_url:
             return
         try:
-            with httpx.Client(verify=get_tls_context(), timeout=_TIMEOUT_S, transport=self._transport) as client:
+            with make_client(self._webhook_url, timeout=_TIMEOUT, transport=self._transport) as client:
                 client.post(self._webhook_url, json=body).raise_for_status()
-        except httpx.HTTPError as error:
-            # The URL itself is a credential with Slack, so only the kind of failure is told.
-            _log.error("the alert webhook did not take %s/%s: %s", body["kind"], body["key"], type(error).__name__)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # A Slack webhook's URL is a credential and is part of the error's text, so only the type is logged.
+            _log.error("The alert webhook did not accept %s/%s: %s", body["kind"], body["key"], type(error).__name__)

@@ -1,7 +1,7 @@
-"""Money: the contract's estimate, Fly's list price, and what a fleet costs. Decimal only, half-up to cents.
+"""Costs of machines: the product's estimate and Fly's list price. Decimal only, rounded half-up to cents.
 
-`estimate_monthly_usd` is the figure the product has always shown. The list price comes from a dated table
-(data/fly_prices.json beside this file) because Fly's prices change and differ by region; both are shown side by side.
+`estimate_monthly_usd` is the formula that the product has always shown. List prices come from a table with dates
+(data/fly_prices.json), because Fly's prices change and differ by region. Reports show both figures.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 CpuKind = Literal["shared", "performance"]
 
-SECONDS_PER_MONTH = 2_592_000  # Fly quotes a month as 30 days
+SECONDS_PER_MONTH = 2_592_000  # Fly counts a month as 30 days
 _CENT = Decimal("0.01")
 _SHARED_CPUS = (1, 2, 4, 6, 8)
 _PERFORMANCE_CPUS = (1, *range(2, 17, 2))
@@ -32,14 +32,14 @@ def estimate_monthly_usd(cpu_count: int, memory_mb: int) -> Decimal:
 
 
 def estimate_fleet_monthly_usd(users: int, cpu_count: int = 2, memory_mb: int = 512) -> Decimal:
-    """What `users` apps of one size are estimated to cost a month."""
+    """The estimate for `users` apps of one size."""
     return users * estimate_monthly_usd(cpu_count, memory_mb)
 
 
 def explain_refused_size(cpu_kind: str, cpu_count: int, memory_mb: int) -> str | None:
-    """Why Fly would refuse this machine size, in words with the nearest size that works; None when Fly takes it.
+    """Why Fly would refuse this machine size, with the nearest size that works. None if Fly accepts it.
 
-    The limits are those of fly-go's machine_types.go and Fly's machine sizing page.
+    The limits are those of fly-go's machine_types.go and Fly's machine sizing page. SQL has the same texts; a test compares.
     """
     if cpu_kind not in _MB_PER_CPU:
         return f"cpu kind {cpu_kind!r} does not exist on Fly: use shared or performance"
@@ -66,10 +66,10 @@ def _price_table() -> dict[str, Any]:
 
 
 def list_price_usd_per_s(cpu_kind: CpuKind, cpu_count: int, memory_mb: int, region: str, on: date) -> Decimal:
-    """Fly's list price for one second in `started`, in `region`, by the list in force `on` that day.
+    """Fly's list price for one second in the state `started`, by the price list in force `on` that day.
 
-    An unknown region counts as the dearest one known, so that a cost is never understated by a region we have not met.
-    Raises ValueError for a day before the first list.
+    An unknown region has the price of the most expensive known region, so that a cost is never understated. Raises
+    ValueError for a day before the first list.
     """
     table = _price_table()
     lists = [entry for entry in table["lists"] if date.fromisoformat(entry["from"]) <= on]
@@ -84,5 +84,5 @@ def list_price_usd_per_s(cpu_kind: CpuKind, cpu_count: int, memory_mb: int, regi
 
 
 def list_price_monthly_usd(cpu_kind: CpuKind, cpu_count: int, memory_mb: int, region: str, on: date) -> Decimal:
-    """The list price of a machine that runs all month (30 days), to cents."""
-    return to_cents(list_price_usd_per_s(cpu_kind, cpu_count, memory_mb, region, on) * SECONDS_PER_MONTH)
+    """The list price of a machine that runs all month (30 days), not rounded: Fly rounds sums, not single machines."""
+    return list_price_usd_per_s(cpu_kind, cpu_count, memory_mb, region, on) * SECONDS_PER_MONTH

@@ -1,7 +1,7 @@
-"""What the fleet costs: by tier, region and size, projected, and what would save. Pure; command line and dashboard show it.
+"""The cost of the fleet by tier, region and size, projections, and potential savings. The CLI and the dashboard show it.
 
-Two figures stand side by side everywhere. The estimate is the product's own formula, max(5.00, vCPU x 2.50 + GB x 2.00); the
-list price is Fly's, by size and region, for a machine that runs all month. Decimal throughout, half-up to cents.
+Every line has two figures. The estimate is the product's own formula, max(5.00, vCPU x 2.50 + GB x 2.00). The list price is
+Fly's, by size and region, for a machine that runs all month. All amounts are Decimal, rounded half-up to cents.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,12 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 from shared.domain.cost import (
-    SECONDS_PER_MONTH,
-    CpuKind,
     estimate_fleet_monthly_usd,
     estimate_monthly_usd,
     explain_refused_size,
-    list_price_usd_per_s,
+    list_price_monthly_usd,
     to_cents,
 )
 
@@ -23,37 +21,32 @@ _ZERO = Decimal("0.00")
 _HOURS_ASLEEP = 8
 
 
-def make_cost_report(told: Mapping[str, Any], counts: list[int]) -> dict[str, Any]:
-    """`fly_cost_report`'s answer priced by the table in force that day. Money as text."""
-    on = datetime.fromisoformat(told["now"]).date()
-    groups = [_price(group, on) for group in told["groups"]]
-    spent = told["to_date"]
+def make_cost_report(usage: Mapping[str, Any], counts: list[int]) -> dict[str, Any]:
+    """Price the result of `fly_cost_report` by the list of that day; `counts` are the users to project. Amounts are text."""
+    on = datetime.fromisoformat(usage["now"]).date()
+    groups = [_price(group, on) for group in usage["groups"]]
+    spent = usage["to_date"]
     return {
-        "at": told["now"],
-        "total": _add_up(groups),
-        "by_tier": _by(groups, "tier"),
-        "by_region": _by(groups, "region"),
-        "by_size": _by(groups, "size"),
-        "users": [{**user, "to_date_usd": str(to_cents(Decimal(user["to_date_usd"])))} for user in told["users"]],
+        "at": usage["now"],
+        "total": _total(groups),
+        "by_tier": _group_by(groups, "tier"),
+        "by_region": _group_by(groups, "region"),
+        "by_size": _group_by(groups, "size"),
+        "users": [{**user, "to_date_usd": str(to_cents(Decimal(user["to_date_usd"])))} for user in usage["users"]],
         "month_to_date": {
-            "since": told["month_start"],
+            "since": usage["month_start"],
             "list_price_usd": str(to_cents(Decimal(spent["usd"]))),
             "running_hours": str(to_cents(Decimal(spent["running_seconds"]) / 3600)),
             "hours_without_price": str(to_cents(Decimal(spent["unpriced_seconds"]) / 3600)),
             "users": spent["users"],
         },
-        "projections": project(told["plans"], counts, on),
-        "savings": find_savings(told["groups"], on),
+        "projections": project(usage["plans"], counts, on),
+        "savings": find_savings(usage["groups"], on),
     }
 
 
-def list_month_usd(kind: CpuKind, cpus: int, memory_mb: int, region: str, on: date) -> Decimal:
-    """The list price of one machine for a month, not rounded: Fly bills sums, so cents are cut from sums alone."""
-    return list_price_usd_per_s(kind, cpus, memory_mb, region, on) * SECONDS_PER_MONTH
-
-
 def _price(group: Mapping[str, Any], on: date) -> dict[str, Any]:
-    listed = list_month_usd(group["cpu_kind"], group["cpu_count"], group["memory_mb"], group["region"], on)
+    listed = list_price_monthly_usd(group["cpu_kind"], group["cpu_count"], group["memory_mb"], group["region"], on)
     return {
         **group,
         "size": format_size(group),
@@ -62,28 +55,28 @@ def _price(group: Mapping[str, Any], on: date) -> dict[str, Any]:
     }
 
 
-def format_size(of: Mapping[str, Any]) -> str:
+def format_size(size: Mapping[str, Any]) -> str:
     """A machine size in words."""
-    return f"{of['cpu_count']} {of['cpu_kind']} vCPU, {of['memory_mb']} MB"
+    return f"{size['cpu_count']} {size['cpu_kind']} vCPU, {size['memory_mb']} MB"
 
 
-def _add_up(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    some = list(groups)
+def _total(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    priced = list(groups)
     return {
-        "apps": sum(group["apps"] for group in some),
-        "running": sum(group["running"] for group in some),
-        "monthly_cost_estimate_usd": str(to_cents(sum((group["estimate"] for group in some), _ZERO))),
-        "monthly_list_price_usd": str(to_cents(sum((group["listed"] for group in some), _ZERO))),
+        "apps": sum(group["apps"] for group in priced),
+        "running": sum(group["running"] for group in priced),
+        "monthly_cost_estimate_usd": str(to_cents(sum((group["estimate"] for group in priced), _ZERO))),
+        "monthly_list_price_usd": str(to_cents(sum((group["listed"] for group in priced), _ZERO))),
     }
 
 
-def _by(groups: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+def _group_by(groups: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     values = sorted({group[key] for group in groups}, key=str)
-    return [{key: value, **_add_up(group for group in groups if group[key] == value)} for value in values]
+    return [{key: value, **_total(group for group in groups if group[key] == value)} for value in values]
 
 
 def project(plans: Iterable[Mapping[str, Any]], counts: list[int], on: date) -> list[dict[str, Any]]:
-    """What so many users of each plan's size would cost a month; plans of one size and region share a line."""
+    """The monthly cost of each count of users for every plan. Plans of one size and region share a line."""
     sizes: dict[tuple[Any, ...], list[str]] = {}
     for plan in plans:
         key = (plan["cpu_kind"], plan["cpu_count"], plan["memory_mb"], plan["region"])
@@ -95,7 +88,7 @@ def project(plans: Iterable[Mapping[str, Any]], counts: list[int], on: date) -> 
             "size": format_size({"cpu_kind": kind, "cpu_count": cpus, "memory_mb": memory}),
             "region": region,
             "monthly_cost_estimate_usd": str(estimate_fleet_monthly_usd(users, cpus, memory)),
-            "monthly_list_price_usd": str(to_cents(users * list_month_usd(kind, cpus, memory, region, on))),
+            "monthly_list_price_usd": str(to_cents(users * list_price_monthly_usd(kind, cpus, memory, region, on))),
         }
         for (kind, cpus, memory, region), tiers in sorted(sizes.items())
         for users in counts
@@ -103,13 +96,13 @@ def project(plans: Iterable[Mapping[str, Any]], counts: list[int], on: date) -> 
 
 
 def find_savings(groups: Iterable[Mapping[str, Any]], on: date) -> list[dict[str, Any]]:
-    """What each change would save a month, on the machines there are, where Fly takes the smaller size."""
-    some = list(groups)
+    """What each change would save a month on the current machines, where Fly accepts the smaller size."""
+    current = list(groups)
     return [
-        _try_size(some, on, "1 vCPU, memory as it is", lambda of: (1, of["memory_mb"])),
-        _try_size(some, on, "256 MB, vCPUs as they are", lambda of: (of["cpu_count"], 256)),
-        _try_size(some, on, "1 vCPU and 256 MB", lambda _: (1, 256)),
-        _try_sleep(some, on),
+        _try_size(current, on, "1 vCPU, memory as it is", lambda size: (1, size["memory_mb"])),
+        _try_size(current, on, "256 MB, vCPUs as they are", lambda size: (size["cpu_count"], 256)),
+        _try_size(current, on, "1 vCPU and 256 MB", lambda _: (1, 256)),
+        _try_sleep(current, on),
     ]
 
 
@@ -127,8 +120,10 @@ def _try_size(
         apps += group["apps"]
         estimate += group["apps"] * (estimate_monthly_usd(*now) - estimate_monthly_usd(*then))
         kind, region = group["cpu_kind"], group["region"]
-        listed += group["apps"] * (list_month_usd(kind, *now, region, on) - list_month_usd(kind, *then, region, on))
-    note = "; ".join(sorted(refusals)) or "measure first whether the backend has room in it"
+        listed += group["apps"] * (
+            list_price_monthly_usd(kind, *now, region, on) - list_price_monthly_usd(kind, *then, region, on)
+        )
+    note = "; ".join(sorted(refusals)) or "check first that the backend fits"
     return _saving(name, apps, estimate, listed, note)
 
 
@@ -136,8 +131,8 @@ def _try_sleep(groups: list[Mapping[str, Any]], on: date) -> dict[str, Any]:
     always = [group for group in groups if group["power"] == "always_on"]
     listed = sum((_price(group, on)["listed"] for group in always), _ZERO) * _HOURS_ASLEEP / 24
     note = (
-        "an assumption, not a measurement; only for backends that may stop watching; Fly goes on charging 0.15 a GB and month of "
-        "used disk; the estimate does not know of time"
+        "an assumption, not a measurement; only for backends that may stop while idle; Fly still charges 0.15 USD per GB and "
+        "month of disk; the estimate does not depend on running time"
     )
     name = f"asleep {_HOURS_ASLEEP} h a day when idle (power on_demand)"
     return _saving(name, sum(group["apps"] for group in always), _ZERO, listed, note)

@@ -1,22 +1,22 @@
-# ruff: noqa: N818  the branches are named for what the caller does, not for being errors
-"""Every failure an adapter reports: one class for each reaction of the caller.
+# ruff: noqa: N818  the classes are named for the caller's reaction, not for being errors
+"""Every failure that an adapter reports: one class for each reaction of the caller.
 
-    HangarError              never raised itself; `except HangarError` means "any failure outside this process"
-    ├── TransientError       it did not happen and may succeed later; already repeated inside the call where that is safe
-    │   ├── OutcomeUnknown   no answer, or one that proves nothing: it MAY have happened; observe before the next action
-    │   └── Throttled        the call was not sent, to keep a rate limit; not a failure, continue in `retry_after_s`
+    HangarError              never raised directly; `except HangarError` means "any failure outside this process"
+    ├── TransientError       nothing happened, and the call may succeed later; safe calls were already repeated inside
+    │   ├── OutcomeUnknown   no usable response: the effect MAY have happened; observe before the next action
+    │   └── Throttled        not sent, to keep a rate limit; not a failure, continue after `retry_after_s`
     ├── Capacity             no room (region, host, quota): try much later or elsewhere, never at once
-    ├── Conflict             it exists already, or someone else changed it: read again; `machine_id` names what to adopt
-    ├── NameTaken            the app's name is in use: find out whose it is, else take the next name
+    ├── Conflict             it exists already, or it changed meanwhile: observe again; adopt `machine_id` if it is set
+    ├── NameTaken            the app name is in use: find out who owns it, otherwise take the next name
     ├── NotOwned             the app belongs to another organisation: never touch it
-    ├── NotFound             it does not exist (any more)
+    ├── NotFound             it does not exist, or no longer exists
     ├── LeaseLost            another worker owns the row, or may by now: stop, and change nothing more
     ├── SaveFailed           the database did not accept a save: stop; the row stays due
-    ├── Refused              permanent: a person must change something; `code` says what, `advice` says how
-    └── InternalError        our own mistake: report it, do not repeat it
+    ├── Refused              permanent until a person changes something; `code` says what, `advice` says how
+    └── InternalError        a mistake in Hangar: report it, do not repeat the call
 
-Catch `OutcomeUnknown` and `Throttled` before `TransientError`. `code` is a short stable word for the row's `error_code`;
-`str()` says what happened to which app and what to do next, and never contains a credential or more than 256 characters of a
+Catch `OutcomeUnknown` and `Throttled` before `TransientError`. `code` is a short stable word, stored as the row's `error_code`.
+`str()` says what happened to which app and what to do next. It never contains a credential or more than 256 characters of a
 response body.
 """
 
@@ -26,7 +26,11 @@ from typing import ClassVar
 
 
 class HangarError(Exception):
-    """A failure with its reaction as its type; `attempts_made` counts the tries of the call that ended in it."""
+    """A failure whose class names the caller's reaction.
+
+    `status` and `fly_request_id` are those of the response, if there was one. `retry_after_s` is the wait that the other side
+    asked for. `machine_id` names an existing machine. `attempts_made` counts the attempts of the call that failed.
+    """
 
     default_code: ClassVar[str] = "error"
     default_advice: ClassVar[str] = ""
@@ -39,6 +43,8 @@ class HangarError(Exception):
         advice: str | None = None,
         status: int | None = None,
         fly_request_id: str | None = None,
+        retry_after_s: float | None = None,
+        machine_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -46,6 +52,8 @@ class HangarError(Exception):
         self.advice = self.default_advice if advice is None else advice
         self.status = status
         self.fly_request_id = fly_request_id
+        self.retry_after_s = retry_after_s
+        self.machine_id = machine_id
         self.attempts_made = 1
 
     def __str__(self) -> str:
@@ -58,35 +66,22 @@ class HangarError(Exception):
 
 
 class TransientError(HangarError):
-    """Transient, and without effect; `retry_after_s` is what the other side asked for, if it did."""
+    """Nothing happened, and the same call may succeed later."""
 
     default_code = "transient"
     # Set by the client that made the call: whether repeating it cannot do the thing twice, and whether Fly is still settling.
     may_repeat: bool = True
     is_settling: bool = False
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after_s: float | None = None,
-        code: str | None = None,
-        advice: str | None = None,
-        status: int | None = None,
-        fly_request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, code=code, advice=advice, status=status, fly_request_id=fly_request_id)
-        self.retry_after_s = retry_after_s
-
 
 class OutcomeUnknown(TransientError):
-    """Outcome unknown (time-out, reset, 408, 5xx, unreadable answer to a write): the effect may have happened."""
+    """The effect may have happened: time-out, reset, 408, 5xx, or an unreadable response to a write."""
 
     default_code = "outcome_unknown"
 
 
 class Throttled(TransientError):
-    """Held back by ourselves before it was sent; `retry_after_s` is when its turn comes."""
+    """Held back by Hangar before it was sent. `retry_after_s` is the time until its turn."""
 
     default_code = "rate_limited"
 
@@ -98,44 +93,31 @@ class Capacity(HangarError):
 
 
 class Conflict(HangarError):
-    """It exists already or was changed meanwhile; `machine_id` is set when the answer names the existing machine."""
+    """It exists already or changed meanwhile. `machine_id` is set if the response names the existing machine."""
 
     default_code = "conflict"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        machine_id: str | None = None,
-        code: str | None = None,
-        advice: str | None = None,
-        status: int | None = None,
-        fly_request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, code=code, advice=advice, status=status, fly_request_id=fly_request_id)
-        self.machine_id = machine_id
-
 
 class NameTaken(HangarError):
-    """Someone (perhaps we) holds this app name already; names are global across all of Fly."""
+    """The app name is in use, perhaps by Hangar itself. App names are global across all of Fly."""
 
     default_code = "name_taken"
 
 
 class NotOwned(HangarError):
-    """The app answers 403: another organisation holds it."""
+    """Fly answers 403 for the app: another organisation owns it."""
 
     default_code = "foreign"
 
 
 class NotFound(HangarError):
-    """404 or 410. Right after a create it may only mean "not visible yet"; the caller knows, this class does not."""
+    """404 or 410. Right after a create it may only mean "not visible yet"; the caller decides."""
 
     default_code = "gone"
 
 
 class Refused(HangarError):
-    """Permanent until a person acts.
+    """Permanent until a person changes something.
 
     Codes: "image", "size", "quota", "auth", "org", "name", "bad_request", "unsupported".
     """
@@ -144,7 +126,7 @@ class Refused(HangarError):
 
 
 class InternalError(HangarError):
-    """Something our own code should never have asked."""
+    """A request that Hangar should never have made."""
 
     default_code = "bug"
     default_advice = "Please report this with the log lines around it"

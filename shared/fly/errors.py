@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from shared.domain import errors
-from shared.fly.messages import GONE, GRPC_PREFIX, MACHINE_ID, Request, Response, hide_secrets
-from shared.observability.redaction import cut_excerpt
+from shared.fly.messages import GONE, GRPC_PREFIX, MACHINE_ID, Request, Response
+from shared.observability.redaction import cut_excerpt, hide_secrets
 
 ANY = frozenset(range(300, 600))
 CLIENT_ERRORS = frozenset(range(400, 500))
@@ -39,7 +39,7 @@ class Rule:
 ELSEWHERE = "Hangar tries again later; another region or a list such as 'lhr,eu' helps at once"
 RAISE_QUOTA = "Ask Fly to raise the organisation's quota, or choose another region"
 FIX_TOKEN = "Set FLY_API_TOKEN to a valid organisation token of FLY_ORG_SLUG (fly tokens create org)"  # noqa: S105 advice, not a token
-FIX_IMAGE = "Check that the image exists and that Fly may pull it (DOCKER_IMAGE or the plan's image)"
+FIX_IMAGE = "Check that the image exists and that Fly may pull it: see the image of the plan and of hangar.settings"
 FIX_SIZE = "Change the plan's size to one Fly offers (shared: 256 to 2048 MB for each CPU, in steps of 256)"
 FIX_ORG = "Check FLY_ORG_SLUG"
 
@@ -130,7 +130,7 @@ def translate_failure(
         return errors.InternalError(f"{call.what}: the request could not be built ({name})")
     told = cut_excerpt(hide_secrets(str(failure), (*hidden, *call.secrets)))
     message = f"{call.what}: no answer from Fly ({name}{': ' if told else ''}{told})"
-    if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+    if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
         return errors.TransientError(message, code="unreachable")
     return _make_transient(call, errors.OutcomeUnknown, message, retry_after_s=None, code="outcome_unknown")
 

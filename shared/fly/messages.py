@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.observability.redaction import hide_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import httpx
-
-
-SHORTEST_SECRET = 6
 
 
 GONE = frozenset({404, 410})
@@ -113,15 +112,3 @@ def parse_retry_after(value: str | None, date: str | None = None) -> float | Non
         return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(date or "")).total_seconds())
     except (TypeError, ValueError):
         return None
-
-
-def hide_secrets(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` without any of `secrets`, whole or by their comma- or space-separated parts, should an answer echo them.
-
-    Parts under six characters stay: hiding "true" would hide the message and no secret.
-    """
-    parts = {part for each in secrets for part in (each, *re.split(r"[,\s]+", each))}
-    for part in sorted(parts, key=len, reverse=True):
-        if len(part) >= SHORTEST_SECRET:
-            text = text.replace(part, "[hidden]")
-    return text

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.domain.errors import InternalError, OutcomeUnknown, Refused, TransientError
 from shared.fly.errors import classify_answer, explain_unreadable, translate_failure
-from shared.fly.messages import GONE, Request, Response, hide_secrets, read_answer
+from shared.fly.messages import GONE, Request, Response, read_answer
 from shared.fly.rate_limits import RateLimits
 from shared.fly.retry import AttemptLog, RetryPolicy, RetryState, repeat
+from shared.observability.redaction import hide_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("hangar.fly")
 
 CONNECT_S, WRITE_S, POOL_S = 5.0, 5.0, 5.0
-KEEP_ALIVE_S = 20.0
 _REMEMBERED_APPS = 512
 _PATH_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _MACAROON = re.compile(r"fm1r_|fm1a_|fm2_")
@@ -185,13 +185,11 @@ class FlyLink:
             self._idle.append(client)
 
     def _make_client(self) -> httpx.Client:
-        return httpx.Client(
+        return make_client(
+            self.base_url,
+            timeout=httpx.Timeout(CONNECT_S),  # every request brings its own
             headers={"authorization": format_authorization(self._token), "user-agent": self._user_agent},
             transport=self._transport,
-            verify=get_tls_context(),
-            http2=False,
-            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),
-            trust_env=False,  # a proxy of the environment must not come between us and a simulator on 127.0.0.1
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # cookies belong to apps, not to connections
         )
 

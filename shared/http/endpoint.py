@@ -1,7 +1,7 @@
-"""The HTTP edge of every function: method, size, proof, type, form, in this order, and one shape for every answer.
+"""The HTTP endpoint of every function. It checks method, size, caller, content type and JSON, in this order.
 
-Only what a stranger may know is checked before the proof: the method (405) and the size (413). Errors are
-problem+json (RFC 9457) with the request's id as `instance`; what went wrong inside is logged under that id, never sent.
+Only the method (405) and the size (413) are checked before the caller is authenticated. Every response has a stable `code`.
+Errors are problem+json (RFC 9457) with the request id as `instance`. Internal details are logged under that id and never sent.
 """
 
 import logging
@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import flask
@@ -26,7 +27,7 @@ _log = logging.getLogger("hangar.http")
 
 @dataclass(frozen=True)
 class Call:
-    """A request that was let in: its JSON object, who sent it, and until when (`time.monotonic`) it may work."""
+    """An authenticated request: its JSON object, its caller, and the time (`time.monotonic`) at which its work must end."""
 
     body: Mapping[str, Any]
     caller: auth.Caller
@@ -40,16 +41,21 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A good answer: a status below 400 and a JSON object."""
+    """A successful response: a status below 400 and a JSON object. `code` is added to the body unless the body has one."""
 
     status: int
     body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def code(self) -> str:
+        """The stable word for programs."""
+        return "accepted" if self.status == HTTPStatus.ACCEPTED else "ok"
+
 
 @dataclass(frozen=True)
-class Edge:
-    """One function as the world sees it. `serve` never raises and always answers in JSON (or 204 to a preflight)."""
+class Endpoint:
+    """The public side of one function. `serve` never raises and always answers with JSON, or with 204 to a preflight."""
 
     function: str
     verifiers: tuple[auth.Verifier, ...]
@@ -59,7 +65,7 @@ class Edge:
     now_unix_s: Callable[[], float] = time.time
 
     def serve(self, request: flask.Request, run: Callable[[Call], Answer]) -> flask.Response:
-        """Let the request in or refuse it, `run` it, and answer."""
+        """Authenticate the request, pass it to `run`, and send what it returns."""
         started = time.monotonic()
         request_id = str(uuid.uuid4())
         with request_context({"function": self.function, "request_id": request_id}, read_trace(_lower(request))):
@@ -76,39 +82,39 @@ class Edge:
         self, request: flask.Request, run: Callable[[Call], Answer], request_id: str, started: float
     ) -> flask.Response:
         try:
-            body, caller = self._admit(request)
+            body, caller = self._authenticate(request)
             label_request(caller=caller.kind, caller_name=caller.name)
             answer = run(Call(body, caller, request_id, started + self.deadline_s))
         except Problem as problem:
             return render_problem(problem, request_id)
         except HangarError as error:
             return render_problem(problem_from(error), request_id)
-        except Exception:  # noqa: BLE001  the edge: whatever broke becomes one answer and one line of log
-            _log.exception("%s broke", self.function)
+        except Exception:  # noqa: BLE001  every other failure becomes one response and one log line
+            _log.exception("%s failed", self.function)
             return render_problem(BROKEN, request_id)
-        return render_json(answer.status, answer.body, "application/json", answer.headers)
+        return render_json(answer.status, {"code": answer.code, **answer.body}, "application/json", answer.headers)
 
-    def _admit(self, request: flask.Request) -> tuple[Mapping[str, Any], auth.Caller]:
-        """The body and its sender; raises the `Problem` of the first check that fails."""
+    def _authenticate(self, request: flask.Request) -> tuple[Mapping[str, Any], auth.Caller]:
+        """The body and the caller. Raises the `Problem` of the first check that fails."""
         if request.method != "POST":
-            raise Problem(405, "method", "This address takes POST only", {"Allow": "POST, OPTIONS"})
+            raise Problem(405, "method", "This URL accepts POST only", {"Allow": "POST, OPTIONS"})
         raw = read_body(request)
         try:
             caller = auth.authenticate(self.verifiers, self.allowed, _lower(request), raw, self.now_unix_s())
         except auth.Unauthenticated:
-            # One answer for every reason, so that nobody can feel their way to a proof.
-            raise Problem(401, "proof", "The proof is missing or wrong", {"WWW-Authenticate": "Hangar"}) from None
+            # One response for every reason, so that callers cannot find out which check failed.
+            raise Problem(401, "proof", "Authentication failed", {"WWW-Authenticate": "Hangar"}) from None
         except auth.Forbidden:
-            raise Problem(403, "kind", "This kind of caller is not let in here") from None
+            raise Problem(403, "kind", "This kind of caller may not call this function") from None
         except TransientError as error:
-            # Not 401: the proof may well be good, and a caller that is told otherwise would sign out.
-            detail = "Who is calling cannot be checked now; nothing was done"
+            # Not 401: the credential may be valid, and the dashboard signs its user out after a 401.
+            detail = "The caller cannot be authenticated right now. Nothing was done"
             raise Problem(503, "proof_unchecked", detail, retry_after_header(error)) from error
         check_content_type(request)
         return parse_object(raw), caller
 
     def _finish(self, request: flask.Request, response: flask.Response, request_id: str) -> None:
-        """The headers every answer has, and the end of the request's body."""
+        """Add the headers that every response has, and read the request's body to its end."""
         response.headers["X-Request-Id"] = request_id
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -126,5 +132,5 @@ class Edge:
 
 
 def _lower(request: flask.Request) -> dict[str, str]:
-    """The headers with lower-case names; the server has joined repeated ones with commas."""
+    """The headers with lower-case names. The server has joined repeated headers with commas."""
     return {name.lower(): value for name, value in request.headers.items()}

@@ -1,7 +1,7 @@
-"""The operator as a caller: a Supabase access token of a signed-in user, and that user's row in `hangar.operators`.
+"""Authenticates operators by a Supabase access token and the user's row in `hangar.operators`.
 
-The token proves who it is, by the project's public keys; whether they may operate is asked of the database at every call,
-so that a removed operator is out at once. The token's own roles and the host's `is_admin` count for nothing.
+The project's public keys prove which user the token belongs to. The database is asked at every call whether this user is an
+operator, so that removing an operator takes effect at once. Roles in the token and the host's `is_admin` are ignored.
 """
 
 import logging
@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.domain.errors import TransientError
 from shared.http.webhook_auth import Caller
 from shared.settings.validators import parse_uuid
@@ -23,17 +23,17 @@ from shared.settings.validators import parse_uuid
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-# Signatures by private keys alone: with HS256 a public key would do as the secret, and `none` proves nothing.
+# Only signatures by private keys: with HS256 a public key could be used as the secret, and `none` proves nothing.
 ALGORITHMS = ("ES256", "RS256")
 AUDIENCE = "authenticated"
 LEEWAY_S = 30
-# A week is the longest that Supabase lets an access token live; what was made to live longer is none of its sign-in.
+# Supabase limits access tokens to one week. Longer-lived tokens were not issued by a sign-in.
 LONGEST_LIFE_S = 7 * 86_400
 MAX_TOKEN_CHARS = 16 * 1024
-KEYS_FRESH_S = 600  # as long as Supabase lets its own edge cache them
+KEYS_FRESH_S = 600  # Supabase lets its own CDN cache the keys for this time
 LOOK_AGAIN_S = 30
 FAILED_PAUSE_S = 5
-_TIMEOUT_S = 5
+_TIMEOUT = httpx.Timeout(5)
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 FindOperator = Callable[[UUID], Mapping[str, Any]]
@@ -42,9 +42,9 @@ _log = logging.getLogger("hangar.operators")
 
 
 class ProjectKeys:
-    """The public keys a Supabase project signs with, kept for `KEYS_FRESH_S`.
+    """The public keys of a Supabase project, cached for `KEYS_FRESH_S`.
 
-    Whoever sends tokens with made-up key ids makes us ask the project again at most once in `LOOK_AGAIN_S`.
+    Tokens with unknown key ids cause at most one new request to the project in `LOOK_AGAIN_S`.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class ProjectKeys:
         self._failed_at: float | None = None
 
     def find(self, kid: str) -> "PyJWK | None":
-        """The key of this id, None when the project has none. Raises TransientError when the project cannot be asked."""
-        with self._lock:  # one asks, the others wait for its answer
+        """The key with this id, or None. Raises TransientError if the project cannot be reached."""
+        with self._lock:  # one thread reads, the others wait for the result
             age_s = None if self._read_at is None else self._clock() - self._read_at
             if age_s is None or age_s >= KEYS_FRESH_S or (kid not in self._keys and age_s >= LOOK_AGAIN_S):
                 self._read()
@@ -72,22 +72,19 @@ class ProjectKeys:
 
     def _read(self) -> None:
         if self._failed_at is not None and self._clock() - self._failed_at < FAILED_PAUSE_S:
-            raise TransientError(f"{self._url} did not answer a moment ago", retry_after_s=FAILED_PAUSE_S)
+            raise TransientError(f"{self._url} could not be read a moment ago", retry_after_s=FAILED_PAUSE_S)
         self._failed_at = self._clock()
         self._keys = _parse_keys(self._fetch())
         self._read_at, self._failed_at = self._clock(), None
         if not self._keys:
-            _log.warning("%s lists no ES256 or RS256 key, so nobody can prove to be an operator", self._url)
+            _log.warning("%s has no ES256 or RS256 key, so no operator can be authenticated", self._url)
 
     def _fetch(self) -> Any:
-        local = httpx.URL(self._url).host in ("127.0.0.1", "localhost", "::1")
         try:
-            with httpx.Client(
-                transport=self._transport, verify=get_tls_context(), timeout=_TIMEOUT_S, trust_env=not local
-            ) as http:
-                answer = http.get(self._url)
-            answer.raise_for_status()
-            return answer.json()
+            with make_client(self._url, timeout=_TIMEOUT, transport=self._transport) as http:
+                response = http.get(self._url)
+            response.raise_for_status()
+            return response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise TransientError(
                 f"the public keys at {self._url} could not be read ({type(error).__name__})"
@@ -95,8 +92,8 @@ class ProjectKeys:
 
 
 def _parse_keys(document: Any) -> "dict[str, PyJWK]":
-    """The keys we verify with, by their ids; others a project may list, of kinds we do not take, are left out."""
-    import jwt  # noqa: PLC0415  82 ms with cryptography, paid by the first operator and not by every cold start
+    """The keys of the accepted algorithms, by their ids. A project may list other keys, which are ignored."""
+    import jwt  # noqa: PLC0415  82 ms with cryptography: paid by the first operator, not by every cold start
 
     listed = document.get("keys") if isinstance(document, dict) else None
     found: dict[str, PyJWK] = {}
@@ -114,31 +111,31 @@ def _parse_keys(document: Any) -> "dict[str, PyJWK]":
 class OperatorToken:
     """`Authorization: Bearer <access token>`.
 
-    Proves an `operator`, or somebody signed in who is none (`user`, whom no function lets in).
+    Authenticates an `operator`, or a signed-in user who is not an operator (`user`, which no function accepts).
     """
 
     issuer: str
     keys: ProjectKeys = field(repr=False)
     find_operator: FindOperator = field(repr=False)
 
-    def verify(self, headers: Mapping[str, str], body: bytes, now_unix_s: float) -> Caller | None:  # noqa: ARG002  the header is the whole proof
+    def verify(self, headers: Mapping[str, str], body: bytes, now_unix_s: float) -> Caller | None:  # noqa: ARG002  the header alone is the credential
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return self.check(token.strip(), now_unix_s) if scheme.lower() == "bearer" else None
 
     def check(self, token: str, now_unix_s: float) -> Caller | None:
-        """Who this token proves, None when it proves nothing.
+        """The caller that this token authenticates, or None.
 
-        Raises TransientError when keys or database cannot be asked, and what the database raises when it refuses us.
+        Raises TransientError if the keys or the database cannot be reached, and other HangarErrors of the database.
         """
         user_id = self._read_user(token, now_unix_s)
         if user_id is None:
             return None
-        told = self.find_operator(user_id)
-        name = told.get("email") or str(user_id)
-        return Caller("operator" if told.get("operator") is True else "user", name)
+        row = self.find_operator(user_id)
+        name = row.get("email") or str(user_id)
+        return Caller("operator" if row.get("operator") is True else "user", name)
 
     def _read_user(self, token: str, now_unix_s: float) -> UUID | None:
-        """The user whose session this token belongs to; None when anything about it does not hold."""
+        """The user whose session this token belongs to, or None if any check fails."""
         if len(token) > MAX_TOKEN_CHARS or not _JWT.fullmatch(token):
             return None
         import jwt  # noqa: PLC0415  as above
@@ -154,7 +151,7 @@ class OperatorToken:
                 algorithms=[key.algorithm_name],
                 audience=AUDIENCE,
                 issuer=self.issuer,
-                # The times are judged below, by the clock we are given.
+                # The times are checked below, by the given clock.
                 options={
                     "require": ["exp", "iat", "iss", "aud", "sub"],
                     "verify_exp": False,
@@ -162,7 +159,7 @@ class OperatorToken:
                     "verify_nbf": False,
                 },
             )
-        except (jwt.PyJWTError, ValueError, RecursionError):  # not JSON, nested without end, a claim of another type
+        except (jwt.PyJWTError, ValueError, RecursionError):  # not JSON, too deep nesting, a claim of another type
             return None
         return parse_uuid(claims["sub"]) if _is_session(claims) and _is_now(claims, now_unix_s) else None
 
@@ -170,8 +167,8 @@ class OperatorToken:
 def _is_session(claims: Mapping[str, Any]) -> bool:
     """Whether the claims are those of a person who signed in.
 
-    The tokens of our own machines have the same signer, issuer, audience and role: they name an `app_id`, and live for a
-    year. An operator's machine must not be an operator.
+    The tokens of machines have the same signer, issuer, audience and role, but they have an `app_id` and live for a year.
+    A machine of an operator must not be accepted as an operator.
     """
     return (
         claims.get("role") == AUDIENCE

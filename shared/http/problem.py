@@ -1,4 +1,4 @@
-"""RFC 9457 problem details: what a caller may know of a failure."""
+"""Errors as RFC 9457 problem details. They hold only what a caller may know."""
 
 import json
 import logging
@@ -14,13 +14,11 @@ from shared.domain.errors import Capacity, HangarError, TransientError
 _log = logging.getLogger("hangar.http")
 
 RETRY_AFTER_S = 30
-
-
 MAX_RETRY_AFTER_S = 3600
 
 
-class Problem(Exception):  # noqa: N818  RFC 9457's own word
-    """An answer that is an error: its status, a stable `code` for programs and a `detail` for people."""
+class Problem(Exception):  # noqa: N818  the term of RFC 9457
+    """An error response: its status, a stable `code` for programs and a `detail` for people."""
 
     def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -30,27 +28,27 @@ class Problem(Exception):  # noqa: N818  RFC 9457's own word
         self.headers = dict(headers or {})
 
 
-BROKEN = Problem(500, "broken", "Something broke here; the log has it under this instance")
+BROKEN = Problem(500, "broken", "An internal error occurred. The log has the details under this instance")
 
 
 def problem_from(error: HangarError) -> Problem:
-    """What a caller may know of a failure below: come again, or a person must act. The rest stands in the log."""
+    """The problem for a failure of Fly or the database: try again later, or an operator must act. The log has the details."""
     if isinstance(error, TransientError | Capacity):
-        detail = "The database or Fly is out of reach; nothing is lost, it will be tried again"
+        detail = "The database or Fly cannot be reached. Nothing is lost; Hangar tries again"
         return Problem(503, "out_of_reach", detail, retry_after_header(error))
     _log.error("%s", error, exc_info=error, extra={"labels": {"code": error.code}})
-    return Problem(500, error.code, "A person must act first; the log has the reason under this instance")
+    return Problem(500, error.code, "An operator must fix the cause first. The log has it under this instance")
 
 
 def retry_after_header(error: HangarError) -> dict[str, str]:
-    """Log what is out of reach, and say when to ask again."""
+    """Log the failure, and return the header that says when to try again."""
     _log.warning("%s", error, extra={"labels": {"code": error.code}})
-    wanted_s = getattr(error, "retry_after_s", None) or RETRY_AFTER_S
+    wanted_s = error.retry_after_s or RETRY_AFTER_S
     return {"Retry-After": str(min(max(1, math.ceil(wanted_s)), MAX_RETRY_AFTER_S))}
 
 
 def render_problem(problem: Problem, request_id: str) -> flask.Response:
-    """The problem as an RFC 9457 response; `instance` is the request's id, under which the log has the rest."""
+    """The problem as an RFC 9457 response. `instance` is the request id, under which the log has the details."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,

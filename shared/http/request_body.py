@@ -1,4 +1,4 @@
-"""Reads a request's body: bounded in size and time, JSON only."""
+"""Reads the body of a request: JSON only, with limits for size and time."""
 
 import io
 import json
@@ -19,30 +19,26 @@ from shared.settings.validators import parse_uuid
 _log = logging.getLogger("hangar.http")
 
 MAX_BODY_BYTES = 64 * 1024
-
-
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
-
-
 BODY_TIMEOUT_S = 5
 
 
 def parse_object(raw: bytes) -> Mapping[str, Any]:
-    """The JSON object these bytes are; raises a 400 `Problem` for anything else, however it is broken."""
+    """Parse a JSON object. Raises a 400 `Problem` for everything else."""
     try:
         value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number beyond all digits, nested without end
-        raise Problem(400, "not_json", "The body is not JSON (RFC 8259, UTF-8)") from None
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number that is too long, too deep nesting
+        raise Problem(400, "not_json", "The body is not valid JSON (RFC 8259, UTF-8)") from None
     if not isinstance(value, dict):
         raise Problem(400, "not_object", "The body is not a JSON object")
     return value
 
 
 def find_user_id(body: Mapping[str, Any]) -> uuid.UUID | None:
-    """The user a body is about: `user_id`, or that of a Supabase webhook payload's `record`, else its `old_record`.
+    """The user that a body names: `user_id`, or that of `record` or `old_record` in a Supabase webhook payload.
 
-    Nothing else of a payload is read: the database says what to do. None when the body names no user at all; raises a
-    400 `Problem` when it names one in a wrong form.
+    Nothing else in the payload is read, because the database decides what to do. None if the body names no user. Raises a
+    400 `Problem` if the id has a wrong form.
     """
     if "user_id" in body:
         return _parse_user_id(body["user_id"], "user_id")
@@ -60,7 +56,7 @@ def find_user_id(body: Mapping[str, Any]) -> uuid.UUID | None:
 
 
 def require_user_id(body: Mapping[str, Any]) -> uuid.UUID:
-    """As `find_user_id`, but naming no user is a 400 too."""
+    """As `find_user_id`, but a body that names no user is a 400 as well."""
     user_id = find_user_id(body)
     if user_id is None:
         raise Problem(400, "user_id", "The body names no user: user_id is missing")
@@ -70,7 +66,7 @@ def require_user_id(body: Mapping[str, Any]) -> uuid.UUID:
 def _parse_user_id(value: object, name: str) -> uuid.UUID:
     user_id = parse_uuid(value)
     if user_id is None:
-        raise Problem(400, "user_id", f"{name} is not a uuid of the form 8-4-4-4-12")
+        raise Problem(400, "user_id", f"{name} is not a uuid in the form 8-4-4-4-12")
     label_request(user_id=str(user_id))
     return user_id
 
@@ -80,7 +76,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def check_content_type(request: flask.Request) -> None:
-    """Raises Problem (415) unless the body is uncompressed JSON in UTF-8."""
+    """Raise a 415 `Problem` unless the body is uncompressed JSON in UTF-8."""
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != "application/json" or charset not in ("utf-8", "utf8"):
         raise Problem(415, "type", "The body must be application/json in UTF-8", {"Accept": "application/json"})
@@ -89,21 +85,21 @@ def check_content_type(request: flask.Request) -> None:
 
 
 def read_body(request: flask.Request) -> bytes:
-    """The body, at most `MAX_BODY_BYTES`; never more than one byte beyond is held."""
+    """The body, at most `MAX_BODY_BYTES` long. At most one byte more is held in memory."""
     too_large = Problem(413, "too_large", f"The body is larger than {MAX_BODY_BYTES} bytes")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
-    with _bounded_in_time(request) as is_over:
+    with _bounded_in_time(request) as is_expired:
         try:
-            # The stream may give less than asked for before its end, above all with chunked bodies.
+            # The stream may return less than requested before its end, above all with chunked bodies.
             while len(body) <= MAX_BODY_BYTES and (piece := request.stream.read(MAX_BODY_BYTES + 1 - len(body))):
                 body += piece
-        except Exception:  # noqa: BLE001  broken chunks and senders that go away have no common type across servers
-            if not is_over():
+        except Exception:  # noqa: BLE001  servers raise different types for invalid chunks and closed connections
+            if not is_expired():
                 _log.info("the body could not be read", exc_info=True)
                 raise Problem(400, "body", "The body could not be read") from None
-        if is_over():
+        if is_expired():
             detail = f"The body did not arrive within {BODY_TIMEOUT_S} s"
             raise Problem(408, "slow_body", detail, {"Connection": "close"})
     if len(body) > MAX_BODY_BYTES:
@@ -113,41 +109,41 @@ def read_body(request: flask.Request) -> bytes:
 
 @contextmanager
 def _bounded_in_time(request: flask.Request) -> Iterator[Callable[[], bool]]:
-    """Close the reading side of the connection after BODY_TIMEOUT_S; gives a way to ask whether that has happened.
+    """Close the reading side of the connection after BODY_TIMEOUT_S; yields a function that tells whether it did.
 
-    WSGI knows no time-out for a body, and a handful of callers who never finish theirs would hold every thread. gunicorn
-    shows its socket in the environment; other servers read the body themselves before they call us.
+    WSGI has no time-out for a body, so a few callers that never finish theirs would occupy every thread. gunicorn passes its
+    socket in the environment. Other servers read the whole body before they call the function.
     """
     connection: socket.socket | None = request.environ.get("gunicorn.socket")
     if connection is None:
         yield lambda: False
         return
-    over = threading.Event()
+    expired = threading.Event()
 
     def end() -> None:
-        over.set()
-        with suppress(OSError):  # the sender was faster in closing it
+        expired.set()
+        with suppress(OSError):  # the sender has closed the connection already
             connection.shutdown(socket.SHUT_RD)
 
     timer = threading.Timer(BODY_TIMEOUT_S, end)
     timer.daemon = True
     timer.start()
     try:
-        yield over.is_set
+        yield expired.is_set
     finally:
         timer.cancel()
 
 
 def discard_rest(request: flask.Request) -> None:
-    """Throw away, piece by piece, what the sender is still sending, so that it gets to read our answer, not a reset.
+    """Read and discard the rest of the body, so that the sender receives the response and not a connection reset.
 
-    Nothing is left for the framework, which would read the rest into memory after us, whatever its size (`read_request`
-    in functions-framework 3.10). Beyond `MAX_DISCARDED_BYTES` the server closes the connection on the sender.
+    Otherwise the framework would read the whole rest into memory (`read_request` in functions-framework 3.10). Beyond
+    `MAX_DISCARDED_BYTES` the server closes the connection.
     """
     left = MAX_DISCARDED_BYTES if (request.content_length or 0) <= MAX_DISCARDED_BYTES else 0
     try:
         while left > 0 and (piece := request.stream.read(min(left, MAX_BODY_BYTES))):
             left -= len(piece)
-    except Exception:  # noqa: BLE001  the sender is gone or broken, so there is nothing left to read off
+    except Exception:  # noqa: BLE001  the connection is closed, so there is nothing left to read
         _log.debug("the rest of the body could not be read")
     request.stream = io.BytesIO()

@@ -1,7 +1,7 @@
-"""Logs as JSON lines on standard output, in the shape Cloud Logging reads and everything else can, without any secret.
+"""Logs as JSON lines on standard output, in the format of Cloud Logging, without any secret.
 
-A line has `severity`, `message`, `time` and, when known, `labels`, `trace`, `stack`. Labels are given with
-`extra={"labels": {...}}` and joined with those of the request under way (`request_context`).
+A line has `severity`, `message` and `time`, and `labels`, `trace` and `stack` if they are known. Labels come from
+`extra={"labels": {...}}` and from the current request (`request_context`).
 """
 
 import json
@@ -25,14 +25,14 @@ _SEVERITIES = {
     logging.ERROR: "ERROR",
     logging.CRITICAL: "CRITICAL",
 }
-# W3C Trace Context 3.2 and Google's older header, both of which Cloud Run passes on.
+# W3C Trace Context 3.2 and Google's older header. Cloud Run passes both on.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII)
 _CLOUD_TRACE = re.compile(r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>\d{1,20}))?(?:;.*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The caller's trace: 32 hex digits, and the span of 16 when it named one."""
+    """The caller's trace: 32 hex digits, and the span of 16 hex digits if the caller sent one."""
 
     trace_id: str
     span_id: str | None = None
@@ -48,7 +48,7 @@ _context: ContextVar[_Context | None] = ContextVar("hangar_log_context", default
 
 
 def read_trace(headers: Mapping[str, str]) -> Trace | None:
-    """The trace named by `traceparent`, else by `X-Cloud-Trace-Context`; None when neither is well formed."""
+    """The trace from `traceparent`, otherwise from `X-Cloud-Trace-Context`. None if both are missing or malformed."""
     if match := _TRACEPARENT.fullmatch(headers.get("traceparent", "").strip()):
         return Trace(match["trace"], match["span"]) if match["trace"].strip("0") else None
     if match := _CLOUD_TRACE.fullmatch(headers.get("x-cloud-trace-context", "").strip()):
@@ -59,7 +59,7 @@ def read_trace(headers: Mapping[str, str]) -> Trace | None:
 
 @contextmanager
 def request_context(labels: Mapping[str, str], trace: Trace | None) -> Iterator[None]:
-    """Every line logged inside carries these labels and this trace; other threads are not touched."""
+    """Add these labels and this trace to every line that is logged inside. Other threads are not affected."""
     token = _context.set(_Context(dict(labels), trace))
     try:
         yield
@@ -68,14 +68,14 @@ def request_context(labels: Mapping[str, str], trace: Trace | None) -> Iterator[
 
 
 def label_request(**labels: str) -> None:
-    """Add labels to every further line of the request under way; without one, nothing happens."""
+    """Add labels to all later lines of the current request. Does nothing outside a request."""
     context = _context.get()
     if context is not None:
         _context.set(replace(context, labels={**context.labels, **labels}))
 
 
 class Redaction(logging.Filter):
-    """Cleans the records of a logger that keeps its own handlers, as gunicorn's does: its complaints quote headers."""
+    """Redacts the records of a logger with its own handlers, such as gunicorn's, whose messages quote headers."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Redaction(logging.Filter):
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON; every text in it has been through the redactor."""
+    """Formats a record as one line of JSON, with every text redacted."""
 
     def __init__(self, redactor: Redactor, project: str | None = None) -> None:
         super().__init__()
@@ -105,8 +105,8 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "logger": record.name,
         }
-        own = getattr(record, "labels", None)
-        labels = {**context.labels, **(own if isinstance(own, dict) else {})}
+        extra = getattr(record, "labels", None)
+        labels = {**context.labels, **(extra if isinstance(extra, dict) else {})}
         if labels:
             line["labels"] = {clean(str(name)): clean(str(value)) for name, value in labels.items()}
         if context.trace is not None:
@@ -116,7 +116,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
     def _trace_fields(self, trace: Trace) -> dict[str, str]:
-        """`trace` for everyone; with a project also the two fields by which Cloud Logging joins lines to a request."""
+        """`trace`, and with a Google project the two fields by which Cloud Logging joins lines to a request."""
         fields = {"trace": trace.trace_id}
         if self._project:
             fields["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{trace.trace_id}"
@@ -126,17 +126,17 @@ class JsonLines(logging.Formatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message with its arguments; without them when they do not fit, since logging's own complaint would print them."""
+    """The message with its arguments, or without them if they do not match (logging itself would print them unredacted)."""
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001  a faulty log call must neither be lost nor bypass the redactor
-        return f"{record.msg} (its arguments do not fit)"
+    except Exception:  # noqa: BLE001  an invalid log call must neither be lost nor bypass the redactor
+        return f"{record.msg} (the arguments do not match)"
 
 
 def configure_logs(secrets: Iterable[str], stream: TextIO | None = None) -> None:
-    """Send every logger's lines to `stream` (standard output) as JSON, and only there; call it once, at start.
+    """Send the lines of every logger to `stream` (standard output) as JSON. Call it once, at start.
 
-    gunicorn keeps its own form and stream for what it says of itself; that is cleaned too.
+    The messages of gunicorn keep their own format and stream, and are redacted too.
     """
     redactor = Redactor(secrets)
     handler = logging.StreamHandler(sys.stdout if stream is None else stream)
@@ -145,5 +145,5 @@ def configure_logs(secrets: Iterable[str], stream: TextIO | None = None) -> None
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("gunicorn.error").addFilter(Redaction(redactor))
-    for chatty in ("httpx", "httpcore"):  # a line for each outbound call, at INFO, with its URL
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for verbose in ("httpx", "httpcore"):  # they log every outgoing call with its URL at INFO
+        logging.getLogger(verbose).setLevel(logging.WARNING)

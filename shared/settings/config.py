@@ -1,43 +1,26 @@
-"""The settings of the functions: read once, judged together, and never shown.
+"""The settings of the functions: each is declared once, all are read together, and no value is ever shown.
 
-`Config.from_env` is the only reader of the environment. Whatever is missing or wrong is collected and raised as one
-`ConfigError`, a line for each variable with the form it should have, and never with the value it had.
+`Config` holds one line for each setting: its type, its default, its environment variable, its form and what it is for.
+`docs/settings.md` is generated from these lines by `python -m tools.settings_doc`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Self, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from shared.settings.secret import Secret
-from shared.settings.validators import (
-    Validator,
-    base_url,
-    env_map,
-    fly_token,
-    function_urls,
-    image,
-    installation_id,
-    oauth_providers,
-    origins,
-    private_es256_key,
-    publishable_key,
-    region,
-    secret_key,
-    slug,
-    static_secret,
-    timeout_s,
-    web_url,
-    webhook_secret,
-)
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, SecretStr, ValidationError, field_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core.core_schema import ValidationInfo
 
-DEFAULT_FLY_API_URL = "https://api.machines.dev"
+from shared.settings import validators as form
+from shared.settings.validators import Validator
+
 DEFAULT_TIMEOUT_S = 300.0
 MIN_MARGIN_S = 5.0
 MARGIN_SHARE = 0.1
 
-# What the reconciler itself puts into a machine; an extra of the same name would silently change a user's machine.
+# Variables that Hangar sets in every machine. An extra of the same name would silently change a user's machine.
 RESERVED_MACHINE_NAMES = frozenset(
     {
         "USER_ID",
@@ -48,13 +31,11 @@ RESERVED_MACHINE_NAMES = frozenset(
         "SUPABASE_USER_TOKEN",
     }
 )
-
-
-T = TypeVar("T")
+_WRONG_FORM = "wrong_form"
 
 
 class ConfigError(Exception):
-    """Settings are missing or wrong; `problems` has one sentence for each, naming variable and form, never a value."""
+    """Settings are missing or wrong. `problems` has one line per variable with the expected form, never a value."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
@@ -62,32 +43,165 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True)
-class Config:
-    """The functions' settings, checked. URLs have no trailing slash; `deadline_s` is the time one request may use."""
+class Setting:
+    """Declares one setting: environment variable, expected form, purpose, and a second accepted variable name."""
 
-    supabase_url: str
-    supabase_secret_key: Secret
-    supabase_publishable_key: str
-    fly_api_token: Secret
-    fly_org_slug: str
-    installation_id: UUID
-    webhook_secret: Secret
-    user_token_key: Secret
-    fly_api_url: str = DEFAULT_FLY_API_URL
-    fly_default_region: str | None = None
-    docker_image: str | None = None
-    static_secret: Secret | None = None
-    machine_env: Mapping[str, str] = field(default_factory=dict)
-    machine_secrets: Mapping[str, Secret] = field(default_factory=dict)
-    admin_origins: tuple[str, ...] = ()
-    function_urls: Mapping[str, str] = field(default_factory=dict)
-    admin_oauth_providers: tuple[str, ...] = ()
-    alert_webhook_url: Secret | None = None
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    name: str
+    form: Validator[Any]
+    doc: str
+    alias: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The accepted variables; the first one that has a value is read."""
+        return (self.name,) if self.alias is None else (self.name, self.alias)
+
+    @property
+    def title(self) -> str:
+        """The accepted variables as text."""
+        return self.name if self.alias is None else f"{self.name} (or {self.alias})"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Parse the text before pydantic checks the type."""
+        return core_schema.no_info_before_validator_function(self._parse, handler(source))
+
+    def _parse(self, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parsed = self.form.parse(value)
+        if parsed is None:
+            raise PydanticCustomError(_WRONG_FORM, "wrong form")
+        return parsed
+
+
+class Config(BaseModel):
+    """The functions' settings, checked. URLs have no trailing slash."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    supabase_url: Annotated[
+        str, Setting("SUPABASE_URL", form.base_url, "The Supabase project, `https://<ref>.supabase.co`.")
+    ]
+    supabase_secret_key: Annotated[
+        SecretStr,
+        Setting(
+            "SUPABASE_SECRET_KEY",
+            form.secret_key,
+            "The key with which the functions call the database.",
+            alias="SUPABASE_SERVICE_ROLE_KEY",
+        ),
+    ]
+    supabase_publishable_key: Annotated[
+        str, Setting("SUPABASE_PUBLISHABLE_KEY", form.publishable_key, "The public key. Every machine receives it.")
+    ]
+    fly_api_token: Annotated[
+        SecretStr, Setting("FLY_API_TOKEN", form.fly_token, "The token of the Fly organisation that holds the apps.")
+    ]
+    fly_org_slug: Annotated[
+        str, Setting("FLY_ORG_SLUG", form.slug, "The Fly organisation. It must equal `hangar.settings.fly_org_slug`.")
+    ]
+    installation_id: Annotated[
+        UUID,
+        Setting(
+            "HANGAR_INSTALLATION_ID",
+            form.installation_id,
+            "Ties the functions to one database. If the two differ (a cloned database), Hangar changes nothing on Fly.",
+        ),
+    ]
+    # Required even beside a static secret: the database signs its own calls with it.
+    webhook_secret: Annotated[
+        SecretStr,
+        Setting(
+            "HANGAR_WEBHOOK_SECRET",
+            form.webhook_secret,
+            "Verifies calls from the database. It must equal `hangar_webhook_secret` in Supabase Vault.",
+        ),
+    ]
+    user_token_key: Annotated[
+        SecretStr,
+        Setting(
+            "HANGAR_USER_TOKEN_KEY",
+            form.private_es256_key,
+            "A signing key of the Supabase project. Signs the token of each machine. Hosted Supabase needs the JWK.",
+        ),
+    ]
+    fly_api_url: Annotated[
+        str, Setting("FLY_API_URL", form.base_url, "The Machines API. Change it only to use a simulator.")
+    ] = "https://api.machines.dev"
+    static_secret: Annotated[
+        SecretStr | None,
+        Setting(
+            "HANGAR_STATIC_SECRET",
+            form.static_secret,
+            "Accepted in the header `X-Hangar-Secret` from callers that cannot sign, such as Cloud Scheduler.",
+        ),
+    ] = None
+    machine_env: Annotated[
+        Mapping[str, str],
+        Setting("HANGAR_MACHINE_ENV", form.env_map, "Environment variables that every machine receives."),
+    ] = {}
+    machine_secrets: Annotated[
+        Mapping[str, SecretStr],
+        Setting("HANGAR_MACHINE_SECRETS", form.env_map, "Fly secrets that every app receives."),
+    ] = {}
+    admin_origins: Annotated[
+        tuple[str, ...],
+        Setting("HANGAR_ADMIN_ORIGINS", form.origins, "Origins whose pages may call the functions (CORS)."),
+    ] = ()
+    function_urls: Annotated[
+        Mapping[str, str],
+        Setting(
+            "HANGAR_FUNCTIONS_URL",
+            form.function_urls,
+            "Where the dashboard calls the functions. The same value as `hangar_functions_url` in Supabase Vault.",
+        ),
+    ] = {}
+    admin_oauth_providers: Annotated[
+        tuple[str, ...],
+        Setting(
+            "HANGAR_ADMIN_OAUTH_PROVIDERS",
+            form.oauth_providers,
+            "The Supabase Auth providers that the dashboard offers for signing in.",
+        ),
+    ] = ()
+    alert_webhook_url: Annotated[
+        SecretStr | None,
+        Setting("HANGAR_ALERT_WEBHOOK_URL", form.web_url, "A Slack-compatible webhook that receives every alert."),
+    ] = None
+    timeout_s: Annotated[
+        float,
+        Setting(
+            "CLOUD_RUN_TIMEOUT_SECONDS",
+            form.timeout_s,
+            "The platform's request time-out. Hangar ends its work 10 % earlier, at least 5 s.",
+        ),
+    ] = DEFAULT_TIMEOUT_S
+
+    @field_validator("machine_env", "machine_secrets")
+    @classmethod
+    def _check_machine_extras(
+        cls, extras: Mapping[str, str | SecretStr], info: ValidationInfo
+    ) -> Mapping[str, str | SecretStr]:
+        """Reject extras that replace a variable of Hangar's, or that carry one of its keys into a user's machine."""
+        own_secrets = {value.get_secret_value() for value in info.data.values() if isinstance(value, SecretStr)}
+        texts = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in extras.items()
+        }
+        repeated = info.data.get("machine_env", {}).keys() & extras.keys()
+        leaking = {name for name, text in texts.items() if text.strip() in own_secrets}
+        found = (
+            (RESERVED_MACHINE_NAMES & extras.keys(), "is set by Hangar itself; leave it out"),
+            (repeated, "is also in HANGAR_MACHINE_ENV; set it in one of the two"),
+            (leaking, "holds one of Hangar's own secrets, which no machine may receive"),
+        )
+        reasons = [f"{', '.join(sorted(names))} {reason}" for names, reason in found if names]
+        if reasons:
+            raise PydanticCustomError("machine_extras", "{reasons}", {"reasons": "; ".join(reasons)})
+        return extras
 
     @property
     def deadline_s(self) -> float:
-        """Seconds a request may work: the platform's time-out less a tenth, at least 5 s, for the answer."""
+        """Seconds that one request may work; the margin to the platform's time-out is for the answer."""
         return self.timeout_s - max(MIN_MARGIN_S, MARGIN_SHARE * self.timeout_s)
 
     @property
@@ -96,120 +210,44 @@ class Config:
         return f"{self.supabase_url}/auth/v1"
 
     def secret_values(self) -> tuple[str, ...]:
-        """Every secret text of these settings, for the redaction of logs and for nothing else."""
-        own = (
-            self.supabase_secret_key,
-            self.fly_api_token,
-            self.webhook_secret,
-            self.user_token_key,
-            self.static_secret,
-            self.alert_webhook_url,
-            *self.machine_secrets.values(),
-        )
-        return tuple(secret.reveal() for secret in own if secret is not None)
+        """Every secret text of these settings. Only for the redaction of logs and error messages."""
+        values = [getattr(self, field) for field in type(self).model_fields]
+        texts = [each for value in values for each in (value.values() if isinstance(value, Mapping) else (value,))]
+        return tuple(text.get_secret_value() for text in texts if isinstance(text, SecretStr))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read and check every setting.
+        """Read and check every setting. Raises ConfigError with all problems at once.
 
-        Raises `ConfigError` with all problems at once. White space around a value is dropped, because a secret manager's
-        trailing newline is the commonest mistake; an empty value counts as not set.
+        White space around a value is dropped, because values from secret managers often end with a newline. An empty
+        value counts as not set.
         """
-        read = _Reader(environ)
-        key_name = read.first_set("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")
-        supabase_url = read.required("SUPABASE_URL", base_url)
-        supabase_secret = read.required(key_name, secret_key, "SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY)")
-        supabase_publishable = read.required("SUPABASE_PUBLISHABLE_KEY", publishable_key)
-        token = read.required("FLY_API_TOKEN", fly_token)
-        org_slug = read.required("FLY_ORG_SLUG", slug)
-        installation = read.required("HANGAR_INSTALLATION_ID", installation_id)
-        # Required even beside a static secret: the database signs its own nudges and cron calls with it.
-        webhook = read.required("HANGAR_WEBHOOK_SECRET", webhook_secret)
-        user_token_key = read.required("HANGAR_USER_TOKEN_KEY", private_es256_key)
-        fly_url = read.optional("FLY_API_URL", base_url) or DEFAULT_FLY_API_URL
-        default_region = read.optional("FLY_DEFAULT_REGION", region)
-        docker_image = read.optional("DOCKER_IMAGE", image)
-        static = read.optional("HANGAR_STATIC_SECRET", static_secret)
-        machine_env = read.optional("HANGAR_MACHINE_ENV", env_map) or {}
-        machine_secrets = read.optional("HANGAR_MACHINE_SECRETS", env_map) or {}
-        admin_origins = read.optional("HANGAR_ADMIN_ORIGINS", origins) or ()
-        urls = read.optional("HANGAR_FUNCTIONS_URL", function_urls) or {}
-        oauth = read.optional("HANGAR_ADMIN_OAUTH_PROVIDERS", oauth_providers) or ()
-        alert_url = read.optional("HANGAR_ALERT_WEBHOOK_URL", web_url)
-        timeout = read.optional("CLOUD_RUN_TIMEOUT_SECONDS", timeout_s) or DEFAULT_TIMEOUT_S
-        own_secrets = frozenset(value for value in (supabase_secret, token, webhook, user_token_key, static) if value)
-        read.judge_machine("HANGAR_MACHINE_ENV", machine_env, own_secrets, frozenset())
-        read.judge_machine("HANGAR_MACHINE_SECRETS", machine_secrets, own_secrets, frozenset(machine_env))
-        if read.problems or installation is None:
-            raise ConfigError(tuple(read.problems))
-        return cls(
-            supabase_url=supabase_url or "",
-            supabase_secret_key=Secret(supabase_secret or ""),
-            supabase_publishable_key=supabase_publishable or "",
-            fly_api_token=Secret(token or ""),
-            fly_org_slug=org_slug or "",
-            installation_id=installation,
-            webhook_secret=Secret(webhook or ""),
-            user_token_key=Secret(user_token_key or ""),
-            fly_api_url=fly_url,
-            fly_default_region=default_region,
-            docker_image=docker_image,
-            static_secret=Secret(static) if static else None,
-            machine_env=MappingProxyType(dict(machine_env)),
-            machine_secrets=MappingProxyType({name: Secret(value) for name, value in machine_secrets.items()}),
-            admin_origins=admin_origins,
-            function_urls=MappingProxyType(dict(urls)),
-            admin_oauth_providers=oauth,
-            alert_webhook_url=Secret(alert_url) if alert_url else None,
-            timeout_s=timeout,
-        )
+        values: dict[str, str] = {}
+        names: dict[str, str] = {}
+        for field, setting in declarations():
+            texts = {name: environ.get(name, "").strip() for name in setting.names}
+            names[field] = next((name for name, text in texts.items() if text), setting.title)
+            if text := texts.get(names[field]):
+                values[field] = text
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+        settings = dict(declarations())
+        # Raised outside the except block: the validation error holds the values.
+        raise ConfigError(tuple(_explain(each, names, settings) for each in found))
 
 
-class _Reader:
-    """Reads one variable at a time and keeps every problem instead of stopping at the first."""
+def declarations() -> Iterator[tuple[str, Setting]]:
+    """Each field of `Config` with its declaration, in order."""
+    for field, info in Config.model_fields.items():
+        yield field, next(each for each in info.metadata if isinstance(each, Setting))
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.problems: list[str] = []
 
-    def _value(self, name: str) -> str:
-        return self._environ.get(name, "").strip()
-
-    def first_set(self, *names: str) -> str:
-        """The first of these names that has a value, else the first of them."""
-        return next((name for name in names if self._value(name)), names[0])
-
-    def required(self, name: str, form: Validator[T], shown: str | None = None) -> T | None:
-        """The value, or None and a problem noted."""
-        if not self._value(name):
-            self.problems.append(f"{shown or name} is missing: expected {form.expected}")
-            return None
-        return self.optional(name, form)
-
-    def optional(self, name: str, form: Validator[T]) -> T | None:
-        """The value; None when it is not set, or when it is wrong and a problem was noted."""
-        value = self._value(name)
-        if not value:
-            return None
-        parsed = form.parse(value)
-        if parsed is None:
-            self.problems.append(f"{name} is wrong: expected {form.expected}")
-        return parsed
-
-    def judge_machine(
-        self, name: str, extras: Mapping[str, str], own_secrets: frozenset[str], taken: frozenset[str]
-    ) -> None:
-        """Refuse extras that would replace what Hangar sets itself, or that would carry its own keys into a user's machine."""
-        reserved = sorted(RESERVED_MACHINE_NAMES & extras.keys())
-        if reserved:
-            self.problems.append(f"{name} is wrong: {', '.join(reserved)} is set by Hangar itself; leave it out")
-        doubled = sorted(taken & extras.keys())
-        if doubled:
-            self.problems.append(
-                f"{name} is wrong: {', '.join(doubled)} stands in HANGAR_MACHINE_ENV too; name it once"
-            )
-        leaked = sorted(key for key, value in extras.items() if value.strip() in own_secrets)
-        if leaked:
-            self.problems.append(
-                f"{name} is wrong: {', '.join(leaked)} holds one of Hangar's own secrets, which no machine may see"
-            )
+def _explain(error: Mapping[str, Any], names: Mapping[str, str], settings: Mapping[str, Setting]) -> str:
+    """One line about one variable, without its value."""
+    field = error["loc"][0]
+    expected = f"expected {settings[field].form.expected}"
+    if error["type"] == "missing":
+        return f"{names[field]} is missing: {expected}"
+    return f"{names[field]} is wrong: {error['msg'] if error['type'] == 'machine_extras' else expected}"

@@ -1,7 +1,6 @@
-"""The forms of the settings: each says in words what is expected, and parses a value or answers None.
+"""The validators of the settings. Each says in words what form it expects, and parses a text or returns None.
 
-Standard library only: a function pays for whatever is imported here at every cold start. Keys are judged by
-shape; that a key is the right one is found out by its first use.
+Keys are checked by their shape only. Whether a key is the right one shows at its first use.
 """
 
 import base64
@@ -30,14 +29,14 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 @dataclass(frozen=True)
 class Validator(Generic[T]):
-    """What a setting should look like; `parse` answers None for anything else."""
+    """What a setting must look like. `parse` returns None for any other text."""
 
     expected: str
     parse: Callable[[str], T | None]
 
 
 def parse_uuid(value: object) -> UUID | None:
-    """A uuid in its canonical text form, 8-4-4-4-12 hex digits in any case; None for everything else.
+    """The uuid that `value` holds in its canonical text form, 8-4-4-4-12 hex digits in any case; None for everything else.
 
     Stricter than `uuid.UUID`, which also takes braces, `urn:uuid:` and digits without hyphens.
     """
@@ -45,7 +44,7 @@ def parse_uuid(value: object) -> UUID | None:
 
 
 def unpad_base64url(text: str) -> bytes | None:
-    """The bytes of unpadded base64url as JWK and JWT write it, None when it is no such text."""
+    """Decode unpadded base64url, as JWK and JWT use it. None if `text` is not valid."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", text, re.ASCII):
         return None
     try:
@@ -67,11 +66,11 @@ def _parse_web_url(value: str) -> str | None:
         return None
     try:
         parts = urlsplit(value)
-        port_is_sound = parts.port is None or parts.port > 0
+        port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         return None
-    sound = parts.scheme in ("http", "https") and parts.hostname and port_is_sound and "@" not in parts.netloc
-    return value if sound else None
+    valid = parts.scheme in ("http", "https") and parts.hostname and port_is_valid and "@" not in parts.netloc
+    return value if valid else None
 
 
 def _parse_origins(value: str) -> tuple[str, ...] | None:
@@ -85,7 +84,7 @@ def _parse_origins(value: str) -> tuple[str, ...] | None:
 
 
 def _jwt_role(value: str) -> str | None:
-    """The role a legacy Supabase key (a JWT) names, unverified; None when the value is no JWT."""
+    """The role in a legacy Supabase key (a JWT), not verified. None if the value is not a JWT."""
     match = _JWT.fullmatch(value)
     claims = _load_object((unpad_base64url(match["claims"]) or b"").decode("utf-8", "replace")) if match else None
     role = claims.get("role") if claims else None
@@ -117,7 +116,7 @@ def _parse_webhook_secret(value: str) -> str | None:
 
 
 def webhook_key(value: str) -> bytes | None:
-    """The 24 to 64 key bytes of a Standard Webhooks secret `whsec_<base64>`, None when it is no such secret."""
+    """The 24 to 64 key bytes of a Standard Webhooks secret `whsec_<base64>`. None if it is not one."""
     prefix, _, encoded = value.partition("_")
     try:
         key = base64.b64decode(encoded, validate=True)
@@ -129,7 +128,7 @@ def webhook_key(value: str) -> bytes | None:
 def _parse_private_key(value: str) -> str | None:
     if value.startswith("{"):
         return value if _is_private_jwk(_load_object(value)) else None
-    text = value.replace("\\n", "\n")  # how most consoles and .env files carry a PEM in one line
+    text = value.replace("\\n", "\n")  # most consoles and .env files store a PEM on one line
     match = _PEM.fullmatch(text.strip())
     if not match:
         return None
@@ -158,7 +157,7 @@ def _parse_env_map(value: str) -> dict[str, str] | None:
 
 
 def _parse_function_urls(value: str) -> dict[str, str] | None:
-    """As Vault's `hangar_functions_url`: one base below which each function has its name, or a JSON object of URLs."""
+    """The URL of each function, from one base URL or a JSON object of URLs, as in Vault's `hangar_functions_url`."""
     if not value.startswith("{"):
         base = _parse_base_url(value)
         return None if base is None else {name: f"{base}/{name}" for name in CALLED_FUNCTIONS}
@@ -176,8 +175,8 @@ def _parse_oauth_providers(value: str) -> tuple[str, ...] | None:
 
 
 def _parse_timeout(value: str) -> float | None:
-    sound = re.fullmatch(r"\d{1,4}", value, re.ASCII) and MIN_TIMEOUT_S <= int(value) <= MAX_TIMEOUT_S
-    return float(value) if sound else None
+    valid = re.fullmatch(r"\d{1,4}", value, re.ASCII) and MIN_TIMEOUT_S <= int(value) <= MAX_TIMEOUT_S
+    return float(value) if valid else None
 
 
 def _matching(pattern: str) -> Callable[[str], str | None]:
@@ -198,11 +197,6 @@ fly_token = Validator(
 slug = Validator(
     "the slug of a Fly organisation: lower-case letters, digits and hyphens", _matching(r"[a-z0-9][a-z0-9-]{0,62}")
 )
-region = Validator("a Fly region of three lower-case letters, like iad", _matching(r"[a-z]{3}"))
-image = Validator(
-    "an image reference like registry/name:tag or registry/name@sha256:…",
-    _matching(r"[a-z0-9][A-Za-z0-9._:/@-]{0,511}"),
-)
 installation_id = Validator("the uuid that `hangar.settings` holds as installation_id", parse_uuid)
 webhook_secret = Validator("whsec_ followed by the base64 of 24 to 64 random bytes", _parse_webhook_secret)
 static_secret = Validator("16 to 256 printable ASCII characters without spaces", _matching(r"[!-~]{16,256}"))
@@ -211,11 +205,11 @@ private_es256_key = Validator(
     _parse_private_key,
 )
 function_urls = Validator(
-    'a base URL below which each function has its name, or {"provision": url, "deprovision": url, "health": url}',
+    'a base URL that the names of the functions are appended to, or {"provision": url, "deprovision": url, "health": url}',
     _parse_function_urls,
 )
 oauth_providers = Validator(
     "comma-separated names of Supabase Auth providers, such as github,google", _parse_oauth_providers
 )
-env_map = Validator('a JSON object of names and texts, like {"LOG_LEVEL": "info"}', _parse_env_map)
+env_map = Validator('a JSON object with string values, like {"LOG_LEVEL": "info"}', _parse_env_map)
 timeout_s = Validator(f"whole seconds from {MIN_TIMEOUT_S} to {MAX_TIMEOUT_S}", _parse_timeout)

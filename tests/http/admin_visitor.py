@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import httpx
+from pydantic import SecretStr
 
 from functions.admin.auth.session import SESSION_COOKIE, CookieSealer
-from shared.settings.secret import Secret
 
 COOKIES = re.compile(r"([^=;]+)=([^;]*)")
 
@@ -74,7 +74,7 @@ class Visitor:
 
     @property
     def seals(self):
-        return CookieSealer(Secret(self.secret_key))
+        return CookieSealer(SecretStr(self.secret_key))
 
     @property
     def session(self):

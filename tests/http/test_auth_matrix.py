@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from functools import cache
 
 import pytest
+from pydantic import SecretStr
 
 from local.supabase.keys import Keys
 from shared.adapters.user_tokens import mint_user_token
-from shared.settings.secret import Secret
 from tests.http.auth_matrix import CALLERS, METHODS, read_table
 from tests.http.running_function import (
     FUNCTIONS,
@@ -63,7 +63,7 @@ def session_token(user, keys=PROJECT_KEYS, **changes):
 def machine_token():
     """What Hangar puts into the machine of a user who is an operator."""
     return mint_user_token(
-        Secret(PEM),
+        SecretStr(PEM),
         issuer=find_issuer(),
         user_id=uuid.UUID(OPERATOR),
         app_id=uuid.uuid4(),
@@ -183,7 +183,7 @@ def test_every_caller_gets_what_the_table_says(deployed, method):
         if reply.status >= 400 and method != "HEAD":
             assert reply.headers["Content-Type"] == "application/problem+json", caller
         if reply.status == 401:
-            assert reply.json()["detail"] == "The proof is missing or wrong", caller
+            assert reply.json()["detail"] == "Authentication failed", caller
 
 
 def test_whoever_is_let_in_is_let_in_as_what_the_table_says(deployed):

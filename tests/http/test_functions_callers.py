@@ -90,7 +90,7 @@ UNPROVEN = {
 def test_without_proof_it_is_401_and_nothing_is_reached(function, world, case):
     reply = function.ask(case.get("body", GOOD), JSON | case.get("headers", {}))
     assert_problem(reply, 401)
-    assert reply.json()["detail"] == "The proof is missing or wrong"
+    assert reply.json()["detail"] == "Authentication failed"
     assert world.reached == []
 
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 import jwt
 import psycopg
 import pytest
+from pydantic import SecretStr
 from supabase_auth.errors import AuthApiError
 
 from local.supabase.auth.service import hash_password
 from local.supabase.auth.sessions import REUSE_S, SESSION_S
 from local.supabase.gateway import Gateway
 from shared.adapters.user_tokens import mint_user_token
-from shared.settings.secret import Secret
 from supabase import ClientOptions, create_client
 
 USER, EMAIL, PASSWORD = "11111111-1111-4111-8111-111111111111", "user-1@example.test", "correct horse"
@@ -183,7 +183,7 @@ def test_a_session_outlives_the_gateway(clocked):
 def test_the_token_of_a_machine_reads_rows_and_is_nobody_at_the_sign_in_service(clocked, gateway):
     """Whoever steals it cannot ask who the user is, sign the user out, or (on a hosted project) set a password."""
     token = mint_user_token(
-        Secret(clocked.project.keys.signing_key_pem),
+        SecretStr(clocked.project.keys.signing_key_pem),
         issuer=f"{gateway.url}/auth/v1",
         user_id=uuid.UUID(USER),
         app_id=uuid.uuid4(),

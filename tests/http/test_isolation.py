@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from local import process
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
 from local.supabase.postgres.database import drop_database, fresh_database
 from shared.adapters.user_tokens import mint_user_token
-from shared.settings.secret import Secret
 from tests.http.conftest import Project
 from tests.http.test_backend_process import ROOT, eventually
 
@@ -89,7 +89,7 @@ def settle(project: Project, user: str) -> tuple[str, str]:
 
 
 def mint_for(project: Project, user: UUID, app: UUID, keys: Keys | None = None) -> str:
-    key = Secret((keys or project.keys).signing_key_pem)
+    key = SecretStr((keys or project.keys).signing_key_pem)
     issuer = f"{project.url}/auth/v1"
     return mint_user_token(key, issuer=issuer, user_id=user, app_id=app, now=datetime.now(UTC))
 

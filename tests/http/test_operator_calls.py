@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import httpx
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from local.dev.database import ADMIN, FREE_USERS
 from local.dev.functions import CALLED, hold_port
@@ -15,7 +16,6 @@ from local.http_server import Response, Server
 from local.supabase.auth.service import hash_password
 from local.supabase.keys import Keys
 from shared.adapters.user_tokens import mint_user_token
-from shared.settings.secret import Secret
 from supabase import ClientOptions, create_client
 from tests.http.running_function import DATABASE_DOWN, JSON, SETTINGS, running
 from tests.http.running_operator import run_cloud
@@ -149,7 +149,7 @@ def test_somebody_signed_in_who_is_no_operator_is_403(sql, ask, sign_in, functio
 def test_the_machine_of_an_operator_is_no_operator(cloud, ask, function):
     """Signed by the project's own key, for the operator's own id, good for a year at the API; and 401 here."""
     machine = mint_user_token(
-        Secret(cloud.addresses["auth_signing_key"]),
+        SecretStr(cloud.addresses["auth_signing_key"]),
         issuer=f"{cloud.addresses['supabase_url']}/auth/v1",
         user_id=uuid.UUID(ADMIN.id),
         app_id=uuid.uuid4(),

@@ -5,10 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from postgrest import APIError
+from pydantic import SecretStr
 
 from local.supabase.gateway import Gateway
 from shared.adapters.user_tokens import mint_user_token
-from shared.settings.secret import Secret
 from supabase import ClientOptions, create_client
 
 
@@ -51,7 +51,7 @@ def test_a_users_machine_reads_its_row_and_writes_a_signal(gateway, http, keys, 
     host = make_client(gateway, http, keys.secret_key)
     host.table("user_subscriptions").update({"tier": "elite"}).eq("user_id", user).execute()
     app = host.table("user_fly_apps").select("id").eq("user_id", user).single().execute().data["id"]
-    key, issuer = Secret(keys.signing_key_pem), f"{gateway.url}/auth/v1"
+    key, issuer = SecretStr(keys.signing_key_pem), f"{gateway.url}/auth/v1"
     token = mint_user_token(key, issuer=issuer, user_id=UUID(user), app_id=UUID(app), now=datetime.now(UTC))
     machine = make_client(gateway, http, keys.publishable_key, Authorization=f"Bearer {token}")
     assert [row["id"] for row in machine.table("user_fly_apps").select("*").execute().data] == [app]

@@ -91,4 +91,4 @@ def test_a_signing_key_made_by_the_command_is_what_hangar_user_token_key_takes(s
     """It goes into the setting as it is printed: a JWK with the kid under which the project will know it."""
     key = supabase("gen", "signing-key", "--algorithm", "ES256").stdout
     config = Config.from_env(SETTINGS | {"HANGAR_USER_TOKEN_KEY": key})
-    assert json.loads(config.user_token_key.reveal())["kid"]
+    assert json.loads(config.user_token_key.get_secret_value())["kid"]

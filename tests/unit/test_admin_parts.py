@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from pydantic import SecretStr
 
 from functions.admin.action_registry import DEEDS, suggest_plan
 from functions.admin.action_views import offer_actions, specialise
@@ -14,7 +15,6 @@ from functions.admin.views.banners import SWEEP_IS_LATE_S, list_banners
 from functions.admin.views.charts import HEIGHT, WIDTH, draw_costs, draw_health
 from functions.admin.views.export import write_csv
 from functions.admin.views.render import _format_rest, _mark_code, format_money, format_value, shorten_image
-from shared.settings.secret import Secret
 
 NOW = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 SOUND = {
@@ -151,7 +151,7 @@ def test_no_cell_of_a_csv_is_a_formula(text):
 
 
 def seals(secret="sb_secret_one"):
-    return CookieSealer(Secret(secret))
+    return CookieSealer(SecretStr(secret))
 
 
 SESSION = Session("mark", "user", "a@example.test", 1.0, "access", "refresh")

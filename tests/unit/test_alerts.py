@@ -1,4 +1,4 @@
-"""Alerts are told once, and a failure to tell never stops the work."""
+"""Alerts are sent once, and a failure to send one never interrupts the caller."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from shared.domain.errors import TransientError
 
 
 class Book:
-    """Open alerts in memory; `down` makes it unreachable."""
+    """Open alerts in memory. `down` makes the database unreachable."""
 
     def __init__(self, *, down=False):
         self.open, self.down, self.raised = set(), down, []
@@ -33,21 +33,21 @@ class Book:
     def take_alerts(self):
         if self.down:
             raise TransientError("the database cannot be reached")
-        taken, self.raised = self.raised, []
-        return taken
+        raised, self.raised = self.raised, []
+        return raised
 
 
 def make_alerts(book, status=200):
     sent = []
 
-    def take(request):
+    def receive(request):
         sent.append(json.loads(request.content))
         return httpx.Response(status)
 
-    return Notifier(book, "https://hooks.example.test/T0/secret", httpx.MockTransport(take)), sent
+    return Notifier(book, "https://hooks.example.test/T0/secret", httpx.MockTransport(receive)), sent
 
 
-def test_an_alert_is_sent_once_and_its_end_once():
+def test_an_alert_and_its_end_are_sent_once():
     alerts, sent = make_alerts(Book())
     for _ in range(3):
         alerts.open("brake", "fleet", "the brake is on", {"n": 1})
@@ -57,29 +57,29 @@ def test_an_alert_is_sent_once_and_its_end_once():
     assert sent[0]["text"] == "Hangar: the brake is on"
 
 
-def test_an_alert_that_cannot_be_recorded_is_sent_all_the_same():
+def test_an_alert_that_cannot_be_stored_is_sent():
     alerts, sent = make_alerts(Book(down=True))
     alerts.open("brake", "fleet", "the brake is on", {})
     alerts.resolve("brake", "fleet")
     assert len(sent) == 1
 
 
-def test_a_webhook_that_fails_is_logged_without_its_address(caplog):
+def test_a_failing_webhook_is_logged_without_its_url(caplog):
     """A Slack webhook's URL is its credential."""
     alerts, _ = make_alerts(Book(), status=500)
     with caplog.at_level(logging.ERROR):
         alerts.open("brake", "fleet", "the brake is on", {})
-    assert "did not take brake/fleet" in caplog.text
+    assert "did not accept brake/fleet" in caplog.text
     assert "secret" not in caplog.text
 
 
-def test_without_a_webhook_the_database_still_knows():
+def test_without_a_webhook_the_alert_is_stored():
     book = Book()
     Notifier(book, None).open("brake", "fleet", "the brake is on", {})
     assert book.open == {("brake", "fleet")}
 
 
-def test_what_the_database_raised_is_delivered_once():
+def test_an_alert_of_the_database_is_delivered_once():
     book = Book()
     book.raised = [{"id": "1", "kind": "brake", "key": "fleet", "message": "the brake is on", "metadata": {}}]
     alerts, sent = make_alerts(book)
@@ -88,7 +88,7 @@ def test_what_the_database_raised_is_delivered_once():
     assert [each["text"] for each in sent] == ["Hangar: the brake is on"]
 
 
-def test_alerts_that_cannot_be_read_stop_nothing():
+def test_alerts_that_cannot_be_read_do_not_interrupt_the_caller():
     alerts, sent = make_alerts(Book(down=True))
     alerts.deliver()
     assert sent == []

@@ -1,4 +1,4 @@
-"""The matrix of callers names every function, every kind of caller and every method there is."""
+"""The matrix of callers is complete: every function, every kind of caller and every method."""
 
 from typing import get_args
 
@@ -7,8 +7,8 @@ from shared.http.webhook_auth import Kind
 from tests.http.auth_matrix import CALLERS, METHODS, read_table
 
 
-def test_the_matrix_knows_every_function():
-    """A new function says who may ask it before it can be deployed; the dashboard's pages say so in test_admin_access.py."""
+def test_the_matrix_has_every_function():
+    """A new function needs its rows here first. The pages of the dashboard are in test_admin_access.py."""
     functions = set(main._MODULES) - {"admin"}
     for table in (METHODS, CALLERS):
         for name, row in read_table(table).items():
@@ -16,15 +16,15 @@ def test_the_matrix_knows_every_function():
             assert all(row.values()), f"a gap in the row {name!r}"
 
 
-def test_the_matrix_knows_every_kind_of_caller():
-    """Each kind is somebody's, and nobody without a kind is let in."""
+def test_the_matrix_has_every_kind_of_caller():
+    """Each kind has a row, and a caller without a kind always gets 401."""
     rows = read_table(CALLERS).values()
     assert {row["kind"] for row in rows} - {"-"} == set(get_args(Kind))
-    refused = {answer for row in rows if row["kind"] == "-" for name, answer in row.items() if name != "kind"}
-    assert refused == {"401"}
+    statuses = {answer for row in rows if row["kind"] == "-" for name, answer in row.items() if name != "kind"}
+    assert statuses == {"401"}
 
 
-def test_the_matrix_knows_every_method():
-    """Those of RFC 9110 and 5789 (CONNECT is for proxies), and one that does not exist."""
+def test_the_matrix_has_every_method():
+    """The methods of RFC 9110 and 5789 without CONNECT, which is for proxies, and one that does not exist."""
     registered = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
     assert read_table(METHODS).keys() == registered | {"BREW"}

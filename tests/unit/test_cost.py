@@ -12,15 +12,15 @@ TODAY = date(2026, 11, 22)
     ("cpus", "memory_mb", "usd"),
     [(2, 512, "6.00"), (1, 512, "5.00"), (2, 256, "5.50"), (1, 256, "5.00"), (4, 1024, "12.00"), (2, 700, "6.37")],
 )
-def test_the_estimate_is_the_products_formula(cpus, memory_mb, usd):
-    """700 MB is 6.3671875 dollars: half-up to cents."""
+def test_the_estimate_follows_the_formula_of_the_product(cpus, memory_mb, usd):
+    """700 MB costs 6.3671875 dollars, which rounds half-up to 6.37."""
     assert cost.estimate_monthly_usd(cpus, memory_mb) == Decimal(usd)
 
 
 @pytest.mark.parametrize(
     ("exact", "usd"), [("0.005", "0.01"), ("0.125", "0.13"), ("2.675", "2.68"), ("1.0049", "1.00")]
 )
-def test_half_a_cent_is_a_cent(exact, usd):
+def test_half_a_cent_rounds_up(exact, usd):
     assert cost.to_cents(Decimal(exact)) == Decimal(usd)
 
 
@@ -41,13 +41,13 @@ def test_a_fleet_costs_its_users_times_the_estimate(users, usd):
         ("performance", 16, 131072, "iad", "1104.32"),
     ],
 )
-def test_the_list_price_matches_flys_published_month(kind, cpus, memory_mb, region, usd):
+def test_the_list_price_matches_the_price_that_fly_publishes(kind, cpus, memory_mb, region, usd):
     """The figures of Fly's pricing page for 30 days."""
-    assert cost.list_price_monthly_usd(kind, cpus, memory_mb, region, TODAY) == Decimal(usd)
+    assert cost.to_cents(cost.list_price_monthly_usd(kind, cpus, memory_mb, region, TODAY)) == Decimal(usd)
 
 
 def test_an_older_day_uses_the_older_list():
-    assert cost.list_price_monthly_usd("shared", 2, 512, "iad", date(2026, 8, 1)) == Decimal("3.89")
+    assert cost.to_cents(cost.list_price_monthly_usd("shared", 2, 512, "iad", date(2026, 8, 1))) == Decimal("3.89")
 
 
 def test_an_unknown_region_is_never_understated():
@@ -55,7 +55,7 @@ def test_an_unknown_region_is_never_understated():
     assert unknown == cost.list_price_monthly_usd("shared", 2, 512, "gru", TODAY)
 
 
-def test_a_day_before_the_first_list_is_an_error_not_a_guess():
+def test_a_day_before_the_first_list_is_an_error():
     with pytest.raises(ValueError, match="no Fly price list covers 2020-01-01"):
         cost.list_price_usd_per_s("shared", 1, 256, "iad", date(2020, 1, 1))
 
@@ -71,12 +71,12 @@ def test_a_day_before_the_first_list_is_an_error_not_a_guess():
         ("gpu", 1, 1024, "use shared or performance"),
     ],
 )
-def test_a_size_fly_would_refuse_is_named(kind, cpus, memory_mb, words):
+def test_a_size_that_fly_refuses_is_explained(kind, cpus, memory_mb, words):
     assert words in (cost.explain_refused_size(kind, cpus, memory_mb) or "")
 
 
 @pytest.mark.parametrize(
     ("kind", "cpus", "memory_mb"), [("shared", 2, 512), ("shared", 1, 256), ("performance", 4, 8192)]
 )
-def test_a_size_fly_takes_is_not_refused(kind, cpus, memory_mb):
+def test_a_size_that_fly_accepts_is_not_refused(kind, cpus, memory_mb):
     assert cost.explain_refused_size(kind, cpus, memory_mb) is None

@@ -1,6 +1,5 @@
 """The pages name what there is: settings, events, commands, targets, columns, procedures, and nothing that is not there."""
 
-import ast
 import re
 import subprocess
 import tomllib
@@ -11,7 +10,8 @@ import click
 import pytest
 
 from ops.cli import build_cli
-from shared.settings.config import Config
+from shared.settings.config import Config, declarations
+from tools import settings_doc
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
@@ -49,20 +49,9 @@ def columns_of(table):
     return {name for name in [*named, *added] if name != "check"}
 
 
-def settings_read():
-    """Every variable that `Config.from_env` asks for, from its source."""
-    calls = [
-        node
-        for node in ast.walk(ast.parse((ROOT / "shared" / "settings" / "config.py").read_text()))
-        if isinstance(node, ast.Call)
-    ]
-    read = [
-        call
-        for call in calls
-        if isinstance(call.func, ast.Attribute) and call.func.attr in ("required", "optional", "first_set")
-    ]
-    texts = [value.value for call in read for value in call.args if isinstance(value, ast.Constant)]
-    return {text for text in texts if re.fullmatch(r"[A-Z][A-Z_]+", text)}
+def setting_names(fields=None):
+    """Every variable that the functions read, or those of some fields of `Config`."""
+    return {name for field, setting in declarations() if fields is None or field in fields for name in setting.names}
 
 
 def code_lines(text):
@@ -107,21 +96,21 @@ def tracked(*patterns):
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_every_setting_of_the_functions_is_in_the_table_and_no_other():
-    table = first_cells(section("architecture.md", "Settings of the functions"))
-    # The second name of the same key stands beside the first one's form.
-    assert table | {"SUPABASE_SERVICE_ROLE_KEY"} == settings_read()
-    assert len(table) >= len(Config.__dataclass_fields__) - 1
-    assert "SUPABASE_SERVICE_ROLE_KEY" in section("architecture.md", "Settings of the functions")
+def test_the_page_of_settings_is_the_generated_one():
+    """After a change of a declaration, run `python -m tools.settings_doc`."""
+    assert settings_doc.PAGE.read_text(encoding="utf-8") == settings_doc.render_page()
+
+
+def test_every_setting_of_the_functions_is_on_its_page_and_no_other():
+    listed = first_cells(section("settings.md", "Required") + section("settings.md", "Optional")) - {"or"}
+    assert listed == setting_names()
+    assert len(listed) == len(Config.model_fields) + 1
 
 
 def test_every_secret_setting_says_where_it_lives_and_what_it_opens():
-    named = first_cells(section("security.md", "The secrets"))
-    secret = {name for name in settings_read() if re.search("SECRET|TOKEN|KEY|WEBHOOK", name)} - {
-        "SUPABASE_PUBLISHABLE_KEY"
-    }
+    secret = setting_names({field for field in Config.model_fields if settings_doc.is_secret(field)})
     assert len(secret) == 8
-    assert secret - named == set()
+    assert secret - first_cells(section("security.md", "The secrets")) == set()
 
 
 def test_every_setting_of_a_machine_is_in_the_backend_contract():
@@ -246,8 +235,8 @@ def test_the_files_for_hosts_agree_with_the_image():
     assert f"PORT={fly['http_service']['internal_port']}" in dockerfile
     assert fly["env"]["PORT"] == str(fly["http_service"]["internal_port"])
     given = set(re.findall(r"^([A-Z_]+)=", (ROOT / "deploy" / "settings.env.example").read_text(), re.MULTILINE))
-    assert given <= settings_read()
-    assert set(fly["env"]) - {"PORT", "THREADS"} <= settings_read()
+    assert given <= setting_names()
+    assert set(fly["env"]) - {"PORT", "THREADS"} <= setting_names()
 
 
 def test_no_tracked_file_names_a_package_index_or_somebodys_computer():

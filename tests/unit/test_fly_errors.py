@@ -5,8 +5,8 @@ import pytest
 
 from shared.domain import errors
 from shared.fly.errors import classify_answer
-from shared.fly.messages import Request, Response, hide_secrets, parse_retry_after, read_answer
-from shared.observability.redaction import EXCERPT_CHARS
+from shared.fly.messages import Request, Response, parse_retry_after, read_answer
+from shared.observability.redaction import EXCERPT_CHARS, hide_secrets
 from tests.unit.scripted_fly import ScriptedFly, answer, make_client, told
 
 APP, ID = "vyx-user-0a1b2c3d", "148e1234c56789"

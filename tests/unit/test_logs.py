@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, traced, labelled, and without a secret in any disguise."""
+"""Log lines: one JSON object each, with trace and labels, and without a secret in any form."""
 
 import io
 import json
@@ -25,7 +25,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 @pytest.fixture
 def log():
-    """A logger that writes JSON lines to `log.lines()`, knowing the canary as a secret."""
+    """A logger that writes JSON lines to `log.lines()` and knows the canary as a secret."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines(Redactor([CANARY, PEM, "FlyV1 fm2_canary1111,fm2_canary2222"]), "project-1"))
@@ -46,7 +46,7 @@ def test_a_line_is_one_json_object(log):
     assert log.text().isascii()
 
 
-def test_a_stack_travels_in_the_line_and_its_secrets_do_not(log):
+def test_a_stack_is_logged_without_its_secrets(log):
     try:
         raise RuntimeError(f"refused with {CANARY}")  # noqa: TRY301  a stack is what is tested
     except RuntimeError:
@@ -77,9 +77,9 @@ def test_a_stack_travels_in_the_line_and_its_secrets_do_not(log):
         "-----BEGIN EC PRIVATE KEY-----\nY2FuYXJ5\n",
     ],
 )
-def test_no_secret_gets_through_in_any_disguise(log, leak):
-    """In the message, its arguments, the labels' names and values, an exception, and a call whose arguments do not fit."""
-    log.info(f"before {leak} after")  # noqa: G004  the leak stands in the message itself
+def test_no_form_of_a_secret_is_logged(log, leak):
+    """The secret is in the message, its arguments, labels, an exception, or a call whose arguments do not match."""
+    log.info(f"before {leak} after")  # noqa: G004  the message itself holds the secret
     log.info("%s", leak)
     log.info("label", extra={"labels": {"key": leak, leak: "value"}})
     log.info("object %r", [leak])
@@ -94,12 +94,26 @@ def test_no_secret_gets_through_in_any_disguise(log, leak):
         assert shown not in text
 
 
-def test_a_secret_that_holds_another_leaves_no_rest():
+def test_a_secret_that_contains_another_is_replaced_as_a_whole():
     assert Redactor(["secret-one", "secret-one-and-more"]).clean("secret-one-and-more") == "[redacted]"
 
 
+@pytest.mark.parametrize(
+    ("secret", "echo"),
+    [
+        ('{"type": "account", "private_id": "canary-1"}', "no account with canary-1"),
+        ("first-canary\nsecond-canary", "wrong value second-canary"),
+        ("canary-a, canary-b", "neither canary-b nor canary-a"),
+        ("canary", "six letters: canary"),
+    ],
+)
+def test_a_part_of_a_secret_is_replaced(secret, echo):
+    """A response may echo one value of a JSON object, one line, or one item of a list."""
+    assert "canary" not in Redactor([secret]).clean(echo)
+
+
 def test_short_words_and_plain_text_stay_readable():
-    """A static value of a few letters would otherwise blot out ordinary words."""
+    """A secret of a few letters would otherwise remove ordinary words."""
     text = "user 11111111-1111-4111-8111-111111111111 of the error tree is active"
     assert Redactor(["error", ""]).clean(text) == text
 
@@ -119,11 +133,11 @@ def test_short_words_and_plain_text_stay_readable():
         ({}, None),
     ],
 )
-def test_the_trace_is_read_from_either_header(headers, trace):
+def test_the_trace_is_read_from_both_headers(headers, trace):
     assert read_trace(headers) == trace
 
 
-def test_lines_of_a_request_carry_its_labels_and_trace_and_others_do_not(log):
+def test_only_the_lines_of_a_request_have_its_labels_and_trace(log):
     with request_context({"request_id": "r-1", "function": "health"}, Trace(TRACE, "00000000000000ff")):
         log.info("inside", extra={"labels": {"function": "own"}})
         other = threading.Thread(target=log.info, args=("elsewhere",))
@@ -144,7 +158,7 @@ def test_lines_of_a_request_carry_its_labels_and_trace_and_others_do_not(log):
     assert "trace" not in after
 
 
-def test_configured_logs_take_every_logger_and_quiet_the_clients():
+def test_every_logger_is_configured_and_http_clients_are_quiet():
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     stream = io.StringIO()
@@ -159,8 +173,8 @@ def test_configured_logs_take_every_logger_and_quiet_the_clients():
     assert line["message"] == "with [redacted]"
 
 
-def test_what_gunicorn_says_of_itself_is_clean_too():
-    """It keeps its own handlers, and its complaints about broken requests quote the line that is broken."""
+def test_messages_of_gunicorn_are_redacted():
+    """Gunicorn keeps its own handlers, and its messages about invalid requests quote the invalid line."""
     root, gunicorn = logging.getLogger(), logging.getLogger("gunicorn.error")
     before, level, filters = root.handlers[:], root.level, gunicorn.filters[:]
     stream = io.StringIO()

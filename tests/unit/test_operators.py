@@ -1,88 +1,45 @@
-"""Operators: a token of a real session signed by the project's own key, and the database's word at every call."""
+"""Operators: a session token signed by the project's key, and a check of the database at every call."""
 
-import base64
 import hmac
 import json
 import time
 import uuid
-from datetime import UTC, datetime
 
 import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from pydantic import SecretStr
 
-from shared.adapters.user_tokens import mint_user_token
 from shared.domain.errors import OutcomeUnknown, TransientError
-from shared.http.operator_auth import FAILED_PAUSE_S, KEYS_FRESH_S, LOOK_AGAIN_S, OperatorToken, ProjectKeys
+from shared.http.operator_auth import FAILED_PAUSE_S, KEYS_FRESH_S, LOOK_AGAIN_S, OperatorToken
 from shared.http.webhook_auth import Caller, Forbidden, StaticHeader, Unauthenticated, authenticate
-from shared.settings.secret import Secret
+from tests.unit.operator_tokens import (
+    ELLIPTIC,
+    EMAIL,
+    ISSUER,
+    NOW,
+    OTHER,
+    RSA,
+    SESSION,
+    USER,
+    Operators,
+    Project,
+    bearer,
+    machine_token,
+    mint,
+    octets,
+    public_jwk,
+)
 
-ISSUER = "https://project.example.test/auth/v1"
-USER = "11111111-1111-4111-8111-111111111111"
-SESSION = "22222222-2222-4222-8222-222222222222"
-EMAIL = "operator@example.test"
-NOW = 1_700_000_000
-ELLIPTIC, RSA = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)
-OTHER = ec.generate_private_key(ec.SECP256R1())
 ELLIPTIC_PUBLIC = ELLIPTIC.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 KINDS = frozenset({"webhook", "static", "operator"})
-
-
-def public_jwk(private, kid, **changes):
-    algorithm = ECAlgorithm if isinstance(private, ec.EllipticCurvePrivateKey) else RSAAlgorithm
-    return algorithm.to_jwk(private.public_key(), as_dict=True) | {"kid": kid} | changes
-
-
-def octets(text):
-    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-LISTED = [
-    public_jwk(ELLIPTIC, "ec"),
-    public_jwk(RSA, "rsa", alg="RS256"),
-    {"kty": "oct", "kid": "shared", "k": octets(b"s" * 32), "alg": "HS256"},
-    {"kty": "oct", "kid": "pretender", "k": octets(b"s" * 32), "alg": "RS256"},
-    public_jwk(ec.generate_private_key(ec.SECP384R1()), "p384"),
-    {"kty": "what"},
-    "no key",
-    None,
-]
-
-
-class Project:
-    """A project's public keys, as served; counts who asks."""
-
-    def __init__(self, keys=LISTED):
-        self.answer = {"keys": keys}
-        self.asked, self.seconds, self.down = [], 0.0, False
-        self.keys = ProjectKeys(ISSUER, transport=httpx.MockTransport(self.serve), clock=lambda: self.seconds)
-
-    def serve(self, request):
-        self.asked.append(str(request.url))
-        if self.down:
-            raise httpx.ConnectError("refused", request=request)
-        return self.answer if isinstance(self.answer, httpx.Response) else httpx.Response(200, json=self.answer)
 
 
 @pytest.fixture
 def project():
     return Project()
-
-
-class Operators:
-    """What the database says of who."""
-
-    def __init__(self):
-        self.asked, self.told = [], {"operator": True, "email": EMAIL}
-
-    def __call__(self, user_id):
-        self.asked.append(str(user_id))
-        if isinstance(self.told, Exception):
-            raise self.told
-        return self.told
 
 
 @pytest.fixture
@@ -91,99 +48,64 @@ def operators():
 
 
 @pytest.fixture
-def proof(project, operators):
+def verifier(project, operators):
     return OperatorToken(ISSUER, project.keys, operators)
 
 
-def mint(key=ELLIPTIC, algorithm="ES256", kid="ec", without=(), **changes):
-    claims = {
-        "iss": ISSUER,
-        "aud": "authenticated",
-        "role": "authenticated",
-        "sub": USER,
-        "iat": NOW,
-        "exp": NOW + 3600,
-        "email": "spoofed@example.test",
-        "aal": "aal1",
-        "session_id": SESSION,
-        "is_anonymous": False,
-        "app_metadata": {"role": "operator"},
-    }
-    claims = {name: value for name, value in (claims | changes).items() if name not in without}
-    headers = {} if kid is None else {"kid": kid}
-    return jwt.encode(claims, key, algorithm, headers)
-
-
-def bearer(token):
-    return {"authorization": f"Bearer {token}"}
-
-
 @pytest.mark.parametrize(("key", "algorithm", "kid"), [(ELLIPTIC, "ES256", "ec"), (RSA, "RS256", "rsa")])
-def test_a_session_of_an_operator_is_let_in_under_the_databases_name(proof, operators, key, algorithm, kid):
-    """The e-mail is the database's: the token's own may be of another time."""
-    assert proof.verify(bearer(mint(key, algorithm, kid)), b"", NOW) == Caller("operator", EMAIL)
-    assert operators.asked == [USER]
+def test_a_session_of_an_operator_is_named_by_the_database(verifier, operators, key, algorithm, kid):
+    """The e-mail comes from the database, because the one in the token may be outdated."""
+    assert verifier.verify(bearer(mint(key, algorithm, kid)), b"", NOW) == Caller("operator", EMAIL)
+    assert operators.queries == [USER]
 
 
-def test_the_scheme_is_read_in_any_case(proof):
+def test_the_scheme_is_case_insensitive(verifier):
     token = mint()
     for value in (f"bearer {token}", f"BEARER  {token}"):
-        assert proof.verify({"authorization": value}, b"", NOW)
+        assert verifier.verify({"authorization": value}, b"", NOW)
 
 
-def test_who_is_no_operator_any_more_is_out_at_the_next_call(proof, operators):
-    """The row is asked for at every call; the token alone proves a user, whom no function lets in."""
+def test_a_removed_operator_is_forbidden_at_the_next_call(verifier, operators):
+    """The row is read at every call. The token alone authenticates a user, which no function accepts."""
     headers = bearer(mint())
-    assert authenticate((proof,), KINDS, headers, b"", NOW).kind == "operator"
-    operators.told = {"operator": False, "email": EMAIL}
+    assert authenticate((verifier,), KINDS, headers, b"", NOW).kind == "operator"
+    operators.row = {"operator": False, "email": EMAIL}
     with pytest.raises(Forbidden):
-        authenticate((proof,), KINDS, headers, b"", NOW)
-    assert operators.asked == [USER, USER]
+        authenticate((verifier,), KINDS, headers, b"", NOW)
+    assert operators.queries == [USER, USER]
 
 
-@pytest.mark.parametrize("told", [{}, {"operator": None}, {"operator": "true"}, {"operator": 1}])
-def test_only_a_plain_yes_of_the_database_counts(proof, operators, told):
-    operators.told = told
-    assert proof.verify(bearer(mint()), b"", NOW) == Caller("user", USER)
-
-
-def machine_token():
-    """What one of our own machines of this very user holds, signed by the project's key."""
-    jwk = json.dumps(ECAlgorithm.to_jwk(ELLIPTIC, as_dict=True) | {"kid": "ec"})
-    return mint_user_token(
-        Secret(jwk),
-        issuer=ISSUER,
-        user_id=uuid.UUID(USER),
-        app_id=uuid.uuid4(),
-        now=datetime.fromtimestamp(NOW, UTC),
-    )
+@pytest.mark.parametrize("row", [{}, {"operator": None}, {"operator": "true"}, {"operator": 1}])
+def test_only_true_in_the_row_makes_an_operator(verifier, operators, row):
+    operators.row = row
+    assert verifier.verify(bearer(mint()), b"", NOW) == Caller("user", USER)
 
 
 REFUSED = {
     "an operator's own machine": machine_token(),
     "a machine's token with a session": mint(app_id=str(uuid.uuid4())),
-    "made to live longer than a sign-in": mint(exp=NOW + 7 * 86_400 + 1),
+    "longer-lived than a sign-in": mint(exp=NOW + 7 * 86_400 + 1),
     "no session": mint(without=("session_id",)),
     "an empty session": mint(session_id=""),
-    "a session that is no uuid": mint(session_id="0" * 32),
+    "a session that is not a uuid": mint(session_id="0" * 32),
     "anonymous": mint(is_anonymous=True),
-    "anonymous in words": mint(is_anonymous="true"),
+    "anonymous as text": mint(is_anonymous="true"),
     "another role": mint(role="service_role"),
     "no role": mint(without=("role",)),
     "another audience": mint(aud="anon"),
     "no audience": mint(without=("aud",)),
     "another project": mint(iss="https://other.example.test/auth/v1"),
-    "an issuer that goes on": mint(iss=f"{ISSUER}/"),
+    "an issuer with a suffix": mint(iss=f"{ISSUER}/"),
     "no issuer": mint(without=("iss",)),
     "no user": mint(without=("sub",)),
-    "a user that is no uuid": mint(sub="operator"),
-    "no end": mint(without=("exp",)),
-    "an end in words": mint(exp="never"),
-    "an endless end": mint(exp=float("nan")),
-    "over": mint(exp=NOW - 31),
-    "of the future": mint(iat=NOW + 31),
-    "not yet": mint(nbf=NOW + 31),
-    "another key under our key's id": mint(OTHER),
+    "a user that is not a uuid": mint(sub="operator"),
+    "no expiry": mint(without=("exp",)),
+    "an expiry as text": mint(exp="never"),
+    "an expiry that is not a number": mint(exp=float("nan")),
+    "expired": mint(exp=NOW - 31),
+    "issued in the future": mint(iat=NOW + 31),
+    "not valid yet": mint(nbf=NOW + 31),
+    "another key under the id of a known key": mint(OTHER),
     "an unknown key": mint(OTHER, kid="other"),
     "no key id": mint(kid=None),
     "HS256 with the project's public key as its secret": ".".join(
@@ -201,72 +123,72 @@ REFUSED = {
     "PS256": mint(RSA, "PS256", "rsa"),
     "ES384": mint(ec.generate_private_key(ec.SECP384R1()), "ES384", "p384"),
     "no signature at all": mint(None, "none"),
-    "a cut signature": mint()[:-4],
-    "another's claims": ".".join((mint().split(".")[0], mint(sub=SESSION).split(".")[1], mint().split(".")[2])),
-    "a header nested without end": f"{octets(b'[' * 9000)}.e30.e30",
+    "a truncated signature": mint()[:-4],
+    "claims of another user": ".".join((mint().split(".")[0], mint(sub=SESSION).split(".")[1], mint().split(".")[2])),
+    "a header with too deep nesting": f"{octets(b'[' * 9000)}.e30.e30",
     "a header that is a list": f"{octets(b'[]')}.e30.e30",
     "claims that are a list": jwt.api_jws.PyJWS().encode(b"[]", ELLIPTIC, "ES256", {"kid": "ec"}),
-    "a key id that is no text": f"{octets(b'{}')}.e30.e30",
+    "a key id that is not text": f"{octets(b'{}')}.e30.e30",
     "a secret key of the project": "sb_secret_0123456789",
     "dots": "a.b.c",
     "empty": "",
     "not ASCII": "é.é.é",
     "half a surrogate": "\udcff.a.b",
-    "endless": f"{'a' * 20_000}.b.c",
+    "too long": f"{'a' * 20_000}.b.c",
 }
 
 
 @pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
-def test_whatever_does_not_hold_is_no_proof_and_asks_nobody(proof, operators, token):
+def test_an_invalid_token_is_rejected_without_a_query(verifier, operators, token):
     with pytest.raises(Unauthenticated):
-        authenticate((proof,), KINDS, bearer(token), b"", NOW)
-    assert operators.asked == []
+        authenticate((verifier,), KINDS, bearer(token), b"", NOW)
+    assert operators.queries == []
 
 
-def test_hs256_signed_with_the_published_key_is_no_proof(proof, operators):
-    """The classic confusion: the public key, which everybody has, taken for a shared secret."""
+def test_hs256_signed_with_the_public_key_is_rejected(verifier, operators):
+    """The known attack: the public key is used as a shared secret."""
     head = octets(json.dumps({"alg": "HS256", "kid": "ec"}).encode())
     signed = f"{head}.{mint().split('.')[1]}"
     forged = f"{signed}.{octets(hmac.digest(ELLIPTIC_PUBLIC, signed.encode(), 'sha256'))}"
-    assert proof.verify(bearer(forged), b"", NOW) is None
-    assert operators.asked == []
+    assert verifier.verify(bearer(forged), b"", NOW) is None
+    assert operators.queries == []
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"authorization": ""}, {"authorization": mint()}, {"authorization": "Basic x"}]
 )
-def test_without_a_bearer_nothing_is_asked(proof, project, headers):
-    assert proof.verify(headers, b"", NOW) is None
-    assert project.asked == []
+def test_without_a_bearer_token_no_key_is_requested(verifier, project, headers):
+    assert verifier.verify(headers, b"", NOW) is None
+    assert project.requests == []
 
 
 @pytest.mark.parametrize(
     ("claims", "now"), [({"exp": NOW - 29}, NOW), ({"iat": NOW + 30}, NOW), ({"nbf": NOW + 30}, NOW)]
 )
-def test_thirty_seconds_of_skew_are_forgiven(proof, claims, now):
-    assert proof.verify(bearer(mint(**claims)), b"", now)
+def test_clocks_may_differ_by_thirty_seconds(verifier, claims, now):
+    assert verifier.verify(bearer(mint(**claims)), b"", now)
 
 
-def test_the_keys_are_asked_for_once_in_ten_minutes(proof, project):
+def test_the_keys_are_cached_for_ten_minutes(verifier, project):
     for _ in range(3):
-        assert proof.verify(bearer(mint()), b"", NOW)
-    assert project.asked == [f"{ISSUER}/.well-known/jwks.json"]
+        assert verifier.verify(bearer(mint()), b"", NOW)
+    assert project.requests == [f"{ISSUER}/.well-known/jwks.json"]
     project.seconds = KEYS_FRESH_S
-    assert proof.verify(bearer(mint()), b"", NOW)
-    assert len(project.asked) == 2
+    assert verifier.verify(bearer(mint()), b"", NOW)
+    assert len(project.requests) == 2
 
 
-def test_made_up_key_ids_ask_the_project_once_in_half_a_minute(proof, project):
-    """A rotation is seen within that time; a stranger cannot make us ask at will."""
-    assert proof.verify(bearer(mint()), b"", NOW)
+def test_unknown_key_ids_cause_one_request_in_thirty_seconds(verifier, project):
+    """A rotation is noticed within that time, and forged tokens cannot cause more requests."""
+    assert verifier.verify(bearer(mint()), b"", NOW)
     project.answer = {"keys": [public_jwk(OTHER, "new")]}
     for number in range(20):
-        assert proof.verify(bearer(mint(OTHER, kid=f"made-up-{number}")), b"", NOW) is None
-    assert len(project.asked) == 1
+        assert verifier.verify(bearer(mint(OTHER, kid=f"made-up-{number}")), b"", NOW) is None
+    assert len(project.requests) == 1
     project.seconds = LOOK_AGAIN_S
-    assert proof.verify(bearer(mint(OTHER, kid="new")), b"", NOW)
-    assert proof.verify(bearer(mint()), b"", NOW) is None, "the key that was taken out is taken no longer"
-    assert len(project.asked) == 2
+    assert verifier.verify(bearer(mint(OTHER, kid="new")), b"", NOW)
+    assert verifier.verify(bearer(mint()), b"", NOW) is None, "a removed key is no longer accepted"
+    assert len(project.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -274,55 +196,55 @@ def test_made_up_key_ids_ask_the_project_once_in_half_a_minute(proof, project):
     [httpx.Response(503), httpx.Response(200, text="<html>"), httpx.Response(302, headers={"location": "/"})],
     ids=["503", "a page", "a redirect"],
 )
-def test_a_project_that_cannot_be_asked_is_no_verdict(proof, project, operators, answer):
+def test_an_unreachable_project_is_a_transient_error(verifier, project, operators, answer):
     project.answer = answer
     with pytest.raises(TransientError):
-        authenticate((proof,), KINDS, bearer(mint()), b"", NOW)
-    assert operators.asked == []
+        authenticate((verifier,), KINDS, bearer(mint()), b"", NOW)
+    assert operators.queries == []
 
 
-def test_a_project_that_is_down_is_asked_again_only_after_a_pause(proof, project):
-    """Else every caller with a made-up token would hold a thread for as long as the time-out."""
+def test_an_unreachable_project_is_requested_again_only_after_a_pause(verifier, project):
+    """Otherwise every forged token would occupy a thread until the time-out."""
     project.down = True
     for _ in range(5):
         with pytest.raises(TransientError):
-            proof.verify(bearer(mint()), b"", NOW)
-    assert len(project.asked) == 1
+            verifier.verify(bearer(mint()), b"", NOW)
+    assert len(project.requests) == 1
     project.down, project.seconds = False, FAILED_PAUSE_S
-    assert proof.verify(bearer(mint()), b"", NOW)
+    assert verifier.verify(bearer(mint()), b"", NOW)
 
 
 @pytest.mark.parametrize("keys", [[], None, {}, "x", [{"kty": "oct", "k": "AAAA"}]])
-def test_a_project_without_public_keys_proves_nobody(operators, keys):
-    """As of projects that still sign with a shared secret."""
-    proof = OperatorToken(ISSUER, Project(keys).keys, operators)
-    assert proof.verify(bearer(mint()), b"", NOW) is None
+def test_a_project_without_public_keys_authenticates_nobody(operators, keys):
+    """For example a project that still signs with a shared secret."""
+    verifier = OperatorToken(ISSUER, Project(keys).keys, operators)
+    assert verifier.verify(bearer(mint()), b"", NOW) is None
 
 
 @pytest.mark.parametrize("error", [TransientError("down"), OutcomeUnknown("no answer")])
-def test_a_database_out_of_reach_is_no_verdict(proof, operators, error):
-    operators.told = error
+def test_an_unreachable_database_is_a_transient_error(verifier, operators, error):
+    operators.row = error
     with pytest.raises(TransientError):
-        authenticate((proof,), KINDS, bearer(mint()), b"", NOW)
+        authenticate((verifier,), KINDS, bearer(mint()), b"", NOW)
 
 
-def test_another_proof_counts_although_this_one_cannot_be_judged(proof, project):
+def test_another_credential_counts_if_the_token_cannot_be_checked(verifier, project):
     project.down = True
-    static = StaticHeader(Secret("a-static-secret-of-32-characters"))
+    static = StaticHeader(SecretStr("a-static-secret-of-32-characters"))
     headers = bearer(mint()) | {"x-hangar-secret": "a-static-secret-of-32-characters"}
-    for verifiers in ((proof, static), (static, proof)):
+    for verifiers in ((verifier, static), (static, verifier)):
         assert authenticate(verifiers, KINDS, headers, b"", NOW).kind == "static"
     with pytest.raises(TransientError):
-        authenticate((static, proof), KINDS, headers | {"x-hangar-secret": "wrong"}, b"", NOW)
+        authenticate((static, verifier), KINDS, headers | {"x-hangar-secret": "wrong"}, b"", NOW)
 
 
-def test_nothing_of_it_shows_a_token(proof):
-    assert "Bearer" not in repr(proof)
-    assert repr(proof) == f"OperatorToken(issuer='{ISSUER}')"
+def test_the_repr_shows_no_token(verifier):
+    assert "Bearer" not in repr(verifier)
+    assert repr(verifier) == f"OperatorToken(issuer='{ISSUER}')"
 
 
-def test_the_wall_clock_plays_no_part(proof):
-    """Judged by the time that is passed in."""
+def test_only_the_given_time_counts(verifier):
+    """The wall clock is not used."""
     token = mint(iat=int(time.time()) + 10**6, exp=int(time.time()) + 10**6 + 60)
-    assert proof.verify(bearer(token), b"", time.time() + 10**6)
-    assert proof.verify(bearer(token), b"", time.time()) is None
+    assert verifier.verify(bearer(token), b"", time.time() + 10**6)
+    assert verifier.verify(bearer(token), b"", time.time()) is None

@@ -1,4 +1,4 @@
-"""User tokens: what PostgREST and Supabase will accept, for one user, and never the key itself."""
+"""User tokens: PostgREST and Supabase accept them for one user, and they never contain the key."""
 
 import base64
 import hashlib
@@ -11,12 +11,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm
+from pydantic import SecretStr
 
 from local.supabase.keys import Keys
 from local.supabase.rest.auth import identify
 from local.supabase.rest.errors import RestError
 from shared.adapters.user_tokens import mint_user_token
-from shared.settings.secret import Secret
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = PRIVATE.public_key()
@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 def mint(key=PEM, **changes):
-    return mint_user_token(Secret(key), **{"issuer": ISSUER, "user_id": USER, "app_id": APP, "now": NOW, **changes})
+    return mint_user_token(SecretStr(key), **{"issuer": ISSUER, "user_id": USER, "app_id": APP, "now": NOW, **changes})
 
 
 def claims_of(token):
@@ -44,7 +44,7 @@ def claims_of(token):
 
 
 @pytest.mark.parametrize("key", [PEM, SEC1, JWK], ids=["PKCS8", "SEC1", "JWK"])
-def test_the_token_is_the_users_and_nobody_elses(key):
+def test_the_token_names_its_user_and_its_app(key):
     assert claims_of(mint(key)) == {
         "iss": ISSUER,
         "aud": "authenticated",
@@ -61,12 +61,12 @@ def test_the_token_is_the_users_and_nobody_elses(key):
     }
 
 
-def test_the_kid_is_the_jwks_own():
+def test_the_kid_is_that_of_the_jwk():
     assert jwt.get_unverified_header(mint(JWK)) == {"alg": "ES256", "typ": "JWT", "kid": "key-1"}
 
 
 def test_the_kid_of_a_pem_is_its_rfc_7638_thumbprint():
-    """Worked out again by PyJWK's own members, so that a JWKS made from the same key finds it."""
+    """Computed again from the members of PyJWK, so that a JWKS from the same key has the same kid."""
     kid = jwt.get_unverified_header(mint(PEM))["kid"]
     assert kid == jwt.get_unverified_header(mint(SEC1))["kid"]
     public = ECAlgorithm.to_jwk(PUBLIC, as_dict=True)
@@ -74,8 +74,8 @@ def test_the_kid_of_a_pem_is_its_rfc_7638_thumbprint():
     assert kid == base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
 
 
-def test_a_project_takes_the_token_for_the_users_own_role():
-    """Judged by the same rules as PostgREST's: kid known, time right, role authenticated."""
+def test_a_project_accepts_the_token_for_the_role_authenticated():
+    """Checked by the rules of PostgREST: known kid, valid time, role `authenticated`."""
     keys = Keys.generate()
     headers = {"apikey": keys.publishable_key, "authorization": f"Bearer {mint(keys.signing_key_pem)}"}
     identity = identify(headers, keys, lambda: NOW.timestamp() + 364 * 86_400)
@@ -84,7 +84,7 @@ def test_a_project_takes_the_token_for_the_users_own_role():
         identify(headers, keys, lambda: NOW.timestamp() + 366 * 86_400)
 
 
-def test_lifetime_and_clock_are_the_callers():
+def test_the_caller_sets_lifetime_and_clock():
     claims = claims_of(mint(ttl=timedelta(hours=1), now=NOW.astimezone(timezone(timedelta(hours=5)))))
     assert (claims["iat"], claims["exp"] - claims["iat"]) == (int(NOW.timestamp()), 3600)
     with pytest.raises(ValueError, match="time zone"):
@@ -106,7 +106,7 @@ def test_lifetime_and_clock_are_the_callers():
     ],
     ids=["text", "broken JSON", "part of a JWK", "broken PEM", "P-384", "RSA", "public"],
 )
-def test_a_key_that_is_none_is_refused_and_not_repeated(key):
+def test_an_invalid_key_is_rejected_and_not_shown(key):
     with pytest.raises(ValueError, match="HANGAR_USER_TOKEN_KEY") as caught:
         mint(key)
     assert caught.value.__cause__ is caught.value.__context__ is None

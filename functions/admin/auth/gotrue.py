@@ -8,11 +8,10 @@ from urllib.parse import urlencode
 
 import httpx
 
-from shared.adapters.http_client import get_tls_context
+from shared.adapters.http_client import make_client
 from shared.domain.errors import TransientError
 
-_TIMEOUT_S = 10
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_TIMEOUT = httpx.Timeout(10)
 
 
 class NotSignedIn(Exception):  # noqa: N818  named for what it means
@@ -74,9 +73,8 @@ class GoTrue:
         raise TransientError(f"Supabase Auth answered {answer.status_code} to a sign-in")
 
     def _post(self, path: str, body: dict[str, str], headers: dict[str, str]) -> httpx.Response:
-        local = httpx.URL(self._url).host in _LOOPBACK
         try:
-            with httpx.Client(verify=get_tls_context(), timeout=_TIMEOUT_S, trust_env=not local) as http:
+            with make_client(self._url, timeout=_TIMEOUT) as http:
                 return http.post(f"{self._url}{path}", json=body, headers={"apikey": self._key, **headers})
         except httpx.HTTPError as error:
             raise TransientError(f"Supabase Auth at {self._url} does not answer ({type(error).__name__})") from error

@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import flask
-
-from shared.settings.secret import Secret
+from pydantic import SecretStr
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -41,7 +40,7 @@ class Session:
 class CookieSealer:
     """Seals what a browser keeps for us, each purpose under a key of its own, and proves forms."""
 
-    def __init__(self, secret: Secret) -> None:
+    def __init__(self, secret: SecretStr) -> None:
         self._secret = secret
 
     def __repr__(self) -> str:
@@ -74,7 +73,7 @@ class CookieSealer:
 
     def _derive(self, purpose: str) -> bytes:
         # One HMAC is HKDF's own first half (RFC 5869); the secret key is random already.
-        return hmac.digest(self._secret.reveal().encode(), f"hangar dashboard 1 {purpose}".encode(), "sha256")
+        return hmac.digest(self._secret.get_secret_value().encode(), f"hangar dashboard 1 {purpose}".encode(), "sha256")
 
     def _cipher(self, purpose: str) -> "AESGCM":
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  as above

@@ -1,4 +1,4 @@
-"""What the command line says about money: from the product's own code, in Decimal, with nothing promised that Fly refuses."""
+"""The cost report: Decimal amounts, and no saving by a size that Fly refuses."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,11 +22,11 @@ def report(*groups, counts=(10, 50, 100, 500)):
     spent = {"usd": "1.005", "running_seconds": "3600", "unpriced_seconds": "0", "users": 1}
     at = datetime(2026, 11, 23, 3, tzinfo=UTC).isoformat()
     plans = [{**SIZE, "tier": tier, "region": "iad", "power": "always_on"} for tier in ("pro", "elite")]
-    told = {"now": at, "month_start": at, "groups": groups, "to_date": spent, "users": [], "plans": plans}
-    return make_cost_report(told, list(counts))
+    usage = {"now": at, "month_start": at, "groups": groups, "to_date": spent, "users": [], "plans": plans}
+    return make_cost_report(usage, list(counts))
 
 
-def test_the_brief_s_projection():
+def test_the_projection_for_four_fleet_sizes():
     """10, 50, 100 and 500 users of 2 vCPU and 512 MB: 60, 300, 600 and 3,000; Fly's list in iad: 4.39 each."""
     lines = report()["projections"]
     assert [line["monthly_cost_estimate_usd"] for line in lines] == ["60.00", "300.00", "600.00", "3000.00"]
@@ -41,25 +41,25 @@ def test_two_sizes_are_two_lines():
     ]  # fmt: skip
 
 
-def test_tiers_and_regions_add_up_to_the_total():
+def test_tiers_and_regions_sum_to_the_total():
     """Every app is in one tier and one region."""
-    told = report(group(3), group(2, tier="elite", region="gru"), group(1, region="gru"))
-    assert told["total"]["apps"] == 6
-    assert told["total"]["monthly_cost_estimate_usd"] == "36.00"
-    assert told["total"]["monthly_list_price_usd"] == "34.43"
+    made = report(group(3), group(2, tier="elite", region="gru"), group(1, region="gru"))
+    assert made["total"]["apps"] == 6
+    assert made["total"]["monthly_cost_estimate_usd"] == "36.00"
+    assert made["total"]["monthly_list_price_usd"] == "34.43"
     for key in ("by_tier", "by_region"):
-        assert sum(line["apps"] for line in told[key]) == 6
-        assert abs(sum(Decimal(line["monthly_list_price_usd"]) for line in told[key]) - Decimal("34.43")) <= Decimal(
+        assert sum(line["apps"] for line in made[key]) == 6
+        assert abs(sum(Decimal(line["monthly_list_price_usd"]) for line in made[key]) - Decimal("34.43")) <= Decimal(
             "0.01"
         )
 
 
-def test_cents_are_half_up():
+def test_cents_are_rounded_half_up():
     assert report()["month_to_date"]["list_price_usd"] == "1.01"
 
 
-def test_savings_name_what_fly_refuses_and_what_is_an_assumption():
-    """2 shared vCPU cannot have 256 MB; 1 vCPU can; sleeping is a guess and says so."""
+def test_savings_name_refused_sizes_and_assumptions():
+    """Fly refuses 2 shared vCPU with 256 MB and accepts 1 vCPU. The saving by sleeping is marked as an assumption."""
     found = {line["change"]: line for line in find_savings([group(10)], ON)}
     assert found["1 vCPU, memory as it is"]["saves_estimate_usd"] == "10.00"
     assert found["1 vCPU, memory as it is"]["saves_list_price_usd"] == "6.93"
@@ -80,8 +80,8 @@ def test_savings_name_what_fly_refuses_and_what_is_an_assumption():
     memory=st.integers(1, 64).map(lambda steps: steps * 256),
     apps=st.integers(1, 10_000),
 )
-def test_no_saving_is_negative_or_of_a_size_that_fly_refuses(kind, cpus, memory, apps):
-    """Whatever the fleet looks like."""
+def test_no_saving_is_negative(kind, cpus, memory, apps):
+    """For every machine size that Fly accepts."""
     if explain_refused_size(kind, cpus, memory):
         return
     size = {"cpu_kind": kind, "cpu_count": cpus, "memory_mb": memory, "monthly_cost_estimate_usd": "1.00"}
