@@ -38,6 +38,7 @@ def test_a_converged_user_is_200_with_money_as_text():
             "machine_id": "148e1234",
             "generation": 3,
             "monthly_cost_estimate_usd": "6.00",
+            "code": "converged",
             "detail": "active",
         },
     )
