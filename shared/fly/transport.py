@@ -58,7 +58,8 @@ class FlyLink:
         self._clock = clock
         self._user_agent = user_agent
         self._policy = policy or RetryPolicy()
-        self._limits = limits or RateLimits(clock, sleep)
+        # Not `or`: a RateLimits that remembers nothing yet has length zero.
+        self._limits = RateLimits(clock, sleep) if limits is None else limits
         # A stack, not threading.local: short-lived pools of threads find warm connections here, and close() finds all.
         # One client serves one thread at a time, because httpx slows down quadratically when many share one.
         self._idle: deque[httpx.Client] = deque()
