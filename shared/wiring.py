@@ -40,8 +40,8 @@ class Runtime:
 
     def find_operator(self, user_id: UUID) -> Mapping[str, Any]:
         """Whether this user may operate Hangar now, and their e-mail. Raises what the database raises."""
-        told: Mapping[str, Any] = self.reconciler.database.rpc("fly_operator", user=str(user_id))
-        return told
+        found = self.reconciler.database.find_operator(user_id)
+        return {"operator": found.is_operator, "email": found.email}
 
     def sweep(self, deadline_s: float, drain_only: bool) -> SweepReport:
         """One sweep, or only what is due."""

@@ -8,6 +8,7 @@ long), and begins no further attempt once `budget_s` seconds have passed. A sing
 
 from __future__ import annotations
 
+import copy
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
@@ -82,6 +83,16 @@ class FlyClient:
     def calls(self) -> int:
         """How many requests have gone out, repeats included."""
         return self._link.calls
+
+    def count_from_zero(self) -> Self:
+        """The same client, with the same connections and rate limits, whose `calls` counts its own requests only."""
+        counted = copy.copy(self)
+        counted._link = self._link.count_from_zero()  # noqa: SLF001  a copy of ourselves
+        return counted
+
+    def close_idle(self, keep: int) -> None:
+        """Close idle connections until at most `keep` are left."""
+        self._link.close_idle(keep)
 
     def __enter__(self) -> Self:
         return self
