@@ -46,8 +46,8 @@ check: setup ## Lint, types, import rules, unit tests; under a minute
 	@! git grep -nE 'TO''DO|FIX''ME|X''XX' -- '*.py' '*.sql' '*.md' Makefile || (echo "unfinished work must not land" && exit 1)
 	@$(RUN)python -m pytest tests/unit
 
-bench: setup ## Measure sweeps, tier changes and cold starts as ratios in one run
-	@exec $(RUN)python -m bench
+bench: setup ## Measure sweeps, tier changes, cold starts and the dashboard as ratios in one run (QUICK=1: small sizes, under 90 s)
+	@exec $(RUN)python -m bench $(if $(QUICK),--quick)
 
 simulate: setup ## Run random small worlds on every core (SEEDS= how many, SEED= the first); docs/simulation.md
 	@exec $(RUN)python -m tests.simulation.seeds $(SEEDS) $(SEED)

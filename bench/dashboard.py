@@ -1,4 +1,4 @@
-"""The dashboard over 100,000 apps: how long its process takes for a page, and how large the page is.
+"""The dashboard over a large fleet: how long its process takes for a page, and how large the page is.
 
 The fleet is inserted as plain rows with the triggers off, since nothing here asks Fly; the gateway and the function are the
 processes of the local cloud, and the time is what the function itself measured (Server-Timing).
@@ -13,10 +13,9 @@ from typing import Any
 import httpx
 import psycopg
 
+from bench.sizes import FULL, Sizes
 from local.dev.cloud import LocalCloud
 
-APPS = 100_000
-EACH = 15
 PAGES = {
     "fleet": "",
     "fleet, one status": "?status=error",
@@ -60,27 +59,30 @@ set session_replication_role = origin;
 """
 
 
-def measure_dashboard() -> dict[str, Any]:
-    """Median and slowest of `EACH` answers of every page, in seconds, and the page's bytes."""
+def measure_dashboard(sizes: Sizes) -> dict[str, Any]:
+    """Median and slowest of several answers of every page, in seconds, and the page's bytes."""
     with tempfile.TemporaryDirectory(prefix="hangar-bench-") as folder, LocalCloud(Path(folder), processes=0) as cloud:
         cloud.pg_net.stop()
         cloud.pg_cron.stop()
         known = cloud.addresses
         with psycopg.connect(known["database_url"], autocommit=True) as host:
-            host.execute(_FLEET.format(apps=APPS).encode())
+            host.execute(_FLEET.format(apps=sizes.dashboard_apps).encode())
             host.execute("vacuum analyze")
             row = host.execute("select user_id from public.user_fly_apps limit 1").fetchone()
         user = "" if row is None else str(row[0])
         with httpx.Client(base_url=known["functions"]["admin"], trust_env=False, timeout=60) as http:
             answer = http.post("/sign-in", data={**known["admin"], "next": ""})
             cookie = answer.headers["set-cookie"].partition(";")[0]
-            found = {name: _measure(http, path.format(user=user), cookie) for name, path in PAGES.items()}
-    return {"apps": APPS, "pages": found}
+            found = {
+                name: _measure(http, path.format(user=user), cookie, sizes.dashboard_answers)
+                for name, path in PAGES.items()
+            }
+    return {"apps": sizes.dashboard_apps, "pages": found}
 
 
-def _measure(http: httpx.Client, path: str, cookie: str) -> dict[str, float]:
+def _measure(http: httpx.Client, path: str, cookie: str, answers: int) -> dict[str, float]:
     seconds, size = [], 0
-    for place in range(EACH + 1):
+    for place in range(answers + 1):
         answer = http.get(f"/{path}", headers={"Cookie": cookie})
         answer.raise_for_status()
         size = len(answer.content)
@@ -105,4 +107,4 @@ def format_dashboard(found: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(format_dashboard(measure_dashboard())))
+    print("\n".join(format_dashboard(measure_dashboard(FULL))))

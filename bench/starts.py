@@ -17,23 +17,22 @@ from local import process
 
 ROOT = Path(__file__).resolve().parents[1]
 FUNCTIONS = ("provision", "deprovision", "health")
-ROUNDS = 3
 _STATIC = "bench-static-secret-0123456789"
 _NOBODY = "11111111-1111-4111-8111-111111111111"
 _IMPORT = "import time; t = time.perf_counter(); import functions.{}.main; print(time.perf_counter() - t)"
 
 
-def measure_starts(cloud: Cloud) -> dict[str, Any]:
+def measure_starts(cloud: Cloud, rounds: int) -> dict[str, Any]:
     """Medians, in seconds, of processes as they are deployed (functions-framework, gunicorn), bytecode compiled."""
     environ = _settings(cloud)
-    bare = statistics.median(_time_command([sys.executable, "-c", "pass"], environ) for _ in range(ROUNDS))
-    return {"python_s": bare} | {name: _measure(name, environ) for name in FUNCTIONS}
+    bare = statistics.median(_time_command([sys.executable, "-c", "pass"], environ) for _ in range(rounds))
+    return {"python_s": bare} | {name: _measure(name, environ, rounds) for name in FUNCTIONS}
 
 
-def _measure(name: str, environ: dict[str, str]) -> dict[str, float]:
+def _measure(name: str, environ: dict[str, str], rounds: int) -> dict[str, float]:
     command = [sys.executable, "-c", _IMPORT.format(name)]
-    imports = [float(subprocess.check_output(command, env=environ, cwd=ROOT)) for _ in range(ROUNDS)]
-    answers = [_start(name, environ) for _ in range(ROUNDS)]
+    imports = [float(subprocess.check_output(command, env=environ, cwd=ROOT)) for _ in range(rounds)]
+    answers = [_start(name, environ) for _ in range(rounds)]
     return {
         "import_s": statistics.median(imports),
         "first_answer_s": statistics.median(first for first, _ in answers),

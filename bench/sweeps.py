@@ -1,7 +1,7 @@
-"""Ten thousand active apps: what one sweep costs, beside a plain loop over the same simulator and the same gateway.
+"""Many active apps: what one sweep costs, beside a plain loop over the same simulator and the same gateway.
 
 The plain loop does for each app what a health check without a listing does: one GET, one update of the row, one event. It
-keeps its connections; it is one loop, not sixteen threads, as plain loops are.
+keeps its connections, and has one thread.
 """
 
 import json
@@ -14,12 +14,10 @@ import httpx
 
 from bench.cloud import Cloud
 from bench.fleet import Made, change_tier, read_rows, settle_rows, sign_up, spread_looks
+from bench.sizes import Sizes
 from shared.fleet.inventory import SWEEP_EVERY
 from shared.fleet.sweep import Sweep
 
-FLEET = 10_000
-SAMPLE = 1_000  # apps of the plain loop; the rest is scaled
-SLOW_SAMPLE = 60  # with Fly's latency each app takes long enough
 ORG_LIST, APP_LIST = "GET /v1/orgs/{org_slug}/machines", "GET /v1/apps"
 LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
 
@@ -36,16 +34,15 @@ class Measured:
     health_results: int
     health_statements: int
     database_calls: int
-    complete: bool
 
     @property
     def statements_per_1000(self) -> float:
         return 1000 * self.health_statements / max(1, self.health_results)
 
 
-def build_fleet(cloud: Cloud) -> None:
+def build_fleet(cloud: Cloud, apps: int) -> None:
     """Rows by the host's write and our trigger, apps by the simulator's API, rows then as provisioning leaves them."""
-    change_tier(cloud.host, sign_up(cloud.host, FLEET, "fleet"), "pro")
+    change_tier(cloud.host, sign_up(cloud.host, apps, "fleet"), "pro")
     rows = cloud.folder / "rows.json"
     told = {
         "installation_id": str(cloud.installation_id),
@@ -57,38 +54,40 @@ def build_fleet(cloud: Cloud) -> None:
     cloud.host.execute("vacuum analyze public.user_fly_apps")
 
 
-def measure_sweeps(cloud: Cloud) -> dict[str, Any]:
+def measure_sweeps(cloud: Cloud, sizes: Sizes) -> dict[str, Any]:
     """The first sweep after provisioning, one at rest, one at rest with Fly's latency, each beside the plain loop."""
     first = measure_sweep(cloud)
     spread_looks(cloud.host, time.time() - SWEEP_EVERY.total_seconds())  # this slot's turn is due
     cloud.host.execute("vacuum analyze public.user_fly_apps")
     rest = measure_sweep(cloud)
-    plain_s = measure_plain_loop(cloud, SAMPLE)
+    plain_s = measure_plain_loop(cloud, sizes.plain_apps)
     spread_looks(cloud.host, time.time() - SWEEP_EVERY.total_seconds())  # this slot's turn is due
     cloud.set_fly_latency("typical")
     slow = measure_sweep(cloud)
-    slow_plain_s = measure_plain_loop(cloud, SLOW_SAMPLE)
+    slow_plain_s = measure_plain_loop(cloud, sizes.plain_apps_with_latency)
     cloud.set_fly_latency("instant")
     return {
-        "fleet": FLEET,
+        "fleet": sizes.fleet,
         "first": asdict(first) | {"statements_per_1000": first.statements_per_1000},
         "rest": asdict(rest) | {"statements_per_1000": rest.statements_per_1000},
         "rest_with_latency": asdict(slow) | {"statements_per_1000": slow.statements_per_1000},
-        "plain_s": plain_s * FLEET,
-        "plain_sample": SAMPLE,
-        "plain_with_latency_s": slow_plain_s * FLEET,
-        "plain_with_latency_sample": SLOW_SAMPLE,
+        "plain_s": plain_s * sizes.fleet,
+        "plain_sample": sizes.plain_apps,
+        "plain_with_latency_s": slow_plain_s * sizes.fleet,
+        "plain_with_latency_sample": sizes.plain_apps_with_latency,
     }
 
 
 def measure_sweep(cloud: Cloud) -> Measured:
-    """One whole sweep by a worker wired as in production."""
+    """One whole sweep by a worker wired as in production. RuntimeError if it did not cover the fleet."""
     worker, store = cloud.make_worker()
     before = cloud.count_fly_requests()
     started = time.perf_counter()
     report = Sweep(worker, time.monotonic() + 600).run(drain_only=False)
     seconds = time.perf_counter() - started
     worker.fly.close()
+    if not report.complete:
+        raise RuntimeError(f"the sweep is not complete: {report.detail}")
     calls = cloud.count_fly_requests() - before
     named = (ORG_LIST, APP_LIST, LOOK)
     return Measured(
@@ -100,7 +99,6 @@ def measure_sweep(cloud: Cloud) -> Measured:
         health_results=store.results,
         health_statements=store.calls["fly_record_sweep"],
         database_calls=sum(store.calls.values()),
-        complete=report.complete,
     )
 
 

@@ -1,4 +1,4 @@
-"""A thousand users upgraded, then downgraded, in one statement each: what that costs the host, and when all is true."""
+"""Many users upgraded, then downgraded, in one statement each: what that costs the host, and when every app has followed."""
 
 import statistics
 import time
@@ -10,34 +10,34 @@ import psycopg
 
 from bench.cloud import Cloud
 from bench.fleet import change_tier, sign_up
+from bench.sizes import Sizes
 from shared.fleet.sweep import Sweep
 
-USERS = 1_000
-ROUNDS = 5
 _TRIGGER = "alter table public.user_subscriptions {} trigger on_user_tier_change"
 
 
 @dataclass
 class Statement:
-    """One UPDATE of a thousand rows, median of several rounds that were rolled back, with and without our trigger."""
+    """One UPDATE of `users` rows, median of several rounds that were rolled back, with and without our trigger."""
 
+    users: int
     with_trigger_s: float
     without_trigger_s: float
 
     @property
     def bound_s(self) -> float:
         """Twice the plain time and a millisecond a row."""
-        return 2 * self.without_trigger_s + USERS / 1000
+        return 2 * self.without_trigger_s + self.users / 1000
 
     @property
     def extra_ms_a_row(self) -> float:
-        return 1000 * (self.with_trigger_s - self.without_trigger_s) / USERS
+        return 1000 * (self.with_trigger_s - self.without_trigger_s) / self.users
 
 
-def measure_tiers(cloud: Cloud) -> dict[str, Any]:
-    """Upgrade and downgrade; the limits of app deletions are off, Fly's and our own, and Fly answers at once."""
-    users = sign_up(cloud.host, USERS, "tier")
-    upgrade = measure_statement(cloud.host, users, "pro")
+def measure_tiers(cloud: Cloud, sizes: Sizes) -> dict[str, Any]:
+    """Upgrade and downgrade, while Fly answers at once and neither Fly nor Hangar limits the rate of app deletions."""
+    users = sign_up(cloud.host, sizes.tier_users, "tier")
+    upgrade = measure_statement(cloud.host, users, "pro", sizes.tier_rounds)
     change_tier(cloud.host, users, "pro")
     up_s = drain_all(cloud, users, "active")
     doubles = cloud.one(
@@ -49,24 +49,25 @@ def measure_tiers(cloud: Cloud) -> dict[str, Any]:
         users,
     )
     worker, _ = cloud.make_worker()
+    brake_floor = 2 * len(users)
     worker.database.rpc(
         "fly_set_settings",
-        changes={"brake_floor": 2 * USERS, "deletes_per_minute": 100 * USERS},
+        changes={"brake_floor": brake_floor, "deletes_per_minute": 100 * len(users)},
         actor="operator",
-        reason="a thousand downgrades at once",
+        reason="the benchmark downgrades every user at once",
     )
-    downgrade = measure_statement(cloud.host, users, "free")
+    downgrade = measure_statement(cloud.host, users, "free", sizes.tier_rounds)
     change_tier(cloud.host, users, "free")
     down_s = drain_all(cloud, users, "deleted")
     return {
-        "users": USERS,
+        "users": len(users),
         "upgrade": _show(upgrade),
         "downgrade": _show(downgrade),
         "until_all_active_s": up_s,
         "until_all_gone_s": down_s,
         "users_with_two": doubles,
         "machines": machines,
-        "brake_floor": 2 * USERS,
+        "brake_floor": brake_floor,
         "deletion_limit": "off",
     }
 
@@ -75,10 +76,10 @@ def _show(statement: Statement) -> dict[str, float]:
     return asdict(statement) | {"bound_s": statement.bound_s, "extra_ms_a_row": statement.extra_ms_a_row}
 
 
-def measure_statement(host: psycopg.Connection, users: list[UUID], tier: str) -> Statement:
-    """Rounds in turn, so that a slow moment of the machine hits both."""
+def measure_statement(host: psycopg.Connection, users: list[UUID], tier: str, rounds: int) -> Statement:
+    """Alternate between both, so that a slow moment of the machine affects both."""
     taken: dict[str, list[float]] = {"enable": [], "disable": []}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for word, seconds in taken.items():
             host.execute(_TRIGGER.format(word).encode())
             with host.transaction(force_rollback=True):
@@ -87,11 +88,11 @@ def measure_statement(host: psycopg.Connection, users: list[UUID], tier: str) ->
                 seconds.append(time.perf_counter() - started)
     host.execute(_TRIGGER.format("enable").encode())
     host.execute("vacuum public.user_subscriptions, public.user_fly_apps")
-    return Statement(statistics.median(taken["enable"]), statistics.median(taken["disable"]))
+    return Statement(len(users), statistics.median(taken["enable"]), statistics.median(taken["disable"]))
 
 
 def drain_all(cloud: Cloud, users: list[UUID], status: str) -> float:
-    """Seconds until all of them have this status, by one drain after another as the scheduler makes them."""
+    """Seconds until all of them have this status, by one drain after another. RuntimeError after three minutes."""
     worker, _ = cloud.make_worker()
     started = time.perf_counter()
     while time.perf_counter() - started < 180:

@@ -42,8 +42,8 @@ class Runtime:
 
     def find_operator(self, user_id: UUID) -> Mapping[str, Any]:
         """Whether this user is an operator now (`operator`), and their `email`. Raises HangarError."""
-        row: Mapping[str, Any] = self.worker.database.rpc("fly_operator", user=str(user_id))
-        return row
+        found = self.worker.database.find_operator(user_id)
+        return {"operator": found.is_operator, "email": found.email}
 
     def sweep(self, deadline_s: float, drain_only: bool) -> SweepReport:
         """Run one sweep, or with `drain_only` only the rows that are due."""

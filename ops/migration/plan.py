@@ -8,8 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ops.client import Installation
-from shared.domain.cost import to_cents
-from shared.domain.cost import list_price_monthly_usd
+from shared.domain.cost import list_price_monthly_usd, to_cents
 
 _PAGE = 500
 

@@ -36,6 +36,17 @@ class Store(Protocol):
         """Call a procedure with named arguments and return its decoded jsonb value."""
 
 
+class Caller:
+    """Calls procedures over any store; the typed procedures build on it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def rpc(self, procedure: str, /, **args: Any) -> Any:
+        """Call `procedure` with `args` as `p_…`. Its jsonb value, decoded. Typed methods are preferred."""
+        return self._store.rpc(procedure, {f"p_{key}": value for key, value in args.items()})
+
+
 class PostgrestStore:
     """Supabase over PostgREST, as `service_role`. Each thread has its own HTTP client, made at its first call."""
 

@@ -1,12 +1,12 @@
-"""The procedures of docs/database.md by name and type, over any store."""
+"""The procedures of docs/database.md by name and type, over any store: here those of the reconciler and of alerts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from shared.adapters.database import Store
+from shared.adapters.procedures_operator import OperatorProcedures
+from shared.adapters.procedures_sweep import SweepProcedures
 from shared.domain.models import Json, Row, Settings
 
 
@@ -39,15 +39,8 @@ class Saved:
     successor: UUID | None
 
 
-class Database:
-    """The procedures by name and type."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def rpc(self, procedure: str, /, **args: Any) -> Any:
-        """Call `procedure` with `args` as `p_…`; for procedures that need no shape of their own."""
-        return self._store.rpc(procedure, {f"p_{key}": value for key, value in args.items()})
+class Database(SweepProcedures, OperatorProcedures):
+    """Every procedure that Python calls, by name and type."""
 
     def claim(self, user_id: UUID, holder: str, *, force: bool) -> Claim:
         """Derive the user's desired state and lease the row, if there is one to lease."""

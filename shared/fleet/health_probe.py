@@ -1,93 +1,152 @@
-"""Direct looks at many apps at once, and the question whether what is broken is one app or the world."""
+"""Direct questions to Fly about many apps at once, and what an answer says of an app."""
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, TypeVar
 
+import httpx
+
+from shared.adapters.procedures_sweep import AppReport
 from shared.domain.actions import Action, Done, Wait
 from shared.domain.decide import GONE_STATES, decide
-from shared.domain.errors import HangarError, NotFound, Throttled
-from shared.domain.models import Json, Row
+from shared.domain.errors import HangarError, NotFound, Throttled, TransientError
+from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
-from shared.fleet.inventory import Listing, make_observation
+from shared.fleet.inventory import Inventory
 from shared.reconcile.observer import to_observation
 
 if TYPE_CHECKING:
-    from shared.fly.client import FlyClient
+    from shared.reconcile.worker import Worker
 
-_log = logging.getLogger("hangar.look")
-LOOKERS = 16
+T = TypeVar("T")
+_log = logging.getLogger("hangar.probe")
+# Measured against the simulator at Fly's latency (docs/benchmarks.md): more only adds connections.
+LOOKERS = 64
 LOOK_BUDGET_S = 10.0
 
 
-def look_at_all(
-    fly: "FlyClient", rows: list[Row], listing: Listing, now: datetime, is_time_up: Callable[[], bool]
-) -> dict[str, Json]:
-    """One observation by row id, for each row reached before the time is up; the others' turn comes with the next sweep."""
+@dataclass(frozen=True)
+class Probe:
+    """Fly's answer about one row's machine: the machine, or the failure. Neither: the row names no machine."""
 
-    def look(row: Row) -> Json | None:
-        return None if is_time_up() else _look(fly, row, listing, now)
-
-    with ThreadPoolExecutor(LOOKERS, thread_name_prefix="look") as pool:
-        futures = [pool.submit(copy_context().run, look, row) for row in rows]
-        seen = [future.result() for future in futures]
-    return {observation["id"]: observation for observation in seen if observation}
+    machine: ObservedMachine | None = None
+    failure: HangarError | None = None
 
 
-def _look(fly: "FlyClient", row: Row, listing: Listing, now: datetime) -> Json | None:
-    """Fly out of reach is unknown. Whatever is wrong makes the row due; only its reconciler draws conclusions."""
+class Prober:
+    """Asks Fly about many machines at once, on one pool of threads. Leaving the block ends it."""
+
+    def __init__(self, worker: "Worker", is_time_up: Callable[[], bool]) -> None:
+        self._worker = worker
+        self._is_time_up = is_time_up
+        self._stopped = False
+        self._held_until = float("-inf")
+        self._pool = ThreadPoolExecutor(LOOKERS, thread_name_prefix="probe")
+
+    def __enter__(self) -> Self:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._pool.__exit__(None, None, None)
+
+    def stop(self) -> None:
+        """Begin no further probe."""
+        self._stopped = True
+
+    def submit(self, call: Callable[[], T]) -> "Future[T]":
+        """Run any call on the pool, with the log labels of this request."""
+        return self._pool.submit(copy_context().run, call)
+
+    def probe(self, row: Row) -> "Future[Probe | None]":
+        """Ask for this row's machine; None when the time was up, or Fly's rate limit left no turn."""
+        return self.submit(lambda: self._probe(row))
+
+    def _probe(self, row: Row) -> Probe | None:
+        self._await_hold()
+        if self._stopped or self._is_time_up():
+            return None
+        if row.machine_id is None:
+            return Probe()
+        try:
+            machine = self._worker.fly.get_machine(
+                row.fly_app_name, row.machine_id, attempts=self._hold_if_refused, budget_s=LOOK_BUDGET_S
+            )
+            return Probe(machine=to_observation(machine))
+        except Throttled:
+            return None  # the request was not sent
+        except HangarError as error:
+            return Probe(failure=error)
+
+    def _hold_if_refused(self, _attempt: int, error: HangarError, wait_s: float) -> None:
+        """A 429 to one probe holds back every probe that has not begun."""
+        if isinstance(error, TransientError) and error.status == httpx.codes.TOO_MANY_REQUESTS:
+            self._held_until = max(self._held_until, self._worker.clock() + wait_s)
+
+    def _await_hold(self) -> None:
+        while not (self._stopped or self._is_time_up()):
+            wait_s = self._held_until - self._worker.clock()
+            if wait_s <= 0:
+                return
+            self._worker.sleep(wait_s)
+
+
+def report_probe(row: Row, probed: "Future[Probe | None]", inventory: Inventory, now: datetime) -> AppReport | None:
+    """What to write about the row after its probe; None when nothing is known that was not known before.
+
+    Fly out of reach is unknown health. Whatever is wrong makes the row due; only its reconciler draws conclusions.
+    """
     try:
-        return (_look_directly if row.desired_state == "present" else _look_in_grace)(fly, row, listing, now)
-    except Throttled:
-        return None  # nobody asked, so nothing is known that was not before
+        probe = probed.result()
+        if probe is None:
+            return None
+        return (_report_wanted if row.desired_state == "present" else _report_in_grace)(row, probe, inventory, now)
     except Exception:  # noqa: BLE001  one odd app must not blind the sweep to the others
-        _log.exception("looking at %s broke", row.fly_app_name)
-        return make_observation(row, health="unknown", reason="looking at it broke; the log has the rest")
+        _log.exception("the probe of %s failed", row.fly_app_name)
+        return AppReport(row.id, health="unknown", reason="the probe failed; the log has the details")
 
 
-def _look_directly(fly: "FlyClient", row: Row, listing: Listing, now: datetime) -> Json:
-    active = row.status == "active"
-    if row.machine_id is None:
-        return make_observation(row, due=active, reason="the row names no machine")
-    try:
-        machine = to_observation(fly.get_machine(row.fly_app_name, row.machine_id, budget_s=LOOK_BUDGET_S))
-    except NotFound:
+def _report_wanted(row: Row, probe: Probe, inventory: Inventory, now: datetime) -> AppReport:
+    active, machine = row.status == "active", probe.machine
+    if isinstance(probe.failure, NotFound):
         reason = "Fly has no such machine"
-        return make_observation(row, machine_state="absent", health="unknown", direct=True, due=active, reason=reason)
-    except HangarError as error:
-        return make_observation(row, health="unknown", reason=str(error))
+        return AppReport(row.id, machine_state="absent", health="unknown", direct=True, due=active, reason=reason)
+    if probe.failure is not None:
+        return AppReport(row.id, health="unknown", reason=str(probe.failure))
+    if machine is None:
+        return AppReport(row.id, due=active, reason="the row names no machine")
     if machine.state in GONE_STATES:
         reason = f"the machine is {machine.state}"
-        return make_observation(
-            row, machine_state=machine.state, health="unknown", direct=True, due=active, reason=reason
-        )
-    due, wrong = _judge(row, machine, now)
-    if not due and len(listing.machines.get(row.fly_app_name, [])) > 1:
+        return AppReport(row.id, machine_state=machine.state, health="unknown", direct=True, due=active, reason=reason)
+    due, wrong = _is_due(row, machine, now)
+    if not due and len(inventory.machines.get(row.fly_app_name, [])) > 1:
         due, wrong = True, "the app has a second machine"
-    # An on-demand machine that sleeps is neither well nor unwell.
+    # An on-demand machine that sleeps is neither healthy nor unhealthy.
     asleep = row.power == "on_demand" and machine.state in ("stopped", "suspended")
     health = None if asleep else machine.health
-    return make_observation(row, machine_state=machine.state, health=health, direct=True, due=due, reason=wrong)
+    return AppReport(row.id, machine_state=machine.state, health=health, direct=True, due=due, reason=wrong)
 
 
-def _look_in_grace(fly: "FlyClient", row: Row, _listing: Listing, now: datetime) -> Json | None:
-    """The list shows a machine running that was stopped for the grace: if it does run, its cost counts and the row is due."""
-    try:
-        machine = to_observation(fly.get_machine(row.fly_app_name, str(row.machine_id), budget_s=LOOK_BUDGET_S))
-    except HangarError as error:
-        _log.warning("%s may run in its grace, the next sweep looks again: %s", row.fly_app_name, error)
+def _report_in_grace(row: Row, probe: Probe, _inventory: Inventory, now: datetime) -> AppReport | None:
+    """The listing shows a machine running that was stopped for the grace. If it runs, it costs money and the row is due."""
+    if probe.machine is None:
+        _log.warning(
+            "%s may run in its grace, the next sweep asks again: %s", row.fly_app_name, probe.failure or "no machine"
+        )
         return None
-    due = isinstance(decide(row, Observation(AppPresence.OURS, (machine,)), now), Action)
-    return make_observation(row, machine_state=machine.state, direct=True, due=due)
+    due = isinstance(decide(row, Observation(AppPresence.OURS, (probe.machine,)), now), Action)
+    return AppReport(row.id, machine_state=probe.machine.state, direct=True, due=due)
 
 
-def _judge(row: Row, machine: ObservedMachine, now: datetime) -> tuple[bool, str | None]:
+def _is_due(row: Row, machine: ObservedMachine, now: datetime) -> tuple[bool, str | None]:
     """Whether the reconciler would have something to do, by its own decision; and what is wrong, in words."""
     decision = decide(row, Observation(AppPresence.OURS, (machine,)), now)
-    # An active row is due when something is to be done, one in error when nothing is left to do; else it keeps its time.
+    # An active row is due when there is something to do, a row in error when there is nothing left to do.
     due = (row.status == "active") != isinstance(decision, Done)
     if isinstance(decision, Wait) and not machine.host_ok:
         return False, "Fly cannot reach the machine's host"

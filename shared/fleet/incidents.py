@@ -1,28 +1,36 @@
-"""Many apps that break at once are one incident: they are repaired a few with each sweep, not all together."""
+"""Many apps that break at once are one incident: each sweep repairs a few of them, not all together."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from shared.domain.models import Json, Settings
+from shared.adapters.procedures_sweep import AppReport
+from shared.domain.models import Settings
 
 
 @dataclass
 class IncidentGuard:
-    """Many broken at once is one incident, not many repairs. One guard for a sweep; `broken` counts what it took for one."""
+    """One guard for a sweep. `broken` counts the apps that it takes for an incident, `allowed` the repairs left to this sweep."""
 
     settings: Settings
     broken: int = 0
     allowed: int = 0
 
     def __post_init__(self) -> None:
-        # While an incident goes on from an earlier sweep, a floor's worth is repaired with each further one.
+        # While the incident of an earlier sweep is open, each further sweep repairs `incident_floor` apps.
         self.allowed = self.settings.incident_floor if self.settings.incident_open else 0
 
-    def limit_repairs(self, observations: list[Json], judged: int) -> None:
-        """Keep a large broken share of these `judged` apps from becoming due."""
-        broken = [each for each in observations if each["due"]]
-        if len(broken) <= max(self.settings.incident_floor, float(self.settings.incident_share) * judged):
-            return
-        self.broken += len(broken)
-        for each in broken[self.allowed :]:
-            each["due"] = False
-        self.allowed -= min(self.allowed, len(broken))
+    def limit_repairs(self, reports: Sequence[AppReport], probed: int) -> list[AppReport]:
+        """The reports, of which most are no longer due if a large share of the `probed` apps is broken."""
+        due = sum(report.due for report in reports)
+        if due <= max(self.settings.incident_floor, float(self.settings.incident_share) * probed):
+            return list(reports)
+        self.broken += due
+        return [self._hold_back(report) for report in reports]
+
+    def _hold_back(self, report: AppReport) -> AppReport:
+        if not report.due:
+            return report
+        if self.allowed > 0:
+            self.allowed -= 1
+            return report
+        return replace(report, due=False)

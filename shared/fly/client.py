@@ -96,6 +96,16 @@ class FlyClient:
         once._repeats = False  # noqa: SLF001  a view of this very object
         return once
 
+    def count_from_zero(self) -> Self:
+        """The same client, with the same connections and rate limits, whose `calls` counts its own requests only."""
+        counted = copy.copy(self)
+        counted._link = self._link.count_from_zero()  # noqa: SLF001  a copy of ourselves
+        return counted
+
+    def close_idle(self, keep: int) -> None:
+        """Close idle connections until at most `keep` are left."""
+        self._link.close_idle(keep)
+
     def __enter__(self) -> Self:
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import threading
@@ -10,7 +11,7 @@ from collections import OrderedDict, deque
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -58,7 +59,8 @@ class FlyLink:
         self._clock = clock
         self._user_agent = user_agent
         self.policy = policy or RetryPolicy()
-        self._limits = limits or RateLimits(clock, sleep)
+        # Not `or`: a RateLimits that remembers nothing yet has length zero.
+        self._limits = RateLimits(clock, sleep) if limits is None else limits
         # A stack, not threading.local: short-lived thread pools find warm connections here, and close() finds all of them.
         # One client serves one thread at a time, because httpx slows down quadratically when many share one.
         self._idle: deque[httpx.Client] = deque()
@@ -71,8 +73,22 @@ class FlyLink:
 
     def close(self) -> None:
         """Close every idle connection; the link may be used again."""
-        while self._idle:
-            self._idle.pop().close()
+        self.close_idle(0)
+
+    def close_idle(self, keep: int) -> None:
+        """Close idle connections, those unused for longest first, until at most `keep` are left."""
+        while len(self._idle) > keep:
+            try:
+                client = self._idle.popleft()
+            except IndexError:  # another thread has just taken it
+                return
+            client.close()
+
+    def count_from_zero(self) -> Self:
+        """The same link whose `calls` begins at zero: connections, cookies and rate limits are shared."""
+        counted = copy.copy(self)
+        counted.calls = 0
+        return counted
 
     def call(
         self, call: Request, attempts: AttemptLog | None = None, budget_s: float | None = None, *, settles: bool = False

@@ -92,12 +92,13 @@ begin
   if found then
     return jsonb_build_object('outcome', 'claimed', 'token', v_sweep.token, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
       'held_by', null, 'settings', hangar.settings_json(), 'now', v_now,
+      'fleet', (select count(*) from public.user_fly_apps a where a.deleted_at is null),
       'alerts', (select coalesce(jsonb_agg(jsonb_build_array(a.kind, a.key) order by a.kind, a.key), '[]')
                    from hangar.alerts a where a.resolved_at is null and a.key in ('fleet', 'database', 'listing')));
   end if;
   select w.* into v_sweep from hangar.sweeps w where w.name = coalesce(p_name, 'fleet');
   return jsonb_build_object('outcome', 'held', 'token', null, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
-    'held_by', v_sweep.holder, 'settings', hangar.settings_json(), 'now', v_now, 'alerts', '[]'::jsonb);
+    'held_by', v_sweep.holder, 'settings', hangar.settings_json(), 'now', v_now, 'fleet', 0, 'alerts', '[]'::jsonb);
 end
 $$;
 comment on function public.fly_sweep_claim(text, text) is 'One sweep at a time, going on where the last one stopped. docs/database.md.';
@@ -123,8 +124,12 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_now timestamptz := hangar.now();
+  v_pass_started_at timestamptz;
   v_ended boolean;
 begin
+  -- A pass over the fleet may take several sweeps; the first of them has put its start into the cursor.
+  select coalesce((w.cursor ->> 'started_at')::timestamptz, w.started_at) into v_pass_started_at
+    from hangar.sweeps w where w.name = p_name and w.token = p_token;
   update hangar.sweeps w
      set cursor = case when coalesce(p_complete, true) then null else w.cursor end,
          completed_at = case when coalesce(p_complete, true) then v_now else w.completed_at end,
@@ -134,8 +139,7 @@ begin
   if v_ended and coalesce(p_complete, true) then
     -- Nothing was refused for these reasons in a whole pass, so they are over.
     update hangar.alerts a set resolved_at = v_now
-      from hangar.sweeps w
-     where w.name = p_name and a.resolved_at is null and a.seen_at < w.started_at
+     where a.resolved_at is null and a.seen_at < v_pass_started_at
        and a.kind in ('max_apps', 'max_cost', 'installation', 'orphan_look');
     perform hangar.end_crash_loops();
   end if;

@@ -53,7 +53,12 @@ begin
      and not exists (select 1 from public.user_fly_app_events o
                       where o.event_type = 'action' and o.metadata ->> 'intent_id' = i.id::text and o.created_at >= i.created_at);
   with seen as (
-    select distinct on (s.app) s.app, s.network from pg_catalog.jsonb_to_recordset(p_seen) as s (app text, network text) order by s.app
+    select distinct on (s.app) s.app, s.network
+      from pg_catalog.jsonb_to_recordset(p_seen) as s (app text, network text)
+     where not exists (select 1 from public.user_fly_apps a
+                        where a.fly_app_name = s.app and a.deleted_at is null
+                          and right(s.network, 32) = replace(a.id::text, '-', ''))  -- the row that the proof names
+     order by s.app
   ), forgotten as (
     delete from public.fly_orphans o where not exists (select 1 from seen s where s.app = o.app)
     returning o.app, o.network
@@ -84,7 +89,7 @@ begin
   return public.fly_list_orphans();
 end
 $$;
-comment on function public.fly_record_orphans(jsonb) is 'The apps with our proof and no live row that this sweep saw; what it did not see is forgotten. docs/database.md.';
+comment on function public.fly_record_orphans(jsonb) is 'The listed apps with our proof, of which those without a live row are orphans; an orphan that is not listed any more is forgotten. docs/database.md.';
 
 create function public.fly_approve_orphan(p_app text, p_actor text) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'

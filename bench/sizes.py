@@ -1,0 +1,40 @@
+"""How large each scenario is: `FULL` for figures to publish, `QUICK` to prove in under 90 seconds that the bench still runs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Counts of apps, users and repetitions."""
+
+    fleet: int  # apps that a sweep passes over
+    plain_apps: int  # apps of the plain loop; the rest of the fleet is scaled from them
+    plain_apps_with_latency: int  # with Fly's latency each app takes about 0.13 s
+    tier_users: int  # users whose tier changes in one statement
+    tier_rounds: int
+    start_rounds: int
+    dashboard_apps: int
+    dashboard_answers: int  # of each page
+
+
+FULL = Sizes(
+    fleet=10_000,
+    plain_apps=1_000,
+    plain_apps_with_latency=60,
+    tier_users=1_000,
+    tier_rounds=5,
+    start_rounds=3,
+    dashboard_apps=100_000,
+    dashboard_answers=15,
+)
+# More than 1,000 apps: the fleet has two pages, and only suspects and one share of it are probed.
+QUICK = Sizes(
+    fleet=1_100,
+    plain_apps=60,
+    plain_apps_with_latency=10,
+    tier_users=40,
+    tier_rounds=1,
+    start_rounds=1,
+    dashboard_apps=2_000,
+    dashboard_answers=2,
+)
