@@ -138,11 +138,11 @@ def test_orphans_count_and_wait_as_well(hangar, act):
     hangar.rpc("fly_record_orphans", seen=seen)
     hangar.sql("update fly_orphans set approved_by = 'test'")
     verdicts = [judge_orphan(hangar, act, each, number) for number, each in enumerate(seen)]
-    assert verdicts == [("remove", "nobody's"), ("keep", "rate")]
+    assert verdicts == [("remove", "no entitled user owns it"), ("keep", "rate")]
     [row] = leave(hangar)
     assert delete(hangar, act, row)["refused"] == "rate"
     hangar.shift_clock(61)
-    assert judge_orphan(hangar, act, seen[1], 1) == ("remove", "nobody's")
+    assert judge_orphan(hangar, act, seen[1], 1) == ("remove", "no entitled user owns it")
 
 
 def judge_orphan(hangar, act, orphan, number):
