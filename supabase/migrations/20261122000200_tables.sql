@@ -221,7 +221,7 @@ create unique index fly_cost_intervals_one_open on public.fly_cost_intervals (fl
 create index fly_cost_intervals_app on public.fly_cost_intervals (fly_app_id, started_at);
 create index fly_cost_intervals_user on public.fly_cost_intervals (user_id);
 
--- The machine that a row asks for. The columns of public.user_fly_apps keep it for outsiders; functions pass it as one value.
+-- The machine that a row desires. The columns of public.user_fly_apps keep it for outsiders; functions pass it as one value.
 create type hangar.machine_spec as (
   region text, docker_image text, cpu_kind text, cpu_count integer, memory_mb integer, power text, public_service boolean
 );

@@ -1,4 +1,4 @@
--- Who may read and write which table, and the triggers that guard the tables against everybody, their owner included.
+-- Who may read and write which table, and the triggers that guard the tables even against their owner.
 -- Builds on: tables. The rights on functions are in `schema` (hangar.restrict_functions).
 -- service_role reads everything and writes only through the procedures, which run as their owner, so that no client can bypass
 -- lease, generation, brake and audit log. It may edit fly_plans: plain data, guarded by a trigger.

@@ -70,8 +70,8 @@ begin
 end
 $$;
 
--- The first five users of a transaction get a call each, the sixth stands for all others and asks for one drain, and after that there
--- are no more. `hangar.nudges` counts them in the transaction; 'off' mutes them.
+-- The first five users of a transaction get a call each. The sixth call requests one drain, which covers all the others; after it no more
+-- calls are sent. `hangar.nudges` counts them in the transaction; 'off' mutes them.
 create function hangar.nudge() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '200ms'
 as $$

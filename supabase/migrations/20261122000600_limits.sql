@@ -82,7 +82,7 @@ $$;
 -- What counts against the caps: every app that exists or is being created, and the app of p_also. Beside it the rows that wait to be
 -- created: how many, and the highest estimate among them.
 create function hangar.count_apps(
-  p_also uuid default null, out apps bigint, out cost_usd numeric, out waiting bigint, out dearest_waiting_usd numeric
+  p_also uuid default null, out apps bigint, out cost_usd numeric, out waiting bigint, out highest_waiting_usd numeric
 )
 language plpgsql volatile set search_path = ''
 as $$
@@ -90,7 +90,7 @@ begin
   select count(*) filter (where c.counts), sum(a.monthly_cost_estimate_usd) filter (where c.counts),
          count(*) filter (where not c.counts and a.desired_state = 'present' and a.next_attempt_at is not null),
          max(a.monthly_cost_estimate_usd) filter (where not c.counts and a.desired_state = 'present' and a.next_attempt_at is not null)
-    into apps, cost_usd, waiting, dearest_waiting_usd
+    into apps, cost_usd, waiting, highest_waiting_usd
     from public.user_fly_apps a
     cross join lateral (select a.deployed_at is not null or a.open_intent is not null or a.machine_id is not null
                             or a.secrets_version is not null or a.create_unknown_at is not null
@@ -129,7 +129,7 @@ begin
   select c.* into v_count from hangar.count_apps() c;
   return v_count.waiting > 0 and coalesce(case p_cap
     when 'max_apps' then v_count.apps + 1 > v_settings.max_apps
-    when 'max_cost' then coalesce(v_count.cost_usd, 0) + v_count.dearest_waiting_usd > v_settings.max_monthly_cost_usd end, false);
+    when 'max_cost' then coalesce(v_count.cost_usd, 0) + v_count.highest_waiting_usd > v_settings.max_monthly_cost_usd end, false);
 end
 $$;
 

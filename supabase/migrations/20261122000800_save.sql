@@ -198,7 +198,7 @@ begin
     v_row.open_intent := null;
   end if;
   if v_row.status in ('provisioning', 'deprovisioning') and v_row.next_attempt_at is null then
-    -- A row in progress without a next attempt would stay so for ever.
+    -- A row in progress without a next attempt would stay so forever.
     v_row.next_attempt_at := v_now + make_interval(secs => (select g.retry_base_s from hangar.settings g)::double precision);
   end if;
   v_row.lease_expires_at := v_now + make_interval(secs => (select g.lease_s from hangar.settings g)::double precision);

@@ -133,8 +133,8 @@ begin
    where w.name = p_name and w.token = p_token;  -- no other sweep has started, however long the last page took
   v_ended := found;
   if v_ended and coalesce(p_complete, true) then
-    -- The whole pass has not seen these problems again, so they are over. An app that a cap holds back is tried only every few minutes,
-    -- and not in every pass, so the cap itself is asked: else the alert would resolve and open again at every other sweep.
+    -- The whole pass has not seen these problems again, so they are over. An app that a cap holds back is tried every few minutes, not in
+    -- every pass, so check the cap itself. Otherwise the alert would resolve and open again every few minutes.
     update hangar.alerts a set resolved_at = v_now
       from hangar.sweeps w
      where w.name = p_name and a.resolved_at is null and a.seen_at < w.started_at

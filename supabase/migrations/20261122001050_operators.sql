@@ -1,4 +1,4 @@
--- Who may operate Hangar: asked at every call of an operator, and changed with a record of who did.
+-- Who may operate Hangar: checked at every call of an operator; every change is recorded with its actor.
 -- Builds on: tables, access (the actor).
 
 create function public.fly_operator(p_user uuid) returns jsonb

@@ -1,4 +1,4 @@
--- What operators ask: everything about one user, how Hangar stands, what it costs, and who is entitled but has no app yet. Read only.
+-- Reports for operators: one user, the state of Hangar, the cost, and entitled users who have no app yet. Read only.
 -- Builds on: entitlement, limits.
 
 create function public.fly_user_status(p_user uuid) returns jsonb
