@@ -91,12 +91,7 @@ def test_supabases_lint_finds_no_error_and_no_warning(supabase, pushed):
         session.execute("create extension plpgsql_check")
     linted = supabase("db", "lint", "--level", "warning", "--schema", "hangar,public", f"--remote={pushed}")
     assert "Linting schema: hangar" in linted.stderr
-    findings = [
-        (found["function"], issue["message"])
-        for found in json.loads(linted.stdout or "[]") or []
-        for issue in found["issues"]
-    ]
-    assert findings == []
+    assert "No schema errors found" in linted.stdout + linted.stderr, linted.stdout
 
 
 def find_findings(said):
