@@ -16,7 +16,7 @@ begin
   v_repairs := hangar.count_repairs(p_row.id);
   if v_repairs >= 3 then
     perform hangar.raise_alert('crash_loop', p_row.id::text,
-      format('The app %s of user %s does not stay up: Hangar repaired it %s times within the last hour and continues to repair it. '
+      format('The app %s of user %s does not stay up: it was repaired %s times within the last hour, and Hangar continues to repair it. '
         'Read why it ends in its own output: `fly logs -a %s`. See what was done: `hangar events --app %s --since 2h`, and what is next: '
         '`hangar explain %s`. The alert resolves when the app has been steady for an hour',
         p_row.fly_app_name, p_row.user_id, v_repairs, p_row.fly_app_name, p_row.fly_app_name, p_row.user_id),
