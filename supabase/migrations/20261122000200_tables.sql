@@ -1,4 +1,79 @@
--- The tables. Invariants live here: one live row for each user, names unique for ever, events that nobody can change.
+-- The tables, with the invariants that the schema itself enforces: one live row per user, app names that are never used twice.
+-- Builds on: schema. Who may read and write them is in `access`.
+
+create table hangar.settings (
+  only_row boolean primary key default true check (only_row),
+  installation_id uuid not null default gen_random_uuid(),
+  live boolean not null default false,
+  paused boolean not null default false,
+  deletes_paused boolean not null default false,
+  fly_org_slug text not null default 'personal' check (fly_org_slug <> ''),
+  -- Fly accepts 63 characters; nine of them are the dash and the hash.
+  app_prefix text not null default 'vyx-user' check (app_prefix ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$'),
+  default_region text not null default 'sin' check (default_region ~ '^[a-z]{3}$'),
+  default_image text not null default 'registry.fly.io/vyx-app:latest' check (default_image <> ''),
+  -- At most a week. The upper bound also excludes Infinity and NaN, which pass every lower bound and break every interval.
+  retry_base_s numeric not null default 300 check (retry_base_s > 0),
+  retry_cap_s numeric not null default 1800 check (retry_cap_s >= retry_base_s and retry_cap_s <= 604800),
+  -- Longer than the longest HTTP time-out of one action (waiting for a machine on Fly: 60 s).
+  lease_s numeric not null default 120 check (lease_s > 0 and lease_s <= 604800),
+  sweep_lease_s numeric not null default 120 check (sweep_lease_s > 0 and sweep_lease_s <= 604800),
+  max_apps integer check (max_apps >= 0),
+  max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd >= 0 and max_monthly_cost_usd < 'NaN'),
+  brake_floor integer not null default 20 check (brake_floor >= 0),
+  brake_share numeric not null default 0.05 check (brake_share between 0 and 1),
+  -- If more apps than this belong to rows that this database never had, the database has lost rows.
+  brake_lost integer not null default 3 check (brake_lost >= 0),
+  brake_released_at timestamptz,
+  -- Fly accepts 100; the rest is room for calls that are repeated.
+  deletes_per_minute integer not null default 90 check (deletes_per_minute > 0),
+  orphan_after_s numeric not null default 900 check (orphan_after_s between 0 and 604800),
+  -- If more apps than this are broken at once, they are one incident and are not repaired one by one.
+  incident_floor integer not null default 10 check (incident_floor > 0),
+  incident_share numeric not null default 0.2 check (incident_share between 0 and 1),
+  unhealthy_after integer not null default 3 check (unhealthy_after > 0),
+  bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 604800),
+  updated_at timestamptz not null default hangar.now()
+);
+comment on table hangar.settings is 'One row. `live`: serve every entitled user; `paused`: the kill switch, Hangar changes nothing on Fly.';
+comment on column hangar.settings.installation_id is 'Must equal the functions'' HANGAR_INSTALLATION_ID; a mismatch means a cloned database and makes Hangar read-only.';
+insert into hangar.settings default values;
+
+create table hangar.operators (
+  user_id uuid primary key,
+  added_by text not null,
+  added_at timestamptz not null default hangar.now()
+);
+comment on table hangar.operators is 'The users who may operate Hangar. The host''s is_admin does not count.';
+
+create table hangar.sweeps (
+  name text primary key,
+  token uuid,
+  holder text,
+  lease_expires_at timestamptz,
+  cursor jsonb,
+  started_at timestamptz,
+  heartbeat_at timestamptz,
+  finished_at timestamptz,
+  completed_at timestamptz,
+  report jsonb
+);
+comment on table hangar.sweeps is 'One sweep at a time per name: its lease, its cursor, its last report.';
+
+create table hangar.alerts (
+  id uuid primary key default gen_random_uuid(),
+  kind text not null,
+  key text not null,
+  message text not null,
+  metadata jsonb not null default '{}',
+  opened_at timestamptz not null default hangar.now(),
+  seen_at timestamptz not null default hangar.now(),
+  times bigint not null default 1,
+  -- Null: not handed out yet. The functions send the alerts that they raise themselves.
+  told_at timestamptz,
+  resolved_at timestamptz
+);
+create unique index alerts_one_open on hangar.alerts (kind, key) where resolved_at is null;
 
 create table public.fly_plans (
   tier text primary key,
@@ -15,12 +90,12 @@ create table public.fly_plans (
   created_at timestamptz not null default hangar.now(),
   updated_at timestamptz not null default hangar.now()
 );
-comment on table public.fly_plans is 'What a tier buys. Region and image default to those of hangar.settings; grace_s is the time between losing the tier and losing the app.';
-comment on column public.fly_plans.price_usd is 'What the customer pays a month, for the margin in reports.';
+comment on table public.fly_plans is 'What a tier includes. Region and image default to those of hangar.settings; grace_s is the time between losing the tier and losing the app.';
+comment on column public.fly_plans.price_usd is 'What the customer pays per month, for the margin in reports.';
 
 create table public.user_fly_apps (
   id uuid primary key default gen_random_uuid(),
-  -- No foreign key to auth.users: the row outlives the user until Fly confirms the deletion.
+  -- No foreign key to auth.users: the row outlives the user until Fly confirms the deletion of the app.
   user_id uuid not null,
   fly_app_name text not null unique,
   fly_org_slug text not null,
@@ -66,8 +141,8 @@ create table public.user_fly_apps (
   observed_at timestamptz,
   check ((status = 'deleted') = (deleted_at is not null)),
   check ((lease_token is null) = (lease_expires_at is null))
-) with (fillfactor = 80);  -- room for the sweep's updates, which touch no indexed column
-comment on table public.user_fly_apps is 'One app of one user: what is desired, what was observed, who may act. See docs/database.md.';
+) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column
+comment on table public.user_fly_apps is 'One app of one user: what is desired, what was observed, who holds the lease. See docs/database.md.';
 create unique index user_fly_apps_one_live on public.user_fly_apps (user_id) where deleted_at is null;
 create index user_fly_apps_user on public.user_fly_apps (user_id, created_at desc);
 create index user_fly_apps_turns on public.user_fly_apps (delete_turn_at)
@@ -89,14 +164,14 @@ create table public.user_fly_app_events (
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
   error_details text,
   created_at timestamptz not null default hangar.now(),
-  -- The order of writing, where times are equal.
+  -- The order of writing, for events with equal times.
   seq bigint generated always as identity
 );
-comment on table public.user_fly_app_events is 'The audit log: append-only, never cascaded away. Every Fly write is an `action` with an intent before and an outcome after.';
+comment on table public.user_fly_app_events is 'The audit log: append-only, and no foreign key ever deletes from it. Every change on Fly is an `action`: an intent before the call, an outcome after it.';
 create index user_fly_app_events_app on public.user_fly_app_events (fly_app_id, created_at desc);
 create index user_fly_app_events_user on public.user_fly_app_events (user_id, created_at desc);
 create index user_fly_app_events_created on public.user_fly_app_events (created_at desc);
--- The brake counts these before each destroy, and Fly's limit of app deletions a minute is kept by them.
+-- The brake counts these events before each destroy, and so does the limit of app deletions per minute.
 create index user_fly_app_events_destroys on public.user_fly_app_events (created_at)
   where event_type = 'action' and status = 'intent' and (metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app');
 
@@ -110,7 +185,7 @@ create table public.fly_overrides (
   created_at timestamptz not null default hangar.now(),
   check ((override = 'grant') = (plan is not null))
 );
-comment on table public.fly_overrides is 'An operator''s word about one user; beats the subscription until it ends. Outlives the row.';
+comment on table public.fly_overrides is 'An operator''s decision about one user. It takes precedence over the subscription until it ends, and outlives the row.';
 create index fly_overrides_plan on public.fly_overrides (plan);
 
 create table public.fly_orphans (
@@ -123,9 +198,9 @@ create table public.fly_orphans (
   user_id uuid,
   lost boolean not null default false
 );
-comment on table public.fly_orphans is 'Fly apps with our proof and no live row, as of the last sweep. Age and sightings are the first witness for removing one.';
-comment on column public.fly_orphans.user_id is 'Whose it was, by its closed row or by what its machine''s metadata once said.';
-comment on column public.fly_orphans.lost is 'Its machine names a row that this database never had, although a row always comes before its app.';
+comment on table public.fly_orphans is 'Fly apps with our proof of ownership and no live row, as of the last sweep. Age and sightings are the first of two checks before one is removed.';
+comment on column public.fly_orphans.user_id is 'The owner according to the closed row, or to the machine''s metadata when it could last be read.';
+comment on column public.fly_orphans.lost is 'Its machine names a row that this database never had. A row always exists before its app, so the database has lost rows.';
 
 create table public.fly_cost_intervals (
   id uuid primary key default gen_random_uuid(),
@@ -141,144 +216,24 @@ create table public.fly_cost_intervals (
   ended_at timestamptz,
   check (ended_at >= started_at)
 );
-comment on table public.fly_cost_intervals is 'When a machine was seen in `started`, which is when Fly bills it, and at which list price. One open interval for each app.';
+comment on table public.fly_cost_intervals is 'When a machine was observed in state `started`, in which Fly bills it, and at which list price. One open interval per app.';
 create unique index fly_cost_intervals_one_open on public.fly_cost_intervals (fly_app_id) where ended_at is null;
 create index fly_cost_intervals_app on public.fly_cost_intervals (fly_app_id, started_at);
 create index fly_cost_intervals_user on public.fly_cost_intervals (user_id);
 
--- Who may see what. service_role reads; it writes only through the procedures, which run as their owner, so that no client can
--- step round lease, generation, brake and audit. Plans are plain data with a guard, so those it may write.
+-- The machine that a row desires. The columns of public.user_fly_apps keep it for outsiders; functions pass it as one value.
+create type hangar.machine_spec as (
+  region text, docker_image text, cpu_kind text, cpu_count integer, memory_mb integer, power text, public_service boolean
+);
+
+-- No policy yet, so nobody but the owner reaches a table until `access` has run, whatever the host grants by default.
+alter table hangar.settings enable row level security;
+alter table hangar.operators enable row level security;
+alter table hangar.sweeps enable row level security;
+alter table hangar.alerts enable row level security;
 alter table public.fly_plans enable row level security;
 alter table public.user_fly_apps enable row level security;
 alter table public.user_fly_app_events enable row level security;
 alter table public.fly_overrides enable row level security;
 alter table public.fly_orphans enable row level security;
 alter table public.fly_cost_intervals enable row level security;
-create policy service_role_all on public.fly_plans for all to service_role using (true) with check (true);
-create policy service_role_all on public.user_fly_apps for all to service_role using (true) with check (true);
-create policy service_role_all on public.user_fly_app_events for all to service_role using (true) with check (true);
-create policy service_role_all on public.fly_overrides for all to service_role using (true) with check (true);
-create policy service_role_all on public.fly_orphans for all to service_role using (true) with check (true);
-create policy service_role_all on public.fly_cost_intervals for all to service_role using (true) with check (true);
-create policy own_row on public.user_fly_apps for select to authenticated using (user_id = (select auth.uid()));
--- A user may follow the life of their own app; who decided what about them, and why, is the operator's.
-create policy own_row on public.user_fly_app_events for select to authenticated
-  using (user_id = (select auth.uid()) and event_type in (
-    'provision_requested', 'provision_started', 'provision_completed', 'health_check_passed', 'health_check_failed',
-    'deprovision_requested', 'deprovision_started', 'deprovision_completed'));
--- Older projects grant everything on new tables by default; newer ones nothing. Both end here.
-revoke all on public.fly_plans, public.user_fly_apps, public.user_fly_app_events, public.fly_overrides, public.fly_orphans,
-  public.fly_cost_intervals from public, anon, authenticated, service_role;
-revoke all on sequence public.user_fly_app_events_seq_seq from public, anon, authenticated, service_role;
-grant select on public.user_fly_apps, public.user_fly_app_events, public.fly_overrides, public.fly_orphans,
-  public.fly_cost_intervals to service_role;
-grant select, insert, update, delete on public.fly_plans to service_role;
-grant select on public.user_fly_apps, public.user_fly_app_events to authenticated;
-
-create function hangar.touch() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  new.updated_at := hangar.now();
-  return new;
-end
-$$;
-create trigger touch before update on public.user_fly_apps for each row execute function hangar.touch();
-create trigger touch before update on public.fly_plans for each row execute function hangar.touch();
-create trigger touch before update on hangar.settings for each row execute function hangar.touch();
-
-create function hangar.refuse_event_change() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  raise exception 'user_fly_app_events is append-only: % refused', lower(tg_op) using errcode = 'insufficient_privilege';
-end
-$$;
-create trigger append_only before update or delete on public.user_fly_app_events
-  for each row execute function hangar.refuse_event_change();
-create trigger append_only_truncate before truncate on public.user_fly_app_events
-  for each statement execute function hangar.refuse_event_change();
-
-create function hangar.guard_plan() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_refused text := hangar.explain_refused_size(new.cpu_kind, new.cpu_count, new.memory_mb);
-begin
-  if v_refused is not null then
-    raise exception 'plan %: %', new.tier, v_refused using errcode = 'invalid_parameter_value';
-  end if;
-  return new;
-end
-$$;
-create trigger guard_plan before insert or update on public.fly_plans for each row execute function hangar.guard_plan();
-
--- The trail of a settings change, also of one made by plain SQL. hangar.actor is set by the procedures.
-create function hangar.record_settings_change() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_changes jsonb;
-begin
-  select jsonb_object_agg(n.key, jsonb_build_object('from', o.value, 'to', n.value))
-    into v_changes
-    from jsonb_each(to_jsonb(new) - 'updated_at') n
-    join jsonb_each(to_jsonb(old)) o using (key)
-   where n.value is distinct from o.value;
-  if v_changes is not null then
-    insert into public.user_fly_app_events (event_type, status, metadata)
-    values ('settings_changed', 'info', jsonb_strip_nulls(jsonb_build_object(
-      'actor', coalesce(nullif(current_setting('hangar.actor', true), ''), session_user::text),
-      'reason', nullif(current_setting('hangar.reason', true), ''))) || jsonb_build_object('changes', v_changes));
-  end if;
-  return null;
-end
-$$;
-create trigger record_settings_change after update on hangar.settings
-  for each row execute function hangar.record_settings_change();
-
--- Money is a function of what was observed: an interval is open exactly while the machine is seen in `started`.
-create function hangar.record_cost() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_now timestamptz := hangar.now();
-  v_open public.fly_cost_intervals;
-  v_runs boolean := new.machine_state is not distinct from 'started' and new.deleted_at is null;
-begin
-  select * into v_open from public.fly_cost_intervals where fly_app_id = new.id and ended_at is null;
-  if v_open.id is not null then
-    if v_runs and v_open.price_usd_per_s is null and v_open.machine_id is not distinct from new.machine_id then
-      -- The price came a save later than the state: it was the price from the start.
-      update public.fly_cost_intervals set price_usd_per_s = new.price_usd_per_s, region = coalesce(new.machine_region, region)
-       where id = v_open.id;
-      return null;
-    end if;
-    if v_runs and v_open.price_usd_per_s is not distinct from new.price_usd_per_s
-       and v_open.machine_id is not distinct from new.machine_id then
-      return null;
-    end if;
-    -- The successor starts where this one ends; a clock set back may not turn it round.
-    v_now := greatest(v_now, v_open.started_at);
-    update public.fly_cost_intervals set ended_at = v_now where id = v_open.id;
-  end if;
-  if v_runs then
-    select greatest(v_now, max(ended_at)) into v_now from public.fly_cost_intervals where fly_app_id = new.id;
-    insert into public.fly_cost_intervals (fly_app_id, user_id, machine_id, region, cpu_kind, cpu_count, memory_mb, price_usd_per_s, started_at)
-    values (new.id, new.user_id, new.machine_id, coalesce(new.machine_region, new.region), new.cpu_kind, new.cpu_count, new.memory_mb,
-            new.price_usd_per_s, v_now);
-  end if;
-  return null;
-end
-$$;
-create trigger record_cost_on_insert after insert on public.user_fly_apps
-  for each row when (new.machine_state = 'started') execute function hangar.record_cost();
-create trigger record_cost after update on public.user_fly_apps
-  for each row when (old.machine_state is distinct from new.machine_state
-                  or old.machine_id is distinct from new.machine_id
-                  or old.price_usd_per_s is distinct from new.price_usd_per_s
-                  or old.deleted_at is distinct from new.deleted_at)
-  execute function hangar.record_cost();
-
-revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
-grant execute on function hangar.now() to service_role;

@@ -51,7 +51,7 @@ def test_a_left_over_app_of_a_user_of_an_unknown_tier_is_kept(hangar, act):
     hangar.sql("delete from fly_plans where tier = 'pro'")
     orphan = sight(hangar, 2, row["fly_app_name"], row["id"], row["network"])
     answer = judge(hangar, act, orphan, user)
-    assert (answer["verdict"], answer["reason"]) == ("keep", "its user's tier is unknown to fly_plans")
+    assert (answer["verdict"], answer["code"]) == ("keep", "unknown_tier")
 
 
 def test_an_app_that_has_a_live_row_by_now_is_kept(hangar, act):
@@ -59,7 +59,7 @@ def test_an_app_that_has_a_live_row_by_now_is_kept(hangar, act):
     row = hangar.live_row(hangar.user("pro"))
     orphan = sight(hangar, 2, row["fly_app_name"], row["id"], row["network"])
     answer = judge(hangar, act, orphan)
-    assert (answer["verdict"], answer["reason"]) == ("keep", "a live row has this app")
+    assert (answer["verdict"], answer["code"]) == ("keep", "in_use")
 
 
 def test_the_brake_counts_a_whole_hour(hangar, act):

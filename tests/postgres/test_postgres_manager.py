@@ -13,9 +13,8 @@ import psycopg
 import pytest
 
 from local import process
+from local.supabase.postgres.server import Postgres, PostgresError, find_binaries, system_binaries, unprivileged
 from local.supabase.postgres import server as module
-from local.supabase.postgres import unprivileged
-from local.supabase.postgres.server import Postgres, PostgresError, find_binaries, system_binaries
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
@@ -191,7 +190,7 @@ STORY = """
 import sys, time
 from pathlib import Path
 import psycopg
-from local.supabase.postgres import unprivileged
+from local.supabase.postgres.server import unprivileged
 from local.supabase.postgres.server import Postgres
 if len(sys.argv) > 3:
     ways = [unprivileged._ways()[int(sys.argv[3])]]

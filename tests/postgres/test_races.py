@@ -82,17 +82,17 @@ def test_renewal_after_sync_has_derived(patient, pool):
 
 
 def stop_in_apply(hangar):
-    """Make sync wait for advisory lock 4711 at the door of hangar.apply, its rows already locked."""
-    hangar.sql("alter function hangar.apply(uuid, text, boolean) rename to apply_now")
+    """Make sync wait for advisory lock 4711 at the start of hangar.sync_desired_state, its rows already locked."""
+    hangar.sql("alter function hangar.sync_desired_state(uuid, text, boolean) rename to sync_now")
     hangar.sql(
-        """create function hangar.apply(p_user uuid, p_source text, p_admit boolean default false) returns text
+        """create function hangar.sync_desired_state(p_user uuid, p_source text, p_admit boolean default false) returns text
            language plpgsql volatile set search_path = '' as $$
            begin
              if p_source = 'sync' then perform pg_advisory_xact_lock(4711); end if;
-             return hangar.apply_now(p_user, p_source, p_admit);
+             return hangar.sync_now(p_user, p_source, p_admit);
            end $$"""
     )
-    hangar.sql("grant execute on function hangar.apply to postgres")
+    hangar.sql("grant execute on function hangar.sync_desired_state to postgres")
     return hangar.connect(hangar.url), hangar.worker(), hangar.host()
 
 

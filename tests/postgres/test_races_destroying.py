@@ -61,7 +61,7 @@ def test_a_renewal_while_an_orphans_judgement_waits_for_the_brake(slow, pool, ac
         slow.wait_until_blocked(worker)
         host.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
     answer = result(verdict)
-    assert (answer["verdict"], answer["reason"]) == ("keep", "its user's entitlement has just changed")
+    assert (answer["verdict"], answer["code"]) == ("keep", "entitlement_changed")
     assert slow.one("select count(*) from user_fly_app_events where event_type = 'action'") == 0
     assert slow.live_row(user)["desired_state"] == "present"
 
@@ -74,7 +74,7 @@ def test_an_orphan_that_its_user_takes_back_this_moment_is_kept(hangar, pool, ac
         host.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
         assert result(judge_later(hangar, pool, act, worker, orphan, user))["verdict"] == "keep"
     assert hangar.live_row(user)["fly_app_name"] == orphan[0]
-    assert result(judge_later(hangar, pool, act, worker, orphan, user))["reason"] == "a live row has this app"
+    assert result(judge_later(hangar, pool, act, worker, orphan, user))["code"] == "in_use"
 
 
 def test_a_user_who_pays_while_their_orphan_is_judged_gets_a_new_app(hangar, pool, act):
@@ -123,7 +123,7 @@ def test_the_last_place_below_the_brake_goes_to_a_row_or_an_orphan(slow, pool, a
         assert gone["refused"] is None
         verdict = judge_later(slow, pool, act, second, orphan, user)
         slow.wait_until_blocked(second)
-    assert (result(verdict)["verdict"], result(verdict)["reason"]) == ("keep", "brake")
+    assert (result(verdict)["verdict"], result(verdict)["code"]) == ("keep", "brake")
     assert slow.one("select count(*) from user_fly_app_events where event_type = 'brake_tripped'") == 1
 
 

@@ -138,11 +138,11 @@ def test_orphans_count_and_wait_as_well(hangar, act):
     hangar.rpc("fly_record_orphans", seen=seen)
     hangar.sql("update fly_orphans set approved_by = 'test'")
     verdicts = [judge_orphan(hangar, act, each, number) for number, each in enumerate(seen)]
-    assert verdicts == [("remove", "nobody's"), ("keep", "rate")]
+    assert verdicts == [("remove", "not_entitled"), ("keep", "rate")]
     [row] = leave(hangar)
     assert delete(hangar, act, row)["refused"] == "rate"
     hangar.shift_clock(61)
-    assert judge_orphan(hangar, act, seen[1], 1) == ("remove", "nobody's")
+    assert judge_orphan(hangar, act, seen[1], 1) == ("remove", "not_entitled")
 
 
 def judge_orphan(hangar, act, orphan, number):
@@ -155,7 +155,7 @@ def judge_orphan(hangar, act, orphan, number):
         user=None,
         intent=intent,
     )
-    return answer["verdict"], answer["reason"]
+    return answer["verdict"], answer["code"]
 
 
 def test_an_upgrade_does_not_queue_behind_deletions_nor_they_behind_upgrades(hangar):

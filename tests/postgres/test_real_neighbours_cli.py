@@ -82,6 +82,18 @@ def test_supabases_advisors_find_nothing_of_ours_at_warn_or_above(supabase, push
     assert [(finding["name"], finding["detail"]) for finding in ours] == []
 
 
+@pytest.mark.every_postgres
+def test_supabases_lint_finds_no_error_and_no_warning(supabase, pushed):
+    """All our functions; the command needs the extension plpgsql_check in the server."""
+    with psycopg.connect(pushed, autocommit=True) as session:
+        if not session.execute("select 1 from pg_available_extensions where name = 'plpgsql_check'").fetchone():
+            pytest.skip("this server has no plpgsql_check")
+        session.execute("create extension plpgsql_check")
+    linted = supabase("db", "lint", "--level", "warning", "--schema", "hangar,public", f"--remote={pushed}")
+    assert "Linting schema: hangar" in linted.stderr
+    assert "No schema errors found" in linted.stdout + linted.stderr, linted.stdout
+
+
 def find_findings(said):
     """The list of findings, which newer versions wrap in an object."""
     return said if isinstance(said, list) else next(value for value in said.values() if isinstance(value, list))

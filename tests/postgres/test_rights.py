@@ -14,7 +14,7 @@ SEQUENCE_RIGHTS = {"r": "select", "w": "update", "U": "usage"}
 RELATIONS = """
                                     anon  authenticated  service_role
 hangar.alerts                       -     -              r
-hangar.living_users                 -     -              -
+hangar.active_users                 -     -              -
 hangar.operators                    -     -              r
 hangar.settings                     -     -              r
 hangar.sweeps                       -     -              r

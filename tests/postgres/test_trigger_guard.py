@@ -27,12 +27,12 @@ BREAKAGE = {
     "settings dropped": "drop table hangar.settings cascade",
     "settings empty": "delete from hangar.settings",
     "plans dropped": "drop table public.fly_plans cascade",
-    "derive dropped": "drop function hangar.derive",
-    "derive raises": "create or replace function hangar.now() returns timestamptz language plpgsql set search_path = ''"
+    "entitlements dropped": "drop function hangar.entitlements",
+    "entitlements raises": "create or replace function hangar.now() returns timestamptz language plpgsql set search_path = ''"
     " as $$ begin raise exception 'broken'; end $$",
-    "derive asserts": "create or replace function hangar.now() returns timestamptz language plpgsql set search_path = ''"
+    "entitlements asserts": "create or replace function hangar.now() returns timestamptz language plpgsql set search_path = ''"
     " as $$ begin assert false; end $$",
-    "apply dropped": "drop function hangar.apply",
+    "sync_desired_state dropped": "drop function hangar.sync_desired_state",
     "schema dropped": "drop schema hangar cascade",
     "no rights": "revoke all on public.user_fly_apps from postgres",
 }
@@ -50,10 +50,10 @@ def test_broken_hangar_never_fails_the_host(hangar, harm):
 def test_change_missed_by_a_broken_trigger_is_found(hangar):
     """Once mended, the sync does what the trigger could not."""
     user = hangar.user()
-    hangar.sql("alter function hangar.apply(uuid, text, boolean) rename to applied")
+    hangar.sql("alter function hangar.sync_desired_state(uuid, text, boolean) rename to synced")
     upgrade(hangar, user)
     assert hangar.row(user) is None
-    hangar.sql("alter function hangar.applied(uuid, text, boolean) rename to apply")
+    hangar.sql("alter function hangar.synced(uuid, text, boolean) rename to sync_desired_state")
     assert hangar.rpc("fly_sync_entitlements")["inserted"] == 1
     assert hangar.live_row(user)["desired_state"] == "present"
 

@@ -238,7 +238,7 @@ _FACTS = """
 select jsonb_build_object(
   'row', (select to_jsonb(a) from public.user_fly_apps a where a.user_id = %s
            order by (a.deleted_at is null) desc, a.created_at desc, a.name_seq desc limit 1),
-  'entitled', (select coalesce(d.entitled, false) from hangar.derive(array[%s]::uuid[]) d),
+  'entitled', (select coalesce(d.entitled, false) from hangar.entitlements(array[%s]::uuid[]) d),
   'unclosed', (select count(*) from public.user_fly_app_events i
                 where i.event_type = 'action' and i.status = 'intent'
                   and (select count(*) filter (where o.metadata ? 'closed_by') > 1

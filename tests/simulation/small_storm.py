@@ -120,7 +120,7 @@ class SmallStorm:
         if gives_way:
             self.world.sql("select 1")
             with self.world.host.transaction():
-                self.world.host.execute("select set_config('hangar.give_way', 'on', true)")
+                self.world.host.execute("select set_config('hangar.skip_rest', 'on', true)")
                 self.world.sql(query, *params)
         else:
             self.world.sql(query, *params)

@@ -155,7 +155,7 @@ def test_apps_that_are_long_on_their_way_are_one_alert(world, told):
     sweep_for(world, 30)
     assert world.open_alerts() == {("provisioning_slow", "fleet")}
     [alert] = kinds_told(told, "provisioning_slow")
-    assert alert["message"].startswith("5 app(s) have been on the way for more than an hour")
+    assert alert["message"].startswith("5 app(s) have been in progress for more than an hour")
     assert sum(str(user) in alert["message"] for user in users) == 3
     world.sql("update public.user_fly_apps set next_attempt_at = hangar.now()")
     world.sweep()

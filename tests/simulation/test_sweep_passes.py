@@ -10,7 +10,7 @@ from shared.fleet import inventory as listings
 from shared.fleet import sweep as sweeps
 from shared.fleet.sweep import Sweep
 from tests.simulation.test_guards import have_active_users, make_app, our_network
-from tests.simulation.world import Killed
+from tests.support.boundaries import Killed
 
 
 @pytest.fixture

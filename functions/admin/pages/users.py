@@ -12,7 +12,7 @@ from functions.admin.views.render import pick
 from shared.domain.remediation import format_next_step
 
 _MOST_FOUND = 50
-# Why somebody is entitled or not, by the words of hangar.derive.
+# Why somebody is entitled or not, by the words of hangar.entitlements.
 _WHY = {
     "override_deny": "an operator denied it",
     "override_grant": "an operator granted it",

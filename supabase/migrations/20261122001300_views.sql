@@ -1,4 +1,5 @@
--- Monitoring: plain SQL for people and dashboards. Read as the one who asks (security_invoker), which is service_role.
+-- Views for monitoring with plain SQL. They run with the rights of the role that reads them (security_invoker), which is service_role.
+-- Builds on: tables.
 
 create view public.fly_fleet_summary with (security_invoker = on) as
 select a.status,
@@ -12,7 +13,7 @@ select a.status,
   from public.user_fly_apps a
  where a.deleted_at is null
  group by a.status;
-comment on view public.fly_fleet_summary is 'Live apps by status, what they are estimated to cost a month, and what runs now by Fly''s list price.';
+comment on view public.fly_fleet_summary is 'Live apps by status, their estimated monthly cost, and the monthly list price of what runs now.';
 
 create view public.fly_health_summary with (security_invoker = on) as
 select coalesce(a.health_status, 'unknown') as health_status,
@@ -22,7 +23,7 @@ select coalesce(a.health_status, 'unknown') as health_status,
   from public.user_fly_apps a
  where a.deleted_at is null
  group by coalesce(a.health_status, 'unknown');
-comment on view public.fly_health_summary is 'Live apps by health; one never looked at is unknown.';
+comment on view public.fly_health_summary is 'Live apps by health. An app that was never observed counts as unknown.';
 
 create view public.fly_recent_events with (security_invoker = on) as
 select e.event_type, e.status, count(*) as events, max(e.created_at) as latest
@@ -37,7 +38,7 @@ select a.id as fly_app_id, a.user_id, u.email, a.fly_app_name, a.error_code, a.e
   from public.user_fly_apps a
   left join public.user_profiles u on u.id = a.user_id
  where a.status = 'error' and a.deleted_at is null;
-comment on view public.fly_failures is 'Apps whose last attempt failed; next_attempt_at null means that a person is needed.';
+comment on view public.fly_failures is 'Apps whose last attempt failed. If next_attempt_at is null, an operator must act.';
 
 revoke all on public.fly_fleet_summary, public.fly_health_summary, public.fly_recent_events, public.fly_failures
   from public, anon, authenticated, service_role;

@@ -1,39 +1,8 @@
--- Leases: who may act on an app now. Judged by hangar.now() alone.
+-- Leases: which worker may act on an app now, decided by hangar.now() alone.
+-- Builds on: entitlement, nudge, audit_log.
 -- The procedures are SECURITY DEFINER: service_role may call them and read, and nothing else can change a row.
 
--- PL/pgSQL, because every answer carries a row, and as an expression it costs half.
-create function hangar.row_json(p_row public.user_fly_apps, p_with_token boolean default false) returns jsonb
-language plpgsql stable set search_path = ''
-as $$
-begin
-  return case when p_row.id is not null then
-    to_jsonb(p_row) || jsonb_build_object(
-      'generation', p_row.generation::text,
-      'observed_generation', p_row.observed_generation::text,
-      'secrets_version', p_row.secrets_version::text,
-      'monthly_cost_estimate_usd', p_row.monthly_cost_estimate_usd::text,
-      'price_usd_per_s', p_row.price_usd_per_s::text)
-    || case when p_with_token then '{}' else '{"lease_token": null}'::jsonb end end;
-end
-$$;
-comment on function hangar.row_json(public.user_fly_apps, boolean) is 'The row as the procedures return it: bigints and money as text; the lease token only for its holder.';
-
-create function hangar.check_limit(p_name text, p_value integer, p_most integer) returns void
-language plpgsql immutable set search_path = ''
-as $$
-begin
-  if p_value is null or p_value < 1 or p_value > p_most then
-    raise exception '% must be from 1 to %, not %', p_name, p_most, coalesce(p_value::text, 'null')
-      using errcode = 'invalid_parameter_value';
-  end if;
-end
-$$;
-
-create function hangar.is_create(p_action text) returns boolean
-language sql immutable set search_path = ''
-as $$ select coalesce(p_action in ('create_app', 'create_machine'), false) $$;
-
--- Leases a row that is locked and free. An intent without an outcome is closed as unknown here: its worker is gone.
+-- Leases a row that is locked and free. Closes an intent without an outcome as unknown, because its worker is gone.
 create function hangar.lease_row(p_row public.user_fly_apps, p_holder text) returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
@@ -53,7 +22,7 @@ begin
          open_intent = null,
          create_unknown_at = case when hangar.is_create(v_intent ->> 'action')
                                   then greatest(a.create_unknown_at, (v_intent ->> 'at')::timestamptz) else a.create_unknown_at end,
-         -- Due until somebody saves otherwise: should this worker vanish, the drain finds the row when the lease ends.
+         -- Due until a save says otherwise: if this worker dies, the drain finds the row when the lease ends.
          next_attempt_at = least(a.next_attempt_at, v_now)
    where a.id = p_row.id
   returning a.* into p_row;
@@ -66,7 +35,7 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_now timestamptz;
-  v_nudges text := hangar.mute_nudges();  -- whoever claims is already looking
+  v_nudges text := hangar.mute_nudges();  -- the caller works on this user already
   v_row public.user_fly_apps;
   v_last public.user_fly_apps;
   v_want record;
@@ -76,8 +45,8 @@ begin
   if p_user is null then
     raise exception 'p_user must be a uuid, not null' using errcode = 'invalid_parameter_value';
   end if;
-  perform hangar.apply(p_user, 'claim');
-  select d.known, d.entitled into v_want from hangar.derive(array[p_user]) d;
+  perform hangar.sync_desired_state(p_user, 'claim');
+  select e.known, e.entitled into v_want from hangar.entitlements(array[p_user]) e;
   select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
   v_now := hangar.now();
   if v_row.id is null then
@@ -95,14 +64,14 @@ begin
     v_closed := v_row.open_intent is not null;
     v_row := hangar.lease_row(v_row, coalesce(p_holder, 'unknown'));
   end if;
-  perform set_config('hangar.nudges', v_nudges, true);
+  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object(
     'outcome', v_outcome, 'row', hangar.row_json(v_row, v_outcome = 'claimed'), 'last', hangar.row_json(v_last),
     'settings', hangar.settings_json(), 'now', v_now, 'entitled', v_want.entitled,
     'known', coalesce(v_want.known, false) or v_row.id is not null or v_last.id is not null, 'closed_unknown', v_closed);
 end
 $$;
-comment on function public.fly_claim(uuid, text, boolean) is 'Derives one user''s desired state and leases the live row. docs/database.md.';
+comment on function public.fly_claim(uuid, text, boolean) is 'Brings one user''s desired state up to date and leases the live row. docs/database.md.';
 
 create function public.fly_claim_due(p_limit integer default 20, p_holder text default 'unknown', p_first text default 'present') returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -115,7 +84,7 @@ declare
   v_round integer := 0;
   v_due bigint;
   v_closed boolean;
-  v_claimed jsonb := '[]';
+  v_claimed jsonb := '[]'::jsonb;
 begin
   perform hangar.check_limit('p_limit', p_limit, 100);
   if p_first is null or p_first not in ('present', 'absent') then
@@ -123,9 +92,9 @@ begin
   end if;
   select count(*) into v_due from public.user_fly_apps a
    where a.deleted_at is null and a.next_attempt_at <= v_now and (a.lease_expires_at is null or a.lease_expires_at <= v_now);
-  -- Two queues, so that an upgrade does not wait for a thousand deletions, nor they for it: half of the places for the one that is
-  -- asked for first, the others for the other, and what is then left over for the first again.
-  foreach v_queue in array array[p_first, case p_first when 'present' then 'absent' else 'present' end, p_first] loop
+  -- Two queues, so that upgrades do not wait for a thousand deletions, nor deletions for upgrades: half of the places go to the queue
+  -- p_first, the others to the other queue, and the places that are then left to the first again.
+  foreach v_queue in array array[p_first, case p_first when 'present' then 'absent' else 'present' end, p_first]::text[] loop
     exit when v_due <= jsonb_array_length(v_claimed) or (select g.paused from hangar.settings g);
     v_round := v_round + 1;
     for v_row in
@@ -136,24 +105,21 @@ begin
        limit case v_round when 1 then (p_limit + 1) / 2 else p_limit - jsonb_array_length(v_claimed) end
          for no key update skip locked
     loop
-      -- The row may be due for a reason that has passed; what the user is entitled to now decides.
-      perform hangar.apply(v_row.user_id, 'claim');
+      -- The row may be due for a reason that no longer holds. What the user is entitled to now decides.
+      perform hangar.sync_desired_state(v_row.user_id, 'claim');
       select a.* into v_row from public.user_fly_apps a where a.id = v_row.id;
       v_closed := v_row.open_intent is not null;
       v_row := hangar.lease_row(v_row, coalesce(p_holder, 'unknown'));
       v_claimed := v_claimed || jsonb_build_object('row', hangar.row_json(v_row, true), 'closed_unknown', v_closed);
     end loop;
   end loop;
-  perform set_config('hangar.nudges', v_nudges, true);
+  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object(
     'claimed', v_claimed, 'settings', hangar.settings_json(), 'now', v_now,
-    -- More can be claimed than were counted: each statement sees what was committed before it.
+    -- More rows can be claimed than were counted, because each statement sees what was committed before it.
     'due_left', greatest(v_due - jsonb_array_length(v_claimed), 0));
 end
 $$;
 comment on function public.fly_claim_due(integer, text, text) is 'Leases rows that are due, oldest first in each of two queues; none while paused. docs/database.md.';
 
-revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
-grant execute on function hangar.now() to service_role;
-revoke all on function public.fly_claim(uuid, text, boolean), public.fly_claim_due(integer, text, text) from public, anon, authenticated;
-grant execute on function public.fly_claim(uuid, text, boolean), public.fly_claim_due(integer, text, text) to service_role;
+select hangar.restrict_functions();

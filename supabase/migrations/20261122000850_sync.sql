@@ -1,4 +1,29 @@
--- The scheduled pass, first half: entitlements that nobody told us about, and the fleet in pages.
+-- The first half of a sweep: entitlements that changed without the trigger, and the fleet in pages.
+-- Builds on: entitlement, nudge, alerts.
+
+-- Tiers of subscriptions that fly_plans does not know: one alert each, resolved when the plan exists. Checked once per pass.
+create function hangar.check_unknown_tiers(p_first_page boolean) returns text[]
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_unknown text[];
+  v_tier text;
+begin
+  if not p_first_page then
+    return '{}'::text[];
+  end if;
+  select coalesce(array_agg(t.tier order by t.tier), '{}') into v_unknown
+    from (select distinct s.tier::text as tier from public.user_subscriptions s) t
+   where t.tier is not null and not exists (select 1 from public.fly_plans p where p.tier = t.tier);
+  foreach v_tier in array v_unknown loop
+    perform hangar.raise_alert('unknown_tier', v_tier,
+      format('Tier %L is not in fly_plans. Hangar changes nothing for its users until you add the plan', v_tier));
+  end loop;
+  update hangar.alerts set resolved_at = hangar.now()
+   where kind = 'unknown_tier' and resolved_at is null and key <> all (v_unknown);
+  return v_unknown;
+end
+$$;
 
 create function public.fly_sync_entitlements(p_after uuid default null, p_limit integer default 500) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '200ms'
@@ -13,11 +38,11 @@ declare
   v_done text;
   v_changed integer := 0;
   v_inserted integer := 0;
-  v_gave_way boolean := false;
+  v_skip_rest boolean := false;
   v_unknown text[];
 begin
   perform hangar.check_limit('p_limit', p_limit, 500);
-  -- First look, without locks: users whose row does not say what they are entitled to, or who should have one and do not.
+  -- First a look without locks: users whose row does not match what they are entitled to, or who should have a row and have none.
   with interesting as materialized (
     select a.user_id from public.user_fly_apps a where a.deleted_at is null and (p_after is null or a.user_id > p_after)
     union
@@ -30,31 +55,30 @@ begin
     into v_users, v_examined
     from (
       select d.user_id, judged.off, row_number() over (partition by judged.off order by d.user_id) as nr
-        from hangar.derive((select array_agg(i.user_id) from interesting i)) d
+        from hangar.entitlements((select array_agg(i.user_id) from interesting i)) d
         left join public.user_fly_apps a on a.user_id = d.user_id and a.deleted_at is null
         cross join lateral (select coalesce(case
           when d.entitled is null then false
           when a.id is null then d.entitled and (v_live or exists (select 1 from public.user_fly_apps b where b.user_id = d.user_id))
           when d.entitled then a.desired_state = 'absent' or a.tier is distinct from d.plan
-          else a.desired_state = 'present' or (not d.living and a.delete_after > hangar.now()) end, false) as off) judged
+          else a.desired_state = 'present' or (not d.user_exists and a.delete_after > hangar.now()) end, false) as off) judged
     ) c;
   v_users := coalesce(v_users, '{}');
   -- A row that a worker or the host's own transaction holds is left for the next pass.
   select coalesce(array_agg(l.user_id), '{}') into v_free
     from (select a.user_id from public.user_fly_apps a
            where a.deleted_at is null and a.user_id = any (v_users) order by a.id for no key update skip locked) l;
-  -- Only now, statement after statement, is it derived for good: a renewal that was committed since the first look is seen,
-  -- and one that is still to come finds our lock.
+  -- Only these statements decide: they see a renewal that was committed since the first look, and a later one waits for our lock.
   foreach v_user in array v_users loop
     if v_user = any (v_free) then
-      v_done := hangar.apply(v_user, 'sync');
-    elsif v_gave_way or exists (select 1 from public.user_fly_apps a where a.user_id = v_user and a.deleted_at is null) then
+      v_done := hangar.sync_desired_state(v_user, 'sync');
+    elsif v_skip_rest or exists (select 1 from public.user_fly_apps a where a.user_id = v_user and a.deleted_at is null) then
       continue;
     else
       begin
-        v_done := hangar.apply(v_user, 'sync');
+        v_done := hangar.sync_desired_state(v_user, 'sync');
       exception when lock_not_available then
-        v_gave_way := true;  -- somebody is giving this user a row right now
+        v_skip_rest := true;  -- another transaction is creating this user's row
         continue;
       end;
     end if;
@@ -62,41 +86,17 @@ begin
     v_inserted := v_inserted + (v_done = 'inserted')::integer;
   end loop;
   begin
-    v_unknown := hangar.alert_unknown_tiers(p_after is null);
+    v_unknown := hangar.check_unknown_tiers(p_after is null);
   exception when lock_not_available then
-    v_unknown := '{}';  -- another sync is saying it
+    v_unknown := '{}';  -- another sync is raising these alerts
   end;
-  perform set_config('hangar.nudges', v_nudges, true);
+  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object(
     'next', case when cardinality(v_users) >= p_limit then v_users[cardinality(v_users)] end,
     'examined', v_examined, 'changed', v_changed, 'inserted', v_inserted, 'unknown_tiers', to_jsonb(v_unknown));
 end
 $$;
-comment on function public.fly_sync_entitlements(uuid, integer) is 'Finds what the trigger missed: expiries, deleted users, changes that gave way, missing rows. docs/database.md.';
-
--- Tiers of subscriptions that fly_plans does not know: one alert each, resolved when the plan exists. Looked at once a pass.
-create function hangar.alert_unknown_tiers(p_first_page boolean) returns text[]
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_unknown text[];
-  v_tier text;
-begin
-  if not p_first_page then
-    return '{}';
-  end if;
-  select coalesce(array_agg(t.tier order by t.tier), '{}') into v_unknown
-    from (select distinct s.tier::text as tier from public.user_subscriptions s) t
-   where t.tier is not null and not exists (select 1 from public.fly_plans p where p.tier = t.tier);
-  foreach v_tier in array v_unknown loop
-    perform hangar.raise_alert('unknown_tier', v_tier,
-      format('Tier %L is not in fly_plans: its users stay as they are until the plan is added', v_tier));
-  end loop;
-  update hangar.alerts set resolved_at = hangar.now()
-   where kind = 'unknown_tier' and resolved_at is null and key <> all (v_unknown);
-  return v_unknown;
-end
-$$;
+comment on function public.fly_sync_entitlements(uuid, integer) is 'Finds what the trigger missed: expiries, deleted users, changes that it skipped, missing rows. docs/database.md.';
 
 create function public.fly_fleet_page(p_after uuid default null, p_limit integer default 1000) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -112,9 +112,6 @@ begin
     'next', case when jsonb_array_length(v_rows) = p_limit then v_rows -> -1 -> 'id' end);
 end
 $$;
-comment on function public.fly_fleet_page(uuid, integer) is 'Live rows by id, a page at a time. docs/database.md.';
+comment on function public.fly_fleet_page(uuid, integer) is 'Live rows ordered by id, one page at a time. docs/database.md.';
 
-revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
-grant execute on function hangar.now() to service_role;
-revoke all on function public.fly_sync_entitlements(uuid, integer), public.fly_fleet_page(uuid, integer) from public, anon, authenticated;
-grant execute on function public.fly_sync_entitlements(uuid, integer), public.fly_fleet_page(uuid, integer) to service_role;
+select hangar.restrict_functions();

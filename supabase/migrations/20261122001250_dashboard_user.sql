@@ -1,4 +1,5 @@
--- What the operator's dashboard reads about one user, and the log.
+-- What the dashboard shows about one user, and the audit log. Read only.
+-- Builds on: reports, tables.
 
 create index user_fly_app_events_type on public.user_fly_app_events (event_type, created_at desc);
 create index user_fly_app_events_trouble on public.user_fly_app_events (status, created_at desc) where status in ('failed', 'unknown');
@@ -9,13 +10,13 @@ as $$
 declare
   v_now timestamptz := hangar.now();
   v_from timestamptz := date_trunc('day', v_now, 'UTC') - make_interval(days => p_days - 1);
-  v_told jsonb;
+  v_status jsonb;
   v_row uuid;
 begin
   perform hangar.check_limit('p_days', p_days, 90);
-  v_told := public.fly_user_status(p_user) - 'events';
-  v_row := coalesce(v_told -> 'row' ->> 'id', v_told -> 'last' ->> 'id')::uuid;
-  return v_told || jsonb_build_object(
+  v_status := public.fly_user_status(p_user) - 'events';
+  v_row := coalesce(v_status -> 'row' ->> 'id', v_status -> 'last' ->> 'id')::uuid;
+  return v_status || jsonb_build_object(
     'now', v_now,
     'email', (select u.email from public.user_profiles u where u.id = p_user),
     'settings', hangar.settings_json(),
@@ -42,7 +43,7 @@ begin
                            from public.fly_cost_intervals i
                           where i.user_id = p_user and i.started_at < d.at + interval '1 day' and coalesce(i.ended_at, v_now) > d.at) x
                ) s on true),
-    -- The turns of health, oldest first; `from` of the first says what was before.
+    -- The changes of health, oldest first; `from` of the first is the health before it.
     'health', (select coalesce(jsonb_agg(jsonb_build_object('at', h.created_at, 'from', h.metadata ->> 'from', 'to', h.metadata ->> 'to',
                         'reason', h.metadata ->> 'reason') order by h.created_at, h.seq), '[]')
                  from (select * from public.user_fly_app_events e
@@ -52,7 +53,7 @@ begin
     'health_from', v_from);
 end
 $$;
-comment on function public.fly_admin_user(uuid, integer) is 'fly_user_status with what the page of a user shows beside it: e-mail, cost and health by day, earlier apps. Money as text. docs/database.md.';
+comment on function public.fly_admin_user(uuid, integer) is 'fly_user_status and what else a user''s page shows: e-mail address, cost and health by day, earlier apps. Money as text. docs/database.md.';
 
 create function public.fly_admin_events(p_filter jsonb default '{}', p_after jsonb default null, p_limit integer default 50) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -71,7 +72,7 @@ begin
     || coalesce(' and e.created_at >= ' || quote_literal(p_filter ->> 'since') || '::timestamptz', '')
     || coalesce(' and e.created_at < ' || quote_literal(p_filter ->> 'until') || '::timestamptz', '');
   if p_after is not null then
-    -- The first comparison alone is what an index on the time can use.
+    -- An index on the time can use only the first comparison.
     v_where := v_where || format(' and e.created_at <= %L::timestamptz and (e.created_at, e.seq) < (%1$L::timestamptz, %L::bigint)',
                                  p_after ->> 0, p_after ->> 1);
   end if;
@@ -88,7 +89,6 @@ begin
                  then jsonb_build_array(v_rows -> (p_limit - 1) ->> 'created_at', v_rows -> (p_limit - 1) ->> 'seq') end);
 end
 $$;
-comment on function public.fly_admin_events(jsonb, jsonb, integer) is 'One keyset page of the log, newest first, with e-mail and app name. docs/database.md.';
+comment on function public.fly_admin_events(jsonb, jsonb, integer) is 'One keyset page of the audit log, newest first, with e-mail address and app name. docs/database.md.';
 
-revoke all on function public.fly_admin_user(uuid, integer), public.fly_admin_events(jsonb, jsonb, integer) from public, anon, authenticated;
-grant execute on function public.fly_admin_user(uuid, integer), public.fly_admin_events(jsonb, jsonb, integer) to service_role;
+select hangar.restrict_functions();

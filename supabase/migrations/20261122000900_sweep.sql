@@ -1,4 +1,5 @@
--- The scheduled pass, second half: health, orphans, the sweep's own lease, and what keeps nudges from working.
+-- The second half of a sweep: what it observed, and the lease, cursor and report of the sweep itself.
+-- Builds on: limits, watchdogs, nudge, alerts.
 
 create function public.fly_record_sweep(p_observations jsonb, p_started_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -12,7 +13,7 @@ begin
   end if;
   perform hangar.check_limit('observations in one call', greatest(jsonb_array_length(p_observations), 1), 500);
   with seen as (
-    -- The last word about a row counts, should there be two.
+    -- One observation per row, should there be two.
     select distinct on (o.id) o.*
       from pg_catalog.jsonb_to_recordset(p_observations)
            as o (id uuid, machine_state text, health text, direct boolean, due boolean, reason text)
@@ -72,7 +73,7 @@ begin
   return v_result;
 end
 $$;
-comment on function public.fly_record_sweep(jsonb, timestamptz) is 'Up to 500 observations in one statement; leased rows and rows changed since the listing began are left alone. docs/database.md.';
+comment on function public.fly_record_sweep(jsonb, timestamptz) is 'Up to 500 observations in one statement. Leased rows, and rows changed since the listing began, are skipped. docs/database.md.';
 
 create function public.fly_sweep_claim(p_name text default 'fleet', p_holder text default 'unknown') returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -101,7 +102,7 @@ begin
     'held_by', v_sweep.holder, 'settings', hangar.settings_json(), 'now', v_now, 'fleet', 0, 'alerts', '[]'::jsonb);
 end
 $$;
-comment on function public.fly_sweep_claim(text, text) is 'One sweep at a time, going on where the last one stopped. docs/database.md.';
+comment on function public.fly_sweep_claim(text, text) is 'Starts a sweep unless one is running; it continues where the last one stopped. docs/database.md.';
 
 create function public.fly_sweep_progress(p_name text, p_token uuid, p_cursor jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -113,11 +114,11 @@ begin
      set cursor = nullif(p_cursor, 'null'), heartbeat_at = v_now,
          lease_expires_at = v_now + make_interval(secs => g.sweep_lease_s::double precision)
     from hangar.settings g
-   where w.name = p_name and w.token = p_token;  -- nobody has taken it since, however long this page took
+   where w.name = p_name and w.token = p_token;  -- no other sweep has started, however long this page took
   return jsonb_build_object('ok', found);
 end
 $$;
-comment on function public.fly_sweep_progress(text, uuid, jsonb) is 'Renews the sweep''s lease and keeps its cursor; ok is false when the lease is lost. docs/database.md.';
+comment on function public.fly_sweep_progress(text, uuid, jsonb) is 'Renews the sweep''s lease and stores its cursor. `ok` is false if the lease is lost. docs/database.md.';
 
 create function public.fly_sweep_finish(p_name text, p_token uuid, p_report jsonb, p_complete boolean default true) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -134,60 +135,44 @@ begin
      set cursor = case when coalesce(p_complete, true) then null else w.cursor end,
          completed_at = case when coalesce(p_complete, true) then v_now else w.completed_at end,
          finished_at = v_now, heartbeat_at = v_now, report = p_report, token = null, holder = null, lease_expires_at = null
-   where w.name = p_name and w.token = p_token;  -- nobody has taken it since, however long the last of it took
+   where w.name = p_name and w.token = p_token;  -- no other sweep has started, however long the last page took
   v_ended := found;
   if v_ended and coalesce(p_complete, true) then
-    -- Nothing was refused for these reasons in a whole pass, so they are over.
+    -- The whole pass has not seen these problems again, so they are over. An app that a cap holds back is tried every few minutes, not in
+    -- every pass, so check the cap itself. Otherwise the alert would resolve and open again every few minutes.
     update hangar.alerts a set resolved_at = v_now
      where a.resolved_at is null and a.seen_at < v_pass_started_at
-       and a.kind in ('max_apps', 'max_cost', 'installation', 'orphan_look');
-    perform hangar.end_crash_loops();
+       and (a.kind in ('installation', 'orphan_look')
+            or a.kind in ('max_apps', 'max_cost') and not hangar.is_cap_in_force(a.kind));
+    perform hangar.resolve_crash_loops();
   end if;
   if v_ended then
-    perform hangar.tell_slow();
+    perform hangar.check_stalled();
   end if;
   return jsonb_build_object('ok', v_ended);
 end
 $$;
-comment on function public.fly_sweep_finish(text, uuid, jsonb, boolean) is 'Ends a sweep; an incomplete one keeps its cursor for the next. docs/database.md.';
+comment on function public.fly_sweep_finish(text, uuid, jsonb, boolean) is 'Ends a sweep. One that is not complete keeps its cursor for the next. docs/database.md.';
 
--- Nudges fail silently in the host's transactions, so what keeps them from working is said here, at most once while it lasts.
-create function hangar.check_nudges() returns text
-language plpgsql volatile set search_path = ''
+create function public.fly_end_outage() returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
-  v_problem text;
-  v_names text[];
+  v_now timestamptz := hangar.now();
+  v_due integer;
 begin
-  begin
-    if to_regprocedure('net.http_post(text,jsonb,jsonb,jsonb,integer)') is null then
-      v_problem := 'pg_net is not installed (net.http_post is missing)';
-    else
-      select array_agg(s.name) into v_names from vault.decrypted_secrets s
-       where s.name = 'hangar_functions_url' and hangar.function_url(s.decrypted_secret, 'health') ~ '^https?://'
-          or s.name = 'hangar_webhook_secret' and s.decrypted_secret ~ '^whsec_.';
-      select string_agg(n, ' and ') into v_problem
-        from unnest(array['hangar_functions_url', 'hangar_webhook_secret']) n where n <> all (coalesce(v_names, '{}'));
-      v_problem := 'Vault has no valid ' || v_problem;
-    end if;
-  exception when others then
-    v_problem := 'Vault cannot be read: ' || sqlerrm;
-  end;
-  if v_problem is null then
-    update hangar.alerts set resolved_at = hangar.now() where kind = 'nudges' and key = 'configuration' and resolved_at is null;
-  else
-    perform hangar.raise_alert('nudges', 'configuration',
-      format('Nudges are off, changes wait for the next scheduled sweep: %s. See docs/database.md, Vault.', v_problem));
-  end if;
-  return v_problem;
+  with waiting as (
+    select a.id from public.user_fly_apps a
+     where a.deleted_at is null and a.status = 'error' and a.next_attempt_at > v_now
+       and (a.lease_expires_at is null or a.lease_expires_at <= v_now)
+     order by a.next_attempt_at limit 500
+       for no key update skip locked
+  )
+  update public.user_fly_apps a set next_attempt_at = v_now from waiting w where a.id = w.id;
+  get diagnostics v_due = row_count;
+  return jsonb_build_object('due', v_due);
 end
 $$;
+comment on function public.fly_end_outage() is 'Fly answers again: up to 500 rows that wait after a failure are due now, the others at their own time. docs/database.md.';
 
-revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
-grant execute on function hangar.now() to service_role;
-revoke all on function public.fly_record_sweep(jsonb, timestamptz),  public.fly_sweep_claim(text, text),
-  public.fly_sweep_progress(text, uuid, jsonb), public.fly_sweep_finish(text, uuid, jsonb, boolean)
-  from public, anon, authenticated;
-grant execute on function public.fly_record_sweep(jsonb, timestamptz),  public.fly_sweep_claim(text, text),
-  public.fly_sweep_progress(text, uuid, jsonb), public.fly_sweep_finish(text, uuid, jsonb, boolean)
-  to service_role;
+select hangar.restrict_functions();

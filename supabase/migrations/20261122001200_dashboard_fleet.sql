@@ -1,13 +1,13 @@
--- What the operator's dashboard reads about the fleet. Read only; every page is one keyset page, and one index serves its usual order.
+-- What the dashboard shows about the fleet. Read only. Every page is one keyset page, and its usual order has an index.
+-- Builds on: operators, limits, entitlement.
 
 create index user_fly_apps_newest on public.user_fly_apps (created_at desc, id desc) where deleted_at is null;
 create index user_fly_apps_by_status on public.user_fly_apps (status, created_at desc, id desc) where deleted_at is null;
 create index user_fly_apps_not_healthy on public.user_fly_apps (created_at desc, id desc)
   where deleted_at is null and health_status is distinct from 'healthy';
--- In the C collation, because that order serves both a prefix and the sorting.
+-- In the C collation, because its order serves both a prefix search and the sorting.
 create index user_fly_apps_live_name on public.user_fly_apps (fly_app_name collate "C") where deleted_at is null;
 
--- Operator or not, and what the frame of every page says of Hangar itself; who is none learns nothing more.
 create function public.fly_admin_frame(p_user uuid) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -31,7 +31,7 @@ begin
     'failures', (select count(*) from public.user_fly_apps a where a.status = 'error' and a.deleted_at is null));
 end
 $$;
-comment on function public.fly_admin_frame(uuid) is 'Whether this user operates Hangar, and if so what every page of the dashboard says above its content. docs/database.md.';
+comment on function public.fly_admin_frame(uuid) is 'Whether this user operates Hangar, and if so what every page of the dashboard shows above its content. docs/database.md.';
 
 create function public.fly_admin_figures() returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -41,7 +41,7 @@ declare
   v_late timestamptz := v_now - interval '5 minutes';
   v_groups jsonb;
 begin
-  -- One pass over the fleet; whatever the page shows is a sum of these.
+  -- One pass over the fleet; every figure of the page is a sum of these.
   select coalesce(jsonb_agg(to_jsonb(g) order by g.status, g.health), '[]') into v_groups
     from (
       select a.status, coalesce(a.health_status, 'unknown') as health, count(*) as apps,
@@ -59,11 +59,11 @@ begin
   return jsonb_build_object('now', v_now, 'groups', v_groups);
 end
 $$;
-comment on function public.fly_admin_figures() is 'Live apps by status and health: how many, running, due, overdue, stuck, worked on, and what they cost. Money as text. docs/database.md.';
+comment on function public.fly_admin_figures() is 'Live apps by status and health: how many, running, due, overdue, stuck, leased, and what they cost. Money as text. docs/database.md.';
 
--- Users by what somebody typed: a user's or an app's id, the beginning of an e-mail, the beginning of an app's name (with or without the
--- prefix), a whole machine id. At most p_limit of each. The pattern is a literal of the statement, so that an index of the host's on
--- lower(email) serves where there is one.
+-- The users that a search text means: the id of a user or an app, the beginning of an e-mail address, the beginning of an app's name (with
+-- or without the prefix), or a whole machine id. At most p_limit of each. The pattern is a literal in the statement, so that a host's index
+-- on lower(email) can be used.
 create function hangar.search_users(p_query text, p_limit integer) returns uuid[]
 language plpgsql stable set search_path = ''
 as $$
@@ -72,17 +72,17 @@ declare
   v_like text := replace(replace(replace(v_query, '\', '\\'), '%', '\%'), '_', '\_') || '%';
   v_prefix text := (select g.app_prefix || '-' from hangar.settings g);
   v_found uuid[];
-  v_users uuid[] := '{}';
+  v_users uuid[] := '{}'::uuid[];
 begin
   if v_query = '' then
-    return '{}';
+    return '{}'::uuid[];
   end if;
   if v_query ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
     select array_agg(x.id) into v_found from (
       select a.user_id as id from public.user_fly_apps a where a.user_id = v_query::uuid or a.id = v_query::uuid
       union select u.id from auth.users u where u.id = v_query::uuid
       union select s.user_id from public.user_subscriptions s where s.user_id = v_query::uuid) x;
-    return coalesce(v_found, '{}');
+    return coalesce(v_found, '{}'::uuid[]);
   end if;
   execute format('select array_agg(x.id) from (select u.id from public.user_profiles u where lower(u.email::text) like %L limit %s) x',
                  v_like, p_limit) into v_found;
@@ -154,7 +154,7 @@ begin
     v_where := v_where || format(' and (%s, a.id) %s (%L::%s, %L::uuid)', v_column, case when p_descending then '<' else '>' end,
                                  p_after ->> 0, v_type, p_after ->> 1);
   end if;
-  -- The e-mail is looked up for the rows of the page alone.
+  -- E-mail addresses are looked up only for the rows of the page.
   execute format($q$
     with picked as (
       select a.id, %1$s as sort_value from public.user_fly_apps a where %3$s order by %1$s %2$s, a.id %2$s limit %4$s
@@ -180,7 +180,7 @@ begin
     $q$, v_column, case when p_descending then 'desc' else 'asc' end, v_where, p_limit + 1, v_now, p_limit)
     into v_rows, v_next;
   return jsonb_build_object('now', v_now, 'rows', v_rows,
-    -- A cursor only where a further row is known to be: a last page says so.
+    -- Null on the last page: there is a cursor only if a further row is known to exist.
     'next', v_next,
     'search_cut', coalesce(cardinality(v_users) >= v_most, false));
 end
@@ -196,24 +196,17 @@ begin
   perform hangar.check_limit('p_limit', p_limit, 100);
   v_users := hangar.search_users(p_query, p_limit + 1);
   return jsonb_build_object(
-    'users', (select coalesce(jsonb_agg(jsonb_build_object('user_id', x.id, 'email', x.email, 'tier', s.tier, 'subscription', s.status,
+    'users', (select coalesce(jsonb_agg(jsonb_build_object('user_id', x.id, 'email', x.email, 'tier', e.tier, 'subscription', e.subscription_status,
                        'override', o.override, 'fly_app_name', a.fly_app_name, 'status', a.status,
                        'health_status', case when a.id is not null then coalesce(a.health_status, 'unknown') end) order by x.email, x.id), '[]')
                 from (select i.id, u.email from (select distinct y as id from unnest(v_users) y) i
                         left join public.user_profiles u on u.id = i.id order by u.email, i.id limit p_limit) x
-                left join lateral (select h.tier::text, h.status::text from public.user_subscriptions h where h.user_id = x.id
-                                    order by (h.status::text = 'active') desc, h.expires_at desc nulls first limit 1) s on true
+                left join hangar.entitlements(v_users) e on e.user_id = x.id
                 left join public.fly_overrides o on o.user_id = x.id and (o.ends_at is null or o.ends_at > hangar.now())
                 left join public.user_fly_apps a on a.user_id = x.id and a.deleted_at is null),
     'more', (select count(distinct y) > p_limit from unnest(v_users) y));
 end
 $$;
-comment on function public.fly_admin_search(text, integer) is 'Users, with or without an app, by id, beginning of e-mail, beginning of app name or machine id. docs/database.md.';
+comment on function public.fly_admin_search(text, integer) is 'Users, with or without an app, by id, beginning of e-mail address, beginning of app name, or machine id. docs/database.md.';
 
-revoke all on function hangar.search_users(text, integer) from public, anon, authenticated, service_role;
-revoke all on function public.fly_admin_frame(uuid), public.fly_admin_figures(), public.fly_admin_search(text, integer),
-  public.fly_admin_fleet(jsonb, text, boolean, jsonb, integer)
-  from public, anon, authenticated;
-grant execute on function public.fly_admin_frame(uuid), public.fly_admin_figures(), public.fly_admin_search(text, integer),
-  public.fly_admin_fleet(jsonb, text, boolean, jsonb, integer)
-  to service_role;
+select hangar.restrict_functions();

@@ -1,4 +1,34 @@
--- What the operator's command line asks: who is entitled and has no app, how Hangar stands, what it costs; and one user tried again.
+-- Reports for operators: one user, the state of Hangar, the cost, and entitled users who have no app yet. Read only.
+-- Builds on: entitlement, limits.
+
+create function public.fly_user_status(p_user uuid) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_want record;
+  v_row public.user_fly_apps;
+  v_last public.user_fly_apps;
+begin
+  select e.* into v_want from hangar.entitlements(array[p_user]) e;
+  select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null;
+  select a.* into v_last from public.user_fly_apps a
+   where a.user_id = p_user and a.deleted_at is not null order by a.deleted_at desc, a.name_seq desc limit 1;
+  return jsonb_build_object(
+    'known', coalesce(v_want.known, false) or v_row.id is not null or v_last.id is not null,
+    'entitled', v_want.entitled, 'why', v_want.why,
+    'subscription', case when v_want.has_subscription then jsonb_build_object(
+      'tier', v_want.tier, 'status', v_want.subscription_status, 'expires_at', v_want.subscription_expires_at) end,
+    'override', (select to_jsonb(o) from public.fly_overrides o where o.user_id = p_user),
+    'row', hangar.row_json(v_row), 'last', hangar.row_json(v_last),
+    -- Why the brake would hold back this app's deletion; decided as hangar.check_brake does, without its lock.
+    'brake', case when v_row.desired_state = 'absent' then
+      (select b.reason from hangar.brake_status() b where b.reason = 'lost' or v_row.id::text <> all (b.destroyed)) end,
+    'events', (select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('seq', e.seq::text) order by e.created_at desc, e.seq desc), '[]')
+                 from (select * from public.user_fly_app_events v where v.user_id = p_user
+                        order by v.created_at desc, v.seq desc limit 50) e));
+end
+$$;
+comment on function public.fly_user_status(uuid) is 'Everything about one user: entitlement and why, row, override, newest events. docs/database.md.';
 
 create function public.fly_migration_candidates(p_after uuid default null, p_limit integer default 500) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -8,7 +38,7 @@ declare
   v_users jsonb;
 begin
   perform hangar.check_limit('p_limit', p_limit, 500);
-  -- One page of those who could be entitled; who is, derive says. A page may therefore be short, or even empty, before the end.
+  -- One page of users who could be entitled; hangar.entitlements then decides. So a page may be short, or even empty, before the end.
   select array_agg(i.id order by i.id) into v_page
     from (
       select c.id
@@ -27,19 +57,19 @@ begin
     ) i;
   select coalesce(jsonb_agg(jsonb_build_object(
            'user_id', d.user_id, 'email', u.email, 'tier', d.plan, 'why', d.why,
-           'cpu_kind', d.cpu_kind, 'cpu_count', d.cpu_count, 'memory_mb', d.memory_mb, 'region', d.region,
-           'monthly_cost_estimate_usd', hangar.monthly_cost_estimate_usd(d.cpu_count, d.memory_mb)::text,
+           'cpu_kind', (d.spec).cpu_kind, 'cpu_count', (d.spec).cpu_count, 'memory_mb', (d.spec).memory_mb, 'region', (d.spec).region,
+           'monthly_cost_estimate_usd', hangar.monthly_cost_estimate_usd((d.spec).cpu_count, (d.spec).memory_mb)::text,
            'status', a.status, 'error_code', a.error_code, 'error_message', a.error_message,
            'next_attempt_at', a.next_attempt_at) order by d.user_id), '[]')
     into v_users
-    from hangar.derive(coalesce(v_page, '{}')) d
+    from hangar.entitlements(coalesce(v_page, '{}')) d
     left join public.user_profiles u on u.id = d.user_id
     left join public.user_fly_apps a on a.user_id = d.user_id and a.deleted_at is null
    where d.entitled;
   return jsonb_build_object('users', v_users, 'next', case when cardinality(v_page) = p_limit then v_page[p_limit] end);
 end
 $$;
-comment on function public.fly_migration_candidates(uuid, integer) is 'Entitled users whose app is not there yet: no row (status null), or one that is provisioning or in error. docs/database.md.';
+comment on function public.fly_migration_candidates(uuid, integer) is 'Entitled users who have no app yet: no row (status null), or one that is provisioning or in error. docs/database.md.';
 
 create function public.fly_overview() returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -63,7 +93,7 @@ begin
     'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null));
 end
 $$;
-comment on function public.fly_overview() is 'How Hangar stands: settings, what is due, the last sweep, the newest 100 open alerts. docs/database.md.';
+comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts. docs/database.md.';
 
 create function public.fly_cost_report(p_top integer default 10) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -76,7 +106,7 @@ declare
   v_to_date jsonb;
 begin
   perform hangar.check_limit('p_top', p_top, 100);
-  -- Size by size and region by region: the list price of each is then asked of the dated table, once.
+  -- Grouped by size and region, so that the caller looks up each list price once.
   select coalesce(jsonb_agg(to_jsonb(g) order by g.tier, g.region, g.cpu_kind, g.cpu_count, g.memory_mb, g.power), '[]')
     into v_groups
     from (
@@ -121,57 +151,6 @@ begin
                 from public.fly_plans p cross join hangar.settings g where p.dedicated));
 end
 $$;
-comment on function public.fly_cost_report(integer) is 'Live apps by tier, region and size, the month''s running seconds at list price, and the dearest users. Money as text. docs/database.md.';
+comment on function public.fly_cost_report(integer) is 'Live apps by tier, region and size, the month''s running seconds at list price, and the most expensive users. Money as text. docs/database.md.';
 
--- A failed app is due at once, and asks for what plan and settings say today: what a person has mended there (an image, a size) would
--- otherwise not reach a row that copied the mistake.
-create function public.fly_retry(p_user uuid, p_actor text) returns jsonb
-language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
-as $$
-declare
-  v_nudges text := hangar.mute_nudges();  -- whoever asks calls the function as well
-  v_row public.user_fly_apps;
-  v_want record;
-  v_changed boolean := false;
-begin
-  if coalesce(p_actor, '') = '' then
-    raise exception 'p_actor is needed' using errcode = 'invalid_parameter_value';
-  end if;
-  perform hangar.apply(p_user, 'retry:' || p_actor);
-  select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
-  if v_row.status = 'error' then
-    select d.* into v_want from hangar.derive(array[p_user]) d;
-    if v_row.desired_state = 'present' and v_want.entitled then
-      update public.user_fly_apps a
-         set generation = a.generation + 1, status = 'provisioning', retry_count = 0, error_code = null, error_message = null,
-             region = v_want.region, docker_image = v_want.docker_image, cpu_kind = v_want.cpu_kind, cpu_count = v_want.cpu_count,
-             memory_mb = v_want.memory_mb, power = v_want.power, public_service = v_want.public_service,
-             monthly_cost_estimate_usd = hangar.monthly_cost_estimate_usd(v_want.cpu_count, v_want.memory_mb)
-       where a.id = v_row.id
-         and (a.region, a.docker_image, a.cpu_kind, a.cpu_count, a.memory_mb, a.power, a.public_service) is distinct from
-             (v_want.region, v_want.docker_image, v_want.cpu_kind, v_want.cpu_count, v_want.memory_mb, v_want.power, v_want.public_service)
-      returning a.* into v_row;
-      v_changed := found;
-      if v_changed then
-        perform hangar.record_desired(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), v_want.why, 'retry:' || p_actor);
-      end if;
-    end if;
-    update public.user_fly_apps a set next_attempt_at = hangar.now()
-     where a.user_id = p_user and a.deleted_at is null and (a.next_attempt_at is null or a.next_attempt_at > hangar.now());
-    insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
-    select a.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry')
-      from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null;
-  end if;
-  perform set_config('hangar.nudges', v_nudges, true);
-  return jsonb_build_object('changed', v_changed,
-    'row', (select hangar.row_json(a) from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null));
-end
-$$;
-comment on function public.fly_retry(uuid, text) is 'Makes a failed app due at once, with the machine that plan and settings ask for today. docs/database.md.';
-
-revoke all on function public.fly_migration_candidates(uuid, integer), public.fly_overview(), public.fly_cost_report(integer),
-  public.fly_retry(uuid, text)
-  from public, anon, authenticated;
-grant execute on function public.fly_migration_candidates(uuid, integer), public.fly_overview(), public.fly_cost_report(integer),
-  public.fly_retry(uuid, text)
-  to service_role;
+select hangar.restrict_functions();

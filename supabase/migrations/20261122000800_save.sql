@@ -1,7 +1,8 @@
--- Compare-and-set on lease and generation: the only way a worker's findings reach a row.
+-- The save: compare-and-set on lease and generation. The only way a worker's findings reach a row.
+-- Builds on: intents, lease, watchdogs, alerts.
 
--- What is true whatever the row asks for by now.
-create function hangar.take_ids(p_row public.user_fly_apps, p_patch jsonb) returns public.user_fly_apps
+-- Facts: true whatever the row desires by now.
+create function hangar.apply_facts(p_row public.user_fly_apps, p_patch jsonb) returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -41,8 +42,8 @@ begin
 end
 $$;
 
--- What was judged for one generation and holds for that one only.
-create function hangar.take_judgement(p_row public.user_fly_apps, p_patch jsonb, p_generation bigint) returns public.user_fly_apps
+-- Verdicts: made for one generation, and valid for that one only.
+create function hangar.apply_verdict(p_row public.user_fly_apps, p_patch jsonb, p_generation bigint) returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -85,6 +86,53 @@ begin
 end
 $$;
 
+-- Writes the columns that a save may change. The one possible conflict is a name that another user was given at the same moment.
+create function hangar.store_row(p_row public.user_fly_apps) returns public.user_fly_apps
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_stored public.user_fly_apps;
+begin
+  while v_stored.id is null loop
+    begin
+      update public.user_fly_apps a
+         set (fly_app_name, name_seq, machine_id, machine_state, machine_region, secrets_version, price_usd_per_s, observed_at,
+              create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
+              error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
+              lease_token, lease_holder, lease_expires_at)
+           = (p_row.fly_app_name, p_row.name_seq, p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version,
+              p_row.price_usd_per_s, p_row.observed_at, p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at,
+              p_row.health_status, p_row.last_health_check, p_row.bad_samples, p_row.bad_sample_at, p_row.error_code,
+              p_row.error_message, p_row.retry_count, p_row.next_attempt_at, p_row.deployed_at, p_row.observed_generation,
+              p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
+       where a.id = p_row.id
+      returning a.* into strict v_stored;
+    exception when unique_violation then
+      select n.seq, n.name into p_row.name_seq, p_row.fly_app_name
+        from hangar.next_name((select g.app_prefix from hangar.settings g), p_row.user_id, p_row.name_seq + 1) n;
+    end;
+  end loop;
+  return v_stored;
+end
+$$;
+
+-- After a row was closed: a user who is entitled by now gets a new row with a new name. If the tier is unknown, the closed row decides.
+create function hangar.open_successor(p_closed public.user_fly_apps) returns uuid
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_want record;
+begin
+  select e.* into v_want from hangar.entitlements(array[p_closed.user_id]) e;
+  if v_want.entitled then
+    return hangar.create_app_row(p_closed.user_id, v_want.plan, v_want.spec, v_want.why, 'successor');
+  elsif v_want.entitled is null and p_closed.desired_state = 'present' then
+    return hangar.create_app_row(p_closed.user_id, p_closed.tier, hangar.spec_of(p_closed), 'unknown_tier', 'successor');
+  end if;
+  return null;
+end
+$$;
+
 create function public.fly_save(
   p_id uuid, p_lease_token uuid, p_planned_generation bigint, p_patch jsonb default '{}', p_events jsonb default '[]',
   p_release boolean default false
@@ -93,7 +141,7 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_now timestamptz;
-  v_nudges text := hangar.mute_nudges();  -- the one who saves goes on by itself; the rest is due and drained
+  v_nudges text := hangar.mute_nudges();  -- the caller continues with this row; whatever else is due is drained
   v_intent jsonb := hangar.find_intent(p_events);
   v_row public.user_fly_apps;
   v_moved boolean;
@@ -110,36 +158,36 @@ begin
   end if;
   select a.* into v_row from public.user_fly_apps a where a.id = p_id for no key update;
   if v_row.id is null then
-    perform set_config('hangar.nudges', v_nudges, true);
-    return 'null';
+    perform hangar.restore_nudges(v_nudges);
+    return 'null'::jsonb;
   end if;
   v_now := hangar.now();  -- after the wait for the lock: an expired lease never writes
   if v_row.lease_token is distinct from p_lease_token or p_lease_token is null or v_row.lease_expires_at <= v_now then
     perform hangar.store_events(v_row.id, v_row.user_id, p_events, (v_intent ->> 'id')::uuid);
-    perform set_config('hangar.nudges', v_nudges, true);
-    return 'null';
+    perform hangar.restore_nudges(v_nudges);
+    return 'null'::jsonb;
   end if;
 
   v_moved := v_row.generation is distinct from p_planned_generation;
   if v_intent is not null then
-    v_refused := case when v_moved then 'stale' else hangar.judge_intent(v_row, v_intent) end;
+    v_refused := case when v_moved then 'stale' else hangar.check_intent(v_row, v_intent) end;
     if v_refused is not null then
-      v_withheld := v_intent ->> 'id';
+      v_withheld := (v_intent ->> 'id')::uuid;
       v_intent := null;
     end if;
-    -- Judging may have made the row present again.
+    -- The check may have made the row present again.
     select a.* into v_row from public.user_fly_apps a where a.id = p_id;
     v_moved := v_row.generation is distinct from p_planned_generation;
   end if;
   if p_events <> '[]' then
     perform hangar.store_events(v_row.id, v_row.user_id, p_events, v_withheld);
-    v_row := hangar.settle_intents(v_row, p_events, v_intent, v_withheld);
+    v_row := hangar.close_intents(v_row, p_events, v_intent, v_withheld);
   end if;
-  v_row := hangar.take_ids(v_row, p_patch);
+  v_row := hangar.apply_facts(v_row, p_patch);
   if v_moved then
     v_row.next_attempt_at := least(v_row.next_attempt_at, v_now);
   else
-    v_row := hangar.take_judgement(v_row, p_patch - 'deleted', p_planned_generation);
+    v_row := hangar.apply_verdict(v_row, p_patch - 'deleted', p_planned_generation);
   end if;
   if v_deleted then
     v_row.status := 'deleted';
@@ -150,7 +198,7 @@ begin
     v_row.open_intent := null;
   end if;
   if v_row.status in ('provisioning', 'deprovisioning') and v_row.next_attempt_at is null then
-    -- An in-between status without a next attempt would stay for ever, whatever the worker meant by it.
+    -- A row in progress without a next attempt would stay so forever.
     v_row.next_attempt_at := v_now + make_interval(secs => (select g.retry_base_s from hangar.settings g)::double precision);
   end if;
   v_row.lease_expires_at := v_now + make_interval(secs => (select g.lease_s from hangar.settings g)::double precision);
@@ -160,12 +208,12 @@ begin
     v_row.lease_expires_at := null;
   end if;
   v_row := hangar.store_row(v_row);
-  perform hangar.tell_of(v_row, v_moved, p_patch);
-  perform hangar.tell_crash_loop(v_row, p_events);
+  perform hangar.sync_failure_alert(v_row, v_moved, p_patch);
+  perform hangar.check_crash_loop(v_row, p_events);
   if v_deleted then
     v_successor := hangar.open_successor(v_row);
   end if;
-  perform set_config('hangar.nudges', v_nudges, true);
+  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object('row', hangar.row_json(v_row, v_row.lease_token is not null), 'settings', hangar.settings_json(),
     'now', v_now, 'generation_moved', v_moved, 'refused', v_refused, 'successor', v_successor,
     'retry_in_s', case when v_refused = 'rate' then greatest(extract(epoch from v_row.delete_turn_at - v_now), 0.1) end);
@@ -173,73 +221,4 @@ end
 $$;
 comment on function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) is 'Saves a worker''s findings, outcome and next intent under its lease. docs/database.md.';
 
--- The alert about a failure stands and falls with the row: no crash between the two can lose or keep it.
-create function hangar.tell_of(p_row public.user_fly_apps, p_moved boolean, p_patch jsonb) returns void
-language plpgsql volatile set search_path = ''
-as $$
-begin
-  if not p_moved and p_patch ->> 'status' = 'error' then
-    perform hangar.raise_alert(
-      case p_row.desired_state when 'present' then 'provision_failed' else 'deprovision_failed' end, p_row.id::text,
-      format('%s failed for user %s (app %s): %s; %s',
-        case p_row.desired_state when 'present' then 'Provisioning' else 'Deprovisioning' end, p_row.user_id, p_row.fly_app_name,
-        p_row.error_message, case when p_row.next_attempt_at is null then 'it waits for a person'
-          else 'the next attempt is at ' || to_char(p_row.next_attempt_at at time zone 'UTC', 'HH24:MI:SS "UTC"') end),
-      jsonb_build_object('user_id', p_row.user_id, 'error_code', p_row.error_code, 'retry_count', p_row.retry_count));
-  elsif p_row.error_code is null or p_row.deleted_at is not null then
-    perform hangar.forget_failures(p_row.id);
-  end if;
-end
-$$;
-
--- The columns a save may change. A name that another user took in the same moment is the one conflict there can be.
-create function hangar.store_row(p_row public.user_fly_apps) returns public.user_fly_apps
-language plpgsql volatile set search_path = ''
-as $$
-begin
-  loop
-    begin
-      update public.user_fly_apps a
-         set (fly_app_name, name_seq, machine_id, machine_state, machine_region, secrets_version, price_usd_per_s, observed_at,
-              create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
-              error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
-              lease_token, lease_holder, lease_expires_at)
-           = (p_row.fly_app_name, p_row.name_seq, p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version,
-              p_row.price_usd_per_s, p_row.observed_at, p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at,
-              p_row.health_status, p_row.last_health_check, p_row.bad_samples, p_row.bad_sample_at, p_row.error_code,
-              p_row.error_message, p_row.retry_count, p_row.next_attempt_at, p_row.deployed_at, p_row.observed_generation,
-              p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
-       where a.id = p_row.id
-      returning a.* into p_row;
-      return p_row;
-    exception when unique_violation then
-      select n.seq, n.name into p_row.name_seq, p_row.fly_app_name
-        from hangar.next_name((select g.app_prefix from hangar.settings g), p_row.user_id, p_row.name_seq + 1) n;
-    end;
-  end loop;
-end
-$$;
-
--- The row is closed; whoever is entitled by now gets a new one with a new name. Of an unknown tier the closed row's wish stands.
-create function hangar.open_successor(p_closed public.user_fly_apps) returns uuid
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_want record;
-begin
-  select d.* into v_want from hangar.derive(array[p_closed.user_id]) d;
-  if v_want.entitled then
-    return hangar.open_row(p_closed.user_id, v_want, v_want.why, 'successor');
-  elsif v_want.entitled is null and p_closed.desired_state = 'present' then
-    select p_closed.tier as plan, p_closed.region, p_closed.docker_image, p_closed.cpu_kind, p_closed.cpu_count, p_closed.memory_mb,
-           p_closed.power, p_closed.public_service into v_want;
-    return hangar.open_row(p_closed.user_id, v_want, 'unknown_tier', 'successor');
-  end if;
-  return null;
-end
-$$;
-
-revoke all on all functions in schema hangar from public, anon, authenticated, service_role;
-grant execute on function hangar.now() to service_role;
-revoke all on function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) from public, anon, authenticated;
-grant execute on function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) to service_role;
+select hangar.restrict_functions();

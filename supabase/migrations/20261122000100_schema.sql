@@ -1,0 +1,156 @@
+-- The schema `hangar`, its clock, the users of the host, and the pure functions that SQL and Python share.
+-- Builds on the host alone: it names every column and role that is missing there and then leaves nothing behind.
+
+do $$
+declare
+  v_missing text;
+begin
+  select string_agg(format('%s.%s (%s)', needed.tbl, needed.col, coalesce(found.problem, 'missing')), ', ' order by needed.tbl, needed.col)
+    into v_missing
+    from (values
+      ('auth.users', 'id', 'uuid'),
+      ('public.user_profiles', 'id', 'uuid'),
+      ('public.user_profiles', 'email', null),
+      ('public.user_subscriptions', 'user_id', 'uuid'),
+      ('public.user_subscriptions', 'tier', null),
+      ('public.user_subscriptions', 'status', null),
+      ('public.user_subscriptions', 'expires_at', null)
+    ) as needed (tbl, col, typ)
+    left join lateral (
+      select case when needed.typ is not null and a.atttypid <> needed.typ::pg_catalog.regtype
+                  then format('is %s, must be %s', format_type(a.atttypid, a.atttypmod), needed.typ) end as problem
+        from pg_catalog.pg_attribute a
+       where a.attrelid = to_regclass(needed.tbl) and a.attname = needed.col and not a.attisdropped
+    ) as found on true
+   where to_regclass(needed.tbl) is null
+      or found.problem is not null
+      or not exists (select 1 from pg_catalog.pg_attribute a
+                      where a.attrelid = to_regclass(needed.tbl) and a.attname = needed.col and not a.attisdropped);
+  if v_missing is not null then
+    raise exception 'Hangar needs these columns of the host and does not find them: %', v_missing
+      using errcode = 'undefined_table',
+            hint = 'Create auth.users, user_profiles and user_subscriptions first. See docs/database.md, "What the host must have".';
+  end if;
+  select string_agg(r, ', ') into v_missing
+    from unnest(array['anon', 'authenticated', 'service_role']) r
+   where not exists (select 1 from pg_catalog.pg_roles where rolname = r);
+  if v_missing is not null then
+    raise exception 'Hangar needs the Supabase roles and does not find: %', v_missing using errcode = 'undefined_object';
+  end if;
+end
+$$;
+
+create schema hangar;
+comment on schema hangar is 'Internal to Hangar: settings, operators, sweeps, alerts and the functions behind the procedures. The API does not expose it.';
+revoke all on schema hangar from public;
+-- Views with security_invoker call hangar.now() as the role that reads them.
+grant usage on schema hangar to service_role;
+
+-- PL/pgSQL even where one expression would do: Postgres plans an SQL function with a search_path again at each call, and these
+-- functions run inside the host's own writes. STABLE, so that a comparison with it can use an index; PL/pgSQL still reads the
+-- clock at each call.
+create function hangar.now() returns timestamptz
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return pg_catalog.clock_timestamp();
+end
+$$;
+comment on function hangar.now() is 'The only clock. Tests and the local cloud replace it.';
+
+-- Supabase deletes a user either completely or softly (deleted_at). A host may have a users table without that column.
+do $$
+declare
+  v_where text := '';
+begin
+  if exists (select 1 from pg_catalog.pg_attribute
+              where attrelid = 'auth.users'::pg_catalog.regclass and attname = 'deleted_at' and not attisdropped) then
+    v_where := ' where deleted_at is null';
+  end if;
+  execute 'create view hangar.active_users with (security_invoker = on) as select id from auth.users' || v_where;
+end
+$$;
+comment on view hangar.active_users is 'The users who exist and are not softly deleted.';
+revoke all on hangar.active_users from public, anon, authenticated, service_role;
+
+-- Tables that are created in this schema from here on: service_role reads them and writes them only through the procedures.
+alter default privileges in schema hangar grant select on tables to service_role;
+
+create function hangar.app_name(p_prefix text, p_user uuid, p_seq integer) returns text
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return p_prefix || '-' || left(encode(sha256(convert_to(p_user::text || ':' || p_seq::text, 'UTF8')), 'hex'), 8);
+end
+$$;
+comment on function hangar.app_name(text, uuid, integer) is 'Python computes the same name; a test compares both.';
+
+create function hangar.network_name(p_installation uuid, p_row uuid) returns text
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return 'hangar-' || left(replace(p_installation::text, '-', ''), 12) || '-' || replace(p_row::text, '-', '');
+end
+$$;
+comment on function hangar.network_name(uuid, uuid) is 'Proof of ownership: Fly never changes the network of an app.';
+
+create function hangar.monthly_cost_estimate_usd(p_cpus integer, p_memory_mb integer) returns numeric
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return round(greatest(5.00, p_cpus * 2.50 + p_memory_mb::numeric / 1024 * 2.00), 2);
+end
+$$;
+comment on function hangar.monthly_cost_estimate_usd(integer, integer) is 'max(5.00, vCPU x 2.50 + GB x 2.00), rounded half-up to cents. Python computes the same; a test compares both.';
+
+create function hangar.explain_refused_size(p_kind text, p_cpus integer, p_memory_mb integer) returns text
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  -- fly-go machine_types.go and Fly's machine sizing page.
+  v_cpus integer[] := case p_kind when 'shared' then array[1, 2, 4, 6, 8] else array[1, 2, 4, 6, 8, 10, 12, 14, 16] end;
+  v_least integer := p_cpus * case p_kind when 'shared' then 256 else 2048 end;
+  v_most integer := p_cpus * case p_kind when 'shared' then 2048 else 8192 end;
+begin
+  if p_kind is null or p_kind not in ('shared', 'performance') then
+    return pg_catalog.format('cpu kind %L does not exist on Fly: use shared or performance', p_kind);
+  elsif p_cpus is null or p_cpus <> all (v_cpus) then
+    return pg_catalog.format('%s %s vCPU does not exist on Fly: use one of %s', p_cpus, p_kind, pg_catalog.array_to_string(v_cpus, ', '));
+  elsif p_memory_mb is null or p_memory_mb < v_least then
+    return pg_catalog.format('%s %s vCPU with %s MB is refused by Fly: %1$s %2$s vCPU need at least %4$s MB', p_cpus, p_kind, p_memory_mb, v_least);
+  elsif p_memory_mb > v_most then
+    return pg_catalog.format('%s %s vCPU with %s MB is refused by Fly: %s MB is the most for that size', p_cpus, p_kind, p_memory_mb, v_most);
+  elsif p_memory_mb % 256 <> 0 then
+    return pg_catalog.format('%s MB is refused by Fly: memory comes in steps of 256 MB', p_memory_mb);
+  end if;
+  return null;
+end
+$$;
+comment on function hangar.explain_refused_size(text, integer, integer) is 'Why Fly would refuse this size, as a sentence; null if Fly accepts it. Python answers the same; a test compares both.';
+
+-- Closes every function of ours and opens the procedures to service_role. Every file that creates functions ends with a call of it,
+-- so that its functions are never open, not even if a later file fails.
+-- Default privileges cannot do this. Postgres grants EXECUTE to PUBLIC by itself, and only a default for *every* schema of the role
+-- `postgres` revokes that; on Supabase it would also close the functions that the host creates later, and the default that opens
+-- functions in `public` to anon and authenticated is the host's too.
+-- A procedure is recognised by its comment, because the host may have functions of its own named fly_*.
+create function hangar.restrict_functions() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_function record;
+begin
+  for v_function in
+    select p.oid::regprocedure as name, n.nspname = 'public' or p.oid = 'hangar.now()'::regprocedure as is_public
+      from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+     where n.nspname = 'hangar'
+        or n.nspname = 'public' and p.proname like 'fly\_%' and obj_description(p.oid, 'pg_proc') like '%docs/database.md%'
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function.name);
+    if v_function.is_public then
+      execute format('grant execute on function %s to service_role', v_function.name);
+    end if;
+  end loop;
+end
+$$;
+select hangar.restrict_functions();

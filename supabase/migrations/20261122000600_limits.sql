@@ -1,0 +1,231 @@
+-- What limits Hangar: the brake (the destroy budget), the operator's caps on apps and cost, and Fly's rate of app deletions.
+-- Builds on: tables, audit_log, alerts.
+
+-- An orphan of which this database never had the row. Without that row it cannot know whose the app is, so an operator must decide.
+create function hangar.needs_approval(p_orphan public.fly_orphans) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_orphan.lost and p_orphan.approved_by is null
+     and not coalesce(p_orphan.first_seen_at <= g.brake_released_at and g.brake_released_at <= hangar.now(), false)
+    from hangar.settings g
+$$;
+comment on function hangar.needs_approval(public.fly_orphans) is 'Whether an operator must approve the removal: this database never had the app''s row, and nobody has approved it or released the brake since.';
+
+-- The brake since its last release. `destroyed`: what was taken away from users in the last hour. An app counts once, so stopping,
+-- destroying and deleting it are one; an orphan is another app than its row's. `unknown_apps`: apps whose rows this database never had and
+-- that no operator has approved. If there are too many of them, or any while there is no live row at all, the database has lost rows: it
+-- was restored or emptied, or a second installation uses it. A release in the future (the clock was set back) does not count.
+create function hangar.brake_status(out destroyed text[], out destroy_limit numeric, out unknown_apps bigint, out reason text)
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_released timestamptz := (select g.brake_released_at from hangar.settings g where g.brake_released_at <= v_now);
+  v_fleet bigint := (select count(*) from public.user_fly_apps a where a.deleted_at is null);
+begin
+  select coalesce(array_agg(distinct case e.metadata ->> 'purpose' when 'orphan' then e.metadata ->> 'app' else e.fly_app_id::text end), '{}')
+    into destroyed
+    from public.user_fly_app_events e
+   where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app')
+     and e.created_at >= greatest(v_now - interval '1 hour', v_released);
+  select count(*) into unknown_apps from public.fly_orphans o where hangar.needs_approval(o);
+  select greatest(g.brake_floor, g.brake_share * v_fleet),
+         case when unknown_apps > g.brake_lost or (unknown_apps > 0 and v_fleet = 0) then 'lost'
+              when cardinality(destroyed) >= greatest(g.brake_floor, g.brake_share * v_fleet) then 'many' end
+    into destroy_limit, reason
+    from hangar.settings g;
+end
+$$;
+
+-- Null if this app (a row's id, or an orphan's name) may be taken away now, otherwise why not.
+create function hangar.check_brake(p_app text) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_brake record;
+begin
+  -- One at a time, otherwise two workers would both see room for one more.
+  perform pg_advisory_xact_lock(hashtextextended('hangar.brake', 0));
+  select b.* into v_brake from hangar.brake_status() b;
+  if v_brake.reason is null or v_brake.reason = 'many' and p_app = any (v_brake.destroyed) then
+    return null;
+  end if;
+  return jsonb_build_object('why', v_brake.reason, 'destroyed_last_hour', cardinality(v_brake.destroyed),
+    'most', trunc(v_brake.destroy_limit, 2)::text, 'lost_apps', v_brake.unknown_apps);
+end
+$$;
+
+-- Raises the alert that the brake holds something back: why, and what to do. The event is written once per alert.
+create function hangar.raise_brake_alert(p_brake jsonb, p_row uuid, p_user uuid) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_message text := case p_brake ->> 'why'
+    when 'lost' then format(
+      'The brake is on and Hangar destroys nothing: %s Fly app(s) carry this installation''s proof of ownership and name rows that this '
+      'database never had. It was restored from an older copy, or emptied, or a second Hangar runs with the same HANGAR_INSTALLATION_ID. '
+      'First bring user_subscriptions up to date: entitled users then get their apps back. Then list the rest with `hangar orphans`. '
+      '`hangar brake --release` lets Hangar remove it', p_brake ->> 'lost_apps')
+    else format(
+      'The brake is on and Hangar destroys nothing more: %s apps were taken away in the last hour, the limit is %s. List them with '
+      '`hangar events --type action --since 1h`. If this was a mistake, undo it in user_subscriptions or fly_plans (run `hangar pause` '
+      'first if you need time): users who are entitled again keep their apps. If it was intended, run `hangar brake --release`. Without a '
+      'release, Hangar continues as the hour passes', p_brake ->> 'destroyed_last_hour', p_brake ->> 'most') end;
+begin
+  if (select r.fresh from hangar.raise_alert('brake', case p_brake ->> 'why' when 'lost' then 'database' else 'fleet' end, v_message, p_brake) r) then
+    insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+    values (p_row, p_user, 'brake_tripped', 'info', p_brake);
+  end if;
+end
+$$;
+
+-- What counts against the caps: every app that exists or is being created, and the app of p_also. Beside it the rows that wait to be
+-- created: how many, and the highest estimate among them.
+create function hangar.count_apps(
+  p_also uuid default null, out apps bigint, out cost_usd numeric, out waiting bigint, out highest_waiting_usd numeric
+)
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  select count(*) filter (where c.counts), sum(a.monthly_cost_estimate_usd) filter (where c.counts),
+         count(*) filter (where not c.counts and a.desired_state = 'present' and a.next_attempt_at is not null),
+         max(a.monthly_cost_estimate_usd) filter (where not c.counts and a.desired_state = 'present' and a.next_attempt_at is not null)
+    into apps, cost_usd, waiting, highest_waiting_usd
+    from public.user_fly_apps a
+    cross join lateral (select a.deployed_at is not null or a.open_intent is not null or a.machine_id is not null
+                            or a.secrets_version is not null or a.create_unknown_at is not null
+                            or coalesce(a.id = p_also, false) as counts) c
+   where a.deleted_at is null;
+end
+$$;
+
+-- Which of the operator's caps refuses the creation of this row's app; null if none does.
+create function hangar.check_caps(p_row public.user_fly_apps, p_settings hangar.settings) returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_count record;
+begin
+  if p_settings.max_apps is null and p_settings.max_monthly_cost_usd is null then
+    return null;
+  end if;
+  -- One at a time, otherwise two workers would both see room for one more.
+  perform pg_advisory_xact_lock(hashtextextended('hangar.caps', 0));
+  select c.* into v_count from hangar.count_apps(p_row.id) c;
+  return case when v_count.apps > p_settings.max_apps then 'max_apps'
+              when v_count.cost_usd > p_settings.max_monthly_cost_usd then 'max_cost' end;
+end
+$$;
+
+-- Whether this cap holds back at least one app now. Reads without the lock of check_caps: for alerts, not for decisions.
+create function hangar.is_cap_in_force(p_cap text) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_settings hangar.settings;
+  v_count record;
+begin
+  select * into strict v_settings from hangar.settings;
+  select c.* into v_count from hangar.count_apps() c;
+  return v_count.waiting > 0 and coalesce(case p_cap
+    when 'max_apps' then v_count.apps + 1 > v_settings.max_apps
+    when 'max_cost' then coalesce(v_count.cost_usd, 0) + v_count.highest_waiting_usd > v_settings.max_monthly_cost_usd end, false);
+end
+$$;
+
+-- Fly deletes 100 apps per minute and organisation. Functions are many and short-lived, so the database hands out the slots.
+-- When one more deletion has room, beside those intended in the last minute and `p_reserved` to come; null = now. The caller holds the
+-- lock of hangar.check_brake, so that two workers never both see the last slot.
+create function hangar.delete_slot_at(p_reserved bigint default 0) returns timestamptz
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_limit bigint := (select g.deletes_per_minute from hangar.settings g);
+begin
+  return (select e.created_at + interval '1 minute'
+            from public.user_fly_app_events e
+           where e.event_type = 'action' and e.status = 'intent' and e.metadata ->> 'action' = 'delete_app'
+             and e.created_at > v_now - interval '1 minute'
+           order by e.created_at desc offset greatest(v_limit - 1 - p_reserved, 0) limit 1);
+end
+$$;
+
+-- Whether this row's app may be deleted now. If not, the row reserves a slot (delete_turn_at), one after the other, so that a thousand
+-- rows do not all return at once. A row keeps its slot, and later rows leave room for those that wait.
+create function hangar.reserve_delete_slot(p_row public.user_fly_apps) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_room_at timestamptz := hangar.delete_slot_at();
+  v_now timestamptz := hangar.now();
+  v_limit bigint := (select g.deletes_per_minute from hangar.settings g);
+  v_slot timestamptz := p_row.delete_turn_at;
+  v_waiting bigint;
+  v_last timestamptz;
+begin
+  if v_slot is null then
+    -- A slot that was missed long ago (paused, braked, desired again) does not hold up others.
+    select count(*) filter (where a.delete_turn_at > v_now - interval '5 minutes'), max(a.delete_turn_at) into v_waiting, v_last
+      from public.user_fly_apps a
+     where a.deleted_at is null and a.desired_state = 'absent' and a.delete_turn_at is not null;
+    v_room_at := hangar.delete_slot_at(v_waiting);
+    if v_room_at is not null or v_waiting >= v_limit then
+      v_slot := greatest(v_room_at, greatest(v_last, v_now) + make_interval(secs => (60.0 / v_limit)::double precision));
+    end if;
+  elsif v_slot <= v_now then
+    v_slot := v_room_at;
+  end if;
+  if v_slot > v_now then
+    update public.user_fly_apps set delete_turn_at = v_slot where id = p_row.id;
+    return false;
+  end if;
+  update public.user_fly_apps set delete_turn_at = null where id = p_row.id and delete_turn_at is not null;
+  return true;
+end
+$$;
+
+-- Makes deletions that waited for permission due: the 500 that would be due next, so that the caller need not wait. The others follow
+-- within minutes.
+create function hangar.resume_deletions() returns void
+language sql volatile set search_path = ''
+as $$
+  with waiting as (
+    select a.id from public.user_fly_apps a
+     where a.deleted_at is null and a.desired_state = 'absent' and a.next_attempt_at > hangar.now()
+       and (a.delete_turn_at is null or a.delete_turn_at <= hangar.now())  -- Fly's own limit still applies
+       and (a.delete_after is null or a.delete_after <= hangar.now()) and a.error_code is null
+     order by a.next_attempt_at limit 500
+       for no key update skip locked
+  )
+  update public.user_fly_apps a set next_attempt_at = hangar.now() from waiting w where a.id = w.id
+$$;
+
+create function public.fly_brake_status() returns jsonb
+language sql volatile security definer set search_path = ''
+as $$
+  select pg_catalog.jsonb_build_object(
+           'destroyed_last_hour', pg_catalog.cardinality(b.destroyed), 'most', pg_catalog.trunc(b.destroy_limit, 2)::text,
+           'tripped', b.reason is not null, 'why', b.reason, 'lost_apps', b.unknown_apps, 'released_at', g.brake_released_at)
+    from hangar.settings g cross join hangar.brake_status() b
+$$;
+comment on function public.fly_brake_status() is 'What was taken away in the last hour (since the last release), the limit, and the apps whose rows this database never had. docs/database.md.';
+
+create function public.fly_release_brake(p_actor text, p_reason text default null) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_now timestamptz := hangar.now();
+begin
+  perform hangar.require_actor(p_actor);
+  perform hangar.set_actor(p_actor, p_reason);
+  update hangar.settings set brake_released_at = v_now where only_row;
+  perform hangar.clear_actor();
+  perform hangar.resume_deletions();
+  update hangar.alerts set resolved_at = v_now where kind = 'brake' and resolved_at is null;
+  return jsonb_build_object('released_at', v_now);
+end
+$$;
+comment on function public.fly_release_brake(text, text) is 'The brake counts from now on, and what it held back is due. docs/database.md.';
+
+select hangar.restrict_functions();

@@ -1,0 +1,96 @@
+-- What no single error shows: an app that is repaired again and again, and apps that have been in progress for too long.
+-- Builds on: audit_log, alerts.
+
+-- Every save calls this, so it counts only if a repair is among the saved events. A row in error has an alert of its own.
+create function hangar.check_crash_loop(p_row public.user_fly_apps, p_events jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_repairs bigint;
+begin
+  if p_row.desired_state <> 'present' or p_row.status = 'error'
+     or not (p_events @> '[{"event_type": "action", "status": "succeeded", "metadata": {"purpose": "repair"}}]'
+             or p_events @> '[{"event_type": "action", "status": "succeeded", "metadata": {"purpose": "replace"}}]') then
+    return;
+  end if;
+  v_repairs := hangar.count_repairs(p_row.id);
+  if v_repairs >= 3 then
+    perform hangar.raise_alert('crash_loop', p_row.id::text,
+      format('The app %s of user %s does not stay up: it was repaired %s times within the last hour, and Hangar continues to repair it. '
+        'Read why it ends in its own output: `fly logs -a %s`. See what was done: `hangar events --app %s --since 2h`, and what is next: '
+        '`hangar explain %s`. The alert resolves when the app has been steady for an hour',
+        p_row.fly_app_name, p_row.user_id, v_repairs, p_row.fly_app_name, p_row.fly_app_name, p_row.user_id),
+      jsonb_build_object('user_id', p_row.user_id, 'app', p_row.fly_app_name, 'repairs', v_repairs));
+  end if;
+end
+$$;
+
+-- Steady: no longer desired, or neither repaired within the last hour nor unhealthy.
+create function hangar.resolve_crash_loops() returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.alerts l set resolved_at = hangar.now()
+   where l.kind = 'crash_loop' and l.resolved_at is null
+     and not exists (
+       select 1 from public.user_fly_apps a
+        where a.id::text = l.key and a.deleted_at is null and a.desired_state = 'present'
+          and (a.health_status = 'unhealthy' or hangar.count_repairs(a.id) > 0))
+$$;
+
+-- Rows that have been in progress for an hour although nothing holds them: no failure (it has an alert of its own), no grace, no pause,
+-- no brake, no cap, no delete slot. A change of the settings, and the end of what held them, start the hour again. A change in the future
+-- (the clock was set back) does not count.
+create function hangar.find_stalled() returns setof public.user_fly_apps
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_settings hangar.settings;
+  v_held text[];
+  v_freed timestamptz;
+  v_last_hour tstzrange := tstzrange(v_now - interval '1 hour', v_now, '(]');
+begin
+  select * into strict v_settings from hangar.settings;
+  select coalesce(array_agg(distinct l.kind) filter (where l.resolved_at is null), '{}'), max(l.resolved_at) into v_held, v_freed
+    from hangar.alerts l where l.kind in ('brake', 'max_apps', 'max_cost', 'installation');
+  if v_settings.paused or 'installation' = any (v_held) or v_last_hour @> v_settings.updated_at or v_last_hour @> v_freed then
+    return;
+  end if;
+  return query
+    select a.* from public.user_fly_apps a
+     where a.deleted_at is null and a.status <> 'error'
+       and (a.status in ('provisioning', 'deprovisioning') or a.observed_generation is distinct from a.generation)
+       and greatest(a.created_at, a.delete_after, a.delete_turn_at) <= v_now - interval '1 hour'
+       and case a.desired_state
+             when 'absent' then not (v_settings.deletes_paused or 'brake' = any (v_held))
+             else a.deployed_at is not null or not v_held && array['max_apps', 'max_cost'] end
+       and not exists (
+         select 1 from public.user_fly_app_events e
+          where e.fly_app_id = a.id and e.created_at > v_now - interval '1 hour' and e.event_type = 'desired_changed')
+     order by a.next_attempt_at, a.id;
+end
+$$;
+
+create function hangar.check_stalled() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_stalled bigint;
+  v_some text;
+begin
+  select count(*), string_agg(format('%s (user %s)', s.fly_app_name, s.user_id), ', ') filter (where s.nr <= 3)
+    into v_stalled, v_some
+    from (select f.*, row_number() over () as nr from hangar.find_stalled() f) s;
+  if v_stalled = 0 then
+    perform hangar.resolve_alert('provisioning_slow', 'fleet');
+    return;
+  end if;
+  perform hangar.raise_alert('provisioning_slow', 'fleet',
+    format('%s app(s) have been in progress for more than an hour, although none has failed and nothing holds them: %s%s. '
+      'See what one of them waits for: `hangar explain USER`. If `hangar status` shows that many are due, nothing works on them: check '
+      'what calls health every minute, and run `hangar sweep`', v_stalled, v_some, case when v_stalled > 3 then ', …' else '' end),
+    jsonb_build_object('apps', v_stalled));
+end
+$$;
+
+select hangar.restrict_functions();
