@@ -125,7 +125,9 @@ class OAuth:
                 raise AuthFailure(404, "flow_state_not_found", "invalid flow state, no valid flow state found")
             if self._now() > flow["created_at"] + FLOW_S:
                 raise AuthFailure(422, "flow_state_expired", "invalid flow state, flow state has expired")
-            if not hmac.compare_digest(_challenge_of(verifier, flow["method"]).encode(), flow["code_challenge"].encode()):
+            if not hmac.compare_digest(
+                _challenge_of(verifier, flow["method"]).encode(), flow["code_challenge"].encode()
+            ):
                 message = "code challenge does not match previously saved code verifier"
                 raise AuthFailure(400, "bad_code_verifier", message)
             cursor.execute("delete from auth.flow_state where id = $1::uuid", [flow["id"]])

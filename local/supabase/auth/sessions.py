@@ -39,7 +39,9 @@ class Sessions:
             " values ($1::uuid, $2, to_timestamp($3), to_timestamp($3))",
             [session_id, method, now],
         )
-        cursor.execute("update auth.users set last_sign_in_at = to_timestamp($2) where id = $1::uuid", [user["id"], now])
+        cursor.execute(
+            "update auth.users set last_sign_in_at = to_timestamp($2) where id = $1::uuid", [user["id"], now]
+        )
         return self._answer(cursor, user, session_id, self._issue(cursor, user["id"], session_id, parent=None))
 
     def refresh(self, refresh_token: str) -> Row:

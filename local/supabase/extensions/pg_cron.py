@@ -200,7 +200,9 @@ def _feedback(done: psycopg.Cursor[tuple[object, ...]]) -> str:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m local.supabase.extensions.pg_cron", description="the pg_cron scheduler")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.supabase.extensions.pg_cron", description="the pg_cron scheduler"
+    )
     parser.add_argument("--database-url", required=True)
     arguments = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})

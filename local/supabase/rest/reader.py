@@ -11,7 +11,6 @@ T = TypeVar("T")
 _NAME = re.compile(r"[\w $]+(?:-(?!>)[\w $]+)*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _WORD = re.compile(r"[a-z]+")
-_CAST = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?: [A-Za-z0-9_]+)*")
 _JSON_INDEX = re.compile(r"-?[0-9]+(?=->|::|[.,)]|$)")
 _JSON_KEY = re.compile(r"[^(\-:.,>)]+(?:-(?!>)[^(\-:.,>)]+)*")
 _ARRAY = re.compile(r"\{[^{}]*\}")
@@ -62,14 +61,6 @@ class Reader:
         if not name:
             raise self.failed("expecting field name (* or [a..z0..9_$])")
         return name
-
-    def read_cast(self) -> str:
-        """The name of a type: words only, so that nothing else can follow them into SQL."""
-        cast = self._match(_CAST)
-        if cast is None:
-            raise self.failed("expecting letter or digit")
-        self.skip_spaces()
-        return cast
 
     def read_word(self) -> str:
         return self._match(_WORD) or ""
