@@ -111,7 +111,7 @@ def test_a_lock_file_with_the_number_of_another_program_is_stale(server):
     """In containers small process numbers come again; Postgres by itself would refuse to start."""
     server.kill()
     lock = server.data / "postmaster.pid"
-    with process.spawn([sys.executable, "-c", "input()"], die_with_parent=True) as stranger:
+    with process.spawn([sys.executable, "-c", "input()"]) as stranger:
         lock.write_text("\n".join([str(stranger.pid), *lock.read_text().splitlines()[1:]]) + "\n")
         server.start()
         process.kill(stranger)
@@ -191,8 +191,8 @@ STORY = """
 import sys, time
 from pathlib import Path
 import psycopg
-from local.supabase import unprivileged
-from local.supabase.postgres import Postgres
+from local.supabase.postgres import unprivileged
+from local.supabase.postgres.server import Postgres
 if len(sys.argv) > 3:
     ways = [unprivileged._ways()[int(sys.argv[3])]]
     unprivileged._ways = lambda: ways
