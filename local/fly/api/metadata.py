@@ -108,7 +108,7 @@ def _command(body: dict[str, Any]) -> list[str]:
     if command is None and isinstance(body.get("cmd"), str):
         command = shlex.split(body["cmd"])
     if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
-        raise FlyError(400, "invalid_argument: command must be a list of strings")
+        raise FlyError(400, "invalid_argument: command must be a list of strings (the deprecated cmd is one string)")
     return command
 
 
