@@ -1,4 +1,4 @@
-"""The unmodified `supabase` client on Hangar's own schema, signing nobody in: as the host's backend, and as a user's machine."""
+"""The unmodified `supabase` client on Hangar's schema, as the host's backend and as a user's machine."""
 
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -32,7 +32,7 @@ def user(database, connect):
     return user
 
 
-def test_the_hosts_backend_changes_a_tier_and_reads_what_became_of_it(gateway, http, keys, user):
+def test_the_hosts_backend_changes_a_tier_and_reads_the_result(gateway, http, keys, user):
     client = make_client(gateway, http, keys.secret_key)
     client.table("user_subscriptions").update({"tier": "pro"}).eq("user_id", user).execute()
     [row] = client.table("user_fly_apps").select("*").eq("user_id", user).is_("deleted_at", "null").execute().data

@@ -1,4 +1,4 @@
-"""Turning machines on and off, and waiting for them: start, stop, suspend, restart, signal, cordon, wait."""
+"""Actions on a machine: start, stop, suspend, restart, signal, cordon, wait."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from local.fly.api.calls import Call, Wait, find_live_machine, find_machine
 from local.fly.configs import STOP_SIGNALS
 from local.fly.errors import FlyError, answer
-from local.fly.state import machine_lifecycle as life
+from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.model import LASTING, Machine
 from local.fly.state.state import World
 from local.http_server import Response
@@ -18,7 +18,7 @@ SUSPEND_LIMIT_MB = 2048
 
 
 def start_machine(world: World, call: Call) -> Response:
-    """`POST …/start`: 412 from a state that is not at rest, and for a moment after a stop."""
+    """`POST …/start`: 412 from a passing state, and for a moment after a stop."""
     machine = find_live_machine(world, call)
     before = machine.state
     if before == "replacing":
@@ -30,19 +30,19 @@ def start_machine(world: World, call: Call) -> Response:
     if before == "stopped" and call.now < machine.rest_until:
         raise FlyError(412, "failed_precondition: machine still active, refusing to start")
     if before != "started":
-        life.start(world, machine, call.now)
+        lifecycle.start(world, machine, call.now)
     return answer({"previous_state": before, "migrated": False, "new_host": ""})
 
 
 def stop_machine(world: World, call: Call) -> Response:
-    """`POST …/stop`: one that is stopped or stopping already is fine."""
+    """`POST …/stop`: 200 also for a machine that is stopped or stopping."""
     machine = find_live_machine(world, call)
     signal, timeout = _stop_options(call.body(), STOP_SIGNALS)
     if machine.state in ("stopped", "stopping"):
         return answer({"ok": True})
     _require(machine, "stop", ("started", "starting", "suspended", "restarting"))
     try:
-        life.stop(world, machine, call.now, signal, timeout)
+        lifecycle.stop(world, machine, call.now, signal, timeout)
     except ValueError as error:
         raise FlyError(400, f"invalid_argument: {error}") from error
     return answer({"ok": True})
@@ -56,7 +56,7 @@ def suspend_machine(world: World, call: Call) -> Response:
     _require(machine, "suspend", ("started",))
     if machine.config["guest"]["memory_mb"] > SUSPEND_LIMIT_MB or machine.config.get("schedule"):
         raise FlyError(400, "invalid_argument: machine cannot be suspended: more than 2 GB of memory, or a schedule")
-    life.suspend(world, machine, call.now)
+    lifecycle.suspend(world, machine, call.now)
     return answer({"ok": True})
 
 
@@ -67,14 +67,14 @@ def restart_machine(world: World, call: Call) -> Response:
     options = {"timeout": call.param("timeout"), "signal": call.param("signal"), **call.body()}
     signal, timeout = _stop_options(options, STOP_SIGNALS)
     try:
-        life.restart(world, machine, call.now, signal, timeout)
+        lifecycle.restart(world, machine, call.now, signal, timeout)
     except ValueError as error:
         raise FlyError(400, f"invalid_argument: {error}") from error
     return answer({"ok": True})
 
 
 def signal_machine(world: World, call: Call) -> Response:
-    """`POST …/signal`: reaches the process of a real machine; a virtual one takes SIGKILL and SIGTERM as its end."""
+    """`POST …/signal`: goes to the process of a real machine. SIGKILL and SIGTERM end a virtual one."""
     machine = find_live_machine(world, call)
     signal = call.body(required=True).get("signal")
     signal = "SIGKILL" if signal == 9 else signal  # fly-go sends the number for this one
@@ -84,12 +84,12 @@ def signal_machine(world: World, call: Call) -> Response:
     if machine.real:
         world.runner.signal(machine.id, signal)
     elif signal in ("SIGKILL", "SIGTERM"):
-        life.die(world, machine, call.now, signal)
+        lifecycle.die(world, machine, call.now, signal)
     return answer({"ok": True})
 
 
 def cordon_machine(world: World, call: Call) -> Response:
-    """`POST …/cordon`: Fly's proxy no longer sends it traffic."""
+    """`POST …/cordon`: take the machine out of Fly's proxy."""
     find_live_machine(world, call).cordoned = True
     return answer({"ok": True})
 
@@ -101,7 +101,7 @@ def uncordon_machine(world: World, call: Call) -> Response:
 
 
 def wait_for_machine(world: World, call: Call) -> Wait:
-    """`GET …/wait`: 200 when a wanted state is there, 408 when the time is up first."""
+    """`GET …/wait`: 200 when the machine reaches a wanted state, 408 when the timeout comes first."""
     states = call.values("state") or ["started"]
     for state in states:
         if state not in WAITABLE:

@@ -5,7 +5,7 @@ import re
 from local.fly.api.calls import Call, find_app
 from local.fly.api.cursors import next_page, page_size, start_listing
 from local.fly.errors import FlyError, answer, empty, is_true, read_text
-from local.fly.state import machine_lifecycle as life
+from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.model import App
 from local.fly.state.state import World
 from local.fly.times import to_rfc3339
@@ -59,7 +59,7 @@ def _created(app: App) -> Response:
 
 
 def find_org(world: World, slug: str | None) -> str:
-    """The organisation's slug; `personal` is another name of a configured one. 404 for an unknown one, 400 for none."""
+    """The organisation's slug; `personal` also names a configured one. 404 for an unknown slug, 400 without one."""
     if not slug:
         raise FlyError(400, "org_slug is required")
     ours = world.settings.org
@@ -99,9 +99,9 @@ def _listed(app: App, now: float) -> bool:
 
 
 def delete_app(world: World, call: Call) -> Response:
-    """`DELETE /v1/apps/{app_name}`: 202, then gone after a while, machines with it.
+    """`DELETE /v1/apps/{app_name}`: 202; the app and its machines disappear a while later.
 
-    Running machines go too, with `force=true` or without: what Fly answers without it is not documented.
+    Running machines are destroyed with `force=true` and without it: what Fly does without it is not documented.
     """
     app = find_app(world, call)
     if app.deleting:
@@ -110,7 +110,7 @@ def delete_app(world: World, call: Call) -> Response:
     gone_at = call.now + world.draw(world.timing.app_delete_s)
     for machine in app.live_machines():
         if machine.state != "destroying":
-            life.destroy(world, machine, call.now)
+            lifecycle.destroy(world, machine, call.now)
     world.at(gone_at, lambda at: _remove(world, app, at))
     return empty(202)
 

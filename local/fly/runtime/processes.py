@@ -1,4 +1,4 @@
-"""Machines as real child processes: a started machine is `command`, run with that machine's environment."""
+"""Machines as real child processes: a started machine is `command`, run with the machine's environment."""
 
 import os
 import subprocess
@@ -26,9 +26,9 @@ class _Running:
 class ProcessRunner:
     """Runs up to `limit` machines as children of this process; further ones stay virtual.
 
-    A child sees nothing of our own environment but PATH: the machine's Fly variables, env and secrets, `env_extra`,
-    HOST=127.0.0.1 and a free PORT to listen on. Its output goes to `<log_dir>/<machine id>.log`, or nowhere. Children
-    die with this process, also when it is killed (on Linux).
+    A child sees the machine's Fly variables, env and secrets, `env_extra`, HOST=127.0.0.1, a free PORT to listen on, and
+    of our own environment PATH only. Its output goes to `<log_dir>/<machine id>.log`, or is dropped. Children die with
+    this process, also when it is killed (on Linux).
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ProcessRunner:
             log_dir.mkdir(parents=True, exist_ok=True)
 
     def start(self, launch: Launch, on_exit: Callable[[Exit], None]) -> bool:
-        """False when the limit is reached: the machine is virtual then. OSError when the child cannot be started."""
+        """False when the limit is reached and the machine stays virtual. OSError when the child cannot be started."""
         with self._lock:
             if self._closed or len(self._running) >= self._limit:
                 return False
@@ -116,7 +116,7 @@ class ProcessRunner:
             signal_group(running.process, Signals[signal])
 
     def execute(self, machine_id: str, command: list[str], stdin: str, timeout_s: float) -> Executed:
-        """Runs beside the machine's process, in its environment; LookupError when that has ended."""
+        """Run a command in the environment of the machine's process; LookupError when that process has ended."""
         running = self._find(machine_id)
         if running is None:
             raise LookupError(machine_id)
@@ -148,12 +148,12 @@ class ProcessRunner:
         return running.process.pid if running is not None else None
 
     def port(self, machine_id: str) -> int | None:
-        """The port its process was told to listen on."""
+        """The PORT of its process; None for a virtual machine."""
         running = self._find(machine_id)
         return int(running.env["PORT"]) if running is not None else None
 
     def close(self) -> None:
-        """Kill every child and wait until none is left."""
+        """Kill every child and wait until all have ended."""
         with self._lock:
             self._closed = True
             running, waiters = list(self._running.values()), list(self._waiters)

@@ -64,7 +64,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Catalog:
-    """One snapshot, by (schema, name); role settings by role."""
+    """One snapshot of the database, by (schema, name); role settings by role."""
 
     tables: Mapping[tuple[str, str], Table]
     functions: Mapping[tuple[str, str], tuple[Function, ...]]
@@ -120,14 +120,14 @@ def _fetch(connection: Connection, name: str, schemas: Sequence[str] | None = No
 
 
 class SchemaCache:
-    """The current catalog. `start()` begins listening for `NOTIFY pgrst`; without it only misses reload."""
+    """The current catalog. `start()` begins listening for `NOTIFY pgrst`; without it only a miss reloads."""
 
     def __init__(self, pool: Pool, database_url: str, schemas: Sequence[str]) -> None:
         self._pool = pool
         self._url = database_url
         self._schemas = tuple(schemas)
         self._catalog: Catalog | None = None
-        self._age = 0  # rises with every forget(), so that a catalog read before one is not kept after it
+        self._age = 0  # rises with every forget(), so that a catalog read before it is not stored after it
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake_read, self._wake_write = os.pipe()

@@ -1,4 +1,4 @@
--- Every callable function of the given schemas. Run with an empty search_path, so that types come out fully qualified.
+-- Every callable function of the given schemas. Run with an empty search_path, so that types are fully qualified.
 select n.nspname as schema,
        p.proname as name,
        p.proretset as returns_set,

@@ -1,4 +1,4 @@
-"""A cursor over one query parameter: the lexical rules of PostgREST's names, values and lists."""
+"""A tokenizer of one query parameter: PostgREST's lexical rules of names, values and lists."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ class Reader:
         return self._text.startswith(token, self._at)
 
     def take(self, token: str) -> bool:
-        """Step over `token` if it comes next."""
+        """Skip `token` if it comes next."""
         if not self.at(token):
             return False
         self._at += len(token)

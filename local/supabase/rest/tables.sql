@@ -1,5 +1,5 @@
 -- Every table, view and foreign table of the given schemas, with its primary key and its columns.
--- Run with an empty search_path, so that every type comes out fully qualified.
+-- Run with an empty search_path, so that types are fully qualified.
 select n.nspname as schema,
        c.relname as name,
        coalesce((select array_agg(a.attname::text order by key.position)

@@ -6,7 +6,7 @@ create schema net;
 create domain net.http_method as text
 check (value ilike 'get' or value ilike 'post' or value ilike 'delete');
 
--- Unlogged as in the original: crash recovery empties both.
+-- Unlogged as in pg_net: crash recovery empties both.
 create unlogged table net.http_request_queue (
   id bigserial,
   method net.http_method not null,
