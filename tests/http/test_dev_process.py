@@ -116,7 +116,7 @@ def test_ctrl_c_leaves_no_process_no_port_and_no_file_but_logs(start):
 
 
 def test_stop_ends_every_child_while_the_process_lives_on(tmp_path):
-    """The process goes on, so each child must have been stopped."""
+    """The process lives on, so `stop` must have ended each child."""
     before = descendants(os.getpid())
     with LocalCloud(tmp_path, alerts=False) as cloud:
         family = descendants(os.getpid()) - before

@@ -173,9 +173,9 @@ def test_refusals_of_fly_are_classified(server, fly):
     httpx.put(f"{server.url}/_sim/regions/fra", json={"quota_mb": 256}, trust_env=False).raise_for_status()
     with pytest.raises(errors.Capacity) as quota:
         fly.create_machine(app, "m", "fra", CONFIG)
-    told = [each.value for each in (size, name, auth, full, quota)]
-    assert [each.code for each in told] == ["size", "name", "auth", "region", "quota"]
-    assert all(each.advice and each.fly_request_id for each in told)
+    refusals = [each.value for each in (size, name, auth, full, quota)]
+    assert [each.code for each in refusals] == ["size", "name", "auth", "region", "quota"]
+    assert all(each.advice and each.fly_request_id for each in refusals)
     assert fly.create_machine(app, "m", ("fra", "any"), CONFIG).region != "fra"
 
 

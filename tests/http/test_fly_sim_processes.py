@@ -171,7 +171,7 @@ def test_stop_sends_the_configured_signal(fly):
 def test_a_process_that_ignores_the_signal_is_killed_after_the_timeout(fly):
     path = fly.start()
     until(lambda: "hello" in fly.log(path), "the child has started")
-    # Told by a signal it ignores, it can only be ended by the time-out's SIGKILL.
+    # The process ignores the signal, so only the SIGKILL of the timeout ends it.
     fly.http.post(f"{path}/stop", json={"signal": "SIGUSR1", "timeout": "100ms"})
     assert fly.http.get(f"{path}/wait?state=stopped&timeout=60").status_code == 200
 

@@ -202,8 +202,8 @@ def test_a_connection_keeps_nothing_of_a_request(project, whoami):
 
 def test_browsers_may_call(reading_project):
     """A preflight is answered without a key, and responses have the origin header."""
-    asked = {"Origin": "http://localhost:1", "Access-Control-Request-Headers": "apikey,authorization"}
-    answer = reading_project.http.request("OPTIONS", f"{reading_project.url}/rest/v1/items", headers=asked)
+    sent = {"Origin": "http://localhost:1", "Access-Control-Request-Headers": "apikey,authorization"}
+    answer = reading_project.http.request("OPTIONS", f"{reading_project.url}/rest/v1/items", headers=sent)
     assert (answer.status_code, answer.headers["Access-Control-Allow-Headers"]) == (200, "apikey,authorization")
     assert reading_project.send("GET", "/rest/v1/items").headers["Access-Control-Allow-Origin"] == "*"
 

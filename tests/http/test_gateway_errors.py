@@ -23,7 +23,7 @@ end $$;
 
 
 def wait_for(condition, *, within_s: float = 30):
-    """The first true value of `condition`, asked again and again; AssertionError when it takes too long."""
+    """The first true value of `condition`, called repeatedly; AssertionError when it takes too long."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "not in time"

@@ -73,9 +73,9 @@ def test_a_user_signs_in_through_the_provider(clocked, gateway, browser):
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     back = browser.submit(page, EMAIL)
     assert back.startswith("http://127.0.0.1:4999/auth/callback?")
-    told = query_of(back)
-    assert told["next"] == "/apps", "what the page asked for is kept"
-    session = auth.exchange_code_for_session({"auth_code": told["code"]}).session
+    query = query_of(back)
+    assert query["next"] == "/apps", "the parameters of the page are kept"
+    session = auth.exchange_code_for_session({"auth_code": query["code"]}).session
     assert session.user.id == USER
     claims = jwt.decode(session.access_token, options={"verify_signature": False})
     assert (claims["sub"], claims["amr"][0]["method"]) == (USER, "oauth")
@@ -122,9 +122,9 @@ def test_a_code_without_a_chosen_account_is_refused(clocked, gateway, browser):
 
 def test_a_cancelled_sign_in_returns_with_the_reason(clocked, gateway, browser):
     back = browser.submit(browser.go(start(clocked.client(gateway))), "Cancel")
-    told = query_of(back)
-    assert (told["error"], told["error_description"]) == ("access_denied", "The user denied access")
-    assert "code" not in told
+    query = query_of(back)
+    assert (query["error"], query["error_description"]) == ("access_denied", "The user denied access")
+    assert "code" not in query
     assert "error=access_denied" in urlsplit(back).fragment
 
 
@@ -138,8 +138,8 @@ def test_a_cancelled_sign_in_returns_with_the_reason(clocked, gateway, browser):
 def test_a_refused_user_returns_with_the_reason(clocked, gateway, browser, change, code):
     page = browser.go(start(clocked.client(gateway)))
     clocked.project.sql(change)
-    told = query_of(browser.submit(page, EMAIL))
-    assert (told["error"], told["error_code"]) == ("access_denied", code)
+    query = query_of(browser.submit(page, EMAIL))
+    assert (query["error"], query["error_code"]) == ("access_denied", code)
 
 
 @pytest.mark.parametrize("state", ["", "a.b.c", "made-up"])

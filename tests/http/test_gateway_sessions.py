@@ -99,7 +99,7 @@ def test_an_old_token_used_again_ends_the_session(clocked, gateway):
     third = auth.refresh_session(second).session.refresh_token
     clocked.seconds += REUSE_S + 1
     assert code_of(lambda: auth.refresh_session(first)) == "refresh_token_already_used"
-    clocked.seconds += REUSE_S + 1  # as in supabase/auth the interval runs anew from the revocation
+    clocked.seconds += REUSE_S + 1  # as in supabase/auth the interval starts again at the revocation
     for token in (first, second, third):
         assert code_of(lambda token=token: auth.refresh_session(token)) == "refresh_token_already_used"
 

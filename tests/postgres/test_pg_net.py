@@ -137,12 +137,17 @@ def test_a_failure_leaves_a_row_and_is_not_retried(bare_database, worker, receiv
     closed = f"http://127.0.0.1:{process.free_port()}"
     for url in (receiver.server.url + "/503", receiver.server.url + "/cut", closed, "gopher://x"):
         session.execute("select net.http_post(%s)", (url,))
-    said = [(status, content, timed_out, message) for _, status, content, timed_out, message in responses(session, 4)]
-    assert said[0] == (503, "busy", False, None)
-    assert said[1][:3] == (None, None, False)
-    assert said[1][3] in {"Server returned nothing (no headers, no data)", "Failure when receiving data from the peer"}
-    assert said[2] == (None, None, False, "Couldn't connect to server")
-    assert said[3] == (None, None, False, "URL using bad/illegal format or missing URL")
+    outcomes = [
+        (status, content, timed_out, message) for _, status, content, timed_out, message in responses(session, 4)
+    ]
+    assert outcomes[0] == (503, "busy", False, None)
+    assert outcomes[1][:3] == (None, None, False)
+    assert outcomes[1][3] in {
+        "Server returned nothing (no headers, no data)",
+        "Failure when receiving data from the peer",
+    }
+    assert outcomes[2] == (None, None, False, "Couldn't connect to server")
+    assert outcomes[3] == (None, None, False, "URL using bad/illegal format or missing URL")
     assert len(receiver.requests) == 2
 
 

@@ -96,8 +96,8 @@ def test_secrets_reach_machines_at_create_with_their_version(fly):
     listed = fly.http.get("/v1/apps/app-one/secrets").json()["secrets"]
     assert [(each["name"], "value" in each) for each in listed] == [("TOKEN", False)]
     path = f"/v1/apps/app-one/machines/{fly.machine(min_secrets_version=version).json()['id']}"
-    told = fly.http.post(f"{path}/exec", json={"command": ["printenv", "TOKEN"]}).json()
-    assert told == {"stdout": "s3cret\n", "stderr": "", "exit_code": 0, "exit_signal": 0}
+    shown = fly.http.post(f"{path}/exec", json={"command": ["printenv", "TOKEN"]}).json()
+    assert shown == {"stdout": "s3cret\n", "stderr": "", "exit_code": 0, "exit_signal": 0}
     fly.http.post("/v1/apps/app-one/secrets", json={"values": {"TOKEN": None}})
     assert fly.http.get("/v1/apps/app-one/secrets").json() == {"secrets": []}
     assert "s3cret" not in fly.http.get("/_sim/world").text

@@ -56,6 +56,7 @@ def test_skip_launch_ends_stopped_and_start_boots_it(slow):
 
 
 def test_start_right_after_stop_is_still_active(slow):
+    """412 for 0.4 to 2 s after `stopped` shows, as reported by users of the API; clients retry."""
     path = slow.started()
     slow.http.post(f"{path}/stop")
     slow.http.get(f"{path}/wait?state=stopped")

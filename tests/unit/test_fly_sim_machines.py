@@ -132,6 +132,14 @@ def test_exec_in_a_virtual_machine_knows_its_env_and_refuses_the_rest(fly):
     assert "virtual" in text
 
 
+@pytest.mark.parametrize("body", [{"command": "env"}, {"cmd": ["env"]}, {"command": []}, {"command": [1]}, {}])
+def test_exec_takes_a_list_as_command_or_a_string_as_cmd(fly, body):
+    """As in Fly's description; another form is 400 and names both."""
+    path = fly.started()
+    expected = "invalid_argument: command must be a list of strings (the deprecated cmd is one string)"
+    assert error_of(fly.http.post(f"{path}/exec", json=body)) == (400, expected)
+
+
 def test_a_broken_machine_shows_its_overrides(fly):
     path = fly.started()
     control = f"/_sim/machines/{path.rsplit('/', 1)[1]}"

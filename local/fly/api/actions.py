@@ -9,6 +9,7 @@ from local.fly.errors import FlyError, answer
 from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.model import LASTING, Machine
 from local.fly.state.state import World
+from local.fly.times import parse_duration
 from local.http_server import Response
 
 SIGNALS = (*STOP_SIGNALS, "SIGABRT", "SIGALRM", "SIGFPE", "SIGILL", "SIGPIPE", "SIGSEGV", "SIGTRAP")
@@ -37,14 +38,11 @@ def start_machine(world: World, call: Call) -> Response:
 def stop_machine(world: World, call: Call) -> Response:
     """`POST …/stop`: 200 also for a machine that is stopped or stopping."""
     machine = find_live_machine(world, call)
-    signal, timeout = _stop_options(call.body(), STOP_SIGNALS)
+    signal, timeout = _stop_options(call.body())
     if machine.state in ("stopped", "stopping"):
         return answer({"ok": True})
     _require(machine, "stop", ("started", "starting", "suspended", "restarting"))
-    try:
-        lifecycle.stop(world, machine, call.now, signal, timeout)
-    except ValueError as error:
-        raise FlyError(400, f"invalid_argument: {error}") from error
+    lifecycle.stop(world, machine, call.now, signal, timeout)
     return answer({"ok": True})
 
 
@@ -65,11 +63,8 @@ def restart_machine(world: World, call: Call) -> Response:
     machine = find_live_machine(world, call)
     _require(machine, "restart", ("started",))
     options = {"timeout": call.param("timeout"), "signal": call.param("signal"), **call.body()}
-    signal, timeout = _stop_options(options, STOP_SIGNALS)
-    try:
-        lifecycle.restart(world, machine, call.now, signal, timeout)
-    except ValueError as error:
-        raise FlyError(400, f"invalid_argument: {error}") from error
+    signal, timeout = _stop_options(options)
+    lifecycle.restart(world, machine, call.now, signal, timeout)
     return answer({"ok": True})
 
 
@@ -144,8 +139,13 @@ def _require(machine: Machine, verb: str, states: tuple[str, ...]) -> None:
         raise FlyError(412, f"failed_precondition: unable to {verb} machine from current state: '{machine.state}'")
 
 
-def _stop_options(body: dict[str, Any], allowed: tuple[str, ...]) -> tuple[str | None, object]:
+def _stop_options(body: dict[str, Any]) -> tuple[str | None, float | None]:
+    """The signal and the timeout in seconds, None for the machine's own; 400 for an unknown one."""
     signal = body.get("signal") or None
-    if signal is not None and signal not in allowed:
+    if signal is not None and signal not in STOP_SIGNALS:
         raise FlyError(400, f"invalid_argument: unknown signal {json.dumps(signal)}")
-    return signal, body.get("timeout") or None
+    timeout = body.get("timeout") or None
+    try:
+        return signal, None if timeout is None else parse_duration(timeout, 0.0)
+    except ValueError as error:
+        raise FlyError(400, f"invalid_argument: {error}") from error

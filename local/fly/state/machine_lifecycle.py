@@ -12,7 +12,7 @@ from signal import Signals
 from local.fly.runtime.runner import Exit
 from local.fly.state.launches import launch_of
 from local.fly.state.model import Machine, Step
-from local.fly.state.restarts import RETRY_WINDOW_S, pause_s, retries_allowed, shall_restart
+from local.fly.state.restarts import RETRY_WINDOW_S, pause_s, retries_allowed, should_restart
 from local.fly.state.state import World
 from local.fly.times import parse_duration, to_rfc3339
 
@@ -54,10 +54,10 @@ def start(world: World, machine: Machine, moment: float) -> None:
     _boot(world, machine, moment, 0.3 * world.draw(world.timing.boot_s), source="user")
 
 
-def stop(world: World, machine: Machine, moment: float, signal: str | None, timeout: object) -> None:
-    """Begin to stop a running machine; ValueError for a bad timeout."""
-    given = machine.config.get("stop_config") or {}
-    timeout_s = parse_duration(timeout if timeout is not None else given.get("timeout"), 5.0)
+def stop(world: World, machine: Machine, moment: float, signal: str | None, timeout_s: float | None) -> None:
+    """Begin to stop a running machine; None takes the signal and the timeout of its config."""
+    if timeout_s is None:
+        timeout_s = parse_duration((machine.config.get("stop_config") or {}).get("timeout"), 5.0)
     world.record(machine, "stop", "stopping", "user", moment)
     _end_run(
         world, machine, moment, "stopping", lambda m, at: _stopped(world, m, at), signal=signal, timeout_s=timeout_s
@@ -78,9 +78,9 @@ def suspend(world: World, machine: Machine, moment: float) -> None:
     world.plan(machine, moment + 0.3 * world.draw(world.timing.stop_s), suspended)
 
 
-def restart(world: World, machine: Machine, moment: float, signal: str | None, timeout: object) -> None:
-    """Stop and boot again in place; ValueError for a bad timeout."""
-    timeout_s = parse_duration(timeout, 5.0)
+def restart(world: World, machine: Machine, moment: float, signal: str | None, timeout_s: float | None) -> None:
+    """Stop and boot again in place."""
+    timeout_s = 5.0 if timeout_s is None else timeout_s
     world.record(machine, "restart", "restarting", "user", moment)
     _end_run(
         world, machine, moment, "restarting", lambda m, at: _boot(world, m, at, 0.0), signal=signal, timeout_s=timeout_s
@@ -196,7 +196,7 @@ def _end_run(
 
 
 def _exited(world: World, machine: Machine, ended: Exit, moment: float) -> None:
-    """A process ended, on request or by itself."""
+    """Handle the end of a process, requested or not."""
     machine.real = False
     then, machine.after_exit = machine.after_exit, None
     if then is not None:
@@ -205,7 +205,7 @@ def _exited(world: World, machine: Machine, ended: Exit, moment: float) -> None:
         return
     if machine.started_at is not None and moment - machine.started_at > RETRY_WINDOW_S:
         machine.restarts = 0
-    again = shall_restart(machine, ended)
+    again = should_restart(machine, ended)
     _record_exit(world, machine, ended, moment, requested=False, restarting=again)
     machine.epoch += 1
     if again:

@@ -12,7 +12,7 @@ RETRY_WINDOW_S = 300.0
 PAUSE_CAP_S = 10.0
 
 
-def shall_restart(machine: Machine, ended: Exit) -> bool:
+def should_restart(machine: Machine, ended: Exit) -> bool:
     """Fly's policies: `always` without limit, `on-failure` up to max_retries, `no` never."""
     policy = _restart_config(machine).get("policy") or "on-failure"
     if policy == "always":

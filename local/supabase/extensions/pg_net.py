@@ -217,8 +217,8 @@ async def _send(client: httpx.AsyncClient, request: _Request) -> _Row:
             response = await client.request(request.method, request.url, headers=headers, content=request.body)
     except TimeoutError:
         total_ms = (time.monotonic() - begun) * 1000
-        said = f"Timeout of {request.timeout_ms} ms reached. Total time: {total_ms:.3f} ms"
-        return (request.id, None, None, None, None, True, said)
+        message = f"Timeout of {request.timeout_ms} ms reached. Total time: {total_ms:.3f} ms"
+        return (request.id, None, None, None, None, True, message)
     except Exception as error:  # noqa: BLE001  one request must not fail its batch
         return (request.id, None, None, None, None, False, _curl_message(error))
     received = Jsonb({name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw})

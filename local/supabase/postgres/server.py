@@ -125,11 +125,11 @@ class Postgres:
         deadline = time.monotonic() + _START_S
         retry_until = time.monotonic() + _RESTART_S
         while not self._try_start(prefix, deadline):
-            said = self._log_tail()
-            if "Address already in use" in said:
+            log = self._log_tail()
+            if "Address already in use" in log:
                 self._port = 0
-            elif time.monotonic() > retry_until or "still in use" not in said:
-                raise PostgresError(f"Postgres did not start; the end of {self.log}:\n{said}")
+            elif time.monotonic() > retry_until or "still in use" not in log:
+                raise PostgresError(f"Postgres did not start; the end of {self.log}:\n{log}")
             time.sleep(0.2)
         return self
 
@@ -167,7 +167,7 @@ class Postgres:
             os.chown(unfinished, *owner)
         flags = ["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         if int(self.version.split(".")[0]) >= 16:
-            # A killed initdb would otherwise leave segments in /dev/shm for ever.
+            # A killed initdb would otherwise leave segments in /dev/shm permanently.
             flags += ["--set", "dynamic_shared_memory_type=mmap"]
         made = subprocess.run(
             [*prefix, str(self.binaries / "initdb"), "-D", str(unfinished), *flags],
@@ -212,15 +212,15 @@ class Postgres:
         pid = int(lines[0]) if lines and lines[0].strip().isdigit() else 0
         if not pid or sys.platform != "linux":
             return
-        said = _command_line(pid)
-        if said and str(self.data) in said:
+        command = _command_line(pid)
+        if command and str(self.data) in command:
             raise PostgresError(f"a Postgres with pid {pid} already runs on {self.data}")
         deadline = time.monotonic() + _RESTART_S
         while serving := _processes_in(self.data):
             if time.monotonic() > deadline:
                 raise PostgresError(f"processes {serving} of a killed Postgres still hold {self.data}")
             time.sleep(0.05)
-        if said is not None:  # a starting process or a zombie has no command line
+        if command is not None:  # a starting process or a zombie has no command line
             (self.data / "postmaster.pid").unlink()
 
     def _lock_lines(self) -> list[str]:

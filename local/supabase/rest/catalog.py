@@ -173,7 +173,7 @@ class SchemaCache:
             try:
                 with connect(self._url) as connection:
                     connection.execute("listen pgrst")
-                    self.forget()  # for notifications sent while nobody listened
+                    self.forget()  # for notifications sent without a listener
                     self._follow(connection)
             except (RestError, psycopg.Error):
                 self._stopping.wait(RECONNECT_AFTER_S)
