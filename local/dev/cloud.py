@@ -26,7 +26,7 @@ from local.dev.database import DBNAME, ORG, add_people, make_database, store_sec
 from local.dev.files import LOGS, FolderLock, clear_folder, write_private
 from local.dev.fly import TOKEN_VARIABLE
 from local.dev.functions import ADMIN as ADMIN_PAGES
-from local.dev.functions import CALLED, NAMES, Function, Secrets, Surroundings, hold_port, make_settings
+from local.dev.functions import CALLED, NAMES, Endpoints, Function, Secrets, hold_port, make_settings
 from local.fly.runtime.processes import DEFAULT_LIMIT
 from local.supabase.extensions.pg_cron import CronScheduler
 from local.supabase.extensions.pg_net import PgNetWorker
@@ -102,19 +102,19 @@ class LocalCloud:
         gateway = self._start_gateway(keys)
         alerts_url = self._start_sink()
         add_people(database_url, own.admin_password)
-        around = Surroundings(
+        endpoints = Endpoints(
             supabase_url=gateway.wait_until(lambda: _read(self.folder / "gateway.url"), self._cancelled),
             fly_api_url=json.loads(fly.wait_until(lambda: _read(self.folder / "fly.json"), self._cancelled))["url"],
             alerts_url=alerts_url,
             installation_id=installation_id,
         )
-        urls = self._start_functions(make_settings(around, keys, own))
+        urls = self._start_functions(make_settings(endpoints, keys, own))
         store_secrets(database_url, {name: urls[name] for name in CALLED}, own.webhook)
         self.pg_net = PgNetWorker(database_url, pause_s=0.1).start()
         self._undo.callback(self.pg_net.stop)
         self.pg_cron = CronScheduler(database_url).start()
         self._undo.callback(self.pg_cron.stop)
-        self.addresses = describe(around, keys, own, urls, database_url)
+        self.addresses = describe(endpoints, keys, own, urls, database_url)
         write_private(self.folder / "dev.json", self.addresses)
         self._undo.callback((self.folder / "dev.json").unlink, missing_ok=True)
 

@@ -49,7 +49,7 @@ class Secrets:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Endpoints:
     """What the functions need to know about the rest of the cloud."""
 
     supabase_url: str
@@ -58,21 +58,21 @@ class Surroundings:
     installation_id: str
 
 
-def make_settings(around: Surroundings, keys: Keys, own: Secrets) -> dict[str, str]:
+def make_settings(endpoints: Endpoints, keys: Keys, own: Secrets) -> dict[str, str]:
     """The functions' environment, as docs and `shared.settings.config` name it."""
-    alerts = {"HANGAR_ALERT_WEBHOOK_URL": around.alerts_url} if around.alerts_url else {}
+    alerts = {"HANGAR_ALERT_WEBHOOK_URL": endpoints.alerts_url} if endpoints.alerts_url else {}
     return alerts | {
-        "SUPABASE_URL": around.supabase_url,
+        "SUPABASE_URL": endpoints.supabase_url,
         "SUPABASE_SECRET_KEY": keys.secret_key,
         "SUPABASE_PUBLISHABLE_KEY": keys.publishable_key,
         "FLY_API_TOKEN": own.fly_token,
-        "FLY_API_URL": around.fly_api_url,
+        "FLY_API_URL": endpoints.fly_api_url,
         "FLY_ORG_SLUG": ORG,
         "FLY_DEFAULT_REGION": REGION,
         "DOCKER_IMAGE": name_image(),
         "HANGAR_WEBHOOK_SECRET": own.webhook,
         "HANGAR_STATIC_SECRET": own.static,
-        "HANGAR_INSTALLATION_ID": around.installation_id,
+        "HANGAR_INSTALLATION_ID": endpoints.installation_id,
         "HANGAR_USER_TOKEN_KEY": keys.signing_key_pem,
         "HANGAR_MACHINE_ENV": json.dumps(MACHINE_ENV),
         "HANGAR_ADMIN_OAUTH_PROVIDERS": "github",  # answered by the local sign-in service

@@ -36,7 +36,7 @@ def create_app(world: World, call: Call) -> Response:
         raise FlyError(422, "Validation failed: Network must start with a letter and hold letters, numbers and dashes")
     if name in world.apps or name in world.foreign or name in world.held_names:
         raise FlyError(422, "Validation failed: Name has already been taken", "name_taken")
-    lag_s = world.draw_mood(world.unkindness.list_lag_s)
+    lag_s = world.draw_unkind(world.unkindness.list_lag_s)
     app = App(
         id=world.hex_id(16),
         number=world.next_number(),
@@ -83,12 +83,12 @@ def list_apps(world: World, call: Call) -> Response:
     if cursor and limit is None:
         raise FlyError(400, "cursor requires limit")
     if cursor is None:
-        seen = [app for app in [*world.apps.values(), *world.ghosts] if _listed(app, call.now)]
+        seen = [app for app in [*world.apps.values(), *world.unlisted_later] if _listed(app, call.now)]
         ids = [app.id for app in seen if app.org_slug == org_slug]
         if world.unkindness.unordered:
-            world.moods.shuffle(ids)
+            world.chances.shuffle(ids)
         cursor = start_listing(world, ids, call.now)
-    by_id = {app.id: app for app in [*world.ghosts, *world.apps.values()]}
+    by_id = {app.id: app for app in [*world.unlisted_later, *world.apps.values()]}
     ids, following, total = next_page(world, cursor, limit or max(1, len(by_id)), call.now, advisory=False)
     apps = [by_id[app_id].shown() for app_id in ids if app_id in by_id]
     return answer({"apps": apps, "total_apps": total} | ({"next_cursor": following} if following else {}))
@@ -117,12 +117,12 @@ def delete_app(world: World, call: Call) -> Response:
 
 def _remove(world: World, app: App, moment: float) -> None:
     del world.apps[app.name]
-    app.unlisted_at = moment + world.draw_mood(world.unkindness.list_lag_s)
+    app.unlisted_at = moment + world.draw_unkind(world.unkindness.list_lag_s)
     held_s = world.draw(world.timing.name_held_s)
     if held_s > 0:
         world.held_names.add(app.name)
         world.at(moment + held_s, lambda _: world.held_names.discard(app.name))
     if app.unlisted_at > moment:
-        world.ghosts.append(app)
-        world.at(app.unlisted_at, lambda _: world.ghosts.remove(app))
+        world.unlisted_later.append(app)
+        world.at(app.unlisted_at, lambda _: world.unlisted_later.remove(app))
     world.gone_apps.append({"app": app.name, "at": to_rfc3339(moment)})

@@ -35,7 +35,7 @@ def next_page(world: World, token: str, limit: int, now: float, *, advisory: boo
     if advisory and world.chance(world.unkindness.empty_pages):
         size = 0
     elif advisory and limit > 1 and world.chance(world.unkindness.short_pages):
-        size = world.moods.randint(1, limit)
+        size = world.chances.randint(1, limit)
     page = cursor.ids[cursor.at : cursor.at + size]
     end = cursor.at + size
     if end >= len(cursor.ids):

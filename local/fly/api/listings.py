@@ -68,7 +68,7 @@ def _unreadable_regions(world: World, org_slug: str) -> set[str]:
     if world.chance(world.unkindness.error_regions):
         present = sorted({machine.region for machine in world.machines.values() if machine.app.org_slug == org_slug})
         if present:
-            silent.add(world.moods.choice(present))
+            silent.add(world.chances.choice(present))
     return silent
 
 

@@ -47,7 +47,7 @@ def create_machine(world: World, call: Call) -> Response:
         updated_at=call.now,
         versions=[(version, config)],
         secrets=secrets,
-        visible_at=call.now + world.draw_mood(world.unkindness.fresh_machine_lag_s),
+        visible_at=call.now + world.draw_unkind(world.unkindness.fresh_machine_lag_s),
     )
     app.machines[machine.id] = machine
     world.machines[machine.id] = machine

@@ -72,12 +72,13 @@ class World:
         """Return to the start: nothing exists, the clock is not shifted, the draws start again."""
         seed = self.settings.seed if seed is None else seed
         # One stream per concern: one more listing must not change the ids that follow.
-        self.ids, self.times, self.moods = (Random(f"{seed}:{name}") for name in ("ids", "times", "moods"))
+        # The names are part of the seed: another name would change every recorded world.
+        self.ids, self.times, self.chances = (Random(f"{seed}:{name}") for name in ("ids", "times", "moods"))
         self.offset_s = 0.0
         self.profile = self.settings.profile
         self.unkindness = self.settings.unkindness
         self.apps: dict[str, App] = {}
-        self.ghosts: list[App] = []
+        self.unlisted_later: list[App] = []
         self.held_names: set[str] = set()
         self.foreign: set[str] = set()
         self.bad_images: set[str] = set()
@@ -167,18 +168,18 @@ class World:
     def touch(self, machine: Machine, moment: float) -> None:
         """Record a change of a machine, which listings show after their lag."""
         machine.updated_at = moment
-        lag_s = self.draw_mood(self.unkindness.list_lag_s)
+        lag_s = self.draw_unkind(self.unkindness.list_lag_s)
         machine.listings.append(Listing(moment + lag_s, machine.state, machine.version, moment, machine.config))
         if lag_s == 0:
             del machine.listings[:-1]
 
-    def draw_mood(self, span: Span) -> float:
+    def draw_unkind(self, span: Span) -> float:
         low, high = span
-        return low if high <= low else self.moods.uniform(low, high)
+        return low if high <= low else self.chances.uniform(low, high)
 
     def chance(self, share: float) -> bool:
         """True for that share of calls, drawn from the seed."""
-        return share > 0 and self.moods.random() < share
+        return share > 0 and self.chances.random() < share
 
     def record(
         self,

@@ -70,8 +70,8 @@ class PgNetWorker:
         self._woken = True  # requests left by an earlier worker are sent at the start
         self._crashed = self._asleep = False
         self._stopping = threading.Event()
-        self._bell, self._bell_end = socket.socketpair()
-        self._bell.settimeout(0)
+        self._wake_write, self._wake_read = socket.socketpair()
+        self._wake_write.settimeout(0)
         self._batch: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._batch_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="pg_net", daemon=True)
@@ -93,10 +93,10 @@ class PgNetWorker:
     def stop(self) -> None:
         """End after the current batch, as a restart of the worker does; the queue stays."""
         self._stopping.set()
-        self._ring()
+        self._wake()
         self._thread.join()
-        self._bell.close()
-        self._bell_end.close()
+        self._wake_write.close()
+        self._wake_read.close()
 
     def lose_next(self, count: int = 1) -> None:
         """Lose the next `count` requests: they are neither sent nor answered. In SQL: NOTIFY pg_net_lose, 'count'."""
@@ -109,7 +109,7 @@ class PgNetWorker:
             if self._batch:
                 loop, task = self._batch
                 loop.call_soon_threadsafe(task.cancel)
-        self._ring()
+        self._wake()
         while self._crashed and self._thread.is_alive():
             time.sleep(0.005)
 
@@ -124,7 +124,7 @@ class PgNetWorker:
         with asyncio.Runner() as runner:
             while not self._stopping.is_set():
                 with recovery, psycopg.connect(self._url, autocommit=True, application_name="pg_net worker") as session:
-                    session.add_notify_handler(self._hear)
+                    session.add_notify_handler(self._on_notify)
                     session.execute("listen pg_net_wake")
                     session.execute("listen pg_net_lose")
                     self._serve(session, runner)
@@ -173,22 +173,22 @@ class PgNetWorker:
 
     def _sleep(self, session: psycopg.Connection, limit_s: float | None) -> None:
         """Wait for a wake or, if given, for `limit_s`."""
-        sources: list[Any] = [session.fileno(), self._bell_end]
+        sources: list[Any] = [session.fileno(), self._wake_read]
         readable, _, _ = select.select(sources, [], [], limit_s)
-        if self._bell_end in readable:
-            self._bell_end.recv(64)
+        if self._wake_read in readable:
+            self._wake_read.recv(64)
         if session.fileno() in readable:
-            session.execute("select")  # lets the session read its notifications, which calls _hear
+            session.execute("select")  # lets the session read its notifications, which calls _on_notify
 
-    def _hear(self, notice: psycopg.Notify) -> None:
+    def _on_notify(self, notice: psycopg.Notify) -> None:
         if notice.channel == "pg_net_lose":
             self.lose_next(int(notice.payload or 1))
         else:
             self._woken = True
 
-    def _ring(self) -> None:
+    def _wake(self) -> None:
         with contextlib.suppress(OSError):  # a full socket has a wake already, a closed one has no listener
-            self._bell.send(b"!")
+            self._wake_write.send(b"w")
 
 
 @functools.cache
