@@ -1,0 +1,1 @@
+"""The cloud on one computer, for development and tests. It is never deployed."""

@@ -1,6 +1,6 @@
-"""The small HTTP/1.1 server under every stand-in: threads, keep-alive, loopback only, and able to be rude on purpose.
+"""The HTTP/1.1 server of every simulator: threads, keep-alive, loopback only, and connections that it can cut.
 
-Standard library, because the simulators must cut connections before and after an effect, which frameworks prevent.
+It uses the standard library, because simulators cut connections before and after an effect, which frameworks prevent.
 """
 
 import socket
@@ -18,7 +18,7 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Request:
-    """One request, read whole. `path` is percent-decoded, `headers` have lower-case names."""
+    """One complete request. `path` is percent-decoded, `headers` have lower-case names."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """One answer. With `disconnect` the connection is reset and nothing is sent."""
+    """One response. With `disconnect` the connection is reset and nothing is sent."""
 
     status: int
     body: bytes = b""
@@ -56,7 +56,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_error(413)
             return
         body = self.rfile.read(length) if length else b""
-        if len(body) < length:  # the caller died while sending: half a request is none
+        if len(body) < length:  # the caller died while sending: ignore half a request
             self.close_connection = True
             return
         target = urlsplit(self.path)
@@ -69,12 +69,12 @@ class _Connection(BaseHTTPRequestHandler):
         )
         try:
             response = self.server.handler(request)
-        except Exception:  # noqa: BLE001  a stand-in that breaks must say so to its caller and on its log, and live on
+        except Exception:  # noqa: BLE001  a simulator with a bug answers 500, logs the traceback and continues
             traceback.print_exc()
-            response = Response(500, b'{"error":"the local stand-in broke; its log has the traceback"}')
+            response = Response(500, b'{"error":"internal error of the local server; its log has the traceback"}')
         if response.disconnect:
             self.close_connection = True
-            # Linger 0 turns close() into a reset, which is what a client sees when a proxy dies.
+            # Linger 0 turns close() into a reset, as when a proxy dies.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
             self.connection.close()
             return
@@ -100,7 +100,7 @@ class _Connection(BaseHTTPRequestHandler):
         try:
             super().handle()
         except (ConnectionError, TimeoutError):
-            self.close_connection = True  # the caller went away, which callers may do
+            self.close_connection = True  # the caller has closed the connection
 
     def finish(self) -> None:
         try:
@@ -110,7 +110,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.server.closed(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
-        """Quiet: a stand-in counts its requests, it does not print them."""
+        """Simulators count their requests and do not print them."""
 
 
 for _method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
@@ -130,7 +130,7 @@ class _Threads(ThreadingHTTPServer):
         super().__init__(address, _Connection)
 
     def server_bind(self) -> None:
-        # The base class looks its own name up in DNS, which can take seconds on a closed network.
+        # The base class looks up its own name in DNS, which can take seconds without a network.
         socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -155,7 +155,7 @@ class _Threads(ThreadingHTTPServer):
 
 
 class Server:
-    """Serves `handler` on 127.0.0.1 in background threads until stopped; port 0 takes one the system gives."""
+    """Serves `handler` on 127.0.0.1 in background threads until stopped; port 0 takes a free one."""
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
         self._threads = _Threads(("127.0.0.1", port), handler)
@@ -174,8 +174,8 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """Close the port and every open connection; requests under way are cut, as when a process dies."""
-        if self._loop.is_alive():  # shutdown() waits for ever for a loop that never ran
+        """Close the port and every open connection. Running requests are cut, as when a process dies."""
+        if self._loop.is_alive():  # shutdown() never returns for a loop that has not run
             self._threads.shutdown()
         self._threads.server_close()
         self._threads.close_all()

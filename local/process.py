@@ -1,9 +1,9 @@
-"""Children of the local cloud: they die with us, whatever kills us, and a Ctrl-C in the terminal reaches only us.
+"""Child processes of the local cloud: they die with us, whatever kills us, and a Ctrl-C in the terminal reaches only us.
 
-On Linux the kernel signals a child when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG), so every child
-is started by one thread that lives as long as this process. The signal is armed by a tiny trampoline that then turns
-into the command: running Python between fork and exec is unsafe in a process with threads. Elsewhere than on Linux
-children are started plainly and end by `stop` only.
+On Linux the kernel signals a child when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG). One thread that
+lives as long as this process therefore starts every child. A small trampoline arms the signal and then becomes the
+command: running Python between fork and exec is unsafe in a process with threads. On other systems no signal is armed,
+and children end by `stop` only.
 """
 
 import contextlib
@@ -22,12 +22,20 @@ from typing import IO
 
 _Start = Callable[[], "subprocess.Popen[bytes]"]
 
+# A shell that starts us in the background makes us ignore SIGINT, and a child would inherit that. Python's own start puts
+# LC_CTYPE into the environment (PEP 538), which the command must not see either.
 _TRAMPOLINE = """
-import ctypes, os, sys
-parent, death_signal, file, *command = sys.argv[1:]
-ctypes.CDLL(None, use_errno=True).prctl(1, int(death_signal), 0, 0, 0)
+import os, signal, sys
+parent, death_signal, lc_ctype, file, *command = sys.argv[1:]
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None, use_errno=True).prctl(1, int(death_signal), 0, 0, 0)
 if os.getppid() != int(parent):
-    sys.exit("the parent was gone before the child began")
+    sys.exit("the parent ended before the child began")
+if not lc_ctype:
+    os.environ.pop("LC_CTYPE", None)
+for each in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(each, signal.SIG_DFL)
 os.execv(file, command)
 """
 
@@ -38,41 +46,41 @@ def spawn(
     env: Mapping[str, str] | None = None,
     log: Path | IO[bytes] | None = None,
     cwd: Path | None = None,
-    die_with_parent: bool = True,
+    piped: bool = False,
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> "subprocess.Popen[bytes]":
-    """Start a command in its own session, its output appended to `log` (dropped when None).
+    """Start a command in its own session, its output appended to `log` (dropped when None), or with pipes.
 
     The child gets exactly `env` (ours when None) and, on Linux, `death_signal` the moment this process ends.
     Raises FileNotFoundError when there is no such command.
     """
     words = [str(word) for word in command]
-    is_path = os.sep in words[0]
-    found = words[0] if is_path else shutil.which(words[0], path=(env or os.environ).get("PATH"))
+    given = os.environ if env is None else env
+    found = words[0] if os.sep in words[0] else shutil.which(words[0], path=given.get("PATH"))
     if found is None or not (cwd or Path.cwd()).joinpath(found).exists():
         raise FileNotFoundError(f"no such command: {words[0]}")
-    if die_with_parent and sys.platform == "linux":
-        # -I -S: no site, no PYTHON* variables; the interpreter is here for 15 ms only.
-        words = [sys.executable, "-I", "-S", "-c", _TRAMPOLINE, str(os.getpid()), str(int(death_signal)), found, *words]
+    parent = [str(os.getpid()), str(int(death_signal)), given.get("LC_CTYPE", "")]
+    # -I -S: no site, no PYTHON* variables; the interpreter is here for 15 ms only.
+    trampoline = [sys.executable, "-I", "-S", "-c", _TRAMPOLINE, *parent, found, *words]
 
     def start() -> "subprocess.Popen[bytes]":
         with contextlib.ExitStack() as files:
             output = files.enter_context(log.open("ab")) if isinstance(log, Path) else log
             return subprocess.Popen(
-                words,
-                env=None if env is None else dict(env),
+                trampoline,
+                env=dict(given),
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output or subprocess.DEVNULL,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else output or subprocess.DEVNULL,
+                stderr=subprocess.PIPE if piped else subprocess.STDOUT,
                 start_new_session=True,
             )
 
-    return _starter().run(start) if die_with_parent else start()
+    return _starter().run(start)
 
 
 def stop(process: "subprocess.Popen[bytes]", grace_s: float = 10.0, ask: signal.Signals = signal.SIGTERM) -> int:
-    """Ask the child to end, wait `grace_s`, then kill its whole process group; returns its exit code."""
+    """Ask the child to end, wait `grace_s`, then kill its whole process group. Returns its exit code."""
     if process.poll() is None:
         process.send_signal(ask)
         try:
@@ -83,15 +91,22 @@ def stop(process: "subprocess.Popen[bytes]", grace_s: float = 10.0, ask: signal.
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the child and whatever it started in its own session, at once, and reap it."""
+    """Kill the child and everything in its session at once, and reap it."""
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        signal_group(process, signal.SIGKILL)
         process.wait()
 
 
+def signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    """Send a signal to the child and everything in its session; does nothing when the child has ended."""
+    if process.poll() is None:
+        # The child may end in between; macOS answers "not permitted" for a zombie.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+
+
 def free_port() -> int:
-    """A loopback TCP port nobody listens on now. Somebody may take it before you do: be ready to ask again."""
+    """A loopback TCP port that is free now. Another program may take it first: be ready to ask again."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -99,7 +114,7 @@ def free_port() -> int:
 
 
 class _Starter:
-    """The one thread that forks, alive until the process ends (a daemon: it never holds the exit up)."""
+    """The one thread that starts children. A daemon, so that it never delays the exit."""
 
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[tuple[_Start, Future[subprocess.Popen[bytes]]]] = queue.SimpleQueue()
@@ -116,7 +131,7 @@ class _Starter:
             start, future = self._work.get()
             try:
                 future.set_result(start())
-            except BaseException as error:  # noqa: BLE001  it is raised where the child was asked for
+            except BaseException as error:  # noqa: BLE001  raised again in the thread that asked for the child
                 future.set_exception(error)
 
 
@@ -127,6 +142,6 @@ _current: _Starter | None = None
 def _starter() -> _Starter:
     global _current  # noqa: PLW0603  one thread per process is the point
     with _lock:
-        if _current is None or not _current.thread.is_alive():  # not alive: we are a fork of the process that had it
+        if _current is None or not _current.thread.is_alive():  # not alive: this is a fork of the process that had it
             _current = _Starter()
         return _current

@@ -1,4 +1,4 @@
-"""The reference per-user backend: what runs inside a machine of Hangar's, small enough for forty on one laptop.
+"""The reference per-user backend, which runs in a Hangar machine. Forty of them fit on a laptop.
 
-It shows the RUN_MODE contract (docs/backend-contract.md) in running code; a SaaS replaces it by its own image.
+It implements the RUN_MODE contract (docs/backend-contract.md). A SaaS replaces it by its own image.
 """

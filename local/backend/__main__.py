@@ -1,4 +1,4 @@
-"""`python -m local.backend`: listen first, then read and work; SIGTERM and SIGINT end it within two seconds."""
+"""`python -m local.backend`: listen first, then read and work. SIGTERM and SIGINT end it within two seconds."""
 
 import json
 import os
@@ -19,14 +19,14 @@ DRAIN_S = 1.5
 
 
 def say(message: str, *, level: str = "info", **more: object) -> None:
-    """One JSON object a line on stdout."""
+    """Write one JSON object per line to stdout."""
     line = {"time": datetime.now(UTC).isoformat(), "level": level, "message": message, **more}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
 def main() -> int:
-    """Exit code 0 after a stop we were asked for, 1 when the port is taken, 2 when the environment cannot be run."""
+    """Exit code 0 after a signal, 1 when the port is taken, 2 for an invalid environment."""
     try:
         settings = read_settings(os.environ)
     except SettingsError as error:
@@ -45,7 +45,7 @@ def serve(settings: Settings, stop: threading.Event) -> int:
     try:
         server = Server(pages.answer, settings.port)
     except OSError as error:
-        sys.stderr.write(f"backend: PORT {settings.port} cannot be listened on: {error.strerror}\n")
+        sys.stderr.write(f"backend: cannot listen on PORT {settings.port}: {error.strerror}\n")
         return 1
     with server:
         say("listening", port=server.port, run_mode=settings.run_mode, user_id=settings.user_id)
@@ -55,10 +55,10 @@ def serve(settings: Settings, stop: threading.Event) -> int:
 
 
 def _work(settings: Settings, runner: Runner, stop: threading.Event) -> None:
-    # httpx loads its own command line (rich, click) when they are installed: 5 MB and 0.2 s that no machine needs.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how an import is barred
+    # httpx imports its command line (rich, click) when they are installed, which costs each machine 5 MB and 0.2 s.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None blocks the import
     sys.modules.setdefault("click", None)  # type: ignore[arg-type]  # as above
-    # Only now, after the listener stands: the client's import is most of the start-up time.
+    # After the listener has started, because this import is most of the start-up time.
     from local.backend.records import Records  # noqa: PLC0415
 
     records = Records(settings)
@@ -72,8 +72,8 @@ def _stop_on_signals(stop: threading.Event) -> None:
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             return
-        stop.set()  # and no word on stdout: we may have interrupted one half written
-        # A call under way may finish, but a database that hangs must not hold us beyond the two seconds.
+        stop.set()  # writes nothing to stdout: the signal may have interrupted a line
+        # A running call may finish, but a database that hangs must not delay the end beyond two seconds.
         last = threading.Timer(DRAIN_S, os._exit, (0,))
         last.daemon = True
         last.start()

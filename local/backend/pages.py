@@ -1,4 +1,4 @@
-"""What the machine answers over HTTP: alive (`/health`, `/`) and truly working (`/ready`)."""
+"""The machine's HTTP pages: alive (`/health`, `/`) and working (`/ready`)."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from local.http_server import Request, Response
 
 
 class Pages:
-    """The handler of the machine's listener. Nothing here waits for the database."""
+    """The handler of the machine's listener. It never waits for the database."""
 
     def __init__(
         self, settings: Settings, runner: Runner, stop: threading.Event, *, clock: Callable[[], float]
@@ -24,7 +24,7 @@ class Pages:
         self._started_at = clock()
 
     def answer(self, request: Request) -> Response:
-        """`/health` and `/` are 200 from the first second; `/ready` is 200 or 503 with the reason."""
+        """`/health` and `/` are 200 from the start; `/ready` is 200, or 503 with the reason."""
         pages = {"/": self._health, "/health": self._health, "/ready": self._ready}
         if request.path not in pages:
             return _json(404, {"error": "not found", "paths": sorted(pages)})

@@ -1,4 +1,4 @@
-"""The host's tables over PostgREST, as the user: publishable key plus that user's own token."""
+"""The host's tables over PostgREST, with the publishable key and the user's own token."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -11,12 +11,12 @@ from postgrest.types import ReturnMethod
 from local.backend.selection import Selection
 from local.backend.settings import Settings
 
-PAGE = 500  # below PostgREST's max-rows (1,000 at Supabase), so that a short page really is the last one
+PAGE = 500  # below PostgREST's max-rows (1,000 at Supabase), so that a short page is the last one
 TIMEOUT = httpx.Timeout(5.0, connect=2.0)
 
 
 class RecordsError(Exception):
-    """The database was not reached or said no; the text is short and holds no key."""
+    """The database was not reached or refused. The text is short and holds no key."""
 
 
 class Records:
@@ -24,7 +24,7 @@ class Records:
 
     def __init__(self, settings: Settings) -> None:
         headers = {"apikey": settings.publishable_key, "Authorization": f"Bearer {settings.user_token}"}
-        # Over plain HTTP no certificate is ever looked at, and reading the CA file costs every machine megabytes.
+        # Plain HTTP needs no certificates, and reading the CA file costs every machine megabytes.
         secure = settings.supabase_url.startswith("https://")
         tls = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._http = httpx.Client(timeout=TIMEOUT, verify=tls, trust_env=False, limits=httpx.Limits(max_connections=2))
@@ -33,7 +33,7 @@ class Records:
         )
 
     def read_traders(self, selection: Selection) -> Iterator[dict[str, Any]]:
-        """Every row of `traders` the selection names, page by page; RecordsError when any page fails."""
+        """Every row of `traders` in the selection, page by page; RecordsError when a page fails."""
         after: str | None = None
         while True:
             query = self._client.from_("traders").select("id", "user_id", "name", "enabled", "is_built_in", "filter")
@@ -48,7 +48,7 @@ class Records:
             after = rows[-1]["id"]
 
     def write_signal(self, signal: Mapping[str, Any]) -> None:
-        """Insert one signal with its own id. Writing it again after a lost answer is success: it already stands."""
+        """Insert one signal with its own id. Writing it again after a lost response succeeds: the row exists."""
         try:
             self._send(self._client.from_("signals").insert(dict(signal), returning=ReturnMethod.minimal))
         except RecordsError as error:

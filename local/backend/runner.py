@@ -1,4 +1,4 @@
-"""The work: load the selected traders, keep them in step with the database, let each give its signals."""
+"""The work: load the selected traders, follow the database, and write each trader's signals."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -9,13 +9,13 @@ from uuid import uuid4
 from local.backend.selection import Selection, Trader, compare
 from local.backend.settings import Settings
 
-MISSED_POLLS = 3  # readings that may fail in a row before we call ourselves not ready
+MISSED_POLLS = 3  # failed polls in a row before `/ready` is 503
 
 Say = Callable[..., None]
 
 
 class Source(Protocol):
-    """Where traders come from and signals go. Raises when the database says no or is out of reach."""
+    """Reads traders and writes signals. Raises when the database refuses or cannot be reached."""
 
     def read_traders(self, selection: Selection) -> Iterable[dict[str, Any]]: ...
 
@@ -31,7 +31,7 @@ class _Running:
 
 
 class Runner:
-    """Runs traders until told to stop. `readiness` may be asked from any thread, everything else from one."""
+    """Runs traders until `stop`. Any thread may call `readiness`; one thread calls the rest."""
 
     def __init__(self, settings: Settings, selection: Selection, *, clock: Callable[[], float], say: Say) -> None:
         self._settings = settings
@@ -46,7 +46,7 @@ class Runner:
         self._write_error: str | None = None
 
     def work(self, source: Source, stop: threading.Event) -> None:
-        """Poll and signal until `stop`. A trader that stops being wanted gives no signal after the poll that saw it."""
+        """Poll and signal until `stop`. A deselected trader writes no signal after the poll that found it."""
         next_poll_at = self._clock()
         while not stop.is_set():
             if self._clock() >= next_poll_at:
@@ -57,10 +57,10 @@ class Runner:
             stop.wait(max(0.0, pause_until - self._clock()))
 
     def poll(self, source: Source) -> None:
-        """Read the desired set once and make the running set equal to it; on failure leave the running set alone."""
+        """Read the desired set once and make the running set equal to it; a failure leaves the running set unchanged."""
         try:
             desired = self._selection.admit(source.read_traders(self._selection))
-        except Exception as error:  # noqa: BLE001  whatever went wrong, the process lives on and /ready tells why
+        except Exception as error:  # noqa: BLE001  the process continues, and /ready shows the reason
             self._say("reading the traders failed", level="warning", error=str(error))
             with self._lock:
                 self._read_error = str(error)
@@ -77,7 +77,7 @@ class Runner:
             self._say("traders changed", stopped=list(change.stop), started=started, running=len(desired))
 
     def send_due(self, source: Source, stop: threading.Event) -> None:
-        """One signal for each trader that is due; the first comes on load. A failed one is sent again, not doubled."""
+        """Write one signal for each due trader, the first one on load. A failed signal is sent again with its id."""
         for entry in list(self._running.values()):
             if stop.is_set():
                 return
@@ -115,7 +115,7 @@ class Runner:
         }
 
     def readiness(self) -> tuple[str | None, int, int]:
-        """(why not ready, or None), loaded, expected. Loaded = traders whose first signal stands in the database."""
+        """(reason or None when ready, loaded, expected). Loaded are traders whose first signal is in the database."""
         with self._lock:
             loaded = sum(1 for entry in self._running.values() if entry.number)
             expected = self._expected

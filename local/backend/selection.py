@@ -1,4 +1,4 @@
-"""Which traders a process runs: one rule for the first load and for every poll. Pure."""
+"""Which traders a process runs: one rule for the first load and every poll. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from local.backend.settings import DEDICATED, Settings
 
 @dataclass(frozen=True)
 class Trader:
-    """A trader as read; equality is the whole of it, so an edited filter or name counts as a change."""
+    """A trader as read. Equality covers every field, so an edited filter or name is a change."""
 
     id: str
     user_id: str | None
@@ -19,12 +19,12 @@ class Trader:
 
 @dataclass(frozen=True)
 class Selection:
-    """The rule, as equality conditions on `traders`: sent to the database, and applied again to what it answers."""
+    """Equality conditions on `traders`, sent to the database and applied again to its rows."""
 
     conditions: tuple[tuple[str, str], ...]
 
     def admit(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Trader]:
-        """The traders among `rows` this process may run, by id. A row the rule does not name is dropped."""
+        """The traders of `rows` that this process may run, by id. Other rows are dropped."""
         return {
             str(row["id"]): Trader(str(row["id"]), row["user_id"], str(row["name"]), row["filter"])
             for row in rows
@@ -33,7 +33,7 @@ class Selection:
 
 
 def select_for(settings: Settings) -> Selection:
-    """user_dedicated: that user's own enabled traders. shared_backend: the built-in enabled ones, nobody's own."""
+    """user_dedicated: the user's own enabled traders. shared_backend: the enabled built-in traders."""
     if settings.run_mode == DEDICATED:
         return Selection((("user_id", str(settings.user_id)), ("enabled", "true"), ("is_built_in", "false")))
     return Selection((("enabled", "true"), ("is_built_in", "true")))
@@ -41,14 +41,14 @@ def select_for(settings: Settings) -> Selection:
 
 @dataclass(frozen=True)
 class Difference:
-    """What must happen so that `running` becomes `desired`: ids to stop, traders to start (again, when changed)."""
+    """The changes from `running` to `desired`: ids to stop and traders to start; a changed trader is in both."""
 
     stop: tuple[str, ...]
     start: tuple[Trader, ...]
 
 
 def compare(running: Mapping[str, Trader], desired: Mapping[str, Trader]) -> Difference:
-    """Judged by the desired set alone: whatever is not wanted as it runs now stops, in whatever state it is."""
+    """Compare with the desired set: a running trader that is not in it unchanged is stopped."""
     return Difference(
         stop=tuple(sorted(key for key, trader in running.items() if desired.get(key) != trader)),
         start=tuple(desired[key] for key in sorted(desired) if running.get(key) != desired[key]),

@@ -1,4 +1,4 @@
-"""What the machine's environment says, read once and judged as a whole before anything starts."""
+"""The machine's environment, read once and checked as a whole before anything starts."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ DEDICATED = "user_dedicated"
 SHARED = "shared_backend"
 RUN_MODES = (DEDICATED, SHARED)
 LOOPBACK = ("127.0.0.1", "localhost")
-# Names under which projects of this kind have carried the key that bypasses row security.
+# Usual names of the key that bypasses row security.
 SERVICE_KEY_NAMES = (
     "SUPABASE_SECRET_KEY",
     "SUPABASE_SERVICE_KEY",
@@ -23,7 +23,7 @@ SERVICE_KEY_NAMES = (
 
 
 class SettingsError(Exception):
-    """The environment cannot be run with; one line per fault, each naming its variable and never a value of a key."""
+    """The environment is invalid. One line per fault names the variable and never shows a key."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -32,7 +32,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """A checked environment. `user_id` is set in user_dedicated alone; `token_user_id` is whom the token speaks for."""
+    """A checked environment. `user_id` is set in user_dedicated only; `token_user_id` is the user of the token."""
 
     run_mode: str
     user_id: str | None
@@ -48,7 +48,7 @@ class Settings:
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
-    """Read the contract's variables from `env`; raise SettingsError with every fault found, not the first alone."""
+    """Read the contract's variables from `env`; SettingsError names every fault, not only the first."""
     faults = find_service_keys(env)
     mode = env.get("RUN_MODE", "")
     if mode not in RUN_MODES:
@@ -58,7 +58,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
     claims = _read_claims(env, faults)
     subject = str(claims.get("sub", ""))
     if dedicated and user_id and claims and subject != user_id:
-        faults.append("SUPABASE_USER_TOKEN must be the token of the user named by USER_ID; it speaks for another one")
+        faults.append("SUPABASE_USER_TOKEN must be the token of the user named by USER_ID; it is another user's")
     settings = Settings(
         run_mode=mode,
         user_id=user_id,
@@ -73,16 +73,16 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         version=env.get("VERSION") or "reference",
     )
     if env.get("HOST", "127.0.0.1") not in LOOPBACK:
-        faults.append(f"HOST must be one of {', '.join(LOOPBACK)}: the reference backend never leaves this computer")
+        faults.append(f"HOST must be one of {', '.join(LOOPBACK)}: the reference backend runs on this computer only")
     if faults:
         raise SettingsError(faults)
     return settings
 
 
 def find_service_keys(env: Mapping[str, str]) -> list[str]:
-    """Faults for every variable that holds a key which bypasses row security, whatever the variable is called."""
+    """Faults for every variable that holds a key which bypasses row security, whatever its name."""
     return [
-        f"{name} holds a service key; a user's machine must never see one (it reads every user's rows). Remove it"
+        f"{name} holds a service key; a user's machine must never have one (it reads every user's rows). Remove it"
         for name, value in sorted(env.items())
         if value and (name in SERVICE_KEY_NAMES or value.startswith("sb_secret_") or _role_of(value) == "service_role")
     ]
@@ -94,7 +94,7 @@ def _role_of(value: str) -> str | None:
 
 
 def decode_claims(token: str) -> dict[str, Any] | None:
-    """The payload of a JWT, unverified (the gateway verifies), or None when the text is not one."""
+    """The payload of a JWT, unverified (the gateway verifies), or None for other text."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -111,9 +111,9 @@ def _read_claims(env: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
         return {}
     claims = decode_claims(token)
     if claims is None:
-        faults.append("SUPABASE_USER_TOKEN must be a JWT (three parts joined by dots); what is set is not one")
+        faults.append("SUPABASE_USER_TOKEN must be a JWT (three parts joined by dots); the value is not one")
         return {}
-    if claims.get("role") not in ("authenticated", "service_role"):  # a service key has its own line above
+    if claims.get("role") not in ("authenticated", "service_role"):  # a service key has its own fault above
         faults.append("SUPABASE_USER_TOKEN must carry the role authenticated; it carries another one")
     return claims
 

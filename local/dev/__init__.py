@@ -1,0 +1,1 @@
+"""`make dev`: starts every part of the local cloud as a process and connects them."""

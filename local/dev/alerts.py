@@ -1,4 +1,4 @@
-"""Where the functions of the local cloud send their alerts: it keeps them and shows them to whoever asks."""
+"""The receiver of the local functions' alerts, which stores them and lists them."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ KEPT = 1000
 
 
 class AlertSink:
-    """POST keeps a body, GET answers the list of what was kept, oldest first: `[{"received_at", "body"}]`."""
+    """POST stores a body; GET lists the stored bodies, oldest first: `[{"received_at", "body"}]`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +21,7 @@ class AlertSink:
 
     @property
     def url(self) -> str:
-        """Where it listens, while it does."""
+        """Its address; empty while it is stopped."""
         return self._server.url if self._server else ""
 
     @property

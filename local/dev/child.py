@@ -1,4 +1,4 @@
-"""A named child process of the local cloud: started with a log of its own, waited for, and able to say how it failed."""
+"""A named child process of the local cloud, with its own log, a wait for readiness and a report of its failure."""
 
 import os
 import threading
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     import subprocess
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_S = 60.0  # far above what any child needs; a loaded machine is slow, not broken
+READY_S = 60.0  # far more than any child needs, because a loaded computer is slow
 TAIL_LINES = 15
-INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")  # nothing else: a setting of the user's shell is not ours
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")  # and no other variable of the user's shell
 
 Found = TypeVar("Found")
 
 
 class DevError(RuntimeError):
-    """The local cloud did not come up or lost a part; the message says which, why, and where its log is."""
+    """The local cloud did not start or lost a part; the message names the part, the reason and the log."""
 
 
 class CancelledError(DevError):
-    """Somebody asked us to stop while the cloud was starting."""
+    """The cloud was told to stop while it was starting."""
 
 
 class Child:
@@ -40,19 +40,19 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it was started and not stopped."""
+        """The process id between `start` and `stop`."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
         self._process = process.spawn(self._command, env=self._env, log=self.log, cwd=ROOT)
 
     def failure(self) -> str | None:
-        """How it ended, with the last lines of its log; None while it runs or when it was never started."""
+        """How it ended, with the last lines of its log; None while it runs and before its start."""
         code = self._process.poll() if self._process else None
-        return None if code is None else self._tell(f"the {self.name} ended with code {code}")
+        return None if code is None else self._report(f"the {self.name} ended with code {code}")
 
     def wait_until(self, look: Callable[[], Found | None], cancelled: threading.Event) -> Found:
-        """What `look` finds, asked until it finds something; DevError when the child ends or takes too long."""
+        """Call `look` until it finds something; DevError when the child ends or takes too long."""
         deadline = time.monotonic() + READY_S
         while True:
             if (found := look()) is not None:
@@ -60,25 +60,25 @@ class Child:
             if failure := self.failure():
                 raise DevError(failure)
             if time.monotonic() > deadline:
-                raise DevError(self._tell(f"the {self.name} was not ready within {READY_S:.0f} s"))
+                raise DevError(self._report(f"the {self.name} was not ready within {READY_S:.0f} s"))
             if cancelled.wait(0.02):
                 raise CancelledError(f"stopped while waiting for the {self.name}")
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM and do not wait, so that several can end at the same time."""
+        """Send SIGTERM and do not wait, so that several children can end at the same time."""
         if self._process and self._process.poll() is None:
             self._process.terminate()
 
     def stop(self, grace_s: float) -> None:
-        """Ask, wait, then kill it and what it started."""
+        """Send SIGTERM, wait, then kill it and everything it started."""
         if self._process:
             process.stop(self._process, grace_s=grace_s)
             self._process = None
 
-    def _tell(self, what: str) -> str:
+    def _report(self, event: str) -> str:
         try:
             lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
         except OSError:
             lines = []
         shown = "\n".join(f"    {line}" for line in lines) or "    (it wrote nothing)"
-        return f"{what}. The end of {self.log}:\n{shown}"
+        return f"{event}. The end of {self.log}:\n{shown}"

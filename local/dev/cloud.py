@@ -1,9 +1,9 @@
-"""The whole cloud on one machine: Supabase's parts, Fly's, and Hangar's functions between them, as real processes.
+"""The whole cloud on one computer: Supabase, Fly and Hangar's functions, as real processes.
 
     with LocalCloud(Path(tmp)) as cloud:
         cloud.addresses["supabase_url"]
 
-Each cloud has its own folder, ports, keys and database, fresh at every start and removed at the end; the logs stay.
+Each cloud has its own folder, ports, keys and database. They are new at every start and removed at the end; logs stay.
 """
 
 import contextlib
@@ -15,18 +15,18 @@ import socket
 import sys
 import threading
 import time
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from local.dev.addresses import describe, format_addresses
 from local.dev.alerts import AlertSink
 from local.dev.child import ROOT, CancelledError, Child, DevError
-from local.dev.database import ADMIN, DBNAME, FREE_USERS, ORG, add_people, make_database, store_secrets
+from local.dev.database import DBNAME, ORG, add_people, make_database, store_secrets
 from local.dev.files import LOGS, FolderLock, clear_folder, write_private
 from local.dev.fly import TOKEN_VARIABLE
 from local.dev.functions import ADMIN as ADMIN_PAGES
-from local.dev.functions import CALLED, NAMES, Function, Secrets, Surroundings, hold_port, make_settings
+from local.dev.functions import CALLED, NAMES, Endpoints, Function, Secrets, hold_port, make_settings
 from local.dev.sample_fleet import fill_sample_fleet
 from local.fly.runtime.processes import DEFAULT_LIMIT
 from local.supabase.extensions.pg_cron import CronScheduler
@@ -40,9 +40,9 @@ STOP_GRACE_S = 3.0
 class LocalCloud:
     """Starts everything in `folder` and keeps it until `stop`; DevError when a part does not come up.
 
-    `addresses` holds exactly what `dev.json` holds; `pg_net` and `pg_cron` are there for tests that lose a nudge or run
-    a job. `alerts=False` leaves the alert sink out, `processes` bounds how many machines are real processes, `fsync`
-    makes commits outlive a power cut.
+    `addresses` is the content of `dev.json`; `pg_net` and `pg_cron` are for tests that lose a nudge or run a job.
+    `alerts=False` leaves the alert sink out, `processes` limits how many machines are real processes, `fsync` makes
+    commits survive a power cut.
     """
 
     pg_net: PgNetWorker
@@ -69,7 +69,7 @@ class LocalCloud:
         self._undo = contextlib.ExitStack()
 
     def start(self) -> Self:
-        """Bring everything up and write `dev.json` last; after a failure nothing is left running."""
+        """Start everything and write `dev.json` last. After a failure nothing is left running."""
         begun = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(self.folder)
@@ -91,7 +91,9 @@ class LocalCloud:
         self._undo.callback(clear_folder, self.folder, logs=False)
         keys, own = Keys.generate(), Secrets.generate()
         self.postgres = Postgres(self.folder / "postgres", fsync=self._fsync)
-        self.postgres.log = self.folder / LOGS / "postgres.log"  # its own folder is removed at the end, the logs stay
+        self.postgres.log = (
+            self.folder / LOGS / "postgres.log"
+        )  # the server's folder is removed at the end, the logs stay
         self.postgres.start()
         self._undo.callback(self.postgres.stop)
         database_url = self.postgres.url(DBNAME)
@@ -101,19 +103,19 @@ class LocalCloud:
         gateway = self._start_gateway(keys)
         alerts_url = self._start_sink()
         add_people(database_url, own.admin_password)
-        around = Surroundings(
+        endpoints = Endpoints(
             supabase_url=gateway.wait_until(lambda: _read(self.folder / "gateway.url"), self._cancelled),
             fly_api_url=json.loads(fly.wait_until(lambda: _read(self.folder / "fly.json"), self._cancelled))["url"],
             alerts_url=alerts_url,
             installation_id=installation_id,
         )
-        urls = self._start_functions(make_settings(around, keys, own))
+        urls = self._start_functions(make_settings(endpoints, keys, own))
         store_secrets(database_url, {name: urls[name] for name in CALLED}, own.webhook)
         self.pg_net = PgNetWorker(database_url, pause_s=0.1).start()
         self._undo.callback(self.pg_net.stop)
         self.pg_cron = CronScheduler(database_url).start()
         self._undo.callback(self.pg_cron.stop)
-        self.addresses = _describe(around, keys, own, urls, database_url)
+        self.addresses = describe(endpoints, keys, own, urls, database_url)
         write_private(self.folder / "dev.json", self.addresses)
         self._undo.callback((self.folder / "dev.json").unlink, missing_ok=True)
 
@@ -145,7 +147,7 @@ class LocalCloud:
         return self._sink.start().url
 
     def _start_functions(self, settings: dict[str, str]) -> dict[str, str]:
-        """All at once, but for the admin pages: the others must know their origin, and they where the others are."""
+        """Start all functions at once, then the admin pages: they need the others' URLs, and the others their origin."""
         (self.folder / "run").mkdir()
         if ADMIN_PAGES not in NAMES:
             return self._start_some(CALLED, settings)
@@ -160,7 +162,7 @@ class LocalCloud:
         functions = [Function(name, logs / f"{name}.log", settings, scratch, port) for name in names]
         for function in functions:
             self._adopt(function.child)
-        # On the way down all are asked first: each may finish a request under way, and they do so at the same time.
+        # At the end all are asked to stop first, so that they finish their requests at the same time.
         for function in functions:
             self._undo.callback(function.child.ask_to_stop)
         return {function.name: function.wait_ready(self._cancelled) for function in functions}
@@ -180,29 +182,29 @@ class LocalCloud:
             raise CancelledError("stopped while starting")
 
     def check(self) -> None:
-        """Raise DevError when a part has ended by itself."""
+        """DevError when a part has ended."""
         for child in self._children:
             if failure := child.failure():
                 raise DevError(failure)
         try:
             socket.create_connection(("127.0.0.1", self.postgres.port), timeout=5).close()
         except OSError as error:
-            raise DevError(f"Postgres is gone ({error.strerror}); its log is {self.postgres.log}") from error
+            raise DevError(f"Postgres does not answer ({error.strerror}). Its log is {self.postgres.log}") from error
 
     def stop(self) -> None:
-        """End everything in reverse order, free the ports, remove the data. Safe to call twice."""
+        """Stop everything in reverse order, free the ports, remove the data. A second call does nothing."""
         self._undo.close()
         self._children.clear()
         self.addresses = {}
 
     @property
     def alerts(self) -> list[dict[str, Any]]:
-        """What the alert sink has received."""
+        """The alerts that the sink has received."""
         return self._sink.received if self._sink else []
 
     @property
     def psql(self) -> str:
-        """A psql to type SQL with: that of the server in use, else the one on PATH."""
+        """The psql of the server in use, else the one on PATH."""
         beside = self.postgres.binaries / "psql"
         return str(beside) if beside.exists() else shutil.which("psql") or "psql"
 
@@ -213,38 +215,15 @@ class LocalCloud:
         self.stop()
 
 
-def _describe(
-    around: Surroundings, keys: Keys, own: Secrets, urls: dict[str, str], database_url: str
-) -> dict[str, Any]:
-    """The content of dev.json."""
-    return {
-        "database_url": database_url,
-        "supabase_url": around.supabase_url,
-        "secret_key": keys.secret_key,
-        "publishable_key": keys.publishable_key,
-        "auth_signing_key": keys.signing_key_pem,
-        "fly_api_url": around.fly_api_url,
-        "fly_api_token": own.fly_token,
-        "fly_org": ORG,
-        "webhook_secret": own.webhook,
-        "static_secret": own.static,
-        "functions": {ADMIN_PAGES: None, **urls},
-        "admin": {"email": ADMIN.email, "password": own.admin_password},
-        "alerts_url": around.alerts_url,
-        "pid": os.getpid(),
-        "version": version("hangar"),
-    }
-
-
 def _read_process_limit() -> int:
     value = os.environ.get("HANGAR_DEV_PROCESSES") or str(DEFAULT_LIMIT)
     if not (value.isascii() and value.isdigit()):
-        raise DevError(f"HANGAR_DEV_PROCESSES must be a number of processes such as {DEFAULT_LIMIT}; it is {value!r}")
+        raise DevError(f"HANGAR_DEV_PROCESSES must be a number of processes, such as {DEFAULT_LIMIT}, and is {value!r}")
     return int(value)
 
 
 def _read(path: Path) -> str | None:
-    """What a child wrote when it was ready; None before."""
+    """The file that a child writes when it is ready; None before."""
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -269,13 +248,16 @@ def run_dev(folder: Path | None = None, *, sample: bool = False) -> int:
         with cloud:
             if sample:
                 fill_sample_fleet(cloud.addresses, stopping)
-            _print_addresses(cloud)
+            print(
+                format_addresses(cloud.addresses, start_s=cloud.start_s, folder=cloud.folder, psql=cloud.psql),
+                flush=True,
+            )
             while not stopping.wait(0.5):
                 cloud.check()
             print("\nStopping ...", flush=True)
-        print("Stopped: no process, port or file of it is left, but its logs.", flush=True)
+        print("Stopped. Processes, ports and data are gone; the logs stay.", flush=True)
     except CancelledError:
-        print("Stopped before everything was up.", flush=True)
+        print("Stopped before everything had started.", flush=True)
     except DevError as error:
         print(f"hangar dev: {error}", file=sys.stderr, flush=True)
         return 1
@@ -283,33 +265,6 @@ def run_dev(folder: Path | None = None, *, sample: bool = False) -> int:
         for each, handler in before.items():
             signal.signal(each, handler)
     return 130 if received[0] == signal.SIGINT else 0
-
-
-def _print_addresses(cloud: LocalCloud) -> None:
-    known = cloud.addresses
-    user = FREE_USERS[0]
-    functions = "\n".join(f"    {name:<16}{url}" for name, url in known["functions"].items() if url)
-    upgrade = f"update user_subscriptions set tier = 'pro' where user_id = '{user.id}'"  # noqa: S608  a line to show
-    look = "select user_id, fly_app_name, status, health_status, monthly_cost_estimate_usd from user_fly_apps"
-    print(
-        f"""Up in {cloud.start_s:.1f} s. The database is fresh at every start; the logs are in {cloud.folder / LOGS}.
-
-    database        {known["database_url"]}
-    Supabase        {known["supabase_url"]}
-    Fly API         {known["fly_api_url"]}/v1    (what exists: {known["fly_api_url"]}/_sim/world)
-{functions}
-    alerts          {known["alerts_url"]}
-    operator        signs in as {known["admin"]["email"]} with the password {known["admin"]["password"]}
-    all of it       {cloud.folder / "dev.json"}    (keys and tokens too)
-
-Make {user.email} a paying user, and look a few seconds later:
-
-    {cloud.psql} '{known["database_url"]}' -c "{upgrade}"
-    {cloud.psql} '{known["database_url"]}' -c "{look}"
-
-Ctrl-C stops everything.""",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the local cloud puts into its fresh database: settings for development, secrets for the nudge, people to try with."""
+"""The content of the local cloud's new database: settings for development, secrets for the nudge, sample users."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ FREE_USERS = tuple(Person(f"00000000-0000-4000-8000-00000000000{n}", f"user-{n}@
 
 
 def name_image() -> str:
-    """The image of the reference backend, pinned by a digest of its source: what `docker_image` looks like in life."""
+    """The image of the reference backend, pinned by a digest of its source, in the form of a real image reference."""
     digest = hashlib.sha256()
     for path in sorted(BACKEND.glob("*.py")):
         digest.update(path.read_bytes())
@@ -53,7 +53,7 @@ def make_database(server: Postgres) -> tuple[str, str]:
 
 
 def store_secrets(url: str, functions: Mapping[str, str], webhook_secret: str) -> None:
-    """Put into Vault what the nudge reads at each call: where the functions are, and what to sign with."""
+    """Put into Vault what the nudge reads at each call: the functions' URLs and the signing secret."""
     with psycopg.connect(url, autocommit=True) as session:
         for name, value in (
             ("hangar_functions_url", json.dumps(dict(functions))),
@@ -63,7 +63,7 @@ def store_secrets(url: str, functions: Mapping[str, str], webhook_secret: str) -
 
 
 def add_people(url: str, admin_password: str) -> None:
-    """One operator, three users on the free tier, and traders to load: own, own but disabled, and built-in."""
+    """Add one operator, three users on the free tier, and traders: their own, disabled ones and a built-in one."""
     with psycopg.connect(url) as session:
         for person, password in ((ADMIN, admin_password), *((user, None) for user in FREE_USERS)):
             session.execute(
@@ -84,7 +84,7 @@ def add_people(url: str, admin_password: str) -> None:
 def shift_clock(url: str, offset_s: float) -> None:
     """Make `hangar.now()` run `offset_s` seconds ahead of the server's clock, for every session from now on."""
     with psycopg.connect(url, autocommit=True) as session:
-        # A literal and not a table: the function stays one expression that the planner sees through.
+        # A literal instead of a table keeps the function one expression that the planner can inline.
         session.execute(
             "create or replace function hangar.now() returns timestamptz language sql stable set search_path = ''"
             f" as $$ select pg_catalog.clock_timestamp() + interval '{float(offset_s):.6f} seconds' $$".encode()

@@ -1,4 +1,4 @@
-"""The folder of one local cloud: who holds it, and the file that tells others where everything listens."""
+"""The folder of one local cloud: its lock, its temporary files, and private files for other processes."""
 
 import fcntl
 import json
@@ -14,14 +14,14 @@ LOGS = "logs"
 
 
 class FolderLock:
-    """The right to run a cloud in one folder. The kernel drops it when we die, so a killed cloud blocks nobody."""
+    """The lock of a folder, for one cloud at a time. The kernel releases it when we die, also by SIGKILL."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take it, or raise DevError naming the process that has it."""
+        """Take the lock, or raise DevError that names the process which has it."""
         while self._file is None:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -32,7 +32,7 @@ class FolderLock:
                 raise DevError(
                     f"a local cloud already runs in {self._path.parent} (pid {holder}); stop it first: kill {holder}"
                 ) from None
-            # Whoever held it before removed the file at the end: then we hold a file that nobody else will open.
+            # The previous holder may have removed the file after we opened it: then our lock protects nothing.
             if not self._is_current(file):
                 os.close(file)
                 continue
@@ -41,7 +41,7 @@ class FolderLock:
             self._file = file
 
     def release(self) -> None:
-        """Remove the file while it is still ours, then let go."""
+        """Remove the file while the lock is still ours, then release it."""
         if self._file is not None:
             self._path.unlink(missing_ok=True)
             os.close(self._file)
@@ -55,7 +55,7 @@ class FolderLock:
 
 
 def clear_folder(folder: Path, *, logs: bool) -> None:
-    """Remove what a cloud leaves in its folder; the logs only when asked."""
+    """Remove a cloud's files from its folder; the logs only with `logs`."""
     for name in (*TEMPORARY, *((LOGS,) if logs else ())):
         path = folder / name
         if path.is_dir() and not path.is_symlink():
@@ -65,7 +65,7 @@ def clear_folder(folder: Path, *, logs: bool) -> None:
 
 
 def write_private(path: Path, document: Any) -> None:
-    """Write JSON that only its owner may read, whole or not at all."""
+    """Write JSON atomically; only the owner can read the file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""The HTTP functions of the local cloud: each its own `functions-framework` process, with the settings of a deployment."""
+"""The HTTP functions of the local cloud: one `functions-framework` process each, with the settings of a deployment."""
 
 import base64
 import contextlib
@@ -19,18 +19,18 @@ from local.dev.database import ORG, REGION, name_image
 from local.supabase.keys import Keys
 
 ADMIN = "admin"
-# Every function there is; the one with pages calls the others, so it is started when they have their addresses.
+# Every function. The admin pages call the others, so they start when the others have their addresses.
 NAMES = tuple(sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py")))
 CALLED = tuple(name for name in NAMES if name != ADMIN)
 THREADS = 8
-# Machines look and signal more often than in production, so that a person trying things out sees them happen.
+# Machines poll and signal more often than in production, so that changes are visible within seconds.
 MACHINE_ENV = {"POLL_INTERVAL_S": "2", "SIGNAL_INTERVAL_S": "15"}
 _LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """What a deployment would be given by its secret manager; made anew for each local cloud. Not shown by `repr`."""
+    """The secrets that a secret manager gives a deployment, new for each local cloud. `repr` does not show them."""
 
     fly_token: str
     webhook: str
@@ -49,8 +49,8 @@ class Secrets:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the functions must know of the rest of the cloud."""
+class Endpoints:
+    """What the functions need to know about the rest of the cloud."""
 
     supabase_url: str
     fly_api_url: str
@@ -58,34 +58,34 @@ class Surroundings:
     installation_id: str
 
 
-def make_settings(around: Surroundings, keys: Keys, own: Secrets) -> dict[str, str]:
+def make_settings(endpoints: Endpoints, keys: Keys, own: Secrets) -> dict[str, str]:
     """The functions' environment, as docs and `shared.settings.config` name it."""
-    alerts = {"HANGAR_ALERT_WEBHOOK_URL": around.alerts_url} if around.alerts_url else {}
+    alerts = {"HANGAR_ALERT_WEBHOOK_URL": endpoints.alerts_url} if endpoints.alerts_url else {}
     return alerts | {
-        "SUPABASE_URL": around.supabase_url,
+        "SUPABASE_URL": endpoints.supabase_url,
         "SUPABASE_SECRET_KEY": keys.secret_key,
         "SUPABASE_PUBLISHABLE_KEY": keys.publishable_key,
         "FLY_API_TOKEN": own.fly_token,
-        "FLY_API_URL": around.fly_api_url,
+        "FLY_API_URL": endpoints.fly_api_url,
         "FLY_ORG_SLUG": ORG,
         "FLY_DEFAULT_REGION": REGION,
         "DOCKER_IMAGE": name_image(),
         "HANGAR_WEBHOOK_SECRET": own.webhook,
         "HANGAR_STATIC_SECRET": own.static,
-        "HANGAR_INSTALLATION_ID": around.installation_id,
+        "HANGAR_INSTALLATION_ID": endpoints.installation_id,
         "HANGAR_USER_TOKEN_KEY": keys.signing_key_pem,
         "HANGAR_MACHINE_ENV": json.dumps(MACHINE_ENV),
-        "HANGAR_ADMIN_OAUTH_PROVIDERS": "github",  # the local sign-in service stands for it
+        "HANGAR_ADMIN_OAUTH_PROVIDERS": "github",  # answered by the local sign-in service
     }
 
 
 class Function:
-    """One function's process. It takes a port the system gives, and the log says which."""
+    """One function's process. It takes a free port, which its log names."""
 
     def __init__(self, name: str, log: Path, settings: dict[str, str], scratch: Path, port: int = 0) -> None:
         self.name = name
-        # gunicorn binds a control socket there; left alone, all of a user's would share one below the home folder.
-        # Where the path is too long for a socket it warns and does without, as we do anyway.
+        # gunicorn binds a control socket in XDG_RUNTIME_DIR. Without a folder of its own every gunicorn of the user would
+        # share one. If the path is too long for a socket, gunicorn warns and continues without it.
         control = scratch / name
         control.mkdir()
         address = ["--host", "127.0.0.1", "--port", str(port)]
@@ -94,7 +94,7 @@ class Function:
         self.child = Child(f"function {name}", command, log, {**settings, **running, "XDG_RUNTIME_DIR": str(control)})
 
     def wait_ready(self, cancelled: threading.Event) -> str:
-        """Its URL, once its worker has loaded the function and answers."""
+        """Wait until its worker has loaded the function and answers; returns its URL."""
         url = self.child.wait_until(self._find_url, cancelled)
         self.child.wait_until(lambda: True if _answers(url) else None, cancelled)
         return url
@@ -106,9 +106,9 @@ class Function:
 
 @contextlib.contextmanager
 def hold_port() -> Iterator[int]:
-    """A free port that the system gives to nobody else meanwhile, and that a server of ours may still listen on.
+    """A free port that stays reserved, and on which a server of ours can still listen.
 
-    Bound and never listening: Linux lets a second socket bind it where both allow reuse, as gunicorn's does.
+    It is bound and never listens: Linux lets a second socket bind it if both allow reuse, which gunicorn's does.
     """
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,7 +116,7 @@ def hold_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-# A proxy of the environment must not come between us and 127.0.0.1.
+# Requests to 127.0.0.1 never go through a proxy.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -124,7 +124,7 @@ def _answers(url: str) -> bool:
     try:
         _DIRECT.open(url, timeout=5)
     except urllib.error.HTTPError:
-        return True  # a refusal of ours: the function is there
+        return True  # a refusal comes from the function, so it runs
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""`python -m local.fly --port 4280`: a Fly Machines API for anyone's client, on this machine only."""
+"""`python -m local.fly --port 4280`: a Fly Machines API for any client on this machine."""
 
 import argparse
 import json
@@ -20,21 +20,25 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.fly", description="A simulator of the Fly Machines API.")
     parser.add_argument("--port", type=int, default=4280, help="port on 127.0.0.1; 0 takes a free one (default 4280)")
     parser.add_argument("--token", help="the only token accepted (default: any)")
-    parser.add_argument("--org", help="the only organisation there is, also as `personal` (default: any slug is one)")
+    parser.add_argument(
+        "--org", help="the only organisation, also reachable as `personal` (default: every slug exists)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="instant", help="how long things take")
-    parser.add_argument("--unkind", action="store_true", help="listing lag, short pages, lost answers, unread regions")
+    parser.add_argument(
+        "--unkind", action="store_true", help="listing lag, short pages, lost responses, unreadable regions"
+    )
     parser.add_argument(
         "--rate-limits", action=argparse.BooleanOptionalAction, help="Fly's limits (default: when unkind or typical)"
     )
-    parser.add_argument("--ready-file", type=Path, help="written once it serves: JSON with url and pid")
+    parser.add_argument("--ready-file", type=Path, help="written when it serves: JSON with url and pid")
     parser.add_argument("--log-dir", type=Path, help="output of the machines' processes (default: discarded)")
     parser.add_argument("--process-limit", type=int, default=DEFAULT_LIMIT, help="machines that are real processes")
     parser.add_argument(
         "--processes",
         nargs=argparse.REMAINDER,
         metavar="COMMAND",
-        help="run this command for each started machine; last option, takes the rest of the line",
+        help="run this command for each started machine; the last option, it takes the rest of the line",
     )
     return parser.parse_args(arguments)
 
@@ -60,21 +64,21 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"cannot listen on 127.0.0.1:{given.port}: {error.strerror}", file=sys.stderr)
         return 1
-    asked_to_end = threading.Event()
+    stopping = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: asked_to_end.set())
+        signal.signal(each, lambda *_: stopping.set())
     with server:
         print(f"Fly Machines API simulator on {server.url} (controls: {server.url}/_sim/world)", flush=True)
         if given.ready_file is not None:
             _write_ready(given.ready_file, server.url)
-        asked_to_end.wait()
+        stopping.wait()
     if given.ready_file is not None:
         given.ready_file.unlink(missing_ok=True)
     return 0
 
 
 def _write_ready(path: Path, url: str) -> None:
-    """Whole or not at all, so that a reader never sees half a file."""
+    """Atomic: a reader never sees half a file."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n", encoding="utf-8")
     draft.replace(path)

@@ -1,7 +1,7 @@
-"""What a machine config must look like: an image, a size that exists on Fly, fields of the right form.
+"""Checks of a machine config: an image, a size that exists on Fly, fields of the right type.
 
-Limits: Fly docs "Machine sizing" and fly-go machine_types.go. The texts of the memory refusals are the ones seen on
-the wire; those about CPUs are ours in the same form.
+Limits: Fly docs "Machine sizing" and fly-go machine_types.go. The texts about memory are those
+observed on the wire; the texts about CPUs follow the same form.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ POLICIES = ("no", "always", "on-failure")
 SHARED_CPUS = (1, 2, 4, 6, 8)
 PERFORMANCE_CPUS = (1, 2, 4, 6, 8, 10, 12, 14, 16)
 _MB_PER_CPU = {"shared": (256, 2048, 256), "performance": (2048, 8192, 1024)}
-"""Least and most memory for each CPU, and the step."""
+"""Least and most memory per CPU, and the step."""
 
 _MAPS = ("env", "metadata", "checks", "guest", "restart", "stop_config", "init")
 
 
 def accept_config(raw: Any) -> dict[str, Any]:
-    """A copy of a config with its guest filled in; 400 when Fly would not take it."""
+    """A copy of a config with its guest completed; 400 for a config that Fly refuses."""
     if not isinstance(raw, dict):
         raise FlyError(400, "invalid_argument: config is required")
     config = {key: value for key, value in raw.items() if value is not None}
@@ -52,7 +52,7 @@ def _is_objects(value: Any) -> bool:
 
 
 def checks_of(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """All health checks of a config by the name their results carry: its own, and `servicecheck-…` for services'."""
+    """All health checks of a config by the name of their results: its own, and `servicecheck-…` for those of services."""
     found = dict(config.get("checks") or {})
     for service in config.get("services") or []:
         for number, check in enumerate(service.get("checks") or []):
@@ -117,6 +117,6 @@ def _accept_guest(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_autostop(service: dict[str, Any]) -> dict[str, Any]:
-    """Fly answers with the older booleans for "off" and "stop" (its OpenAPI description says so)."""
+    """Fly's responses have the older booleans for "off" and "stop" (its OpenAPI description says so)."""
     old = {"off": False, "stop": True}
     return {key: old.get(value, value) if key == "autostop" else value for key, value in service.items()}

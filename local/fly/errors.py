@@ -1,4 +1,4 @@
-"""Answers in Fly's shape: JSON, and errors as `{"error": text, "status"?: code}` (Fly's OpenAPI `ErrorResponse`)."""
+"""Responses in Fly's shape: JSON, and errors as `{"error": text, "status"?: code}` (Fly's OpenAPI `ErrorResponse`)."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 
 class FlyError(Exception):
-    """A refusal the caller shall read; `code` is the machine-readable `status` Fly sends with few of its errors."""
+    """An error response; `code` is the machine-readable `status` that Fly sends with few of its errors."""
 
     def __init__(
         self, status: int, error: str, code: str | None = None, headers: Mapping[str, str] | None = None
@@ -27,12 +27,12 @@ class FlyError(Exception):
 
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """A JSON response."""
     return Response(status, json.dumps(body).encode(), {"Content-Type": JSON_TYPE, **(headers or {})})
 
 
 def empty(status: int) -> Response:
-    """An answer without a body, as Fly gives to app deletion (202) and metadata writes (204)."""
+    """A response without a body, which Fly gives to app deletion (202) and metadata writes (204)."""
     return Response(status)
 
 
@@ -40,7 +40,7 @@ def read_object(request: Request, *, required: bool = False) -> dict[str, Any]:
     """The request's JSON object; 400 for anything else. An empty body is an empty object unless one is required."""
     if not request.body.strip():
         if required:
-            raise FlyError(400, "EOF")  # what Go's JSON decoder says, and so Fly
+            raise FlyError(400, "EOF")  # the text of Go's JSON decoder, and so of Fly
         return {}
     try:
         body = json.loads(request.body)
@@ -52,7 +52,7 @@ def read_object(request: Request, *, required: bool = False) -> dict[str, Any]:
 
 
 def read_int(text: str, name: str, low: int, high: int) -> int:
-    """A whole number within bounds, else 400."""
+    """An integer within bounds, else 400."""
     try:
         value = int(text)
     except ValueError as error:
@@ -63,7 +63,7 @@ def read_int(text: str, name: str, low: int, high: int) -> int:
 
 
 def read_text(body: Mapping[str, Any], name: str) -> str | None:
-    """A string field or None when absent, null or empty; 400 for another type."""
+    """A string field, or None when it is absent, null or empty; 400 for another type."""
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise FlyError(400, f"invalid_argument: {name} must be a string")
@@ -71,5 +71,5 @@ def read_text(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def is_true(text: str | None) -> bool:
-    """Whether a query flag is on, in the spellings Go's ParseBool takes."""
+    """Whether a query flag is on, in the spellings of Go's ParseBool."""
     return text in ("1", "t", "T", "true", "TRUE", "True")

@@ -1,4 +1,4 @@
-"""A simulator behind a port: real HTTP, real time, threads."""
+"""The simulator on a port: real HTTP, real time, threads."""
 
 import threading
 import time
@@ -9,11 +9,11 @@ from local.fly.simulator import FlySim
 from local.http_server import Request, Response, Server
 
 POLL_S = 0.02
-"""How often a `wait` looks again, and how often due changes are made to happen."""
+"""How often a `wait` checks again, and how often due changes are applied."""
 
 
 class FlyServer:
-    """Serves a FlySim on 127.0.0.1; port 0 takes one the system gives. `stop` also ends the machines' processes."""
+    """Serves a FlySim on 127.0.0.1; port 0 takes a free one. `stop` also ends the machines' processes."""
 
     def __init__(self, sim: FlySim, port: int = 0) -> None:
         self.sim = sim
@@ -50,7 +50,7 @@ class FlyServer:
         return self.sim.handle(request, sleep=self._sleep, poll_s=POLL_S)
 
     def _sleep(self, seconds: float) -> None:
-        """Real time; cut short only when the server stops, whose connections are gone then anyway."""
+        """Real time, cut short when the server stops."""
         if seconds > 0:
             self._stopped.wait(seconds)
 

@@ -1,11 +1,11 @@
-"""The Fly Machines API simulator itself: one request in, one answer out, in process, no I/O and no clock of its own."""
+"""The simulator of the Fly Machines API: one request in, one response out, in process, without I/O or a clock of its own."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from local.fly.api import routes
-from local.fly.api.calls import Call, Errand, Wait
+from local.fly.api.calls import Call, Deferred, Wait
 from local.fly.api.control import control
 from local.fly.api.regions import DEFAULT_REGION
 from local.fly.api.tokens import authenticate
@@ -20,7 +20,7 @@ from local.http_server import Request, Response
 Sleep = Callable[[float], None]
 
 _OTHER = "other"
-"""What requests to no known path are counted under."""
+"""The name under which requests to unknown paths are counted."""
 
 _SLOW_CALLS = {
     ("POST", "/v1/apps"): "app_create_call_s",
@@ -31,7 +31,7 @@ _SLOW_CALLS = {
 
 @dataclass
 class _Ticket:
-    """A request that has been counted and met its fault, before anything else happens to it."""
+    """A counted request with its fault, before anything else happens to it."""
 
     template: str | None
     params: dict[str, str]
@@ -43,10 +43,10 @@ class _Ticket:
 class FlySim:
     """A whole Fly organisation behind `handle`.
 
-    `clock` gives seconds since 1970. `unkind` turns on what Fly may do to its callers (see `Unkindness`), drawn from
-    `seed`; `rate_limits` None means "when unkind or typical". With `token` None any token is taken, with `org` None
-    any organisation is ours. `sleep` is how time passes while a call takes its time: by default the simulator shifts
-    its own clock, so nothing ever really waits. Thread-safe; no lock is held while time passes.
+    `clock` gives seconds since 1970. `unkind` turns on the failures that Fly's callers see (`Unkindness`), drawn from
+    `seed`; `rate_limits` None means "when unkind or typical". With `token` None every token is accepted, with `org` None
+    every organisation exists. `sleep` passes the time that a call takes: by default the simulator shifts its own clock
+    and nothing really waits. Thread-safe; no lock is held during `sleep`.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class FlySim:
             return [machine for app in self.world.apps.values() for machine in app.live_machines()]
 
     def advance(self, seconds: float) -> None:
-        """Shift the simulator's clock and let happen what falls due."""
+        """Shift the simulator's clock and apply the changes that fall due."""
         with self.world.lock:
             self.world.offset_s += max(0.0, seconds)
             self.world.settle()
 
     def settle(self) -> None:
-        """Let happen what is due by now; a server calls it regularly, so that machines boot without being asked for."""
+        """Apply the changes that are due; a server calls it regularly, so that machines boot between requests."""
         with self.world.lock:
             self.world.settle()
 
@@ -96,13 +96,13 @@ class FlySim:
         """End every process behind a machine."""
         self.world.runner.close()
 
-    # The one entry
+    # The only entry
 
     def handle(self, request: Request, sleep: Sleep | None = None, poll_s: float | None = None) -> Response:
         """Answer a request.
 
         `sleep` may replace the simulator's own for this call; with a real one `poll_s` bounds how long a `wait`
-        sleeps before it looks again.
+        sleeps before it checks again.
         """
         world = self.world
         sleep = sleep or self._sleep
@@ -150,13 +150,13 @@ class FlySim:
             with self.world.lock:
                 self.world.settle()
                 result = self._dispatch(request, ticket)
-            if isinstance(result, Errand):
+            if isinstance(result, Deferred):
                 return result.run()
             return self._await(result, sleep, poll_s) if isinstance(result, Wait) else result
         except FlyError as error:
             return error.response()
 
-    def _dispatch(self, request: Request, ticket: _Ticket) -> Response | Wait | Errand:
+    def _dispatch(self, request: Request, ticket: _Ticket) -> Response | Wait | Deferred:
         world, template = self.world, ticket.template
         if template is None:
             raise FlyError(404, "page not found")
@@ -171,7 +171,7 @@ class FlySim:
             identifier = ticket.params.get("machine_id") or ticket.params.get("app_name") or ""
             wait_s = world.rates.wait_s(f"{request.method} {template}", identifier, now)
             if wait_s > 0:
-                # Whether Fly names a time is not documented; clients must live with both.
+                # Whether Fly sends a time is not documented; clients must handle both.
                 headers = {"Retry-After": str(math.ceil(wait_s))} if world.chance(0.5) else {}
                 raise FlyError(429, "rate limit exceeded", headers=headers)
         return handler(world, Call(request, ticket.params, owner, now))
@@ -186,7 +186,7 @@ class FlySim:
                 response = wait.check(now)
                 if response is not None:
                     return response
-                # Time that stands still while we sleep means that the caller has gone.
+                # A clock that stands still during our sleep means that the caller has gone.
                 if now >= wait.deadline or now <= slept_at:
                     raise wait.expired()
                 slept_at = now
@@ -195,7 +195,7 @@ class FlySim:
             sleep(max(1e-3, pause_s if poll_s is None else min(pause_s, poll_s)))
 
     def _perhaps_lose(self, request: Request, response: Response) -> Response:
-        """Unkind: some writes happen and their answer is lost, by a reset or in the proxy."""
+        """Unkind: some writes happen and their response is lost, by a reset or in the proxy."""
         world = self.world
         if request.method == "GET" or response.status >= 400:
             return response
@@ -207,7 +207,7 @@ class FlySim:
 
 
 def _signed(response: Response, ticket: _Ticket) -> Response:
-    """Fly puts its request id on every answer."""
+    """Every response of Fly has a request id."""
     if response.disconnect:
         return response
     headers = {"fly-request-id": ticket.request_id, "server": "Fly/simulator", "via": "1.1 fly.io", **response.headers}

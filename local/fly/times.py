@@ -1,4 +1,4 @@
-"""Time as the simulator knows it: seconds since 1970 as floats, Fly's spellings of moments and durations."""
+"""The simulator's time: seconds since 1970 as floats, and Fly's formats of timestamps and durations."""
 
 import re
 import threading
@@ -10,7 +10,7 @@ _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6
 
 
 class VirtualClock:
-    """A clock that moves only when told: call it for the time, `advance` (also usable as a sleep) to move it."""
+    """A clock that moves by `advance` only, which is also usable as a sleep. Call the clock for the time."""
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self._now = start
@@ -30,7 +30,7 @@ def to_rfc3339(moment: float) -> str:
 
 
 def parse_rfc3339(text: str) -> float:
-    """Seconds since 1970; ValueError when the text is no RFC 3339 moment with a zone."""
+    """Seconds since 1970; ValueError for text that is not an RFC 3339 timestamp with a zone."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"no time zone in {text!r}")

@@ -1,9 +1,9 @@
-"""Plays `https://<project>.supabase.co` on one machine: `/rest/v1` and `/auth/v1` over a real Postgres.
+"""A local `https://<project>.supabase.co`: `/rest/v1` and `/auth/v1` over a real Postgres.
 
     python -m local.supabase.gateway --database-url URL --keys FILE [--port 0] [--ready-file PATH]
 
-Requests run as the token's role through real grants and row-level security. A form of PostgREST's that is not spoken
-here answers 400 HANGAR_UNSUPPORTED, never something else's result.
+Requests run as the token's role through real grants and row-level security. A form of PostgREST that the gateway leaves
+out answers 400 HANGAR_UNSUPPORTED.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _CORS = {
 
 
 class Gateway:
-    """A project's public address.
+    """The server at a project's public address.
 
     `database_url` logs in as a role that may SET ROLE to anon, authenticated and service_role;
     `auth_database_url` as one that may read `auth.users` (the same when not given).
@@ -60,13 +60,13 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """The project's URL, what a client calls SUPABASE_URL; there is none before the start."""
+        """The project's URL (SUPABASE_URL of a client); RuntimeError before the start."""
         if self._server is None:
             raise RuntimeError("the gateway has not been started")
         return self._server.url
 
     def start(self) -> Self:
-        """Take the port and answer; OSError when it is taken."""
+        """Listen and answer; OSError when the port is taken."""
         self._server = Server(self._answer, self._port)
         self._auth.issuer = f"{self._server.url}/auth/v1"
         self._cache.start()
@@ -74,7 +74,7 @@ class Gateway:
         return self
 
     def stop(self) -> None:
-        """Close the port, cut what is under way, close the connections; a second call does nothing."""
+        """Close the port, cut running requests, close the connections. A second call does nothing."""
         if self._server is not None:
             self._server.stop()
         self._cache.stop()
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--auth-database-url")
     parser.add_argument("--keys", type=Path, required=True, help="file written by Keys.save")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--ready-file", type=Path, help="gets the URL once requests are answered")
+    parser.add_argument("--ready-file", type=Path, help="written when the gateway serves: its URL")
     parser.add_argument("--exposed-schemas", default="public", help="comma-separated")
     parser.add_argument("--max-rows", type=int, default=1000)
     options = parser.parse_args(arguments)

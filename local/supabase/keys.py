@@ -1,4 +1,4 @@
-"""The key material of a local Supabase project: API keys, the signing key pair and the tokens minted with it.
+"""The keys of a local Supabase project: API keys, the signing key pair and the tokens signed with it.
 
 Forms and roles: Supabase docs, guides/api/api-keys and guides/auth/signing-keys (ES256, key id, JWKS).
 """
@@ -24,7 +24,7 @@ ALGORITHM = "ES256"
 
 @dataclass(frozen=True)
 class Keys:
-    """One project's keys. Nothing of it is shown by `repr`."""
+    """One project's keys. `repr` does not show them."""
 
     secret_key: str = field(repr=False)
     publishable_key: str = field(repr=False)
@@ -42,7 +42,7 @@ class Keys:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote; ValueError names what is wrong, never the value."""
+        """Read the output of `to_json`; ValueError names the fault and never a value."""
         try:
             found = json.loads(text)
             keys = cls(found["secret_key"], found["publishable_key"], found["signing_key_pem"])
@@ -65,7 +65,7 @@ class Keys:
         return cls.from_json(path.read_text())
 
     def save(self, path: Path) -> None:
-        """Write for a child process; only the owner can read the file."""
+        """Write the keys for a child process. Only the owner can read the file."""
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(self.to_json())
 
@@ -73,18 +73,18 @@ class Keys:
     def public_key(self) -> ec.EllipticCurvePublicKey:
         private = serialization.load_pem_private_key(self.signing_key_pem.encode(), password=None)
         if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
-            raise ValueError("the signing key is not an EC key on P-256")  # noqa: TRY004  a wrong value, not a wrong call
+            raise ValueError("the signing key is not an EC key on P-256")  # noqa: TRY004  the value is wrong, not the call
         return private.public_key()
 
     @cached_property
     def kid(self) -> str:
-        """The key's RFC 7638 thumbprint, so that the PEM alone determines it."""
+        """The key's RFC 7638 thumbprint, which the PEM determines."""
         jwk = ECAlgorithm.to_jwk(self.public_key, as_dict=True)
         canonical = json.dumps({name: jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
         return urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
 
     def jwks(self) -> dict[str, Any]:
-        """The document a project serves at `/auth/v1/.well-known/jwks.json`."""
+        """The document at `/auth/v1/.well-known/jwks.json`."""
         jwk = ECAlgorithm.to_jwk(self.public_key, as_dict=True)
         return {"keys": [{**jwk, "kid": self.kid, "alg": ALGORITHM, "use": "sig", "key_ops": ["verify"], "ext": True}]}
 
@@ -96,7 +96,7 @@ class Keys:
         now: float | None = None,
         **claims: Any,
     ) -> str:
-        """Sign a token for a Postgres role; `claims` are added or override, None leaves a claim out."""
+        """Sign a token for a Postgres role. `claims` add or replace claims; None removes one."""
         issued_at = int(time.time() if now is None else now)
         payload: dict[str, Any] = {
             "aud": "authenticated",

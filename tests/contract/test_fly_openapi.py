@@ -1,4 +1,4 @@
-"""Every answer of the simulator fits Fly's own OpenAPI description, when a copy of that lies beside the checkout."""
+"""Every response of the simulator fits Fly's OpenAPI description. Skipped without a copy beside the checkout."""
 
 import json
 from functools import lru_cache
@@ -36,7 +36,7 @@ def description():
 
 @lru_cache
 def strict_components():
-    """The schemas, closed: a field Fly does not describe is a mistake of ours."""
+    """The schemas, closed: a field that Fly does not describe is an error."""
     components = json.loads(json.dumps(description()["components"]))
     for schema in components["schemas"].values():
         if schema.get("type") == "object" and schema.get("properties") and "additionalProperties" not in schema:
@@ -50,7 +50,7 @@ def strict_components():
 
 
 class Checking(httpx.BaseTransport):
-    """Passes calls on and holds every answer against the description."""
+    """Checks every response against the description."""
 
     def __init__(self, inner):
         self._inner = inner
@@ -82,7 +82,7 @@ class Checking(httpx.BaseTransport):
 
 
 class Fly:
-    """A raw client whose every answer is checked."""
+    """A raw client that checks every response."""
 
     def __init__(self, **settings):
         self.clock = VirtualClock()
@@ -98,7 +98,7 @@ class Fly:
 
 
 def live_a_whole_life(fly):
-    """An app from nothing to nothing, through every operation the simulator answers."""
+    """The lifecycle of an app, through every operation that the simulator answers."""
     app, expect = "/v1/apps/app-one", fly.expect
     expect(200, "GET", "/v1/platform/regions")
     expect(200, "GET", "/v1/tokens/current")
@@ -128,7 +128,7 @@ def live_a_whole_life(fly):
 
 
 def live_under_lease(fly, app, version):
-    """From create to a machine that runs and has been looked at from everywhere; its path."""
+    """Create a machine, wait until it runs, read it in every way; returns its path."""
     expect = fly.expect
     create = {"name": "main", "region": "fra,eu", "config": CONFIG, "min_secrets_version": version, "lease_ttl": 20}
     created = expect(200, "POST", f"{app}/machines", json=create).json()
@@ -179,8 +179,8 @@ def live_through_power(fly, machine):
 
 
 @pytest.mark.parametrize("profile", ["instant", "typical"])
-def test_every_answer_of_a_whole_life_fits_the_description(profile):
-    """All operations the simulator answers are used, and each answer fits schema and status of its path template."""
+def test_every_response_of_a_lifecycle_fits_the_description(profile):
+    """Every answered operation is called, and each response fits the schema and status of its path template."""
     description()
     fly = Fly(profile=profile, rate_limits=False)
     live_a_whole_life(fly)
@@ -188,7 +188,7 @@ def test_every_answer_of_a_whole_life_fits_the_description(profile):
 
 
 def test_the_route_table_is_the_description():
-    """No operation of Fly's is missing from the table, and none is invented."""
+    """No operation of Fly is missing from the table, and the table has no other."""
     described = {
         (method.upper(), template)
         for template, operations in description()["paths"].items()
@@ -208,7 +208,7 @@ def test_operations_without_an_answer_are_501_in_flys_error_shape():
         assert fly.http.request(method, path).status_code == 501, (method, template)
 
 
-def test_the_path_templates_are_those_requests_are_counted_by():
+def test_requests_are_counted_by_path_template():
     fly = Fly()
     live_a_whole_life(fly)
     counted = fly.http.get("/_sim/world").json()["requests"]

@@ -1,4 +1,4 @@
-"""The reference backend as a real process against the real gateway: what it runs, says and survives."""
+"""The reference backend as a real process against the real gateway."""
 
 import json
 import os
@@ -25,7 +25,7 @@ DEADLINE_S = 90
 
 
 def eventually(look, reason="it did not come true"):
-    """Wait until `look()` is truthy and return what it gave."""
+    """Wait until `look()` is true and return its value."""
     end = time.monotonic() + DEADLINE_S
     while time.monotonic() < end:
         if found := look():
@@ -106,7 +106,7 @@ class Backend:
 
 @pytest.fixture
 def environment(host):
-    """What a machine of USER is given, but quicker: five polls a second."""
+    """The environment of a machine of USER, with five polls a second."""
     return {
         "RUN_MODE": "user_dedicated",
         "USER_ID": USER,
@@ -129,7 +129,7 @@ def records(environment):
 
 @pytest.fixture
 def start(environment, tmp_path):
-    """`start(**changes)`: a backend for USER, with this changed in its environment; ended after the test."""
+    """`start(**changes)`: a backend for USER with changes in its environment, ended after the test."""
     running = []
 
     def start(**changes):
@@ -142,7 +142,7 @@ def start(environment, tmp_path):
         process.kill(backend.child)
 
 
-def test_only_the_users_enabled_own_traders_signal_and_each_signal_names_the_app(host, start):
+def test_only_the_users_own_enabled_traders_signal(host, start):
     own = host.add_trader()
     never = [host.add_trader(enabled=False), host.add_trader(OTHER), host.add_trader(None, is_built_in=True)]
     backend = start()
@@ -153,7 +153,7 @@ def test_only_the_users_enabled_own_traders_signal_and_each_signal_names_the_app
     assert (body["status"], body["loaded"], body["expected"], body["user_id"]) == ("ready", 1, 1, USER)
 
 
-def test_the_shared_backend_runs_built_in_traders_and_nobodys_own(host, start):
+def test_the_shared_backend_runs_built_in_traders_only(host, start):
     built_in, own = host.add_trader(None, is_built_in=True), host.add_trader()
     host.add_trader(None, is_built_in=True, enabled=False)
     backend = start(RUN_MODE="shared_backend", USER_ID=None, HANGAR_APP_ID=None)
@@ -176,8 +176,8 @@ def test_a_disabled_trader_stops_and_a_new_one_starts_without_a_restart(host, st
     assert len(host.signals(first)) == before
 
 
-def test_alive_at_once_ready_only_while_the_database_answers(host, start):
-    """The gateway is down at the start, comes, dies and comes again: /health never minds, /ready tells the truth."""
+def test_health_is_always_200_and_ready_follows_the_database(host, start):
+    """The gateway is down, starts, dies and starts again: /health is always 200, /ready follows."""
     host.add_trader()
     port = int(host.gateway.url.rsplit(":", 1)[1])
     host.gateway.stop()
@@ -198,8 +198,8 @@ def test_alive_at_once_ready_only_while_the_database_answers(host, start):
     eventually(backend.ready)
 
 
-def test_a_token_the_gateway_refuses_is_alive_but_not_ready(host, start):
-    """The failure that once looked healthy for days: an expired or foreign token answers 401."""
+def test_a_refused_token_is_not_ready(host, start):
+    """An expired or foreign token is 401 for every read: /ready must show it."""
     backend = start(SUPABASE_USER_TOKEN=host.keys.mint("authenticated", USER, expires_in_s=-3600))
     reason = eventually(lambda: "PGRST303" in backend.get("/ready").json()["reason"] and backend.get("/ready").json())
     assert reason["status"] == "not_ready"
@@ -207,8 +207,8 @@ def test_a_token_the_gateway_refuses_is_alive_but_not_ready(host, start):
 
 
 @pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_lets_the_write_under_way_finish(host, start, connect, ask):
-    """The signal is being written (its table is locked) when the stop comes; it still stands afterwards."""
+def test_a_stop_lets_the_current_write_finish(host, start, connect, ask):
+    """The stop comes during a write (its table is locked); the signal is stored."""
     trader = host.add_trader()
     other = connect(host.database_url)
     with other.transaction():
@@ -222,7 +222,7 @@ def test_a_stop_lets_the_write_under_way_finish(host, start, connect, ask):
 
 
 def test_a_stop_does_not_wait_for_a_database_that_hangs(host, start, connect):
-    """The lock stays; the process ends before its own five-second HTTP time-out could free it."""
+    """The lock stays; the process ends before its HTTP timeout of five seconds."""
     host.add_trader()
     other = connect(host.database_url)
     with other.transaction():
@@ -243,7 +243,7 @@ def test_a_stop_does_not_wait_for_a_database_that_hangs(host, start, connect):
         ({"SUPABASE_SECRET_KEY": "sb_secret_zzz"}, ["SUPABASE_SECRET_KEY", "service key"]),
     ],
 )
-def test_an_environment_it_cannot_run_with_ends_it_with_code_2_and_a_line_that_says_why(start, changes, words):
+def test_an_invalid_environment_is_exit_code_2_with_the_reason(start, changes, words):
     backend = start(**changes)
     assert backend.child.wait(timeout=DEADLINE_S) == 2
     text = backend.log.read_text()
@@ -252,27 +252,27 @@ def test_an_environment_it_cannot_run_with_ends_it_with_code_2_and_a_line_that_s
     assert "Traceback" not in text
 
 
-def test_a_taken_port_is_said_plainly(host, start):
+def test_a_taken_port_is_exit_code_1_with_the_reason(host, start):
     backend = start(PORT=host.gateway.url.rsplit(":", 1)[1])
     assert backend.child.wait(timeout=DEADLINE_S) == 1
-    assert "cannot be listened on" in backend.log.read_text()
+    assert "cannot listen on PORT" in backend.log.read_text()
 
 
-def test_unknown_paths_and_methods_are_told_so(start):
+def test_unknown_paths_are_404_and_methods_405(start):
     backend = start()
     assert backend.get("/metrics").status_code == 404
     assert httpx.post(f"{backend.url}/health", trust_env=False).status_code == 405
 
 
 def test_traders_are_read_beyond_one_page(host, records, environment):
-    """A cut listing would look whole: as many loaded as expected, and the rest of the traders silent."""
+    """A cut listing would look complete: loaded equals expected, and other traders do not run."""
     many = "insert into public.traders (user_id, name) select %s, 't' from generate_series(1, %s)"
     host.sql.execute(many, (USER, PAGE + 1))
     rows = list(records.read_traders(select_for(read_settings(environment))))
     assert len({row["id"] for row in rows}) == PAGE + 1
 
 
-def test_a_signal_sent_again_after_a_lost_answer_stands_once(host, records):
+def test_a_signal_sent_again_after_a_lost_response_is_stored_once(host, records):
     trader = host.add_trader()
     signal = {"id": str(uuid4()), "trader_id": trader, "user_id": USER, "fly_app_id": APP, "payload": {}}
     records.write_signal(signal)
@@ -281,7 +281,7 @@ def test_a_signal_sent_again_after_a_lost_answer_stands_once(host, records):
 
 
 def test_a_signal_in_another_users_name_is_refused_by_the_database(host, records):
-    """Row security, not our good will, holds a machine to its user."""
+    """Row security limits a machine to its user, not the backend's code."""
     trader = host.add_trader(OTHER)
     signal = {"id": str(uuid4()), "trader_id": trader, "user_id": OTHER, "fly_app_id": APP, "payload": {}}
     with pytest.raises(RecordsError, match="42501"):

@@ -1,4 +1,4 @@
-"""The local cloud while it runs: its addresses, the one thread through all its parts, and a clock for both worlds."""
+"""The running local cloud: its addresses, one change through all its parts, and one clock for Fly and the database."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_every_address_answers_with_the_credentials_beside_it(cloud, sql):
     assert sql.execute("select live, default_image from hangar.settings").fetchone() == (True, name_image())
 
 
-def test_one_sql_statement_ends_in_an_app_whose_backend_signals_and_its_undoing_in_its_removal(cloud, sql):
+def test_one_sql_statement_provisions_an_app_and_another_removes_it(cloud, sql):
     """The host's UPDATE alone: trigger, nudge, function, Fly, machine, gateway, signal, and back."""
     user = FREE_USERS[0].id
     change_tier = "update public.user_subscriptions set tier = %s where user_id = %s"
@@ -121,7 +121,7 @@ def test_one_sql_statement_ends_in_an_app_whose_backend_signals_and_its_undoing_
     assert sql.execute("select count(*) > 0 from public.signals").fetchone() == (True,)
 
 
-def test_the_clock_of_the_database_moves_with_flys_before_the_call_is_answered(cloud, sql):
+def test_the_database_clock_has_moved_when_the_clock_control_answers(cloud, sql):
     fly_api_url = cloud.addresses["fly_api_url"]
     ahead = "select hangar.now() - clock_timestamp()"
     assert sql.execute(ahead).fetchone()[0] < timedelta(seconds=1)

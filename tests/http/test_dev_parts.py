@@ -1,4 +1,4 @@
-"""The small parts of the local cloud: the folder's lock, private files, children that tell how they failed, the sink."""
+"""Parts of the local cloud: the folder's lock, private files, reports of failed children, the alert sink."""
 
 import os
 import stat
@@ -17,7 +17,7 @@ from local.dev.files import FolderLock, clear_folder, write_private
 from local.supabase.postgres.server import PostgresError
 
 
-def test_a_folder_has_one_holder_who_is_named_to_the_second(tmp_path):
+def test_a_second_cloud_in_a_folder_is_refused_with_the_pid_of_the_first(tmp_path):
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     first.acquire()
     with pytest.raises(DevError, match=rf"already runs in .*\(pid {os.getpid()}\)"):
@@ -28,7 +28,7 @@ def test_a_folder_has_one_holder_who_is_named_to_the_second(tmp_path):
     second.release()
 
 
-def test_a_lock_file_left_by_a_killed_cloud_blocks_nobody(tmp_path):
+def test_a_lock_file_of_a_killed_cloud_does_not_block(tmp_path):
     (tmp_path / "lock").write_text("4194304\n")
     lock = FolderLock(tmp_path)
     lock.acquire()
@@ -36,8 +36,8 @@ def test_a_lock_file_left_by_a_killed_cloud_blocks_nobody(tmp_path):
     lock.release()
 
 
-def test_a_lock_on_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
-    """Between our open and our lock the holder may remove the file; holding that one would exclude nobody."""
+def test_a_lock_on_a_removed_file_is_taken_again(tmp_path, monkeypatch):
+    """The holder may remove the file between our open and our lock; a lock on that file excludes no other process."""
     real, opened = os.open, []
 
     def open_and_lose(path, *arguments):
@@ -56,7 +56,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path, monkey
     lock.release()
 
 
-def test_a_private_file_is_for_its_owner_only_and_replaced_whole(tmp_path):
+def test_a_private_file_is_readable_by_its_owner_only_and_replaced_atomically(tmp_path):
     path = tmp_path / "dev.json"
     path.write_text("old")
     write_private(path, {"pid": 1})
@@ -65,7 +65,7 @@ def test_a_private_file_is_for_its_owner_only_and_replaced_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_clearing_takes_what_a_cloud_leaves_and_nothing_else(tmp_path):
+def test_clearing_removes_a_clouds_files_and_no_others(tmp_path):
     for name in ("postgres/data", "logs/machines"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("dev.json", "keys.json", "notes.txt"):
@@ -80,7 +80,7 @@ def python(code, log, name="probe"):
     return Child(name, [sys.executable, "-c", code], log, {})
 
 
-def test_a_child_that_ends_is_named_with_its_code_its_last_lines_and_its_log(tmp_path):
+def test_a_failed_child_is_reported_with_code_last_lines_and_log(tmp_path):
     child = python("print('first'); print('no such setting: X'); raise SystemExit(3)", tmp_path / "probe.log")
     child.start()
     with pytest.raises(DevError) as failed:
@@ -91,7 +91,7 @@ def test_a_child_that_ends_is_named_with_its_code_its_last_lines_and_its_log(tmp
     assert "no such setting: X" in text
 
 
-def test_a_child_that_never_gets_ready_is_given_up_and_a_wait_can_be_cancelled(tmp_path, monkeypatch):
+def test_waiting_for_a_child_has_a_limit_and_can_be_cancelled(tmp_path, monkeypatch):
     child = python("import time; time.sleep(60)", tmp_path / "probe.log")
     child.start()
     cancelled = threading.Event()
@@ -105,7 +105,7 @@ def test_a_child_that_never_gets_ready_is_given_up_and_a_wait_can_be_cancelled(t
     assert child.failure() is None
 
 
-def test_a_child_sees_no_setting_of_the_shell_that_started_us(tmp_path, monkeypatch):
+def test_a_child_sees_no_variable_of_our_shell(tmp_path, monkeypatch):
     monkeypatch.setenv("FLY_API_TOKEN", "a real one")
     child = Child("probe", [sys.executable, "-c", "import os; print(sorted(os.environ))"], tmp_path / "log", {"A": "b"})
     child.start()
@@ -116,7 +116,7 @@ def test_a_child_sees_no_setting_of_the_shell_that_started_us(tmp_path, monkeypa
     assert "FLY_API_TOKEN" not in shown
 
 
-def test_the_sink_keeps_what_it_is_sent_and_lists_it():
+def test_the_sink_stores_and_lists_alerts():
     sink = AlertSink().start()
     try:
         assert httpx.get(sink.url, trust_env=False).json() == []
@@ -129,15 +129,15 @@ def test_the_sink_keeps_what_it_is_sent_and_lists_it():
         sink.stop()
 
 
-def test_a_wrong_number_of_processes_is_refused_by_name(tmp_path, monkeypatch):
+def test_an_invalid_process_limit_names_the_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("HANGAR_DEV_PROCESSES", "many")
     with pytest.raises(DevError, match="HANGAR_DEV_PROCESSES must be a number"):
         LocalCloud(tmp_path)
 
 
-def test_a_cloud_without_postgres_says_so_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_cloud_without_postgres_fails_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("PG_BIN", str(tmp_path))
-    with pytest.raises(DevError, match="holds no postgres and initdb") as failed:
+    with pytest.raises(DevError, match="has no postgres and initdb") as failed:
         LocalCloud(tmp_path / "cloud").start()
     assert isinstance(failed.value.__cause__, PostgresError)
     assert sorted(path.name for path in (tmp_path / "cloud").iterdir()) == ["logs"]

@@ -1,4 +1,4 @@
-"""`make dev` as a process: how it starts, how it ends, and that it leaves nothing, whatever ended it."""
+"""`make dev` as a process: its start, its end, and that nothing is left, however it ends."""
 
 import json
 import os
@@ -115,8 +115,8 @@ def test_ctrl_c_leaves_no_process_no_port_and_no_file_but_logs(start):
     assert "database system is ready" in (dev.folder / "logs" / "postgres.log").read_text()
 
 
-def test_a_cloud_stopped_inside_a_living_process_leaves_none_of_its_children(tmp_path):
-    """Nothing here ends with us: each child must have been stopped."""
+def test_stop_ends_every_child_while_the_process_lives_on(tmp_path):
+    """The process lives on, so `stop` must have ended each child."""
     before = descendants(os.getpid())
     with LocalCloud(tmp_path, alerts=False) as cloud:
         family = descendants(os.getpid()) - before
@@ -125,7 +125,7 @@ def test_a_cloud_stopped_inside_a_living_process_leaves_none_of_its_children(tmp
     assert not family & set(parents())
 
 
-def test_a_killed_dev_takes_its_children_along_and_the_next_one_starts_over_its_remains(start):
+def test_a_killed_dev_ends_its_children_and_the_next_one_starts(start):
     dev = start()
     addresses = dev.wait_up()
     family = descendants(dev.child.pid)
@@ -141,13 +141,13 @@ def test_a_killed_dev_takes_its_children_along_and_the_next_one_starts_over_its_
     assert again.left() == ["logs"]
 
 
-def test_a_stop_while_starting_leaves_nothing_either(start):
+def test_a_stop_while_starting_leaves_nothing(start):
     dev = start()
     eventually((dev.folder / "postgres").exists)
     family = eventually(lambda: descendants(dev.child.pid))
     dev.child.send_signal(signal.SIGINT)
     assert dev.child.wait(timeout=DEADLINE_S) == 130
-    assert "Stopped before everything was up" in dev.text
+    assert "Stopped before everything had started" in dev.text
     assert not family & set(parents())
     assert dev.left() == ["logs"]
 
@@ -156,10 +156,10 @@ def test_a_stop_while_starting_leaves_nothing_either(start):
     ("command", "words", "log"),
     [
         (b"local.supabase.gateway", "the Supabase gateway ended with code -9", "gateway.log"),
-        (b"bin/postgres", "Postgres is gone", "postgres.log"),
+        (b"bin/postgres", "Postgres does not answer", "postgres.log"),
     ],
 )
-def test_a_part_that_ends_by_itself_ends_everything_and_is_named(start, command, words, log):
+def test_a_part_that_ends_stops_the_cloud_and_is_named(start, command, words, log):
     dev = start()
     dev.wait_up()
     family = descendants(dev.child.pid)

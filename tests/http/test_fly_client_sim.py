@@ -1,4 +1,4 @@
-"""The Fly client against the simulator over real HTTP: a whole life, lost answers, strangers, paging."""
+"""The Fly client against the simulator over real HTTP: lifecycle, lost responses, foreign apps, paging."""
 
 import logging
 import time
@@ -42,7 +42,7 @@ def fly(server):
 
 @pytest.fixture
 def order(server):
-    """Tells the simulator what shall go wrong."""
+    """Sets faults in the simulator."""
 
     def put(*faults):
         httpx.put(f"{server.url}/_sim/faults", json=list(faults), trust_env=False).raise_for_status()
@@ -65,8 +65,8 @@ def until(reached, seconds=20):
         time.sleep(0.01)
 
 
-def test_a_whole_life(server, fly):
-    """Create, secrets, machine, wait, look, update, stop, start, destroy, delete: each leaves the world as it says."""
+def test_the_whole_lifecycle(server, fly):
+    """Create, secrets, machine, wait, read, update, stop, start, destroy, delete: each has its effect."""
     app = make_name()
     fly.create_app(app, "net-1", f"{app}-key")
     found = fly.get_app(app)
@@ -107,8 +107,8 @@ def test_a_whole_life(server, fly):
 @pytest.mark.parametrize(
     "loss", [{"disconnect": True}, {"status": 504}, {"status": 502, "text": "<html>bad gateway</html>"}]
 )
-def test_a_lost_answer_to_create_machine_names_the_machine_to_adopt(server, fly, order, loss):
-    """The machine exists although no answer came; the repetition names it, and there is only one."""
+def test_a_lost_response_to_create_machine_names_the_machine_to_adopt(server, fly, order, loss):
+    """The machine exists although the response was lost. The second request names it, and there is only one."""
     app, seen = make_name(), []
     fly.create_app(app, "net-1", "k")
     order({"method": "POST", "path": MACHINES, "when": "after", "times": 1, **loss})
@@ -123,7 +123,7 @@ def test_a_lost_answer_to_create_machine_names_the_machine_to_adopt(server, fly,
     assert [each["id"] for each in shown["machines"]] == [adopted.id]
 
 
-def test_a_lost_answer_to_create_app_is_repeated_under_its_key(server, fly, order):
+def test_a_lost_response_to_create_app_is_repeated_with_its_key(server, fly, order):
     """The idempotency key makes the second request return what the first one made."""
     app = make_name()
     order({"method": "POST", "path": "/v1/apps", "when": "after", "disconnect": True, "times": 1})
@@ -133,8 +133,8 @@ def test_a_lost_answer_to_create_app_is_repeated_under_its_key(server, fly, orde
         fly.create_app(app, "net-1", "another-key")
 
 
-def test_a_lost_answer_to_a_delete_is_success_the_second_time(server, fly, order):
-    """What is gone when asked again was deleted by the first request."""
+def test_a_delete_succeeds_the_second_time_after_a_lost_response(server, fly, order):
+    """404 for the second request means that the first one deleted it."""
     app = make_name()
     fly.create_app(app, "net-1", "k")
     order({"method": "DELETE", "path": "/v1/apps/*", "when": "after", "disconnect": True, "times": 1})
@@ -143,7 +143,7 @@ def test_a_lost_answer_to_a_delete_is_success_the_second_time(server, fly, order
 
 
 def test_a_strangers_app_is_taken_and_foreign(server, fly):
-    """Creating says taken, looking says foreign, and nothing of theirs is deleted."""
+    """Creating it is `taken`, reading it is `foreign`, and it is not deleted."""
     httpx.put(f"{server.url}/_sim/foreign-apps", json=["strangers-app"], trust_env=False).raise_for_status()
     with pytest.raises(errors.NameTaken):
         fly.create_app("strangers-app", "net-1", "k")
@@ -153,8 +153,8 @@ def test_a_strangers_app_is_taken_and_foreign(server, fly):
     assert world_of(server)["foreign_apps"] == ["strangers-app"]
 
 
-def test_what_fly_refuses_says_what_to_do(server, fly):
-    """Size, name, credential, region full, quota: permanent and passing ones apart."""
+def test_refusals_of_fly_are_classified(server, fly):
+    """Size, name, credential, full region, quota: permanent and temporary refusals differ."""
     app = make_name()
     fly.create_app(app, "net-1", "k")
     too_small = CONFIG | {"guest": {"cpu_kind": "shared", "cpus": 2, "memory_mb": 256}}
@@ -173,14 +173,14 @@ def test_what_fly_refuses_says_what_to_do(server, fly):
     httpx.put(f"{server.url}/_sim/regions/fra", json={"quota_mb": 256}, trust_env=False).raise_for_status()
     with pytest.raises(errors.Capacity) as quota:
         fly.create_machine(app, "m", "fra", CONFIG)
-    told = [each.value for each in (size, name, auth, full, quota)]
-    assert [each.code for each in told] == ["size", "name", "auth", "region", "quota"]
-    assert all(each.advice and each.fly_request_id for each in told)
+    refusals = [each.value for each in (size, name, auth, full, quota)]
+    assert [each.code for each in refusals] == ["size", "name", "auth", "region", "quota"]
+    assert all(each.advice and each.fly_request_id for each in refusals)
     assert fly.create_machine(app, "m", ("fra", "any"), CONFIG).region != "fra"
 
 
-def test_a_slow_boot_is_not_yet_and_start_waits_for_it_to_settle():
-    """`wait` says not yet after its own second; a start before the machine has settled is asked again."""
+def test_a_slow_boot_is_not_yet_and_start_waits_until_it_settles():
+    """`wait` returns "not yet" after its second; a start before the machine has settled is retried."""
     with (
         FlyServer(FlySim(time.time, seed=3, profile="typical", rate_limits=False)) as server,
         FlyClient(server.url, TOKEN, org_slug=ORG, policy=QUICK) as fly,
@@ -200,8 +200,8 @@ def test_a_slow_boot_is_not_yet_and_start_waits_for_it_to_settle():
         assert fly.wait_machine(app, machine.id, "stopped", machine.version, 1) is True
 
 
-def test_rate_limits_are_outlasted():
-    """Fly takes bursts of three of one action: a process that knows nothing of the others is refused, waits and goes through."""
+def test_rate_limits_are_waited_for():
+    """Fly allows bursts of three per action: a client that exceeds it waits and succeeds."""
     policy = RetryPolicy(waits_s=(0.6, 0.6, 0.6))
     with (
         FlyServer(FlySim(time.time, seed=5, rate_limits=True)) as server,
@@ -223,7 +223,7 @@ def test_rate_limits_are_outlasted():
 
 
 def test_both_listings_reach_everything_through_short_and_empty_pages():
-    """A page may be short or empty with more to come; unread regions are named; together the pages are complete."""
+    """Pages may be short or empty, unreadable regions are named, and all pages together are complete."""
     unkind = Unkindness((0.0, 0.0), 0.5, 0.3, 0.0, 0.0, unordered=True)
     with (
         FlyServer(FlySim(time.time, seed=11, unkind=unkind, rate_limits=False)) as server,
@@ -250,7 +250,7 @@ def test_both_listings_reach_everything_through_short_and_empty_pages():
 
 
 def test_two_at_once_make_one_machine(server, fly):
-    """Of ten simultaneous creates one makes the machine; the nine others are told its id."""
+    """Of ten simultaneous creates one makes the machine; the nine others get its id."""
     app = make_name()
     fly.create_app(app, "net-1", "k")
 
@@ -266,7 +266,7 @@ def test_two_at_once_make_one_machine(server, fly):
 
 
 def test_a_cut_connection_shows_no_token_even_with_variables(fly, order, caplog):
-    """The frames of the HTTP library hold the raw header; a reporter that prints variables must not find them."""
+    """The HTTP library's frames hold the raw header; an error reporter that prints variables must not show it."""
     caplog.set_level(logging.DEBUG)
     order({"method": "*", "path": "/v1/apps/*", "disconnect": True})
     with pytest.raises(errors.TransientError) as caught:
@@ -277,7 +277,7 @@ def test_a_cut_connection_shows_no_token_even_with_variables(fly, order, caplog)
 
 
 def test_a_proxy_of_the_environment_is_not_used(server, monkeypatch):
-    """Fly is reached directly; a developer's proxy must not come between us and 127.0.0.1."""
+    """Requests to 127.0.0.1 do not go through a developer's proxy."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with FlyClient(server.url, TOKEN, org_slug=ORG, policy=QUICK) as fly:

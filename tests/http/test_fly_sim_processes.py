@@ -1,4 +1,4 @@
-"""Machines as real child processes: their environment, exec, checks, restarts, and that none outlives the simulator."""
+"""Machines as real child processes: environment, exec, checks, restarts. No process outlives the simulator."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).s
 
 
 def until(seen, what, seconds=20.0):
-    """Poll until `seen()` is true; the deadline is for broken code only."""
+    """Poll until `seen()` is true; AssertionError after the deadline."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := seen():
@@ -135,7 +135,7 @@ def test_exec_sees_the_machines_env_and_secrets_and_nothing_of_ours(fly, monkeyp
     assert ours == {"USER_ID", "READY", "TOKEN", "PORT", "HOST", "PATH"}
 
 
-def test_exec_tells_output_input_exit_code_and_time_out(fly):
+def test_exec_handles_output_input_exit_code_and_timeout(fly):
     path = fly.start()
     done = fly.run(path, "sh", "-c", "cat; echo oops >&2; exit 4", stdin="hi").json()
     assert done == {"stdout": "hi", "stderr": "oops\n", "exit_code": 4, "exit_signal": 0}
@@ -144,7 +144,7 @@ def test_exec_tells_output_input_exit_code_and_time_out(fly):
     assert fly.run(path, "sleep", "60", timeout=1).status_code == 408
 
 
-def test_checks_are_really_performed(fly):
+def test_checks_are_performed(fly):
     path = fly.start()
     until(lambda: fly.checks(path) == {"alive": "passing", "ready": "critical", "port": "passing"}, "first results")
     (fly.folder / "ready").touch()
@@ -156,7 +156,7 @@ def test_output_goes_to_the_log(fly):
     until(lambda: "hello user-1" in fly.log(path), "the child's first line")
 
 
-def test_stop_asks_politely_with_the_configured_signal(fly):
+def test_stop_sends_the_configured_signal(fly):
     path = fly.start(stop_config={"signal": "SIGTERM", "timeout": "20s"})
     until(lambda: "hello" in fly.log(path), "the child has set its handlers")
     pid = fly.pid(path)
@@ -168,10 +168,10 @@ def test_stop_asks_politely_with_the_configured_signal(fly):
     assert (event["requested_stop"], event["exit_code"]) == (True, 0)
 
 
-def test_one_that_does_not_listen_is_killed_after_the_timeout(fly):
+def test_a_process_that_ignores_the_signal_is_killed_after_the_timeout(fly):
     path = fly.start()
     until(lambda: "hello" in fly.log(path), "the child has started")
-    # Told by a signal it ignores, it can only be ended by the time-out's SIGKILL.
+    # The process ignores the signal, so only the SIGKILL of the timeout ends it.
     fly.http.post(f"{path}/stop", json={"signal": "SIGUSR1", "timeout": "100ms"})
     assert fly.http.get(f"{path}/wait?state=stopped&timeout=60").status_code == 200
 
@@ -190,7 +190,7 @@ def test_a_killed_process_is_restarted_up_to_its_retries(fly):
     assert kinds.count("restart") == 2
 
 
-def test_crash_kills_the_process_and_start_brings_it_back(fly):
+def test_crash_kills_the_process_and_start_starts_a_new_one(fly):
     path = fly.start(restart={"policy": "always"})
     pid = fly.pid(path)
     fly.http.post(f"/_sim/machines/{path.rsplit('/', 1)[1]}/crash")
@@ -268,7 +268,7 @@ def test_no_child_outlives_the_simulator(tmp_path, how):
         http.close()
 
 
-def test_a_taken_port_is_said_plainly():
+def test_a_taken_port_is_an_error_with_exit_code_1():
     with FlyServer(FlySim(time.time)) as server:
         command = [sys.executable, "-m", "local.fly", "--port", str(server.port)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

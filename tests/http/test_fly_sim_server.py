@@ -1,4 +1,4 @@
-"""The simulator behind a real port: a raw client, many at once, cut connections, waits that wake up."""
+"""The simulator on a real port: concurrent calls, cut connections, waits that wake up."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ def fly():
         yield http
 
 
-def test_a_life_over_http(fly):
+def test_a_machine_lifecycle_over_http(fly):
     created = fly.post(MACHINES, json={"name": "main", "config": {"image": "x"}}).json()
     path = f"{MACHINES}/{created['id']}"
     assert fly.get(f"{path}/wait?state=started").json()["ok"] is True
@@ -53,8 +53,8 @@ def test_a_cut_connection_is_cut_on_the_wire(fly, when, left):
     assert len(fly.get("/_sim/world").json()["apps"][0]["machines"]) == left
 
 
-def test_a_delayed_call_holds_up_nobody_else(fly):
-    """The delayed call cannot end before the others have: it is delayed until we have looked, then cut off."""
+def test_a_delayed_call_does_not_delay_others(fly):
+    """The delayed call is cut after the others have ended, so it cannot have ended before them."""
     fault = {"method": "GET", "path": "/v1/apps/app-one", "delay_s": 600}
     fly.put("/_sim/faults", json=[fault])
     entered, ended = threading.Event(), threading.Event()

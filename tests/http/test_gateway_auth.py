@@ -1,4 +1,4 @@
-"""Sign-in: passwords, the signed-in user, the public keys, through an unmodified Supabase client where it can."""
+"""Sign-in: passwords, the signed-in user, the public keys; with an unmodified Supabase client where possible."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def signed_up(project):
 
 
 def test_sign_in_gives_a_token_that_works(signed_up):
-    """A password sign-in of the unmodified client gives claims of a real token, and the API takes it."""
+    """A password sign-in gives a token with the claims of a real one, and the API accepts it."""
     client = signed_up.client(signed_up.keys.publishable_key)
     session = client.auth.sign_in_with_password({"email": EMAIL.upper(), "password": "correct horse"}).session
     claims = jwt.decode(session.access_token, signed_up.keys.public_key, ["ES256"], audience="authenticated")
@@ -44,7 +44,7 @@ def test_sign_in_gives_a_token_that_works(signed_up):
 
 
 def test_wrong_password_or_unknown_user(signed_up):
-    """Both give the same answer."""
+    """Both get the same response."""
     client = signed_up.client(signed_up.keys.publishable_key)
     for email, password in ((EMAIL, "wrong"), ("user-2@example.test", "correct horse")):
         with pytest.raises(AuthApiError) as refused:
@@ -52,8 +52,8 @@ def test_wrong_password_or_unknown_user(signed_up):
         assert (refused.value.code, refused.value.message) == ("invalid_credentials", "Invalid login credentials")
 
 
-def test_banned_users_stay_out(signed_up):
-    """A ban that lies ahead refuses the right password; one that is over does not."""
+def test_banned_users_cannot_sign_in(signed_up):
+    """A ban that ends in the future refuses the right password; an expired one does not."""
     client = signed_up.client(signed_up.keys.publishable_key)
     signed_up.sql("update auth.users set banned_until = now() + interval '1 hour'")
     with pytest.raises(AuthApiError) as refused:
@@ -64,7 +64,7 @@ def test_banned_users_stay_out(signed_up):
 
 
 def test_user_needs_a_valid_token(signed_up):
-    """No token 401, a bad or expired one 403, a token of a user who is gone 403."""
+    """No token 401, a bad or expired one 403, a token of a deleted user 403."""
     path = "/auth/v1/user"
     assert signed_up.send("GET", path).status_code == 401
     assert signed_up.send("GET", path, token=signed_up.user_token()).json()["id"] == USER
@@ -77,7 +77,7 @@ def test_user_needs_a_valid_token(signed_up):
 
 
 def test_public_keys_verify_tokens(reading_project):
-    """The JWKS needs no API key, may be cached ten minutes, and PyJWT's own client verifies with it."""
+    """The JWKS needs no API key, may be cached for ten minutes, and PyJWT's client verifies tokens with it."""
     address = f"{reading_project.url}/auth/v1/.well-known/jwks.json"
     answer = reading_project.http.get(address)
     assert answer.headers["Cache-Control"] == "public, max-age=600"
@@ -87,8 +87,8 @@ def test_public_keys_verify_tokens(reading_project):
     assert jwt.decode(token, key, ["ES256"], audience="authenticated")["sub"] == USER
 
 
-def test_what_is_not_there_says_so(reading_project):
-    """Sign-up and grants nobody knows are 501 with a message; health is 200; all want an API key."""
+def test_unsupported_endpoints_are_501(reading_project):
+    """Sign-up and unknown grants are 501 with a message; health is 200; all need an API key."""
     for method, path in (
         ("POST", "/auth/v1/token?grant_type=id_token"),
         ("POST", "/auth/v1/signup"),
@@ -114,8 +114,8 @@ def test_passwords_are_hashed_with_salt():
     assert not any(check_password("pass", stored) for stored in (None, "", "pass", "$2a$10$abc"))
 
 
-def test_keys_travel_by_file_and_hide_themselves(tmp_path):
-    """Saved keys are the owner's alone to read, load as they were, and show nothing in a repr."""
+def test_keys_are_saved_privately_and_not_shown(tmp_path):
+    """Saved keys are readable by the owner only, load unchanged, and are not in a repr."""
     keys = Keys.generate()
     keys.save(tmp_path / "keys.json")
     assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
@@ -127,7 +127,7 @@ def test_keys_travel_by_file_and_hide_themselves(tmp_path):
 
 
 def test_stopping_twice_or_unstarted_does_nothing(keys):
-    """stop() may be called at any time: its file numbers may be somebody else's by then."""
+    """stop() may be called at any time and does not close reused file descriptors."""
     nowhere = "postgresql://authenticator@127.0.0.1:1/none"
     gateway = Gateway(nowhere, keys).start()
     gateway.stop()
@@ -136,7 +136,7 @@ def test_stopping_twice_or_unstarted_does_nothing(keys):
 
 
 def test_gateway_as_a_process(bare_database, keys, http, tmp_path):
-    """`python -m local.supabase.gateway` writes its address when it answers, and ends on SIGTERM."""
+    """`python -m local.supabase.gateway` writes its address when it serves, and ends on SIGTERM."""
     keys.save(tmp_path / "keys.json")
     ready = tmp_path / "ready"
     login = bare_database.replace("supabase_admin@", "authenticator@")

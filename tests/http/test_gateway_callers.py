@@ -1,4 +1,4 @@
-"""Who a request runs as: API keys, tokens, roles, row-level security, and the settings a statement sees."""
+"""The role of a request: API keys, tokens, row-level security, and the settings that a statement sees."""
 
 import json
 import time
@@ -17,7 +17,7 @@ STRANGER = "22222222-2222-4222-8222-222222222222"
 
 @pytest.fixture
 def whoami(project):
-    """A function that shows how a request looks from inside; returns what a call of it said."""
+    """`whoami(setting)` calls a function that returns a setting of its request."""
     project.sql("""create function public.whoami(p_setting text default 'role') returns text language sql stable as
         $$ select current_setting(p_setting, true) $$""")
 
@@ -80,7 +80,7 @@ def test_missing_grants_answer_401_or_403(project):
         ({"apikey": "SECRET", "User-Agent": "Mozilla/5.0 (X11)"}, "Forbidden use of secret API key in browser"),
     ],
 )
-def test_what_proves_nothing_is_401(reading_project, headers, message):
+def test_failed_authentication_is_401(reading_project, headers, message):
     """No key, a wrong key, a key as a bearer that is not the apikey, a secret key in a browser."""
     known = {"SECRET": reading_project.keys.secret_key, "PUBLISHABLE": reading_project.keys.publishable_key}
     sent = {
@@ -101,7 +101,7 @@ def test_apikey_alone_is_enough(reading_project):
         assert reading_project.http.get(f"{reading_project.url}/rest/v1/items", headers=headers).status_code == 200
     browser = {"apikey": reading_project.keys.publishable_key, "User-Agent": "Mozilla/5.0"}
     answer = reading_project.http.get(f"{reading_project.url}/rest/v1/items", headers=browser)
-    assert answer.json()["code"] == "42501"  # let in as anon, who has no grant
+    assert answer.json()["code"] == "42501"  # accepted as anon, which has no grant
 
 
 @pytest.mark.parametrize(
@@ -113,24 +113,24 @@ def test_apikey_alone_is_enough(reading_project):
         ({"exp": "soon"}, "PGRST303", "The JWT 'exp' claim must be a number"),
     ],
 )
-def test_claims_that_do_not_hold(reading_project, claims, code, message):
-    """Times are judged, and must be numbers: PGRST303."""
+def test_invalid_claims_are_refused(reading_project, claims, code, message):
+    """Times must be valid and must be numbers: PGRST303."""
     now = int(time.time())
     moved = {name: now + value if isinstance(value, int) else value for name, value in claims.items()}
     answer = reading_project.send("GET", "/rest/v1/items", token=reading_project.user_token(**moved))
     assert (answer.status_code, answer.json()["code"], answer.json()["message"]) == (401, code, message)
 
 
-def test_roles_that_cannot_be_taken(reading_project):
-    """A role that does not exist is 401, one that the login may not take 403."""
+def test_roles_that_cannot_be_set(reading_project):
+    """A role that does not exist is 401, one that the login role may not set is 403."""
     absent = reading_project.send("GET", "/rest/v1/items", token=reading_project.keys.mint("nobody_at_all"))
     assert (absent.status_code, absent.json()["message"]) == (401, 'role "nobody_at_all" does not exist')
     foreign = reading_project.send("GET", "/rest/v1/items", token=reading_project.keys.mint("supabase_admin"))
     assert (foreign.status_code, foreign.json()["code"]) == (403, "42501")
 
 
-def test_skew_of_thirty_seconds_is_forgiven(bare_database, keys, http):
-    """At exactly 30 s past its end a token still holds; one second later it does not."""
+def test_a_clock_skew_of_thirty_seconds_is_accepted(bare_database, keys, http):
+    """A token is valid until 30 s after its expiry, and not one second longer."""
     clock = [1_900_000_000.0]
     login = bare_database.replace("supabase_admin@", "authenticator@")
     token = keys.mint("anon", expires_in_s=60, now=clock[0])
@@ -178,14 +178,14 @@ def test_settings_a_statement_sees(project, whoami):
 
 
 def test_statement_timeouts_by_role(project, whoami):
-    """3 s for anon, 8 s for authenticated, and 8 s for service_role, which has none of its own."""
+    """3 s for anon, 8 s for authenticated, and 8 s for service_role, which has no timeout of its own."""
     assert whoami("statement_timeout", key=project.keys.publishable_key) == "3s"
     assert whoami("statement_timeout", token=project.user_token()) == "8s"
     assert whoami("statement_timeout") == "8s"
 
 
 def test_a_login_without_settings_gets_those_of_a_project(project, whoami):
-    """Whoever logs in, 8 s and UTC hold, as for the login role of a hosted project."""
+    """8 s and UTC apply to every login role, as for that of a hosted project."""
     assert whoami("statement_timeout") == "8s"
     headers, ask = project.headers(), {"p_setting": "statement_timeout"}
     with Gateway(project.database_url, project.keys) as gateway:
@@ -193,7 +193,7 @@ def test_a_login_without_settings_gets_those_of_a_project(project, whoami):
     assert answer.json() == "8s"
 
 
-def test_nothing_of_a_request_stays_behind(project, whoami):
+def test_a_connection_keeps_nothing_of_a_request(project, whoami):
     """The next request on the same connection has neither the role nor the claims of the one before."""
     assert OWNER in whoami("request.jwt.claims", token=project.user_token())
     assert OWNER not in whoami("request.jwt.claims", key=project.keys.publishable_key)
@@ -201,15 +201,15 @@ def test_nothing_of_a_request_stays_behind(project, whoami):
 
 
 def test_browsers_may_call(reading_project):
-    """A preflight is answered without a key, and answers carry the origin header."""
-    asked = {"Origin": "http://localhost:1", "Access-Control-Request-Headers": "apikey,authorization"}
-    answer = reading_project.http.request("OPTIONS", f"{reading_project.url}/rest/v1/items", headers=asked)
+    """A preflight is answered without a key, and responses have the origin header."""
+    sent = {"Origin": "http://localhost:1", "Access-Control-Request-Headers": "apikey,authorization"}
+    answer = reading_project.http.request("OPTIONS", f"{reading_project.url}/rest/v1/items", headers=sent)
     assert (answer.status_code, answer.headers["Access-Control-Allow-Headers"]) == (200, "apikey,authorization")
     assert reading_project.send("GET", "/rest/v1/items").headers["Access-Control-Allow-Origin"] == "*"
 
 
 def test_other_paths_have_no_route(reading_project):
-    """What no service of the project serves is 404, in the edge's own form."""
+    """A path of no service is 404 in the form of Supabase's edge."""
     answer = reading_project.send("GET", "/storage/v1/object")
     assert (answer.status_code, answer.json()) == (404, {"message": "no Route matched with those values"})
     assert reading_project.send("GET", "/rest/v1/a/b/c").json()["code"] == "PGRST125"

@@ -1,4 +1,4 @@
-"""What goes wrong inside Postgres, or with it, and what the caller is told."""
+"""Errors in Postgres or of its connection, and the response the caller gets."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ end $$;
 
 
 def wait_for(condition, *, within_s: float = 30):
-    """Poll until `condition` gives something true; it does, or the test fails."""
+    """The first true value of `condition`, called repeatedly; AssertionError when it takes too long."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "not in time"
@@ -33,7 +33,7 @@ def wait_for(condition, *, within_s: float = 30):
 
 @pytest.mark.every_postgres
 def test_sqlstates_become_statuses(project):
-    """The table of PostgREST's Error.hs; the body carries what Postgres said, and the transaction is undone."""
+    """The table of PostgREST's Error.hs. The body holds Postgres's error, and the transaction is rolled back."""
     project.sql(_RAISING)
     expected = {
         "P0001": 400, "P0002": 500, "23503": 409, "23505": 409, "23514": 400, "22023": 400, "42501": 403,
@@ -50,21 +50,6 @@ def test_sqlstates_become_statuses(project):
         assert ("Retry-After" in answer.headers) == (answer.status_code == 503)
     assert found == expected
     assert project.sql("select count(*) from public.items") == [(3,)]
-
-
-def test_a_raised_response_is_taken_whole(project):
-    """RAISE SQLSTATE 'PGRST' gives body, status and headers; JSON that is not is PGRST121."""
-    project.sql(_RAISING)
-    said = {
-        "p_state": "PGRST",
-        "p_message": '{"code": "OWN", "message": "pay first", "details": "x", "hint": null}',
-        "p_detail": '{"status": 402, "headers": {"X-Pay": "yes"}}',
-    }
-    answer = project.send("POST", "/rest/v1/rpc/fail", json=said)
-    assert (answer.status_code, answer.headers["X-Pay"]) == (402, "yes")
-    assert answer.json() == {"code": "OWN", "message": "pay first", "details": "x", "hint": None}
-    broken = project.send("POST", "/rest/v1/rpc/fail", json={"p_state": "PGRST"})
-    assert (broken.status_code, broken.json()["code"]) == (500, "PGRST121")
 
 
 def test_a_client_sees_code_message_details_and_hint(project):
@@ -129,7 +114,7 @@ def test_values_cannot_become_sql(project):
 
 
 def test_schema_reload_by_notify(project):
-    """A column that was dropped and made anew is known after NOTIFY pgrst, as PostgREST's listener does it."""
+    """A changed column type is known after NOTIFY pgrst, as in PostgREST."""
     items = project.rest().from_("items")
     assert items.insert({"name": "a", "stock": 1}).execute().data[0]["stock"] == 1
     project.sql("alter table public.items alter stock type text using stock::text")
@@ -154,7 +139,7 @@ def test_new_columns_and_tables_are_found_at_once(project):
 
 
 def test_all_connections_busy(bare_database, keys, http):
-    """Who waits too long for a connection gets 504 PGRST003; afterwards all is well."""
+    """A request that waits too long for a connection gets 504 PGRST003. Later requests succeed."""
     with psycopg.connect(bare_database, autocommit=True) as session:
         session.execute("create function public.hold() returns integer language sql volatile as"
                         " $$ select 1 from pg_advisory_xact_lock(1) $$")  # fmt: skip
@@ -178,18 +163,18 @@ def test_all_connections_busy(bare_database, keys, http):
 
 
 def test_a_killed_session_is_replaced(project):
-    """A backend ended by an administrator while idle is not noticed by the next request."""
+    """The next request succeeds when an idle backend was terminated."""
     project.send("GET", "/rest/v1/items")
     project.sql("select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'authenticator'"
                 " and datname = current_database()")  # fmt: skip
     assert project.send("GET", "/rest/v1/items").status_code == 200
 
 
-def test_a_session_killed_at_work_is_503(project):
+def test_a_session_killed_during_a_request_is_503(project):
     """57P01 in the middle of a statement: HTTP 503, and the next request works."""
-    project.sql("""create function public.suicide() returns integer language plpgsql security definer volatile as
+    project.sql("""create function public.end_itself() returns integer language plpgsql security definer volatile as
         $$ begin perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(10); return 1; end $$""")
-    answer = project.send("POST", "/rest/v1/rpc/suicide")
+    answer = project.send("POST", "/rest/v1/rpc/end_itself")
     assert answer.status_code == 503
     assert answer.json()["code"] in ("57P01", "PGRST001")
     assert answer.headers["Retry-After"] == "1"
@@ -197,7 +182,7 @@ def test_a_session_killed_at_work_is_503(project):
 
 
 def test_the_server_dies_and_comes_back(tmp_path, keys, http):
-    """No database: 503 PGRST000. When it is back, requests and the schema listener work without help."""
+    """No database: 503 PGRST000. Once it is back, requests and the schema listener recover."""
     headers = {"apikey": keys.secret_key}
     with Postgres(tmp_path, fsync=False) as server:
         database = prepare(server, dbname="app", migrations=False, seed=False)
@@ -205,7 +190,7 @@ def test_the_server_dies_and_comes_back(tmp_path, keys, http):
             table = f"{gateway.url}/rest/v1/late"
             assert http.get(table, headers=headers).json()["code"] == "PGRST205"
             server.kill()
-            wait_for(lambda: http.get(table, headers=headers).status_code == 503)  # its backends outlive it a moment
+            wait_for(lambda: http.get(table, headers=headers).status_code == 503)  # its backends live on for a moment
             down = http.get(table, headers=headers)
             assert (down.status_code, down.json()["code"]) == (503, "PGRST000")
             server.start()

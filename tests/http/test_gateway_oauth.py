@@ -1,4 +1,4 @@
-"""Sign-in through a provider, with PKCE, as a browser and the unmodified client go through it."""
+"""Sign-in through a provider with PKCE, with a browser and the unmodified client."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -25,7 +25,7 @@ def gateway(clocked):
 
 
 class Browser:
-    """Follows redirects by hand, as long as they lead to the gateway; sends no API key."""
+    """Follows redirects within the gateway and sends no API key."""
 
     def __init__(self, clocked, gateway):
         self.http, self.gateway = clocked.project.http, gateway
@@ -64,7 +64,7 @@ def query_of(url):
 
 
 def test_a_user_signs_in_through_the_provider(clocked, gateway, browser):
-    """Away to the provider, back to the page with a code, and the code and verifier make a session."""
+    """The provider sends the browser back with a code; code and verifier make a session."""
     auth = clocked.client(gateway)
     page = browser.go(start(auth))
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -73,9 +73,9 @@ def test_a_user_signs_in_through_the_provider(clocked, gateway, browser):
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     back = browser.submit(page, EMAIL)
     assert back.startswith("http://127.0.0.1:4999/auth/callback?")
-    told = query_of(back)
-    assert told["next"] == "/apps", "what the page asked for is kept"
-    session = auth.exchange_code_for_session({"auth_code": told["code"]}).session
+    query = query_of(back)
+    assert query["next"] == "/apps", "the parameters of the page are kept"
+    session = auth.exchange_code_for_session({"auth_code": query["code"]}).session
     assert session.user.id == USER
     claims = jwt.decode(session.access_token, options={"verify_signature": False})
     assert (claims["sub"], claims["amr"][0]["method"]) == (USER, "oauth")
@@ -88,7 +88,7 @@ def get_code(clocked, gateway, browser):
     return auth, query_of(browser.submit(browser.go(start(auth)), EMAIL))["code"]
 
 
-def test_a_code_is_good_once(clocked, gateway, browser):
+def test_a_code_works_once(clocked, gateway, browser):
     auth, code = get_code(clocked, gateway, browser)
     verifier = auth._storage.get_item(f"{auth._storage_key}-code-verifier")
     assert auth.exchange_code_for_session({"auth_code": code, "code_verifier": verifier}).session
@@ -97,8 +97,8 @@ def test_a_code_is_good_once(clocked, gateway, browser):
     assert clocked.count("sessions") == 1
 
 
-def test_a_code_is_worth_nothing_without_its_verifier(clocked, gateway, browser):
-    """Somebody who saw the address in a log or a history cannot use it; the one who began still can."""
+def test_a_code_needs_its_verifier(clocked, gateway, browser):
+    """A code from a log or a history is useless; the browser that began can still use it."""
     auth, code = get_code(clocked, gateway, browser)
     thief = clocked.client(gateway)
     stolen = {"auth_code": code, "code_verifier": "v" * 60}
@@ -107,24 +107,24 @@ def test_a_code_is_worth_nothing_without_its_verifier(clocked, gateway, browser)
     assert auth.exchange_code_for_session({"auth_code": code}).session
 
 
-def test_a_code_ends_after_five_minutes(clocked, gateway, browser):
+def test_a_code_expires_after_five_minutes(clocked, gateway, browser):
     auth, code = get_code(clocked, gateway, browser)
     clocked.seconds += FLOW_S + 1
     assert code_of(lambda: auth.exchange_code_for_session({"auth_code": code})) == "flow_state_expired"
 
 
-def test_a_code_before_anybody_said_who_they_are_is_none(clocked, gateway, browser):
+def test_a_code_without_a_chosen_account_is_refused(clocked, gateway, browser):
     auth = clocked.client(gateway)
     browser.go(start(auth))
     [[code]] = clocked.project.sql("select auth_code from auth.flow_state")
     assert code_of(lambda: auth.exchange_code_for_session({"auth_code": code})) == "flow_state_not_found"
 
 
-def test_whoever_cancels_comes_back_with_the_reason(clocked, gateway, browser):
+def test_a_cancelled_sign_in_returns_with_the_reason(clocked, gateway, browser):
     back = browser.submit(browser.go(start(clocked.client(gateway))), "Cancel")
-    told = query_of(back)
-    assert (told["error"], told["error_description"]) == ("access_denied", "The user denied access")
-    assert "code" not in told
+    query = query_of(back)
+    assert (query["error"], query["error_description"]) == ("access_denied", "The user denied access")
+    assert "code" not in query
     assert "error=access_denied" in urlsplit(back).fragment
 
 
@@ -135,21 +135,21 @@ def test_whoever_cancels_comes_back_with_the_reason(clocked, gateway, browser):
         ("update auth.users set deleted_at = now()", "signup_disabled"),
     ],
 )
-def test_who_may_not_sign_in_comes_back_with_the_reason(clocked, gateway, browser, change, code):
+def test_a_refused_user_returns_with_the_reason(clocked, gateway, browser, change, code):
     page = browser.go(start(clocked.client(gateway)))
     clocked.project.sql(change)
-    told = query_of(browser.submit(page, EMAIL))
-    assert (told["error"], told["error_code"]) == ("access_denied", code)
+    query = query_of(browser.submit(page, EMAIL))
+    assert (query["error"], query["error_code"]) == ("access_denied", code)
 
 
 @pytest.mark.parametrize("state", ["", "a.b.c", "made-up"])
-def test_a_state_that_is_not_ours_leads_to_the_site(browser, gateway, state):
+def test_a_forged_state_redirects_to_the_site(browser, gateway, state):
     back = browser.go(f"{gateway.url}/auth/v1/callback?code={EMAIL}&state={state}")
     assert back.startswith(SITE_URL)
     assert query_of(back)["error_code"] == "bad_oauth_state"
 
 
-def test_a_state_ends_after_five_minutes_and_a_users_token_is_none(clocked, gateway, browser):
+def test_a_state_expires_and_a_users_token_is_not_a_state(clocked, gateway, browser):
     page = browser.go(start(clocked.client(gateway)))
     clocked.seconds += FLOW_S + 1
     assert query_of(browser.submit(page, EMAIL))["error_code"] == "bad_oauth_state"
@@ -171,8 +171,8 @@ def test_a_state_ends_after_five_minutes_and_a_users_token_is_none(clocked, gate
         "/apps",
     ],
 )
-def test_nobody_is_sent_elsewhere_with_a_code(clocked, gateway, browser, wanted):
-    """What is not on this machine becomes the site's own address, as with a hosted project's allow-list."""
+def test_a_code_is_never_sent_to_another_site(clocked, gateway, browser, wanted):
+    """Another address is replaced by the site's, as with a hosted project's allow-list."""
     auth = clocked.client(gateway)
     url = start(auth, wanted) if wanted else auth.sign_in_with_oauth({"provider": "google"}).url
     assert browser.submit(browser.go(url), EMAIL).startswith(f"{SITE_URL}?code=")
@@ -191,12 +191,12 @@ def test_nobody_is_sent_elsewhere_with_a_code(clocked, gateway, browser, wanted)
         ("provider=github&code_challenge_method=s256&code_challenge=" + "%3C" * 43, 400),
     ],
 )
-def test_what_is_no_start_of_a_sign_in_is_refused(browser, gateway, query, status):
+def test_an_invalid_start_of_a_sign_in_is_refused(browser, gateway, query, status):
     assert browser.go(f"{gateway.url}/auth/v1/authorize?{query}").status_code == status
 
 
-def test_the_providers_page_shows_names_and_runs_nothing_of_theirs(clocked, gateway, browser):
-    """An e-mail may hold anything."""
+def test_the_providers_page_escapes_e_mails(clocked, gateway, browser):
+    """An e-mail may hold HTML."""
     evil = """"><img src=x onerror=alert(1)>'@example.test"""
     clocked.project.sql(f"update auth.users set email = '{evil.replace(chr(39), chr(39) * 2)}'")
     page = browser.go(start(clocked.client(gateway)))
@@ -204,7 +204,7 @@ def test_the_providers_page_shows_names_and_runs_nothing_of_theirs(clocked, gate
     assert "&lt;img" in page.text
 
 
-def test_a_plain_challenge_is_compared_as_it_is(clocked, gateway, browser):
+def test_a_plain_challenge_is_compared_directly(clocked, gateway, browser):
     verifier = "v" * 50
     url = f"{gateway.url}/auth/v1/authorize?provider=github&code_challenge={verifier}&code_challenge_method=plain"
     code = query_of(browser.submit(browser.go(url), EMAIL))["code"]

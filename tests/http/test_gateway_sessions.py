@@ -1,4 +1,4 @@
-"""Sessions of the local sign-in service, through the unmodified client: refresh, rotation, reuse, sign-out, a restart."""
+"""Sessions of the local sign-in service, with the unmodified client: refresh, rotation, reuse, sign-out, a restart."""
 
 import time
 import uuid
@@ -22,7 +22,7 @@ START = 1_900_000_000.0
 
 
 class Clocked:
-    """A project whose sign-in service goes by a clock of ours, with one user."""
+    """A project with one user, whose sign-in service uses the test's clock."""
 
     def __init__(self, project):
         self.project, self.seconds = project, START
@@ -68,8 +68,8 @@ def code_of(act):
     return refused.value.code
 
 
-def test_a_refresh_goes_on_with_the_session_under_new_tokens(clocked, gateway):
-    """The session id, a uuid, and the way of signing in stay; both tokens and the end are new."""
+def test_a_refresh_continues_the_session_with_new_tokens(clocked, gateway):
+    """The session id and the sign-in method stay; both tokens and the expiry are new."""
     first = clocked.sign_in(gateway)
     clocked.seconds += 1800
     second = clocked.client(gateway).refresh_session(first.refresh_token).session
@@ -82,8 +82,8 @@ def test_a_refresh_goes_on_with_the_session_under_new_tokens(clocked, gateway):
     assert clocked.client(gateway).get_user(second.access_token).user.id == USER
 
 
-def test_an_answer_that_was_lost_can_be_asked_for_again(clocked, gateway):
-    """The parent of the current token gives the current one, however late; nothing is doubled."""
+def test_a_lost_response_can_be_requested_again(clocked, gateway):
+    """The parent of the current token returns the current token at any time, and no second one."""
     first = clocked.sign_in(gateway).refresh_token
     second = clocked.client(gateway).refresh_session(first).session.refresh_token
     clocked.seconds += REUSE_S + 3600
@@ -92,19 +92,19 @@ def test_an_answer_that_was_lost_can_be_asked_for_again(clocked, gateway):
 
 
 def test_an_old_token_used_again_ends_the_session(clocked, gateway):
-    """A thief and the owner cannot both go on: after the reuse interval the whole family is revoked."""
+    """A thief and the owner cannot both continue: after the reuse interval the whole family is revoked."""
     first = clocked.sign_in(gateway).refresh_token
     auth = clocked.client(gateway)
     second = auth.refresh_session(first).session.refresh_token
     third = auth.refresh_session(second).session.refresh_token
     clocked.seconds += REUSE_S + 1
     assert code_of(lambda: auth.refresh_session(first)) == "refresh_token_already_used"
-    clocked.seconds += REUSE_S + 1  # as in supabase/auth the interval runs anew from the revocation
+    clocked.seconds += REUSE_S + 1  # as in supabase/auth the interval starts again at the revocation
     for token in (first, second, third):
         assert code_of(lambda token=token: auth.refresh_session(token)) == "refresh_token_already_used"
 
 
-def test_within_the_reuse_interval_an_older_token_is_forgiven(clocked, gateway):
+def test_within_the_reuse_interval_an_older_token_is_accepted(clocked, gateway):
     first = clocked.sign_in(gateway).refresh_token
     auth = clocked.client(gateway)
     second = auth.refresh_session(first).session.refresh_token
@@ -113,8 +113,8 @@ def test_within_the_reuse_interval_an_older_token_is_forgiven(clocked, gateway):
     assert auth.refresh_session(first).session
 
 
-def test_two_refreshes_at_once_get_one_and_the_same_token(clocked, gateway):
-    """As of two tabs that wake up together: both are held up at the session's row, and one follows the other."""
+def test_two_refreshes_at_once_get_the_same_token(clocked, gateway):
+    """Two tabs wake up together: both wait for the session's row and get the same token."""
     token = clocked.sign_in(gateway).refresh_token
     auth = [clocked.client(gateway) for _ in range(2)]
     waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
@@ -130,7 +130,7 @@ def test_two_refreshes_at_once_get_one_and_the_same_token(clocked, gateway):
     assert clocked.count("refresh_tokens") == 2
 
 
-def test_tokens_nobody_gave_out_and_users_who_may_not_are_refused(clocked, gateway):
+def test_unknown_tokens_and_banned_users_are_refused(clocked, gateway):
     auth, token = clocked.client(gateway), clocked.sign_in(gateway).refresh_token
     assert code_of(lambda: auth.refresh_session("made-up-token")) == "refresh_token_not_found"
     clocked.project.sql("update auth.users set banned_until = now() + interval '1 hour'")
@@ -141,7 +141,7 @@ def test_tokens_nobody_gave_out_and_users_who_may_not_are_refused(clocked, gatew
 
 @pytest.mark.parametrize(("scope", "ended"), [("local", {0}), ("others", {1, 2}), ("global", {0, 1, 2})])
 def test_signing_out_ends_the_sessions_of_its_scope(clocked, gateway, scope, ended):
-    """Their refresh tokens are gone, and so is the user for their access tokens."""
+    """Their refresh tokens are invalid, and their access tokens no longer show the user."""
     sessions = [clocked.sign_in(gateway) for _ in range(3)]
     leaving = clocked.client(gateway)
     leaving.set_session(sessions[0].access_token, sessions[0].refresh_token)
@@ -159,7 +159,7 @@ def test_signing_out_ends_the_sessions_of_its_scope(clocked, gateway, scope, end
             assert auth.refresh_session(session.refresh_token).session
 
 
-def test_signing_out_needs_a_session_and_a_scope_that_exists(clocked, gateway):
+def test_signing_out_needs_a_session_and_a_known_scope(clocked, gateway):
     session = clocked.sign_in(gateway)
     headers = {"apikey": clocked.project.keys.publishable_key}
     post = clocked.project.http.post
@@ -171,7 +171,7 @@ def test_signing_out_needs_a_session_and_a_scope_that_exists(clocked, gateway):
 
 
 def test_a_session_outlives_the_gateway(clocked):
-    """It stands in the database: after a restart the refresh token is good, and the access token still shows the user."""
+    """Sessions are in the database: after a restart the refresh and access tokens are valid."""
     with clocked.open() as gateway:
         session, port = clocked.sign_in(gateway), int(gateway.url.rpartition(":")[2])
     with clocked.open(port) as gateway:
@@ -180,8 +180,8 @@ def test_a_session_outlives_the_gateway(clocked):
         assert auth.refresh_session(session.refresh_token).session.user.id == USER
 
 
-def test_the_token_of_a_machine_reads_rows_and_is_nobody_at_the_sign_in_service(clocked, gateway):
-    """Whoever steals it cannot ask who the user is, sign the user out, or (on a hosted project) set a password."""
+def test_a_machines_token_is_refused_by_the_sign_in_service(clocked, gateway):
+    """A stolen token cannot read the user, sign the user out or (on a hosted project) set a password."""
     token = mint_user_token(
         SecretStr(clocked.project.keys.signing_key_pem),
         issuer=f"{gateway.url}/auth/v1",

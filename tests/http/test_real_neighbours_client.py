@@ -1,4 +1,4 @@
-"""The unmodified `supabase` client on Hangar's own schema, signing nobody in: as the host's backend, and as a user's machine."""
+"""The unmodified `supabase` client on Hangar's schema, as the host's backend and as a user's machine."""
 
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -32,13 +32,13 @@ def user(database, connect):
     return user
 
 
-def test_the_hosts_backend_changes_a_tier_and_reads_what_became_of_it(gateway, http, keys, user):
+def test_the_hosts_backend_changes_a_tier_and_reads_the_result(gateway, http, keys, user):
     client = make_client(gateway, http, keys.secret_key)
     client.table("user_subscriptions").update({"tier": "pro"}).eq("user_id", user).execute()
     [row] = client.table("user_fly_apps").select("*").eq("user_id", user).is_("deleted_at", "null").execute().data
     assert (row["status"], row["desired_state"], row["tier"]) == ("provisioning", "present", "pro")
-    told = client.rpc("fly_user_status", {"p_user": user}).execute().data
-    assert (told["entitled"], told["row"]["fly_app_name"]) == (True, row["fly_app_name"])
+    report = client.rpc("fly_user_status", {"p_user": user}).execute().data
+    assert (report["entitled"], report["row"]["fly_app_name"]) == (True, row["fly_app_name"])
     summary = client.table("fly_fleet_summary").select("status, apps").execute().data
     assert summary == [{"status": "provisioning", "apps": 1}]
     plan = client.table("fly_plans").update({"grace_s": 60}).eq("tier", "pro").execute().data

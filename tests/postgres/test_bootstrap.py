@@ -1,4 +1,4 @@
-"""What a fresh Supabase project promises, on every Postgres we support."""
+"""The guarantees of a new Supabase project, on every supported Postgres."""
 
 import uuid
 
@@ -32,7 +32,7 @@ def test_a_new_table_is_closed_to_every_api_role(bare_database, connect):
 
 
 def test_a_new_function_is_open_to_everybody(bare_database, connect):
-    """Plain Postgres, and Supabase with it: EXECUTE has to be revoked by hand."""
+    """As in plain Postgres: EXECUTE must be revoked explicitly."""
     connect(bare_database, "postgres").execute("create function public.one() returns int language sql as 'select 1'")
     assert connect(bare_database, "anon").execute("select public.one()").fetchone() == (1,)
 

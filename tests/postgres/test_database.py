@@ -5,8 +5,8 @@ import threading
 import psycopg
 import pytest
 
-from local.supabase.postgres.database import MigrationError, as_role, drop_database, fresh_database, migrate, prepare
 from local.supabase.postgres import database as module
+from local.supabase.postgres.database import MigrationError, as_role, drop_database, fresh_database, migrate, prepare
 
 
 @pytest.fixture

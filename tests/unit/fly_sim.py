@@ -1,4 +1,4 @@
-"""The desk at which the simulator's unit tests sit: one organisation, a raw client, a clock that only moves when told."""
+"""The fixture of the simulator's unit tests: one organisation, a raw client, a virtual clock."""
 
 import httpx
 
@@ -16,7 +16,7 @@ CONFIG = {
 
 
 class Fly:
-    """One organisation, a raw client, a clock that only moves when told or when a call takes its time."""
+    """One organisation, a raw client, and a clock that moves by `advance` and by the time that calls take."""
 
     def __init__(self, **settings):
         self.clock = VirtualClock()

@@ -1,4 +1,4 @@
-"""Which traders run and when they signal: the one rule behind load and poll, with time in the test's hands."""
+"""Which traders run and when they signal, with a clock that the test moves."""
 
 import threading
 
@@ -47,18 +47,18 @@ EVERYBODY = [
 @pytest.mark.parametrize(
     ("mode", "wanted"), [("user_dedicated", {"own"}), ("shared_backend", {"built-in", "own-built-in"})]
 )
-def test_each_mode_admits_its_own_traders_only_even_when_the_database_answers_more(mode, wanted):
+def test_each_mode_admits_its_own_traders_only(mode, wanted):
     assert set(select_for(settings(mode)).admit(EVERYBODY)) == wanted
 
 
 def test_no_enabled_trader_runs_in_two_places():
-    """What a user's machine runs, the shared backend does not, and the other way round."""
+    """The traders of a user's machine and of the shared backend are disjoint."""
     modes = [select_for(settings(mode)).admit(EVERYBODY) for mode in ("user_dedicated", "shared_backend")]
     assert not set(modes[0]) & set(modes[1])
 
 
-def test_the_difference_is_judged_by_the_desired_set():
-    """Gone and changed ones stop, new and changed ones start, the rest is left alone."""
+def test_the_difference_follows_the_desired_set():
+    """Removed and changed traders stop, new and changed ones start, the others continue."""
     old = {key: Trader(key, USER, key, {"x": 1}) for key in ("keeps", "goes", "changes")}
     new = {key: Trader(key, USER, key, {"x": 1}) for key in ("keeps", "comes")}
     new["changes"] = Trader("changes", USER, "changes", {"x": 2})
@@ -68,7 +68,7 @@ def test_the_difference_is_judged_by_the_desired_set():
 
 
 class Tables:
-    """A hand-written twin of the database's side: rows to read, signals written, either of them refusable."""
+    """A fake database: rows to read, signals written, and a refusal for either."""
 
     def __init__(self, *rows):
         self.rows = list(rows)
@@ -88,7 +88,7 @@ class Tables:
 
 
 class Rig:
-    """A runner whose clock the test turns."""
+    """A runner whose clock the test moves."""
 
     def __init__(self, *rows, **changes):
         self.now = 1000.0
@@ -106,7 +106,7 @@ class Rig:
         return self.runner.readiness()[0]
 
 
-def test_one_signal_on_load_then_one_each_interval_with_the_machines_own_identity():
+def test_one_signal_on_load_then_one_each_interval():
     rig = Rig(row("own", filter={"min": 3}))
     for _ in range(13):
         rig.turn(5)
@@ -126,8 +126,8 @@ def test_an_edited_filter_reloads_the_trader():
     assert rig.tables.signals[1]["payload"]["kind"] == "loaded"
 
 
-def test_a_failed_read_keeps_what_runs_and_only_a_row_of_them_ends_readiness():
-    """One lost poll is no outage; three are, and the reason is told."""
+def test_a_failed_read_keeps_the_running_traders():
+    """`/ready` fails after three lost polls, with the reason."""
     rig = Rig(row("own"))
     rig.turn()
     assert rig.why_not_ready is None
@@ -142,7 +142,7 @@ def test_a_failed_read_keeps_what_runs_and_only_a_row_of_them_ends_readiness():
     assert rig.why_not_ready is None
 
 
-def test_a_trader_whose_first_signal_is_refused_is_not_loaded_and_is_sent_again_under_the_same_id():
+def test_a_refused_first_signal_is_sent_again_with_the_same_id():
     rig = Rig(row("own"))
     rig.tables.write_error = RuntimeError("42501: permission denied")
     rig.turn()

@@ -1,4 +1,4 @@
-"""The RUN_MODE contract at the door: what the reference backend starts with, and what it refuses."""
+"""The RUN_MODE contract: the environment that the reference backend accepts and refuses."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ def faults(**changes):
     return refused.value.faults
 
 
-def test_a_whole_environment_is_read_with_defaults():
+def test_a_complete_environment_is_read_with_defaults():
     settings = read_settings(environment())
     assert (settings.user_id, settings.app_id, settings.token_user_id) == (USER, APP, USER)
     assert (settings.port, settings.poll_interval_s, settings.signal_interval_s) == (8080, 5.0, 60.0)
@@ -42,7 +42,7 @@ def test_a_whole_environment_is_read_with_defaults():
 
 
 @pytest.mark.parametrize("value", [None, "", "dedicated", "USER_DEDICATED", " shared_backend"])
-def test_any_other_run_mode_is_refused_and_the_allowed_ones_are_named(value):
+def test_another_run_mode_is_refused(value):
     (fault,) = faults(RUN_MODE=value)
     assert "RUN_MODE" in fault
     assert "user_dedicated, shared_backend" in fault
@@ -55,7 +55,7 @@ def test_user_dedicated_needs_its_user_and_its_app_as_uuids(name, value):
     assert fault.startswith(f"{name} must be a uuid")
 
 
-def test_shared_backend_needs_neither_user_nor_app_and_forgets_a_user_it_is_given():
+def test_shared_backend_needs_neither_user_nor_app_and_ignores_a_given_user():
     settings = read_settings(environment(RUN_MODE="shared_backend", USER_ID=USER, HANGAR_APP_ID=None))
     assert (settings.user_id, settings.app_id) == (None, None)
 
@@ -77,14 +77,14 @@ def test_a_service_key_under_any_name_is_refused_and_not_shown(name, value):
     assert value not in fault
 
 
-def test_a_token_of_another_user_is_refused_because_it_would_silently_load_nothing():
+def test_a_token_of_another_user_is_refused():
     (fault,) = faults(SUPABASE_USER_TOKEN=token(sub="11111111-1111-4111-8111-111111111111"))
     assert "SUPABASE_USER_TOKEN" in fault
     assert "USER_ID" in fault
 
 
 @pytest.mark.parametrize("value", ["nonsense", "a.b.c", token(role="anon")])
-def test_a_token_that_is_no_users_jwt_is_refused_and_not_shown(value):
+def test_a_token_that_is_not_a_users_jwt_is_refused_and_not_shown(value):
     (fault,) = faults(SUPABASE_USER_TOKEN=value)
     assert "SUPABASE_USER_TOKEN must" in fault
     assert value not in fault

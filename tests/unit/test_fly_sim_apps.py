@@ -1,4 +1,4 @@
-"""Apps, who may call, secrets, and requests that make no sense: in process and in virtual time."""
+"""Apps, tokens, secrets and malformed requests, in process and in virtual time."""
 
 import pytest
 
@@ -13,11 +13,12 @@ def fly():
 
 @pytest.fixture
 def slow():
-    """Typical times, without the rate limits that would get in the way of looking often."""
+    """Typical times without rate limits, so that a test can poll often."""
     return Fly(profile="typical", rate_limits=False)
 
 
-def test_app_create_answers_id_and_milliseconds(fly):
+def test_app_create_returns_id_and_milliseconds(fly):
+    """201 with `id` and `created_at` in milliseconds."""
     answer = fly.app(network="tenant-1")
     assert answer.status_code == 201
     assert answer.json()["created_at"] == int(fly.clock() * 1000)
@@ -26,20 +27,23 @@ def test_app_create_answers_id_and_milliseconds(fly):
 
 
 @pytest.mark.parametrize("field", ["name", "app_name"])
-def test_app_name_is_taken_under_either_field(fly, field):
+def test_app_name_may_be_in_either_field(fly, field):
+    """`name` and `app_name` both name the app."""
     answer = fly.http.post("/v1/apps", json={field: "app-two", "org_slug": "personal"})
     assert answer.status_code == 201
     assert fly.http.get("/v1/apps/app-two").status_code == 200
 
 
 def test_taken_name_is_422_with_code(fly):
+    """The code is `name_taken`."""
     fly.app()
     answer = fly.app()
     assert answer.status_code == 422
     assert answer.json() == {"error": "Validation failed: Name has already been taken", "status": "name_taken"}
 
 
-def test_strangers_name_is_taken_on_create_and_403_on_get(fly):
+def test_a_strangers_name_is_taken_on_create_and_403_on_get(fly):
+    """A stranger's app cannot be created or read."""
     fly.http.put("/_sim/foreign-apps", json=["app-one"])
     assert fly.app().json()["status"] == "name_taken"
     assert error_of(fly.http.get("/v1/apps/app-one")) == (403, "unauthorized")
@@ -49,11 +53,13 @@ def test_strangers_name_is_taken_on_create_and_403_on_get(fly):
 
 @pytest.mark.parametrize("name", ["Upper", "under_score", "a" * 63, "dot.dot"])
 def test_bad_name_is_422(fly, name):
+    """Names have at most 62 lower-case letters, digits and dashes."""
     expected = "Validation failed: Name under 63 chars using numbers, lowercase letters and dashes"
     assert error_of(fly.app(name)) == (422, expected)
 
 
-def test_same_idempotency_key_answers_the_same_app(fly):
+def test_the_same_idempotency_key_returns_the_same_app(fly):
+    """A repeated creation returns the first app."""
     first = fly.app(idempotency_key="k1").json()
     assert fly.app(idempotency_key="k1").json() == first
     assert fly.app("another", idempotency_key="k1").status_code == 422
@@ -61,6 +67,7 @@ def test_same_idempotency_key_answers_the_same_app(fly):
 
 
 def test_no_token_and_wrong_token_are_401():
+    """A simulator with a token accepts only that token."""
     fly = Fly(token="right")
     assert fly.http.get("/v1/apps/x", headers={"Authorization": ""}).status_code == 401
     assert error_of(fly.http.get("/v1/apps/x", headers={"Authorization": "Bearer wrong"})) == (401, "invalid token")
@@ -68,32 +75,36 @@ def test_no_token_and_wrong_token_are_401():
         assert fly.http.get("/v1/apps/x", headers={"Authorization": given}).status_code == 404
 
 
-def test_every_answer_carries_a_request_id(fly):
+def test_every_response_has_a_request_id(fly):
+    """Also errors and faults."""
     ids = [fly.http.get(path).headers["fly-request-id"] for path in ("/v1/apps/none", "/v1/nowhere", "/v1/apps")]
     assert len(set(ids)) == 3
 
 
 def test_the_rest_of_flys_api_is_501_and_unknown_paths_are_404(fly):
+    """In Fly's error shape."""
     assert fly.http.get("/v1/apps/app-one/volumes").status_code == 501
     assert fly.http.get("/v1/apps/app-one/nonsense").status_code == 404
     assert fly.http.put("/v1/apps/app-one").status_code == 405
 
 
 def test_secrets_reach_machines_at_create_with_their_version(fly):
+    """`min_secrets_version` is 412 until the version exists."""
     fly.app()
     assert fly.machine("early", min_secrets_version=1).status_code == 412
     version = fly.http.post("/v1/apps/app-one/secrets", json={"values": {"TOKEN": "s3cret"}}).json()["version"]
     listed = fly.http.get("/v1/apps/app-one/secrets").json()["secrets"]
     assert [(each["name"], "value" in each) for each in listed] == [("TOKEN", False)]
     path = f"/v1/apps/app-one/machines/{fly.machine(min_secrets_version=version).json()['id']}"
-    told = fly.http.post(f"{path}/exec", json={"command": ["printenv", "TOKEN"]}).json()
-    assert told == {"stdout": "s3cret\n", "stderr": "", "exit_code": 0, "exit_signal": 0}
+    shown = fly.http.post(f"{path}/exec", json={"command": ["printenv", "TOKEN"]}).json()
+    assert shown == {"stdout": "s3cret\n", "stderr": "", "exit_code": 0, "exit_signal": 0}
     fly.http.post("/v1/apps/app-one/secrets", json={"values": {"TOKEN": None}})
     assert fly.http.get("/v1/apps/app-one/secrets").json() == {"secrets": []}
     assert "s3cret" not in fly.http.get("/_sim/world").text
 
 
 def test_app_delete_is_asynchronous_and_holds_its_name(slow):
+    """202 at once; the app disappears later, and its name is free later still."""
     path = slow.started()
     answer = slow.http.delete("/v1/apps/app-one?force=true")
     assert (answer.status_code, answer.content) == (202, b"")
@@ -137,6 +148,7 @@ def test_app_delete_is_asynchronous_and_holds_its_name(slow):
     ],
 )
 def test_malformed_requests_are_400_in_flys_shape_and_change_nothing(fly, method, path, body):
+    """Wrong types and invalid JSON."""
     machine = fly.started()
     before = fly.world()["apps"]
     answer = fly.http.request(method, path.replace("{machine}", machine), content=body)
@@ -146,7 +158,7 @@ def test_malformed_requests_are_400_in_flys_shape_and_change_nothing(fly, method
 
 
 def test_typical_calls_take_their_time(slow):
-    """App creation is slower than a look at it, as everywhere it was measured."""
+    """Creating an app takes longer than reading it, as in every measurement."""
     slow.app()
     create_s = slow.clock() - VirtualClock()()
     slow.http.get("/v1/apps/app-one")

@@ -1,4 +1,4 @@
-"""The simulator's page names everything the simulator does."""
+"""docs/fly-simulator.md names every operation, control and option."""
 
 import re
 from pathlib import Path
@@ -10,16 +10,19 @@ from local.fly.api.control import _CONTROLS
 PAGE = (Path(__file__).parents[2] / "docs" / "fly-simulator.md").read_text(encoding="utf-8")
 
 
-def test_every_operation_it_answers_is_on_the_page_and_no_other():
+def test_the_page_lists_exactly_the_answered_operations():
+    """The table is the route table."""
     named = set(re.findall(r"^\| `([A-Z]+) (/v1/[^`]+)` \|", PAGE, re.MULTILINE))
     assert named == set(routes.ANSWERED)
 
 
 def test_every_control_has_its_heading():
+    """One heading per `/_sim` control."""
     headings = re.findall(r"^### `[A-Z]+ /_sim/([a-z-]+)", PAGE, re.MULTILINE)
     assert set(headings) == {*_CONTROLS, "machines", "regions"}
 
 
 def test_every_option_is_on_the_page():
+    """All command-line options."""
     options = {f"--{name.replace('_', '-')}" for name in vars(_parse([]))}
     assert options == {option for option in options if f"`{option}" in PAGE}

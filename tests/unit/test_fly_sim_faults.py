@@ -1,4 +1,4 @@
-"""Faults ordered through `/_sim`, time that passes inside calls, rate limits, and the controls themselves."""
+"""Faults of `/_sim`, time that passes inside calls, rate limits, and the controls."""
 
 import httpx
 import pytest
@@ -41,6 +41,7 @@ def fly():
 
 
 def test_a_fault_before_has_no_effect(fly):
+    """The request is answered by the fault and not executed."""
     fly.faults({"method": "POST", "path": "/v1/apps/*/machines", "status": 503, "body": {"error": "no"}, "times": 1})
     answer = fly.create()
     assert (answer.status_code, answer.json()) == (503, {"error": "no"})
@@ -49,7 +50,8 @@ def test_a_fault_before_has_no_effect(fly):
     assert fly.create().status_code == 200
 
 
-def test_a_fault_after_changes_only_the_answer(fly):
+def test_a_fault_after_changes_only_the_response(fly):
+    """The request is executed and its response replaced."""
     fault = {"method": "POST", "path": "/v1/apps/*/machines", "when": "after", "status": 502, "text": "<html>bad"}
     fly.faults({**fault, "headers": {"Retry-After": "7"}, "times": 1})
     answer = fly.create()
@@ -60,6 +62,7 @@ def test_a_fault_after_changes_only_the_answer(fly):
 
 @pytest.mark.parametrize(("when", "left"), [("before", []), ("after", ["main"])])
 def test_a_cut_connection_is_a_read_error(fly, when, left):
+    """`disconnect` before the effect changes nothing, after it everything."""
     fly.faults({"method": "POST", "path": "/v1/apps/*/machines", "when": when, "disconnect": True, "times": 1})
     with pytest.raises(httpx.ReadError):
         fly.create()
@@ -67,6 +70,7 @@ def test_a_cut_connection_is_a_read_error(fly, when, left):
 
 
 def test_first_match_wins_and_times_run_out(fly):
+    """A used-up fault is removed."""
     fly.faults(
         {"method": "GET", "path": "/v1/apps/*", "status": 500, "times": 2},
         {"method": "*", "path": "/v1/apps/app-one", "status": 504},
@@ -78,6 +82,7 @@ def test_first_match_wins_and_times_run_out(fly):
 
 
 def test_faulted_calls_are_counted_by_template(fly):
+    """`requests` counts failed calls too."""
     fly.faults({"method": "GET", "path": "/v1/apps/*", "status": 500, "times": 1})
     fly.http.get("/v1/apps/app-one")
     fly.http.get("/v1/apps/other")
@@ -86,7 +91,8 @@ def test_faulted_calls_are_counted_by_template(fly):
     assert requests == {"GET /v1/apps/{app_name}": 2, "GET other": 1, "POST /v1/apps": 1}
 
 
-def test_delay_passes_virtual_time_and_the_real_answer_follows(fly):
+def test_a_delay_passes_virtual_time_and_the_real_response_follows(fly):
+    """A fault with `delay_s` only makes the call slow."""
     fly.faults({"method": "POST", "path": "/v1/apps/*/machines", "delay_s": 12, "times": 1})
     before = fly.clock()
     assert fly.create().status_code == 200
@@ -94,6 +100,7 @@ def test_delay_passes_virtual_time_and_the_real_answer_follows(fly):
 
 
 def test_a_delay_beyond_the_read_timeout_is_a_timeout_with_effect(fly):
+    """The client times out and the effect still happens."""
     fly.faults({"method": "POST", "path": "/v1/apps/*/machines", "when": "after", "delay_s": 30, "times": 1})
     before = fly.clock()
     with pytest.raises(httpx.ReadTimeout):
@@ -120,6 +127,7 @@ def test_a_delay_beyond_the_read_timeout_is_a_timeout_with_effect(fly):
     ],
 )
 def test_wrong_faults_are_400_and_keep_the_old_list(fly, fault, word):
+    """The message names the fault and its field."""
     fly.faults({"method": "GET", "path": "/v1/apps/*", "status": 500})
     answer = fly.http.put("/_sim/faults", json=[fault])
     assert answer.status_code == 400
@@ -145,7 +153,8 @@ def test_wrong_faults_are_400_and_keep_the_old_list(fly, fault, word):
         ("PUT", "/_sim/faults", {}, 400),
     ],
 )
-def test_wrong_control_calls_say_what_is_wrong(fly, method, path, body, status):
+def test_wrong_control_calls_name_the_fault(fly, method, path, body, status):
+    """400, 404 or 405 with one sentence."""
     before = fly.world()
     answer = fly.http.request(method, path, json=body)
     assert answer.status_code == status
@@ -153,7 +162,8 @@ def test_wrong_control_calls_say_what_is_wrong(fly, method, path, body, status):
     assert fly.world() == before
 
 
-def test_clock_control_lets_happen_what_falls_due(fly):
+def test_the_clock_control_applies_what_falls_due(fly):
+    """Leases expire and timers fire."""
     fly.http.put("/_sim/latency", json={"profile": "typical"})
     fly.create()
     assert fly.world()["apps"][0]["machines"][0]["state"] == "created"
@@ -161,7 +171,8 @@ def test_clock_control_lets_happen_what_falls_due(fly):
     assert fly.world()["apps"][0]["machines"][0]["state"] == "started"
 
 
-def test_reset_forgets_everything_but_how_it_was_set_up(fly):
+def test_reset_keeps_only_the_settings(fly):
+    """Apps, faults and the clock return to the start."""
     fly.create()
     fly.faults({"method": "*", "path": "/v1/apps", "status": 500})
     fly.http.put("/_sim/latency", json={"profile": "typical"})
@@ -172,6 +183,7 @@ def test_reset_forgets_everything_but_how_it_was_set_up(fly):
 
 
 def test_rate_limits_are_per_action_and_identifier():
+    """Another machine or action has its own limit."""
     fly = Fly(rate_limits=True)
     fly.http.post("/v1/apps?wait=true", json={"app_name": "app-two", "org_slug": "personal"})
     assert [fly.http.get("/v1/apps/app-one").status_code for _ in range(4)] == [200, 200, 200, 429]
@@ -185,6 +197,7 @@ def test_rate_limits_are_per_action_and_identifier():
 
 
 def test_app_deletions_are_limited_to_100_a_minute():
+    """The 101st is 429."""
     fly = Fly(rate_limits=True)
     for number in range(101):
         fly.http.post("/v1/apps?wait=true", json={"app_name": f"a{number}", "org_slug": "personal"})
@@ -192,13 +205,15 @@ def test_app_deletions_are_limited_to_100_a_minute():
     assert statuses == [202] * 100 + [429]
 
 
-def test_some_429s_name_a_time_and_some_do_not():
+def test_some_429s_have_a_retry_after_and_some_do_not():
+    """Half of them by the seed."""
     fly = Fly(rate_limits=True)
     refused = [fly.http.get("/v1/apps/app-one") for _ in range(40)][3:]
     assert {answer.headers.get("retry-after") for answer in refused} == {"1", None}
 
 
-def test_lost_answers_are_writes_that_happened():
+def test_a_lost_response_is_a_write_that_happened():
+    """Unkind: a reset or a 504 hides a successful write."""
     fly = Fly(rate_limits=False)
     fly.sim.world.unkindness = Unkindness(lost_answers=0.5)
     lost, created = 0, 0
@@ -214,6 +229,8 @@ def test_lost_answers_are_writes_that_happened():
 
 
 def test_same_seed_same_world():
+    """Two simulators with one seed and the same calls are equal."""
+
     def play(seed):
         fly = Fly(seed=seed, profile="typical", unkind=Unkindness(lost_answers=0), rate_limits=False)
         for number in range(10):
@@ -227,6 +244,7 @@ def test_same_seed_same_world():
 
 
 def test_a_wait_longer_than_the_read_timeout_ends_with_it():
+    """The client stops waiting at its read timeout."""
     fly = Fly(profile="typical", rate_limits=False)
     path = f"{MACHINES}/{fly.create().json()['id']}"
     before = fly.clock()

@@ -1,4 +1,4 @@
-"""What listings may keep silent about: lag, short and empty pages, disorder, regions that cannot be read."""
+"""Gaps of listings: lag, short and empty pages, disorder, regions that cannot be read."""
 
 from dataclasses import replace
 
@@ -74,7 +74,7 @@ def test_machines_appear_and_change_in_lists_only_after_the_lag():
     assert [each["state"] for each in fly.page(include_deleted="true")["machines"]] == ["destroyed"]
 
 
-def test_an_app_is_invisible_for_the_lag_unless_waited_for():
+def test_an_app_is_invisible_for_the_lag_unless_created_with_wait():
     fly = Fly(unkind=LAG)
     fly.http.post("/v1/apps", json={"app_name": "soon", "org_slug": "acme"})
     assert fly.http.get("/v1/apps/soon").status_code == 404
@@ -95,7 +95,7 @@ def test_short_and_empty_pages_still_reach_everything_once():
     assert len(ids) == len(set(ids)) == 60
 
 
-def test_order_is_by_change_but_not_for_sure():
+def test_order_is_by_change_with_exceptions():
     kind = [machine["updated_at"] for machine in Fly(40).everything()]
     unkind = [machine["updated_at"] for machine in Fly(40, unkind=PAGES).everything()]
     assert kind == sorted(kind)
@@ -144,7 +144,7 @@ def test_another_organisation_sees_nothing():
     assert strict.http.get("/v1/orgs/personal/machines").status_code == 200
 
 
-def test_app_pages_hold_what_existed_at_the_first():
+def test_app_pages_hold_what_existed_at_the_first_page():
     fly = Fly(7)
     first = fly.http.get("/v1/apps?org_slug=acme&limit=3").json()
     fly.add(99)
@@ -165,7 +165,7 @@ def test_cursors_expire_after_30_minutes():
     assert fly.http.get("/v1/orgs/acme/machines", params={"cursor": cursor}).status_code == 400
 
 
-def test_machine_pages_go_on_in_a_header():
+def test_machine_pages_continue_by_a_header():
     fly = Fly(1)
     for number in range(5):
         fly.http.post("/v1/apps/app-0/machines", json={"name": f"m{number}", "config": {"image": "x"}})
@@ -180,8 +180,8 @@ def test_machine_pages_go_on_in_a_header():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_unkind_lists_come_to_the_truth_when_the_world_rests(seed):
-    """Everything silent or late is late only: once nothing changes, patient reading finds exactly what exists."""
+def test_unkind_listings_are_complete_once_nothing_changes(seed):
+    """Gaps are delays only: once nothing changes, reading all pages finds exactly what exists."""
     fly = Fly(15, seed=seed, profile="typical", unkind=replace(UNKIND, lost_answers=0))
     fly.clock.advance(300)
     truth = {machine.id for machine in fly.sim.machines()}

@@ -42,7 +42,7 @@ def test_sizes_that_do_not_exist_are_refused(fly, guest, text):
     assert fly.world()["apps"][0]["machines"] == []
 
 
-def test_region_is_the_first_of_the_preference_with_room(fly):
+def test_the_region_is_the_first_preference_with_room(fly):
     fly.app()
     fly.http.put("/_sim/regions/lhr", json={"full": True})
     assert fly.machine("m1", region="lhr,eu").json()["region"] == "ams"
@@ -64,7 +64,7 @@ def test_region_quota_is_403_with_its_own_text(fly):
     )
 
 
-def test_update_replaces_the_whole_config_under_its_guard(fly):
+def test_update_replaces_the_whole_config_and_checks_the_version(fly):
     path = fly.started()
     old = fly.http.get(path).json()["version"]
     config = {"image": "other:2", "guest": CONFIG["guest"]}
@@ -93,7 +93,7 @@ def test_delete_of_a_running_machine_needs_force(fly):
     assert fly.http.delete(path).status_code == 404
 
 
-def test_lease_keeps_others_out_until_it_expires(fly):
+def test_a_lease_excludes_other_callers_until_it_expires(fly):
     path = fly.started()
     lease = fly.http.post(f"{path}/lease", json={"ttl": 30})
     assert lease.status_code == 201
@@ -132,7 +132,15 @@ def test_exec_in_a_virtual_machine_knows_its_env_and_refuses_the_rest(fly):
     assert "virtual" in text
 
 
-def test_a_bent_machine_shows_what_it_was_told(fly):
+@pytest.mark.parametrize("body", [{"command": "env"}, {"cmd": ["env"]}, {"command": []}, {"command": [1]}, {}])
+def test_exec_takes_a_list_as_command_or_a_string_as_cmd(fly, body):
+    """As in Fly's description; another form is 400 and names both."""
+    path = fly.started()
+    expected = "invalid_argument: command must be a list of strings (the deprecated cmd is one string)"
+    assert error_of(fly.http.post(f"{path}/exec", json=body)) == (400, expected)
+
+
+def test_a_broken_machine_shows_its_overrides(fly):
     path = fly.started()
     control = f"/_sim/machines/{path.rsplit('/', 1)[1]}"
     fly.http.put(control, json={"checks": {"alive": "critical"}})
@@ -145,7 +153,7 @@ def test_a_bent_machine_shows_what_it_was_told(fly):
     assert fly.http.get(f"{path}/wait?state=settled").json()["state"] == "failed"
 
 
-def test_a_fresh_machine_may_be_unknown_for_a_moment_when_asked_for():
+def test_a_new_machine_can_be_invisible_for_a_while():
     fly = Fly(unkind=Unkindness(fresh_machine_lag_s=(1.0, 1.0), lost_answers=0), rate_limits=False)
     fly.app()
     machine_id = fly.machine().json()["id"]
@@ -165,7 +173,7 @@ def test_an_image_that_cannot_be_pulled_ends_failed_with_the_reason(fly):
     assert "pull image" in shown["events"][0]["request"]["exit_event"]["error"]
 
 
-def test_service_checks_show_under_their_own_names(fly):
+def test_service_checks_have_their_own_names(fly):
     fly.app()
     service = {"protocol": "tcp", "internal_port": 8080, "checks": [{"type": "http", "path": "/ready"}]}
     path = f"/v1/apps/app-one/machines/{fly.machine(config={**CONFIG, 'services': [service]}).json()['id']}"

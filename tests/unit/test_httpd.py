@@ -1,12 +1,12 @@
-"""The HTTP server under every stand-in."""
+"""The HTTP server of the simulators."""
 
 import socket
 
 from local.http_server import Response, Server
 
 
-def test_half_a_request_is_none():
-    """Its sender died in the middle: nothing may come of it, least of all a shorter request."""
+def test_an_incomplete_request_is_ignored():
+    """The sender died in the middle: the handler must not be called, least of all with a shorter request."""
     handled = []
 
     def handle(request):

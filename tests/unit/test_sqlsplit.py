@@ -1,4 +1,4 @@
-"""A semicolon ends a statement only where Postgres thinks so."""
+"""Statements end at the same semicolons as in Postgres."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Turning machines on and off, and waiting for them: start, stop, suspend, restart, signal, cordon, wait."""
+"""Actions on a machine: start, stop, suspend, restart, signal, cordon, wait."""
 
 import json
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 from local.fly.api.calls import Call, Wait, find_live_machine, find_machine
 from local.fly.configs import STOP_SIGNALS
 from local.fly.errors import FlyError, answer
-from local.fly.state import machine_lifecycle as life
+from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.model import LASTING, Machine
 from local.fly.state.state import World
+from local.fly.times import parse_duration
 from local.http_server import Response
 
 SIGNALS = (*STOP_SIGNALS, "SIGABRT", "SIGALRM", "SIGFPE", "SIGILL", "SIGPIPE", "SIGSEGV", "SIGTRAP")
@@ -18,7 +19,7 @@ SUSPEND_LIMIT_MB = 2048
 
 
 def start_machine(world: World, call: Call) -> Response:
-    """`POST …/start`: 412 from a state that is not at rest, and for a moment after a stop."""
+    """`POST …/start`: 412 from a passing state, and for a moment after a stop."""
     machine = find_live_machine(world, call)
     before = machine.state
     if before == "replacing":
@@ -30,21 +31,18 @@ def start_machine(world: World, call: Call) -> Response:
     if before == "stopped" and call.now < machine.rest_until:
         raise FlyError(412, "failed_precondition: machine still active, refusing to start")
     if before != "started":
-        life.start(world, machine, call.now)
+        lifecycle.start(world, machine, call.now)
     return answer({"previous_state": before, "migrated": False, "new_host": ""})
 
 
 def stop_machine(world: World, call: Call) -> Response:
-    """`POST …/stop`: one that is stopped or stopping already is fine."""
+    """`POST …/stop`: 200 also for a machine that is stopped or stopping."""
     machine = find_live_machine(world, call)
-    signal, timeout = _stop_options(call.body(), STOP_SIGNALS)
+    signal, timeout = _stop_options(call.body())
     if machine.state in ("stopped", "stopping"):
         return answer({"ok": True})
     _require(machine, "stop", ("started", "starting", "suspended", "restarting"))
-    try:
-        life.stop(world, machine, call.now, signal, timeout)
-    except ValueError as error:
-        raise FlyError(400, f"invalid_argument: {error}") from error
+    lifecycle.stop(world, machine, call.now, signal, timeout)
     return answer({"ok": True})
 
 
@@ -56,7 +54,7 @@ def suspend_machine(world: World, call: Call) -> Response:
     _require(machine, "suspend", ("started",))
     if machine.config["guest"]["memory_mb"] > SUSPEND_LIMIT_MB or machine.config.get("schedule"):
         raise FlyError(400, "invalid_argument: machine cannot be suspended: more than 2 GB of memory, or a schedule")
-    life.suspend(world, machine, call.now)
+    lifecycle.suspend(world, machine, call.now)
     return answer({"ok": True})
 
 
@@ -65,16 +63,13 @@ def restart_machine(world: World, call: Call) -> Response:
     machine = find_live_machine(world, call)
     _require(machine, "restart", ("started",))
     options = {"timeout": call.param("timeout"), "signal": call.param("signal"), **call.body()}
-    signal, timeout = _stop_options(options, STOP_SIGNALS)
-    try:
-        life.restart(world, machine, call.now, signal, timeout)
-    except ValueError as error:
-        raise FlyError(400, f"invalid_argument: {error}") from error
+    signal, timeout = _stop_options(options)
+    lifecycle.restart(world, machine, call.now, signal, timeout)
     return answer({"ok": True})
 
 
 def signal_machine(world: World, call: Call) -> Response:
-    """`POST …/signal`: reaches the process of a real machine; a virtual one takes SIGKILL and SIGTERM as its end."""
+    """`POST …/signal`: goes to the process of a real machine. SIGKILL and SIGTERM end a virtual one."""
     machine = find_live_machine(world, call)
     signal = call.body(required=True).get("signal")
     signal = "SIGKILL" if signal == 9 else signal  # fly-go sends the number for this one
@@ -84,12 +79,12 @@ def signal_machine(world: World, call: Call) -> Response:
     if machine.real:
         world.runner.signal(machine.id, signal)
     elif signal in ("SIGKILL", "SIGTERM"):
-        life.die(world, machine, call.now, signal)
+        lifecycle.die(world, machine, call.now, signal)
     return answer({"ok": True})
 
 
 def cordon_machine(world: World, call: Call) -> Response:
-    """`POST …/cordon`: Fly's proxy no longer sends it traffic."""
+    """`POST …/cordon`: take the machine out of Fly's proxy."""
     find_live_machine(world, call).cordoned = True
     return answer({"ok": True})
 
@@ -101,7 +96,7 @@ def uncordon_machine(world: World, call: Call) -> Response:
 
 
 def wait_for_machine(world: World, call: Call) -> Wait:
-    """`GET …/wait`: 200 when a wanted state is there, 408 when the time is up first."""
+    """`GET …/wait`: 200 when the machine reaches a wanted state, 408 when the timeout comes first."""
     states = call.values("state") or ["started"]
     for state in states:
         if state not in WAITABLE:
@@ -144,8 +139,13 @@ def _require(machine: Machine, verb: str, states: tuple[str, ...]) -> None:
         raise FlyError(412, f"failed_precondition: unable to {verb} machine from current state: '{machine.state}'")
 
 
-def _stop_options(body: dict[str, Any], allowed: tuple[str, ...]) -> tuple[str | None, object]:
+def _stop_options(body: dict[str, Any]) -> tuple[str | None, float | None]:
+    """The signal and the timeout in seconds, None for the machine's own; 400 for an unknown one."""
     signal = body.get("signal") or None
-    if signal is not None and signal not in allowed:
+    if signal is not None and signal not in STOP_SIGNALS:
         raise FlyError(400, f"invalid_argument: unknown signal {json.dumps(signal)}")
-    return signal, body.get("timeout") or None
+    timeout = body.get("timeout") or None
+    try:
+        return signal, None if timeout is None else parse_duration(timeout, 0.0)
+    except ValueError as error:
+        raise FlyError(400, f"invalid_argument: {error}") from error

@@ -1,4 +1,4 @@
-"""IP addresses of an app (`/v1/apps/{app_name}/ip_assignments`). They lead nowhere: the simulator routes no traffic."""
+"""IP addresses of an app (`/v1/apps/{app_name}/ip_assignments`). The simulator routes no traffic to them."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def list_addresses(world: World, call: Call) -> Response:
 
 
 def assign_address(world: World, call: Call) -> Response:
-    """`POST …/ip_assignments` `{"type", "region"?, "network"?}`; egress addresses are answered with 501."""
+    """`POST …/ip_assignments` `{"type", "region"?, "network"?}`; 501 for egress addresses."""
     app = find_app(world, call)
     body = call.body(required=True)
     kind = read_text(body, "type")
@@ -29,7 +29,7 @@ def assign_address(world: World, call: Call) -> Response:
         raise FlyError(400, f"invalid_argument: type must be one of {', '.join(KINDS)}")
     first, second = world.ids.getrandbits(8), world.ids.getrandbits(8)
     ip = {
-        "v4": f"203.0.113.{first}",  # the documentation ranges of RFC 5737 and RFC 3849 belong to nobody
+        "v4": f"203.0.113.{first}",  # the documentation ranges of RFC 5737 and RFC 3849
         "shared_v4": f"198.51.100.{first}",
         "v6": f"2001:db8:1::{first:x}:{second:x}",
         "private_v6": f"fdaa:{app.number % 0xFFFF:x}:0:1::{first:x}{second:02x}",

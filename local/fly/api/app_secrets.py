@@ -1,4 +1,4 @@
-"""App secrets (`/v1/apps/{app_name}/secrets`). Machines take them up when created or updated, not before."""
+"""App secrets (`/v1/apps/{app_name}/secrets`). A machine gets them when it is created or updated."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ def list_secrets(world: World, call: Call) -> Response:
 
 
 def update_secrets(world: World, call: Call) -> Response:
-    """`POST …/secrets` `{"values": {name: value or null}}`: all or nothing; null removes. Answers the new version."""
+    """`POST …/secrets` `{"values": {name: value or null}}`: all or none; null removes. The response has the new version."""
     app = find_app(world, call)
     values = call.body(required=True).get("values")
     if not isinstance(values, dict) or not all(isinstance(value, str | None) for value in values.values()):

@@ -5,7 +5,7 @@ import re
 from local.fly.api.calls import Call, find_app
 from local.fly.api.cursors import next_page, page_size, start_listing
 from local.fly.errors import FlyError, answer, empty, is_true, read_text
-from local.fly.state import machine_lifecycle as life
+from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.model import App
 from local.fly.state.state import World
 from local.fly.times import to_rfc3339
@@ -36,7 +36,7 @@ def create_app(world: World, call: Call) -> Response:
         raise FlyError(422, "Validation failed: Network must start with a letter and hold letters, numbers and dashes")
     if name in world.apps or name in world.foreign or name in world.held_names:
         raise FlyError(422, "Validation failed: Name has already been taken", "name_taken")
-    lag_s = world.draw_mood(world.unkindness.list_lag_s)
+    lag_s = world.draw_unkind(world.unkindness.list_lag_s)
     app = App(
         id=world.hex_id(16),
         number=world.next_number(),
@@ -59,7 +59,7 @@ def _created(app: App) -> Response:
 
 
 def find_org(world: World, slug: str | None) -> str:
-    """The organisation's slug; `personal` is another name of a configured one. 404 for an unknown one, 400 for none."""
+    """The organisation's slug; `personal` also names a configured one. 404 for an unknown slug, 400 without one."""
     if not slug:
         raise FlyError(400, "org_slug is required")
     ours = world.settings.org
@@ -83,12 +83,12 @@ def list_apps(world: World, call: Call) -> Response:
     if cursor and limit is None:
         raise FlyError(400, "cursor requires limit")
     if cursor is None:
-        seen = [app for app in [*world.apps.values(), *world.ghosts] if _listed(app, call.now)]
+        seen = [app for app in [*world.apps.values(), *world.unlisted_later] if _listed(app, call.now)]
         ids = [app.id for app in seen if app.org_slug == org_slug]
         if world.unkindness.unordered:
-            world.moods.shuffle(ids)
+            world.chances.shuffle(ids)
         cursor = start_listing(world, ids, call.now)
-    by_id = {app.id: app for app in [*world.ghosts, *world.apps.values()]}
+    by_id = {app.id: app for app in [*world.unlisted_later, *world.apps.values()]}
     ids, following, total = next_page(world, cursor, limit or max(1, len(by_id)), call.now, advisory=False)
     apps = [by_id[app_id].shown() for app_id in ids if app_id in by_id]
     return answer({"apps": apps, "total_apps": total} | ({"next_cursor": following} if following else {}))
@@ -99,9 +99,9 @@ def _listed(app: App, now: float) -> bool:
 
 
 def delete_app(world: World, call: Call) -> Response:
-    """`DELETE /v1/apps/{app_name}`: 202, then gone after a while, machines with it.
+    """`DELETE /v1/apps/{app_name}`: 202; the app and its machines disappear a while later.
 
-    Running machines go too, with `force=true` or without: what Fly answers without it is not documented.
+    Running machines are destroyed with `force=true` and without it: what Fly does without it is not documented.
     """
     app = find_app(world, call)
     if app.deleting:
@@ -110,19 +110,19 @@ def delete_app(world: World, call: Call) -> Response:
     gone_at = call.now + world.draw(world.timing.app_delete_s)
     for machine in app.live_machines():
         if machine.state != "destroying":
-            life.destroy(world, machine, call.now)
+            lifecycle.destroy(world, machine, call.now)
     world.at(gone_at, lambda at: _remove(world, app, at))
     return empty(202)
 
 
 def _remove(world: World, app: App, moment: float) -> None:
     del world.apps[app.name]
-    app.unlisted_at = moment + world.draw_mood(world.unkindness.list_lag_s)
+    app.unlisted_at = moment + world.draw_unkind(world.unkindness.list_lag_s)
     held_s = world.draw(world.timing.name_held_s)
     if held_s > 0:
         world.held_names.add(app.name)
         world.at(moment + held_s, lambda _: world.held_names.discard(app.name))
     if app.unlisted_at > moment:
-        world.ghosts.append(app)
-        world.at(app.unlisted_at, lambda _: world.ghosts.remove(app))
+        world.unlisted_later.append(app)
+        world.at(app.unlisted_at, lambda _: world.unlisted_later.remove(app))
     world.gone_apps.append({"app": app.name, "at": to_rfc3339(moment)})

@@ -1,4 +1,4 @@
-"""One call on its way through the simulator, and what a handler may answer with."""
+"""A routed request, and the three kinds of answer that a handler gives."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from local.http_server import Request, Response
 
 @dataclass(frozen=True)
 class Call:
-    """A routed request: `params` are the path's, `owner` names the caller as leases do, `now` is its moment."""
+    """A routed request. `params` are those of the path, `owner` is the caller's name in leases."""
 
     request: Request
     params: Mapping[str, str]
@@ -37,7 +37,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Wait:
-    """An answer that comes when `check(now)` gives one, asked again and again without the lock in between."""
+    """A response that comes later: `check(now)` is called again until it gives one. The lock is free in between."""
 
     check: Callable[[float], Response | None]
     deadline: float
@@ -45,17 +45,17 @@ class Wait:
 
 
 @dataclass(frozen=True)
-class Errand:
-    """An answer that takes real work to find, done without the lock."""
+class Deferred:
+    """A response that takes real work, which `run` does without the lock."""
 
     run: Callable[[], Response]
 
 
-Handler = Callable[[World, Call], Response | Wait | Errand]
+Handler = Callable[[World, Call], Response | Wait | Deferred]
 
 
 def find_app(world: World, call: Call) -> App:
-    """The app of the path: 403 when it is someone else's, 404 when it is not there (or not yet to be seen)."""
+    """The app of the path: 403 when it belongs to a stranger, 404 when it does not exist or is not visible yet."""
     name = call.params["app_name"]
     if name in world.foreign:
         raise FlyError(403, "unauthorized")
@@ -66,7 +66,7 @@ def find_app(world: World, call: Call) -> App:
 
 
 def find_machine(world: World, call: Call) -> Machine:
-    """The machine of the path, destroyed ones included while they still show."""
+    """The machine of the path. A destroyed machine is found for a while longer."""
     app = find_app(world, call)
     wanted = call.params["machine_id"]
     machine = app.machines.get(wanted)
@@ -81,7 +81,7 @@ def find_machine(world: World, call: Call) -> Machine:
 
 
 def find_live_machine(world: World, call: Call) -> Machine:
-    """The machine of the path, for a change: 404 once destroyed, 409 while someone else holds its lease."""
+    """The machine of the path, for a change: 404 when it is destroyed, 409 while another caller holds its lease."""
     machine = find_machine(world, call)
     if machine.state == "destroyed":
         raise FlyError(404, "not_found: machine not found")
@@ -92,7 +92,7 @@ def find_live_machine(world: World, call: Call) -> Machine:
 
 
 def held(machine: Machine, owner: str, expires_at: float) -> FlyError:
-    """The 409 of a lease that is someone else's, in Fly's words."""
+    """The 409 for a lease that another caller holds, in Fly's words."""
     return FlyError(
         409,
         f"machine ID {machine.id} lease currently held by {owner}@tokens.fly.io, expires at {to_rfc3339(expires_at)}",

@@ -1,4 +1,4 @@
-"""The simulator's own controls (`/_sim/…`): see the world, order failures, move time. No authorisation, loopback only."""
+"""The simulator's controls (`/_sim/…`): show the world, set faults, move time. No authorisation, loopback only."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 from local.fly.api.regions import CODES
 from local.fly.errors import FlyError, answer
 from local.fly.faults.faults import parse_faults
-from local.fly.state import machine_lifecycle as life
+from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.health import STATUSES
 from local.fly.state.latency_profiles import PROFILES
 from local.fly.state.model import App, Machine
@@ -20,13 +20,13 @@ FORCED_STATES = ("failed", "created", "starting", "stopping", "restarting", "rep
 
 
 def control(world: World, request: Request) -> Response:
-    """Answer a `/_sim` request; 400 says what is wrong with its input, 404 and 405 that there is no such control."""
+    """Answer a `/_sim` request: 400 for wrong input, 404 and 405 for an unknown control or method."""
     parts = request.path.rstrip("/").split("/")[2:]
     match parts:
         case ["machines", machine_id, "crash"]:
             return _only(request, "POST", lambda: _crash(world, machine_id))
         case ["machines", machine_id]:
-            return _only(request, "PUT", lambda: _bend(world, machine_id, _json(request)))
+            return _only(request, "PUT", lambda: _break_machine(world, machine_id, _json(request)))
         case ["regions", code]:
             return _only(request, "PUT", lambda: _set_region(world, code, _json(request)))
         case [name] if name in _CONTROLS:
@@ -65,7 +65,7 @@ def _checked_object(body: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def show_world(world: World, _request: Request) -> Response:
-    """Everything that exists, as it is and not as listings show it; secrets by name only."""
+    """Everything that exists, without the lag of listings; secrets by name only."""
     now = world.now()
     return answer(
         {
@@ -201,25 +201,25 @@ def _crash(world: World, machine_id: str) -> Response:
     machine = _find(world, machine_id)
     if machine.state != "started":
         raise FlyError(400, f"machine {machine_id} is {machine.state}, only a started one can crash")
-    life.crash(world, machine, world.now())
+    lifecycle.crash(world, machine, world.now())
     return answer({"id": machine.id, "state": machine.state})
 
 
-def _bend(world: World, machine_id: str, raw: Any) -> Response:
-    """Make a machine look broken: failed or stuck in a passing state, its host out of reach, its checks not passing."""
+def _break_machine(world: World, machine_id: str, raw: Any) -> Response:
+    """Make a machine look broken: its state, its host or its checks."""
     machine = _find(world, machine_id)
     body = _checked_object(raw, ("state", "host_status", "checks"))
     checks = body.get("checks", machine.forced_checks)
     if not isinstance(checks, dict) or not set(checks.values()) <= set(STATUSES):
-        raise FlyError(400, f"checks must map names to {', '.join(STATUSES)}; {{}} ends the pretence")
+        raise FlyError(400, f"checks must map names to {', '.join(STATUSES)}; {{}} ends the override")
     if body.get("host_status", "ok") not in HOST_STATUSES:
         raise FlyError(400, f"host_status must be one of {', '.join(HOST_STATUSES)}")
     if body.get("state", "failed") not in FORCED_STATES:
-        raise FlyError(400, f"state must be one of {', '.join(FORCED_STATES)}; the API itself leads to the others")
+        raise FlyError(400, f"state must be one of {', '.join(FORCED_STATES)}; the API leads to the other states")
     machine.forced_checks = dict(checks)
     machine.host_status = body.get("host_status", machine.host_status)
     if "state" in body:
-        life.force(world, machine, body["state"], world.now())
+        lifecycle.force(world, machine, body["state"], world.now())
     return answer(_show_machine(machine, world.now()))
 
 

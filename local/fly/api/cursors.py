@@ -1,4 +1,4 @@
-"""Paging as Fly does it: a cursor remembers what existed at the first page; pages may be short or empty."""
+"""Fly's paging: a cursor remembers what existed at the first page; pages may be short or empty."""
 
 from local.fly.api.calls import Call
 from local.fly.errors import FlyError, read_int
@@ -9,13 +9,13 @@ CURSOR_LIFE_S = 1800.0
 
 
 def page_size(call: Call, most: int) -> int | None:
-    """The `limit` asked for, None when not paged; 400 outside 1 to `most`."""
+    """The requested `limit`, None without paging; 400 outside 1 to `most`."""
     text = call.param("limit")
     return None if text is None else read_int(text, "limit", 1, most)
 
 
 def start_listing(world: World, ids: list[str], now: float) -> str:
-    """Remember what a listing holds; the cursor of its first page."""
+    """Remember the ids of a listing and return the cursor of its first page."""
     world.cursors = {token: cursor for token, cursor in world.cursors.items() if cursor.expires_at > now}
     token = world.hex_id(32)
     world.cursors[token] = Cursor(ids, 0, now + CURSOR_LIFE_S, len(ids))
@@ -25,8 +25,8 @@ def start_listing(world: World, ids: list[str], now: float) -> str:
 def next_page(world: World, token: str, limit: int, now: float, *, advisory: bool) -> tuple[list[str], str | None, int]:
     """The ids of this page, the cursor of the next (None at the end), and the count at the first page.
 
-    An advisory limit may be undercut, as Fly says of machine listings and not of app listings. 400 for a cursor that
-    is unknown or too old. A used cursor may be used again, as a client that lost the answer must.
+    With an `advisory` limit a page may be shorter, which Fly documents for machine listings and not for app listings.
+    400 for an unknown or expired cursor. A cursor may be used twice: a client that lost the response must do that.
     """
     cursor = world.cursors.get(token)
     if cursor is None or cursor.expires_at <= now:
@@ -35,7 +35,7 @@ def next_page(world: World, token: str, limit: int, now: float, *, advisory: boo
     if advisory and world.chance(world.unkindness.empty_pages):
         size = 0
     elif advisory and limit > 1 and world.chance(world.unkindness.short_pages):
-        size = world.moods.randint(1, limit)
+        size = world.chances.randint(1, limit)
     page = cursor.ids[cursor.at : cursor.at + size]
     end = cursor.at + size
     if end >= len(cursor.ids):

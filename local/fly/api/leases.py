@@ -11,7 +11,7 @@ NONCE_HEADER = "fly-machine-lease-nonce"
 
 
 def grant(world: World, machine: Machine, call: Call, ttl_s: int, description: str) -> Lease:
-    """Give a machine a lease, or prolong the caller's own, whose nonce stays."""
+    """Give a machine a lease, or extend the present one and keep its nonce."""
     present = machine.live_lease(call.now)
     nonce = present.nonce if present is not None else world.hex_id(12)
     machine.lease = Lease(nonce, call.owner, description, call.now + ttl_s)
@@ -19,7 +19,7 @@ def grant(world: World, machine: Machine, call: Call, ttl_s: int, description: s
 
 
 def create_lease(world: World, call: Call) -> Response:
-    """`POST …/lease`: 201; with the nonce header it prolongs; 409 while someone else holds it."""
+    """`POST …/lease`: 201; with the nonce header it extends the lease; 409 while another caller holds it."""
     machine = find_machine(world, call)
     body = call.body()
     ttl = call.param("ttl") or body.get("ttl") or DEFAULT_TTL_S
@@ -41,7 +41,7 @@ def get_lease(world: World, call: Call) -> Response:
 
 
 def release_lease(world: World, call: Call) -> Response:
-    """`DELETE …/lease` with the nonce header: 400 without it, 404 when the lease has ended, 409 for another's."""
+    """`DELETE …/lease` with the nonce header: 400 without it, 404 when the lease has ended, 409 for another nonce."""
     machine = find_machine(world, call)
     nonce = call.request.headers.get(NONCE_HEADER)
     if not nonce:
@@ -56,6 +56,6 @@ def release_lease(world: World, call: Call) -> Response:
 
 
 def _shown(machine: Machine, lease: Lease) -> dict[str, object]:
-    """Fly's documented example wraps the lease in `status` and `data`; its OpenAPI draws it flat. Both are given."""
+    """Fly's documented example wraps the lease in `status` and `data`; its OpenAPI shows it flat. The response has both."""
     data = lease.stripped() | {"nonce": lease.nonce, "version": machine.version}
     return {"status": "success", "data": data, **data}

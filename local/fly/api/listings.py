@@ -1,4 +1,4 @@
-"""The organisation-wide listing (`GET /v1/orgs/{org_slug}/machines`), with all it may keep silent about."""
+"""The listing of an organisation's machines (`GET /v1/orgs/{org_slug}/machines`), with its lag and gaps."""
 
 from local.fly.api.apps import find_org
 from local.fly.api.calls import Call
@@ -13,9 +13,9 @@ MAX_PAGE = 1000
 
 
 def list_org_machines(world: World, call: Call) -> Response:
-    """Oldest change first, though not for sure; lagging; a region that cannot be read is in `error_regions`.
+    """Oldest change first, with exceptions, and with a lag; `error_regions` names regions that cannot be read.
 
-    The listing ends where `next_cursor` is absent, not where a page is short or empty.
+    The listing ends where `next_cursor` is absent; a page before that may be short or empty.
     """
     org_slug = find_org(world, call.params["org_slug"])
     limit = page_size(call, MAX_PAGE) or MAX_PAGE
@@ -57,7 +57,7 @@ def _matching(world: World, call: Call, org_slug: str) -> list[str]:
 
 
 def _disorder(world: World, found: list[tuple[float, Machine]]) -> None:
-    """Mostly sorted, as the spec warns: every tenth pair stands the wrong way round."""
+    """Mostly sorted, as Fly's description warns: every tenth pair is swapped."""
     for index in range(len(found) - 1):
         if world.chance(0.1):
             found[index], found[index + 1] = found[index + 1], found[index]
@@ -68,7 +68,7 @@ def _unreadable_regions(world: World, org_slug: str) -> set[str]:
     if world.chance(world.unkindness.error_regions):
         present = sorted({machine.region for machine in world.machines.values() if machine.app.org_slug == org_slug})
         if present:
-            silent.add(world.moods.choice(present))
+            silent.add(world.chances.choice(present))
     return silent
 
 

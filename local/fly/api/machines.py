@@ -8,7 +8,7 @@ from local.fly.api.leases import grant
 from local.fly.api.regions import place
 from local.fly.configs import accept_config
 from local.fly.errors import FlyError, answer, read_int, read_text
-from local.fly.state import machine_lifecycle as life
+from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.health import show_checks
 from local.fly.state.model import App, Machine, show_machine, show_summary
 from local.fly.state.state import World
@@ -18,7 +18,7 @@ MAX_PAGE = 1000
 
 
 def create_machine(world: World, call: Call) -> Response:
-    """`POST …/machines`: 200 with the Machine in `created`; 409 names the machine that has the name already."""
+    """`POST …/machines`: 200 with the Machine in `created`; 409 names the machine that already has the name."""
     app = find_app(world, call)
     if app.deleting:
         raise FlyError(404, "app not found")
@@ -47,7 +47,7 @@ def create_machine(world: World, call: Call) -> Response:
         updated_at=call.now,
         versions=[(version, config)],
         secrets=secrets,
-        visible_at=call.now + world.draw_mood(world.unkindness.fresh_machine_lag_s),
+        visible_at=call.now + world.draw_unkind(world.unkindness.fresh_machine_lag_s),
     )
     app.machines[machine.id] = machine
     world.machines[machine.id] = machine
@@ -58,12 +58,12 @@ def create_machine(world: World, call: Call) -> Response:
     ttl = body.get("lease_ttl")
     if ttl:
         shown["nonce"] = grant(world, machine, call, read_int(str(ttl), "lease_ttl", 1, 86_400), "").nonce
-    (life.prepare if body.get("skip_launch") else life.launch)(world, machine, call.now)
+    (lifecycle.prepare if body.get("skip_launch") else lifecycle.launch)(world, machine, call.now)
     return answer(shown)
 
 
 def _secrets_for(app: App, body: dict[str, Any]) -> dict[str, str]:
-    """The app's secrets as a machine gets them; 412 while the version it needs does not exist."""
+    """The app's secrets for a machine; 412 while the required version does not exist."""
     if body.get("skip_secrets"):
         return {}
     wanted = body.get("min_secrets_version")
@@ -73,7 +73,7 @@ def _secrets_for(app: App, body: dict[str, Any]) -> dict[str, str]:
 
 
 def get_machine(world: World, call: Call) -> Response:
-    """`GET …/machines/{machine_id}`: a destroyed machine shows for a while, then 404."""
+    """`GET …/machines/{machine_id}`: a destroyed machine is shown for a while, then 404."""
     machine = find_machine(world, call)
     lease = machine.live_lease(call.now) if call.flag("include_leases") else None
     shown = show_machine(machine, show_checks(world, machine), lease)
@@ -87,7 +87,7 @@ def get_machine(world: World, call: Call) -> Response:
 
 
 def list_machines(world: World, call: Call) -> Response:
-    """`GET …/machines`: a bare array; with `limit` the header `fly-next-cursor` leads on while more remain."""
+    """`GET …/machines`: a bare array; with `limit` the header `fly-next-cursor` is present while more remain."""
     app = find_app(world, call)
     limit = page_size(call, MAX_PAGE)
     cursor = call.param("cursor")
@@ -125,7 +125,7 @@ def _show_listed(world: World, machine: Machine, call: Call) -> dict[str, Any]:
 
 
 def update_machine(world: World, call: Call) -> Response:
-    """`POST …/machines/{machine_id}`: replaces the whole config and, if it ran, the running machine.
+    """`POST …/machines/{machine_id}`: replaces the whole config and restarts a running machine.
 
     409 when `current_version` is no longer the machine's.
     """
@@ -147,13 +147,13 @@ def update_machine(world: World, call: Call) -> Response:
     ttl = body.get("lease_ttl")
     nonce = grant(world, machine, call, read_int(str(ttl), "lease_ttl", 1, 86_400), "").nonce if ttl else None
     machine.restarts = 0
-    life.replace(world, machine, call.now, launch_after=was_running and not body.get("skip_launch"))
+    lifecycle.replace(world, machine, call.now, launch_after=was_running and not body.get("skip_launch"))
     shown = show_machine(machine, [])
     return answer(shown | ({"nonce": nonce} if nonce else {}))
 
 
 def delete_machine(world: World, call: Call) -> Response:
-    """`DELETE …/machines/{machine_id}`: `force=true` (fly-go: `kill=true`) for one that is not stopped, else 412."""
+    """`DELETE …/machines/{machine_id}`: `force=true` (fly-go: `kill=true`) for a machine that is not stopped, else 412."""
     machine = find_live_machine(world, call)
     if machine.state == "destroying":
         return answer({"ok": True})
@@ -162,5 +162,5 @@ def delete_machine(world: World, call: Call) -> Response:
         raise FlyError(
             412, f"failed_precondition: unable to destroy machine, not currently stopped: state is '{machine.state}'"
         )
-    life.destroy(world, machine, call.now)
+    lifecycle.destroy(world, machine, call.now)
     return answer({"ok": True})

@@ -1,9 +1,9 @@
-"""A machine's metadata, events, versions, and commands run in it."""
+"""A machine's metadata, events and versions, and commands that run in it."""
 
 import shlex
 from typing import Any
 
-from local.fly.api.calls import Call, Errand, find_live_machine, find_machine
+from local.fly.api.calls import Call, Deferred, find_live_machine, find_machine
 from local.fly.errors import FlyError, answer, empty, read_int
 from local.fly.runtime.runner import Executed
 from local.fly.state.launches import environment_of
@@ -20,7 +20,7 @@ def get_metadata(world: World, call: Call) -> Response:
 
 
 def patch_metadata(world: World, call: Call) -> Response:
-    """`PATCH …/metadata` (and its deprecated alias PUT): merges; null or "" removes. 412 when the version moved on."""
+    """`PATCH …/metadata` (and its deprecated alias PUT): merges; null or "" removes. 412 for an old `machine_version`."""
     machine = find_live_machine(world, call)
     body = call.body(required=True)
     changes = body.get("metadata")
@@ -35,7 +35,7 @@ def patch_metadata(world: World, call: Call) -> Response:
 
 def _merge(world: World, machine: Machine, changes: dict[str, str | None], moment: float) -> None:
     merged = {key: value for key, value in {**machine.metadata, **changes}.items() if value}
-    # A new dict each time: listings that lag still hold the old one.
+    # A new dict each time: lagging listings still hold the old one.
     machine.config = {**machine.config, "metadata": merged}
     machine.versions[-1] = (machine.version, machine.config)
     world.touch(machine, moment)
@@ -60,13 +60,13 @@ def set_metadata_key(world: World, call: Call) -> Response:
 
 
 def delete_metadata_key(world: World, call: Call) -> Response:
-    """`DELETE …/metadata/{key}`: gone is gone."""
+    """`DELETE …/metadata/{key}`: 204 also for a missing key."""
     _merge(world, find_live_machine(world, call), {call.params["key"]: None}, call.now)
     return empty(204)
 
 
 def list_events(world: World, call: Call) -> Response:
-    """`GET …/events`: newest first, 20 unless `limit` (at most 50) says otherwise."""
+    """`GET …/events`: newest first; `limit` is 20 by default and at most 50."""
     machine = find_machine(world, call)
     limit = read_int(call.param("limit") or "20", "limit", 1, MAX_EVENTS)
     return answer(machine.events[:limit])
@@ -80,8 +80,8 @@ def list_versions(world: World, call: Call) -> Response:
     )
 
 
-def execute(world: World, call: Call) -> Response | Errand:
-    """`POST …/exec`: really runs in a real machine; a virtual one knows `printenv NAME` and `env`."""
+def execute(world: World, call: Call) -> Response | Deferred:
+    """`POST …/exec`: runs a command in a real machine; a virtual one knows `printenv NAME` and `env` only."""
     machine = find_live_machine(world, call)
     body = call.body(required=True)
     command = _command(body)
@@ -98,9 +98,9 @@ def execute(world: World, call: Call) -> Response | Errand:
         except TimeoutError as error:
             raise FlyError(408, "deadline_exceeded: command timed out") from error
         except LookupError as error:
-            raise FlyError(412, "failed_precondition: the machine's process has just ended") from error
+            raise FlyError(412, "failed_precondition: the process of the machine has ended") from error
 
-    return Errand(run)
+    return Deferred(run)
 
 
 def _command(body: dict[str, Any]) -> list[str]:
@@ -108,7 +108,7 @@ def _command(body: dict[str, Any]) -> list[str]:
     if command is None and isinstance(body.get("cmd"), str):
         command = shlex.split(body["cmd"])
     if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
-        raise FlyError(400, "invalid_argument: command must be a list of strings")
+        raise FlyError(400, "invalid_argument: command must be a list of strings (the deprecated cmd is one string)")
     return command
 
 

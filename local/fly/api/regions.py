@@ -1,4 +1,4 @@
-"""Fly's regions and where a machine lands.
+"""Fly's regions, and the choice of a machine's region.
 
 Codes, names and places: Fly's list of regions, November 2026. A machine's region may be one code or a list in order
 of preference with the aliases of `ALIASES` (docs "Machine placement").
@@ -52,9 +52,9 @@ ALIASES = {
 
 
 def place(world: World, app: App, wanted: str | None, memory_mb: int) -> str:
-    """The first region of the preference that has room.
+    """The first region in order of preference that has room.
 
-    400 for a region that does not exist; when none has room: 403 with the quota text if a quota is why, else 422
+    400 for a region that does not exist; when none has room: 403 with the quota text because of a quota, else 422
     with `insufficient_capacity`.
     """
     quota: FlyError | None = None

@@ -1,28 +1,14 @@
-"""Every operation of Fly's OpenAPI description (Machines API 1.0, November 2026): who answers it, or that nobody does."""
+"""Every operation of Fly's OpenAPI description (Machines API 1.0, November 2026): its handler, or none."""
 
 from collections.abc import Mapping
 from functools import lru_cache
 
-from local.fly.api import (
-    actions as power,
-)
-from local.fly.api import (
-    addresses,
-    app_secrets,
-    apps,
-    leases,
-    listings,
-    machines,
-    regions,
-    tokens,
-)
-from local.fly.api import (
-    metadata as details,
-)
+from local.fly.api import actions, addresses, app_secrets, apps, leases, listings, machines, metadata, regions, tokens
 from local.fly.api.calls import Handler
 
 _APP = "/v1/apps/{app_name}"
 _MACHINE = _APP + "/machines/{machine_id}"
+_KEY_VERBS = ("decrypt", "encrypt", "generate", "sign", "verify")
 
 ANSWERED: Mapping[tuple[str, str], Handler] = {
     ("GET", "/v1/apps"): apps.list_apps,
@@ -37,26 +23,26 @@ ANSWERED: Mapping[tuple[str, str], Handler] = {
     ("GET", _MACHINE): machines.get_machine,
     ("POST", _MACHINE): machines.update_machine,
     ("DELETE", _MACHINE): machines.delete_machine,
-    ("POST", _MACHINE + "/cordon"): power.cordon_machine,
-    ("GET", _MACHINE + "/events"): details.list_events,
-    ("POST", _MACHINE + "/exec"): details.execute,
+    ("POST", _MACHINE + "/cordon"): actions.cordon_machine,
+    ("GET", _MACHINE + "/events"): metadata.list_events,
+    ("POST", _MACHINE + "/exec"): metadata.execute,
     ("GET", _MACHINE + "/lease"): leases.get_lease,
     ("POST", _MACHINE + "/lease"): leases.create_lease,
     ("DELETE", _MACHINE + "/lease"): leases.release_lease,
-    ("GET", _MACHINE + "/metadata"): details.get_metadata,
-    ("PUT", _MACHINE + "/metadata"): details.patch_metadata,
-    ("PATCH", _MACHINE + "/metadata"): details.patch_metadata,
-    ("GET", _MACHINE + "/metadata/{key}"): details.get_metadata_key,
-    ("POST", _MACHINE + "/metadata/{key}"): details.set_metadata_key,
-    ("DELETE", _MACHINE + "/metadata/{key}"): details.delete_metadata_key,
-    ("POST", _MACHINE + "/restart"): power.restart_machine,
-    ("POST", _MACHINE + "/signal"): power.signal_machine,
-    ("POST", _MACHINE + "/start"): power.start_machine,
-    ("POST", _MACHINE + "/stop"): power.stop_machine,
-    ("POST", _MACHINE + "/suspend"): power.suspend_machine,
-    ("POST", _MACHINE + "/uncordon"): power.uncordon_machine,
-    ("GET", _MACHINE + "/versions"): details.list_versions,
-    ("GET", _MACHINE + "/wait"): power.wait_for_machine,
+    ("GET", _MACHINE + "/metadata"): metadata.get_metadata,
+    ("PUT", _MACHINE + "/metadata"): metadata.patch_metadata,
+    ("PATCH", _MACHINE + "/metadata"): metadata.patch_metadata,
+    ("GET", _MACHINE + "/metadata/{key}"): metadata.get_metadata_key,
+    ("POST", _MACHINE + "/metadata/{key}"): metadata.set_metadata_key,
+    ("DELETE", _MACHINE + "/metadata/{key}"): metadata.delete_metadata_key,
+    ("POST", _MACHINE + "/restart"): actions.restart_machine,
+    ("POST", _MACHINE + "/signal"): actions.signal_machine,
+    ("POST", _MACHINE + "/start"): actions.start_machine,
+    ("POST", _MACHINE + "/stop"): actions.stop_machine,
+    ("POST", _MACHINE + "/suspend"): actions.suspend_machine,
+    ("POST", _MACHINE + "/uncordon"): actions.uncordon_machine,
+    ("GET", _MACHINE + "/versions"): metadata.list_versions,
+    ("GET", _MACHINE + "/wait"): actions.wait_for_machine,
     ("GET", _APP + "/secrets"): app_secrets.list_secrets,
     ("POST", _APP + "/secrets"): app_secrets.update_secrets,
     ("GET", _APP + "/secrets/{secret_name}"): app_secrets.get_secret,
@@ -67,45 +53,33 @@ ANSWERED: Mapping[tuple[str, str], Handler] = {
     ("GET", "/v1/tokens/current"): tokens.show_token,
 }
 
+_LEFT_OUT: Mapping[str, str] = {
+    "/certificates": "GET",
+    "/certificates/acme": "POST",
+    "/certificates/custom": "POST",
+    "/certificates/{hostname}": "GET DELETE",
+    "/certificates/{hostname}/acme": "DELETE",
+    "/certificates/{hostname}/check": "POST",
+    "/certificates/{hostname}/custom": "DELETE",
+    "/deploy_token": "POST",
+    "/machines/{machine_id}/memory": "GET PUT",
+    "/machines/{machine_id}/memory/reclaim": "POST",
+    "/machines/{machine_id}/ps": "GET",
+    "/secretkeys": "GET",
+    "/secretkeys/{secret_name}": "GET POST DELETE",
+    **dict.fromkeys((f"/secretkeys/{{secret_name}}/{verb}" for verb in _KEY_VERBS), "POST"),
+    "/volumes": "GET POST",
+    "/volumes/{volume_id}": "GET PUT DELETE",
+    "/volumes/{volume_id}/extend": "PUT",
+    "/volumes/{volume_id}/snapshots": "GET POST",
+}
 UNANSWERED: tuple[tuple[str, str], ...] = (
-    ("GET", _APP + "/certificates"),
-    ("POST", _APP + "/certificates/acme"),
-    ("POST", _APP + "/certificates/custom"),
-    ("GET", _APP + "/certificates/{hostname}"),
-    ("DELETE", _APP + "/certificates/{hostname}"),
-    ("DELETE", _APP + "/certificates/{hostname}/acme"),
-    ("POST", _APP + "/certificates/{hostname}/check"),
-    ("DELETE", _APP + "/certificates/{hostname}/custom"),
-    ("POST", _APP + "/deploy_token"),
-    ("GET", _MACHINE + "/memory"),
-    ("PUT", _MACHINE + "/memory"),
-    ("POST", _MACHINE + "/memory/reclaim"),
-    ("GET", _MACHINE + "/ps"),
-    ("GET", _APP + "/secretkeys"),
-    ("GET", _APP + "/secretkeys/{secret_name}"),
-    ("POST", _APP + "/secretkeys/{secret_name}"),
-    ("DELETE", _APP + "/secretkeys/{secret_name}"),
-    ("POST", _APP + "/secretkeys/{secret_name}/decrypt"),
-    ("POST", _APP + "/secretkeys/{secret_name}/encrypt"),
-    ("POST", _APP + "/secretkeys/{secret_name}/generate"),
-    ("POST", _APP + "/secretkeys/{secret_name}/sign"),
-    ("POST", _APP + "/secretkeys/{secret_name}/verify"),
-    ("GET", _APP + "/volumes"),
-    ("POST", _APP + "/volumes"),
-    ("GET", _APP + "/volumes/{volume_id}"),
-    ("PUT", _APP + "/volumes/{volume_id}"),
-    ("DELETE", _APP + "/volumes/{volume_id}"),
-    ("PUT", _APP + "/volumes/{volume_id}/extend"),
-    ("GET", _APP + "/volumes/{volume_id}/snapshots"),
-    ("POST", _APP + "/volumes/{volume_id}/snapshots"),
+    *((method, _APP + path) for path, methods in _LEFT_OUT.items() for method in methods.split()),
     ("GET", "/v1/orgs/{org_slug}/volumes"),
     ("POST", "/v1/platform/placements"),
-    ("POST", "/v1/tokens/authenticate"),
-    ("POST", "/v1/tokens/authorize"),
-    ("POST", "/v1/tokens/kms"),
-    ("POST", "/v1/tokens/oidc"),
+    *(("POST", f"/v1/tokens/{verb}") for verb in ("authenticate", "authorize", "kms", "oidc")),
 )
-"""Part of Fly's API, answered with 501."""
+"""Operations of Fly's API that the simulator answers with 501."""
 
 
 def _tree() -> dict[int, list[tuple[tuple[str, ...], str]]]:
@@ -124,7 +98,7 @@ _METHODS = frozenset((*ANSWERED, *UNANSWERED))
 
 @lru_cache(4096)
 def find_template(path: str) -> tuple[str, dict[str, str]] | None:
-    """The OpenAPI path template of a path and the values of its parameters, to be read only; None when Fly has no such path."""
+    """The OpenAPI path template of a path and its parameters (do not change them); None when Fly has no such path."""
     given = path.rstrip("/").split("/")
     for segments, template in _BY_LENGTH.get(len(given), ()):
         if all((g and s[0] == "{") or s == g for s, g in zip(segments[1:], given[1:], strict=True)):

@@ -1,4 +1,4 @@
-"""Who is calling: the Authorization header, and `GET /v1/tokens/current`."""
+"""The caller's token: the Authorization header, and `GET /v1/tokens/current`."""
 
 import hashlib
 import hmac
@@ -11,9 +11,9 @@ from local.http_server import Request, Response
 
 
 def authenticate(world: World, request: Request) -> str:
-    """A name for the caller, made from its token; 401 without a token or with a wrong one.
+    """The caller's name in leases, made from its token; 401 without a token or with a wrong one.
 
-    `Bearer x` and `FlyV1 x[,y…]` are taken, as Fly does. A simulator without a token takes any.
+    `Bearer x` and `FlyV1 x[,y…]` are accepted, as on Fly. A simulator without a token accepts every token.
     """
     scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
     token = token.strip()
@@ -22,7 +22,7 @@ def authenticate(world: World, request: Request) -> str:
     wanted = world.settings.token
     if wanted is not None:
         bare = wanted.removeprefix("FlyV1 ").removeprefix("Bearer ").encode()
-        # `Bearer FlyV1 fm2_…` is what comes out when a Fly token is put behind Bearer whole; Fly's parser takes it.
+        # A whole Fly token behind Bearer is `Bearer FlyV1 fm2_…`, which Fly's parser accepts.
         given = [token.removeprefix("FlyV1 ").strip(), *token.split(",")]
         if not any(hmac.compare_digest(each.encode(), bare) for each in given):
             raise FlyError(401, "invalid token")

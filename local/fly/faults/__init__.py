@@ -1,0 +1,1 @@
+"""Faults that a test sets with `PUT /_sim/faults`."""

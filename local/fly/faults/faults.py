@@ -1,4 +1,4 @@
-"""Faults: what a test orders to go wrong, by method and path, before or after the effect."""
+"""Faults: failures that a test sets, by method and path, before or after the effect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "*"}
 
 @dataclass
 class Fault:
-    """One ordered failure. Without `status` and `disconnect` it only delays. `times` None = for ever."""
+    """One fault. Without `status` and `disconnect` it only delays. `times` None means without limit."""
 
     method: str
     path: str
@@ -32,7 +32,7 @@ class Fault:
         return self.disconnect or self.status is not None
 
     def matches(self, request: Request) -> bool:
-        """Whether it is for this request; `*` (or `{name}`) in the path stands for one segment."""
+        """Whether the fault applies to this request; `*` (or `{name}`) in the path matches one segment."""
         if self.times == 0 or self.method not in ("*", request.method):
             return False
         wanted, given = self.path.split("/"), request.path.split("/")
@@ -56,7 +56,7 @@ class Fault:
 
 
 def parse_faults(raw: Any) -> list[Fault]:
-    """The faults of a `PUT /_sim/faults` body; ValueError says which one is wrong and how."""
+    """The faults of a `PUT /_sim/faults` body; ValueError names the wrong one and the reason."""
     if not isinstance(raw, list):
         raise ValueError("expected a list of faults")  # noqa: TRY004  one error type for "the caller's JSON is wrong"
     return [_parse(index, item) for index, item in enumerate(raw)]

@@ -1,0 +1,1 @@
+"""Machines as real processes, with their health checks."""

@@ -1,4 +1,4 @@
-"""Health checks of a real process, performed as its machine's config says."""
+"""Health checks of a real process, performed by its machine's config."""
 
 import http.client
 import socket
@@ -12,7 +12,7 @@ from local.fly.runtime.runner import Checked
 from local.fly.times import parse_duration
 
 _EAGER_S = 0.5
-"""Until a check has passed once it is asked this often, so that nobody waits a whole interval for a boot."""
+"""Until its first success a check runs this often, so that a boot does not take a whole interval."""
 
 _OUTPUT_CHARS = 400
 
@@ -31,7 +31,7 @@ class _Check:
 class Prober:
     """Performs a machine's checks against a port until stopped, in one background thread.
 
-    Every check's port is taken for the machine's one port. A failure within the grace period is not reported.
+    Every check goes to the machine's one port, whatever port it names. A failure within the grace period is not reported.
     """
 
     def __init__(self, checks: Mapping[str, Mapping[str, Any]], port: int) -> None:
@@ -57,9 +57,9 @@ class Prober:
             if self._stopped.wait(max(0.0, check.due_at - time.monotonic())):
                 return
             passing, output = _probe(check, self._port)
-            self._note(check, passing=passing, output=output)
+            self._store_result(check, passing=passing, output=output)
 
-    def _note(self, check: _Check, *, passing: bool, output: str) -> None:
+    def _store_result(self, check: _Check, *, passing: bool, output: str) -> None:
         now = time.monotonic()
         check.passed = check.passed or passing
         check.due_at = now + (check.interval_s if check.passed else min(check.interval_s, _EAGER_S))
@@ -84,7 +84,7 @@ def _read(name: str, spec: Mapping[str, Any], now: float) -> _Check:
 
 
 def _probe(check: _Check, port: int) -> tuple[bool, str]:
-    """Whether the check passes, and what to tell about it."""
+    """Whether the check passes, and its output."""
     spec = check.spec
     if spec.get("type") == "tcp":
         try:

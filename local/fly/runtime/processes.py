@@ -1,17 +1,17 @@
-"""Machines as real child processes: a started machine is `command`, run with that machine's environment."""
+"""Machines as real child processes: a started machine is `command`, run with the machine's environment."""
 
 import os
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 
 from local.fly.configs import checks_of
 from local.fly.runtime.probes import Prober
 from local.fly.runtime.runner import Checked, Executed, Exit, Launch
-from local.fly.runtime.spawn import Order, Spawner, signal_group
+from local.process import free_port, signal_group, spawn
 
 DEFAULT_LIMIT = 40
 
@@ -26,9 +26,9 @@ class _Running:
 class ProcessRunner:
     """Runs up to `limit` machines as children of this process; further ones stay virtual.
 
-    A child sees nothing of our own environment but PATH: the machine's Fly variables, env and secrets, `env_extra`,
-    HOST=127.0.0.1 and a free PORT to listen on. Its output goes to `<log_dir>/<machine id>.log`, or nowhere. Children
-    die with this process, also when it is killed (on Linux).
+    A child sees the machine's Fly variables, env and secrets, `env_extra`, HOST=127.0.0.1, a free PORT to listen on, and
+    of our own environment PATH only. Its output goes to `<log_dir>/<machine id>.log`, or is dropped. Children die with
+    this process, also when it is killed (on Linux).
     """
 
     def __init__(
@@ -45,7 +45,6 @@ class ProcessRunner:
         self._env_extra = dict(env_extra or {})
         self._log_dir = log_dir
         self._cwd = cwd or Path.cwd()
-        self._spawner = Spawner()
         self._running: dict[str, _Running] = {}
         self._waiters: set[threading.Thread] = set()
         self._lock = threading.Lock()
@@ -54,11 +53,11 @@ class ProcessRunner:
             log_dir.mkdir(parents=True, exist_ok=True)
 
     def start(self, launch: Launch, on_exit: Callable[[Exit], None]) -> bool:
-        """False when the limit is reached: the machine is virtual then. OSError when the child cannot be started."""
+        """False when the limit is reached and the machine stays virtual. OSError when the child cannot be started."""
         with self._lock:
             if self._closed or len(self._running) >= self._limit:
                 return False
-        port = _free_port()
+        port = free_port()  # another program may take it first; the machine then exits and is restarted
         env = {
             **launch.env,
             **self._env_extra,
@@ -67,7 +66,7 @@ class ProcessRunner:
             "PATH": os.environ.get("PATH", os.defpath),
         }
         log = self._log_dir / f"{launch.machine_id}.log" if self._log_dir is not None else None
-        process = self._spawner.spawn(Order(self._command, env, self._cwd, log))
+        process = spawn(self._command, env=env, cwd=self._cwd, log=log)
         running = _Running(process, env, Prober(checks_of(launch.config), port))
         waiter = threading.Thread(
             target=self._await, args=(launch.machine_id, running, on_exit), daemon=True, name="fly-waiter"
@@ -76,7 +75,7 @@ class ProcessRunner:
             self._running[launch.machine_id] = running
             self._waiters.add(waiter)
             if self._closed:  # closed while we were starting it
-                signal_group(process, "SIGKILL")
+                signal_group(process, Signals.SIGKILL)
         waiter.start()
         return True
 
@@ -95,10 +94,10 @@ class ProcessRunner:
         running = self._find(machine_id)
         if running is None:
             return
-        signal_group(running.process, signal)
+        signal_group(running.process, Signals[signal])
 
         def kill_late() -> None:
-            signal_group(running.process, "SIGKILL")
+            signal_group(running.process, Signals.SIGKILL)
 
         timer = threading.Timer(timeout_s, kill_late)
         timer.daemon = True
@@ -109,23 +108,26 @@ class ProcessRunner:
             running = self._running.pop(machine_id, None)
         if running is not None:
             running.prober.stop()
-            signal_group(running.process, "SIGKILL")
+            signal_group(running.process, Signals.SIGKILL)
 
     def signal(self, machine_id: str, signal: str) -> None:
         running = self._find(machine_id)
         if running is not None:
-            signal_group(running.process, signal)
+            signal_group(running.process, Signals[signal])
 
     def execute(self, machine_id: str, command: list[str], stdin: str, timeout_s: float) -> Executed:
-        """Runs beside the machine's process, in its environment; LookupError when that has ended."""
+        """Run a command in the environment of the machine's process; LookupError when that process has ended."""
         running = self._find(machine_id)
         if running is None:
             raise LookupError(machine_id)
-        child = self._spawner.spawn(Order(command, running.env, self._cwd, piped=True))
+        try:
+            child = spawn(command, env=running.env, cwd=self._cwd, piped=True)
+        except FileNotFoundError as error:
+            return Executed("", f"{error}\n", 127)
         try:
             out, err = child.communicate(stdin.encode(), timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
-            signal_group(child, "SIGKILL")
+            signal_group(child, Signals.SIGKILL)
             child.communicate()
             raise TimeoutError(f"the command took longer than {timeout_s:g} s") from error
         code = child.returncode
@@ -146,28 +148,21 @@ class ProcessRunner:
         return running.process.pid if running is not None else None
 
     def port(self, machine_id: str) -> int | None:
-        """The port its process was told to listen on."""
+        """The PORT of its process; None for a virtual machine."""
         running = self._find(machine_id)
         return int(running.env["PORT"]) if running is not None else None
 
     def close(self) -> None:
-        """Kill every child and wait until none is left."""
+        """Kill every child and wait until all have ended."""
         with self._lock:
             self._closed = True
             running, waiters = list(self._running.values()), list(self._waiters)
         for each in running:
             each.prober.stop()
-            signal_group(each.process, "SIGKILL")
+            signal_group(each.process, Signals.SIGKILL)
         for waiter in waiters:
             waiter.join(timeout=5)
 
     def _find(self, machine_id: str) -> _Running | None:
         with self._lock:
             return self._running.get(machine_id)
-
-
-def _free_port() -> int:
-    """A port nobody listens on now. Another program may take it first; the machine then exits and is restarted."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

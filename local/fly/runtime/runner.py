@@ -1,4 +1,4 @@
-"""What stands behind a started machine: nothing (virtual), or whatever a MachineRunner starts."""
+"""What runs for a started machine: nothing (a virtual machine), or what a MachineRunner starts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Launch:
-    """A machine to run: its config and everything its process may know. The repr shows no environment."""
+    """A machine to run. The repr shows no environment, which holds secrets."""
 
     machine_id: str
     app_name: str
@@ -30,7 +30,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Executed:
-    """What a command run inside a machine gave."""
+    """The result of a command in a machine."""
 
     stdout: str
     stderr: str
@@ -40,7 +40,7 @@ class Executed:
 
 @dataclass(frozen=True)
 class Checked:
-    """The last word of one health check: status `passing`, `warning` or `critical`; `at` is its last change."""
+    """The latest result of one health check: `passing`, `warning` or `critical`, and since when."""
 
     name: str
     status: str
@@ -49,13 +49,13 @@ class Checked:
 
 
 class MachineRunner(Protocol):
-    """Runs machines for real. Calls return at once except `execute`; exits are told to `on_exit` from another thread."""
+    """Runs real machines. All calls but `execute` return at once; `on_exit` is called from another thread."""
 
     def start(self, launch: Launch, on_exit: Callable[[Exit], None]) -> bool:
-        """True when something real now runs; False leaves the machine virtual. OSError when it cannot be started."""
+        """True when a process runs; False leaves the machine virtual. OSError when it cannot be started."""
 
     def stop(self, machine_id: str, signal: str, timeout_s: float) -> None:
-        """Ask it to end; it is killed after the time-out."""
+        """Send a signal, and kill it after the timeout."""
 
     def kill(self, machine_id: str) -> None:
         """End it now."""
@@ -76,7 +76,7 @@ class MachineRunner(Protocol):
 class VirtualRunner:
     """Runs nothing: machines start and stop by the simulator's timers alone."""
 
-    def start(self, launch: Launch, on_exit: Callable[[Exit], None]) -> bool:  # noqa: ARG002  the seam's signature
+    def start(self, launch: Launch, on_exit: Callable[[Exit], None]) -> bool:  # noqa: ARG002  the protocol's signature
         return False
 
     def stop(self, machine_id: str, signal: str, timeout_s: float) -> None:
@@ -91,7 +91,7 @@ class VirtualRunner:
     def execute(self, machine_id: str, command: list[str], stdin: str, timeout_s: float) -> Executed:  # noqa: ARG002
         raise LookupError(machine_id)
 
-    def checks(self, machine_id: str) -> list[Checked]:  # noqa: ARG002  the seam's signature
+    def checks(self, machine_id: str) -> list[Checked]:  # noqa: ARG002  the protocol's signature
         return []
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""The simulated world and how it changes. No I/O."""

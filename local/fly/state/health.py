@@ -1,4 +1,4 @@
-"""Check results as a Machine shows them: a real process's own, or what a virtual machine would give."""
+"""Check results as a Machine shows them: those of a real process, or those of a virtual machine."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ STATUSES = ("passing", "warning", "critical")
 
 
 def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
-    """The `checks` of a Machine. Empty until the first result, as on Fly: no result is not "passing"."""
+    """The `checks` of a Machine. Empty until the first result, as on Fly: a missing result is not "passing"."""
     names = list(checks_of(machine.config))
     if not names or machine.run == 0 or machine.state in ("created", "starting"):
         return []

@@ -1,20 +1,20 @@
-"""How long things take, and how unkind the simulator is: values, no behaviour.
+"""How long calls and changes take, and how unkind the simulator is: values, no behaviour.
 
-No latency of Fly's is promised anywhere; TYPICAL is what production users of the API wrote down (machine boots of
-about 6 s, up to 100 s on a cold host; seconds of listing lag), as ranges to draw from.
+Fly promises no latency. TYPICAL has ranges around the times that production users of the API reported (machine boots of
+about 6 s, up to 100 s on a cold host; seconds of listing lag).
 """
 
 from dataclasses import dataclass, fields, replace
 
 Span = tuple[float, float]
-"""Seconds: the least and the most; a draw is uniform between them."""
+"""Least and most seconds; a draw is uniform between them."""
 
 ZERO: Span = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long calls take to answer (`…_call_s`) and how long state changes take after the answer."""
+    """How long calls take (`…_call_s`), and how long state changes take after the response."""
 
     app_create_call_s: Span = ZERO
     machine_create_call_s: Span = ZERO
@@ -29,14 +29,14 @@ class Timing:
     """How long a start right after `stopped` is refused with "machine still active"."""
     app_delete_s: Span = ZERO
     name_held_s: Span = ZERO
-    """How long a deleted app's name stays taken after the app has stopped answering."""
+    """How long the name of a deleted app stays taken after the app is gone."""
     first_check_s: Span = ZERO
     restart_s: Span = (0.1, 0.1)
-    """Pause before a restart by policy; never zero, or a crash loop would spin."""
+    """Pause before a restart by policy; never zero, or a crash loop would use all CPU."""
     destroyed_visible_s: float = 5.0
 
     def scaled(self, factor: float) -> "Timing":
-        """The same with every span multiplied; what is not a span stays."""
+        """A copy with every span multiplied."""
         spans: dict[str, Span] = {
             f.name: (low * factor, high * factor)
             for f in fields(self)
@@ -69,24 +69,24 @@ PROFILES = {"instant": INSTANT, "typical": TYPICAL}
 
 @dataclass(frozen=True)
 class Unkindness:
-    """What Fly is documented or seen to do to its callers, drawn from the seed; shares are chances per call or page."""
+    """Failures that Fly documents or its callers report, drawn from the seed; shares are chances per call or page."""
 
     list_lag_s: Span = (0.0, 5.0)
     short_pages: float = 0.3
     empty_pages: float = 0.05
     error_regions: float = 0.02
     lost_answers: float = 0.02
-    """Share of writes whose effect happens but whose answer is lost: a reset, or 504 from the proxy."""
+    """Share of writes whose effect happens but whose response is lost: a reset, or 504 from the proxy."""
     unordered: bool = True
     fresh_machine_lag_s: Span = ZERO
-    """How long a new machine answers 404 to direct calls (other nodes of Fly have not heard of it yet). Off unless set."""
+    """How long a new machine answers 404 to direct calls (other nodes of Fly do not know it yet). Off unless set."""
 
 
 KIND = Unkindness(ZERO, 0.0, 0.0, 0.0, 0.0, unordered=False)
 UNKIND = Unkindness()
 
 UNKIND_INSTANT_SCALE = 0.05
-"""An unkind instant simulator keeps TYPICAL's order of events at a twentieth of its times (calls answer at once)."""
+"""An unkind instant simulator keeps TYPICAL's order of events in a twentieth of its times; calls answer at once."""
 
 
 def timing_for(profile: str, *, unkind: bool) -> Timing:

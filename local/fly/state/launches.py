@@ -1,11 +1,11 @@
-"""What a machine's process is started with."""
+"""The arguments and environment of a machine's process."""
 
 from local.fly.runtime.runner import Launch
 from local.fly.state.model import Machine
 
 
 def launch_of(machine: Machine) -> Launch:
-    """A machine as a runner needs it."""
+    """The values with which a runner starts a machine."""
     config = machine.config
     return Launch(
         machine_id=machine.id,
@@ -18,7 +18,7 @@ def launch_of(machine: Machine) -> Launch:
 
 
 def environment_of(machine: Machine) -> dict[str, str]:
-    """What a process in the machine sees: Fly's own variables, the config's env, the secrets it was given."""
+    """The environment in the machine: Fly's variables, the config's env, the machine's secrets."""
     return {
         "FLY_APP_NAME": machine.app.name,
         "FLY_MACHINE_ID": machine.id,

@@ -1,10 +1,10 @@
-"""How a machine's state changes: boots, stops, exits, restarts, replacements, and its end.
+"""A machine's state changes: boot, stop, exit, restart, replacement, destruction.
 
     create ──▶ created ─▶ starting ─▶ started ─▶ stopping ─▶ stopped ─▶ destroying ─▶ destroyed
                   └ skip_launch ─▶ stopped      └▶ suspending ─▶ suspended
     update ──▶ replacing ─▶ created … (or stopped, when it was not running)
 
-Each function takes the world, whose lock the caller holds, and the moment of the change.
+Each function takes the world, whose lock the caller holds, and the time of the change.
 """
 
 from signal import Signals
@@ -12,7 +12,7 @@ from signal import Signals
 from local.fly.runtime.runner import Exit
 from local.fly.state.launches import launch_of
 from local.fly.state.model import Machine, Step
-from local.fly.state.restarts import RETRY_WINDOW_S, pause_s, retries_allowed, shall_restart
+from local.fly.state.restarts import RETRY_WINDOW_S, pause_s, retries_allowed, should_restart
 from local.fly.state.state import World
 from local.fly.times import parse_duration, to_rfc3339
 
@@ -29,7 +29,7 @@ def change(world: World, machine: Machine, state: str, moment: float) -> None:
 
 
 def launch(world: World, machine: Machine, moment: float) -> None:
-    """Boot from `created`: most of the time goes by in that state, as the host prepares the image."""
+    """Boot from `created`. Most of the time passes in that state, while the host prepares the image."""
     machine.epoch += 1
     timing = world.timing
     cold = timing.cold_share > 0 and world.times.random() < timing.cold_share
@@ -38,7 +38,7 @@ def launch(world: World, machine: Machine, moment: float) -> None:
 
 
 def prepare(world: World, machine: Machine, moment: float) -> None:
-    """The way of `skip_launch`: `created` while the host prepares, then `stopped`."""
+    """The path of `skip_launch`: `created` while the host prepares the image, then `stopped`."""
     machine.epoch += 1
     world.plan(machine, moment + 0.5 * world.draw(world.timing.boot_s), lambda m, at: _stopped(world, m, at))
 
@@ -54,10 +54,10 @@ def start(world: World, machine: Machine, moment: float) -> None:
     _boot(world, machine, moment, 0.3 * world.draw(world.timing.boot_s), source="user")
 
 
-def stop(world: World, machine: Machine, moment: float, signal: str | None, timeout: object) -> None:
-    """Begin to stop a running machine; ValueError for a bad time-out."""
-    given = machine.config.get("stop_config") or {}
-    timeout_s = parse_duration(timeout if timeout is not None else given.get("timeout"), 5.0)
+def stop(world: World, machine: Machine, moment: float, signal: str | None, timeout_s: float | None) -> None:
+    """Begin to stop a running machine; None takes the signal and the timeout of its config."""
+    if timeout_s is None:
+        timeout_s = parse_duration((machine.config.get("stop_config") or {}).get("timeout"), 5.0)
     world.record(machine, "stop", "stopping", "user", moment)
     _end_run(
         world, machine, moment, "stopping", lambda m, at: _stopped(world, m, at), signal=signal, timeout_s=timeout_s
@@ -78,9 +78,9 @@ def suspend(world: World, machine: Machine, moment: float) -> None:
     world.plan(machine, moment + 0.3 * world.draw(world.timing.stop_s), suspended)
 
 
-def restart(world: World, machine: Machine, moment: float, signal: str | None, timeout: object) -> None:
-    """Stop and boot again, in place; ValueError for a bad time-out."""
-    timeout_s = parse_duration(timeout, 5.0)
+def restart(world: World, machine: Machine, moment: float, signal: str | None, timeout_s: float | None) -> None:
+    """Stop and boot again in place."""
+    timeout_s = 5.0 if timeout_s is None else timeout_s
     world.record(machine, "restart", "restarting", "user", moment)
     _end_run(
         world, machine, moment, "restarting", lambda m, at: _boot(world, m, at, 0.0), signal=signal, timeout_s=timeout_s
@@ -88,7 +88,7 @@ def restart(world: World, machine: Machine, moment: float, signal: str | None, t
 
 
 def replace(world: World, machine: Machine, moment: float, *, launch_after: bool) -> None:
-    """After an update: the old version ends, the new one boots if one should run."""
+    """After an update: end the old version and, with `launch_after`, boot the new one."""
     world.record(machine, "update", "replacing", "user", moment)
 
     def replaced(machine: Machine, at: float) -> None:
@@ -100,7 +100,7 @@ def replace(world: World, machine: Machine, moment: float, *, launch_after: bool
 
 
 def destroy(world: World, machine: Machine, moment: float) -> None:
-    """Begin the end of a machine, running or not."""
+    """Begin to destroy a machine, running or not."""
     world.record(machine, "destroy", "destroying", "user", moment)
     machine.epoch += 1
     change(world, machine, "destroying", moment)
@@ -109,7 +109,7 @@ def destroy(world: World, machine: Machine, moment: float) -> None:
 
 
 def crash(world: World, machine: Machine, moment: float) -> None:
-    """End a machine as if it had died once more than its restart policy allows: `stopped`, with its exit event."""
+    """End a machine as if its restarts were exhausted: `stopped`, with an exit event."""
     machine.epoch += 1
     _drop_process(world, machine)
     machine.restarts = retries_allowed(machine)
@@ -118,12 +118,12 @@ def crash(world: World, machine: Machine, moment: float) -> None:
 
 
 def die(world: World, machine: Machine, moment: float, signal: str) -> None:
-    """End the process of a virtual machine unasked; its restart policy decides what follows."""
+    """End the process of a virtual machine by a signal; its restart policy decides what follows."""
     _exited(world, machine, Exit(0, int(Signals[signal])), moment)
 
 
 def force(world: World, machine: Machine, state: str, moment: float) -> None:
-    """Put a machine into a state and leave it there, by no doing of its own: `failed`, or stuck half-way."""
+    """Put a machine into a state and keep it there: `failed`, or stuck in a passing state."""
     machine.epoch += 1
     _drop_process(world, machine)
     world.record(machine, "exit", state, "flyd", moment)
@@ -160,7 +160,7 @@ def _started(world: World, machine: Machine, moment: float) -> None:
 
 
 def _failed(world: World, machine: Machine, moment: float, error: str) -> None:
-    """The boot did not succeed and will not be tried again."""
+    """The boot failed and is not retried."""
     event = {"exit_code": -1, "error": error, "restarting": False, "requested_stop": False}
     world.record(machine, "exit", "failed", "flyd", moment, request={"exit_event": event})
     change(world, machine, "failed", moment)
@@ -176,7 +176,7 @@ def _end_run(
     signal: str | None = None,
     timeout_s: float = 5.0,
 ) -> None:
-    """Leave `started` by way of `state`: a real process is asked to end, a virtual one takes a timer's time."""
+    """Leave `started` through `state`: a real process gets a signal, a virtual one ends by a timer."""
     machine.epoch += 1
     running = machine.started_at is not None
     change(world, machine, state, moment)
@@ -196,7 +196,7 @@ def _end_run(
 
 
 def _exited(world: World, machine: Machine, ended: Exit, moment: float) -> None:
-    """A process ended, asked or not."""
+    """Handle the end of a process, requested or not."""
     machine.real = False
     then, machine.after_exit = machine.after_exit, None
     if then is not None:
@@ -205,7 +205,7 @@ def _exited(world: World, machine: Machine, ended: Exit, moment: float) -> None:
         return
     if machine.started_at is not None and moment - machine.started_at > RETRY_WINDOW_S:
         machine.restarts = 0
-    again = shall_restart(machine, ended)
+    again = should_restart(machine, ended)
     _record_exit(world, machine, ended, moment, requested=False, restarting=again)
     machine.epoch += 1
     if again:
@@ -245,7 +245,7 @@ def _stopped(world: World, machine: Machine, moment: float) -> None:
 
 
 def _drop_process(world: World, machine: Machine) -> None:
-    """Kill the process without listening to its end any more."""
+    """Kill the process and ignore its exit."""
     machine.after_exit = None
     if machine.real:
         machine.real = False

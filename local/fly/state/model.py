@@ -1,4 +1,4 @@
-"""What the simulator remembers: apps, machines, secrets, and how they look on the wire."""
+"""The simulator's records: apps, machines, secrets, and their form on the wire."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Any
 from local.fly.times import to_rfc3339
 
 LASTING = ("started", "stopped", "suspended", "failed", "destroyed")
-"""States a machine stays in by itself; what `wait?state=settled` waits for."""
+"""Stable states, for which `wait?state=settled` waits."""
 
 MAX_EVENTS = 50
 
 
 @dataclass
 class Secret:
-    """One secret of an app; its digest is all that is shown unasked."""
+    """One secret of an app. Responses show its digest, the value only on request."""
 
     value: str
     digest: str
@@ -36,7 +36,7 @@ class Address:
 
 @dataclass
 class App:
-    """One Fly app of an organisation of ours."""
+    """One Fly app of our organisation."""
 
     id: str
     number: int
@@ -50,7 +50,7 @@ class App:
     deployed: bool = False
     deleting: bool = False
     unlisted_at: float | None = None
-    """Set when the app is gone: listings may still show it until this moment."""
+    """Set when the app is gone: listings may show it until then."""
     machines: dict[str, "Machine"] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict, repr=False)
     secrets_version: int = 0
@@ -92,7 +92,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Listing:
-    """A machine as listings show it: how it was at one moment."""
+    """A machine as listings show it: its state at one time."""
 
     visible_at: float
     state: str
@@ -103,7 +103,7 @@ class Listing:
 
 @dataclass
 class Machine:
-    """One machine. `epoch` rises with every new plan for it, which makes older timers void; `run` with every boot."""
+    """One machine. `epoch` rises with every new plan and cancels older timers; `run` rises with every boot."""
 
     id: str
     app: App
@@ -127,23 +127,23 @@ class Machine:
     run: int = 0
     restarts: int = 0
     real: bool = False
-    """Whether a child process stands behind it now."""
+    """Whether a child process runs for it now."""
     after_exit: "Step | None" = None
     started_at: float | None = None
     started_s: float = 0.0
-    """Billed seconds in `started`, not counting the present stretch."""
+    """Billed seconds in `started`, without the current period."""
     rest_until: float = 0.0
-    """Until when a start is refused because the stopped machine is "still active"."""
+    """A start is refused until then because the stopped machine is "still active"."""
     first_check_at: float = 0.0
     destroyed_at: float | None = None
     visible_at: float = 0.0
-    """Until when direct calls do not find the new machine."""
+    """Direct calls do not find the new machine until then."""
 
     def billed_s(self, now: float) -> float:
         return self.started_s + (max(0.0, now - self.started_at) if self.started_at is not None else 0.0)
 
     def listing(self, now: float) -> Listing | None:
-        """The newest state that listings may show by now; None while none may. Forgets older ones."""
+        """The newest visible state, None before the first one. Forgets older states."""
         for index in range(len(self.listings) - 1, -1, -1):
             if self.listings[index].visible_at <= now:
                 del self.listings[:index]
@@ -160,16 +160,16 @@ class Machine:
 
 
 Step = Callable[[Machine, float], None]
-"""A state change of a machine at a moment."""
+"""A state change of a machine at a time."""
 
 
 def show_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as answers carry it."""
+    """A config in a response."""
     return {"init": {}, "restart": {"policy": "on-failure"}, **config}
 
 
 def show_machine(machine: Machine, checks: list[dict[str, Any]], lease: Lease | None = None) -> dict[str, Any]:
-    """A whole Machine; with an unreachable host `incomplete_config` stands in for `config`, as on Fly."""
+    """A whole Machine; with an unreachable host it has `incomplete_config` instead of `config`, as on Fly."""
     config_key = "config" if machine.host_status == "ok" else "incomplete_config"
     shown = {
         **_show_head(machine),
@@ -201,7 +201,7 @@ def show_summary(machine: Machine, seen: Listing) -> dict[str, Any]:
 
 
 def show_org_machine(machine: Machine, seen: Listing, *, summary: bool) -> dict[str, Any]:
-    """An OrgMachine: no checks, no events, no env; without `config` when a summary is asked for."""
+    """An OrgMachine: no checks, no events, no env; a summary has no `config`."""
     shown = {
         **_show_head(machine),
         "app_name": machine.app.name,

@@ -18,14 +18,14 @@ class _Bucket:
 
 
 class RateLimits:
-    """Counts requests; `wait_s` says how long until the next one would be allowed, 0 when this one is."""
+    """Counts requests. `wait_s` is 0 for an allowed request, else the seconds until the next one is allowed."""
 
     def __init__(self) -> None:
         self._buckets: dict[tuple[str, str], _Bucket] = {}
         self._tidy_at = _KEEP_BUCKETS
 
     def wait_s(self, action: str, identifier: str, now: float) -> float:
-        """Take one token of every bucket the call falls under; nothing is taken when one is empty."""
+        """Take one token from every bucket of the call, or none when one bucket is empty."""
         wanted = []
         if identifier:
             rate, burst = (5.0, 10.0) if action == GET_MACHINE else (1.0, 3.0)
@@ -41,7 +41,7 @@ class RateLimits:
 
     def _refill(self, key: tuple[str, str], rate: float, burst: float, now: float) -> float:
         if len(self._buckets) > self._tidy_at:
-            # A bucket untouched for a minute is full again, so forgetting it changes nothing.
+            # A bucket that was unused for a minute is full again and can be dropped.
             self._buckets = {k: b for k, b in self._buckets.items() if now - b.at < 60}
             self._tidy_at = max(_KEEP_BUCKETS, 2 * len(self._buckets))
         bucket = self._buckets.setdefault(key, _Bucket(burst, now))

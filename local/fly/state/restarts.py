@@ -1,4 +1,4 @@
-"""Fly's restart policies: whether a process that ended starts again, and after how long."""
+"""Fly's restart policies: whether a process is restarted, and after how long."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from local.fly.state.model import Machine
 
 DEFAULT_RETRIES = 10
 RETRY_WINDOW_S = 300.0
-"""Restarts are forgotten after a run this long (Fly: ten retries in five minutes)."""
+"""A run this long resets the count of restarts (Fly: ten retries in five minutes)."""
 
 PAUSE_CAP_S = 10.0
 
 
-def shall_restart(machine: Machine, ended: Exit) -> bool:
-    """Fly's policies: `always` without end, `on-failure` up to max_retries, `no` never."""
+def should_restart(machine: Machine, ended: Exit) -> bool:
+    """Fly's policies: `always` without limit, `on-failure` up to max_retries, `no` never."""
     policy = _restart_config(machine).get("policy") or "on-failure"
     if policy == "always":
         return True
@@ -22,7 +22,7 @@ def shall_restart(machine: Machine, ended: Exit) -> bool:
 
 
 def retries_allowed(machine: Machine) -> int:
-    """How many restarts `on-failure` grants."""
+    """How many restarts `on-failure` allows."""
     return int(_restart_config(machine).get("max_retries") or DEFAULT_RETRIES)
 
 
@@ -31,5 +31,5 @@ def _restart_config(machine: Machine) -> dict[str, Any]:
 
 
 def pause_s(first_s: float, restarts: int) -> float:
-    """Seconds before the next restart, doubling, so that a process that cannot live does not spin."""
+    """Seconds before the next restart. They double, so that a crash loop does not use all CPU."""
     return min(max(first_s, PAUSE_CAP_S), first_s * 2.0 ** min(restarts, 16))

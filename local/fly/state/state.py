@@ -23,7 +23,7 @@ _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a simulator was set up; `reset` returns to it. `org` None takes every slug for an organisation of ours."""
+    """The settings of a simulator, to which `reset` returns. With `org` None every organisation exists."""
 
     seed: int
     profile: str = "instant"
@@ -35,7 +35,7 @@ class Settings:
 
 @dataclass
 class RegionState:
-    """What a test made of a region."""
+    """A region's overrides by a test."""
 
     error: bool = False
     """Listings cannot read it and name it in `error_regions`."""
@@ -47,7 +47,7 @@ class RegionState:
 
 @dataclass
 class Cursor:
-    """Where a paged listing stands; `ids` are what existed at its first page."""
+    """The position in a paged listing; `ids` existed at its first page."""
 
     ids: list[str]
     at: int
@@ -57,7 +57,7 @@ class Cursor:
 
 @dataclass
 class World:
-    """Everything that exists. `clock` gives seconds since 1970; `offset_s` is what control calls added to it."""
+    """Everything that exists. `clock` gives seconds since 1970; control calls add `offset_s` to it."""
 
     settings: Settings
     clock: Callable[[], float]
@@ -69,15 +69,16 @@ class World:
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
-        """Back to the beginning: nothing exists, the clock is not shifted, the draws start again."""
+        """Return to the start: nothing exists, the clock is not shifted, the draws start again."""
         seed = self.settings.seed if seed is None else seed
-        # One stream for each concern: asking for one more listing must not change which ids follow.
-        self.ids, self.times, self.moods = (Random(f"{seed}:{name}") for name in ("ids", "times", "moods"))
+        # One stream per concern: one more listing must not change the ids that follow.
+        # The names are part of the seed: another name would change every recorded world.
+        self.ids, self.times, self.chances = (Random(f"{seed}:{name}") for name in ("ids", "times", "moods"))
         self.offset_s = 0.0
         self.profile = self.settings.profile
         self.unkindness = self.settings.unkindness
         self.apps: dict[str, App] = {}
-        self.ghosts: list[App] = []
+        self.unlisted_later: list[App] = []
         self.held_names: set[str] = set()
         self.foreign: set[str] = set()
         self.bad_images: set[str] = set()
@@ -96,7 +97,7 @@ class World:
         self.use_profile(self.profile)
 
     def use_profile(self, profile: str) -> None:
-        """Take another latency profile from now on; KeyError for an unknown one."""
+        """Use another latency profile from now on; KeyError for an unknown one."""
         self.timing = timing_for(profile, unkind=self.unkind)
         self.profile = profile
 
@@ -116,16 +117,16 @@ class World:
         return self.clock() + self.offset_s
 
     def draw(self, span: Span) -> float:
-        """Seconds from a span."""
+        """Seconds drawn from a span."""
         low, high = span
         return low if high <= low else self.times.uniform(low, high)
 
     def at(self, moment: float, call: Callable[[float], None]) -> None:
-        """Have `call(moment)` made when the clock reaches the moment."""
+        """Call `call(moment)` when the clock reaches the moment."""
         heapq.heappush(self._agenda, (moment, next(self._order), call))
 
     def plan(self, machine: Machine, moment: float, step: Callable[[Machine, float], None]) -> None:
-        """Have a machine take a step, unless another plan is made for it before."""
+        """Let a machine take a step at a moment, unless a newer plan replaces this one."""
         epoch = machine.epoch
 
         def take(at: float) -> None:
@@ -139,11 +140,11 @@ class World:
         return self._agenda[0][0] if self._agenda else None
 
     def last_at(self) -> float:
-        """When the last timer falls due; now, where there is none."""
+        """When the last timer falls due; now when there is none."""
         return max((moment for moment, _, _ in self._agenda), default=self.now())
 
     def settle(self) -> None:
-        """Let everything happen that is due by now, in order of time."""
+        """Apply everything that is due, in order of time."""
         now = self.now()
         while self._agenda and self._agenda[0][0] <= now:
             moment, _, call = heapq.heappop(self._agenda)
@@ -162,23 +163,23 @@ class World:
     def next_number(self) -> int:
         return next(self._numbers)
 
-    # Changes that listings learn of
+    # Changes that listings show
 
     def touch(self, machine: Machine, moment: float) -> None:
-        """Note that a machine changed: listings show it after their lag."""
+        """Record a change of a machine, which listings show after their lag."""
         machine.updated_at = moment
-        lag_s = self.draw_mood(self.unkindness.list_lag_s)
+        lag_s = self.draw_unkind(self.unkindness.list_lag_s)
         machine.listings.append(Listing(moment + lag_s, machine.state, machine.version, moment, machine.config))
         if lag_s == 0:
             del machine.listings[:-1]
 
-    def draw_mood(self, span: Span) -> float:
+    def draw_unkind(self, span: Span) -> float:
         low, high = span
-        return low if high <= low else self.moods.uniform(low, high)
+        return low if high <= low else self.chances.uniform(low, high)
 
     def chance(self, share: float) -> bool:
-        """True for about that share of calls, by the seed."""
-        return share > 0 and self.moods.random() < share
+        """True for that share of calls, drawn from the seed."""
+        return share > 0 and self.chances.random() < share
 
     def record(
         self,
@@ -190,7 +191,7 @@ class World:
         *,
         request: dict[str, Any] | None = None,
     ) -> None:
-        """Add an event to a machine, newest first, as many as Fly keeps."""
+        """Add an event to a machine, newest first, up to the number that Fly keeps."""
         event = {
             "id": self.ulid(moment),
             "type": kind,
@@ -203,7 +204,7 @@ class World:
 
 
 def unkindness_of(unkind: bool | Unkindness) -> Unkindness:
-    """True is UNKIND, False is KIND; a value of one's own stays."""
+    """True is UNKIND, False is KIND; an `Unkindness` is kept."""
     if isinstance(unkind, Unkindness):
         return unkind
     return UNKIND if unkind else KIND

@@ -1,0 +1,1 @@
+"""`/auth/v1`: the part of Supabase Auth that the dashboard's sign-in uses."""

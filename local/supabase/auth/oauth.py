@@ -1,6 +1,6 @@
-"""Sign-in through another provider, with PKCE: redirects, states and codes as supabase/auth makes them.
+"""Sign-in through a provider with PKCE: redirects, states and codes as in supabase/auth.
 
-No provider can be reached from here, so `/local-provider` stands for all of them: a page on which one says who one is.
+No real provider is reached: `/local-provider` is a page on which the user picks an account.
 Sources: supabase/auth, internal/api/external.go, token.go and verify.go; RFC 7636.
 """
 
@@ -30,12 +30,12 @@ LOOPBACK = ("127.0.0.1", "localhost")
 _LISTED_USERS = 20
 _STATE_AUDIENCE = "oauth-state"
 _CHALLENGE = re.compile(r"[a-zA-Z0-9._~-]{43,128}", re.ASCII)
-# What the `error` of a redirect is called, by the status the API would have answered.
+# The `error` of a redirect, by the status of the API's error.
 _ERRORS = {400: "invalid_request", 401: "unauthorized_client", 403: "access_denied", 500: "server_error"}
 
 
 class OAuth:
-    """The way through a provider, from `/authorize` to the session."""
+    """Sign-in through a provider, from `/authorize` to the session."""
 
     def __init__(self, pool: Pool, keys: Keys, sessions: Sessions, now: Callable[[], float]) -> None:
         self._pool, self._keys, self._sessions, self._now = pool, keys, sessions, now
@@ -47,7 +47,7 @@ class OAuth:
         if provider not in PROVIDERS:
             raise AuthFailure(400, "validation_failed", "Unsupported provider: provider is not enabled")
         if not challenge and not method:
-            raise AuthFailure(501, "not_implemented", "The local sign-in service speaks OAuth with PKCE only")
+            raise AuthFailure(501, "not_implemented", "The local sign-in service supports OAuth with PKCE only")
         if not challenge or method not in ("s256", "plain"):
             raise AuthFailure(400, "validation_failed", "PKCE flow requires code_challenge_method and code_challenge")
         if not _CHALLENGE.fullmatch(challenge):
@@ -72,7 +72,7 @@ class OAuth:
         return redirect(f"{self._sessions.issuer}/local-provider?{urlencode({'state': state})}")
 
     def show_provider(self, request: Request) -> Response:
-        """`GET /local-provider`: the page on which one says who one is. A form, and no script."""
+        """`GET /local-provider`: the page on which the user picks an account; a form without scripts."""
         state = self._read_state(request)
         with transaction(self._pool) as cursor:
             emails = list_emails(cursor, _LISTED_USERS)
@@ -93,7 +93,7 @@ class OAuth:
         return Response(200, page.encode(), headers)
 
     def take_callback(self, request: Request) -> Response:
-        """`GET /callback`: the provider sends the browser back with who it is, or with why not."""
+        """`GET /callback`: the provider sends the browser back with an account or an error."""
         try:
             state = self._read_state(request)
         except AuthFailure as failure:
@@ -108,7 +108,7 @@ class OAuth:
         return redirect(_add_query(state["referrer"], {"code": code}))
 
     def exchange(self, request: Request) -> Row:
-        """`POST /token?grant_type=pkce`: a session for the code, once, to whoever knows the verifier."""
+        """`POST /token?grant_type=pkce`: one session for a code and its verifier."""
         auth_code, verifier = read_fields(request, "auth_code", "code_verifier")
         if not auth_code or not verifier:
             message = "invalid request: both auth code and code verifier should be non-empty"
@@ -125,14 +125,16 @@ class OAuth:
                 raise AuthFailure(404, "flow_state_not_found", "invalid flow state, no valid flow state found")
             if self._now() > flow["created_at"] + FLOW_S:
                 raise AuthFailure(422, "flow_state_expired", "invalid flow state, flow state has expired")
-            if not hmac.compare_digest(_challenge_of(verifier, flow["method"]).encode(), flow["code_challenge"].encode()):
+            if not hmac.compare_digest(
+                _challenge_of(verifier, flow["method"]).encode(), flow["code_challenge"].encode()
+            ):
                 message = "code challenge does not match previously saved code verifier"
                 raise AuthFailure(400, "bad_code_verifier", message)
             cursor.execute("delete from auth.flow_state where id = $1::uuid", [flow["id"]])
             return self._sessions.open(cursor, user, "oauth")
 
     def _identify(self, cursor: Cursor, flow_id: str, email: str) -> str:
-        """The code of this flow, which from now on stands for the user with this e-mail."""
+        """Connect the flow with the user who has this e-mail; returns the flow's code."""
         user = find_by_email(cursor, email)
         if user is None:
             raise AuthFailure(403, "signup_disabled", "Signups not allowed for this instance")
@@ -148,7 +150,7 @@ class OAuth:
         return str(flow["auth_code"])
 
     def _read_state(self, request: Request) -> dict[str, Any]:
-        """What `authorize` put into the state; AuthFailure 400 when it is not ours, or older than FLOW_S."""
+        """The claims that `authorize` put into the state; AuthFailure 400 for a forged or expired state."""
         try:
             state: dict[str, Any] = jwt.decode(
                 request.param("state") or "",
@@ -165,10 +167,10 @@ class OAuth:
 
 
 def choose_redirect(wanted: str | None) -> str:
-    """Where the browser goes at the end: where it wants to, on this machine; else to the site, as supabase/auth does."""
+    """The address for the final redirect: `wanted` if it is on this computer, else the site, as in supabase/auth."""
     try:
         parts = urlsplit(wanted or "")
-    except ValueError:  # half an IPv6 address
+    except ValueError:  # an incomplete IPv6 address
         return SITE_URL
     is_allowed = parts.scheme in ("http", "https") and parts.hostname in LOOPBACK and "@" not in parts.netloc
     return parts.geturl() if is_allowed else SITE_URL
@@ -186,7 +188,7 @@ def _add_query(url: str, fields: dict[str, str]) -> str:
 
 
 def _add_failure(url: str, failure: AuthFailure) -> str:
-    """As supabase/auth: in the query, and once more in the fragment."""
+    """Add the failure to the query and to the fragment, as supabase/auth does."""
     fields = {
         "error": _ERRORS.get(failure.status, "server_error"),
         "error_code": failure.code,
@@ -200,7 +202,7 @@ _PAGE = """<!doctype html>
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Local sign-in provider</title></head>
 <body>
 <h1>Local sign-in provider</h1>
-<p>This page stands for {provider}, which the local cloud does not ask. Say who you are; no password is needed here.</p>
+<p>This page takes the place of {provider}, which the local cloud does not use. Pick an account. No password is needed.</p>
 <form action="callback"><input type="hidden" name="state" value="{state}">{users}</form>
 <form action="callback"><input type="hidden" name="state" value="{state}">
 <p><label>Another e-mail <input name="code" type="email" required></label> <button>Sign in</button></p></form>

@@ -1,4 +1,4 @@
-"""How the local sign-in service answers: JSON, its two forms of error, redirects, and one transaction at a time."""
+"""Responses of the local sign-in service: JSON, two forms of errors, redirects; and its transactions."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,15 @@ Row = dict[str, Any]
 Cursor = psycopg.Cursor[Row]
 
 
-class AuthFailure(Exception):  # noqa: N818  an answer, as supabase/auth names its own errors
-    """An answer that is no success: status, the stable code, and words for people."""
+class AuthFailure(Exception):  # noqa: N818  an error response
+    """An error response: status, stable code, and a message for people."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
 
     def response(self, request: Request) -> Response:
-        """In the form that the caller's API version asks for."""
+        """The error in the form of the caller's API version."""
         if request.headers.get("x-supabase-api-version", "") >= API_VERSION:
             body: Row = {"code": self.code, "message": self.message}
             return answer_json(self.status, body, {"X-Supabase-Api-Version": API_VERSION})
@@ -34,16 +34,17 @@ class AuthFailure(Exception):  # noqa: N818  an answer, as supabase/auth names i
 
 
 def answer_json(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
     return Response(status, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
 
 
 def redirect(url: str) -> Response:
-    """Send a browser on. What stands in the address is for one use, so nobody keeps it."""
+    """Redirect a browser. The address holds one-time codes and must not be cached."""
     return Response(302, b"", {"Location": url, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
 
 def read_fields(request: Request, *names: str) -> tuple[str, ...]:
-    """Text fields of a JSON body; one that is missing or no text is empty. AuthFailure when it is no JSON object."""
+    """Text fields of a JSON body; a missing field is empty. AuthFailure when the body is not a JSON object."""
     try:
         body = json.loads(request.body)
     except ValueError:
@@ -55,7 +56,7 @@ def read_fields(request: Request, *names: str) -> tuple[str, ...]:
 
 @contextmanager
 def transaction(pool: Pool) -> Iterator[Cursor]:
-    """A cursor in a transaction of its own, which the end of the block commits. RestError for what Postgres says."""
+    """A cursor in its own transaction, which the end of the block commits. RestError for an error of Postgres."""
     with pool.borrow() as connection:
         try:
             with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:

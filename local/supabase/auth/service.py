@@ -1,4 +1,4 @@
-"""`/auth/v1`: sign-in by password or through a provider (PKCE), refresh, sign-out, the signed-in user, the public keys. No sign-up.
+"""`/auth/v1`: sign-in by password or provider (PKCE), refresh, sign-out, the signed-in user, the public keys. No sign-up.
 
 Wire forms: supabase/auth, internal/api.
 """
@@ -23,7 +23,7 @@ _KEYS_HEADERS = {"Cache-Control": "public, max-age=600"}
 
 
 class AuthApi:
-    """Answers everything below `/auth/v1/`. `issuer` is that address itself, set once it is known."""
+    """Answers everything below `/auth/v1/`. `issuer` is that address, set when it is known."""
 
     def __init__(self, pool: Pool, keys: Keys, now: Callable[[], float] = time.time) -> None:
         self._pool, self._keys, self._now = pool, keys, now
@@ -48,7 +48,7 @@ class AuthApi:
             return error.response()
 
     def _dispatch(self, request: Request, path: str) -> Response:
-        # Where browsers are sent, and what verifies tokens, needs no API key.
+        # Redirects of browsers and the public keys need no API key.
         match request.method, path:
             case "GET", "/.well-known/jwks.json":
                 return answer_json(200, self._keys.jwks(), _KEYS_HEADERS)
@@ -73,7 +73,7 @@ class AuthApi:
                 return answer_json(200, self._grant(request), {"Cache-Control": "no-store"})
             case "POST", "/logout":
                 return self._sign_out(request)
-        raise AuthFailure(501, "not_implemented", f"The local sign-in service does not know {path}")
+        raise AuthFailure(501, "not_implemented", f"The local sign-in service does not support {path}")
 
     def _grant(self, request: Request) -> Row:
         match request.param("grant_type"):
@@ -87,7 +87,7 @@ class AuthApi:
             case "pkce":
                 return self._oauth.exchange(request)
             case other:
-                raise AuthFailure(501, "not_implemented", f"The local sign-in service does not know grant {other}")
+                raise AuthFailure(501, "not_implemented", f"The local sign-in service does not support the grant {other}")
 
     def _sign_in(self, request: Request) -> Row:
         email, password = read_fields(request, "email", "password")
@@ -110,7 +110,7 @@ class AuthApi:
         return Response(204)
 
     def _identify(self, request: Request) -> tuple[Row, dict[str, Any]]:
-        """The signed-in user and the token's claims; AuthFailure when the token, its user or its session is no more."""
+        """The signed-in user and the token's claims; AuthFailure when the token, its user or its session is not valid."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token or token.startswith("sb_"):
             raise AuthFailure(401, "no_authorization", "This endpoint requires a valid Bearer token")

@@ -1,7 +1,8 @@
-"""Sessions: what a sign-in opens, refresh tokens continue, and a sign-out ends. They stand in the database.
+"""Sessions in the database: a sign-in opens one, refresh tokens continue it, a sign-out ends it.
 
-Rotation as in supabase/auth, internal/tokens/service.go: a refresh token is good once; the parent of the one that is current
-gives the current one again (its answer may have been lost), any older one `REUSE_S` after its use ends the whole session.
+Rotation as in supabase/auth, internal/tokens/service.go: a refresh token is valid once. The parent of the current token
+returns the current token again, because the response may have been lost. Any older token ends the whole session when it
+is used more than `REUSE_S` after its first use.
 """
 
 import secrets
@@ -20,14 +21,14 @@ SCOPES = ("global", "local", "others")
 
 
 class Sessions:
-    """Opens, continues and ends sessions. `issuer` is the `iss` of their tokens, set once it is known."""
+    """Opens, continues and ends sessions. `issuer` is the `iss` of their tokens, set when it is known."""
 
     def __init__(self, pool: Pool, keys: Keys, now: Callable[[], float]) -> None:
         self.issuer = ""
         self._pool, self._keys, self._now = pool, keys, now
 
     def open(self, cursor: Cursor, user: Row, method: str) -> Row:
-        """A new session of this user, as the answer to a sign-in; `method` is password or oauth."""
+        """Open a session of this user and return the response to a sign-in; `method` is password or oauth."""
         session_id, now = str(uuid.uuid4()), self._now()
         cursor.execute(
             "insert into auth.sessions (id, user_id, aal, created_at, updated_at)"
@@ -39,11 +40,13 @@ class Sessions:
             " values ($1::uuid, $2, to_timestamp($3), to_timestamp($3))",
             [session_id, method, now],
         )
-        cursor.execute("update auth.users set last_sign_in_at = to_timestamp($2) where id = $1::uuid", [user["id"], now])
+        cursor.execute(
+            "update auth.users set last_sign_in_at = to_timestamp($2) where id = $1::uuid", [user["id"], now]
+        )
         return self._answer(cursor, user, session_id, self._issue(cursor, user["id"], session_id, parent=None))
 
     def refresh(self, refresh_token: str) -> Row:
-        """The session goes on under a new pair of tokens. AuthFailure 400 as supabase/auth words it."""
+        """Continue the session with a new pair of tokens; AuthFailure 400 in supabase/auth's words."""
         with transaction(self._pool) as cursor:
             token = self._find_token(cursor, refresh_token)
             user = find_by_id(cursor, token["user_id"])
@@ -59,11 +62,11 @@ class Sessions:
                     [token["session_id"], self._now()],
                 )
                 return self._answer(cursor, user, token["session_id"], issued)
-        # Outside the transaction, which keeps that the whole family was revoked.
+        # Raised after the transaction, which must commit the revocation of the whole family.
         raise _invalid("refresh_token_already_used", "Already Used")
 
     def end(self, user_id: str, session_id: str | None, scope: str) -> None:
-        """End this session, all others, or all of the user; without one every session of the user ends."""
+        """End this session, the user's others, or all; without a session id all of them end."""
         with transaction(self._pool) as cursor:
             cursor.execute(
                 "delete from auth.sessions where user_id = $1::uuid and case"
@@ -73,11 +76,11 @@ class Sessions:
             )
 
     def exists(self, cursor: Cursor, session_id: str) -> bool:
-        """Whether the session is open still."""
+        """Whether the session is open."""
         return cursor.execute("select from auth.sessions where id::text = $1", [session_id]).fetchone() is not None
 
     def _find_token(self, cursor: Cursor, refresh_token: str) -> Row:
-        """The token's row, with its session locked: two refreshes of one session come one after the other."""
+        """The token's row, with its session locked: two refreshes of one session run one after the other."""
         query = (
             "select t.token, t.revoked, t.user_id, t.session_id::text,"
             " extract(epoch from t.updated_at)::float8 as updated_at from auth.refresh_tokens t where t.token = $1"
@@ -91,7 +94,7 @@ class Sessions:
         return token
 
     def _rotate(self, cursor: Cursor, token: Row) -> str | None:
-        """The token that follows this one; None when it was used before and its family is revoked for it."""
+        """The next token; None when this one was used before, and then its family is revoked."""
         if token["revoked"]:
             active = cursor.execute(
                 "select token, parent from auth.refresh_tokens where session_id = $1::uuid and not revoked"

@@ -1,4 +1,4 @@
-"""The users of the local sign-in service: their passwords, hashed in a form of our own, and how they are shown."""
+"""The users of the local sign-in service: their password hashes, and their form in responses."""
 
 import hashlib
 import hmac
@@ -10,14 +10,14 @@ from typing import Any
 from local.supabase.auth.responses import Cursor, Row
 
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
-# As JSON where a project's version of the table may lack the column.
+# As JSON, because a project's version of the table may lack the column.
 _COLUMNS = (
     "id::text, email, encrypted_password, to_jsonb(u) -> 'raw_app_meta_data' as app_metadata,"
     " to_jsonb(u) -> 'raw_user_meta_data' as user_metadata, to_jsonb(u) ->> 'created_at' as created_at,"
     " to_jsonb(u) ->> 'updated_at' as updated_at, to_jsonb(u) ->> 'last_sign_in_at' as last_sign_in_at,"
     " coalesce((to_jsonb(u) ->> 'banned_until')::timestamptz > now(), false) as banned"
 )
-_LIVING = "to_jsonb(u) ->> 'deleted_at' is null"
+_NOT_DELETED = "to_jsonb(u) ->> 'deleted_at' is null"
 
 
 def hash_password(password: str) -> str:
@@ -27,7 +27,7 @@ def hash_password(password: str) -> str:
 
 
 def check_password(password: str, stored: str | None) -> bool:
-    """Whether `stored` came from `hash_password` of this password; a hash of another form never matches."""
+    """Whether `stored` is a `hash_password` of this password. A hash of another form never matches."""
     kind, _, rest = (stored or "").partition("$")
     salt, _, digest = rest.partition("$")
     if kind != "scrypt":
@@ -40,28 +40,28 @@ def _scrypt(password: str, salt: bytes) -> bytes:
 
 
 def find_by_email(cursor: Cursor, email: str) -> Row | None:
-    """The living user with this e-mail, in any case."""
-    query = f"select {_COLUMNS} from auth.users u where lower(email) = $1 and {_LIVING}"  # noqa: S608  constants of this module
+    """The user with this e-mail, in upper or lower case, unless deleted."""
+    query = f"select {_COLUMNS} from auth.users u where lower(email) = $1 and {_NOT_DELETED}"  # noqa: S608  constants of this module
     return cursor.execute(query, [email.strip().lower()]).fetchone()
 
 
 def find_by_id(cursor: Cursor, user_id: str) -> Row | None:
-    """The living user with this id."""
-    query = f"select {_COLUMNS} from auth.users u where id::text = $1 and {_LIVING}"  # noqa: S608  as above
+    """The user with this id, unless deleted."""
+    query = f"select {_COLUMNS} from auth.users u where id::text = $1 and {_NOT_DELETED}"  # noqa: S608  as above
     return cursor.execute(query, [user_id]).fetchone()
 
 
 def list_emails(cursor: Cursor, limit: int) -> list[str]:
-    """E-mails of the oldest users who could sign in."""
+    """E-mails of the oldest users."""
     query = (
-        f"select email from auth.users u where email is not null and {_LIVING}"  # noqa: S608  as above
+        f"select email from auth.users u where email is not null and {_NOT_DELETED}"  # noqa: S608  as above
         " order by to_jsonb(u) ->> 'created_at', email limit $1"
     )
     return [row["email"] for row in cursor.execute(query, [limit]).fetchall()]
 
 
 def describe_user(user: Mapping[str, Any]) -> Row:
-    """A user as the API shows one."""
+    """A user in the API's form."""
     return {
         "id": user["id"],
         "aud": "authenticated",

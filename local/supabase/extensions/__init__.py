@@ -1,0 +1,1 @@
+"""The workers of pg_net and pg_cron, outside the database."""

@@ -1,9 +1,8 @@
 """The scheduler of pg_cron, outside the database.
 
-As citusdata/pg_cron 1.6 has it: five-field jobs at the start of each matching minute of GMT, `N seconds` jobs N seconds
-after their last start, one run of a job at a time while a due run waits, each in its own session as the job's user,
-each written to `cron.job_run_details`. Minutes that pass while no scheduler runs are not made up for.
-Run it alone with `python -m local.supabase.extensions.pg_cron --database-url URL`.
+As in citusdata/pg_cron 1.6: five-field jobs run at the start of each matching minute of GMT, `N seconds` jobs N seconds
+after their last start. A job has one run at a time and a due run waits; each has its own session as the job's user and a
+row in `cron.job_run_details`. Minutes without a running scheduler are skipped. Start it as a program with `python -m local.supabase.extensions.pg_cron --database-url URL`.
 """
 
 import argparse
@@ -31,7 +30,7 @@ class NoSuchJobError(LookupError):
 
 @dataclass(frozen=True)
 class Run:
-    """One line of `cron.job_run_details`: status `succeeded` or `failed`, and what the command said."""
+    """One row of `cron.job_run_details`: `succeeded` or `failed`, and the command's message."""
 
     runid: int
     status: str
@@ -52,7 +51,7 @@ class _Job:
 class CronScheduler:
     """Runs the active jobs of the database of `url` (a superuser's) in background threads.
 
-    `clock` gives the time in UTC and may be a test's own; `tick` does what is due at that time without waiting.
+    `clock` gives the time in UTC; `tick` starts what is due at that time without waiting.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -69,7 +68,7 @@ class CronScheduler:
         return self
 
     def stop(self) -> None:
-        """End the schedule, give runs under way a second, then cancel them."""
+        """Stop scheduling, give the current runs a second, then cancel them."""
         self._stopping.set()
         self._loop.join()
         if not self.join_runs(1):
@@ -78,7 +77,7 @@ class CronScheduler:
             self.join_runs(5)
 
     def join_runs(self, limit_s: float) -> bool:
-        """Wait until no run is under way; False when `limit_s` went by."""
+        """Wait until no run is active; False after `limit_s`."""
         deadline = time.monotonic() + limit_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -92,7 +91,7 @@ class CronScheduler:
         self.stop()
 
     def tick(self) -> None:
-        """Start what is due now: call it about once a second."""
+        """Start what is due now; call it about once a second."""
         now = self._clock()
         with psycopg.connect(self._url, autocommit=True, application_name="pg_cron scheduler") as session:
             self._tick(session, now)
@@ -118,7 +117,7 @@ class CronScheduler:
             try:
                 schedule = Schedule.parse(job.schedule)
             except ValueError:
-                continue  # written into the table past cron.schedule; the original ignores it too
+                continue  # inserted without cron.schedule; pg_cron ignores it too
             if schedule.every_s is None:
                 job.pending += new_minute and schedule.matches(minute)
             elif (
@@ -146,14 +145,14 @@ class CronScheduler:
 
     def _run_job(self, job: _Job) -> None:
         try:
-            with contextlib.suppress(psycopg.Error):  # server or schema went away; the loop says so
+            with contextlib.suppress(psycopg.Error):  # the server or the schema is gone; the loop reports it
                 _run_command(self._url, job, self._pids)
         finally:
             job.busy.release()
 
 
 def run_now(url: str, jobname: str) -> Run:
-    """Run a job once, active or not, as its user, and wait for it; NoSuchJobError when there is none."""
+    """Run a job once as its user, active or not, and wait for it; NoSuchJobError for an unknown name."""
     query = "select jobid, schedule, command, username from cron.job where jobname = %s"
     with psycopg.connect(url, autocommit=True) as session:
         row = session.execute(query, (jobname,)).fetchone()
@@ -192,7 +191,7 @@ def _run_command(url: str, job: _Job, pids: set[int]) -> Run:
 
 def _feedback(done: psycopg.Cursor[tuple[object, ...]]) -> str:
     while done.nextset():
-        pass  # the last statement speaks, as in libpq
+        pass  # the message of the last statement counts, as in libpq
     if done.description is None:
         return done.statusmessage or ""
     return f"{done.rowcount} row" + ("" if done.rowcount == 1 else "s")
@@ -200,7 +199,9 @@ def _feedback(done: psycopg.Cursor[tuple[object, ...]]) -> str:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m local.supabase.extensions.pg_cron", description="the pg_cron scheduler")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.supabase.extensions.pg_cron", description="the pg_cron scheduler"
+    )
     parser.add_argument("--database-url", required=True)
     arguments = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})

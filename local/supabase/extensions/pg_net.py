@@ -1,9 +1,9 @@
-"""The worker of pg_net, outside the database: same batches, same transactions, same losses.
+"""The worker of pg_net, outside the database, with the same batches, transactions and losses.
 
-As supabase/pg_net `src/worker.c` and `src/core.c` (0.20) have it: one iteration is one transaction that deletes expired
+As in supabase/pg_net `src/worker.c` and `src/core.c` (0.20): one iteration is one transaction that deletes expired
 responses, takes up to `batch_size` requests in the order of their ids, sends them all at once, waits for the slowest,
-stores the responses and commits. Nothing is ever retried. Between iterations the worker pauses, then sleeps until a
-committed request wakes it. Run it alone with `python -m local.supabase.extensions.pg_net --database-url URL`.
+stores the responses and commits. Nothing is retried. Between iterations the worker pauses, then sleeps until a committed
+request wakes it. Start it as a program with `python -m local.supabase.extensions.pg_net --database-url URL`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _EXPIRE = """
     delete from net._http_response r using (
       select ctid from net._http_response where created < now() - %s::interval order by created limit %s
     ) as expired where r.ctid = expired.ctid"""
-# A NULL header value vanishes here, as it does in the original: the request goes out without the header.
+# As in pg_net, a header with a NULL value is dropped and the request is sent without it.
 _TAKE = """
     with taken as (select id from net.http_request_queue order by id limit %s)
     delete from net.http_request_queue q using taken where q.id = taken.id
@@ -58,32 +58,32 @@ _Row = tuple[int, int | None, str | None, Jsonb | None, str | None, bool, str | 
 
 
 class PgNetWorker:
-    """Sends what `net.http_get|http_post|http_delete` queued in the database of `url` (a superuser's).
+    """Sends the requests of `net.http_post` in the database of `url` (a superuser's).
 
-    Faults, all as they happen in life: `lose_next` (a request vanishes without a trace) and `crash` (crash recovery of
-    the server: the batch under way is cut and both unlogged tables come back empty).
+    Faults that pg_net has in production: `lose_next` (a request is lost without a trace) and `crash` (crash recovery of
+    the server: the current batch is cut and both unlogged tables are empty).
     """
 
     def __init__(self, url: str, *, batch_size: int = 200, ttl: str = "6 hours", pause_s: float = 1.0) -> None:
         self._url, self._batch_size, self._ttl, self._pause_s = url, batch_size, ttl, pause_s
         self._lose = self._sent = 0
-        self._woken = True  # what an earlier worker left behind is sent at the start
+        self._woken = True  # requests left by an earlier worker are sent at the start
         self._crashed = self._asleep = False
         self._stopping = threading.Event()
-        self._bell, self._bell_end = socket.socketpair()
-        self._bell.settimeout(0)
+        self._wake_write, self._wake_read = socket.socketpair()
+        self._wake_write.settimeout(0)
         self._batch: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._batch_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="pg_net", daemon=True)
 
     @property
     def sent_count(self) -> int:
-        """How many requests were really sent, whatever became of them."""
+        """How many requests were sent, whatever their outcome."""
         return self._sent
 
     @property
     def is_asleep(self) -> bool:
-        """Nothing under way, and nothing but a wake will make it look at the queue."""
+        """Whether nothing is being sent and only a wake makes the worker read the queue."""
         return self._asleep
 
     def start(self) -> Self:
@@ -91,25 +91,25 @@ class PgNetWorker:
         return self
 
     def stop(self) -> None:
-        """End after the batch under way, as a restart of the worker does; what is queued stays queued."""
+        """End after the current batch, as a restart of the worker does; the queue stays."""
         self._stopping.set()
-        self._ring()
+        self._wake()
         self._thread.join()
-        self._bell.close()
-        self._bell_end.close()
+        self._wake_write.close()
+        self._wake_read.close()
 
     def lose_next(self, count: int = 1) -> None:
-        """The next `count` requests are neither sent nor answered. Over SQL: NOTIFY pg_net_lose, 'count'."""
+        """Lose the next `count` requests: they are neither sent nor answered. In SQL: NOTIFY pg_net_lose, 'count'."""
         self._lose += count
 
     def crash(self) -> None:
-        """Cut the batch under way and empty queue and responses; returns when that is done."""
+        """Cut the current batch and empty queue and responses; returns when that is done."""
         self._crashed = True
         with self._batch_lock:
             if self._batch:
                 loop, task = self._batch
                 loop.call_soon_threadsafe(task.cancel)
-        self._ring()
+        self._wake()
         while self._crashed and self._thread.is_alive():
             time.sleep(0.005)
 
@@ -124,11 +124,11 @@ class PgNetWorker:
         with asyncio.Runner() as runner:
             while not self._stopping.is_set():
                 with recovery, psycopg.connect(self._url, autocommit=True, application_name="pg_net worker") as session:
-                    session.add_notify_handler(self._hear)
+                    session.add_notify_handler(self._on_notify)
                     session.execute("listen pg_net_wake")
                     session.execute("listen pg_net_lose")
                     self._serve(session, runner)
-                self._woken = True  # a worker that starts again looks at the queue first
+                self._woken = True  # a restarted worker reads the queue first
 
     def _serve(self, session: psycopg.Connection, runner: asyncio.Runner) -> None:
         while not self._stopping.is_set():
@@ -173,22 +173,22 @@ class PgNetWorker:
 
     def _sleep(self, session: psycopg.Connection, limit_s: float | None) -> None:
         """Wait for a wake or, if given, for `limit_s`."""
-        sources: list[Any] = [session.fileno(), self._bell_end]
+        sources: list[Any] = [session.fileno(), self._wake_read]
         readable, _, _ = select.select(sources, [], [], limit_s)
-        if self._bell_end in readable:
-            self._bell_end.recv(64)
+        if self._wake_read in readable:
+            self._wake_read.recv(64)
         if session.fileno() in readable:
-            session.execute("select")  # lets the session read what came; _hear is called on the way
+            session.execute("select")  # lets the session read its notifications, which calls _on_notify
 
-    def _hear(self, notice: psycopg.Notify) -> None:
+    def _on_notify(self, notice: psycopg.Notify) -> None:
         if notice.channel == "pg_net_lose":
             self.lose_next(int(notice.payload or 1))
         else:
             self._woken = True
 
-    def _ring(self) -> None:
-        with contextlib.suppress(OSError):  # full means it rings already, closed that nobody listens any more
-            self._bell.send(b"!")
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # a full socket has a wake already, a closed one has no listener
+            self._wake_write.send(b"w")
 
 
 @functools.cache
@@ -197,9 +197,9 @@ def _tls() -> ssl.SSLContext:
 
 
 async def _send_all(requests: Sequence[_Request]) -> list[_Row]:
-    # Like curl's multi handle without limits: everything at once. No keep-alive: a stale connection would be our fault.
+    # Everything at once, like curl's multi handle without limits. No keep-alive, so that no connection is stale.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    timeout = httpx.Timeout(None)  # the total is what counts, see _send
+    timeout = httpx.Timeout(None)  # the total time counts, see _send
     async with httpx.AsyncClient(
         verify=_tls(), limits=limits, timeout=timeout, follow_redirects=True, trust_env=False
     ) as client:
@@ -217,12 +217,12 @@ async def _send(client: httpx.AsyncClient, request: _Request) -> _Row:
             response = await client.request(request.method, request.url, headers=headers, content=request.body)
     except TimeoutError:
         total_ms = (time.monotonic() - begun) * 1000
-        said = f"Timeout of {request.timeout_ms} ms reached. Total time: {total_ms:.3f} ms"
-        return (request.id, None, None, None, None, True, said)
-    except Exception as error:  # noqa: BLE001  one request must not take its batch along
-        return (request.id, None, None, None, None, False, _curl_words(error))
+        message = f"Timeout of {request.timeout_ms} ms reached. Total time: {total_ms:.3f} ms"
+        return (request.id, None, None, None, None, True, message)
+    except Exception as error:  # noqa: BLE001  one request must not fail its batch
+        return (request.id, None, None, None, None, False, _curl_message(error))
     received = Jsonb({name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw})
-    content = response.text.split("\0", 1)[0] or None  # a C string in the original, and NULL when empty
+    content = response.text.split("\0", 1)[0] or None  # a C string in pg_net, and NULL when empty
     return (request.id, response.status_code, content, received, response.headers.get("content-type"), False, None)
 
 
@@ -235,8 +235,8 @@ def _rejection(request: _Request) -> str | None:
     return None
 
 
-def _curl_words(error: Exception) -> str:
-    """What curl_easy_strerror says of the same mishap."""
+def _curl_message(error: Exception) -> str:
+    """The text of curl_easy_strerror for the same error."""
     if isinstance(error, httpx.ConnectError):
         resolving = "Name or service" in str(error) or "getaddrinfo" in str(error)
         return "Couldn't resolve host name" if resolving else "Couldn't connect to server"

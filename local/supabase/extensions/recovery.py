@@ -1,4 +1,4 @@
-"""How a background worker of the database outlives errors, as the real ones do by being started again."""
+"""Error handling of the database's background workers, which real servers restart."""
 
 import sys
 import threading
@@ -9,14 +9,14 @@ import psycopg
 
 
 class Recovery:
-    """A context that turns a database error into one line on stderr and a pause; other errors pass.
+    """A context that turns a database error into one line on stderr and a pause; other errors propagate.
 
-    The line is said once per distinct message, so that a server that is down does not fill the log.
+    A repeated message is printed once, so that a server that is down does not fill the log.
     """
 
     def __init__(self, name: str, stopping: threading.Event, pause_s: float = 1.0) -> None:
         self._name, self._stopping, self._pause_s = name, stopping, pause_s
-        self._said = ""
+        self._printed = ""
 
     def __enter__(self) -> Self:
         return self
@@ -25,8 +25,8 @@ class Recovery:
         if not isinstance(error, psycopg.Error):
             return False
         message = str(error).strip()
-        if message != self._said:
-            self._said = message
+        if message != self._printed:
+            self._printed = message
             print(f"{self._name}: {message}", file=sys.stderr, flush=True)
         self._stopping.wait(max(self._pause_s, 0.05))
         return True

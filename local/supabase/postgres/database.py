@@ -1,7 +1,7 @@
-"""Databases like those of a fresh Supabase project, with the host's tables and our migrations in them.
+"""Databases like that of a new Supabase project, with the host's tables and our migrations.
 
-`prepare` makes one with a name that stays; `fresh_database` copies a template, which takes a few hundredths of a
-second, so that every test can have its own.
+`prepare` makes one with a fixed name. `fresh_database` copies a template in a few hundredths of a second, so that every
+test can have its own.
 """
 
 import functools
@@ -25,12 +25,12 @@ _SUPABASE = Path(__file__).parents[3] / "supabase"
 _ROLES = "00_roles.sql"
 _CRON = "50_cron.sql"
 _HOST_TABLES = "90_host_tables.sql"
-_LOCK = 4_728_106_551  # any number that nobody else takes on the maintenance database
+_LOCK = 4_728_106_551  # an arbitrary number for an advisory lock
 _templates = threading.Lock()
 
 
 class MigrationError(RuntimeError):
-    """A SQL file failed; the message names file, line and what Postgres said. Nothing of the file was kept."""
+    """A SQL file failed and was rolled back. The message names the file, the line and Postgres's error."""
 
 
 def prepare(
@@ -44,9 +44,9 @@ def prepare(
 ) -> str:
     """Make the database `dbname` (it must not exist) and return its URL as superuser.
 
-    `server` is a Postgres or a superuser's URL; where it preloads the real pg_cron for this database, that is used.
-    Migrations and seed are taken from `folder` and run as the role `postgres`, which is no superuser, as
-    `supabase db push` does it; a folder without files is no error.
+    `server` is a Postgres or a superuser's URL; if it preloads the real pg_cron for this database, that is used.
+    Migrations and seed come from `folder` and run as the role `postgres`, which is not a superuser, as
+    `supabase db push` does it. A folder without files is valid.
     """
     with _maintenance(server) as connection:
         _run_file(connection, _BOOTSTRAP / _ROLES)
@@ -57,7 +57,7 @@ def prepare(
         has_cron = connection.execute(real_cron).fetchone() == (True,)
         for path in sorted(_BOOTSTRAP.glob("*.sql")):
             if path.name != _ROLES and (host_tables or path.name != _HOST_TABLES):
-                _run_file(connection, _BOOTSTRAP / "instead" / path.name if has_cron and path.name == _CRON else path)
+                _run_file(connection, _BOOTSTRAP / "fallback" / path.name if has_cron and path.name == _CRON else path)
     if migrations:
         migrate(url, folder=folder)
     seeds = folder / "seed.sql"
@@ -68,7 +68,7 @@ def prepare(
 
 
 def migrate(url: str, *, folder: Path = _SUPABASE) -> list[str]:
-    """Run the migrations not yet recorded, in the order of their versions; returns the versions that ran."""
+    """Run the unrecorded migrations in the order of their versions; returns the versions that ran."""
     with _as_postgres(url) as connection:
         connection.execute("create schema if not exists supabase_migrations")
         connection.execute(
@@ -98,7 +98,7 @@ def fresh_database(
 ) -> str:
     """A new database, as `prepare` makes it, copied from a template that the first call makes; returns its URL.
 
-    The template is named after the content of all SQL files, so that an edited migration is never missed.
+    The template is named after the content of all SQL files, so that an edited migration makes a new one.
     """
     flags = f"{migrations:d}{seed:d}{host_tables:d}"
     template = f"template_{flags}_{_fingerprint(folder)}"
@@ -121,14 +121,14 @@ def fresh_database(
 
 
 def drop_database(url: str) -> None:
-    """Remove the database of this URL, cutting whoever is still connected."""
+    """Remove the database of this URL and end its sessions."""
     dbname = conninfo.conninfo_to_dict(url)["dbname"]
     with psycopg.connect(_with_dbname(url, "postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(str(dbname))))
 
 
 def as_role(connection: psycopg.Connection, role: str, claims: Mapping[str, object] | None = None) -> None:
-    """Make a superuser's session look like a request of PostgREST: role, its time-out and `request.jwt.claims`.
+    """Make a superuser's session look like a request of PostgREST: role, its timeout and `request.jwt.claims`.
 
     The role holds until the session ends or `reset session authorization`; claims always carry the role.
     """
@@ -136,7 +136,7 @@ def as_role(connection: psycopg.Connection, role: str, claims: Mapping[str, obje
     connection.execute(sql.SQL("set session authorization {}").format(sql.Identifier(login)))
     connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
     if role != "postgres":
-        limit = "3s" if role == "anon" else "8s"  # service_role has none of its own: the login's 8 s hold
+        limit = "3s" if role == "anon" else "8s"  # service_role has no timeout, so the login role's 8 s apply
         document = json.dumps({"role": role, **(claims or {})})
         connection.execute("select set_config('statement_timeout', %s, false)", (limit,))
         connection.execute("select set_config('request.jwt.claims', %s, false)", (document,))
@@ -146,7 +146,7 @@ def as_role(connection: psycopg.Connection, role: str, claims: Mapping[str, obje
 
 @contextmanager
 def _maintenance(server: Postgres | str) -> Iterator[psycopg.Connection]:
-    """A session that makes roles and databases; one at a time per server, for roles are not made for rivals."""
+    """A session that makes roles and databases; one at a time per server, because concurrent CREATE ROLE fails."""
     with psycopg.connect(_with_dbname(server, "postgres"), autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
         yield connection
@@ -162,7 +162,7 @@ def _as_postgres(url: str) -> Iterator[psycopg.Connection]:
 def _make_template(
     server: Postgres | str, name: str, *, migrations: bool, seed: bool, host_tables: bool, folder: Path
 ) -> None:
-    """Under another name until it is whole, so that a template is never half made."""
+    """Make it under another name first, so that a template is always complete."""
     unfinished = f"making_{uuid.uuid4().hex[:16]}"
     try:
         prepare(server, dbname=unfinished, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder)
@@ -170,7 +170,7 @@ def _make_template(
         drop_database(_with_dbname(server, unfinished))
         raise
     with _maintenance(server) as connection:
-        _wait_for_leavers(connection, unfinished)
+        _end_sessions(connection, unfinished)
         rename = sql.SQL("alter database {} rename to {}")
         connection.execute(rename.format(sql.Identifier(unfinished), sql.Identifier(name)))
 
@@ -201,8 +201,8 @@ def _with_dbname(server: Postgres | str, dbname: str) -> str:
     return f"{root}/{dbname}" + (f"?{query}" if query else "")
 
 
-def _wait_for_leavers(connection: psycopg.Connection, dbname: str) -> None:
-    """A closed session takes a moment to end at the server, and a database in use cannot be renamed."""
+def _end_sessions(connection: psycopg.Connection, dbname: str) -> None:
+    """A database in use cannot be renamed, and a closed session takes a moment to end at the server."""
     connection.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", (dbname,))
 
 

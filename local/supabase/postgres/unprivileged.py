@@ -1,4 +1,4 @@
-"""Ways for root to run a program that refuses to be root, such as Postgres; containers differ in what they allow."""
+"""Ways for root to run a program that refuses root, such as Postgres. Containers differ in what they allow."""
 
 import os
 import pwd
@@ -10,16 +10,16 @@ _SETPRIV = "setpriv"
 
 
 def _ways() -> list[list[str]]:
-    """A user namespace needs no change of owners; where containers bar it, become `nobody`.
+    """A user namespace needs no change of owners. Where a container forbids it, change the user to `nobody`.
 
-    The second way keeps the right to pass folders that are closed to others, such as a checkout in root's home.
+    The second way keeps the right to enter closed folders, such as a checkout in root's home.
     """
     nobody = pwd.getpwnam("nobody")
     user, group = nobody.pw_uid, nobody.pw_gid
     become = [_SETPRIV, f"--reuid={user}", f"--regid={group}", "--clear-groups"]
     pass_folders = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    override = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]  # Docker's default set has this one only
-    # A change of user disarms the signal armed by the trampoline, so setpriv arms it again.
+    override = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]  # the only one in Docker's default set
+    # A change of user clears the death signal that the trampoline set, so setpriv sets it again.
     last = ["--pdeathsig=SIGQUIT", "--"]
     return [
         ["unshare", "--user", f"--map-user={user}", f"--map-group={group}", "--"],
@@ -30,7 +30,7 @@ def _ways() -> list[list[str]]:
 
 
 def foreign_owner(prefix: list[str]) -> tuple[int, int] | None:
-    """User and group that must own the program's data, when it is not us."""
+    """User and group that must own the program's data, None for ourselves."""
     if prefix and prefix[0] == _SETPRIV:
         nobody = pwd.getpwnam("nobody")
         return nobody.pw_uid, nobody.pw_gid
@@ -38,10 +38,10 @@ def foreign_owner(prefix: list[str]) -> tuple[int, int] | None:
 
 
 def drop_root(folder: Path, program: Path) -> list[str] | None:
-    """Words to put before a command so that it is not root: none needed (empty), or no way here (None).
+    """The prefix of a command that must not run as root: empty when none is needed, None when no way works here.
 
-    A way counts when `program --version` runs with it and can enter `folder`. `foreign_owner` says who has to own what
-    the program keeps there.
+    A way works when `program --version` runs with it and can enter `folder`. `foreign_owner` names the owner that the
+    program's data needs.
     """
     if os.geteuid() != 0:
         return []

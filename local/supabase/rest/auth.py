@@ -1,4 +1,4 @@
-"""Who is calling: API key and bearer token to Postgres role and claims, as Supabase's edge and PostgREST judge them.
+"""Authentication: from API key and bearer token to Postgres role and claims, as in Supabase's edge and PostgREST.
 
 Sources: Supabase docs guides/api/api-keys; PostgREST Auth/Jwt.hs (order of checks, 30 s of allowed skew, messages).
 """
@@ -19,7 +19,7 @@ ANONYMOUS_ROLE = "anon"
 SERVICE_ROLE = "service_role"
 ALLOWED_SKEW_S = 30
 
-# PyJWT's own checks of the claims differ in order, leeway and message from PostgREST's.
+# PyJWT's checks of the claims differ from PostgREST's in order, leeway and message.
 _SIGNATURE_ONLY: Options = {
     "verify_signature": True,
     "verify_exp": False,
@@ -36,7 +36,7 @@ _BROWSER = re.compile(r"\bMozilla/|\bAppleWebKit/|\bGecko/|\bOpera/", re.IGNOREC
 
 @dataclass(frozen=True)
 class Identity:
-    """The role a request runs as, and the claims it may read in `request.jwt.claims`."""
+    """The role of a request, and its claims in `request.jwt.claims`."""
 
     role: str
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -47,7 +47,7 @@ class Identity:
 
 
 def identify(headers: Mapping[str, str], keys: Keys, now: Callable[[], float]) -> Identity:
-    """Check `apikey` and `Authorization` (header names lower-case); RestError 401 when they prove nothing."""
+    """Check `apikey` and `Authorization` (header names lower-case); RestError 401 when authentication fails."""
     api_key = headers.get("apikey", "")
     identity = identify_key(api_key, headers.get("user-agent", ""), keys)
     authorization = headers.get("authorization")
@@ -63,7 +63,7 @@ def identify(headers: Mapping[str, str], keys: Keys, now: Callable[[], float]) -
 
 
 def identify_key(api_key: str, user_agent: str, keys: Keys) -> Identity:
-    """The role an API key alone stands for."""
+    """The role of an API key."""
     if not api_key:
         raise RestError(
             401, None, "No API key found in request", hint="No `apikey` request header or url param was found."

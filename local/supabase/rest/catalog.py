@@ -1,4 +1,4 @@
-"""The schema cache: what tables and functions the exposed schemas hold, reloaded on NOTIFY pgrst and on a miss."""
+"""The schema cache: the tables and functions of the exposed schemas, read again on NOTIFY pgrst and on a miss."""
 
 import os
 import select
@@ -22,11 +22,10 @@ RECONNECT_AFTER_S = 0.5
 
 @dataclass(frozen=True)
 class Column:
-    """`type` and `default` are SQL text from the catalog, fully qualified."""
+    """`type` is SQL text from the catalog, fully qualified."""
 
     name: str
     type: str
-    default: str | None
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class ForeignKey:
-    """A constraint between two tables of the exposed schemas. `one_to_one`: its columns are unique where they stand."""
-
-    name: str
-    table: tuple[str, str]
-    columns: tuple[str, ...]
-    target: tuple[str, str]
-    target_columns: tuple[str, ...]
-    one_to_one: bool
-
-
-@dataclass(frozen=True)
 class Parameter:
     """An input argument; `name` is empty for an unnamed one."""
 
@@ -62,7 +49,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """`returns_rows`: its result has columns (a composite, OUT arguments or a TABLE); `row_of`: they are those of this table."""
+    """`returns_rows`: its result has columns (a composite, OUT arguments or a TABLE)."""
 
     schema: str
     name: str
@@ -73,16 +60,14 @@ class Function:
     volatile: bool
     variadic: bool
     settings: Mapping[str, str]
-    row_of: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """One snapshot, by (schema, name); role settings by role."""
+    """One snapshot of the database, by (schema, name); role settings by role."""
 
     tables: Mapping[tuple[str, str], Table]
     functions: Mapping[tuple[str, str], tuple[Function, ...]]
-    foreign_keys: tuple[ForeignKey, ...]
     role_settings: Mapping[str, Mapping[str, str]]
 
 
@@ -93,7 +78,6 @@ def load_catalog(connection: Connection, schemas: Sequence[str]) -> Catalog:
         connection.execute("set local statement_timeout = '30s'")
         tables = _fetch(connection, "tables", schemas)
         functions = _fetch(connection, "functions", schemas)
-        foreign_keys = _fetch(connection, "foreign_keys", schemas)
         settings = _fetch(connection, "roles")
     by_name: dict[tuple[str, str], tuple[Function, ...]] = {}
     for row in functions:
@@ -101,24 +85,12 @@ def load_catalog(connection: Connection, schemas: Sequence[str]) -> Catalog:
     roles: dict[str, dict[str, str]] = {}
     for row in settings:
         roles.setdefault(row.role, {})[row.name] = row.value
-    keys = tuple(_foreign_key(row) for row in foreign_keys)
-    return Catalog({(row.schema, row.name): _table(row) for row in tables}, by_name, keys, roles)
+    return Catalog({(row.schema, row.name): _table(row) for row in tables}, by_name, roles)
 
 
 def _table(row: Any) -> Table:
     columns = {found["name"]: Column(**found) for found in row.columns}
     return Table(row.schema, row.name, columns, tuple(row.primary_key))
-
-
-def _foreign_key(row: Any) -> ForeignKey:
-    return ForeignKey(
-        name=row.name,
-        table=(row.schema, row.table_name),
-        columns=tuple(row.columns),
-        target=(row.target_schema, row.target_name),
-        target_columns=tuple(row.target_columns),
-        one_to_one=row.one_to_one,
-    )
 
 
 def _function(row: Any) -> Function:
@@ -133,7 +105,6 @@ def _function(row: Any) -> Function:
         volatile=row.volatile,
         variadic=row.variadic,
         settings={name: value for name, value in settings.items() if name in HOISTED_SETTINGS},
-        row_of=None if row.row_of is None else tuple(row.row_of),
     )
 
 
@@ -149,21 +120,21 @@ def _fetch(connection: Connection, name: str, schemas: Sequence[str] | None = No
 
 
 class SchemaCache:
-    """The current catalog. `start()` begins listening for `NOTIFY pgrst`; without it only misses reload."""
+    """The current catalog. `start()` begins listening for `NOTIFY pgrst`; without it only a miss reloads."""
 
     def __init__(self, pool: Pool, database_url: str, schemas: Sequence[str]) -> None:
         self._pool = pool
         self._url = database_url
         self._schemas = tuple(schemas)
         self._catalog: Catalog | None = None
-        self._age = 0  # rises with every forget(), so that a catalog read before one is not kept after it
+        self._age = 0  # rises with every forget(), so that a catalog read before it is not stored after it
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
         self._listener = threading.Thread(target=self._listen, daemon=True, name="pgrst-listener")
 
     def current(self) -> Catalog:
-        """The catalog as last read; reads it when there is none."""
+        """The catalog as last read; reads it when there is none yet."""
         catalog = self._catalog
         return self.reload() if catalog is None else catalog
 
@@ -179,7 +150,7 @@ class SchemaCache:
             return catalog
 
     def forget(self) -> None:
-        """Have the next request read the catalog anew."""
+        """Make the next request read the catalog again."""
         self._age += 1
         self._catalog = None
 
@@ -187,7 +158,7 @@ class SchemaCache:
         self._listener.start()
 
     def stop(self) -> None:
-        """End the listener; a second call does nothing, for its pipe's numbers may be somebody else's by then."""
+        """End the listener. A second call does nothing: the pipe's descriptors may be reused by then."""
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -202,7 +173,7 @@ class SchemaCache:
             try:
                 with connect(self._url) as connection:
                     connection.execute("listen pgrst")
-                    self.forget()  # what was notified while nobody listened
+                    self.forget()  # for notifications sent without a listener
                     self._follow(connection)
             except (RestError, psycopg.Error):
                 self._stopping.wait(RECONNECT_AFTER_S)

@@ -1,7 +1,7 @@
 """Errors of the REST gateway, in PostgREST's wire form.
 
 RestError                    one answer: status, {code, message, details, hint}, extra headers
-  made by unsupported()      a form this gateway does not speak; never a guess
+  made by unsupported()      a form of PostgREST that the local gateway leaves out
   made by from_database()    a Postgres error, by the status table of PostgREST's Error.hs
 """
 
@@ -25,7 +25,7 @@ _NUL_IN_TEXT = "22021"
 
 
 class RestError(Exception):
-    """An answer that is not a success. `str()` is for logs and carries code and message only."""
+    """An error response. `str()` is for logs and holds code and message only."""
 
     def __init__(
         self,
@@ -53,24 +53,18 @@ class RestError(Exception):
 
 
 def unsupported(form: str) -> RestError:
-    """A form PostgREST may know and this gateway does not."""
+    """A form of PostgREST that the local gateway leaves out. `form` names it."""
     return RestError(
         400,
         UNSUPPORTED,
         f"The local gateway does not support {form}",
-        hint="A hosted Supabase project may; the local stand-in refuses rather than answer wrongly.",
+        hint="Nothing was changed. A hosted Supabase project may support it.",
     )
 
 
 def unparsable(what: str, text: str, why: str) -> RestError:
-    """A query parameter that follows no grammar."""
+    """A query parameter outside PostgREST's grammar."""
     return RestError(400, "PGRST100", f'"failed to parse {what} ({text})" (line 1, column 1)', why)
-
-
-def not_embedded(name: str) -> RestError:
-    """A parameter speaks of a resource that select does not embed."""
-    hint = f"Verify that '{name}' is included in the 'select' query parameter."
-    return RestError(400, "PGRST108", f"'{name}' is not an embedded resource in this request", hint=hint)
 
 
 def connection_failed(error: Exception) -> RestError:
@@ -79,17 +73,17 @@ def connection_failed(error: Exception) -> RestError:
 
 
 def connection_lost(error: Exception) -> RestError:
-    """The connection broke while a request used it; whether it took effect is unknown."""
+    """The connection broke during a request. Whether the request took effect is unknown."""
     return RestError(503, "PGRST001", "Database client error. Retrying the connection.", str(error).strip()[:256])
 
 
 def pool_exhausted() -> RestError:
-    """All connections stayed busy for as long as a request may wait."""
+    """Every connection stayed busy for as long as a request may wait."""
     return RestError(504, "PGRST003", "Timed out acquiring connection from connection pool.")
 
 
 def from_database(error: psycopg.Error, *, anonymous: bool) -> RestError:
-    """Translate what Postgres said; `anonymous` decides between 401 and 403 for missing rights."""
+    """Translate a Postgres error. Missing rights are 401 when `anonymous`, otherwise 403."""
     state = error.sqlstate
     if state is None:
         if isinstance(error, psycopg.DataError):  # the driver refuses a NUL before Postgres would
@@ -97,7 +91,7 @@ def from_database(error: psycopg.Error, *, anonymous: bool) -> RestError:
         return connection_lost(error)
     message = error.diag.message_primary or ""
     if state == "PGRST":
-        return _from_raised_response(message, error.diag.message_detail)
+        return unsupported("a response raised with SQLSTATE PGRST")
     status = _status_of(state, message, anonymous=anonymous)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return RestError(status, state, message, error.diag.message_detail, error.diag.message_hint, headers=headers)
@@ -116,18 +110,3 @@ def _status_of(state: str, message: str, *, anonymous: bool) -> int:
         if state[:length] in _STATUS_BY_SQLSTATE:
             return _STATUS_BY_SQLSTATE[state[:length]]
     return 400
-
-
-def _from_raised_response(message: str, detail: str | None) -> RestError:
-    """Read `RAISE SQLSTATE 'PGRST'`: the body from MESSAGE, status and headers from DETAIL, both JSON."""
-    broken = "Could not parse JSON in the \"RAISE SQLSTATE 'PGRST'\" error"
-    if detail is None:
-        return RestError(500, "PGRST121", broken, "DETAIL is missing in the RAISE statement")
-    try:
-        body, answer = json.loads(message), json.loads(detail)
-        headers = {str(name): str(value) for name, value in answer["headers"].items()}
-        return RestError(
-            int(answer["status"]), body["code"], body["message"], body.get("details"), body.get("hint"), headers=headers
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return RestError(500, "PGRST121", broken, f"Invalid JSON value in MESSAGE: '{message}' or DETAIL: '{detail}'")

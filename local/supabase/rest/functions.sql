@@ -1,12 +1,9 @@
--- Every callable function of the given schemas. Run with an empty search_path, so that types come out fully qualified.
+-- Every callable function of the given schemas. Run with an empty search_path, so that types are fully qualified.
 select n.nspname as schema,
        p.proname as name,
        p.proretset as returns_set,
        p.prorettype = 'pg_catalog.void'::regtype as returns_void,
        (base.typtype = 'c' or coalesce(p.proargmodes::text[] && '{t,b,o}', false)) as returns_rows,
-       (select array[rn.nspname::text, r.relname::text]
-          from pg_catalog.pg_class r join pg_catalog.pg_namespace rn on rn.oid = r.relnamespace
-         where r.oid = base.typrelid and r.relkind in ('r', 'p')) as row_of,
        p.provolatile = 'v' as volatile,
        p.provariadic <> 0 as variadic,
        coalesce((select json_agg(json_build_object(

@@ -1,4 +1,4 @@
-"""A bounded, thread-safe pool of Postgres connections that survives the server's death."""
+"""A bounded, thread-safe pool of Postgres connections that recovers when the server restarts."""
 
 import select
 import threading
@@ -14,7 +14,7 @@ from local.supabase.rest.errors import connection_failed, pool_exhausted
 Connection = psycopg.Connection[tuple[Any, ...]]
 DEFAULT_STATEMENT_TIMEOUT_MS = 8000
 
-# What a hosted project's login role and database carry, for a login role or server that was given nothing of it.
+# The settings of a hosted project's login role, for a login role or server without them.
 _PREPARE_SESSION = f"""
 select pg_catalog.set_config('TimeZone', 'UTC', false)
   from pg_catalog.pg_settings where name = 'TimeZone' and source in ('default', 'configuration file', 'client')
@@ -25,7 +25,7 @@ select pg_catalog.set_config('statement_timeout', '{DEFAULT_STATEMENT_TIMEOUT_MS
 
 
 class Pool:
-    """At most `size` connections, opened when needed; `acquire_timeout_s` is how long a borrower waits for one."""
+    """At most `size` connections, opened when needed. A borrower waits up to `acquire_timeout_s` for one."""
 
     def __init__(self, database_url: str, size: int = 10, acquire_timeout_s: float = 10) -> None:
         self._url = database_url
@@ -37,7 +37,7 @@ class Pool:
 
     @contextmanager
     def borrow(self) -> Iterator[Connection]:
-        """Lend a live connection outside any transaction; RestError 504 when all stay busy, 503 when none opens."""
+        """A live connection outside a transaction; RestError 504 when all stay busy, 503 when none opens."""
         if not self._slots.acquire(timeout=self._acquire_timeout_s):
             raise pool_exhausted()
         try:
@@ -50,7 +50,7 @@ class Pool:
             self._slots.release()
 
     def close(self) -> None:
-        """Close what is idle; a connection in use is closed when it comes back."""
+        """Close the idle connections; a connection in use is closed when it is returned."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -77,7 +77,7 @@ class Pool:
         if connection.closed:
             return
         if connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
-            connection.close()  # a request that broke off half-way must not leave its role to the next one
+            connection.close()  # the next request must not get the role of an interrupted one
             return
         with self._lock:
             if not self._closed:
@@ -92,7 +92,7 @@ def connect(database_url: str, timeout_s: float = 10) -> Connection:
         connection = psycopg.connect(
             database_url,
             autocommit=True,
-            prepare_threshold=None,  # prepared statements would outlive the schema they were planned for
+            prepare_threshold=None,  # a prepared statement would be stale after a change of the schema
             cursor_factory=psycopg.RawCursor,
             client_encoding="utf8",
             application_name="hangar-gateway",
@@ -105,7 +105,7 @@ def connect(database_url: str, timeout_s: float = 10) -> Connection:
 
 
 def _is_quiet(connection: Connection) -> bool:
-    """Whether the idle connection is still open: a server that died or hung up leaves its end readable."""
+    """Whether the idle connection is open; the end of a connection that the server closed is readable."""
     if connection.closed:
         return False
     poll = select.poll()

@@ -1,4 +1,4 @@
-"""A cursor over one query parameter: the lexical rules of PostgREST's names, values and lists."""
+"""A tokenizer of one query parameter: PostgREST's lexical rules of names, values and lists."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +11,6 @@ T = TypeVar("T")
 _NAME = re.compile(r"[\w $]+(?:-(?!>)[\w $]+)*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _WORD = re.compile(r"[a-z]+")
-_CAST = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?: [A-Za-z0-9_]+)*")
 _JSON_INDEX = re.compile(r"-?[0-9]+(?=->|::|[.,)]|$)")
 _JSON_KEY = re.compile(r"[^(\-:.,>)]+(?:-(?!>)[^(\-:.,>)]+)*")
 _ARRAY = re.compile(r"\{[^{}]*\}")
@@ -30,7 +29,7 @@ class Reader:
         return self._text.startswith(token, self._at)
 
     def take(self, token: str) -> bool:
-        """Step over `token` if it comes next."""
+        """Skip `token` if it comes next."""
         if not self.at(token):
             return False
         self._at += len(token)
@@ -62,14 +61,6 @@ class Reader:
         if not name:
             raise self.failed("expecting field name (* or [a..z0..9_$])")
         return name
-
-    def read_cast(self) -> str:
-        """The name of a type: words only, so that nothing else can follow them into SQL."""
-        cast = self._match(_CAST)
-        if cast is None:
-            raise self.failed("expecting letter or digit")
-        self.skip_spaces()
-        return cast
 
     def read_word(self) -> str:
         return self._match(_WORD) or ""

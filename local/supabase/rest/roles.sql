@@ -1,4 +1,4 @@
--- The settings a role was given with ALTER ROLE ... SET, those of this database last so that they win.
+-- Settings of roles by ALTER ROLE ... SET. Those of this database come last, so that they win.
 select r.rolname as role,
        split_part(given.setting, '=', 1) as name,
        substr(given.setting, strpos(given.setting, '=') + 1) as value

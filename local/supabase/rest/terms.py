@@ -1,6 +1,5 @@
-"""What a query string asks for, as plain values: columns, embedded resources, conditions, order, window."""
+"""What a query string asks for, as plain values: columns, conditions, order, window."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,44 +13,13 @@ class Field:
 
 
 @dataclass(frozen=True)
-class SelectItem:
-    """One output column; `field` None stands for all of them."""
-
-    field: Field | None
-    alias: str | None = None
-    cast: str | None = None
-
-
-@dataclass
-class Embed:
-    """Related rows inside each row: `alias:target!hint!inner(...)`, or `...target(...)` spread into it.
-
-    `target` and `hint` are names as written; rest_relations.py finds what they mean. `query` is asked of the related rows.
-    """
-
-    target: str
-    query: "Query"
-    alias: str | None = None
-    hint: str | None = None
-    inner: bool = False
-    spread: bool = False
-
-    @property
-    def name(self) -> str:
-        """By which filters, order and output call it."""
-        return self.alias or self.target
-
-
-@dataclass(frozen=True)
 class Filter:
-    """One comparison of a field with a value; `language` belongs to full-text search."""
+    """One comparison of a field with a value."""
 
     field: Field
     operator: str
     value: str | tuple[str, ...]
     negated: bool = False
-    quantifier: Literal["any", "all"] | None = None
-    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,35 +33,26 @@ class Group:
 
 @dataclass(frozen=True)
 class Order:
-    """One term of the order; None leaves Postgres's default. `embed` names the resource whose column it is."""
+    """One term of the order; None leaves Postgres's default."""
 
     field: Field
     descending: bool | None = None
     nulls_first: bool | None = None
-    embed: str | None = None
 
 
 @dataclass
 class Query:
-    """All that one query string asks for. `arguments` are the plain values of a function called with GET."""
+    """Everything one query string asks for. In `select` None stands for all columns."""
 
-    select: tuple[SelectItem | Embed, ...] = (SelectItem(None),)
+    select: tuple[str | None, ...] = (None,)
     conditions: list[Filter | Group] = field(default_factory=list)
     order: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
     columns: tuple[str, ...] | None = None
     on_conflict: tuple[str, ...] | None = None
-    arguments: dict[str, str] = field(default_factory=dict)
 
     @property
-    def columns_selected(self) -> Iterator[SelectItem]:
-        return (item for item in self.select if isinstance(item, SelectItem))
-
-    @property
-    def embeds(self) -> Iterator[Embed]:
-        return (item for item in self.select if isinstance(item, Embed))
-
-    @property
-    def selects_everything(self) -> bool:
-        return any(item.field is None for item in self.columns_selected)
+    def is_plain(self) -> bool:
+        """Whether nothing but columns to write is asked for: no filter, order or window."""
+        return not self.conditions and not self.order and self.limit is None and not self.offset

@@ -5,7 +5,7 @@ Source: PostgREST docs references/transactions, and its PreQuery.hs for the orde
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
@@ -24,39 +24,28 @@ _EXTRA_SEARCH_PATH = ("public", "extensions")
 
 @dataclass(frozen=True)
 class Result:
-    """What the one statement of a request answers: see `write_result`."""
+    """The answer of a request's one statement, see `write_result`. `sets_response`: it set PostgREST's `response.*`."""
 
     total: int | None
     rows: int
     body: str
-    response_headers: str | None
-    response_status: str | None
+    sets_response: bool
     inserted: int | None = None
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A SELECT whose rows the planner estimates; the estimate counts when it is more than `above`."""
-
-    text: sql.Composable
-    values: Values
-    above: int
-
-
-@dataclass(frozen=True)
 class Statement:
-    """SQL that yields one row of `Result`, and the mode it must run in. `planned` gives an estimate for its total."""
+    """SQL that yields one row of `Result`, and the mode it must run in."""
 
     text: sql.Composed
     values: Values
     read_only: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
-    planned: Planned | None = None
 
 
 @dataclass(frozen=True)
 class Session:
-    """Who asks, through which request, in which schema."""
+    """The caller, the request and its schema."""
 
     identity: Identity
     request: Request
@@ -68,7 +57,7 @@ class Session:
 def run(
     connection: Connection, session: Session, statement: Statement, check: Callable[[Result], None] | None = None
 ) -> Result:
-    """Run and commit; RestError, and nothing done, when Postgres or `check` refuses."""
+    """Run and commit. RestError when Postgres or `check` refuses, and nothing is changed."""
     role_settings = {
         **_DEFAULT_ROLE_SETTINGS.get(session.identity.role, {}),
         **session.role_settings.get(session.identity.role, {}),
@@ -96,16 +85,7 @@ def _fetch_result(connection: Connection, statement: Statement) -> Result:
     row = connection.execute(statement.text, statement.values.bound).fetchone()
     if row is None:
         raise RestError(500, "HANGAR_BROKEN", "The local gateway built a statement without a result")
-    result = Result(*row)
-    return result if statement.planned is None else replace(result, total=_estimate(connection, statement.planned, result))
-
-
-def _estimate(connection: Connection, planned: Planned, result: Result) -> int | None:
-    """What EXPLAIN expects, never less than what was just seen."""
-    explain = sql.SQL("explain (format json) {}").format(planned.text)
-    row = connection.execute(explain, planned.values.bound).fetchone()
-    expected = max(int(row[0][0]["Plan"]["Plan Rows"]), result.rows) if row is not None else result.rows
-    return expected if expected > planned.above else result.total
+    return Result(*row)
 
 
 def _begin(isolation: str, *, read_only: bool) -> sql.Composed:
@@ -167,8 +147,8 @@ def write_result(
     nothing = sql.SQL("null")
     return sql.SQL(
         "with _hangar_source as ({source}) select {total}, {rows}, ({body})::text,"
-        " nullif(current_setting('response.headers', true), ''),"
-        " nullif(current_setting('response.status', true), ''), {inserted}"
+        " coalesce(current_setting('response.headers', true), '') || coalesce(current_setting('response.status', true), '')"
+        " <> '', {inserted}"
         " from ({page}) _hangar_page"
     ).format(
         source=source,

@@ -1,4 +1,4 @@
--- The roles of a Supabase project. Roles belong to the whole server, so this file alone may find its work done.
+-- The roles of a Supabase project. Roles belong to the whole server, so they may exist already.
 do $$
 declare
   missing text;
@@ -11,7 +11,7 @@ begin
       ('service_role', 'nologin noinherit bypassrls'),
       ('authenticator', 'login noinherit'),
       ('supabase_auth_admin', 'login noinherit createrole'),
-      -- As on Supabase `postgres` owns the database and runs the migrations, and is no superuser.
+      -- As on Supabase `postgres` owns the database and runs the migrations, and is not a superuser.
       ('postgres', 'login createdb createrole replication bypassrls')
     ) as wanted (name, rights)
     where not exists (select from pg_catalog.pg_roles where rolname = wanted.name)
@@ -25,7 +25,7 @@ grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role to postgres;
 grant pg_monitor, pg_signal_backend, pg_read_all_data to postgres;
 
--- PostgREST applies these when it takes the role; service_role has none of its own, so the 8 s of its login hold.
+-- PostgREST applies these when it sets the role; service_role has none, so the 8 s of the login role apply.
 alter role anon set statement_timeout = '3s';
 alter role authenticated set statement_timeout = '8s';
 alter role authenticator set statement_timeout = '8s';

@@ -4,6 +4,6 @@ grant usage on schema public to postgres, anon, authenticated, service_role;
 create schema extensions;
 grant usage on schema extensions to postgres, anon, authenticated, service_role;
 
--- Realtime looks at this publication; hosts add tables to it.
+-- Realtime reads this publication; hosts add tables to it.
 create publication supabase_realtime;
 alter publication supabase_realtime owner to postgres;

@@ -1,4 +1,4 @@
--- The part of Supabase Auth's schema that other schemas reach (the users, and who the caller is), and what sign-in itself needs.
+-- The part of Supabase Auth's schema that other schemas use (users and the caller's identity), and the tables of sign-in.
 create schema auth authorization supabase_auth_admin;
 grant usage on schema auth to postgres, anon, authenticated, service_role;
 

@@ -1,5 +1,5 @@
--- Vault with the surface of supabase_vault 0.3. Encoded, not encrypted: there is nothing to protect on this machine,
--- but whoever reads `secret` instead of `decrypted_secret` shall notice here already.
+-- Vault with the interface of supabase_vault 0.3. Secrets are encoded and not encrypted: there is nothing to protect here,
+-- but code that reads `secret` instead of `decrypted_secret` must fail locally too.
 create schema vault;
 
 create table vault.secrets (
@@ -43,7 +43,7 @@ begin
 end
 $$;
 
--- NULL leaves a value as it is; an unknown id changes nothing and raises nothing.
+-- NULL keeps a value; an unknown id changes nothing and raises no error.
 create function vault.update_secret(
   secret_id uuid,
   new_secret text default null,

@@ -1,4 +1,5 @@
--- pg_cron's tables and functions as its 1.6 shows them; local/supabase/extensions/pg_cron.py is the scheduler.
+-- pg_cron's tables with cron.schedule and cron.unschedule, as in its version 1.6. The scheduler is
+-- local/supabase/extensions/pg_cron.py.
 create schema cron;
 
 create table cron.job (
@@ -74,7 +75,7 @@ begin
 end
 $$;
 
--- A definer function sees its owner as current_user, so the public functions, which run as the caller, hand the caller in.
+-- In a SECURITY DEFINER function current_user is the owner, so the public functions pass the caller's name.
 create function cron._schedule(caller text, job_name text, job_schedule text, job_command text)
 returns bigint language plpgsql security definer set search_path = '' as $$
 declare
@@ -134,46 +135,6 @@ create function cron.unschedule(job_name text) returns boolean language sql as $
   select cron._unschedule(current_user::text, null, job_name)
 $$;
 
-create function cron._alter_job(
-  caller text, id bigint, new_schedule text, new_command text, new_database text, new_username text, new_active boolean
-) returns void language plpgsql security definer set search_path = '' as $$
-begin
-  if not pg_catalog.pg_has_role(session_user, caller, 'member')
-    or (new_username is not null and not pg_catalog.pg_has_role(session_user, new_username, 'member'))
-  then
-    raise exception 'must be a member of the job''s role' using errcode = 'insufficient_privilege';
-  end if;
-  if new_schedule is not null and not cron._is_schedule(new_schedule) then
-    raise exception 'invalid schedule: %', new_schedule using
-      errcode = 'invalid_parameter_value',
-      hint = 'Use cron format (e.g. 5 4 * * *), or interval format ''[1-59] seconds''';
-  end if;
-  update cron.job j
-  set
-    schedule = coalesce(new_schedule, j.schedule),
-    command = coalesce(new_command, j.command),
-    database = coalesce(new_database, j.database),
-    username = coalesce(new_username, j.username),
-    active = coalesce(new_active, j.active)
-  where j.jobid = id and j.username = caller;
-  if not found then
-    raise exception 'Job % does not exist or you don''t own it', id;
-  end if;
-end
-$$;
-
-create function cron.alter_job(
-  job_id bigint,
-  schedule text default null,
-  command text default null,
-  database text default null,
-  username text default null,
-  active boolean default null
-) returns void language sql as $$
-  select cron._alter_job(current_user::text, job_id, schedule, command, database, username, active)
-$$;
-
-revoke all on function cron.alter_job from public;
 grant usage on schema cron to postgres with grant option;
 grant all on all functions in schema cron to postgres;
 grant all on cron.job_run_details to postgres with grant option;

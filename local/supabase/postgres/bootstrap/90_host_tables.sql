@@ -1,5 +1,5 @@
--- The tables of the SaaS that Hangar serves. They are the host's: Hangar's migrations expect to find them and never
--- make them. Here they stand for the public project orderflowscanner (its migrations 004, 005, 016 and 017).
+-- The tables of the SaaS that Hangar serves. They belong to the host: Hangar's migrations need them and never create
+-- them. These follow the public project orderflowscanner (its migrations 004, 005, 016 and 017).
 set role postgres;
 
 create table public.user_profiles (
@@ -44,7 +44,7 @@ create table public.signals (
   id uuid primary key default gen_random_uuid(),
   trader_id uuid references public.traders (id) on delete cascade,
   user_id uuid references auth.users (id) on delete cascade,
-  fly_app_id uuid, -- which app found it; NULL is the shared backend
+  fly_app_id uuid, -- the app that wrote it; NULL is the shared backend
   payload jsonb not null default '{}',
   created_at timestamptz not null default now()
 );
@@ -85,7 +85,7 @@ alter table public.signals enable row level security;
 create policy user_profiles_select_own on public.user_profiles for select to authenticated
 using (id = (select auth.uid()));
 
--- Also the admins' door: the host's admin page changes tiers by a plain UPDATE.
+-- The host's admin page changes tiers by a plain UPDATE.
 create policy user_subscriptions_select on public.user_subscriptions for select to authenticated
 using (
   user_id = (select auth.uid())

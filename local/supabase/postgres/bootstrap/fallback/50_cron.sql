@@ -1,4 +1,4 @@
--- The real pg_cron, used in place of the stand-in where the server has it preloaded for this database.
+-- The real pg_cron, used instead of ../50_cron.sql when the server preloads it for this database.
 create extension pg_cron;
 grant usage on schema cron to postgres with grant option;
 grant all on all functions in schema cron to postgres;

@@ -1,0 +1,156 @@
+"""Forms of PostgREST that the local gateway leaves out: each is refused with its name, and nothing is changed."""
+
+import pytest
+
+
+def refused(answer) -> str:
+    """The name of the refused form, in PostgREST's error shape."""
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (400, "HANGAR_UNSUPPORTED"), answer.text
+    assert set(body) == {"code", "message", "details", "hint"}
+    return body["message"].removeprefix("The local gateway does not support ")
+
+
+@pytest.mark.parametrize(
+    ("query", "form"),
+    [
+        ("select=name,owners(*)", "embedded resources ('owners' in select)"),
+        ("select=name,owners!inner(*)", "embedded resources ('owners' in select)"),
+        ("select=name,...owners(email)", "embedded resources (spread in select)"),
+        ("owners.email=eq.x", "parameters of embedded resources ('owners.email')"),
+        ("owners.order=email", "parameters of embedded resources ('owners.order')"),
+        ("order=owners(email)", "embedded resources ('owners' in order)"),
+        ("select=called:name", "an alias in select"),
+        ("select=price::text", "a cast in select"),
+        ("select=meta->legs", "a JSON path in select"),
+        ("select=", "an empty select"),
+        ("name=fts.ant", "text search (the operator fts)"),
+        ("name=wfts(english).ant", "text search (the operator wfts)"),
+        ("name=match.^a", "the operator match"),
+        ("tags=cs.{small}", "the operator cs"),
+        ("or=(tags.ov.{small},id.eq.1)", "the operator ov"),
+        ("name=like(any).{a*,b*}", "any and all behind the operator like"),
+        (f"or=({'and(' * 8000}", "conditions nested this deeply"),
+    ],
+)
+def test_a_query_that_is_left_out_is_refused_by_name(reading_project, query, form):
+    """The message names the form; no form is answered with the rows of another one."""
+    assert refused(reading_project.send("GET", f"/rest/v1/items?{query}")) == form
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept": "text/csv"},
+        {"Accept": "application/geo+json"},
+        {"Accept": "application/vnd.pgrst.array+json;nulls=stripped"},
+        {"Prefer": "count=planned"},
+        {"Prefer": "count=estimated"},
+        {"Prefer": "timezone=Europe/Berlin"},
+        {"Prefer": "handling=strict"},
+        {"Prefer": "missing=default"},
+        {"Prefer": "return=headers-only"},
+    ],
+)
+def test_a_header_that_is_left_out_is_refused_by_name(reading_project, headers):
+    """Media types and preferences that would change the answer are refused, with the header and its value."""
+    [(name, value)] = headers.items()
+    assert refused(reading_project.send("GET", "/rest/v1/items", headers=headers)) == f"{name}: {value}"
+
+
+def test_a_range_header_is_refused(reading_project):
+    """The window of a read is `limit` and `offset`."""
+    answer = reading_project.send("GET", "/rest/v1/items", headers={"Range": "0-1"})
+    assert refused(answer) == "the header Range (use limit and offset)"
+
+
+def test_other_media_types_are_not_available(reading_project):
+    """A media type that PostgREST does not know either is 406 PGRST107."""
+    answer = reading_project.send("GET", "/rest/v1/items", headers={"Accept": "image/png"})
+    assert (answer.status_code, answer.json()["code"]) == (406, "PGRST107")
+
+
+@pytest.mark.parametrize("query", ["select=count()", "select=price.sum()", "select=id,price.avg()"])
+def test_aggregates_are_not_allowed(reading_project, query):
+    """Hosted projects have aggregate functions off: PGRST123."""
+    assert reading_project.send("GET", f"/rest/v1/items?{query}").json()["code"] == "PGRST123"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "form"),
+    [
+        ("PUT", "items?id=eq.1", {"id": 1, "name": "x"}, "PUT"),
+        ("PATCH", "items?id=eq.1&limit=1", {"stock": 1}, "order or limit on an update"),
+        ("DELETE", "items?id=gt.0&order=id", None, "order or limit on a delete"),
+        ("PATCH", "items?id=eq.1", [{"stock": 1}], "a list as the body of an update"),
+        ("POST", "items?id=eq.1", {"name": "x"}, "filters, order or limit on an insert"),
+        ("POST", "items?select=called:name", {"name": "x"}, "an alias in select"),
+        ("GET", "", None, "the OpenAPI description at the root"),
+    ],
+)
+def test_a_write_that_is_left_out_changes_nothing(project, method, path, body, form):
+    """The refusal comes before anything is written."""
+    assert refused(project.send(method, f"/rest/v1/{path}", json=body)) == form
+    assert project.sql("select count(*), count(*) filter (where stock = 7) from public.items") == [(3, 3)]
+
+
+def test_a_body_that_is_not_json_changes_nothing(project):
+    """Forms and CSV are refused as bodies."""
+    for kind in ("application/x-www-form-urlencoded", "text/csv"):
+        answer = project.send("POST", "/rest/v1/items", content=b"name=x", headers={"Content-Type": kind})
+        assert refused(answer) == f"Content-Type: {kind}"
+    assert project.sql("select count(*) from public.items") == [(3,)]
+
+
+_FUNCTIONS = """
+create function public.one(a integer default 1) returns integer volatile language sql as
+  $$ insert into public.items (name) values ('dog'); select a $$;
+create function public.many() returns setof integer volatile language sql as
+  $$ insert into public.items (name) values ('dog'); select 1 $$;
+create function public.rows_of() returns setof public.items volatile language sql as
+  $$ insert into public.items (name) values ('dog') returning * $$;
+create function public.listed() returns table (n integer) volatile language sql as
+  $$ insert into public.items (name) values ('dog') returning id $$;
+create function public.whole(jsonb) returns jsonb volatile language sql as
+  $$ insert into public.items (name) values ('dog'); select $1 $$;
+create function public.most(variadic many integer[]) returns integer volatile language sql as
+  $$ insert into public.items (name) values ('dog'); select 1 $$;
+create function public.teapot(setting text, value text) returns text volatile language plpgsql as
+  $$ begin insert into public.items (name) values ('dog'); return set_config(setting, value, true); end $$;
+create function public.raising() returns text volatile language plpgsql as $$ begin
+  insert into public.items (name) values ('dog');
+  raise sqlstate 'PGRST' using message = '{"code": "OWN", "message": "x"}', detail = '{"status": 402, "headers": {}}';
+end $$;
+"""
+
+
+def test_a_function_call_that_is_left_out_changes_nothing(project):
+    """Calls by GET, with a query, with a list or unnamed arguments, and functions that return rows or set the response."""
+    project.sql(_FUNCTIONS)
+    expected = {
+        ("GET", "one", None): "GET of a function",
+        ("HEAD", "one", None): "",
+        ("POST", "one?select=a", "{}"): "select, filters, order or a window on a function",
+        ("POST", "one?limit=1", "{}"): "select, filters, order or a window on a function",
+        ("POST", "one", "[{}]"): "a list as the arguments of a function",
+        ("POST", "many", "{}"): "functions that return rows, as many",
+        ("POST", "rows_of", "{}"): "functions that return rows, as rows_of",
+        ("POST", "listed", "{}"): "functions that return rows, as listed",
+        ("POST", "whole", '{"a": 1}'): "unnamed arguments, as those of the function whole",
+        ("POST", "most", '{"many": [1]}'): "the variadic function most",
+        ("POST", "teapot", '{"setting": "response.status", "value": "418"}'): (
+            "functions that set response.status or response.headers"
+        ),
+        ("POST", "teapot", '{"setting": "response.headers", "value": "[]"}'): (
+            "functions that set response.status or response.headers"
+        ),
+        ("POST", "raising", "{}"): "a response raised with SQLSTATE PGRST",
+    }
+    for (method, path, body), form in expected.items():
+        headers = {"Content-Type": "application/json"}
+        answer = project.send(method, f"/rest/v1/rpc/{path}", content=body, headers=headers)
+        if method == "HEAD":
+            assert answer.headers["Proxy-Status"] == "PostgREST; error=HANGAR_UNSUPPORTED"
+        else:
+            assert refused(answer) == form, path
+    assert project.sql("select count(*) from public.items") == [(3,)]
