@@ -32,11 +32,11 @@ CAMPAIGNS = (
     Campaign(
         "random worlds",
         ("-m", "tests.simulation.seeds", "10000", str(FIRST_SEED)),
-        ("-m", "tests.simulation.seeds", "200", str(FIRST_SEED + 1000)),
+        ("-m", "tests.simulation.seeds", "150", str(FIRST_SEED + 60)),
     ),
-    Campaign("matrix", ("-m", "tests.simulation.exhaustive"), ("-m", "tests.simulation.exhaustive", "200")),
+    Campaign("matrix", ("-m", "tests.simulation.exhaustive"), ("-m", "tests.simulation.exhaustive", "300")),
     Campaign("tests at their full size", ("-m", "pytest", *SIZED_TESTS), None, env={"PROOF": "1"}),
-    Campaign("kills", ("-m", "tests.kill", "500", "1"), ("-m", "tests.kill", "--sample", "15", "7")),
+    Campaign("kills", ("-m", "tests.kill", "500", "1"), ("-m", "tests.kill", "--sample", "10", "7")),
     Campaign("fuzz", ("-m", "tests.fuzz"), ("-m", "tests.fuzz"), sample_env={"EXAMPLES": "6", "REQUESTS": "400"}),
     Campaign("planted bugs", ("-m", "tests.mutants"), ("-m", "tests.mutants")),
 )

@@ -1,6 +1,6 @@
-"""Small worlds by the thousand: `make simulate SEEDS=10000 SEED=1`. docs/simulation.md says what a seed plays.
+"""Small worlds by the thousand: `make simulate SEEDS=10000 SEED=1`. docs/simulation.md says what a seed runs.
 
-`play_seed(url, seed)` is one of them; the same seed plays the same piece, call for call.
+`play_seed(url, seed)` runs one of them; the same seed gives the same run, call for call.
 """
 
 import gc
@@ -28,7 +28,7 @@ from tests.support.sessions import StandingDatabase
 from tests.support.turns import use_turns
 from tests.support.world import World
 
-AT_ONCE = 25  # seeds a worker plays before it reports
+AT_ONCE = 25  # seeds that a worker runs before it reports
 FLY_TAKES_S = 10.0  # for a deletion that it has accepted
 _LINES_BEFORE, _LINES_ABOUT = 60, 80
 _FAST = {
@@ -42,7 +42,7 @@ _standing: dict[str, StandingDatabase] = {}
 
 
 @dataclass
-class Played:
+class SeedRun:
     """What one seed was, and what it broke."""
 
     seed: int
@@ -54,15 +54,15 @@ class Played:
 
 
 def play_seed(url: str, seed: int) -> list[str]:
-    """The violations of one seed, played on a database of our schema that is nobody else's; it is emptied first."""
-    return play(url, seed).violations
+    """The violations of one seed. The database must hold our schema and have no other user; it is emptied first."""
+    return run_seed(url, seed).violations
 
 
-def play(url: str, seed: int, *, keep_trace: bool = False) -> Played:
+def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
     """One seed from an empty world to the last check; with its trace when it breaks something, or when that is asked for."""
     with _make_world(url, seed) as world:
         storm = SmallStorm(world, seed)
-        storm.play()
+        storm.run()
         storm.end()
         world.turns.run(find_last_deadline(world))
         storm.call_health()
@@ -77,7 +77,7 @@ def play(url: str, seed: int, *, keep_trace: bool = False) -> Played:
     for id_, name in names.items():
         violations = [violation.replace(id_, name) for violation in violations]
     seen = world.recorder
-    return Played(seed, violations, seen.trace.show(names) if names else [], seen.steps, seen.faults_met, seen.kills)
+    return SeedRun(seed, violations, seen.trace.show(names) if names else [], seen.steps, seen.faults_met, seen.kills)
 
 
 _STEADY_AT = (  # when the apps in a crash loop have been left alone for an hour
@@ -152,27 +152,27 @@ def _make_world(url: str, seed: int) -> Iterator[World]:
             world.close()
 
 
-def explain(played: Played) -> str:
+def explain(result: SeedRun) -> str:
     """A failing seed for a person: how to see it again, what broke, the last of the trace and all about who is concerned."""
-    lines = [f"seed {played.seed} breaks a promise; reproduce: make simulate SEEDS=1 SEED={played.seed}"]
-    lines += [f"  {violation}" for violation in played.violations]
-    concerned = {word.strip("(),:.") for violation in played.violations for word in violation.replace("(", " ").split()}
+    lines = [f"seed {result.seed} breaks a promise; reproduce: make simulate SEEDS=1 SEED={result.seed}"]
+    lines += [f"  {violation}" for violation in result.violations]
+    concerned = {word.strip("(),:.") for violation in result.violations for word in violation.replace("(", " ").split()}
     users = {word.split(".")[0] for word in concerned if word.startswith("user") and word[4:5].isdigit()}
-    about = [line for line in played.trace if any(f"{user}." in line or f"{user} " in line for user in users)]
+    about = [line for line in result.trace if any(f"{user}." in line or f"{user} " in line for user in users)]
     lines += (
         [f"  the last {_LINES_ABOUT} lines about {', '.join(sorted(users))}:", *about[-_LINES_ABOUT:]] if users else []
     )
-    lines += ["  the last lines of all:", *played.trace[-_LINES_BEFORE:]]
+    lines += ["  the last lines of all:", *result.trace[-_LINES_BEFORE:]]
     return "\n".join(lines)
 
 
-def _play_share(job: tuple[str, range]) -> list[Played]:
+def _run_share(job: tuple[str, range]) -> list[SeedRun]:
     url, seeds = job
     gc.set_threshold(50_000)  # traces grow by small objects, and none of them is a cycle
-    return [play(url, seed) for seed in seeds]
+    return [run_seed(url, seed) for seed in seeds]
 
 
-def play_many(first: int, count: int) -> Iterator[Played]:
+def run_many(first: int, count: int) -> Iterator[SeedRun]:
     """Seeds `first` to `first + count - 1` on every core, each core with a database of its own, as they come."""
     workers = os.cpu_count() or 1
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  databases by the thousand are for memory
@@ -187,22 +187,22 @@ def play_many(first: int, count: int) -> Iterator[Played]:
         while shares or under_way:
             while free and shares:
                 url = free.pop()
-                under_way[pool.submit(_play_share, (url, shares.pop(0)))] = url
+                under_way[pool.submit(_run_share, (url, shares.pop(0)))] = url
             done = next(as_completed(under_way))
             free.append(under_way.pop(done))
             yield from done.result()
 
 
 def main(count: int, first: int) -> int:
-    """Play, print progress and what breaks; 1 if anything does."""
-    started, total, broken = time.monotonic(), Played(0), 0
-    for number, played in enumerate(play_many(first, count), 1):
-        total.steps += played.steps
-        total.faults += played.faults
-        total.kills += played.kills
-        if played.violations:
+    """Run the seeds, print progress and violations; 1 if there is a violation."""
+    started, total, broken = time.monotonic(), SeedRun(0), 0
+    for number, result in enumerate(run_many(first, count), 1):
+        total.steps += result.steps
+        total.faults += result.faults
+        total.kills += result.kills
+        if result.violations:
             broken += 1
-            print(explain(played), flush=True)  # noqa: T201  this is a command
+            print(explain(result), flush=True)  # noqa: T201  this is a command
         if number % 100 == 0 or number == count:
             print(  # noqa: T201
                 f"{number} seeds from {first}, {total.steps} steps, {total.faults} faults, {total.kills} deaths and sleeps,"

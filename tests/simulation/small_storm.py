@@ -57,7 +57,7 @@ class SmallStorm:
 
     # The run
 
-    def play(self) -> None:
+    def run(self) -> None:
         """All moves, one after the other, with gaps between them."""
         moves = self._weigh_moves()
         kinds, weights = list(moves), list(moves.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.supabase.postgres.database import drop_database, fresh_database
-from tests.simulation.seeds import explain, forget, play, play_seed
+from tests.simulation.seeds import explain, forget, play_seed, run_seed
 from tests.support.sizes import size
 
 FIRST = 20261126
@@ -17,7 +17,7 @@ FIRST = 20261126
 def test_no_seed_breaks_a_promise(database):
     """I1 to I8, I10 and I11: whatever happened, two calls of health leave exactly the entitled users' apps."""
     try:
-        results = [play(database, FIRST + number) for number in range(size("SEEDS"))]
+        results = [run_seed(database, FIRST + number) for number in range(size("SEEDS"))]
     finally:
         forget(database)
     broken = [explain(each) for each in results if each.violations]
@@ -28,9 +28,9 @@ def test_no_seed_breaks_a_promise(database):
 def test_a_seed_gives_the_same_run_again(database):
     """Byte for byte, also after another seed on the same database."""
     try:
-        first = play(database, 3, keep_trace=True).trace
+        first = run_seed(database, 3, keep_trace=True).trace
         assert play_seed(database, 4) == []
-        assert play(database, 3, keep_trace=True).trace == first
+        assert run_seed(database, 3, keep_trace=True).trace == first
         assert len(first) > 200
     finally:
         forget(database)
@@ -39,11 +39,14 @@ def test_a_seed_gives_the_same_run_again(database):
 def test_another_process_gives_the_same_run(postgres, database):
     """Nothing depends on the order of sets, on addresses or on real time."""
     try:
-        here = play(database, 5, keep_trace=True).trace
+        here = run_seed(database, 5, keep_trace=True).trace
     finally:
         forget(database)
     another = fresh_database(postgres)
-    code = "import sys; from tests.simulation.seeds import play; print('\\n'.join(play(sys.argv[1], 5, keep_trace=True).trace))"
+    code = (
+        "import sys; from tests.simulation.seeds import run_seed;"
+        " print('\\n'.join(run_seed(sys.argv[1], 5, keep_trace=True).trace))"
+    )
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code, another],
@@ -61,7 +64,7 @@ def test_a_violation_names_its_seed_and_what_led_to_it(database, monkeypatch):
     """Without a sweep at the end something is missing: one line says how to reproduce that, and the trace is bounded."""
     monkeypatch.setattr("tests.simulation.small_storm.SmallStorm.call_health", lambda _: None)
     try:
-        told = [played for seed in range(10) if (played := play(database, seed)).violations]
+        told = [result for seed in range(10) if (result := run_seed(database, seed)).violations]
     finally:
         forget(database)
     assert told
