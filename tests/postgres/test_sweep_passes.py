@@ -54,4 +54,6 @@ def test_a_complete_pass_ends_only_alerts_from_before_its_beginning(hangar):
     hangar.shift_clock(60)
     second = hangar.rpc("fly_sweep_claim", holder="two")
     hangar.rpc("fly_sweep_finish", name="fleet", token=second["token"], report={}, complete=True)
-    assert hangar.sql("select kind from hangar.alerts where resolved_at is null and key = 'fleet'") == [{"kind": "max_apps"}]
+    assert hangar.sql("select kind from hangar.alerts where resolved_at is null and key = 'fleet'") == [
+        {"kind": "max_apps"}
+    ]
