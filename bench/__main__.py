@@ -45,7 +45,7 @@ def main() -> None:
         print("\n".join(format_sweeps(result["sweeps"])), flush=True)
         result["tiers"] = measure_tiers(cloud, sizes)
         print("\n".join(format_tiers(result["tiers"])), flush=True)
-        result["starts"] = measure_starts(cloud, sizes.start_rounds)
+        result["starts"] = measure_starts(cloud, sizes)
         print("\n".join(format_starts(result["starts"])), flush=True)
     result["dashboard"] = measure_dashboard(sizes)
     print("\n".join(format_dashboard(result["dashboard"])), flush=True)

@@ -13,6 +13,7 @@ class Sizes:
     tier_users: int  # users whose tier changes in one statement
     tier_rounds: int
     start_rounds: int
+    start_functions: tuple[str, ...]
     dashboard_apps: int
     dashboard_answers: int  # of each page
 
@@ -24,6 +25,7 @@ FULL = Sizes(
     tier_users=1_000,
     tier_rounds=5,
     start_rounds=3,
+    start_functions=("provision", "deprovision", "health"),
     dashboard_apps=100_000,
     dashboard_answers=15,
 )
@@ -35,6 +37,7 @@ QUICK = Sizes(
     tier_users=40,
     tier_rounds=1,
     start_rounds=1,
+    start_functions=("health",),
     dashboard_apps=2_000,
     dashboard_answers=2,
 )

@@ -13,20 +13,20 @@ from typing import Any
 import httpx
 
 from bench.cloud import ORG, WEBHOOK_SECRET, Cloud
+from bench.sizes import Sizes
 from local import process
 
 ROOT = Path(__file__).resolve().parents[1]
-FUNCTIONS = ("provision", "deprovision", "health")
 _STATIC = "bench-static-secret-0123456789"
 _NOBODY = "11111111-1111-4111-8111-111111111111"
 _IMPORT = "import time; t = time.perf_counter(); import functions.{}.main; print(time.perf_counter() - t)"
 
 
-def measure_starts(cloud: Cloud, rounds: int) -> dict[str, Any]:
+def measure_starts(cloud: Cloud, sizes: Sizes) -> dict[str, Any]:
     """Medians, in seconds, of processes as they are deployed (functions-framework, gunicorn), bytecode compiled."""
-    environ = _settings(cloud)
+    environ, rounds = _settings(cloud), sizes.start_rounds
     bare = statistics.median(_time_command([sys.executable, "-c", "pass"], environ) for _ in range(rounds))
-    return {"python_s": bare} | {name: _measure(name, environ, rounds) for name in FUNCTIONS}
+    return {"python_s": bare} | {name: _measure(name, environ, rounds) for name in sizes.start_functions}
 
 
 def _measure(name: str, environ: dict[str, str], rounds: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The procedures of the sweep and the orphan finder, by name and type. `Database` inherits them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -28,7 +28,7 @@ class SweepCursor:
 class SweepClaim:
     """The lease of the fleet's sweep. `fleet` is the number of live rows, `open_alerts` (kind, key) of the fleet's alerts."""
 
-    token: UUID
+    token: UUID = field(repr=False)
     cursor: SweepCursor | None
     settings: Settings
     now: datetime

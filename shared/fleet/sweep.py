@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PAGE = 1000
 SYNC_AT_ONCE = 500
 DRAIN_SHARE = 0.4  # of the time, before the fleet is listed: due work never waits for the listing
-ORPHAN_SHARE = 0.15  # of the time left for probes, while there are orphans
+ORPHAN_SHARE = 0.15  # of the time for listing and probes, while there are orphans
 FINISH_S = 10.0
 
 
@@ -113,6 +113,7 @@ class Sweep:
         self.worker.notifier.deliver()
 
     def _pass_over(self, claim: SweepClaim, *, is_ours: bool) -> None:
+        began_at = self.worker.clock()
         orphans = Orphans(self.worker, self._is_time_up, self._end_alert)
         with Prober(self.worker, self._is_probing_over) as prober:
             fleet = self._start_pass(claim, prober)
@@ -121,7 +122,7 @@ class Sweep:
             fleet.read_ahead()  # and probe, while Fly is listed
             inventory = self._await_inventory(machines, networks, prober, claim.now)
             if is_ours:
-                self._find_orphans(orphans, inventory, claim, fleet)
+                self._find_orphans(orphans, inventory, claim, fleet, began_at)
             fleet.cover(inventory)
         self.worker.fly.close_idle(WORKERS)
         self.report.complete, self.report.detail = fleet.complete, fleet.detail
@@ -168,13 +169,14 @@ class Sweep:
             if after is None:
                 return
 
-    def _find_orphans(self, orphans: Orphans, inventory: Inventory, claim: SweepClaim, fleet: FleetPass) -> None:
+    def _find_orphans(
+        self, orphans: Orphans, inventory: Inventory, claim: SweepClaim, fleet: FleetPass, began_at: float
+    ) -> None:
         """Every sweep does, also one that reads only a part of the fleet, and while there are orphans they get their time."""
         orphans.find(inventory, claim.settings.installation_id, fleet.rows_ahead())
         self.report.orphans = len(orphans)
         if orphans:
-            now = self.worker.clock()
-            self._probes_end_at -= ORPHAN_SHARE * max(self._probes_end_at - now, 0.0)
+            self._probes_end_at -= ORPHAN_SHARE * (self._probes_end_at - began_at)
 
     def _alert_incident(self, broken: int, claim: SweepClaim) -> None:
         if not broken:

@@ -12,6 +12,8 @@ from shared.fleet.sweep import Sweep
 from tests.simulation.test_guards import have_active_users, make_app, our_network
 from tests.support.boundaries import Killed
 
+LOOK_AT_APP = "GET /v1/apps/{app_name}"
+
 
 @pytest.fixture
 def small_pages(monkeypatch):
@@ -21,9 +23,23 @@ def small_pages(monkeypatch):
 
 @pytest.fixture
 def slow_probes(world, monkeypatch):
-    """One probe at a time, eight seconds each: a sweep of forty seconds has time for four, or for three beside an orphan."""
+    """One probe at a time, eight seconds each: a sweep of fifty seconds has time for five or six."""
+    listed = threading.Event()
+    probe, cover = probes.Prober._probe, sweeps.FleetPass.cover
+
+    def probe_when_listed(self, row):
+        # The world's clock runs ahead while the sweep's own thread reads pages, unless the probes wait for it.
+        assert listed.wait(timeout=20)
+        return probe(self, row)
+
+    def tell_and_cover(self, inventory):
+        listed.set()
+        cover(self, inventory)
+        listed.clear()
 
     def slow_down():
+        monkeypatch.setattr(probes.Prober, "_probe", probe_when_listed)
+        monkeypatch.setattr(sweeps.FleetPass, "cover", tell_and_cover)
         world.control("PUT", "faults", [{"method": "GET", "path": "/v1/apps/*/machines/*", "delay_s": 8.0}])
 
     monkeypatch.setattr(probes, "LOOKERS", 1)
@@ -57,8 +73,11 @@ def test_orphans_are_found_and_removed_although_no_sweep_reads_the_whole_fleet(w
     slow_probes()
     make_app(world, "orphan", our_network(world))
     reports = []
+    world.sim.world.requests.clear()
     while "orphan" in world.apps() and len(reports) < 8:
-        reports.append(sweep_briefly(world))
+        reports.append(sweep_briefly(world, 50))
+        assert world.sim.world.requests[LOOK_AT_APP] == len(reports), "this sweep had no time for the orphan"
+        assert not reports[-1].complete
     assert "orphan" not in world.apps()
     assert {report.orphans for report in reports} == {1}
     assert max(report.apps for report in reports) < 8
