@@ -112,7 +112,7 @@ def test_a_failure_shows_everywhere_with_what_to_do_and_a_retry_mends_it(operato
     [failure] = operator.json("status")["failures"]
     assert failure["email"] == email
     told = operator.json("status", email)
-    assert "waits for a person" in told["next"]
+    assert "Hangar waits for an operator" in told["next"]
     _, err = operator.hangar("retry", email, exits=1)
     assert "image not found" in err
     operator.set_faults()
@@ -122,7 +122,7 @@ def test_a_failure_shows_everywhere_with_what_to_do_and_a_retry_mends_it(operato
     assert operator.sql("select docker_image, status from user_fly_apps where user_id = %s", user) == [
         ("registry.fly.io/good:2", "active")
     ]
-    assert operator.json("status", str(user))["next"].startswith("nothing is to be done")
+    assert operator.json("status", str(user))["next"].startswith("up to date")
 
 
 def test_status_of_a_user_tells_wanted_there_and_next(operator):
