@@ -11,7 +11,7 @@ import flask
 import pytest
 from werkzeug.test import create_environ
 
-from functions.responses import answer_outcome
+from functions.responses import answer_result
 from shared.domain.errors import Capacity, OutcomeUnknown, Refused, TransientError
 from shared.http.endpoint import Answer, Edge
 from shared.http.problem import Problem
@@ -400,7 +400,7 @@ def outcome(**changes):
 
 
 def test_a_converged_user_is_200_with_money_as_text():
-    answer = answer_outcome(outcome(), uuid.UUID(USER), "provision")
+    answer = answer_result(outcome(), uuid.UUID(USER), "provision")
     assert (answer.status, answer.body) == (
         200,
         {
@@ -411,12 +411,13 @@ def test_a_converged_user_is_200_with_money_as_text():
             "generation": 3,
             "monthly_cost_estimate_usd": "6.00",
             "detail": "active",
+            "code": "converged",
         },
     )
 
 
 def test_a_pending_user_is_202_with_the_next_attempt():
-    answer = answer_outcome(
+    answer = answer_result(
         outcome(state="pending", status="error", next_attempt_at="2026-11-22T12:00:00+00:00"),
         uuid.UUID(USER),
         "provision",
@@ -430,8 +431,8 @@ def test_a_pending_user_is_202_with_the_next_attempt():
     [
         ({"known": False, "state": "nothing", "entitled": False}, "provision", "why"),
         ({"state": "nothing", "entitled": False}, "provision", "why"),
-        ({"entitled": False}, "provision", "not entitled to an app, so none is provisioned; why"),
-        ({}, "deprovision", "still entitled to an app, so none is taken away; why"),
+        ({"entitled": False}, "provision", "not entitled to an app, so no app is provisioned; why"),
+        ({}, "deprovision", "still entitled to an app, so the app is not removed; why"),
         ({}, "provision", "why"),
         ({"entitled": None}, "provision", "why"),
         ({"entitled": False}, "deprovision", "why"),
@@ -439,6 +440,6 @@ def test_a_pending_user_is_202_with_the_next_attempt():
     ],
 )
 def test_a_nudge_that_believes_wrongly_is_a_success_that_says_so(changes, direction, detail):
-    answer = answer_outcome(outcome(detail="why", **changes), uuid.UUID(USER), direction)
+    answer = answer_result(outcome(detail="why", **changes), uuid.UUID(USER), direction)
     assert answer.status == 200
     assert answer.body["detail"] == detail
