@@ -7,10 +7,9 @@ from html import unescape
 import httpx
 import pytest
 
-from functions.admin.function_client import format_answer
+from functions.admin.actions.function_client import format_response
 from local.dev.database import ADMIN
-from shared.reconcile.result import LEASED
-from tests.http.admin_visitor import said, shown_state
+from tests.http.admin_visitor import notice, shown_state
 
 PATIENCE_S = 60
 
@@ -89,14 +88,14 @@ def test_a_free_user_gets_an_app_by_hand_and_loses_it_by_its_name(operator, make
     wait_until(lambda: row(user)[1] == "active")
     name, _ = row(user)
     assert world()[name] == ["started"]
-    assert said(page)
+    assert notice(page)
     page = operator.get(f"users/{user}")
     assert "active" in shown_state(page)
     assert f"An app is granted on plan pro by {ADMIN.email}" in shown_state(page)
     assert "“a good customer”" in page.text
     assert logged(user, "override_set") == [(ADMIN.email, "a good customer")]
 
-    assert "restarted" in said(operator.act("restart", user))
+    assert "restarted" in notice(operator.act("restart", user))
     assert world()[name] == ["started"]
 
     refused = operator.submit(f"actions/deprovision?user={user}", reason="moved", typed=name[:-1])
@@ -120,7 +119,7 @@ def test_pressed_twice_is_done_once(operator, provisioned, world, row, logged):
     assert len(logged(user, "override_set")) == 1
     assert len([name for name in world() if name == row(user)[0]]) == 1
     operator.act("restart", user)
-    assert "less than a minute ago" in said(operator.act("restart", user))
+    assert "less than a minute ago" in notice(operator.act("restart", user))
 
 
 def test_a_confirmation_alone_does_nothing(operator, provisioned, world, row):
@@ -145,7 +144,7 @@ def test_an_end_that_has_passed_or_is_no_day_is_refused(operator, make_user, row
     user = make_user()
     answer = operator.submit(f"actions/provision?user={user}", plan="pro", reason="x", ends_on=ends_on)
     assert answer.status_code == 400
-    assert "a day to come" in answer.text
+    assert "a future day" in answer.text
     assert row(user) == (None, None)
 
 
@@ -186,7 +185,7 @@ def test_an_app_that_is_gone_is_not_kept_by_making_a_new_one(operator, provision
     proof = re.search(r'name="proof" value="(\w+)"', operator.get("").text)[1]
     answer = operator.send("POST", f"actions/keep?user={provisioned}", data={"proof": proof, "reason": "late"})
     page = operator.follow(answer)
-    assert "gone already" in said(page)
+    assert "no longer exists" in notice(page)
     assert "actions/provision" in page.text
     assert row(provisioned) == (name, "deleted")
     assert sql("select override from public.fly_overrides where user_id = %s", provisioned) == before
@@ -234,7 +233,7 @@ def test_without_its_override_the_subscription_decides(operator, provisioned, wo
     name, _ = row(provisioned)
     page = operator.get(f"actions/remove-override?user={provisioned}")
     assert '<section class="confirm bad">' in page.text
-    assert f"this app, {name}, is destroyed" in page.text
+    assert f"the app {name} and all its data are destroyed" in page.text
     assert re.search(
         r'class="button bad" href="[^"]*actions/remove-override', operator.get(f"users/{provisioned}").text
     )
@@ -255,7 +254,7 @@ def test_a_failure_is_shown_as_it_is_and_mended_by_a_retry(operator, make_user, 
     wait_until(lambda: row(user)[1] == "error")
     page = operator.get(f"users/{user}")
     assert "manifest unknown" in shown_state(page)
-    assert "it waits for a person" in shown_state(page)
+    assert "Hangar waits for an operator" in shown_state(page)
     assert f"users/{user}" in operator.get("failures").text
     assert f'actions/retry?user={user}"' in page.text
     faults()
@@ -268,7 +267,7 @@ def test_a_token_that_fly_refuses_is_told_and_nothing_is_lost(operator, make_use
     faults({"method": "POST", "path": "/v1/apps", "when": "before", "status": 401, "body": {"error": "unauthorized"}})
     user = make_user()
     page = operator.act("provision", user, plan="pro", reason="test")
-    assert said(page)
+    assert notice(page)
     wait_until(lambda: row(user)[1] == "error")
     assert "FLY_API_TOKEN" in operator.get("failures").text
     faults()
@@ -277,13 +276,13 @@ def test_a_token_that_fly_refuses_is_told_and_nothing_is_lost(operator, make_use
 
 
 def test_the_kill_switch_and_the_pause_of_deletions(operator, sql, logged):
-    assert "now paused" in said(operator.act("pause", reason="look first"))
-    assert "already paused" in said(operator.act("pause", reason="again"))
+    assert "now paused" in notice(operator.act("pause", reason="look first"))
+    assert "already paused" in notice(operator.act("pause", reason="again"))
     assert sql("select paused from hangar.settings") == [(True,)]
     assert "Paused." in operator.get("events").text
-    assert "now running" in said(operator.act("resume"))
-    assert "now paused" in said(operator.act("pause-deletes", reason="look first"))
-    assert "now allowed" in said(operator.act("resume-deletes"))
+    assert "now running" in notice(operator.act("resume"))
+    assert "now paused" in notice(operator.act("pause-deletes", reason="look first"))
+    assert "now allowed" in notice(operator.act("resume-deletes"))
     assert sql("select paused, deletes_paused from hangar.settings") == [(False, False)]
     changes = logged(None, "settings_changed")[-4:]
     assert [actor for actor, _ in changes] == [ADMIN.email] * 4
@@ -295,7 +294,7 @@ def test_while_paused_an_action_says_so_and_is_done_on_resuming(operator, make_u
     operator.act("pause", reason="test")
     try:
         page = operator.act("provision", user, plan="pro", reason="test")
-        assert "paused" in said(page).lower()
+        assert "paused" in notice(page).lower()
         assert row(user)[0] not in world()
         assert "Hangar is paused" in shown_state(page)
     finally:
@@ -307,7 +306,7 @@ def test_while_paused_an_action_says_so_and_is_done_on_resuming(operator, make_u
 def test_the_brake_is_released_with_a_reason(operator, sql, logged):
     sql("select public.fly_raise_alert('brake', 'fleet', 'test')")
     assert "Release brake" in operator.get("controls").text
-    assert "released" in said(operator.act("release-brake", reason="it was meant"))
+    assert "released" in notice(operator.act("release-brake", reason="it was meant"))
     assert sql("select 1 from hangar.alerts where kind = 'brake' and resolved_at is null") == []
     assert logged(None, "settings_changed")[-1] == (ADMIN.email, "it was meant")
 
@@ -318,19 +317,19 @@ def test_an_orphan_is_approved_by_its_name(operator, sql):
     assert operator.submit(path, typed="vyx-user-orphan2").status_code == 400
     assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(None,)]
     page = operator.follow(operator.submit(path, typed="vyx-user-orphan1"))
-    assert "vyx-user-orphan1 is approved" in said(page)
+    assert "vyx-user-orphan1 is approved" in notice(page)
     assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(ADMIN.email,)]
 
 
 def test_a_sweep_by_hand(operator, sql):
-    assert said(operator.act("sweep"))
+    assert notice(operator.act("sweep"))
     wait_until(lambda: sql("select 1 from hangar.sweeps where completed_at is not null"))
 
 
 def test_what_was_said_is_said_once(operator, make_user):
     user = make_user()
-    assert said(operator.act("check", user))
-    assert said(operator.get(f"users/{user}")) is None
+    assert notice(operator.act("check", user))
+    assert notice(operator.get(f"users/{user}")) is None
 
 
 @pytest.mark.parametrize("path", ["actions/none", "actions/provision", "actions/provision?user=x", "actions/approve-orphan",
@@ -351,24 +350,25 @@ def test_two_operators_see_each_others_deeds(admin_cloud, operator, http, make_u
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "tone", "words"),
+    ("status", "body", "tone", "words"),
     [
         (200, {"detail": "the app is active"}, "good", "The app is active."),
-        (202, {"detail": "leased"}, "busy", "Accepted, not finished yet: leased."),
-        (202, {"detail": LEASED}, "busy", "Under way: a worker has taken it up"),
-        (409, {"detail": "Still entitled"}, "bad", "Still entitled."),
-        (503, {"detail": "Fly is out of reach"}, "busy", "Nothing is lost"),
+        (202, {"detail": "waiting", "code": "waiting"}, "busy", "Accepted, not finished yet: waiting."),
+        (202, {"detail": "any sentence", "code": "leased"}, "busy", "In progress: a worker is already working on"),
+        (409, {"detail": "Still entitled", "code": "still_entitled"}, "bad", "Still entitled."),
+        (503, {"detail": "Fly does not answer"}, "busy", "Fly does not answer. Nothing is lost"),
         (503, {"code": "not_restarted", "detail": "The machine was not restarted"}, "bad", "was not restarted."),
-        (401, {}, "bad", "did not take your sign-in"),
+        (401, {}, "bad", "did not accept your sign-in"),
         (500, {}, "bad", "answered 500"),
     ],
 )
-def test_every_answer_of_a_function_has_its_words(status, told, tone, words):
-    answer = format_answer("provision", httpx.Response(status, json=told))
-    assert answer["tone"] == tone
-    assert words in answer["text"]
+def test_every_answer_of_a_function_has_its_words(status, body, tone, words):
+    """Status and code decide, never the sentence."""
+    outcome = format_response("provision", httpx.Response(status, json=body))
+    assert outcome.tone == tone
+    assert words in outcome.text
 
 
-def test_what_is_out_of_reach_is_told_once():
-    detail = "The database or Fly is out of reach; nothing is lost, it will be tried again"
-    assert format_answer("provision", httpx.Response(503, json={"detail": detail}))["text"] == f"{detail}."
+def test_an_answer_that_already_promises_another_try_gets_no_second_promise():
+    body = {"code": "out_of_reach", "detail": "Fly does not answer. Hangar tries again"}
+    assert format_response("provision", httpx.Response(503, json=body)).text == f"{body['detail']}."

@@ -152,8 +152,8 @@ def test_a_filter_shows_those_and_no_others(operator, make_app, query, columns):
 
 def test_a_filter_that_fits_nothing_says_so_and_leads_back(operator):
     page = operator.get("?status=error&q=nobody-at-all")
-    assert "No app fits this filter" in page.text
-    assert "Searched:" in page.text
+    assert "No app matches this filter" in page.text
+    assert "Searched for" in page.text
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_cursor_that_is_none_is_answered_in_words(operator, after):
     """Two texts that are neither time nor id: the database refuses them."""
     answer = operator.get(f"?after={after}")
     assert answer.status_code == 400
-    assert "a value that there cannot be" in answer.text
+    assert "contains an invalid value" in answer.text
 
 
 DEEP = base64.urlsafe_b64encode(b"[" * 2000).decode()
@@ -180,7 +180,7 @@ HALF_CHARACTERS = base64.urlsafe_b64encode(rb'["\ud800","\ud800"]').decode()
 def test_a_cursor_made_to_break_us_is_answered_in_words(operator, page, query):
     answer = operator.get(f"{page}?{query}")
     assert answer.status_code == 400
-    assert "a value that there cannot be" in answer.text
+    assert "contains an invalid value" in answer.text
 
 
 @pytest.mark.parametrize("page", ["nowhere", "actions/none"])
@@ -231,7 +231,7 @@ def test_several_finds_are_listed_and_none_is_said(operator, make_user):
     users = [make_user(email=f"{mark}-{number}@example.test") for number in range(2)]
     page = operator.get(f"search?q={mark}")
     assert all(user in page.text for user in users)
-    assert "Nobody was found" in operator.get(f"search?q={mark}-3").text
+    assert "No user was found" in operator.get(f"search?q={mark}-3").text
 
 
 def test_search_takes_its_text_as_it_is(operator, make_user):
@@ -240,7 +240,7 @@ def test_search_takes_its_text_as_it_is(operator, make_user):
     for query in ("%25", "_", "%27", "%5C", "%22", "%00"):
         page = operator.get(f"search?q={query}")
         assert page.status_code == 200, query
-        assert "Nobody was found" in page.text or "Find a user" in page.text
+        assert "No user was found" in page.text or "Find a user" in page.text
 
 
 def test_the_timeline_is_filtered_and_paged(operator, make_app, sql):
@@ -276,23 +276,23 @@ def test_events_are_found_by_user_type_result_and_time(operator, make_app, sql):
     assert count("&status=info") == 1
     assert count("&span=24h") == 1
     assert count("&span=7d") == 2
-    assert "no user begins like this" in operator.get("events?user=nobody-at-all").text
+    assert "no user begins with this text" in operator.get("events?user=nobody-at-all").text
 
 
-def test_failures_come_with_the_advice_of_the_command_line(operator, make_app):
+def test_failures_come_with_advice_that_names_a_button(operator, make_app):
     user = make_app(
         "stuck@example.test", status="error", error_code="image", error_message="manifest unknown", retry_count=1
     )
     page = text_of(operator.get("failures"))
-    assert "push the image, or correct it" in page
-    assert "hangar retry stuck@example.test" in page
+    assert "push the image, or correct its name" in page
+    assert "then press Retry now" in page
     assert f"users/{user}" in operator.get("failures").text
 
 
 def test_costs_show_an_own_number_of_users_and_refuse_nonsense(operator):
     assert "1,234" in operator.get("costs?users=1234").text
     for wrong in ("0", "-1", "abc", "99999999999", "١٢"):
-        assert "Give a whole number" in operator.get(f"costs?users={wrong}").text
+        assert "Enter a whole number" in operator.get(f"costs?users={wrong}").text
 
 
 def test_the_figures_are_the_databases(operator, make_app, sql):
@@ -319,13 +319,13 @@ def setting(name, value):
         (setting("deletes_paused", "true"), "Deletions are paused."),
         (setting("live", "false"), "Not live."),
         (alert("brake"), "The brake was on."),
-        (alert("nudges", "test"), "Nudges do not arrive."),
+        (alert("nudges", "test"), "Webhook calls are not arriving."),
         (alert("fly_unreachable"), "Fly cannot be reached."),
         (alert("installation"), "Installation mismatch."),
-        (alert("incident"), "Many apps are broken at once."),
+        (alert("incident"), "Many apps are unhealthy at once."),
     ],
 )
-def test_what_is_out_of_order_stands_above_every_page(operator, sql, there, words):
+def test_what_is_needs_attention_stands_above_every_page(operator, sql, there, words):
     change, back = there
     sql(change)
     try:

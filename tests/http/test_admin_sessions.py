@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from functions.admin.app import REFRESH_BEFORE_S
 from functions.admin.auth.session import SESSION_COOKIE
+from functions.admin.guard import REFRESH_BEFORE_S
 from functions.admin.pages.sign_in import FLOW_COOKIE
 from local.dev.database import ADMIN, FREE_USERS
 
@@ -19,7 +19,7 @@ def test_a_session_in_its_last_minute_goes_on_under_new_tokens(operator):
     operator.change_session(expires_at=time.time() + REFRESH_BEFORE_S - 5)
     assert operator.get("").status_code == 200
     after = operator.session
-    assert after["mark"] == before["mark"]
+    assert after["session_id"] == before["session_id"]
     assert after["expires_at"] > time.time() + REFRESH_BEFORE_S
     assert after["refresh_token"] != before["refresh_token"]
     assert operator.get("").status_code == 200
