@@ -196,7 +196,7 @@ def sign_in(cloud) -> Callable[..., Page]:
 
 
 @pytest.fixture
-def desk(page, sign_in) -> Page:
+def operator_page(page, sign_in) -> Page:
     """A page of an operator who is signed in."""
     sign_in(page)
     expect(page.get_by_role("heading", name="Apps")).to_be_visible()

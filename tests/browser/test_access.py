@@ -83,4 +83,4 @@ def test_by_keyboard_alone(page, cloud, provisioned):
             break
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("main > .said")).to_be_visible()
+    expect(page.locator("main > .notice")).to_be_visible()

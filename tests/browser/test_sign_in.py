@@ -13,14 +13,14 @@ def test_a_wrong_password_says_so_and_keeps_the_address(page, sign_in, cloud, co
     assert not [each for each in page.context.cookies() if each["name"] == "__Host-hangar"]
 
 
-def test_the_session_is_kept_from_scripts_and_other_sites(desk):
+def test_the_session_is_kept_from_scripts_and_other_sites(operator_page):
     """One cookie: HttpOnly, Secure, SameSite=Strict; no token in storage or page."""
-    cookie = next(each for each in desk.context.cookies() if each["name"] == "__Host-hangar")
+    cookie = next(each for each in operator_page.context.cookies() if each["name"] == "__Host-hangar")
     assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"], cookie["path"]) == (True, True, "Strict", "/")
     assert len(cookie["value"]) < 4000
     assert "eyJ" not in cookie["value"]
-    assert desk.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
-    assert "eyJ" not in desk.content()
+    assert operator_page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
+    assert "eyJ" not in operator_page.content()
 
 
 def test_somebody_who_is_no_operator_sees_nothing(page, sign_in, cloud, complaints):
@@ -38,7 +38,7 @@ def test_somebody_who_is_no_operator_sees_nothing(page, sign_in, cloud, complain
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
 
 
-def test_an_operator_who_is_removed_is_out_at_once(desk, open_context, sign_in, cloud, complaints):
+def test_an_operator_who_is_removed_is_out_at_once(operator_page, open_context, sign_in, cloud, complaints):
     """The next click of a session that was an operator's a second ago does nothing."""
     complaints.expect("403")
     person = cloud.add_user(password="a long enough one")
@@ -53,28 +53,28 @@ def test_an_operator_who_is_removed_is_out_at_once(desk, open_context, sign_in, 
     assert cloud.sql("select paused from hangar.settings") == [(False,)]
 
 
-def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing(desk, cloud, complaints):
+def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing(operator_page, cloud, complaints):
     """Signed out in another tab: the form is answered with the sign-in and the word that nothing was done."""
     complaints.expect("401")
-    desk.goto(f"{cloud.dashboard}/actions/pause")
-    desk.get_by_label("Reason").fill("too late")
-    other = desk.context.new_page()
+    operator_page.goto(f"{cloud.dashboard}/actions/pause")
+    operator_page.get_by_label("Reason").fill("too late")
+    other = operator_page.context.new_page()
     other.goto(cloud.dashboard)
     other.get_by_role("button", name="Sign out").click()
     expect(other.get_by_label("Password")).to_be_visible()
-    desk.get_by_role("button", name="Pause Hangar").click()
-    expect(desk.get_by_role("alert").filter(has_text="nothing was done")).to_be_visible()
+    operator_page.get_by_role("button", name="Pause Hangar").click()
+    expect(operator_page.get_by_role("alert").filter(has_text="nothing was done")).to_be_visible()
     assert cloud.sql("select paused from hangar.settings") == [(False,)]
 
 
-def test_a_page_that_lies_open_says_that_its_session_has_ended(desk, cloud, complaints):
+def test_a_page_that_lies_open_says_that_its_session_has_ended(operator_page, cloud, complaints):
     """The live refresh of a signed-out page tells so, and does not show the sign-in inside of the page."""
     complaints.expect("401")
-    other = desk.context.new_page()
+    other = operator_page.context.new_page()
     other.goto(cloud.dashboard)
     other.get_by_role("button", name="Sign out").click()
     expect(other.get_by_label("Password")).to_be_visible()
-    expect(desk.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
+    expect(operator_page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
 
 
 def test_a_link_leads_where_it_led_after_signing_in(page, cloud):
