@@ -183,7 +183,7 @@ def test_every_caller_gets_what_the_table_says(deployed, method):
         if reply.status >= 400 and method != "HEAD":
             assert reply.headers["Content-Type"] == "application/problem+json", caller
         if reply.status == 401:
-            assert reply.json()["detail"] == "The proof is missing or wrong", caller
+            assert reply.json()["code"] == "proof", caller
 
 
 def test_whoever_is_let_in_is_let_in_as_what_the_table_says(deployed):

@@ -90,7 +90,7 @@ UNPROVEN = {
 def test_without_proof_it_is_401_and_nothing_is_reached(function, world, case):
     reply = function.ask(case.get("body", GOOD), JSON | case.get("headers", {}))
     assert_problem(reply, 401)
-    assert reply.json()["detail"] == "The proof is missing or wrong"
+    assert reply.json()["code"] == "proof"
     assert world.reached == []
 
 
@@ -215,7 +215,7 @@ def test_a_user_who_needs_nothing_is_a_success_that_says_so(function, world, kno
     assert reply.headers["Content-Type"] == "application/json"
     assert answer["user_id"] == USER
     assert {"status", "app_name", "machine_id", "generation", "monthly_cost_estimate_usd"} <= answer.keys()
-    assert ("no such user" if not known else "not entitled") in answer["detail"]
+    assert answer["code"] == ("not_entitled" if known else "unknown_user")
 
 
 def test_a_preflight_is_answered_without_proof(function, world):
