@@ -1,4 +1,4 @@
-"""What operators do at the dashboard, against Fly's world and the database: done, said, logged with their e-mail, once."""
+"""The actions of the dashboard: done once on Fly and in the database, answered, and logged with the operator's e-mail."""
 
 import re
 import time
@@ -19,15 +19,15 @@ def world(admin_cloud, http):
     """The names of the apps that exist on Fly, and their machines' states."""
 
     def look():
-        told = http.get(f"{admin_cloud.addresses['fly_api_url']}/_sim/world").json()
-        return {app["name"]: [machine["state"] for machine in app["machines"]] for app in told["apps"]}
+        state = http.get(f"{admin_cloud.addresses['fly_api_url']}/_sim/world").json()
+        return {app["name"]: [machine["state"] for machine in app["machines"]] for app in state["apps"]}
 
     return look
 
 
 @pytest.fixture
 def faults(admin_cloud, http):
-    """Break Fly; whole again after the test."""
+    """Make Fly fail. The faults are removed after the test."""
     url = f"{admin_cloud.addresses['fly_api_url']}/_sim/faults"
     yield lambda *given: http.put(url, json=list(given)).raise_for_status()
     http.put(url, json=[])
@@ -48,7 +48,7 @@ def row(sql):
 
 @pytest.fixture
 def logged(sql):
-    """The actors of a user's (or the fleet's) events of one type, the oldest first."""
+    """Actor and reason of a user's (or the fleet's) events of one type, the oldest first."""
 
     def logged(user, event_type):
         return [
@@ -64,7 +64,7 @@ def logged(sql):
 
 
 def wait_until(check, page=lambda: None):
-    """True once `check` is; the dashboard says "accepted" for what takes longer than its patience."""
+    """Wait until `check` is true. The dashboard answers "accepted" to what takes longer than its time-out."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if check():
@@ -81,8 +81,8 @@ def provisioned(operator, make_user, row):
     return user
 
 
-def test_a_free_user_gets_an_app_by_hand_and_loses_it_by_its_name(operator, make_user, world, row, logged):
-    """The whole life: provision, restart, a wrong name, deprovision; Fly, database, log and page agree at each step."""
+def test_an_operator_provisions_restarts_and_deprovisions_an_app(operator, make_user, world, row, logged):
+    """Provision, restart, a wrong name, deprovision: Fly, database, log and page agree at each step."""
     user = make_user()
     page = operator.act("provision", user, plan="pro", reason="a good customer")
     wait_until(lambda: row(user)[1] == "active")
@@ -112,7 +112,7 @@ def test_a_free_user_gets_an_app_by_hand_and_loses_it_by_its_name(operator, make
     assert logged(user, "override_set")[-1] == (ADMIN.email, "moved")
 
 
-def test_pressed_twice_is_done_once(operator, provisioned, world, row, logged):
+def test_an_action_sent_twice_is_done_once(operator, provisioned, world, row, logged):
     """The same form sent again, as by a double click or a reload: one override, one app, one restart."""
     user = provisioned
     operator.act("provision", user, plan="pro", reason="again")
@@ -129,7 +129,7 @@ def test_a_confirmation_alone_does_nothing(operator, provisioned, world, row):
     assert world()[row(provisioned)[0]] == ["started"]
 
 
-def test_what_needs_a_reason_is_not_done_without(operator, make_user, row, sql):
+def test_an_action_that_needs_a_reason_is_not_done_without(operator, make_user, row, sql):
     user = make_user()
     answer = operator.submit(f"actions/provision?user={user}", plan="pro", reason="  ")
     assert answer.status_code == 400
@@ -140,7 +140,7 @@ def test_what_needs_a_reason_is_not_done_without(operator, make_user, row, sql):
 
 
 @pytest.mark.parametrize("ends_on", ["2001-01-01", "tomorrow", "2999-13-45"])
-def test_an_end_that_has_passed_or_is_no_day_is_refused(operator, make_user, row, ends_on):
+def test_an_end_that_is_not_a_future_day_is_refused(operator, make_user, row, ends_on):
     user = make_user()
     answer = operator.submit(f"actions/provision?user={user}", plan="pro", reason="x", ends_on=ends_on)
     assert answer.status_code == 400
@@ -156,18 +156,18 @@ def test_an_end_is_kept_and_shown(operator, make_user, sql):
     assert ends_at.startswith("2999-01-31 23:59:59")
 
 
-def test_a_plan_there_is_not_is_refused(operator, make_user, row):
+def test_an_unknown_plan_is_refused(operator, make_user, row):
     user = make_user()
     assert operator.submit(f"actions/provision?user={user}", plan="made up", reason="x").status_code == 400
     assert row(user) == (None, None)
 
 
-def test_a_plan_there_is_not_is_told_with_those_there_are(operator, make_user):
+def test_the_refusal_of_an_unknown_plan_lists_the_plans(operator, make_user):
     answer = operator.submit(f"actions/provision?user={make_user()}", plan="made up", reason="x")
     assert "There is no plan made up with an app of its own. Choose one of: " in unescape(answer.text)
 
 
-def test_the_smallest_plan_is_suggested_and_a_users_own_before_it(operator, make_user, sql):
+def test_the_users_own_plan_is_suggested_and_else_the_smallest(operator, make_user, sql):
     sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
     try:
         assert "<option selected>pro</option>" in operator.get(f"actions/provision?user={make_user()}").text
@@ -176,8 +176,8 @@ def test_the_smallest_plan_is_suggested_and_a_users_own_before_it(operator, make
         sql("update public.fly_plans set memory_mb = 512 where tier = 'elite'")
 
 
-def test_an_app_that_is_gone_is_not_kept_by_making_a_new_one(operator, provisioned, row, sql):
-    """The tab was opened while the app still stood."""
+def test_keeping_an_app_that_is_gone_does_not_create_a_new_one(operator, provisioned, row, sql):
+    """The page was opened while the app still existed."""
     name, _ = row(provisioned)
     operator.act("deprovision", provisioned, reason="moved", typed=name)
     wait_until(lambda: row(provisioned)[1] == "deleted")
@@ -191,8 +191,8 @@ def test_an_app_that_is_gone_is_not_kept_by_making_a_new_one(operator, provision
     assert sql("select override from public.fly_overrides where user_id = %s", provisioned) == before
 
 
-def test_a_deprovision_is_taken_back_without_leaving_an_override_on_who_pays(operator, make_user, row, sql, faults):
-    """Deny, then keep: the subscription carries the app again, so nothing has to be granted."""
+def test_cancelling_a_deprovision_of_a_paying_user_leaves_no_override(operator, make_user, row, sql, faults):
+    """Deny, then keep: the subscription entitles the user again, so no grant is needed."""
     user = make_user("pro")
     operator.act("check", user)
     wait_until(lambda: row(user)[1] == "active")
@@ -210,7 +210,7 @@ def test_a_deprovision_is_taken_back_without_leaving_an_override_on_who_pays(ope
     wait_until(lambda: row(user) == (name, "active"))
 
 
-def test_an_app_that_nobody_pays_for_is_kept_by_a_grant(operator, make_user, row, sql):
+def test_keeping_an_app_that_nobody_pays_for_records_a_grant(operator, make_user, row, sql):
     user = make_user("pro")
     operator.act("check", user)
     wait_until(lambda: row(user)[1] == "active")
@@ -245,7 +245,7 @@ def test_without_its_override_the_subscription_decides(operator, provisioned, wo
     assert name not in world()
 
 
-def test_a_failure_is_shown_as_it_is_and_mended_by_a_retry(operator, make_user, row, faults, logged):
+def test_a_failure_is_shown_and_a_retry_repairs_it(operator, make_user, row, faults, logged):
     """Fly has no such image; then it has."""
     faults({"method": "POST", "path": "/v1/apps/*/machines", "when": "before", "status": 422,
             "body": {"error": "could not find image: manifest unknown"}})  # fmt: skip
@@ -263,7 +263,7 @@ def test_a_failure_is_shown_as_it_is_and_mended_by_a_retry(operator, make_user, 
     assert (ADMIN.email, None) in logged(user, "recovery_attempted")
 
 
-def test_a_token_that_fly_refuses_is_told_and_nothing_is_lost(operator, make_user, row, faults):
+def test_a_refused_fly_token_is_shown_and_a_retry_repairs_it(operator, make_user, row, faults):
     faults({"method": "POST", "path": "/v1/apps", "when": "before", "status": 401, "body": {"error": "unauthorized"}})
     user = make_user()
     page = operator.act("provision", user, plan="pro", reason="test")
@@ -289,7 +289,7 @@ def test_the_kill_switch_and_the_pause_of_deletions(operator, sql, logged):
     assert changes[0][1] == "look first"
 
 
-def test_while_paused_an_action_says_so_and_is_done_on_resuming(operator, make_user, row, world):
+def test_an_action_during_a_pause_is_done_after_the_resume(operator, make_user, row, world):
     user = make_user()
     operator.act("pause", reason="test")
     try:
@@ -326,7 +326,7 @@ def test_a_sweep_by_hand(operator, sql):
     wait_until(lambda: sql("select 1 from hangar.sweeps where completed_at is not null"))
 
 
-def test_what_was_said_is_said_once(operator, make_user):
+def test_a_notice_is_shown_once(operator, make_user):
     user = make_user()
     assert notice(operator.act("check", user))
     assert notice(operator.get(f"users/{user}")) is None
@@ -334,12 +334,12 @@ def test_what_was_said_is_said_once(operator, make_user):
 
 @pytest.mark.parametrize("path", ["actions/none", "actions/provision", "actions/provision?user=x", "actions/approve-orphan",
                                   "actions/check?user=99999999-9999-4999-8999-999999999999"])  # fmt: skip
-def test_an_action_about_nobody_is_no_page(operator, path):
+def test_an_action_about_an_unknown_user_is_404(operator, path):
     assert operator.get(path).status_code == 404
 
 
-def test_two_operators_see_each_others_deeds(admin_cloud, operator, http, make_user, sql):
-    """One provisions; the other, whose page was open, is told by the database what to offer."""
+def test_two_operators_see_each_others_actions(admin_cloud, operator, http, make_user, sql):
+    """One operator provisions. The page of the other shows it and offers the next actions."""
     user = make_user()
     operator.act("provision", user, plan="pro", reason="mine")
     second = type(operator)(operator.url, http, operator.secret_key)

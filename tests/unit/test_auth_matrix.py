@@ -1,4 +1,4 @@
-"""The matrix of callers names every function, every kind of caller and every method there is."""
+"""The matrix of callers names every function, every kind of caller and every method."""
 
 from typing import get_args
 
@@ -8,7 +8,7 @@ from tests.http.auth_matrix import CALLERS, METHODS, read_table
 
 
 def test_the_matrix_knows_every_function():
-    """A new function says who may ask it before it can be deployed; the dashboard's pages say so in test_admin_access.py."""
+    """A new function must say who may call it. For the dashboard's pages test_admin_access.py does."""
     functions = set(main._MODULES) - {"admin"}
     for table in (METHODS, CALLERS):
         for name, row in read_table(table).items():
@@ -17,7 +17,7 @@ def test_the_matrix_knows_every_function():
 
 
 def test_the_matrix_knows_every_kind_of_caller():
-    """Each kind is somebody's, and nobody without a kind is let in."""
+    """Each kind has a caller, and a caller without a kind is refused."""
     rows = read_table(CALLERS).values()
     assert {row["kind"] for row in rows} - {"-"} == set(get_args(Kind))
     refused = {answer for row in rows if row["kind"] == "-" for name, answer in row.items() if name != "kind"}
@@ -25,6 +25,6 @@ def test_the_matrix_knows_every_kind_of_caller():
 
 
 def test_the_matrix_knows_every_method():
-    """Those of RFC 9110 and 5789 (CONNECT is for proxies), and one that does not exist."""
+    """The methods of RFC 9110 and 5789, except CONNECT, which is for proxies, and one that does not exist."""
     registered = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
     assert read_table(METHODS).keys() == registered | {"BREW"}
