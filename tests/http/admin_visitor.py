@@ -1,6 +1,7 @@
 """A dashboard client without a browser: keeps cookies, submits forms with their fields, follows one redirect."""
 
 import re
+import time
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urljoin
@@ -8,8 +9,16 @@ from urllib.parse import urljoin
 import httpx
 
 from functions.admin.auth.session import SESSION_COOKIE, CookieSealer
+from local.dev.database import FREE_USERS
 from shared.settings.secret import Secret
 
+PATIENCE_S = 60
+USER = FREE_USERS[0].id
+PAGES = [
+    "", "?status=error&q=user", "search", "search?q=user", f"users/{USER}", "events", "events?user=user-1@example.test",
+    "failures", "costs", "costs?users=1234", "controls", f"actions/provision?user={USER}",
+    f"actions/deprovision?user={USER}", "actions/pause", "actions/approve-orphan?app=vyx-user-00000000", "fleet.csv",
+]  # fmt: skip
 COOKIES = re.compile(r"([^=;]+)=([^;]*)")
 
 
@@ -94,3 +103,13 @@ def shown_state(page):
     """The text of the card with the current state of a user's app."""
     [card] = re.findall(r'<section class="state".*?</section>', page.text, re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", card))
+
+
+def wait_until(check, page=lambda: None):
+    """Wait until `check` is true. The dashboard answers "accepted" to what takes longer than its time-out."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.1)
+    raise AssertionError(page())

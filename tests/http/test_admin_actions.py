@@ -1,76 +1,12 @@
 """The actions of the dashboard: done once on Fly and in the database, answered, and logged with the operator's e-mail."""
 
 import re
-import time
 from html import unescape
 
-import httpx
 import pytest
 
-from functions.admin.actions.function_client import format_response
 from local.dev.database import ADMIN
-from tests.http.admin_visitor import notice, shown_state
-
-PATIENCE_S = 60
-
-
-@pytest.fixture
-def world(admin_cloud, http):
-    """The names of the apps that exist on Fly, and their machines' states."""
-
-    def look():
-        state = http.get(f"{admin_cloud.addresses['fly_api_url']}/_sim/world").json()
-        return {app["name"]: [machine["state"] for machine in app["machines"]] for app in state["apps"]}
-
-    return look
-
-
-@pytest.fixture
-def faults(admin_cloud, http):
-    """Make Fly fail. The faults are removed after the test."""
-    url = f"{admin_cloud.addresses['fly_api_url']}/_sim/faults"
-    yield lambda *given: http.put(url, json=list(given)).raise_for_status()
-    http.put(url, json=[])
-
-
-@pytest.fixture
-def row(sql):
-    """The user's newest row: name, status."""
-
-    def row(user):
-        found = sql(
-            "select fly_app_name, status from public.user_fly_apps where user_id = %s order by name_seq desc", user
-        )
-        return found[0] if found else (None, None)
-
-    return row
-
-
-@pytest.fixture
-def logged(sql):
-    """Actor and reason of a user's (or the fleet's) events of one type, the oldest first."""
-
-    def logged(user, event_type):
-        return [
-            (actor, reason)
-            for actor, reason in sql(
-                "select metadata ->> 'actor', metadata ->> 'reason' from public.user_fly_app_events"
-                " where user_id is not distinct from %s and event_type = %s order by seq",
-                user, event_type,
-            )
-        ]  # fmt: skip
-
-    return logged
-
-
-def wait_until(check, page=lambda: None):
-    """Wait until `check` is true. The dashboard answers "accepted" to what takes longer than its time-out."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if check():
-            return True
-        time.sleep(0.1)
-    raise AssertionError(page())
+from tests.http.admin_visitor import notice, shown_state, wait_until
 
 
 @pytest.fixture
@@ -275,57 +211,6 @@ def test_a_refused_fly_token_is_shown_and_a_retry_repairs_it(operator, make_user
     wait_until(lambda: row(user)[1] == "active")
 
 
-def test_the_kill_switch_and_the_pause_of_deletions(operator, sql, logged):
-    assert "now paused" in notice(operator.act("pause", reason="look first"))
-    assert "already paused" in notice(operator.act("pause", reason="again"))
-    assert sql("select paused from hangar.settings") == [(True,)]
-    assert "Paused." in operator.get("events").text
-    assert "now running" in notice(operator.act("resume"))
-    assert "now paused" in notice(operator.act("pause-deletes", reason="look first"))
-    assert "now allowed" in notice(operator.act("resume-deletes"))
-    assert sql("select paused, deletes_paused from hangar.settings") == [(False, False)]
-    changes = logged(None, "settings_changed")[-4:]
-    assert [actor for actor, _ in changes] == [ADMIN.email] * 4
-    assert changes[0][1] == "look first"
-
-
-def test_an_action_during_a_pause_is_done_after_the_resume(operator, make_user, row, world):
-    user = make_user()
-    operator.act("pause", reason="test")
-    try:
-        page = operator.act("provision", user, plan="pro", reason="test")
-        assert "paused" in notice(page).lower()
-        assert row(user)[0] not in world()
-        assert "Hangar is paused" in shown_state(page)
-    finally:
-        operator.act("resume")
-    operator.act("check", user)
-    wait_until(lambda: row(user)[1] == "active")
-
-
-def test_the_brake_is_released_with_a_reason(operator, sql, logged):
-    sql("select public.fly_raise_alert('brake', 'fleet', 'test')")
-    assert "Release brake" in operator.get("controls").text
-    assert "released" in notice(operator.act("release-brake", reason="it was meant"))
-    assert sql("select 1 from hangar.alerts where kind = 'brake' and resolved_at is null") == []
-    assert logged(None, "settings_changed")[-1] == (ADMIN.email, "it was meant")
-
-
-def test_an_orphan_is_approved_by_its_name(operator, sql):
-    sql("insert into public.fly_orphans (app, network) values ('vyx-user-orphan1', 'n')")
-    path = "actions/approve-orphan?app=vyx-user-orphan1"
-    assert operator.submit(path, typed="vyx-user-orphan2").status_code == 400
-    assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(None,)]
-    page = operator.follow(operator.submit(path, typed="vyx-user-orphan1"))
-    assert "vyx-user-orphan1 is approved" in notice(page)
-    assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(ADMIN.email,)]
-
-
-def test_a_sweep_by_hand(operator, sql):
-    assert notice(operator.act("sweep"))
-    wait_until(lambda: sql("select 1 from hangar.sweeps where completed_at is not null"))
-
-
 def test_a_notice_is_shown_once(operator, make_user):
     user = make_user()
     assert notice(operator.act("check", user))
@@ -347,28 +232,3 @@ def test_two_operators_see_each_others_actions(admin_cloud, operator, http, make
     second.sign_in(known["email"], known["password"])
     assert "“mine”" in second.get(f"users/{user}").text
     assert re.search(rf'actions/deprovision\?user={user}"', second.get(f"users/{user}").text)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "tone", "words"),
-    [
-        (200, {"detail": "the app is active"}, "good", "The app is active."),
-        (202, {"detail": "waiting", "code": "waiting"}, "busy", "Accepted, not finished yet: waiting."),
-        (202, {"detail": "any sentence", "code": "leased"}, "busy", "In progress: a worker is already working on"),
-        (409, {"detail": "Still entitled", "code": "still_entitled"}, "bad", "Still entitled."),
-        (503, {"detail": "Fly does not answer"}, "busy", "Fly does not answer. Nothing is lost"),
-        (503, {"code": "not_restarted", "detail": "The machine was not restarted"}, "bad", "was not restarted."),
-        (401, {}, "bad", "did not accept your sign-in"),
-        (500, {}, "bad", "answered 500"),
-    ],
-)
-def test_every_answer_of_a_function_has_its_words(status, body, tone, words):
-    """Status and code decide, never the sentence."""
-    outcome = format_response("provision", httpx.Response(status, json=body))
-    assert outcome.tone == tone
-    assert words in outcome.text
-
-
-def test_an_answer_that_already_promises_another_try_gets_no_second_promise():
-    body = {"code": "out_of_reach", "detail": "Fly does not answer. Hangar tries again"}
-    assert format_response("provision", httpx.Response(503, json=body)).text == f"{body['detail']}."
