@@ -1,4 +1,4 @@
-"""Every other button: it does what it says, on Fly and in the database, with the operator's name, and twice does no harm."""
+"""Every other button does what it says, on Fly and in the database, with the operator's name. Pressing it twice is harmless."""
 
 import pytest
 from playwright.sync_api import expect
@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 @pytest.fixture
 def press(operator_page, cloud):
-    """Go through an action's confirmation, and wait for what it says."""
+    """Confirm an action and wait for its notice."""
 
     def go(name: str, button: str, *, query: str = "", **fields: str):
         operator_page.goto(f"{cloud.dashboard}/actions/{name}{query}")
@@ -24,8 +24,8 @@ def settings_events(cloud) -> int:
     return cloud.sql("select count(*) from public.user_fly_app_events where event_type = 'settings_changed'")[0][0]
 
 
-def test_pausing_stops_every_change_and_says_so_everywhere(press, operator_page, cloud):
-    """Pause: a banner on every page, a paying user waits; resume: the app comes. Twice is one event each."""
+def test_a_pause_stops_every_change_and_is_shown_on_every_page(press, operator_page, cloud):
+    """Paused: a banner on every page, and a paying user waits. Resumed: the app is created. Two presses make one event each."""
     before = settings_events(cloud)
     expect(press("pause", "Pause Hangar", Reason="Fly has an incident")).to_contain_text("now paused")
     expect(press("pause", "Pause Hangar", Reason="again")).to_contain_text("already paused")
@@ -50,7 +50,7 @@ def test_pausing_stops_every_change_and_says_so_everywhere(press, operator_page,
 
 
 def test_deletions_wait_while_they_are_paused(press, operator_page, cloud, provisioned):
-    """Pause deletions: an app that should go stays; allow them: it goes."""
+    """While deletions are paused an app that should be removed stays. Once they are allowed it is removed."""
     press("pause-deletes", "Pause deletions", Reason="looking into something")
     cloud.sql("update public.user_subscriptions set tier = 'free' where user_id = %s", provisioned.id)
     name = cloud.row(provisioned)["fly_app_name"]
@@ -65,7 +65,7 @@ def test_deletions_wait_while_they_are_paused(press, operator_page, cloud, provi
 
 
 def test_a_deprovision_is_cancelled(press, operator_page, cloud, provisioned):
-    """Cancel deprovision takes the denial back while the app still stands; the machine goes on with the same app."""
+    """Cancel deprovision removes the denial while the app still exists. The same app and machine continue."""
     press("pause-deletes", "Pause deletions", Reason="so that it can be cancelled")
     name = cloud.row(provisioned)["fly_app_name"]
     press(
@@ -85,7 +85,7 @@ def test_a_deprovision_is_cancelled(press, operator_page, cloud, provisioned):
 
 
 def test_an_override_is_shown_and_removed(press, operator_page, cloud):
-    """A grant shows in list and page; removed, the subscription decides again and the app goes."""
+    """A grant is shown in list and page. Once it is removed, the subscription decides and the app is removed."""
     person = cloud.add_user()
     press("provision", "Provision", query=f"?user={person.id}", Reason="on trial")
     name = cloud.row(person)["fly_app_name"]
@@ -102,8 +102,8 @@ def test_an_override_is_shown_and_removed(press, operator_page, cloud):
     assert cloud.actors(person, "override_set") == [actor, actor]
 
 
-def test_check_now_mends_what_fly_lost(press, cloud, provisioned):
-    """The machine was stopped behind our back: a look now starts it, and says so."""
+def test_check_now_restarts_a_crashed_machine(press, cloud, provisioned):
+    """The machine crashed without notice. The check starts it."""
     row = cloud.row(provisioned)
     cloud.http.post(f"{cloud.sim}/machines/{row['machine_id']}/crash").raise_for_status()
     press("check", "Check now", query=f"?user={provisioned.id}")
@@ -111,14 +111,14 @@ def test_check_now_mends_what_fly_lost(press, cloud, provisioned):
 
 
 def test_a_sweep_by_hand(press, operator_page, cloud):
-    """Sweep now covers the fleet, and the fleet page knows when."""
+    """Sweep now covers the fleet, and the fleet page shows when."""
     press("sweep", "Sweep now")
     operator_page.goto(cloud.dashboard)
     expect(operator_page.get_by_role("link", name="last complete sweep")).to_contain_text("ago")
 
 
-def test_the_brake_is_seen_and_released(press, operator_page, cloud):
-    """Two users leave where one may go in an hour: the brake says so on every page, and goes on when told."""
+def test_the_brake_is_shown_and_released(press, operator_page, cloud):
+    """Two users leave where one may be removed in an hour. Every page shows the brake, and its release lets the second go."""
     old = cloud.sql("select brake_floor, brake_share from hangar.settings")[0]
     people = [cloud.add_user("pro") for _ in range(2)]
     for person in people:
@@ -144,7 +144,7 @@ def test_the_brake_is_seen_and_released(press, operator_page, cloud):
 
 
 def test_an_orphan_is_approved_by_its_name(press, operator_page, cloud, provisioned):
-    """An app with our proof and no row: seen by a sweep, approved by typing its name, gone with the next sweep."""
+    """An app with Hangar's mark and no row: found by a sweep, approved by typing its name, removed by the next sweep."""
     network = cloud.sql("select hangar.network_name(installation_id, gen_random_uuid()) from hangar.settings")[0][0]
     headers = {"Authorization": f"Bearer {cloud.addresses['fly_api_token']}"}
     body = {"app_name": "vyx-user-0badcafe", "org_slug": cloud.addresses["fly_org"], "network": network}
@@ -162,8 +162,8 @@ def test_an_orphan_is_approved_by_its_name(press, operator_page, cloud, provisio
     assert cloud.row(provisioned)["fly_app_name"] in cloud.apps()
 
 
-def test_two_operators_at_once_do_a_thing_once(operator_page, open_context, sign_in, cloud):
-    """Both confirm the same provision: one override, one app, and both are told."""
+def test_two_operators_at_once_create_one_app(operator_page, open_context, sign_in, cloud):
+    """Both confirm the same provision: one override, one app, and both see it."""
     person = cloud.add_user()
     other = sign_in(open_context().new_page())
     expect(other.get_by_role("heading", name="Apps")).to_be_visible()
@@ -180,7 +180,7 @@ def test_two_operators_at_once_do_a_thing_once(operator_page, open_context, sign
 
 
 def test_the_list_is_exported(operator_page, cloud, provisioned):
-    """CSV of what the filter shows, by the browser's own download."""
+    """The CSV has what the filter shows. The browser downloads it."""
     operator_page.goto(f"{cloud.dashboard}/?q={provisioned.email}")
     with operator_page.expect_download() as started:
         operator_page.get_by_role("link", name="Export as CSV").click()

@@ -1,4 +1,4 @@
-"""The live refresh: it shows what changed and leaves alone what a person is doing."""
+"""The live refresh shows what changed and does not disturb the user."""
 
 import pytest
 from playwright.sync_api import expect
@@ -28,12 +28,12 @@ def test_focus_scroll_and_typing_stay(operator_page, cloud, user_page, provision
         "[scrollY, document.activeElement.tagName, document.querySelectorAll('details[open]').length]"
     )
     assert after[1:] == before[1:]
-    assert abs(after[0] - before[0]) < 120  # a line came in above; the browser keeps what is read in place
+    assert abs(after[0] - before[0]) < 120  # a line was added above; the browser keeps the visible part in place
     expect(operator_page.get_by_role("searchbox", name="Find a user")).to_have_value("half a na")
 
 
-def test_a_page_on_which_nothing_changed_is_not_sent_again(operator_page, cloud, user_page, provisioned):
-    """Unchanged is 304 without a body."""
+def test_an_unchanged_page_is_not_sent_again(operator_page, cloud, user_page, provisioned):
+    """The answer is 304 without a body."""
     operator_page.goto(user_page(provisioned))
     with operator_page.expect_response(lambda answer: answer.status == 304) as answered:
         pass
@@ -41,7 +41,7 @@ def test_a_page_on_which_nothing_changed_is_not_sent_again(operator_page, cloud,
 
 
 def test_without_javascript_everything_works(open_context, sign_in, cloud):
-    """Sign in, filter, open a user, look: forms and links alone."""
+    """Sign in, filter, open a user, check: with forms and links alone."""
     person = cloud.add_user("pro")
     cloud.wait_until("the app is active", lambda: cloud.row(person).get("status") == "active")
     page = sign_in(open_context(java_script_enabled=False).new_page())
@@ -56,7 +56,7 @@ def test_without_javascript_everything_works(open_context, sign_in, cloud):
 
 @pytest.mark.parametrize("width", [1024, 1100, 1240, 400])
 def test_no_page_is_wider_than_its_window(operator_page, cloud, user_page, width):
-    """A fleet with everything in its columns, and an e-mail without a place to break it at."""
+    """The list has content in every column, and an e-mail without a place to break it."""
     person = cloud.add_user("pro", email=f"{'x' * 200}{width}@example.test")
     cloud.wait_until("the app is active", lambda: cloud.row(person).get("status") == "active")
     operator_page.set_viewport_size({"width": width, "height": 800})
@@ -65,8 +65,8 @@ def test_no_page_is_wider_than_its_window(operator_page, cloud, user_page, width
         assert operator_page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
 
 
-def test_what_was_said_goes_once_the_state_has_changed(operator_page, cloud, user_page, provisioned):
-    """Its words were true of what stood there before."""
+def test_a_notice_disappears_once_the_state_has_changed(operator_page, cloud, user_page, provisioned):
+    """It described the previous state."""
     operator_page.goto(f"{cloud.dashboard}/actions/check?user={provisioned.id}")
     operator_page.get_by_role("main").get_by_role("button", name="Check now").click()
     expect(operator_page.locator("main > .notice")).to_be_visible()

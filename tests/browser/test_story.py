@@ -1,11 +1,11 @@
-"""What an operator does by hand, from the sign-in to the app that is gone: each step checked on Fly and in the database."""
+"""An operator provisions and deprovisions by hand. Each step is checked on Fly and in the database."""
 
 from playwright.sync_api import expect
 
 
-def test_provision_watch_restart_and_deprovision_by_hand(operator_page, cloud, user_page, complaints):
-    """Find a free user, give them an app, see it turn active without a reload, restart it, take it away by typing its name."""
-    complaints.expect("400")  # the name mistyped on purpose
+def test_provision_watch_restart_and_deprovision_by_hand(operator_page, cloud, user_page, console_errors):
+    """Find a free user, provision an app, see it become active without a reload, restart it, remove it by typing its name."""
+    console_errors.expect("400")  # the name mistyped on purpose
     person = cloud.add_user()
     operator_page.get_by_role("searchbox", name="Find a user").fill(person.email)
     operator_page.keyboard.press("Enter")
@@ -51,8 +51,8 @@ def test_provision_watch_restart_and_deprovision_by_hand(operator_page, cloud, u
     assert cloud.row(person)["status"] == "deleted"
 
 
-def test_an_app_turns_active_before_the_operators_eyes(operator_page, cloud, user_page):
-    """Nobody reloads: the page of a user shows the app that the host's own write brings, and its going."""
+def test_an_app_becomes_active_without_a_reload(operator_page, cloud, user_page):
+    """The user's page shows the app that a subscription brings, and its removal, without a reload."""
     person = cloud.add_user()
     operator_page.goto(user_page(person))
     operator_page.evaluate("window.stays = true")
@@ -66,8 +66,8 @@ def test_an_app_turns_active_before_the_operators_eyes(operator_page, cloud, use
     assert cloud.row(person)["fly_app_name"] not in cloud.apps()
 
 
-def test_a_broken_fly_shows_within_one_refresh(operator_page, cloud, user_page):
-    """What Fly refuses stands on the user's page, in the fleet's list and among the failures, with what to do; then it heals."""
+def test_a_failure_of_fly_is_shown_within_one_refresh(operator_page, cloud, user_page):
+    """A refusal of Fly is shown on the user's page, in the list and among the failures with advice. A retry repairs it."""
     cloud.fault(
         {
             "method": "POST",

@@ -5,6 +5,7 @@ from html import unescape
 
 import pytest
 
+from functions.admin.app import FLASH_COOKIE
 from local.dev.database import ADMIN
 from tests.http.admin_visitor import notice, shown_state, wait_until
 
@@ -215,6 +216,16 @@ def test_a_notice_is_shown_once(operator, make_user):
     user = make_user()
     assert notice(operator.act("check", user))
     assert notice(operator.get(f"users/{user}")) is None
+
+
+def test_a_notice_travels_in_a_cookie_of_its_own(operator, make_user):
+    """The cookie with the tokens is not written again, so two tabs cannot overwrite each other's tokens."""
+    answer = operator.submit(f"actions/check?user={make_user()}")
+    [cookie] = answer.headers.get_list("set-cookie")
+    assert cookie.startswith(f"{FLASH_COOKIE}=")
+    assert {part.strip() for part in cookie.split(";")[1:]} == {"HttpOnly", "Secure", "SameSite=Strict", "Path=/"}
+    operator.follow(answer)
+    assert FLASH_COOKIE not in operator.cookies
 
 
 @pytest.mark.parametrize("path", ["actions/none", "actions/provision", "actions/provision?user=x", "actions/approve-orphan",
