@@ -1,4 +1,4 @@
-"""Deploy entry: each process loads the one function that FUNCTION_TARGET (or `--target`) names, and pays for no other."""
+"""Deploy entry: each process imports only the function that FUNCTION_TARGET (or `--target`) names."""
 
 from importlib import import_module
 from typing import Any
@@ -12,7 +12,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function when it is first asked for; its module reads the settings and ends the process if they are wrong."""
+    """Import a function when it is first used. Its module reads the settings, and ends the process if they are wrong."""
     if name not in _MODULES:
         raise AttributeError(f"main has no {name!r}; the functions are {', '.join(_MODULES)}")
     function = getattr(import_module(_MODULES[name]), name)

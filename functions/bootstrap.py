@@ -1,4 +1,4 @@
-"""What each function does once, when its module is loaded: read the settings, set up the log, open its edge."""
+"""What each function does once, when its module is loaded: read the settings, set up the log, make its endpoint."""
 
 import os
 import sys
@@ -15,27 +15,27 @@ SETTINGS_EXIT_CODE = 2
 
 
 def read_settings(function: str, environ: Mapping[str, str] = os.environ) -> Config:
-    """The settings of one function, from the environment, with the log set up so that it shows none of them.
+    """The settings of one function, from the environment. Sets up the log so that it shows no secret.
 
-    With missing or wrong settings the process ends here, before it listens: one line on standard error for each problem,
-    exit code 2, no traceback and no value.
+    If settings are missing or wrong, the process ends here, before it listens. It prints one line on standard error for each
+    problem, without a traceback and without any value, and exits with code 2.
     """
     try:
         config = Config.from_env(environ)
     except ConfigError as error:
         for problem in error.problems:
-            print(f"{function}: {problem}", file=sys.stderr)  # noqa: T201  the log is not set up yet, and a person reads this
+            print(f"{function}: {problem}", file=sys.stderr)  # noqa: T201  the log is not set up yet
         raise SystemExit(SETTINGS_EXIT_CODE) from None
     configure_logs(config.secret_values())
     return config
 
 
-def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str] = os.environ) -> Endpoint:
-    """The edge of one function; ends the process as `read_settings` does."""
+def open_endpoint(function: str, allowed: frozenset[Kind], environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """The endpoint of one function. Ends the process as `read_settings` does."""
     config = read_settings(function, environ)
     verifiers: tuple[Verifier, ...] = build_verifiers(config)
     if "operator" in allowed:
-        verifiers = (*verifiers, make_operator_check(config))
+        verifiers = (*verifiers, make_operator_verifier(config))
     return Endpoint(
         function=function,
         verifiers=verifiers,
@@ -45,8 +45,8 @@ def open_edge(function: str, allowed: frozenset[Kind], environ: Mapping[str, str
     )
 
 
-def make_operator_check(config: Config) -> OperatorToken:
-    """Who a Supabase access token proves: keys of the project, and at every call the database's word."""
+def make_operator_verifier(config: Config) -> OperatorToken:
+    """The check of an operator's access token: by the project's keys, and at every call by the list of operators."""
     return OperatorToken(
         issuer=config.token_issuer,
         keys=ProjectKeys(config.token_issuer),

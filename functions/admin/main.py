@@ -4,19 +4,19 @@ from functools import cache
 
 import flask
 
-from functions.admin.app import serve
-from functions.admin.request_context import AdminContext, make_desk
+from functions.admin.app import make_app, serve
+from functions.admin.request_context import make_admin_context
 from functions.bootstrap import read_settings
 
 _config = read_settings("admin")
 
 
 @cache
-def _get_desk() -> AdminContext:
-    """Made at the first request; a start pays for no connection."""
-    return make_desk(_config)
+def _get_app() -> flask.Flask:
+    """Made at the first request, so that a cold start does not pay for it."""
+    return make_app(make_admin_context(_config))
 
 
 def admin(request: flask.Request) -> flask.Response:
-    """Answer one request for the dashboard; never raises."""
-    return serve(_get_desk(), request)
+    """Answer one request for the dashboard."""
+    return serve(_get_app(), request)

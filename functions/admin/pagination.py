@@ -1,4 +1,4 @@
-"""Keyset cursors in addresses."""
+"""Keyset cursors in addresses. Flask and werkzeug have none."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -8,12 +8,12 @@ from werkzeug.exceptions import BadRequest
 
 
 def write_cursor(place: Any) -> str | None:
-    """A place in a list as one word of an address; None when there is no further page."""
+    """A place in a list as one word of an address. None if there is no further page."""
     return None if place is None else urlsafe_b64encode(json.dumps(place).encode()).rstrip(b"=").decode()
 
 
 def read_cursor(word: str) -> list[str] | None:
-    """The place that `write_cursor` wrote; None, the first page, for anything else. 400 for what was made to break us."""
+    """The place that `write_cursor` wrote. None, the first page, for other text. 400 for a cursor made to break the parser."""
     try:
         place = json.loads(urlsafe_b64decode(f"{word}==".encode()))
     except RecursionError as error:
@@ -24,6 +24,6 @@ def read_cursor(word: str) -> list[str] | None:
         return None
     try:
         "".join(place).encode()
-    except UnicodeEncodeError as error:  # half a character, which no text of Postgres can hold
+    except UnicodeEncodeError as error:  # half a surrogate pair, which no text in Postgres can hold
         raise BadRequest from error
     return place

@@ -1,82 +1,75 @@
-"""One request to the dashboard, and what the process behind it holds."""
+"""What the process behind the dashboard holds, what is known of the current request, and how a page is answered."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import flask
 
-from functions.admin.auth.gotrue import GoTrue
 from functions.admin.auth.session import CookieSealer, Session
-from functions.admin.views.render import render
+from functions.admin.auth.sign_in_service import SignInService
 from shared.adapters.database import PostgrestStore
 from shared.adapters.procedures import Database
 from shared.settings.config import Config
 
-# What the page's own script says when it asks for the page again.
+# The page's script sends this header when it refreshes the page.
 LIVE_HEADER = "X-Hangar-Live"
 _PREFIX = re.compile(r"(?!.*\.\.)(/[\w.~-]+){0,8}", re.ASCII)
+# What changes without any event: ages in words, and the time from which the script counts.
+_TICKING = re.compile(r">[^<]*</time>| data-now=\"\d+\"")
 
 
 @dataclass(frozen=True)
 class AdminContext:
-    """What a process has once: settings, database, Supabase Auth, seals."""
+    """What a process has once: settings, database, sign-in service, cookie sealer."""
 
     config: Config
     database: Database
-    gotrue: GoTrue
-    seals: CookieSealer
+    sign_in_service: SignInService
+    sealer: CookieSealer
 
 
-def make_desk(config: Config) -> AdminContext:
-    """The desk for these settings; nothing is connected yet."""
+def make_admin_context(config: Config) -> AdminContext:
+    """The context for these settings. It opens no connection."""
     return AdminContext(
         config=config,
         database=Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.get_secret_value())),
-        gotrue=GoTrue(config.token_issuer, config.supabase_publishable_key),
-        seals=CookieSealer(config.supabase_secret_key),
+        sign_in_service=SignInService(config.token_issuer, config.supabase_publishable_key),
+        sealer=CookieSealer(config.supabase_secret_key),
     )
 
 
-def clean(text: str) -> str:
-    """What somebody sent, without the one character that no text of Postgres can hold."""
-    return text.replace("\0", "").strip()
-
-
-@dataclass(frozen=True)
-class Page:
-    """What a visit is answered with: a document of ours, or a way to another address (relative to the root)."""
-
-    html: str = ""
-    status: int = 200
-    to: str | None = None
-    said: Mapping[str, str] | None = None
-    response: flask.Response | None = None
-
-
-@dataclass(frozen=True)
+@dataclass
 class RequestContext:
-    """A request and who makes it. `frame` is what fly_admin_frame says; empty when nobody is signed in."""
+    """What is known of the current request. The guard fills it in.
 
-    desk: AdminContext
-    request: flask.Request
+    `frame` is the answer of fly_admin_frame. It stays empty until the guard has seen that the caller is an operator.
+    """
+
+    admin: AdminContext
     request_id: str
     session: Session | None = None
+    is_renewed: bool = False
     frame: Mapping[str, Any] = field(default_factory=dict)
-    said: Mapping[str, str] | None = None
 
     @property
-    def root(self) -> str:
-        """The way from this page to the dashboard's first page: relative, so that it holds behind any prefix."""
-        return "../" * (self.request.path.count("/") - 1) or "./"
+    def database(self) -> Database:
+        return self.admin.database
+
+    @property
+    def operator(self) -> Session:
+        """The session of the operator. Only for pages behind the guard."""
+        if self.session is None:
+            raise LookupError("this page was served without a session")
+        return self.session
 
     @property
     def actor(self) -> str:
-        """Who acts, for the audit log: the e-mail that the database knows."""
-        assert self.session is not None  # noqa: S101  actions run behind the sign-in
-        return str(self.frame.get("email") or self.session.email)
+        """Who acts, for the audit log: the e-mail address that the database knows."""
+        return str(self.frame.get("email") or self.operator.email)
 
     @property
     def now(self) -> datetime:
@@ -84,19 +77,52 @@ class RequestContext:
         return datetime.fromisoformat(self.frame["now"])
 
     @property
-    def origin(self) -> str:
-        """This dashboard's absolute address as the browser sees it, for the way back from an OAuth provider."""
-        forwarded = self.request.headers.get("X-Forwarded-Proto", self.request.scheme).partition(",")[0].strip()
-        prefix = self.request.headers.get("X-Forwarded-Prefix", "").rstrip("/")
-        scheme = forwarded if forwarded in ("http", "https") else "https"
-        return f"{scheme}://{self.request.host}{prefix if _PREFIX.fullmatch(prefix) else ''}"
+    def form_proof(self) -> str:
+        return self.admin.sealer.make_form_proof(self.session) if self.session else ""
 
-    def ask(self, name: str) -> str:
-        """One value of the address, trimmed; empty when it is not there."""
-        return clean(self.request.args.get(name, ""))
 
-    def show(self, template: str, status: int = 200, **values: Any) -> Page:
-        """A page made of a template, with the frame around it."""
-        proof = self.desk.seals.make_form_proof(self.session) if self.session else ""
-        frame = {"visit": self, "root": self.root, "proof": proof, "said": self.said, "status": status}
-        return Page(render(template, **frame, **values), status)
+def get_context() -> RequestContext:
+    """The context of the current request."""
+    return cast("RequestContext", flask.g.hangar)
+
+
+def get_root() -> str:
+    """The relative way from this page to the dashboard's first page. It works behind any path prefix."""
+    return "../" * (flask.request.path.count("/") - 1) or "./"
+
+
+def get_origin() -> str:
+    """The dashboard's absolute address as the browser sees it, for the way back from an OAuth provider."""
+    request = flask.request
+    forwarded = request.headers.get("X-Forwarded-Proto", request.scheme).partition(",")[0].strip()
+    prefix = request.headers.get("X-Forwarded-Prefix", "").rstrip("/")
+    scheme = forwarded if forwarded in ("http", "https") else "https"
+    return f"{scheme}://{request.host}{prefix if _PREFIX.fullmatch(prefix) else ''}"
+
+
+def is_live_refresh() -> bool:
+    """Whether the page's own script asks for the page again."""
+    return LIVE_HEADER in flask.request.headers
+
+
+def clean(text: str) -> str:
+    """The text without spaces around it and without NUL, which no text in Postgres can hold."""
+    return text.replace("\0", "").strip()
+
+
+def read_arg(name: str) -> str:
+    """One value of the address, cleaned. Empty if it is missing."""
+    return clean(flask.request.args.get(name, ""))
+
+
+def show(template: str, status: int = 200, **values: Any) -> flask.Response:
+    """The page that this template makes, with an ETag that ignores ticking ages."""
+    html = flask.render_template(template, status=status, **values)
+    response = flask.Response(html, status, content_type="text/html; charset=utf-8")
+    response.set_etag(hashlib.sha256(_TICKING.sub("", html).encode()).hexdigest()[:20])
+    return response
+
+
+def redirect_to(path: str) -> flask.Response:
+    """Send the browser to another page of the dashboard. `path` is relative to the first page."""
+    return flask.Response(status=303, headers={"Location": get_root() + path})

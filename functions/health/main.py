@@ -1,45 +1,44 @@
-"""The HTTP function `health`: the sweep over the fleet, or only what is due, or one user."""
+"""The HTTP function `health`: a sweep over the fleet, a drain of what is due, or a check of one user."""
 
 import flask
 
-from functions.bootstrap import open_edge
-from functions.responses import answer_outcome, read_asked, unanswered_restart
+from functions.bootstrap import open_endpoint
+from functions.responses import answer_result, answer_sweep, read_operator_request, refuse_unanswered_restart
 from shared.domain.errors import TransientError
 from shared.http.endpoint import Answer, Call
 from shared.http.problem import Problem
 from shared.http.request_body import find_user_id
 from shared.wiring import get_runtime
 
-_edge = open_edge("health", frozenset({"webhook", "static", "operator"}))
+_endpoint = open_endpoint("health", frozenset({"webhook", "static", "operator"}))
 
 
 def health(request: flask.Request) -> flask.Response:
-    """Answer one call of the scheduler, one nudge, or an operator; never raises."""
-    return _edge.serve(request, _look)
+    """Answer one call of the scheduler, one wake-up call of the database, or an operator. Never raises."""
+    return _endpoint.serve(request, _check)
 
 
-def _look(call: Call) -> Answer:
+def _check(call: Call) -> Answer:
     drain_only, restart = _read_flag(call, "drain_only"), _read_flag(call, "restart")
     user_id = find_user_id(call.body)
     if restart and call.caller.kind != "operator":
-        raise Problem(403, "kind", "Only an operator may have a machine restarted")
+        raise Problem(403, "kind", "Only an operator may restart a machine")
     if restart and user_id is None:
-        raise Problem(400, "user_id", "The body names no user whose machine to restart: user_id is missing")
+        raise Problem(400, "user_id", "user_id is missing: the body does not name the user whose machine to restart")
     if user_id is not None:
-        asked = read_asked(call, "restart" if restart else "check")
+        request = read_operator_request(call, "restart" if restart else "check")
         try:
-            outcome = get_runtime().reconcile(user_id, call.remaining_s, asked)
+            result = get_runtime().reconcile(user_id, call.remaining_s, request)
         except TransientError as error:
             if restart:
-                raise unanswered_restart(error) from error
+                raise refuse_unanswered_restart(error) from error
             raise
-        return answer_outcome(outcome, user_id, asked=asked)
-    # Complete or not: what is left, the next sweep takes up.
-    return Answer(200, get_runtime().sweep(call.remaining_s, drain_only).as_answer())
+        return answer_result(result, user_id, request=request)
+    return answer_sweep(get_runtime().sweep(call.remaining_s, drain_only))
 
 
 def _read_flag(call: Call, name: str) -> bool:
     value = call.body.get(name, False)
     if not isinstance(value, bool):
-        raise Problem(400, name, f"{name} is neither true nor false")
+        raise Problem(400, name, f"{name} must be true or false")
     return value

@@ -1,124 +1,204 @@
-"""What an operator can do, by the code of a failure and by the state of one app. Command line and dashboard say it. Pure."""
+"""What an operator can do about a failure, what happens next to one user, and events in words. Pure.
+
+The command line and the dashboard show the same advice. They differ only where it names a step: the command line names a
+command in backticks, the dashboard names its own button or page.
+"""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-_AGAIN = "then `hangar retry {user}`"
-_BY_ITSELF = "nothing: Hangar tries again by itself; `hangar retry {user}` tries at once"
-_BRAKE = {
-    "many": "too many apps were taken away in the last hour",
-    "lost": "Fly has apps whose rows this database never had",
-}
+Surface = Literal["cli", "dashboard"]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do about one error code. `cli` and `dashboard` fill in `{step}`, the part that differs.
+
+    `retry`: the operator has to start the next attempt, because Hangar does not retry this error.
+    """
+
+    text: str
+    retry: bool = False
+    cli: str = ""
+    dashboard: str = ""
+
+    def render(self, user: str, surface: Surface) -> str:
+        step = self.cli if surface == "cli" else self.dashboard
+        text = self.text.format(step=step.format(user=user))
+        return f"{text}, then {_name_retry(user, surface)}" if self.retry else text
+
+
+def _name_retry(user: str, surface: Surface) -> str:
+    return f"run `hangar retry {user}`" if surface == "cli" else "press Retry now"
+
+
+_AUTOMATIC = Advice(
+    "nothing: Hangar retries automatically; {step} to try at once",
+    cli="run `hangar retry {user}`",
+    dashboard="press Retry now",
+)
+_READ_MESSAGE = Advice("read the error message and correct what it names", retry=True)
 # By `error_code` (shared/domain/errors.py, shared/fly/errors.py).
 _BY_CODE = {
-    "image": f"push the image, or correct it (`hangar settings set default_image=…`, or fly_plans.docker_image), {_AGAIN}",
-    "size": f"give the plan in fly_plans a size that Fly offers, {_AGAIN}",
-    "quota": f"ask Fly to raise the organisation's quota or add a payment method, {_AGAIN}",
-    "auth": "set FLY_API_TOKEN of the functions to a valid organisation token; Hangar then goes on by itself",
-    "org": "check FLY_ORG_SLUG of the functions and `hangar settings`; Hangar then goes on by itself",
-    "name": f"choose an app_prefix that Fly takes (`hangar settings set app_prefix=…`), {_AGAIN}",
-    "not_ours": f"check that FLY_API_TOKEN belongs to fly_org_slug and that nobody re-created the app by hand, {_AGAIN}",
-    "unsupported": f"check FLY_API_URL of the functions, {_AGAIN}",
-    "not_fly": "check FLY_API_URL of the functions: something that is not Fly answers there; Hangar then goes on by itself",
-    "bad_request": f"read the message: Fly does not accept this request; mend plan or settings, {_AGAIN}",
-    "bug": "report it with the log lines around it: this is a mistake in Hangar",
-    "region": "nothing, or choose another region in fly_plans: Fly has no room there; Hangar tries again by itself",
-    "host": _BY_ITSELF,
-    "volume": _BY_ITSELF,
-    "rate_limited": _BY_ITSELF,
-    "start_failed": "look why the machine does not stay up (`fly logs`); Hangar replaces it after three failed starts",
-    "no_progress": "look at the app on Fly: something undoes what Hangar does; Hangar tries again by itself",
+    "image": Advice(
+        "push the image, or correct its name in {step}",
+        retry=True,
+        cli="fly_plans.docker_image or with `hangar settings set default_image=…`",
+        dashboard="the plans table or in the setting default_image",
+    ),
+    "size": Advice("give the plan in fly_plans a size that Fly offers", retry=True),
+    "quota": Advice("ask Fly to raise the organisation's quota, or add a payment method at Fly", retry=True),
+    "auth": Advice(
+        "set FLY_API_TOKEN of the functions to a valid token of the organisation; Hangar then continues automatically"
+    ),
+    "org": Advice(
+        "check FLY_ORG_SLUG of the functions against {step}; Hangar then continues automatically",
+        cli="`hangar settings`",
+        dashboard="the setting fly_org_slug on the Controls page",
+    ),
+    "name": Advice(
+        "choose an app_prefix that Fly accepts{step}",
+        retry=True,
+        cli=" with `hangar settings set app_prefix=…`",
+    ),
+    "not_ours": Advice(
+        "check that FLY_API_TOKEN belongs to fly_org_slug and that nobody re-created the app by hand", retry=True
+    ),
+    "unsupported": Advice("check FLY_API_URL of the functions", retry=True),
+    "not_fly": Advice(
+        "check FLY_API_URL of the functions: what answers there is not Fly; Hangar then continues automatically"
+    ),
+    "bad_request": Advice(
+        "Fly refused this request: read the error message and correct the plan or the settings", retry=True
+    ),
+    "bug": Advice("this is a bug in Hangar: report it with the log lines around it"),
+    "region": Advice(
+        "nothing, or choose another region in fly_plans: Fly has no capacity there; Hangar retries automatically"
+    ),
+    "host": _AUTOMATIC,
+    "volume": _AUTOMATIC,
+    "rate_limited": _AUTOMATIC,
+    "start_failed": Advice(
+        "find out why the machine stops{step}; Hangar replaces the machine after three failed starts",
+        cli=" (`fly logs`)",
+    ),
+    "no_progress": Advice("look at the app on Fly: something reverts what Hangar does; Hangar retries automatically"),
+}
+_BRAKE = {
+    "many": "too many apps were removed in the last hour",
+    "lost": "Fly has apps that this database has no rows for",
 }
 
 
-def advise(code: str | None, user: str, *, goes_on: bool) -> str:
-    """What to do about a failure with this code; `goes_on` = Hangar has a next attempt scheduled."""
-    word = _BY_CODE.get(code or "", _BY_ITSELF if goes_on else f"read the message, mend what it names, {_AGAIN}")
-    return word.format(user=user)
+def advise(code: str | None, user: str, *, goes_on: bool, surface: Surface = "cli") -> str:
+    """What to do about a failure with this code. `goes_on` means that Hangar has scheduled another attempt."""
+    advice = _BY_CODE.get(code or "", _AUTOMATIC if goes_on else _READ_MESSAGE)
+    return advice.render(user, surface)
 
 
 def format_duration(seconds: float) -> str:
-    """A span for people: 42 s, 7 min, 3.5 h, 2 days."""
+    """A duration for people: 42 s, 7 min, 3.5 h, 2 days."""
     if seconds < 90:
-        return f"{max(seconds, 0):.0f} s"
+        return f"{max(0.0, seconds):.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.0f} days"
 
 
 def format_time(at: str | None, now: datetime) -> str:
-    """A moment of the database's clock seen from `now`: "in 42 s", "7 min ago", "-" for none."""
+    """A moment of the database's clock, relative to `now`: "in 42 s", "7 min ago", "-" for none."""
     if at is None:
         return "-"
     seconds = (datetime.fromisoformat(at) - now).total_seconds()
     return f"in {format_duration(seconds)}" if seconds > 0 else f"{format_duration(-seconds)} ago"
 
 
-def format_next_step(told: Mapping[str, Any], settings: Mapping[str, Any], now: datetime) -> str:
-    """What happens next to this user (as `fly_user_status` tells it), when, and why."""
-    row, user = told["row"], (told["row"] or told["last"] or {}).get("user_id", "USER")
+def format_next_step(
+    user: Mapping[str, Any], settings: Mapping[str, Any], now: datetime, surface: Surface = "cli"
+) -> str:
+    """What happens next to this user (an answer of `fly_user_status`), when, and why."""
+    row, is_cli = user["row"], surface == "cli"
+    user_id = (row or user["last"] or {}).get("user_id", "USER")
     if row is None:
-        return _format_without_row(told, settings)
+        return _format_without_row(user, settings, is_cli=is_cli)
     if row["lease_holder"] and row["lease_expires_at"] and datetime.fromisoformat(row["lease_expires_at"]) > now:
-        return f"{row['lease_holder']} is working on it right now{_format_failed(row)}"
+        return f"{row['lease_holder']} is working on it now{_format_failed_attempts(row)}"
     if row["next_attempt_at"] is None:
         if row["status"] == "error":
-            return f"nothing by itself, it waits for a person: {advise(row['error_code'], user, goes_on=False)}"
-        return "nothing is to be done; each sweep looks whether that stays so"
-    when = format_time(row["next_attempt_at"], now)
-    if settings["paused"]:
-        return "nothing until `hangar resume`: Hangar is paused"
-    absent, due = row["desired_state"] == "absent", datetime.fromisoformat(row["next_attempt_at"]) <= now
-    if row["delete_after"] and datetime.fromisoformat(row["delete_after"]) > now:
-        return f"its grace ends {format_time(row['delete_after'], now)}; then the app is deleted unless the user pays again"
-    if absent and settings["deletes_paused"]:
-        return "nothing is destroyed until deletions are allowed again (`hangar settings set deletes_paused=false`)"
-    if absent and told["brake"]:
-        return f"nothing is destroyed while the brake is on ({_BRAKE[told['brake']]}); `hangar brake` tells more"
+            advice = advise(row["error_code"], user_id, goes_on=False, surface=surface)
+            return f"Hangar waits for an operator: {advice}"
+        return "up to date; every sweep checks it again"
+    if held := _explain_hold(user, settings, now, is_cli=is_cli):
+        return held
+    when, is_due = format_time(row["next_attempt_at"], now), datetime.fromisoformat(row["next_attempt_at"]) <= now
     if row["status"] == "error":
-        word = f"another attempt, {when} (attempt {int(row['retry_count']) + 1})"
-        return (
-            f"{word}; at once with `hangar retry {user}`"
-            if not due
-            else f"another attempt with the next drain (due {when})"
-        )
-    goal = "is taken away" if absent else "is made true"
-    return f"it {goal} with the next drain, within a minute (due {when})" if due else f"it goes on {when}"
+        if is_due:
+            return f"the next drain makes another attempt (due {when})"
+        attempt = int(row["retry_count"]) + 1
+        return f"attempt {attempt} {when}; {_name_retry(user_id, surface)} to try at once"
+    goal = "removes the app" if row["desired_state"] == "absent" else "brings the app to its desired state"
+    if is_due:
+        return f"the next drain {goal}, within a minute (due {when})"
+    return f"Hangar {goal} {when}"
 
 
-def _format_failed(row: Mapping[str, Any]) -> str:
+def _explain_hold(user: Mapping[str, Any], settings: Mapping[str, Any], now: datetime, *, is_cli: bool) -> str | None:
+    """Why a due row has to wait. None if it does not."""
+    row = user["row"]
+    if settings["paused"]:
+        return f"Hangar is paused: nothing happens until somebody resumes it{' (`hangar resume`)' if is_cli else ''}"
+    if row["delete_after"] and datetime.fromisoformat(row["delete_after"]) > now:
+        when = format_time(row["delete_after"], now)
+        return f"the grace period ends {when}; then the app is deleted unless the user pays again"
+    if row["desired_state"] != "absent":
+        return None
+    if settings["deletes_paused"]:
+        step = " (`hangar settings set deletes_paused=false`)" if is_cli else ""
+        return f"deletions are paused: the app is destroyed once somebody allows deletions again{step}"
+    if user["brake"]:
+        more = "`hangar brake` shows the details" if is_cli else "the Controls page shows the details"
+        return f"the brake is on ({_BRAKE[user['brake']]}): the app is destroyed once somebody releases it; {more}"
+    return None
+
+
+def _format_failed_attempts(row: Mapping[str, Any]) -> str:
     failed = int(row["retry_count"])
     if not failed:
         return ""
     return f"; {failed} {'attempt has' if failed == 1 else 'attempts have'} failed so far: {row['error_message']}"
 
 
-def _format_without_row(told: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    if told["entitled"] is None:
-        return "nothing: the tier is not in fly_plans; add it there and the next sweep decides"
-    if not told["entitled"]:
-        return "nothing: no app, and none is due"
-    if settings["live"] or told["last"]:
-        return "the next sweep gives this user an app (`hangar sweep` runs one now)"
-    return "nothing: Hangar is not live; `hangar migrate-users --apply --only USER` admits this user"
+def _format_without_row(user: Mapping[str, Any], settings: Mapping[str, Any], *, is_cli: bool) -> str:
+    if user["entitled"] is None:
+        return "nothing: fly_plans does not list the user's tier; add it there, and the next sweep decides"
+    if not user["entitled"]:
+        return "nothing: the user has no app and is not entitled to one"
+    if settings["live"] or user["last"]:
+        step = "`hangar sweep` runs one now" if is_cli else "Sweep now on the Controls page runs one"
+        return f"the next sweep creates an app for this user ({step})"
+    step = "`hangar migrate-users --apply --only USER` admits" if is_cli else "an override (Provision) admits"
+    return f"nothing: Hangar is not live; {step} this user"
 
 
-# Elsewhere the actor is the worker that held the lease, which tells nobody anything.
+# In other events the actor is the worker that held the lease, which is of no use to the reader.
 _BY_PEOPLE = ("settings_changed", "override_set", "recovery_attempted")
 
 
 def format_event(event: Mapping[str, Any]) -> str:
-    """The telling part of an event's metadata, and the error."""
+    """The informative part of an event's metadata, and its error."""
     skipped = {"holder", "generation", "intent_id", "fly_request_id", "installation_id", "actor"}
     if event["event_type"] in _BY_PEOPLE:
         skipped.remove("actor")
-    told = [
-        f"{key} {_flat(value)}" for key, value in event["metadata"].items() if key not in skipped and value is not None
+    parts = [
+        f"{key} {_format_value(value)}"
+        for key, value in event["metadata"].items()
+        if key not in skipped and value is not None
     ]
-    return "; ".join([*told, *([event["error_details"]] if event["error_details"] else [])])
+    return "; ".join([*parts, *([event["error_details"]] if event["error_details"] else [])])
 
 
-def _flat(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict | list) else str(value)

@@ -1,7 +1,7 @@
-"""The system's Chromium for the tests of the dashboard: found, or installed where that is possible without asking anybody.
+"""The system's Chromium for the tests of the dashboard: found, or installed where no permission is needed.
 
-`python -m tests.browser.chromium` installs it with apt-get, as root on Debian and its kin. Elsewhere it says how to get one;
-the tests then skip and give the same reason.
+`python -m tests.browser.chromium` installs it with apt-get, as root on Debian and its derivatives. Elsewhere it prints how to
+get one. The tests then skip with the same reason.
 """
 
 import os
@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Headless Chromium looks for its maker's hosts at every start unless told not to; as root it runs without its sandbox.
+# These stop requests of Chromium itself at its start. As root it runs only without its sandbox.
 ARGUMENTS = (
     "--disable-gpu",
     "--disable-background-networking",
@@ -23,13 +23,13 @@ HOW = f"no Chromium here: install one ({', '.join(NAMES)} on PATH), or name it i
 
 
 def find_chromium() -> str | None:
-    """The browser to use: what CHROMIUM names, else the first of `NAMES` on PATH."""
+    """The browser to use: the one in CHROMIUM, else the first of `NAMES` on PATH."""
     named = os.environ.get("CHROMIUM")
     return named or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def install_chromium() -> None:
-    """Install Chromium if there is none and this process may; says on standard error what it does or why it does not."""
+    """Install Chromium if it is missing and this process may. Prints on standard error what it does, or why it does not."""
     if find_chromium():
         return
     apt = shutil.which("apt-get")

@@ -1,6 +1,6 @@
-"""The dashboard in a real browser: one local cloud and one Chromium for all tests, a fresh page for each.
+"""The dashboard in a real browser: one local cloud and one Chromium for all tests, a new page for each.
 
-A page that logs an error, breaks its content security policy or throws fails its test, unless the test says that it expects it.
+A page that logs an error, violates its content security policy or throws fails its test, unless the test expects it.
 """
 
 import re
@@ -32,7 +32,7 @@ class Person:
 
 @dataclass
 class Cloud:
-    """What a test sees of the local cloud: the dashboard, Fly's world, the database."""
+    """The parts of the local cloud that a test uses: dashboard, Fly, database."""
 
     addresses: dict[str, Any]
     http: httpx.Client
@@ -47,16 +47,16 @@ class Cloud:
             return cursor.fetchall() if cursor.description else []
 
     def apps(self) -> dict[str, dict[str, str]]:
-        """Fly's truth: each app's machines, by id, with their state."""
+        """The apps on Fly: each with its machines by id, and their state."""
         world = self.http.get(f"{self.sim}/world").raise_for_status().json()
         return {app["name"]: {each["id"]: each["state"] for each in app["machines"]} for app in world["apps"]}
 
     def fault(self, *rules: dict[str, Any]) -> None:
-        """Have Fly fail in these ways from now on; none: not at all."""
+        """Make Fly fail in these ways from now on. Without rules it does not fail."""
         self.http.put(f"{self.sim}/faults", json=list(rules)).raise_for_status()
 
     def add_user(self, tier: str = "free", *, email: str | None = None, password: str | None = None) -> Person:
-        """Somebody new; with a password, somebody who can sign in."""
+        """Add a user. With a password the user can sign in."""
         person = uuid.uuid4()
         address = email or f"u{person.hex[:10]}@example.test"
         self.sql(
@@ -70,7 +70,7 @@ class Cloud:
         return Person(person, address)
 
     def row(self, person: Person) -> dict[str, Any]:
-        """The user's newest row, {} when there never was one."""
+        """The user's newest row, {} if there never was one."""
         found = self.sql(
             "select to_jsonb(a) from public.user_fly_apps a where user_id = %s order by created_at desc limit 1",
             person.id,
@@ -78,7 +78,7 @@ class Cloud:
         return found[0][0] if found else {}
 
     def wait_until(self, what: str, is_true: Callable[[], Any]) -> Any:
-        """The first true answer; the world may take its time."""
+        """Wait for the first true answer."""
         ends_at = time.monotonic() + PATIENCE_MS / 1000
         while not (answer := is_true()):
             assert time.monotonic() < ends_at, f"not within {PATIENCE_MS / 1000:.0f} s: {what}"
@@ -86,7 +86,7 @@ class Cloud:
         return answer
 
     def actors(self, person: Person, event_type: str) -> list[str | None]:
-        """Who stands as the actor of this user's events of one type."""
+        """The actors of this user's events of one type."""
         rows = self.sql(
             "select metadata ->> 'actor' from public.user_fly_app_events where user_id = %s and event_type = %s order by"
             " created_at",
@@ -108,7 +108,7 @@ def _local_cloud(tmp_path_factory) -> Iterator[Cloud]:
 
 @pytest.fixture
 def cloud(_local_cloud) -> Iterator[Cloud]:
-    """The cloud, on which Fly fails no more once the test is over."""
+    """The cloud. Faults of Fly are removed after the test."""
     yield _local_cloud
     _local_cloud.fault()
 
@@ -131,36 +131,36 @@ def browser(_playwright) -> Iterator[Browser]:
 
 
 @dataclass
-class Complaints:
-    """What the browser logged as an error, and which of it a test expects."""
+class ConsoleErrors:
+    """The errors that the browser logged, and those that a test expects."""
 
-    heard: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
 
     def expect(self, pattern: str) -> None:
-        """From now on, errors in which `pattern` is found are part of the test."""
+        """Accept errors that match `pattern` from now on."""
         self.expected.append(pattern)
 
     @property
     def unexpected(self) -> list[str]:
-        return [text for text in self.heard if not any(re.search(pattern, text) for pattern in self.expected)]
+        return [text for text in self.logged if not any(re.search(pattern, text) for pattern in self.expected)]
 
 
 @pytest.fixture
-def complaints() -> Iterator[Complaints]:
-    found = Complaints()
+def console_errors() -> Iterator[ConsoleErrors]:
+    found = ConsoleErrors()
     yield found
     assert found.unexpected == []
 
 
 @pytest.fixture
-def open_context(browser, complaints) -> Iterator[Callable[..., BrowserContext]]:
-    """A further browser profile, as a second person has it."""
+def open_context(browser, console_errors) -> Iterator[Callable[..., BrowserContext]]:
+    """Open another browser profile, for example of a second person."""
     opened: list[BrowserContext] = []
 
     def listen(page: Page) -> None:
-        page.on("console", lambda message: message.type == "error" and complaints.heard.append(message.text))
-        page.on("pageerror", lambda error: complaints.heard.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and console_errors.logged.append(message.text))
+        page.on("pageerror", lambda error: console_errors.logged.append(str(error)))
 
     def open_one(**options: Any) -> BrowserContext:
         context = browser.new_context(**options)
@@ -177,13 +177,13 @@ def open_context(browser, complaints) -> Iterator[Callable[..., BrowserContext]]
 
 @pytest.fixture
 def page(open_context) -> Page:
-    """A page of a browser that was never here."""
+    """A page in a new browser profile."""
     return open_context().new_page()
 
 
 @pytest.fixture
 def sign_in(cloud) -> Callable[..., Page]:
-    """Let a page's browser in by the form, as the local operator unless told otherwise; the page then shows the fleet."""
+    """Sign in with the form, by default as the local operator. The page then shows the fleet."""
 
     def fill(page: Page, email: str | None = None, password: str | None = None) -> Page:
         page.goto(cloud.dashboard)
@@ -196,7 +196,7 @@ def sign_in(cloud) -> Callable[..., Page]:
 
 
 @pytest.fixture
-def desk(page, sign_in) -> Page:
+def operator_page(page, sign_in) -> Page:
     """A page of an operator who is signed in."""
     sign_in(page)
     expect(page.get_by_role("heading", name="Apps")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The pictures of the README, from a real dashboard over a local cloud with a story behind it (`make pictures`)."""
+"""The pictures of the README, taken from the dashboard of a local cloud with a sample fleet (`make pictures`)."""
 
 import json
 import sys
@@ -19,8 +19,8 @@ SETTLE_S = 120
 _PEOPLE = 14
 
 
-def format_story(addresses: dict[str, Any]) -> str:
-    """Fourteen users, of whom most pay, one who left, one image that Fly does not find; whose page to show."""
+def make_fleet(addresses: dict[str, Any]) -> str:
+    """Create fourteen users: most pay, one has left, one has an image that Fly does not find. Returns the user to show."""
     with psycopg.connect(addresses["database_url"], autocommit=True) as database, httpx.Client(timeout=60) as http:
 
         def sql(query: str, *params: Any) -> list[Any]:
@@ -83,14 +83,14 @@ def take(browser: Browser, addresses: dict[str, Any], user: str) -> None:
 
 
 def main() -> int:
-    """Write docs/images; 1 when there is no browser."""
+    """Write docs/images. Returns 1 if there is no browser."""
     chromium = find_chromium()
     if chromium is None:
         print(f"hangar: {HOW}", file=sys.stderr)  # noqa: T201  this is a command
         return 1
     IMAGES.mkdir(exist_ok=True)
     with TemporaryDirectory() as folder, LocalCloud(Path(folder)) as cloud, sync_playwright() as playwright:
-        user = format_story(cloud.addresses)
+        user = make_fleet(cloud.addresses)
         browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         take(browser, cloud.addresses, user)
         browser.close()

@@ -1,4 +1,4 @@
-"""Everybody can use it: no fault that axe-core knows, light and dark, wide and narrow; by keyboard alone; readable at 400 px."""
+"""Accessibility: no fault that axe-core knows, light and dark, wide and narrow; usable by keyboard alone and at 400 px."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -33,9 +33,9 @@ def find_faults(page) -> list[str]:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 400)])
-def test_no_page_has_a_known_fault(open_context, sign_in, cloud, complaints, provisioned, scheme, width):
-    """Every page, the sign-in included; and at no width does a page scroll sideways."""
-    complaints.expect("404")
+def test_no_page_has_an_accessibility_fault(open_context, sign_in, cloud, console_errors, provisioned, scheme, width):
+    """Every page including the sign-in. No page scrolls sideways at any width."""
+    console_errors.expect("404")
     page = open_context(color_scheme=scheme, viewport={"width": width, "height": 800}).new_page()
     page.goto(cloud.dashboard)
     faults = [f"sign-in {fault}" for fault in find_faults(page)]
@@ -83,4 +83,4 @@ def test_by_keyboard_alone(page, cloud, provisioned):
             break
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("main > .said")).to_be_visible()
+    expect(page.locator("main > .notice")).to_be_visible()

@@ -1,4 +1,4 @@
-"""What strangers can put into the data stays text: in e-mails, names, errors and metadata, on every page that shows them."""
+"""Markup in data stays text: in e-mails, names, errors and metadata, on every page that shows them."""
 
 import pytest
 from playwright.sync_api import expect
@@ -9,7 +9,7 @@ IMAGE = '"><img src=x onerror="window.hacked=1">'
 
 @pytest.fixture
 def hostile(cloud):
-    """A user of whom everything is markup, with an app that failed."""
+    """A user whose data contains markup everywhere, with an app that failed."""
     person = cloud.add_user("pro", email=f"{SCRIPT}{IMAGE}@example.test")
     cloud.wait_until("the app is active", lambda: cloud.row(person).get("status") == "active")
     row = cloud.row(person)["id"]
@@ -52,27 +52,29 @@ PATHS = (
 )
 
 
-def test_markup_in_the_data_is_shown_and_not_run(desk, cloud, hostile):
-    """No page runs it, no request goes out for it, and a person can still read it."""
-    asked = []
-    desk.on("request", lambda request: asked.append(request.url))
+def test_markup_in_the_data_is_shown_and_not_run(operator_page, cloud, hostile):
+    """No page runs it, no request is sent for it, and a person can still read it."""
+    requested = []
+    operator_page.on("request", lambda request: requested.append(request.url))
     for path in PATHS:
-        desk.goto(f"{cloud.dashboard}/{path.format(id=hostile.id)}")
-        desk.wait_for_load_state("networkidle")
-        for detail in desk.locator("details").all():
+        operator_page.goto(f"{cloud.dashboard}/{path.format(id=hostile.id)}")
+        operator_page.wait_for_load_state("networkidle")
+        for detail in operator_page.locator("details").all():
             detail.evaluate("each => { each.open = true; }")
-        assert desk.evaluate("window.hacked") is None, path
-        assert desk.locator("img[src=x]").count() == 0, path
-        expect(desk.get_by_role("main")).to_contain_text("<script>window.hacked=1</script>")
-    assert not [url for url in asked if not url.startswith(cloud.dashboard)]
+        assert operator_page.evaluate("window.hacked") is None, path
+        assert operator_page.locator("img[src=x]").count() == 0, path
+        expect(operator_page.get_by_role("main")).to_contain_text("<script>window.hacked=1</script>")
+    assert not [url for url in requested if not url.startswith(cloud.dashboard)]
 
 
-def test_a_form_without_our_proof_does_nothing(desk, cloud, complaints):
-    """A forged form, even with the cookie, is refused, and so is one that comes from elsewhere."""
-    complaints.expect("403")
-    forged = desk.request.post(f"{cloud.dashboard}/actions/pause", form={"reason": "forged", "proof": "x" * 40})
+def test_a_forged_form_does_nothing(operator_page, cloud, console_errors):
+    """A forged form is refused even with the cookie, and so is a form from another site."""
+    console_errors.expect("403")
+    forged = operator_page.request.post(
+        f"{cloud.dashboard}/actions/pause", form={"reason": "forged", "proof": "x" * 40}
+    )
     assert forged.status == 403
-    elsewhere = desk.request.post(
+    elsewhere = operator_page.request.post(
         f"{cloud.dashboard}/actions/pause", form={"reason": "x"}, headers={"Origin": "https://example.com"}
     )
     assert elsewhere.status == 403

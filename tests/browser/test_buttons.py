@@ -1,21 +1,21 @@
-"""Every other button: it does what it says, on Fly and in the database, with the operator's name, and twice does no harm."""
+"""Every other button does what it says, on Fly and in the database, with the operator's name. Pressing it twice is harmless."""
 
 import pytest
 from playwright.sync_api import expect
 
 
 @pytest.fixture
-def press(desk, cloud):
-    """Go through an action's confirmation, and wait for what it says."""
+def press(operator_page, cloud):
+    """Confirm an action and wait for its notice."""
 
     def go(name: str, button: str, *, query: str = "", **fields: str):
-        desk.goto(f"{cloud.dashboard}/actions/{name}{query}")
+        operator_page.goto(f"{cloud.dashboard}/actions/{name}{query}")
         for label, value in fields.items():
-            desk.get_by_label(label).fill(value)
-        desk.get_by_role("main").get_by_role("button", name=button).click()
-        said = desk.locator("main > .said")
-        expect(said).to_be_visible()
-        return said
+            operator_page.get_by_label(label).fill(value)
+        operator_page.get_by_role("main").get_by_role("button", name=button).click()
+        notice = operator_page.locator("main > .notice")
+        expect(notice).to_be_visible()
+        return notice
 
     return go
 
@@ -24,23 +24,23 @@ def settings_events(cloud) -> int:
     return cloud.sql("select count(*) from public.user_fly_app_events where event_type = 'settings_changed'")[0][0]
 
 
-def test_pausing_stops_every_change_and_says_so_everywhere(press, desk, cloud):
-    """Pause: a banner on every page, a paying user waits; resume: the app comes. Twice is one event each."""
+def test_a_pause_stops_every_change_and_is_shown_on_every_page(press, operator_page, cloud):
+    """Paused: a banner on every page, and a paying user waits. Resumed: the app is created. Two presses make one event each."""
     before = settings_events(cloud)
     expect(press("pause", "Pause Hangar", Reason="Fly has an incident")).to_contain_text("now paused")
     expect(press("pause", "Pause Hangar", Reason="again")).to_contain_text("already paused")
     assert settings_events(cloud) == before + 1
-    desk.goto(cloud.dashboard)
-    expect(desk.locator(".banner").filter(has_text="aused")).to_be_visible()
+    operator_page.goto(cloud.dashboard)
+    expect(operator_page.locator(".banner").filter(has_text="aused")).to_be_visible()
     person = cloud.add_user("pro")
-    desk.goto(f"{cloud.dashboard}/users/{person.id}")
-    expect(desk.get_by_role("region", name="How it stands")).to_contain_text("Hangar is paused")
+    operator_page.goto(f"{cloud.dashboard}/users/{person.id}")
+    expect(operator_page.get_by_role("region", name="Current state")).to_contain_text("Hangar is paused")
     assert cloud.row(person)["fly_app_name"] not in cloud.apps()
     expect(press("resume", "Resume")).to_contain_text("running")
     press("sweep", "Sweep now")
     cloud.wait_until("the app is active", lambda: cloud.row(person)["status"] == "active")
-    desk.goto(cloud.dashboard)
-    expect(desk.locator(".banner").filter(has_text="aused")).to_have_count(0)
+    operator_page.goto(cloud.dashboard)
+    expect(operator_page.locator(".banner").filter(has_text="aused")).to_have_count(0)
     actors = cloud.sql(
         "select distinct metadata ->> 'actor' from public.user_fly_app_events where event_type = 'settings_changed'"
         " and metadata::text like %s",
@@ -49,21 +49,23 @@ def test_pausing_stops_every_change_and_says_so_everywhere(press, desk, cloud):
     assert (cloud.addresses["admin"]["email"],) in actors
 
 
-def test_deletions_wait_while_they_are_paused(press, desk, cloud, provisioned):
-    """Pause deletions: an app that should go stays; allow them: it goes."""
+def test_deletions_wait_while_they_are_paused(press, operator_page, cloud, provisioned):
+    """While deletions are paused an app that should be removed stays. Once they are allowed it is removed."""
     press("pause-deletes", "Pause deletions", Reason="looking into something")
     cloud.sql("update public.user_subscriptions set tier = 'free' where user_id = %s", provisioned.id)
     name = cloud.row(provisioned)["fly_app_name"]
-    desk.goto(f"{cloud.dashboard}/users/{provisioned.id}")
-    expect(desk.get_by_role("region", name="How it stands").get_by_text("deprovisioning", exact=True)).to_be_visible()
+    operator_page.goto(f"{cloud.dashboard}/users/{provisioned.id}")
+    expect(
+        operator_page.get_by_role("region", name="Current state").get_by_text("deprovisioning", exact=True)
+    ).to_be_visible()
     assert name in cloud.apps()
     press("resume-deletes", "Allow deletions")
     press("sweep", "Sweep now")
     cloud.wait_until("the app is gone", lambda: name not in cloud.apps())
 
 
-def test_a_deprovision_is_cancelled(press, desk, cloud, provisioned):
-    """Cancel deprovision takes the denial back while the app still stands; the machine goes on with the same app."""
+def test_a_deprovision_is_cancelled(press, operator_page, cloud, provisioned):
+    """Cancel deprovision removes the denial while the app still exists. The same app and machine continue."""
     press("pause-deletes", "Pause deletions", Reason="so that it can be cancelled")
     name = cloud.row(provisioned)["fly_app_name"]
     press(
@@ -71,52 +73,52 @@ def test_a_deprovision_is_cancelled(press, desk, cloud, provisioned):
         "Deprovision",
         query=f"?user={provisioned.id}",
         Reason="a mistake",
-        **{f"Type {name} to go on": name},
+        **{f"Type {name} to confirm": name},
     )
-    desk.goto(f"{cloud.dashboard}/users/{provisioned.id}")
-    desk.get_by_role("link", name="Cancel deprovision").click()
-    desk.get_by_label("Reason").fill("it was a mistake")
-    desk.get_by_role("button", name="Cancel deprovision").click()
-    expect(desk.get_by_role("region", name="How it stands").get_by_text("active", exact=True)).to_be_visible()
+    operator_page.goto(f"{cloud.dashboard}/users/{provisioned.id}")
+    operator_page.get_by_role("link", name="Cancel deprovision").click()
+    operator_page.get_by_label("Reason").fill("it was a mistake")
+    operator_page.get_by_role("button", name="Cancel deprovision").click()
+    expect(operator_page.get_by_role("region", name="Current state").get_by_text("active", exact=True)).to_be_visible()
     assert list(cloud.apps()[name].values()) == ["started"]
     press("resume-deletes", "Allow deletions")
 
 
-def test_an_override_is_shown_and_removed(press, desk, cloud):
-    """A grant shows in list and page; removed, the subscription decides again and the app goes."""
+def test_an_override_is_shown_and_removed(press, operator_page, cloud):
+    """A grant is shown in list and page. Once it is removed, the subscription decides and the app is removed."""
     person = cloud.add_user()
     press("provision", "Provision", query=f"?user={person.id}", Reason="on trial")
     name = cloud.row(person)["fly_app_name"]
-    desk.goto(f"{cloud.dashboard}/?q={person.email}")
-    expect(desk.get_by_role("row").filter(has_text=person.email)).to_contain_text("granted by an operator")
-    desk.goto(f"{cloud.dashboard}/users/{person.id}")
-    desk.get_by_role("link", name="Remove override").click()
-    desk.get_by_label("Reason").fill("the trial is over")
-    desk.get_by_label(f"Type {name} to go on").fill(name)
-    desk.get_by_role("button", name="Remove override").click()
-    expect(desk.get_by_role("region", name="How it stands").get_by_text("deleted", exact=True)).to_be_visible()
+    operator_page.goto(f"{cloud.dashboard}/?q={person.email}")
+    expect(operator_page.get_by_role("row").filter(has_text=person.email)).to_contain_text("granted by an operator")
+    operator_page.goto(f"{cloud.dashboard}/users/{person.id}")
+    operator_page.get_by_role("link", name="Remove override").click()
+    operator_page.get_by_label("Reason").fill("the trial is over")
+    operator_page.get_by_label(f"Type {name} to confirm").fill(name)
+    operator_page.get_by_role("button", name="Remove override").click()
+    expect(operator_page.get_by_role("region", name="Current state").get_by_text("deleted", exact=True)).to_be_visible()
     assert name not in cloud.apps()
     actor = cloud.addresses["admin"]["email"]
     assert cloud.actors(person, "override_set") == [actor, actor]
 
 
-def test_check_now_mends_what_fly_lost(press, cloud, provisioned):
-    """The machine was stopped behind our back: a look now starts it, and says so."""
+def test_check_now_restarts_a_crashed_machine(press, cloud, provisioned):
+    """The machine crashed without notice. The check starts it."""
     row = cloud.row(provisioned)
     cloud.http.post(f"{cloud.sim}/machines/{row['machine_id']}/crash").raise_for_status()
     press("check", "Check now", query=f"?user={provisioned.id}")
     cloud.wait_until("the machine runs", lambda: list(cloud.apps()[row["fly_app_name"]].values()) == ["started"])
 
 
-def test_a_sweep_by_hand(press, desk, cloud):
-    """Sweep now covers the fleet, and the fleet page knows when."""
+def test_a_sweep_by_hand(press, operator_page, cloud):
+    """Sweep now covers the fleet, and the fleet page shows when."""
     press("sweep", "Sweep now")
-    desk.goto(cloud.dashboard)
-    expect(desk.get_by_role("link", name="last whole sweep")).to_contain_text("ago")
+    operator_page.goto(cloud.dashboard)
+    expect(operator_page.get_by_role("link", name="last complete sweep")).to_contain_text("ago")
 
 
-def test_the_brake_is_seen_and_released(press, desk, cloud):
-    """Two users leave where one may go in an hour: the brake says so on every page, and goes on when told."""
+def test_the_brake_is_shown_and_released(press, operator_page, cloud):
+    """Two users leave where one may be removed in an hour. Every page shows the brake, and its release lets the second go."""
     old = cloud.sql("select brake_floor, brake_share from hangar.settings")[0]
     people = [cloud.add_user("pro") for _ in range(2)]
     for person in people:
@@ -130,8 +132,8 @@ def test_the_brake_is_seen_and_released(press, desk, cloud):
         cloud.wait_until(
             "the alert", lambda: cloud.sql("select 1 from hangar.alerts where kind = 'brake' and resolved_at is null")
         )
-        desk.goto(cloud.dashboard)
-        expect(desk.locator(".banner").filter(has_text="rake")).to_be_visible()
+        operator_page.goto(cloud.dashboard)
+        expect(operator_page.locator(".banner").filter(has_text="rake")).to_be_visible()
         press("release-brake", "Release brake", Reason="both left for good")
         cloud.sql("update hangar.settings set brake_floor = %s, brake_share = %s", *old)
         names = [cloud.row(person)["fly_app_name"] for person in people]
@@ -141,45 +143,47 @@ def test_the_brake_is_seen_and_released(press, desk, cloud):
         cloud.sql("update hangar.settings set brake_floor = %s, brake_share = %s", *old)
 
 
-def test_an_orphan_is_approved_by_its_name(press, desk, cloud, provisioned):
-    """An app with our proof and no row: seen by a sweep, approved by typing its name, gone with the next sweep."""
+def test_an_orphan_is_approved_by_its_name(press, operator_page, cloud, provisioned):
+    """An app with Hangar's mark and no row: found by a sweep, approved by typing its name, removed by the next sweep."""
     network = cloud.sql("select hangar.network_name(installation_id, gen_random_uuid()) from hangar.settings")[0][0]
     headers = {"Authorization": f"Bearer {cloud.addresses['fly_api_token']}"}
     body = {"app_name": "vyx-user-0badcafe", "org_slug": cloud.addresses["fly_org"], "network": network}
     cloud.http.post(f"{cloud.sim.removesuffix('/_sim')}/v1/apps", json=body, headers=headers).raise_for_status()
     press("sweep", "Sweep now")
-    desk.goto(f"{cloud.dashboard}/controls")
-    desk.get_by_role("row").filter(has_text="vyx-user-0badcafe").get_by_role("link", name="Approve removal").click()
-    desk.get_by_label("Type vyx-user-0badcafe to go on").fill("vyx-user-0badcafe")
-    desk.get_by_role("button", name="Approve removal").click()
-    expect(desk.locator("main > .said")).to_contain_text("approved")
+    operator_page.goto(f"{cloud.dashboard}/controls")
+    operator_page.get_by_role("row").filter(has_text="vyx-user-0badcafe").get_by_role(
+        "link", name="Approve removal"
+    ).click()
+    operator_page.get_by_label("Type vyx-user-0badcafe to confirm").fill("vyx-user-0badcafe")
+    operator_page.get_by_role("button", name="Approve removal").click()
+    expect(operator_page.locator("main > .notice")).to_contain_text("approved")
     press("sweep", "Sweep now")
     assert "vyx-user-0badcafe" not in cloud.apps()
     assert cloud.row(provisioned)["fly_app_name"] in cloud.apps()
 
 
-def test_two_operators_at_once_do_a_thing_once(desk, open_context, sign_in, cloud):
-    """Both confirm the same provision: one override, one app, and both are told."""
+def test_two_operators_at_once_create_one_app(operator_page, open_context, sign_in, cloud):
+    """Both confirm the same provision: one override, one app, and both see it."""
     person = cloud.add_user()
     other = sign_in(open_context().new_page())
     expect(other.get_by_role("heading", name="Apps")).to_be_visible()
-    for page in (desk, other):
+    for page in (operator_page, other):
         page.goto(f"{cloud.dashboard}/actions/provision?user={person.id}")
         page.get_by_label("Reason").fill("both of us")
-    desk.get_by_role("button", name="Provision").click(no_wait_after=True)
+    operator_page.get_by_role("button", name="Provision").click(no_wait_after=True)
     other.get_by_role("button", name="Provision").click()
-    for page in (desk, other):
-        expect(page.get_by_role("region", name="How it stands").get_by_text("active", exact=True)).to_be_visible()
+    for page in (operator_page, other):
+        expect(page.get_by_role("region", name="Current state").get_by_text("active", exact=True)).to_be_visible()
     mine = [name for name in cloud.apps() if name == cloud.row(person)["fly_app_name"]]
     assert len(mine) == 1
     assert cloud.sql("select count(*) from public.user_fly_apps where user_id = %s", person.id) == [(1,)]
 
 
-def test_the_list_is_exported(desk, cloud, provisioned):
-    """CSV of what the filter shows, by the browser's own download."""
-    desk.goto(f"{cloud.dashboard}/?q={provisioned.email}")
-    with desk.expect_download() as started:
-        desk.get_by_role("link", name="Export as CSV").click()
+def test_the_list_is_exported(operator_page, cloud, provisioned):
+    """The CSV has what the filter shows. The browser downloads it."""
+    operator_page.goto(f"{cloud.dashboard}/?q={provisioned.email}")
+    with operator_page.expect_download() as started:
+        operator_page.get_by_role("link", name="Export as CSV").click()
     lines = started.value.path().read_text().splitlines()
     assert len(lines) == 2
     assert provisioned.email in lines[1]

@@ -1,31 +1,31 @@
-"""Who gets in, who does not, and what happens when a session ends in the middle of something."""
+"""Who can sign in, who cannot, and what happens when a session ends during an action."""
 
 import pytest
 from playwright.sync_api import expect
 
 
-def test_a_wrong_password_says_so_and_keeps_the_address(page, sign_in, cloud, complaints):
+def test_a_wrong_password_says_so_and_keeps_the_address(page, sign_in, cloud, console_errors):
     """One message for a wrong e-mail and a wrong password alike."""
-    complaints.expect("400")
+    console_errors.expect("400")
     sign_in(page, password="not this")
     expect(page.get_by_role("alert").filter(has_text="The e-mail or the password is wrong.")).to_be_visible()
     expect(page.get_by_label("E-mail")).to_have_value(cloud.addresses["admin"]["email"])
     assert not [each for each in page.context.cookies() if each["name"] == "__Host-hangar"]
 
 
-def test_the_session_is_kept_from_scripts_and_other_sites(desk):
+def test_the_session_is_kept_from_scripts_and_other_sites(operator_page):
     """One cookie: HttpOnly, Secure, SameSite=Strict; no token in storage or page."""
-    cookie = next(each for each in desk.context.cookies() if each["name"] == "__Host-hangar")
+    cookie = next(each for each in operator_page.context.cookies() if each["name"] == "__Host-hangar")
     assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"], cookie["path"]) == (True, True, "Strict", "/")
     assert len(cookie["value"]) < 4000
     assert "eyJ" not in cookie["value"]
-    assert desk.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
-    assert "eyJ" not in desk.content()
+    assert operator_page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
+    assert "eyJ" not in operator_page.content()
 
 
-def test_somebody_who_is_no_operator_sees_nothing(page, sign_in, cloud, complaints):
-    """Signed in at Supabase is not enough, and the host's own is_admin is not asked: no page, no list, no action."""
-    complaints.expect("403")
+def test_a_user_who_is_not_an_operator_sees_nothing(page, sign_in, cloud, console_errors):
+    """A Supabase account is not enough, and the host's own is_admin is ignored: no page, no list, no action."""
+    console_errors.expect("403")
     person = cloud.add_user(password="a long enough one")
     cloud.sql("update public.user_profiles set is_admin = true where id = %s", person.id)
     sign_in(page, person.email, "a long enough one")
@@ -38,9 +38,9 @@ def test_somebody_who_is_no_operator_sees_nothing(page, sign_in, cloud, complain
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
 
 
-def test_an_operator_who_is_removed_is_out_at_once(desk, open_context, sign_in, cloud, complaints):
-    """The next click of a session that was an operator's a second ago does nothing."""
-    complaints.expect("403")
+def test_a_removed_operator_loses_access_at_once(operator_page, open_context, sign_in, cloud, console_errors):
+    """The next click after the removal does nothing."""
+    console_errors.expect("403")
     person = cloud.add_user(password="a long enough one")
     cloud.sql("insert into hangar.operators (user_id, added_by) values (%s, 'test')", person.id)
     other = sign_in(open_context().new_page(), person.email, "a long enough one")
@@ -53,32 +53,32 @@ def test_an_operator_who_is_removed_is_out_at_once(desk, open_context, sign_in, 
     assert cloud.sql("select paused from hangar.settings") == [(False,)]
 
 
-def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing(desk, cloud, complaints):
-    """Signed out in another tab: the form is answered with the sign-in and the word that nothing was done."""
-    complaints.expect("401")
-    desk.goto(f"{cloud.dashboard}/actions/pause")
-    desk.get_by_label("Reason").fill("too late")
-    other = desk.context.new_page()
+def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing(operator_page, cloud, console_errors):
+    """After a sign-out in another tab the form is answered with the sign-in form and a message that nothing was done."""
+    console_errors.expect("401")
+    operator_page.goto(f"{cloud.dashboard}/actions/pause")
+    operator_page.get_by_label("Reason").fill("too late")
+    other = operator_page.context.new_page()
     other.goto(cloud.dashboard)
     other.get_by_role("button", name="Sign out").click()
     expect(other.get_by_label("Password")).to_be_visible()
-    desk.get_by_role("button", name="Pause Hangar").click()
-    expect(desk.get_by_role("alert").filter(has_text="nothing was done")).to_be_visible()
+    operator_page.get_by_role("button", name="Pause Hangar").click()
+    expect(operator_page.get_by_role("alert").filter(has_text="nothing was done")).to_be_visible()
     assert cloud.sql("select paused from hangar.settings") == [(False,)]
 
 
-def test_a_page_that_lies_open_says_that_its_session_has_ended(desk, cloud, complaints):
-    """The live refresh of a signed-out page tells so, and does not show the sign-in inside of the page."""
-    complaints.expect("401")
-    other = desk.context.new_page()
+def test_an_open_page_says_that_its_session_has_ended(operator_page, cloud, console_errors):
+    """The live refresh of a signed-out page shows a message, and not the sign-in form inside the page."""
+    console_errors.expect("401")
+    other = operator_page.context.new_page()
     other.goto(cloud.dashboard)
     other.get_by_role("button", name="Sign out").click()
     expect(other.get_by_label("Password")).to_be_visible()
-    expect(desk.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
+    expect(operator_page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
 
 
-def test_a_link_leads_where_it_led_after_signing_in(page, cloud):
-    """A page asked for without a session is shown once somebody has signed in; an address elsewhere never is."""
+def test_a_link_leads_to_its_page_after_the_sign_in(page, cloud):
+    """A page that was requested without a session is shown after the sign-in."""
     page.goto(f"{cloud.dashboard}/costs?users=25")
     page.get_by_label("E-mail").fill(cloud.addresses["admin"]["email"])
     page.get_by_label("Password").fill(cloud.addresses["admin"]["password"])
@@ -90,7 +90,7 @@ def test_a_link_leads_where_it_led_after_signing_in(page, cloud):
     "elsewhere", ["https://example.com/", "//example.com", "/\\example.com", "javascript:alert(1)"]
 )
 def test_signing_in_never_leads_elsewhere(page, cloud, elsewhere):
-    """A `next` that is no page of ours is forgotten."""
+    """A `next` that is not a page of the dashboard is ignored."""
     page.goto(f"{cloud.dashboard}/sign-in?next={elsewhere}")
     page.get_by_label("E-mail").fill(cloud.addresses["admin"]["email"])
     page.get_by_label("Password").fill(cloud.addresses["admin"]["password"])
@@ -99,9 +99,9 @@ def test_signing_in_never_leads_elsewhere(page, cloud, elsewhere):
     assert page.url.startswith(cloud.dashboard)
 
 
-def test_signing_in_by_a_provider(page, cloud, complaints):
-    """OAuth with PKCE: over to the provider, back with a code, and in; the strict cookie survives the way back."""
-    complaints.expect("404")  # the stand-in for a provider has no icon
+def test_signing_in_by_a_provider(page, cloud, console_errors):
+    """OAuth with PKCE: to the provider, back with a code, signed in. The strict cookie survives the way back."""
+    console_errors.expect("404")  # the local provider has no icon
     page.goto(cloud.dashboard)
     page.get_by_role("link", name="Sign in with").first.click()
     page.get_by_label("E-mail").fill(cloud.addresses["admin"]["email"])

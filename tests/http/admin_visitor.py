@@ -1,6 +1,7 @@
-"""Somebody at the dashboard without a browser: keeps cookies as one does, fills forms as they are sent, follows one step."""
+"""A dashboard client without a browser: keeps cookies, submits forms with their fields, follows one redirect."""
 
 import re
+import time
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urljoin
@@ -9,12 +10,20 @@ import httpx
 from pydantic import SecretStr
 
 from functions.admin.auth.session import SESSION_COOKIE, CookieSealer
+from local.dev.database import FREE_USERS
 
+PATIENCE_S = 60
+USER = FREE_USERS[0].id
+PAGES = [
+    "", "?status=error&q=user", "search", "search?q=user", f"users/{USER}", "events", "events?user=user-1@example.test",
+    "failures", "costs", "costs?users=1234", "controls", f"actions/provision?user={USER}",
+    f"actions/deprovision?user={USER}", "actions/pause", "actions/approve-orphan?app=vyx-user-00000000", "fleet.csv",
+]  # fmt: skip
 COOKIES = re.compile(r"([^=;]+)=([^;]*)")
 
 
 class Forms(HTMLParser):
-    """The forms of a page: method, action, and the fields as they stand."""
+    """The forms of a page: method, action, and the fields with their values."""
 
     def __init__(self, html):
         super().__init__()
@@ -31,7 +40,7 @@ class Forms(HTMLParser):
 
 @dataclass
 class Visitor:
-    """One browser profile. Secure cookies are sent although the address is http, as browsers do on loopback."""
+    """One browser profile. It sends secure cookies over http, as browsers do on loopback."""
 
     url: str
     client: httpx.Client
@@ -55,12 +64,12 @@ class Visitor:
         return self.send("POST", "sign-in", data={"email": email, "password": password, "next": after})
 
     def follow(self, answer):
-        """Where a redirect leads."""
+        """The page to which a redirect leads."""
         assert answer.status_code == 303, answer.text
         return self.get(urljoin(str(answer.url), answer.headers["location"]).removeprefix(f"{self.url}/"))
 
     def submit(self, path, **values):
-        """Open the page at `path`, fill in its last form, send it; the answer to that."""
+        """Open the page at `path`, fill in its last form, send it. The answer to the form."""
         page = self.get(path)
         assert page.status_code == 200, page.text
         form = Forms(page.text).forms[-1]
@@ -69,28 +78,38 @@ class Visitor:
         return self.send("POST", action, data=form["fields"] | values)
 
     def act(self, name, user=None, **values):
-        """Confirm an action and see what the page it leads to says."""
+        """Confirm an action, and open the page it leads to."""
         return self.follow(self.submit(f"actions/{name}" + (f"?user={user}" if user else ""), **values))
 
     @property
-    def seals(self):
+    def sealer(self):
         return CookieSealer(SecretStr(self.secret_key))
 
     @property
     def session(self):
-        return self.seals.unseal("session", self.cookies[SESSION_COOKIE])
+        return self.sealer.unseal("session", self.cookies[SESSION_COOKIE])
 
     def change_session(self, **changes):
-        self.cookies[SESSION_COOKIE] = self.seals.seal("session", self.session | changes)
+        self.cookies[SESSION_COOKIE] = self.sealer.seal("session", self.session | changes)
 
 
-def said(page):
-    """What an action said, as text."""
-    found = re.search(r'<p class="said \w+" role="\w+">.*?<span>(.*?)</span></p>', page.text, re.DOTALL)
+def notice(page):
+    """The notice of an action, as text."""
+    found = re.search(r'<p class="notice \w+" role="\w+">.*?<span>(.*?)</span></p>', page.text, re.DOTALL)
     return found[1] if found else None
 
 
 def shown_state(page):
-    """The card that says how a user's app stands, without its tags."""
+    """The text of the card with the current state of a user's app."""
     [card] = re.findall(r'<section class="state".*?</section>', page.text, re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", card))
+
+
+def wait_until(check, page=lambda: None):
+    """Wait until `check` is true. The dashboard answers "accepted" to what takes longer than its time-out."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.1)
+    raise AssertionError(page())

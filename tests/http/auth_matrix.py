@@ -1,9 +1,9 @@
-"""Who may ask which function, and how: one table, which `test_auth_matrix.py` puts to real processes.
+"""Who may call which function, and how: one table, which `test_auth_matrix.py` checks against real processes.
 
-A function, a method of HTTP or a kind of caller that stands nowhere here fails `tests/unit/test_auth_matrix.py`.
+A function, an HTTP method or a kind of caller that is missing here fails `tests/unit/test_auth_matrix.py`.
 """
 
-# By whoever it is; "caller" means that it depends on the proof: see CALLERS.
+# For any caller. "caller" means that the answer depends on the credential: see CALLERS.
 METHODS = """
 method       provision  deprovision  health
 GET          405        405          405
@@ -17,7 +17,7 @@ BREW         405        405          405
 OPTIONS      204        204          204
 """
 
-# A POST about a user who needs nothing: an operator is told so, where the machines are content.
+# A POST about a user who needs nothing. It is a refusal for an operator and a success for a machine.
 CALLERS = """
 caller                                         kind     provision  deprovision  health
 nobody                                         -        401        401          401
@@ -62,7 +62,7 @@ a user's session and the right signature       webhook  200        200          
 
 
 def read_table(text: str) -> dict[str, dict[str, str]]:
-    """The rows by their first column, each a dict by the heads of the others; columns begin where their head does."""
+    """The rows by their first column, each a dict by the other heads. A column begins below the start of its head."""
     head, *lines = (line for line in text.splitlines() if line)
     names = head.split()
     starts = [head.index(name) for name in names]

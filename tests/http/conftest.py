@@ -191,3 +191,76 @@ def make_user(sql):
         return user
 
     return make
+
+
+@pytest.fixture
+def make_app(sql, make_user):
+    """Create a user with an active app: `make_app(email=…, **columns)`. Returns the user's id."""
+
+    def make(email=None, **columns):
+        user = make_user(email=email)
+        columns = {
+            "user_id": user, "fly_app_name": f"vyx-user-{uuid.uuid4().hex[:8]}", "fly_org_slug": "x", "network": f"n-{user}",
+            "status": "active", "health_status": "healthy", "region": "sin", "docker_image": "registry.test/team/backend:v1",
+            "tier": "pro", "machine_id": uuid.uuid4().hex[:14], "machine_state": "started", "monthly_cost_estimate_usd": "6.00",
+            "observed_generation": 1, "next_attempt_at": None, "price_usd_per_s": "0.000002",
+        } | columns  # fmt: skip
+        names, marks = ", ".join(columns), ", ".join(["%s"] * len(columns))
+        sql(f"insert into public.user_fly_apps ({names}) values ({marks})", *columns.values())
+        # Nobody pays for the app, so a sweep would remove it. An override keeps it.
+        sql(
+            "insert into public.fly_overrides (user_id, override, plan, actor) values (%s, 'grant', 'pro', 'test')",
+            user,
+        )
+        return user
+
+    return make
+
+
+@pytest.fixture
+def world(admin_cloud, http):
+    """The names of the apps that exist on Fly, and their machines' states."""
+
+    def look():
+        state = http.get(f"{admin_cloud.addresses['fly_api_url']}/_sim/world").json()
+        return {app["name"]: [machine["state"] for machine in app["machines"]] for app in state["apps"]}
+
+    return look
+
+
+@pytest.fixture
+def faults(admin_cloud, http):
+    """Make Fly fail. The faults are removed after the test."""
+    url = f"{admin_cloud.addresses['fly_api_url']}/_sim/faults"
+    yield lambda *given: http.put(url, json=list(given)).raise_for_status()
+    http.put(url, json=[])
+
+
+@pytest.fixture
+def row(sql):
+    """The user's newest row: name, status."""
+
+    def row(user):
+        found = sql(
+            "select fly_app_name, status from public.user_fly_apps where user_id = %s order by name_seq desc", user
+        )
+        return found[0] if found else (None, None)
+
+    return row
+
+
+@pytest.fixture
+def logged(sql):
+    """Actor and reason of a user's (or the fleet's) events of one type, the oldest first."""
+
+    def logged(user, event_type):
+        return [
+            (actor, reason)
+            for actor, reason in sql(
+                "select metadata ->> 'actor', metadata ->> 'reason' from public.user_fly_app_events"
+                " where user_id is not distinct from %s and event_type = %s order by seq",
+                user, event_type,
+            )
+        ]  # fmt: skip
+
+    return logged

@@ -1,8 +1,5 @@
-"""What the dashboard's pages show: true to the database, small, escaped, findable, current."""
+"""What the dashboard's pages show: the state of the database, escaped, filtered, paged and current."""
 
-import base64
-import csv
-import io
 import re
 import uuid
 from html import unescape
@@ -13,68 +10,14 @@ from local.dev.database import FREE_USERS
 
 USER = FREE_USERS[0].id
 HOSTILE = """"><script>alert(1)</script><img src=x onerror=alert(2)>'{{7*7}}`${1}`"""
-MOST_BYTES = 100_000
-
-
-@pytest.fixture
-def make_app(sql, make_user):
-    """A user with an app as provisioning leaves it; `make_app(email=…, **columns)`; the user's id."""
-
-    def make(email=None, **columns):
-        user = make_user(email=email)
-        columns = {
-            "user_id": user, "fly_app_name": f"vyx-user-{uuid.uuid4().hex[:8]}", "fly_org_slug": "x", "network": f"n-{user}",
-            "status": "active", "health_status": "healthy", "region": "sin", "docker_image": "registry.test/team/backend:v1",
-            "tier": "pro", "machine_id": uuid.uuid4().hex[:14], "machine_state": "started", "monthly_cost_estimate_usd": "6.00",
-            "observed_generation": 1, "next_attempt_at": None, "price_usd_per_s": "0.000002",
-        } | columns  # fmt: skip
-        names, marks = ", ".join(columns), ", ".join(["%s"] * len(columns))
-        sql(f"insert into public.user_fly_apps ({names}) values ({marks})", *columns.values())
-        # Nobody pays for it, so the sweep would take it away: an override keeps it as it is.
-        sql(
-            "insert into public.fly_overrides (user_id, override, plan, actor) values (%s, 'grant', 'pro', 'test')",
-            user,
-        )
-        return user
-
-    return make
 
 
 def text_of(page):
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", page.text)))
 
 
-def rows_of(page):
-    return re.findall(r'<tr data-live="app-[^"]+">.*?</tr>', page.text, re.DOTALL)
-
-
-def test_a_row_shows_everything_about_an_app(operator, make_app):
-    user = make_app(
-        "full@example.test", status="error", health_status="unhealthy", error_code="image", error_message="no such image",
-        retry_count=7, machine_region="fra",
-    )  # fmt: skip
-    [row] = rows_of(operator.get(f"?q={user}"))
-    plain = re.sub(r"<[^>]+>", " ", row)
-    for word in (
-        "full@example.test",
-        "vyx-user-",
-        "error",
-        "image",
-        "unhealthy",
-        "fra",
-        "shared",
-        "512 MB",
-        "backend:v1",
-    ):
-        assert word in plain, word
-    assert "$6.00" in plain
-    assert "7" in plain
-    assert "granted by an operator" in plain
-    assert f"users/{user}" in row
-
-
-def test_what_users_call_themselves_is_text_on_every_page(operator, make_app, sql):
-    """E-mail, app name, error, metadata, reason: whatever stands in the database, no page runs or marks it up."""
+def test_markup_in_user_data_is_shown_as_text_on_every_page(operator, make_app, sql):
+    """E-mail, app name, error, metadata, reason: no page runs or interprets what is in the database."""
     user = make_app(
         f"x{HOSTILE}@example.test", fly_app_name=f"vyx{HOSTILE}", status="error", error_code="image", error_message=HOSTILE,
         docker_image=f"i{HOSTILE}", region="sin", machine_id=HOSTILE,
@@ -103,117 +46,23 @@ def test_what_users_call_themselves_is_text_on_every_page(operator, make_app, sq
         sql("update public.user_fly_apps set status = 'active', error_code = null where user_id = %s", user)
 
 
-def test_every_page_of_a_full_list_is_small_and_leads_on_to_the_end(operator, make_app):
-    """Keyset pages: every app once, whatever page one is on; none beyond the last."""
-    mark = uuid.uuid4().hex[:10]
-    made = {make_app(f"{mark}-{number}-{'long' * 20}@example.test", error_message="e" * 300) for number in range(120)}
-    for sort in ("created", "app", "cost", "checked", "retries"):
-        path, seen = f"?q={mark}&sort={sort}", []
-        while path:
-            page = operator.get(path)
-            assert len(page.content) < MOST_BYTES
-            seen += re.findall(r'users/([0-9a-f-]{36})">', "".join(rows_of(page)))
-            onward = re.search(r'rel="next" href="\./([^"]+)"', page.text)
-            path = unescape(onward[1]) if onward else None
-        assert (len(seen), set(seen)) == (120, made), sort
-
-
-def test_the_columns_that_sort_say_how_they_sort(operator, make_app):
-    mark = uuid.uuid4().hex[:10]
-    few, many = make_app(f"{mark}-a@x.test", retry_count=1), make_app(f"{mark}-b@x.test", retry_count=5)
-    page = operator.get(f"?q={mark}&sort=retries")
-    assert [user in row for user, row in zip((many, few), rows_of(page), strict=True)] == [True, True]
-    assert 'aria-sort="descending"' in page.text
-    turned = unescape(re.search(r'aria-sort="descending"[^>]*><a href="\./([^"#]+)', page.text)[1])
-    page = operator.get(turned)
-    assert [user in row for user, row in zip((few, many), rows_of(page), strict=True)] == [True, True]
-
-
-@pytest.mark.parametrize(
-    ("query", "columns"),
-    [
-        ("status=error", {"status": "error"}),
-        ("health=unhealthy", {"health_status": "unhealthy"}),
-        ("health=unknown", {"health_status": None}),
-        ("region=fra", {"machine_region": "fra"}),
-        ("tier=elite", {"tier": "elite"}),
-        ("work=stuck", {"status": "error"}),
-        ("work=override", {}),
-    ],
-)
-def test_a_filter_shows_those_and_no_others(operator, make_app, query, columns):
-    mark = uuid.uuid4().hex[:10]
-    wanted = make_app(f"{mark}-1@x.test", **columns)
-    other = make_app(f"{mark}-2@x.test")
-    page = operator.get(f"?q={mark}&{query}")
-    assert wanted in page.text
-    assert (other in page.text) == (query == "work=override")
-
-
-def test_a_filter_that_fits_nothing_says_so_and_leads_back(operator):
-    page = operator.get("?status=error&q=nobody-at-all")
-    assert "No app fits this filter" in page.text
-    assert "Searched:" in page.text
-
-
-@pytest.mark.parametrize(
-    "path", ["?status=evil&sort=evil&after=evil&order=evil", "?after=WzEsMl0", "events?after=e30&type=x&day=9999-99-99"]
-)
-def test_an_address_that_makes_no_sense_shows_the_first_page(operator, path):
-    assert operator.get(path).status_code == 200
-
-
-@pytest.mark.parametrize("after", ["WyJ4IiwieSJd", "WyIyMDI2IiwieSJd"])
-def test_a_cursor_that_is_none_is_answered_in_words(operator, after):
-    """Two texts that are neither time nor id: the database refuses them."""
-    answer = operator.get(f"?after={after}")
-    assert answer.status_code == 400
-    assert "a value that there cannot be" in answer.text
-
-
-DEEP = base64.urlsafe_b64encode(b"[" * 2000).decode()
-HALF_CHARACTERS = base64.urlsafe_b64encode(rb'["\ud800","\ud800"]').decode()
-
-
-@pytest.mark.parametrize("page", ["", "events", f"users/{USER}"])
-@pytest.mark.parametrize("query", [f"after={DEEP}", f"after={HALF_CHARACTERS}"])
-def test_a_cursor_made_to_break_us_is_answered_in_words(operator, page, query):
-    answer = operator.get(f"{page}?{query}")
-    assert answer.status_code == 400
-    assert "a value that there cannot be" in answer.text
-
-
 @pytest.mark.parametrize("page", ["nowhere", "actions/none"])
-def test_an_address_that_leads_nowhere_keeps_the_navigation(operator, page):
+def test_an_unknown_address_keeps_the_navigation(operator, page):
     answer = operator.get(page)
     assert answer.status_code == 404
     assert '<nav aria-label="Pages">' in answer.text
 
 
-def test_an_app_that_is_gone_costs_nothing_a_month(operator, make_app, sql):
+def test_a_deleted_app_has_no_monthly_cost(operator, make_app, sql):
     user = make_app()
     assert "$6.00 a month as estimated" in text_of(operator.get(f"users/{user}"))
     sql("update public.user_fly_apps set status = 'deleted', deleted_at = hangar.now() where user_id = %s", user)
     assert "a month as estimated" not in text_of(operator.get(f"users/{user}"))
 
 
-def test_the_last_day_of_the_calendar_is_answered_in_words(operator):
+def test_the_last_day_of_the_calendar_is_400(operator):
     assert operator.get("events?day=9999-12-31").status_code == 400
     assert operator.get("events?day=9999-12-30").status_code == 200
-
-
-def test_the_export_has_the_whole_list_and_no_formula(operator, make_app):
-    mark = uuid.uuid4().hex[:10]
-    for number in range(60):
-        make_app(
-            f"{mark}-{number}@x.test",
-            error_message="=cmd|' /C calc'!A0" if number == 7 else 'a "quoted", text\nwith lines',
-        )
-    answer = operator.get(f"fleet.csv?q={mark}")
-    assert answer.headers["content-disposition"].startswith('attachment; filename="hangar-fleet-')
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
-    assert {row["email"] for row in rows} == {f"{mark}-{number}@x.test" for number in range(60)}
-    assert sorted({row["error_message"] for row in rows}) == ["'=cmd|' /C calc'!A0", 'a "quoted", text\nwith lines']
 
 
 def test_a_user_without_an_app_is_found_by_e_mail_and_id(operator, make_user):
@@ -226,21 +75,21 @@ def test_a_user_without_an_app_is_found_by_e_mail_and_id(operator, make_user):
     assert f"actions/provision?user={user}" in page.text
 
 
-def test_several_finds_are_listed_and_none_is_said(operator, make_user):
+def test_several_matches_are_listed_and_no_match_is_stated(operator, make_user):
     mark = uuid.uuid4().hex
     users = [make_user(email=f"{mark}-{number}@example.test") for number in range(2)]
     page = operator.get(f"search?q={mark}")
     assert all(user in page.text for user in users)
-    assert "Nobody was found" in operator.get(f"search?q={mark}-3").text
+    assert "No user was found" in operator.get(f"search?q={mark}-3").text
 
 
-def test_search_takes_its_text_as_it_is(operator, make_user):
-    """`%` and `_` are letters, no wildcards; quotes and backslashes do no harm."""
+def test_search_takes_its_text_literally(operator, make_user):
+    """`%` and `_` are not wildcards, and quotes and backslashes do no harm."""
     make_user(email=f"{uuid.uuid4().hex}@example.test")
     for query in ("%25", "_", "%27", "%5C", "%22", "%00"):
         page = operator.get(f"search?q={query}")
         assert page.status_code == 200, query
-        assert "Nobody was found" in page.text or "Find a user" in page.text
+        assert "No user was found" in page.text or "Find a user" in page.text
 
 
 def test_the_timeline_is_filtered_and_paged(operator, make_app, sql):
@@ -255,8 +104,8 @@ def test_the_timeline_is_filtered_and_paged(operator, make_app, sql):
     while path:
         page = operator.get(path)
         seen += len(re.findall(r'<tr data-live="event-', page.text))
-        onward = re.search(r'rel="next" href="\.\./([^"]+)"', page.text)
-        path = unescape(onward[1]) if onward else None
+        next_link = re.search(r'rel="next" href="\.\./([^"]+)"', page.text)
+        path = unescape(next_link[1]) if next_link else None
     assert seen == 30
 
 
@@ -276,32 +125,23 @@ def test_events_are_found_by_user_type_result_and_time(operator, make_app, sql):
     assert count("&status=info") == 1
     assert count("&span=24h") == 1
     assert count("&span=7d") == 2
-    assert "no user begins like this" in operator.get("events?user=nobody-at-all").text
+    assert "no user begins with this text" in operator.get("events?user=nobody-at-all").text
 
 
-def test_failures_come_with_the_advice_of_the_command_line(operator, make_app):
+def test_failures_come_with_advice_that_names_a_button(operator, make_app):
     user = make_app(
         "stuck@example.test", status="error", error_code="image", error_message="manifest unknown", retry_count=1
     )
     page = text_of(operator.get("failures"))
-    assert "push the image, or correct it" in page
-    assert "hangar retry stuck@example.test" in page
+    assert "push the image, or correct its name" in page
+    assert "then press Retry now" in page
     assert f"users/{user}" in operator.get("failures").text
 
 
-def test_costs_show_an_own_number_of_users_and_refuse_nonsense(operator):
+def test_costs_project_the_typed_number_of_users_and_refuse_other_text(operator):
     assert "1,234" in operator.get("costs?users=1234").text
     for wrong in ("0", "-1", "abc", "99999999999", "١٢"):
-        assert "Give a whole number" in operator.get(f"costs?users={wrong}").text
-
-
-def test_the_figures_are_the_databases(operator, make_app, sql):
-    make_app(status="provisioning")
-    page = operator.get("")
-    for status in ("active", "provisioning", "error", "deprovisioning"):
-        [(apps,)] = sql("select count(*) from public.user_fly_apps where status = %s and deleted_at is null", status)
-        shown = re.search(rf'data-live="figure-{status}".*?<span class="number">([\d,]+)<', page.text, re.DOTALL)
-        assert int(shown[1].replace(",", "")) == apps, status
+        assert "Enter a whole number" in operator.get(f"costs?users={wrong}").text
 
 
 def alert(kind, key="fleet"):
@@ -313,31 +153,31 @@ def setting(name, value):
 
 
 @pytest.mark.parametrize(
-    ("there", "words"),
+    ("problem", "title"),
     [
         (setting("paused", "true"), "Paused."),
         (setting("deletes_paused", "true"), "Deletions are paused."),
         (setting("live", "false"), "Not live."),
         (alert("brake"), "The brake was on."),
-        (alert("nudges", "test"), "Nudges do not arrive."),
+        (alert("nudges", "test"), "Webhook calls are not arriving."),
         (alert("fly_unreachable"), "Fly cannot be reached."),
         (alert("installation"), "Installation mismatch."),
-        (alert("incident"), "Many apps are broken at once."),
+        (alert("incident"), "Many apps are unhealthy at once."),
     ],
 )
-def test_what_is_out_of_order_stands_above_every_page(operator, sql, there, words):
-    change, back = there
+def test_a_problem_is_shown_above_every_page(operator, sql, problem, title):
+    change, back = problem
     sql(change)
     try:
         for path in ("", "costs", "controls"):
-            assert f"<strong>{words}</strong>" in operator.get(path).text, path
+            assert f"<strong>{title}</strong>" in operator.get(path).text, path
     finally:
         sql(back)
-    assert f"<strong>{words}</strong>" not in operator.get("").text
+    assert f"<strong>{title}</strong>" not in operator.get("").text
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(operator, make_app, sql):
-    """The ages in it tick without making it another page."""
+    """Ticking ages do not count as a change."""
     user = make_app(machine_state="stopped")
     first = operator.get(f"users/{user}", X_Hangar_Live="1")
     again = operator.get(f"users/{user}", X_Hangar_Live="1", If_None_Match=first.headers["etag"])
@@ -346,8 +186,8 @@ def test_a_page_that_has_not_changed_is_not_sent_again(operator, make_app, sql):
     assert operator.get(f"users/{user}", X_Hangar_Live="1", If_None_Match=first.headers["etag"]).status_code == 200
 
 
-def test_every_link_of_every_page_leads_somewhere(operator, make_app):
-    """Relative to where it stands, so that the dashboard works behind any prefix."""
+def test_every_link_of_every_page_works(operator, make_app):
+    """Links are relative, so that the dashboard works behind any path prefix."""
     user = make_app()
     seen = set()
     for path in (

@@ -1,4 +1,4 @@
-"""How a session at the dashboard begins, goes on and ends, with Supabase Auth's own words at the other end."""
+"""How a session of the dashboard starts, is renewed and ends, against the local Supabase Auth."""
 
 import re
 import time
@@ -8,26 +8,26 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from functions.admin.app import REFRESH_BEFORE_S
 from functions.admin.auth.session import SESSION_COOKIE
+from functions.admin.guard import REFRESH_BEFORE_S
 from functions.admin.pages.sign_in import FLOW_COOKIE
 from local.dev.database import ADMIN, FREE_USERS
 
 
-def test_a_session_in_its_last_minute_goes_on_under_new_tokens(operator):
+def test_a_session_in_its_last_minute_is_renewed(operator):
     before = operator.session
     operator.change_session(expires_at=time.time() + REFRESH_BEFORE_S - 5)
     assert operator.get("").status_code == 200
     after = operator.session
-    assert after["mark"] == before["mark"]
+    assert after["session_id"] == before["session_id"]
     assert after["expires_at"] > time.time() + REFRESH_BEFORE_S
     assert after["refresh_token"] != before["refresh_token"]
     assert operator.get("").status_code == 200
     assert operator.session == after
 
 
-def test_two_tabs_that_refresh_at_once_both_go_on(operator):
-    """Each has the old cookie; whichever answer the browser keeps, the session lives."""
+def test_two_tabs_that_refresh_at_once_both_stay_signed_in(operator):
+    """Each tab sends the old cookie. Whichever answer the browser keeps, the session is valid."""
     operator.change_session(expires_at=time.time() - 5)
     tabs = [replace(operator, cookies=dict(operator.cookies)) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -38,8 +38,8 @@ def test_two_tabs_that_refresh_at_once_both_go_on(operator):
         assert tab.get("").status_code == 200
 
 
-def test_a_form_stays_good_when_its_session_was_refreshed_meanwhile(operator):
-    """A confirmation that stood open over the token's end."""
+def test_a_form_stays_valid_when_its_session_was_renewed_meanwhile(operator):
+    """The confirmation page was open while the access token expired."""
     page = operator.get("actions/sweep")
     proof = re.findall(r'name="proof" value="(\w+)"', page.text)[-1]
     operator.change_session(expires_at=time.time() - 5)
@@ -47,7 +47,7 @@ def test_a_form_stays_good_when_its_session_was_refreshed_meanwhile(operator):
 
 
 def test_signing_out_ends_the_session_at_supabase_too(operator, http, admin_cloud):
-    """The refresh token somebody may have copied is worth nothing afterwards."""
+    """A copied refresh token is refused afterwards."""
     kept = operator.session
     proof = re.search(r'name="proof" value="(\w+)"', operator.get("").text)[1]
     operator.send("POST", "sign-out", data={"proof": proof})
@@ -61,7 +61,7 @@ def test_signing_out_ends_the_session_at_supabase_too(operator, http, admin_clou
 
 
 def go_to_provider(visitor, after=""):
-    """From our form to the provider's page; its address."""
+    """Follow the link from the sign-in form. The address of the provider's page."""
     form = visitor.get(f"sign-in?next={after}")
     [link] = re.findall(r'href="\./(sign-in/github\?next=[^"]*)"', form.text)
     away = visitor.get(link)
@@ -71,7 +71,7 @@ def go_to_provider(visitor, after=""):
 
 
 def come_back(visitor, http, authorize, email):
-    """Say at the provider who one is; the address one is sent back to."""
+    """Sign in at the provider. The address to which it sends the browser back."""
     provider = http.get(authorize).headers["location"]
     state = parse_qs(urlsplit(provider).query)["state"][0]
     callback = http.get(provider.split("/local-provider")[0] + "/callback", params={"state": state, "code": email})
@@ -79,11 +79,11 @@ def come_back(visitor, http, authorize, email):
 
 
 def test_signing_in_through_a_provider(visitor, http):
-    """Away with a challenge, back with a code, in with the verifier that only this browser has."""
+    """PKCE: away with a challenge, back with a code, signed in with the verifier that only this browser has."""
     authorize = go_to_provider(visitor, "costs")
-    asked = parse_qs(urlsplit(authorize).query)
-    assert asked["code_challenge_method"] == ["s256"]
-    assert asked["redirect_to"] == [f"{visitor.url}/signed-in"]
+    query = parse_qs(urlsplit(authorize).query)
+    assert query["code_challenge_method"] == ["s256"]
+    assert query["redirect_to"] == [f"{visitor.url}/signed-in"]
     back = come_back(visitor, http, authorize, ADMIN.email)
     assert back.startswith(f"{visitor.url}/signed-in?code=")
     answer = visitor.get(back.removeprefix(f"{visitor.url}/"))
@@ -92,8 +92,8 @@ def test_signing_in_through_a_provider(visitor, http):
     assert visitor.get("costs").status_code == 200
 
 
-def test_a_code_is_worth_nothing_in_another_browser(visitor, http):
-    """Whoever slips somebody a link with a code of their own signs nobody in."""
+def test_a_code_is_refused_in_another_browser(visitor, http):
+    """An attacker cannot sign somebody in with a link that carries the attacker's code."""
     back = come_back(visitor, http, go_to_provider(visitor), ADMIN.email).removeprefix(f"{visitor.url}/")
     other = replace(visitor, cookies={})
     assert other.get(back).status_code == 400
@@ -102,13 +102,13 @@ def test_a_code_is_worth_nothing_in_another_browser(visitor, http):
     assert SESSION_COOKIE not in other.cookies
 
 
-def test_a_provider_that_vouches_for_a_user_makes_no_operator(visitor, http):
+def test_a_sign_in_by_a_provider_does_not_make_an_operator(visitor, http):
     back = come_back(visitor, http, go_to_provider(visitor), FREE_USERS[0].email)
     assert visitor.get(back.removeprefix(f"{visitor.url}/")).status_code == 303
     assert visitor.get("").status_code == 403
 
 
-def test_a_provider_that_knows_nobody_leads_back_with_a_reason(visitor, http):
+def test_an_unknown_account_at_the_provider_leads_back_with_a_reason(visitor, http):
     back = come_back(visitor, http, go_to_provider(visitor), "nobody@example.test")
     answer = visitor.get(back.removeprefix(f"{visitor.url}/"))
     assert answer.status_code == 400
@@ -116,11 +116,11 @@ def test_a_provider_that_knows_nobody_leads_back_with_a_reason(visitor, http):
 
 
 @pytest.mark.parametrize("path", ["sign-in/evil", "sign-in/google", "sign-in/..%2f"])
-def test_only_providers_of_the_settings_are_gone_to(visitor, path):
+def test_only_providers_in_the_settings_are_used(visitor, path):
     assert visitor.get(path).status_code in (404, 405)
 
 
-def test_behind_a_proxy_the_way_back_is_the_browsers_address(visitor):
+def test_behind_a_proxy_the_way_back_is_the_address_the_browser_uses(visitor):
     away = visitor.get("sign-in/github", X_Forwarded_Proto="https", X_Forwarded_Prefix="/admin")
     back = parse_qs(urlsplit(away.headers["location"]).query)["redirect_to"]
     assert back == [visitor.url.replace("http:", "https:") + "/admin/signed-in"]
@@ -129,6 +129,6 @@ def test_behind_a_proxy_the_way_back_is_the_browsers_address(visitor):
     assert back == [visitor.url.replace("http:", "https:") + "/signed-in"]
 
 
-def test_a_host_that_there_cannot_be_is_refused(visitor):
-    """Else the way back from the provider would lead nowhere."""
+def test_an_invalid_host_header_is_refused(visitor):
+    """Otherwise the way back from the provider would be invalid."""
     assert visitor.get("sign-in/github", Host="a b/@c").status_code == 400

@@ -1,4 +1,4 @@
-"""Caller, function, method, each with each, put to real processes: the table's answer, and the refused reach nothing."""
+"""Every caller, function and method, sent to real processes: they answer as in the table, and a refused call reaches nothing."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ NOTHING_NEEDED = {
 SECRET = STATIC["X-Hangar-Secret"]
 ROWS, WAYS = read_table(CALLERS), read_table(METHODS)
 LET_IN = ("200", "409")
-# What is asked only to know who is calling.
+# Requests that only identify the caller.
 IDENTIFYING = {"GET /auth/v1/.well-known/jwks.json", "POST /rest/v1/rpc/fly_operator"}
 PROJECT_KEYS = Keys("", "", PEM)
 OPERATOR, SIGNED_IN = "44444444-4444-4444-8444-444444444444", "55555555-5555-4555-8555-555555555555"
@@ -51,17 +51,17 @@ def bearer(token):
 
 
 def find_issuer():
-    """The project that the function under test belongs to."""
-    return f"{WORLD.url}/auth/v1"
+    """The issuer of the project to which the function under test belongs."""
+    return f"{PROJECT_ADDRESS.url}/auth/v1"
 
 
 def session_token(user, keys=PROJECT_KEYS, **changes):
-    """The access token of somebody who signed in."""
+    """The access token of a signed-in user."""
     return keys.mint("authenticated", user, **{"iss": find_issuer(), "session_id": str(uuid.uuid4()), **changes})
 
 
 def machine_token():
-    """What Hangar puts into the machine of a user who is an operator."""
+    """The token in the machine of a user who is an operator."""
     return mint_user_token(
         SecretStr(PEM),
         issuer=find_issuer(),
@@ -72,7 +72,7 @@ def machine_token():
 
 
 def many(count):
-    """So many signatures, of which only the last is right."""
+    """This many signatures, of which only the last is right."""
     right = sign(BODY)
     wrong = "v1," + base64.b64encode(b"x" * 32).decode()
     return right | {"webhook-signature": " ".join([*[wrong] * (count - 1), right["webhook-signature"]])}
@@ -83,18 +83,18 @@ def signature_as(change):
     return signed | {"webhook-signature": change(signed["webhook-signature"])}
 
 
-class World:
-    """Where the functions under test look for their project."""
+class ProjectAddress:
+    """The address of the project for the function under test."""
 
     url = ""
 
 
-WORLD = World()
+PROJECT_ADDRESS = ProjectAddress()
 
 
 @cache
 def sign_once(two_minutes: int) -> dict[str, str]:
-    """One signature for every function and test of these two minutes; it is good for five."""
+    """One signature for all functions and tests within two minutes. It is valid for five."""
     return sign(BODY)
 
 
@@ -154,7 +154,7 @@ def deployed(request, tmp_path_factory):
         outside() as (world, settings),
         running(request.param, settings, tmp_path_factory.mktemp("matrix")) as function,
     ):
-        WORLD.url = settings["SUPABASE_URL"]
+        PROJECT_ADDRESS.url = settings["SUPABASE_URL"]
         function.ask(BODY, JSON | HEADERS["right signature a second time"]())
         yield request.param, function, world
 
@@ -163,34 +163,34 @@ def test_every_row_of_the_table_has_a_caller():
     assert list(HEADERS) == list(ROWS)
 
 
-def format_database(world, caller):
-    """What project and database answer while this caller asks."""
+def set_answers(world, caller):
+    """Set what project and database answer to this caller."""
     world.answers |= {"fly_claim": NOTHING_NEEDED, "jwks.json": PROJECT_KEYS.jwks()}
     world.answers["fly_operator"] = {"operator": ROWS[caller]["kind"] == "operator", "email": "user@example.test"}
 
 
 @pytest.mark.parametrize("method", WAYS)
-def test_every_caller_gets_what_the_table_says(deployed, method):
-    """The whole column of one function and method; whoever is refused has reached nothing but the question who it is."""
+def test_every_caller_gets_the_answer_in_the_table(deployed, method):
+    """The column of one function and method. A refused caller reaches nothing except the check of its identity."""
     name, function, world = deployed
     for caller, headers in HEADERS.items():
         expected = WAYS[method][name]
         world.reached.clear()
-        format_database(world, caller)
+        set_answers(world, caller)
         reply = function.ask(BODY, JSON | headers(), method=method)
         assert str(reply.status) == (ROWS[caller][name] if expected == "caller" else expected), caller
         assert bool(set(world.reached) - IDENTIFYING) == (str(reply.status) in LET_IN), caller
         if reply.status >= 400 and method != "HEAD":
             assert reply.headers["Content-Type"] == "application/problem+json", caller
         if reply.status == 401:
-            assert reply.json()["detail"] == "Authentication failed", caller
+            assert reply.json()["code"] == "proof", caller
 
 
-def test_whoever_is_let_in_is_let_in_as_what_the_table_says(deployed):
-    """The log's word for the caller is the kind in the table, and it has none for who is refused."""
+def test_the_log_names_the_kind_of_caller_in_the_table(deployed):
+    """The log names the kind of each accepted caller, and none for a refused one."""
     name, function, world = deployed
     for caller, row in ROWS.items():
-        format_database(world, caller)
+        set_answers(world, caller)
         request_id = function.ask(BODY, JSON | HEADERS[caller]()).headers["X-Request-Id"]
         [labels] = [
             line["labels"] for line in function.lines() if line.get("labels", {}).get("request_id") == request_id

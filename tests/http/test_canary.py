@@ -1,8 +1,8 @@
-"""I9, no secret leaves: one life of a cloud with every kind of failure in it, and everything it printed, stored or answered.
+"""I9, no secret leaves: a run of a cloud with every kind of failure, and everything it printed, stored or answered.
 
-Its own secrets are random texts, so they are their own canaries; those that a cloud does not make are added here. What is
-looked through: each log file, every table of the database but Vault's, the alerts that went out, each HTTP answer, the
-command line's output, Fly's world, and the command lines of all processes. The functions, machines and databases are real.
+The secrets of the cloud are random texts, so they serve as canaries; further canaries are added here. The test searches
+every log file, every table of the database except Vault's, the alerts sent, each HTTP answer, the output of the command
+line, the state of Fly, and the command lines of all processes. The functions, machines and databases are real.
 """
 
 import base64
@@ -29,13 +29,13 @@ from tests.http.running_operator import Operator
 MACHINE_SECRET = "canary-machine-secret-7f3a9c"
 ALERT_PATH = "services/canary-alert-webhook-2b8e"
 COOKIE = "canary-cookie-51d07c4e"
-# Where a secret lives by right: Vault, and the hash of the operator's password (it is no canary, and looked for all the same).
+# Where secrets belong.
 VAULT = ("vault.secrets",)
-LIVES_IN_FILES = ("dev.json", "keys.json")
-# Every credential that is a JWT begins so, also one made while running, and one that was cut.
+SECRET_FILES = ("dev.json", "keys.json")
+# Every JWT starts like this, including one that was made during the run and one that was cut off.
 JWT = re.compile(r"eyJ[\w-]{8,}")
 
-# What Fly may answer while it echoes all it was told; each befalls a user of its own. `{app}` is that user's app.
+# Failures in which Fly repeats what it was sent. Each happens to another user; `{app}` is that user's app.
 ECHOES = [
     ("POST", "/v1/apps/{app}/secrets", {"status": 400}),
     ("POST", "/v1/apps/{app}/secrets", {"status": 500, "times": 2}),
@@ -56,17 +56,17 @@ ECHOES = [
 
 
 @dataclass
-class Ears:
-    """The secrets by name, and everything heard so far by where it was heard."""
+class Recorder:
+    """The secrets by name, and every text recorded so far with its source."""
 
     canaries: dict[str, str]
-    heard: list[tuple[str, str]] = field(default_factory=list)
+    recorded: list[tuple[str, str]] = field(default_factory=list)
 
-    def hear(self, where: str, text: str) -> None:
-        self.heard.append((where, text))
+    def record(self, where: str, text: str) -> None:
+        self.recorded.append((where, text))
 
     def forms(self):
-        """Each secret as it is, and as URLs, JSON and base64 would write it; of a key, each line."""
+        """Each secret as it is and in the forms of URLs, JSON and base64. Of a key, each line."""
         for name, secret in self.canaries.items():
             for part in secret.splitlines():
                 if not part.startswith("-----"):
@@ -74,7 +74,7 @@ class Ears:
                     yield from ((name, form) for form in {part, quote(part, safe=""), json.dumps(part)[1:-1], encoded})
 
     def find(self, texts) -> list[str]:
-        """Which secret stands where, with what is around it and without the secret itself."""
+        """Which secret is in which text, with its surroundings and without the secret itself."""
         found = []
         for where, text in texts:
             found += [
@@ -91,26 +91,26 @@ def _around(text, start, form):
 
 
 @dataclass
-class Life:
-    """A cloud, an operator, and the ears."""
+class Run:
+    """A cloud, an operator, and the recorder of their outputs."""
 
     cloud: LocalCloud
     operator: Operator
-    ears: Ears
+    recorder: Recorder
     pass_on: dict[str, str]
 
     def ask(self, function, body, headers=None):
-        """Ask with every credential that a caller could send along by mistake."""
+        """Call with every credential that a caller could send by mistake."""
         sent = {"X-Hangar-Secret": self.cloud.addresses["static_secret"], **self.pass_on, **(headers or {})}
         url = self.cloud.addresses["functions"][function]
         answer = httpx.post(url, json=body, headers=sent, timeout=150, trust_env=False)
-        self.ears.hear(f"{function}'s answer", f"{answer.status_code} {answer.headers} {answer.text}")
+        self.recorder.record(f"{function}'s answer", f"{answer.status_code} {answer.headers} {answer.text}")
         return answer.status_code
 
     def hangar(self, *arguments, **env):
         child = self.operator.start(*arguments, **env)
         out, err = child.communicate(timeout=120)
-        self.ears.hear(f"hangar {' '.join(arguments)}", out + err)
+        self.recorder.record(f"hangar {' '.join(arguments)}", out + err)
         return child.returncode
 
     def child(self, name) -> Child:
@@ -118,8 +118,8 @@ class Life:
 
 
 @pytest.fixture(scope="module")
-def life(tmp_path_factory):
-    """A cloud with machine secrets and an alert address of its own; one of its machines is a real process."""
+def run(tmp_path_factory):
+    """A cloud with machine secrets and an alert address. One of its machines is a real process."""
     folder = tmp_path_factory.mktemp("cloud")
     with pytest.MonkeyPatch.context() as patch:
         plain = local.dev.cloud.make_settings
@@ -151,25 +151,29 @@ def life(tmp_path_factory):
                 "Cookie": f"session={COOKIE}",
             }
             operator = Operator(cloud, folder)
-            yield Life(cloud, operator, Ears(canaries), pass_on)
+            yield Run(cloud, operator, Recorder(canaries), pass_on)
             operator.database.close()
 
 
-def live_through_failures(life):
-    """Upgrades of which nearly all fail, repair, the command line, outages, downgrades."""
-    ears, operator = life.ears, life.operator
+def run_failures(run):
+    """Upgrades that nearly all fail, repair, the command line, downgrades."""
+    recorder, operator = run.recorder, run.operator
     users = operator.add_users(len(ECHOES))
-    told = {
-        "error": f"no EXCHANGE_KEY={MACHINE_SECRET} for FlyV1 {ears.canaries['Fly token']} {life.pass_on['Authorization']}",
-        "token": ears.canaries["Fly token"],
+    echo = {
+        "error": f"no EXCHANGE_KEY={MACHINE_SECRET} for FlyV1 {recorder.canaries['Fly token']} {run.pass_on['Authorization']}",
+        "token": recorder.canaries["Fly token"],
         "secrets": {"EXCHANGE_KEY": MACHINE_SECRET},
     }
-    echoed = {"fly-request-id": ears.canaries["Fly token"], "set-cookie": f"fly-machine={COOKIE}", "retry-after": "1"}
+    echoed = {
+        "fly-request-id": recorder.canaries["Fly token"],
+        "set-cookie": f"fly-machine={COOKIE}",
+        "retry-after": "1",
+    }
     faults = [
         {
             "method": method,
             "path": path.format(app=app_name("vyx-user", user, 0)),
-            "body": told,
+            "body": echo,
             "headers": echoed,
             **fault,
         }
@@ -180,7 +184,7 @@ def live_through_failures(life):
             "method": "POST",
             "path": "/v1/apps",
             "status": status,
-            "text": f"<p>{told['error']}</p>",
+            "text": f"<p>{echo['error']}</p>",
             "headers": echoed,
             "times": 1,
         }
@@ -188,43 +192,43 @@ def live_through_failures(life):
     ]
     operator.set_faults(*faults, *once)
     with ThreadPoolExecutor(len(users)) as callers:
-        list(callers.map(lambda user: life.ask("provision", {"user_id": str(user)}), users))
+        list(callers.map(lambda user: run.ask("provision", {"user_id": str(user)}), users))
     listing = {
         "method": "GET",
         "path": "/v1/orgs/hangar-local/machines",
         "status": 401,
-        "body": told,
+        "body": echo,
         "headers": echoed,
     }
     operator.set_faults(listing, {**listing, "path": "/v1/apps"})
-    assert life.ask("health", {}) == 503
-    run_commands(life, users)
-    look_at_the_dashboard(life, users)
+    assert run.ask("health", {}) == 503
+    run_commands(run, users)
+    use_dashboard(run, users)
     codes = "select distinct metadata ->> 'error_code' from public.user_fly_app_events where status in ('failed', 'unknown')"
     assert len(operator.sql(codes)) > 5
     operator.set_faults()
-    assert life.ask("health", {}) == 200
+    assert run.ask("health", {}) == 200
     with ThreadPoolExecutor(len(users)) as callers:
-        list(callers.map(lambda user: life.ask("health", {"user_id": str(user)}), users))
+        list(callers.map(lambda user: run.ask("health", {"user_id": str(user)}), users))
     operator.sql("update public.user_subscriptions set tier = 'free' where user_id = any(%s)", users[:5])
-    gone = {"method": "DELETE", "path": "/v1/apps/*", "status": 500, "body": told, "headers": echoed, "times": 2}
+    gone = {"method": "DELETE", "path": "/v1/apps/*", "status": 500, "body": echo, "headers": echoed, "times": 2}
     operator.set_faults(gone)
     with ThreadPoolExecutor(5) as callers:
-        list(callers.map(lambda user: life.ask("deprovision", {"user_id": str(user)}), users[:5]))
+        list(callers.map(lambda user: run.ask("deprovision", {"user_id": str(user)}), users[:5]))
     operator.set_faults()
     return users
 
 
-def run_commands(life, users):
-    """Everything an operator reads, as text and as JSON, and refused too: with keys that the project does not know."""
+def run_commands(run, users):
+    """Every command that an operator reads, as text and as JSON, also with keys that the project refuses."""
     for command in (
         ("status",), ("status", str(users[0])), ("events",), ("cost",), ("settings", "show"), ("orphans",),
         ("brake",), ("retry", str(users[0])), ("sweep",), ("migrate-users", "--dry-run"),
     ):  # fmt: skip
-        life.hangar(*command)
-        life.hangar(*command, "--json")
+        run.hangar(*command)
+        run.hangar(*command, "--json")
     other = "sb_secret_canary-that-nobody-knows-4411"
-    life.ears.canaries["unknown secret key"] = other
+    run.recorder.canaries["unknown secret key"] = other
     for wrong in (
         {"SUPABASE_SECRET_KEY": other},
         {"SUPABASE_SECRET_KEY": f"{other}\nmore"},
@@ -234,47 +238,47 @@ def run_commands(life, users):
         {"HANGAR_WEBHOOK_SECRET": other},
         {"HANGAR_WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"k" * 32).decode()},
     ):
-        assert life.hangar("sweep", **wrong) != 0
+        assert run.hangar("sweep", **wrong) != 0
 
 
-def look_at_the_dashboard(life, users):
-    """Sign in, wrongly and rightly, look at every page, do something; the tokens stand in the cookie, sealed."""
-    known = life.cloud.addresses
+def use_dashboard(run, users):
+    """Sign in with a wrong and a right password, open every page, run an action. The cookie holds the tokens sealed."""
+    known = run.cloud.addresses
     url, operator = known["functions"]["admin"], known["admin"]
     wrong = "canary-wrong-password-90ad"
-    life.ears.canaries["wrong password"] = wrong
+    run.recorder.canaries["wrong password"] = wrong
     cookie = []
 
-    def visit(method, path, **request):
-        headers = {**life.pass_on, "Cookie": "; ".join([life.pass_on["Cookie"], *cookie])}
+    def send(method, path, **request):
+        headers = {**run.pass_on, "Cookie": "; ".join([run.pass_on["Cookie"], *cookie])}
         answer = httpx.request(method, f"{url}{path}", headers=headers, timeout=60, trust_env=False, **request)
         named = [(name, value) for name, value in answer.headers.multi_items() if name != "set-cookie"]
-        life.ears.hear(f"the dashboard's {method} {path}", f"{answer.status_code} {named} {answer.text}")
+        run.recorder.record(f"the dashboard's {method} {path}", f"{answer.status_code} {named} {answer.text}")
         return answer
 
-    assert visit("POST", "/sign-in", data={**operator, "password": wrong}).status_code == 400
-    visit("GET", f"/signed-in?code={wrong}")
-    visit("GET", "/sign-out")
-    signed_in = visit("POST", "/sign-in", data=operator)
+    assert send("POST", "/sign-in", data={**operator, "password": wrong}).status_code == 400
+    send("GET", f"/signed-in?code={wrong}")
+    send("GET", "/sign-out")
+    signed_in = send("POST", "/sign-in", data=operator)
     assert signed_in.status_code == 303
     sealed = signed_in.headers["Set-Cookie"]
-    assert not life.ears.find([("the session's cookie", sealed)])
+    assert not run.recorder.find([("the session's cookie", sealed)])
     cookie.append(sealed.partition(";")[0])
     user = users[0]
     for page in ("/", "/fleet.csv", "/search?q=user", f"/users/{user}", "/events", "/failures", "/costs", "/controls"):
-        assert visit("GET", page).status_code == 200, page
-    confirmation = visit("GET", f"/actions/check?user={user}").text
+        assert send("GET", page).status_code == 200, page
+    confirmation = send("GET", f"/actions/check?user={user}").text
     proof = re.search(r'name="proof" value="([0-9a-f]+)"', confirmation)[1]
-    done = visit("POST", f"/actions/check?user={user}", data={"proof": proof, "reason": "a look"})
+    done = send("POST", f"/actions/check?user={user}", data={"proof": proof, "reason": "a look"})
     assert done.status_code == 303
-    life.ears.canaries["session"] = cookie[0].partition("=")[2]
+    run.recorder.canaries["session"] = cookie[0].partition("=")[2]
 
 
-def live_through_outages(life, user):
-    """The database gone, the gateway echoing what it was sent, and requests that are no HTTP."""
-    static, signed = life.cloud.addresses["static_secret"], sign(b"{}")
+def run_outages(run, user):
+    """Requests that are not HTTP, and calls without a database."""
+    static, signed = run.cloud.addresses["static_secret"], sign(b"{}")
     raw_headers = (
-        f"Authorization: {life.pass_on['Authorization']}\r\nCookie: s={COOKIE}\r\nX-Hangar-Secret: {static}\r\n"
+        f"Authorization: {run.pass_on['Authorization']}\r\nCookie: s={COOKIE}\r\nX-Hangar-Secret: {static}\r\n"
     )
     for broken in (
         f"POST / HTTP/1.1\r\nHost: x\r\n{raw_headers}Transfer-Encoding: nonsense\r\n\r\n",
@@ -286,16 +290,16 @@ def live_through_outages(life, user):
         f"X-Hangar-Secret: {static}\r\n\r\n",
         f"POST /?secret={static} HTTP/9.9\r\nHost: x\r\n\r\n",
     ):
-        answer = send_raw(life.cloud.addresses["functions"]["health"], broken)
+        answer = send_raw(run.cloud.addresses["functions"]["health"], broken)
         assert " 4" in answer or " 501 " in answer
-        life.ears.hear("an answer to broken HTTP", answer.replace(static, ""))  # the sender may read what it sent
-    life.ask("provision", {"user_id": static})
-    life.ask("health", {}, {"X-Hangar-Secret": static[:-1], **signed})
-    gateway = life.child("Supabase gateway")
+        run.recorder.record("an answer to broken HTTP", answer.replace(static, ""))  # the sender may read what it sent
+    run.ask("provision", {"user_id": static})
+    run.ask("health", {}, {"X-Hangar-Secret": static[:-1], **signed})
+    gateway = run.child("Supabase gateway")
     gateway.stop(3)
     for function in FUNCTIONS:
-        assert life.ask(function, {"user_id": str(user)}) == 503
-    life.hangar("status")
+        assert run.ask(function, {"user_id": str(user)}) == 503
+    run.hangar("status")
 
 
 def send_raw(url, request):
@@ -312,15 +316,15 @@ def send_raw(url, request):
 
 
 def read_files(folder):
-    """Every file of the cloud's folder but Postgres's own data and those in which the secrets live."""
+    """Every file of the cloud's folder, except the data of Postgres and the files to which secrets belong."""
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.is_file() and path.name not in LIVES_IN_FILES and inside.parts[0] != "postgres":
+        if path.is_file() and path.name not in SECRET_FILES and inside.parts[0] != "postgres":
             yield str(inside), path.read_text(errors="replace")
 
 
 def read_tables(database):
-    """Every row of every table of every schema, but Vault's."""
+    """Every row of every table of every schema, except Vault's."""
     tables = database.execute(
         "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'"
@@ -332,35 +336,35 @@ def read_tables(database):
 
 
 def read_processes():
-    """The command lines of all of this user's processes: anybody on the machine may read them."""
+    """The command lines of all processes. Everybody on the machine can read them."""
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     return "\n".join(line for line in listed.stdout.splitlines() if "pytest" not in line)
 
 
-@pytest.mark.timeout(600)  # half a minute, and much more where others need the machine too
-def test_no_secret_leaves(life):
-    """The whole life, then everything that can be read of it."""
-    users = live_through_failures(life)
-    world = httpx.get(f"{life.cloud.addresses['fly_api_url']}/_sim/world", trust_env=False)
-    life.ears.hear("Fly's world", world.text)
-    live_through_outages(life, users[0])
-    life.ears.hear("alerts", json.dumps(life.cloud.alerts))
-    life.ears.hear("processes", read_processes())
-    everything = [*life.ears.heard, *read_files(life.cloud.folder), *read_tables(life.operator.database)]
+@pytest.mark.timeout(600)  # takes half a minute on an idle machine
+def test_no_secret_leaves(run):
+    """The whole run, then a search of everything that it left."""
+    users = run_failures(run)
+    world = httpx.get(f"{run.cloud.addresses['fly_api_url']}/_sim/world", trust_env=False)
+    run.recorder.record("Fly's world", world.text)
+    run_outages(run, users[0])
+    run.recorder.record("alerts", json.dumps(run.cloud.alerts))
+    run.recorder.record("processes", read_processes())
+    everything = [*run.recorder.recorded, *read_files(run.cloud.folder), *read_tables(run.operator.database)]
     sizes = {where: len(text) for where, text in everything}
-    assert len(life.cloud.alerts) > 3
+    assert len(run.cloud.alerts) > 3
     assert all(sizes[f"logs/{name}.log"] for name in (*FUNCTIONS, "postgres"))
     assert any(where.startswith("logs/machines/") for where in sizes)
     assert sizes["table public.user_fly_app_events"] > 10_000
-    assert life.ears.find(everything) == []
+    assert run.recorder.find(everything) == []
 
 
-def test_the_ears_hear(life):
-    """Each secret is found where it lives: in dev.json, in Vault, in the settings of this test."""
-    dev = (life.cloud.folder / "dev.json").read_text()
-    vault = str(life.operator.sql("select decrypted_secret from vault.decrypted_secrets"))
-    texts = [("dev.json", dev), ("Vault", vault), ("here", f"{MACHINE_SECRET} {ALERT_PATH} {COOKIE} {life.pass_on}")]
-    found = " ".join(life.ears.find(texts))
-    for name in life.ears.canaries:
+def test_the_search_finds_secrets_where_they_belong(run):
+    """Each secret is found in dev.json, in Vault or in the settings of this test."""
+    dev = (run.cloud.folder / "dev.json").read_text()
+    vault = str(run.operator.sql("select decrypted_secret from vault.decrypted_secrets"))
+    texts = [("dev.json", dev), ("Vault", vault), ("here", f"{MACHINE_SECRET} {ALERT_PATH} {COOKIE} {run.pass_on}")]
+    found = " ".join(run.recorder.find(texts))
+    for name in run.recorder.canaries:
         assert f": {name}: " in found or name in ("unknown secret key", "wrong password", "session"), name
     assert "here: a JWT" in found

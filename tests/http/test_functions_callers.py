@@ -1,4 +1,4 @@
-"""The three functions as deployed, asked rightly and wrongly: the documented answer, and nothing reached by bad input."""
+"""The three functions as deployed: valid and invalid requests get the documented answer, and bad input reaches nothing."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ NOW = "2026-11-22T12:00:00+00:00"
 
 @pytest.fixture(scope="module", params=FUNCTIONS)
 def deployed(request, tmp_path_factory):
-    """A function and the database it would reach; at the end, what it logged must be JSON and free of secrets."""
+    """A function and the database it would reach. At the end, its log must be JSON and free of secrets."""
     folder = tmp_path_factory.mktemp(request.param)
     with outside() as (world, settings):
         with running(request.param, settings, folder) as function:
@@ -90,7 +90,7 @@ UNPROVEN = {
 def test_without_proof_it_is_401_and_nothing_is_reached(function, world, case):
     reply = function.ask(case.get("body", GOOD), JSON | case.get("headers", {}))
     assert_problem(reply, 401)
-    assert reply.json()["detail"] == "Authentication failed"
+    assert reply.json()["code"] == "proof"
     assert world.reached == []
 
 
@@ -120,7 +120,7 @@ BAD_BODIES = {
 
 
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
-def test_a_proven_bad_body_is_400_and_nothing_is_reached(function, world, body):
+def test_an_authenticated_bad_body_is_400_and_nothing_is_reached(function, world, body):
     for headers in (sign(body), STATIC):
         assert_problem(function.ask(body, JSON | headers), 400)
     assert world.reached == []
@@ -145,7 +145,7 @@ def test_another_type_is_415(function, world, content_type):
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, 1_000_000, 12_000_000])
-def test_an_oversized_body_is_413_and_the_sender_gets_to_read_it(function, world, size):
+def test_an_oversized_body_is_413_and_the_sender_can_read_the_answer(function, world, size):
     for headers in ({}, JSON | STATIC):
         assert_problem(function.ask(b" " * size, headers), 413)
     assert world.reached == []
@@ -156,7 +156,7 @@ def test_a_huge_length_is_413_before_anything_is_sent(function):
     assert_problem(reply, 413)
 
 
-def test_a_chunked_body_is_measured_as_it_comes(function, world):
+def test_a_chunked_body_is_limited_by_counting(function, world):
     """Without a length, the limit holds by counting."""
     chunks = itertools.repeat(b" " * 10_000, 100)
     assert_problem(function.ask(chunks, JSON | STATIC), 413)
@@ -173,8 +173,8 @@ def test_broken_chunks_are_400(function, world):
     assert world.reached == []
 
 
-def test_a_proven_good_call_is_503_while_the_database_is_down(function, world):
-    """Nothing is lost: the row stays due, and the caller is told when to come again."""
+def test_a_valid_call_is_503_while_the_database_is_down(function, world):
+    """The row stays due, and Retry-After says when to call again."""
     for headers in (sign(GOOD), STATIC):
         for content_type in ("application/json", "application/json; charset=utf-8"):
             reply = function.ask(GOOD, headers | {"Content-Type": content_type})
@@ -183,7 +183,7 @@ def test_a_proven_good_call_is_503_while_the_database_is_down(function, world):
     assert set(world.reached) == {"POST /rest/v1/rpc/fly_claim"}
 
 
-def test_the_user_of_a_dashboard_webhook_is_looked_at(function, world):
+def test_the_user_of_a_database_webhook_is_claimed(function, world):
     payload = {"type": "DELETE", "table": "user_subscriptions", "schema": "public", "record": None}
     body = json.dumps(payload | {"old_record": {"user_id": USER, "tier": "pro"}}).encode()
     assert_problem(function.ask(body, JSON | STATIC), 503)
@@ -195,7 +195,7 @@ def none_claim(**changes):
     return claim | {"entitled": False, "known": True, "closed_unknown": False} | changes
 
 
-def test_the_log_says_who_asked_about_whom_and_when_it_was_traced(function, world):
+def test_the_log_names_caller_user_and_trace(function, world):
     world.answers["fly_claim"] = none_claim()
     delivery = {**sign(GOOD), "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
     reply = function.ask(GOOD, JSON | delivery)
@@ -207,7 +207,7 @@ def test_the_log_says_who_asked_about_whom_and_when_it_was_traced(function, worl
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_user_who_needs_nothing_is_a_success_that_says_so(function, world, known):
+def test_a_user_who_needs_nothing_is_a_success_with_a_code(function, world, known):
     world.answers["fly_claim"] = none_claim(known=known)
     reply = function.ask(GOOD, JSON | sign(GOOD))
     answer = reply.json()
@@ -215,7 +215,7 @@ def test_a_user_who_needs_nothing_is_a_success_that_says_so(function, world, kno
     assert reply.headers["Content-Type"] == "application/json"
     assert answer["user_id"] == USER
     assert {"status", "app_name", "machine_id", "generation", "monthly_cost_estimate_usd"} <= answer.keys()
-    assert ("no such user" if not known else "not entitled") in answer["detail"]
+    assert answer["code"] == ("not_entitled" if known else "unknown_user")
 
 
 def test_a_preflight_is_answered_without_proof(function, world):
@@ -234,7 +234,7 @@ def health(tmp_path_factory):
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None, [], {}])
-def test_drain_only_is_true_or_false(health, value):
+def test_drain_only_must_be_a_boolean(health, value):
     function, world = health
     world.reached.clear()
     body = json.dumps({"drain_only": value}).encode()
@@ -262,7 +262,7 @@ def test_a_drain_with_nothing_due_answers_its_counts(health):
     assert counts | {"seconds", "complete"} <= reply.json().keys()
 
 
-def test_a_sweep_is_what_an_empty_object_asks_for(health):
+def test_an_empty_object_runs_a_sweep(health):
     function, world = health
     world.answers.clear()
     world.reached.clear()
@@ -273,7 +273,7 @@ def test_a_sweep_is_what_an_empty_object_asks_for(health):
 
 @pytest.mark.parametrize("target", FUNCTIONS)
 def test_with_nobody_listening_it_is_503_with_retry_after(target, tmp_path):
-    """The database's port is closed: a real connection refused, not an answer that says so."""
+    """The database's port is closed, so the connection itself is refused."""
     with closed_port() as port:
         settings = SETTINGS | {"SUPABASE_URL": f"http://127.0.0.1:{port}", "FLY_API_URL": f"http://127.0.0.1:{port}"}
         with running(target, settings, tmp_path) as function:
@@ -282,8 +282,8 @@ def test_with_nobody_listening_it_is_503_with_retry_after(target, tmp_path):
             assert int(reply.headers["Retry-After"]) >= 1
 
 
-def test_bodies_that_never_arrive_do_not_keep_others_out(function):
-    """More half-sent bodies than there are threads: each gets its 408, and a caller behind them its answer."""
+def test_bodies_that_never_arrive_do_not_block_other_callers(function):
+    """There are more half-sent bodies than threads. Each gets 408, and the next caller gets an answer."""
     stalled = [socket.create_connection(("127.0.0.1", function.port), timeout=PATIENCE_S) for _ in range(5)]
     try:
         for connection in stalled:

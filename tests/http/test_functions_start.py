@@ -1,4 +1,4 @@
-"""Starting and stopping a function: wrong settings end it with a message, only its own code is loaded, SIGTERM is kind."""
+"""Starting and stopping a function: wrong settings end it with a message, it imports only its own code, SIGTERM waits for it."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ REQUIRED = (
 
 
 def start(target, settings):
-    """Start a function that is expected to end by itself."""
+    """Start a function that is expected to exit."""
     return subprocess.run(
         framework(target, "--port", "0"),
         cwd=ROOT,
@@ -73,14 +73,14 @@ def assert_refused(ended, names):
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_a_missing_setting_ends_the_start_by_name_and_form(name):
+def test_a_missing_setting_is_named_with_its_form(name):
     without = {key: value for key, value in SETTINGS.items() if key != name}
     target = FUNCTIONS[REQUIRED.index(name) % len(FUNCTIONS)]
     assert_refused(start(target, without), [name])
 
 
 @pytest.mark.parametrize("target", FUNCTIONS)
-def test_every_function_tells_all_that_is_missing_at_once(target):
+def test_every_missing_setting_is_named_at_once(target):
     assert_refused(start(target, {}), REQUIRED)
 
 
@@ -94,7 +94,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown():
     assert_refused(start("provision", SETTINGS | wrong), list(wrong))
 
 
-def test_a_function_that_does_not_exist_is_named_with_those_that_do():
+def test_an_unknown_function_is_named_in_the_error():
     ended = start("adopt", SETTINGS)
     assert ended.returncode != 0
     assert "adopt" in ended.stderr
@@ -111,7 +111,7 @@ print(json.dumps(sorted(sys.modules)))
 
 @pytest.mark.parametrize("target", [*FUNCTIONS, "admin"])
 def test_loading_one_function_loads_no_other_and_nothing_heavy(target):
-    """Every import is paid at each cold start; the token signer and the database client wait for their first use."""
+    """Every cold start pays for the imports. The token signer and the database client are imported at their first use."""
     ended = run_python(f"TARGET = {target!r}\n{LOADED}")
     assert ended.returncode == 0, ended.stderr
     loaded = set(json.loads(ended.stdout))
@@ -141,7 +141,7 @@ def test_main_itself_loads_nothing_and_needs_no_settings():
 
 
 def test_main_knows_every_function_that_has_a_folder():
-    """`make dev` starts what has a folder; a deployment what main knows."""
+    """`make dev` starts every function with a folder, a deployment every function that main knows."""
     ended = run_python("import main; print(*sorted(main._MODULES))")
     folders = sorted(path.parent.name for path in (ROOT / "functions").glob("*/main.py"))
     assert ended.stdout.split() == folders, ended.stderr
@@ -154,7 +154,7 @@ def test_main_knows_its_functions_only():
 
 @pytest.mark.parametrize("target", FUNCTIONS)
 def test_sigterm_lets_a_request_finish(target, tmp_path):
-    """The call is under way, held by the database, when the signal comes; it is answered, and the process ends with 0."""
+    """The signal arrives while the database holds the call. The call is answered, and the process exits with 0."""
     body = json.dumps({"user_id": USER}).encode()
     replies = []
     with outside() as (world, settings), running(target, settings, tmp_path) as function:
@@ -173,7 +173,7 @@ def test_sigterm_lets_a_request_finish(target, tmp_path):
 
 
 def await_signal(function):
-    """Wait until the server's log says that the signal has reached it."""
+    """Wait until the server has logged the signal."""
     deadline = time.monotonic() + PATIENCE_S
     while "Handling signal: term" not in function.output():
         assert time.monotonic() < deadline, function.output()

@@ -1,6 +1,6 @@
-"""The credential in a user's machine opens that user's rows and nothing else, whatever the program in it asks for.
+"""The credential in a user's machine gives access to that user's rows and nothing else, whatever its program requests.
 
-The token is the one Hangar puts there (`mint_user_token`), the way is the real one: gateway, role, grants, row security.
+The token is the one that Hangar puts there (`mint_user_token`). The path is the real one: gateway, role, grants, row security.
 """
 
 import base64
@@ -23,7 +23,7 @@ from tests.http.conftest import Project
 from tests.http.test_backend_process import ROOT, eventually
 
 A, B = str(uuid4()), str(uuid4())
-# Table, and the column that says whose a row is: everything of a user that the API could show.
+# Every table with rows of a user, and the column that names the user.
 OWNED = (
     ("traders", "user_id"),
     ("signals", "user_id"),
@@ -32,7 +32,7 @@ OWNED = (
     ("user_subscriptions", "user_id"),
     ("user_profiles", "id"),
 )
-NOT_UPDATABLE = (500, "55000")  # PostgreSQL of a view that sums up, before it asks for rights
+NOT_UPDATABLE = (500, "55000")  # PostgreSQL's answer for an aggregating view, before it checks privileges
 VALUES = {"uuid": B, "uuid[]": [B], "integer": 1, "bigint": 1, "boolean": False, "jsonb": {}, "text": "x"}
 
 
@@ -47,7 +47,7 @@ class Tenants:
     trader_b: str
 
     def ask(self, method: str, path: str, **request):
-        """As the program in A's machine does it; a path of the REST API."""
+        """Send a request as the program in A's machine does. `path` is one of the REST API."""
         return self.project.send(method, f"/rest/v1/{path}", token=self.token, **request)
 
     def rows(self, path: str) -> list[dict]:
@@ -56,7 +56,7 @@ class Tenants:
         return answer.json()
 
     def of_b(self) -> str:
-        """Everything that B has, as the database holds it."""
+        """All rows of B, as the database holds them."""
         parts = [
             self.project.sql(f"select t::text from public.{table} t where {column} = '{B}' order by 1")
             for table, column in OWNED
@@ -79,7 +79,7 @@ def tenants(_postgres_servers, keys, http) -> Iterator[Tenants]:
 
 
 def settle(project: Project, user: str) -> tuple[str, str]:
-    """A user of the tier pro with a trader and a signal; the ids of app and trader."""
+    """Create a user of tier pro with a trader and a signal. Returns the ids of app and trader."""
     project.sql(f"insert into auth.users (id, email) values ('{user}', 'user-{user[:8]}@example.test')")
     project.sql(f"update public.user_subscriptions set tier = 'pro' where user_id = '{user}'")
     [(trader,)] = project.sql(f"insert into public.traders (user_id, name) values ('{user}', 't') returning id::text")
@@ -95,7 +95,7 @@ def mint_for(project: Project, user: UUID, app: UUID, keys: Keys | None = None) 
 
 
 @pytest.mark.parametrize(("table", "column"), OWNED)
-def test_a_user_reads_their_own_rows_and_none_of_anothers(tenants, table, column):
+def test_a_user_reads_only_their_own_rows(tenants, table, column):
     own = tenants.rows(f"{table}?select=*")
     assert own
     assert {row[column] for row in own} == {A}
@@ -119,8 +119,8 @@ def test_a_user_reads_their_own_rows_and_none_of_anothers(tenants, table, column
         "user_fly_apps?select=user_id.count()",
     ],
 )
-def test_what_hangs_on_a_row_of_ones_own_is_ones_own_too(tenants, path):
-    """Embedded rows are read by the same role: none of B's, and none of a table that users do not read."""
+def test_embedded_rows_are_the_users_own_too(tenants, path):
+    """Embedded rows are read by the same role: no row of B, and none of a table that users may not read."""
     answer = tenants.ask("GET", path.format(b=B))
     assert answer.status_code in (200, 400, 403), answer.text
     for mark in (B, tenants.app_b, tenants.trader_b):
@@ -129,7 +129,7 @@ def test_what_hangs_on_a_row_of_ones_own_is_ones_own_too(tenants, path):
         assert answer.status_code != 200
 
 
-def test_of_their_own_log_a_user_reads_the_apps_life_and_no_operators_word(tenants):
+def test_a_user_reads_events_of_the_app_and_none_of_operators(tenants):
     tenants.project.sql(f"select public.fly_set_override('{A}', 'grant', 'pro', 'operator-1', 'a private reason')")
     written = {
         kind for (kind,) in tenants.project.sql(f"select event_type from user_fly_app_events where user_id = '{A}'")
@@ -141,7 +141,7 @@ def test_of_their_own_log_a_user_reads_the_apps_life_and_no_operators_word(tenan
 
 
 def test_nothing_the_api_exposes_shows_another_user(tenants):
-    """Every table and view of the exposed schema, also the next one that somebody adds: refused, or without B."""
+    """Every table and view of the exposed schema, including future ones, is refused or shows no row of B."""
     names = exposed(tenants).keys()
     assert {"user_fly_apps", "fly_plans", "fly_failures", "fly_fleet_summary", "fly_overrides"} <= names
     shown = set()
@@ -157,7 +157,7 @@ def test_nothing_the_api_exposes_shows_another_user(tenants):
 
 
 def exposed(tenants: Tenants) -> dict[str, str]:
-    """Every table and view of the schema that the API shows, with its first column."""
+    """Every table and view of the exposed schema, with its first column."""
     return dict(
         tenants.project.sql(
             "select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum = 1"
@@ -167,7 +167,7 @@ def exposed(tenants: Tenants) -> dict[str, str]:
 
 
 def try_everything(tenants: Tenants, name: str, column: str, key: str) -> dict[str, tuple[int, str]]:
-    """What reading and each way of writing a table or view come to, with no more than an API key: status and code."""
+    """Status and code of reading and of each way of writing a table or view, with only an API key."""
     requests = {
         "read": ("GET", name, None),
         "insert": ("POST", name, {}),
@@ -182,7 +182,7 @@ def try_everything(tenants: Tenants, name: str, column: str, key: str) -> dict[s
 
 
 def procedures(tenants: Tenants) -> list[tuple[str, dict]]:
-    """Every function of that schema, with arguments that it would take."""
+    """Every procedure of the exposed schema, with arguments of the right types."""
     rows = tenants.project.sql(
         "select p.proname, coalesce(json_object_agg(a.name, format_type(a.type, null)) filter (where a.name is not null), '{}')"
         " from pg_proc p left join lateral unnest(p.proargnames, p.proargtypes::oid[]) a(name, type) on true"
@@ -194,8 +194,8 @@ def procedures(tenants: Tenants) -> list[tuple[str, dict]]:
     ]
 
 
-def test_without_a_users_token_the_publishable_key_opens_nothing(tenants):
-    """A machine knows the publishable key too: nothing is read or written with it, no procedure runs."""
+def test_the_publishable_key_alone_gives_no_access(tenants):
+    """A machine knows the publishable key too. It can neither read nor write with it, nor run a procedure."""
     before = tenants.of_b()
     key = tenants.project.keys.publishable_key
     for name, column in exposed(tenants).items():
@@ -208,8 +208,8 @@ def test_without_a_users_token_the_publishable_key_opens_nothing(tenants):
     assert tenants.of_b() == before
 
 
-def test_the_secret_key_itself_writes_no_table_of_ours_but_plans(tenants):
-    """Lease, generation, brake and audit hold for whoever holds service_role too: the way in is a procedure."""
+def test_the_secret_key_writes_no_table_of_hangar_except_plans(tenants):
+    """Lease, generation, brake and audit bind service_role too: it has to use the procedures."""
     before = tenants.of_b()
     ours = {name: column for name, column in exposed(tenants).items() if name.startswith(("fly_", "user_fly_"))}
     assert len(ours) >= 10
@@ -223,7 +223,7 @@ def test_the_secret_key_itself_writes_no_table_of_ours_but_plans(tenants):
 
 @pytest.mark.parametrize(("table", "column"), OWNED)
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_anothers_rows_are_neither_changed_nor_deleted(tenants, table, column, method):
+def test_rows_of_another_user_are_neither_changed_nor_deleted(tenants, table, column, method):
     before = tenants.of_b()
     for body in ({column: A}, {"created_at": "2020-01-01T00:00:00Z"}):
         headers = {"Prefer": "return=representation"}
@@ -249,15 +249,15 @@ def test_anothers_rows_are_neither_changed_nor_deleted(tenants, table, column, m
     ],
 )
 @pytest.mark.parametrize("prefer", ["return=minimal", "resolution=merge-duplicates"])
-def test_nothing_is_written_in_anothers_name_nor_where_only_operators_write(tenants, table, row, prefer):
+def test_no_row_is_written_for_another_user_or_in_a_table_of_operators(tenants, table, row, prefer):
     before = tenants.of_b()
     answer = tenants.ask("POST", table, json=row, headers={"Prefer": prefer})
     assert (answer.status_code, answer.json()["code"]) == (403, "42501"), answer.text
     assert tenants.of_b() == before
 
 
-def test_a_signal_of_ones_own_is_written(tenants):
-    """The one thing a machine may write: what refuses the others above is not a wall before everything."""
+def test_a_user_writes_their_own_signal(tenants):
+    """The only row that a machine may write. It shows that the refusals above are not a general failure."""
     row = {"user_id": A, "fly_app_id": tenants.app_a, "payload": {"seen": 1}}
     assert tenants.ask("POST", "signals", json=row, headers={"Prefer": "return=minimal"}).status_code == 201
     assert len(tenants.rows("signals?payload->>seen=eq.1")) == 1
@@ -274,7 +274,7 @@ def test_a_signal_of_ones_own_is_written(tenants):
         ("user_fly_app_events?user_id=eq.{a}", {"user_id": B}),
     ],
 )
-def test_a_user_raises_neither_their_tier_nor_their_machine(tenants, table, changes):
+def test_a_user_changes_neither_their_tier_nor_their_machine(tenants, table, changes):
     path = table.format(a=A)
     before = tenants.rows(path)
     assert before
@@ -284,8 +284,8 @@ def test_a_user_raises_neither_their_tier_nor_their_machine(tenants, table, chan
     assert tenants.rows(path) == before
 
 
-def test_no_procedure_of_ours_runs_for_a_user(tenants):
-    """Every procedure of the schema, called with arguments it would take, about B and about A."""
+def test_no_procedure_of_hangar_runs_for_a_user(tenants):
+    """Every procedure, called with arguments of the right types, about B and about A."""
     found = procedures(tenants)
     assert len(found) >= 18
     before = tenants.of_b()
@@ -296,12 +296,12 @@ def test_no_procedure_of_ours_runs_for_a_user(tenants):
     assert tenants.of_b() == before
 
 
-def test_the_schema_hangar_cannot_be_asked_for(tenants):
+def test_the_schema_hangar_is_not_exposed(tenants):
     answer = tenants.ask("GET", "settings", headers={"Accept-Profile": "hangar"})
     assert (answer.status_code, answer.json()["code"]) == (406, "PGRST106")
 
 
-def test_a_token_whose_user_was_changed_or_that_another_key_signed_is_refused(tenants):
+def test_a_tampered_or_foreign_token_is_refused(tenants):
     head, claims, signature = tenants.token.split(".")
     payload = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
     forged = base64.urlsafe_b64encode(json.dumps(payload | {"sub": B}).encode()).rstrip(b"=").decode()
@@ -314,7 +314,7 @@ def test_a_token_whose_user_was_changed_or_that_another_key_signed_is_refused(te
 
 
 def environment(tenants, **changes):
-    """What Hangar gives A's machine, but in a hurry."""
+    """The environment that Hangar gives A's machine, with shorter intervals."""
     return {
         "RUN_MODE": "user_dedicated",
         "USER_ID": A,
@@ -341,7 +341,7 @@ def test_a_backend_told_to_work_for_another_user_does_not_start(tenants, tmp_pat
     assert "SUPABASE_USER_TOKEN must be the token of the user named by USER_ID" in log.read_text()
 
 
-# A backend without that check: settings of A, then told to work for whom the first argument names.
+# A backend without that check: it takes A's settings, then works for the user that the first argument names.
 UNCHECKED = """
 import dataclasses, os, sys, threading
 from local.backend.__main__ import serve
@@ -353,7 +353,7 @@ sys.exit(serve(settings, threading.Event()))
 
 @pytest.mark.parametrize(("user", "expected"), [(A, 1), (B, 0)], ids=["own", "anothers"])
 def test_a_backend_that_does_not_check_finds_nothing_of_another_user(tenants, tmp_path, user, expected):
-    """The same program with the same token, asked for A's traders and for B's: the database makes the difference."""
+    """The same program with the same token asks for A's traders and for B's. The database decides."""
     before = tenants.of_b()
     log = tmp_path / "backend.log"
     child = process.spawn([sys.executable, "-c", UNCHECKED, user], env=environment(tenants), cwd=ROOT, log=log)

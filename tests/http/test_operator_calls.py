@@ -1,4 +1,4 @@
-"""Operators call the deployed functions with their own sign-in: let in by the database's word, answered, written down."""
+"""Operators call the deployed functions with their own access token: authorised by the database, answered, logged."""
 
 import json
 import socket
@@ -78,7 +78,7 @@ def ask(cloud, http, token):
 
 @pytest.fixture
 def override(sql):
-    """An operator's word about the user, as the admin pages give it."""
+    """Set an override for the user, as the dashboard does."""
 
     def override(word, plan=None):
         sql("select public.fly_set_override(%s, %s, %s, %s, 'test')", USER.id, word, plan, ADMIN.email)
@@ -92,7 +92,7 @@ def restarts(cloud, http):
 
 
 def test_an_operator_provisions_restarts_and_deprovisions_a_user_by_hand(cloud, http, sql, ask, override):
-    """One life, from the refusal that names the override to the app's end, signed in the log throughout."""
+    """From the refusal that names the override to the deletion of the app, with the operator in every log entry."""
     refused = ask("provision", USER.id)
     assert (refused.status_code, refused.json()["code"]) == (409, "not_entitled")
     assert "override" in refused.json()["detail"]
@@ -105,7 +105,7 @@ def test_an_operator_provisions_restarts_and_deprovisions_a_user_by_hand(cloud, 
     first, second = ask("health", USER.id, restart=True), ask("health", USER.id, restart=True)
     assert (first.status_code, first.json()["restarted"], first.json()["status"]) == (200, True, "active"), first.text
     assert (second.status_code, second.json()["restarted"]) == (200, True)
-    assert "nothing was done twice" in second.json()["detail"]
+    assert second.json()["code"] == "converged"
     assert restarts(cloud, http) == 1
 
     kept = ask("deprovision", USER.id)
@@ -119,13 +119,13 @@ def test_an_operator_provisions_restarts_and_deprovisions_a_user_by_hand(cloud, 
 
     events = sql("select event_type, metadata from public.user_fly_app_events where user_id = %s", USER.id)
     assert {metadata["actor"] for kind, metadata in events if kind == "action"} == {ADMIN.email}
-    asked = [metadata["source"] for kind, metadata in events if kind == "recovery_attempted" and "source" in metadata]
-    assert set(asked) == {"provision", "check", "restart", "deprovision"}
+    sources = [metadata["source"] for kind, metadata in events if kind == "recovery_attempted" and "source" in metadata]
+    assert set(sources) == {"provision", "check", "restart", "deprovision"}
     override(None)
 
 
 @pytest.mark.parametrize("function", CALLED)
-def test_nobody_known_is_404(ask, function):
+def test_an_unknown_user_is_404(ask, function):
     answer = ask(function, uuid.uuid4())
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_user")
 
@@ -136,8 +136,8 @@ def test_an_operator_may_run_a_sweep(ask):
 
 
 @pytest.mark.parametrize("function", CALLED)
-def test_somebody_signed_in_who_is_no_operator_is_403(sql, ask, sign_in, function):
-    """The host's own admin flag, and roles in the token, open nothing."""
+def test_a_user_who_is_not_an_operator_is_403(sql, ask, sign_in, function):
+    """The host's own admin flag, and roles in the token, give no access."""
     sql("update auth.users set encrypted_password = %s where id = %s", hash_password("secret"), STRANGER.id)
     sql("""update auth.users set raw_app_meta_data = '{"role": "operator"}' where id = %s""", STRANGER.id)
     sql("update public.user_profiles set is_admin = true where id = %s", STRANGER.id)
@@ -146,8 +146,8 @@ def test_somebody_signed_in_who_is_no_operator_is_403(sql, ask, sign_in, functio
 
 
 @pytest.mark.parametrize("function", CALLED)
-def test_the_machine_of_an_operator_is_no_operator(cloud, ask, function):
-    """Signed by the project's own key, for the operator's own id, good for a year at the API; and 401 here."""
+def test_the_machine_of_an_operator_is_not_an_operator(cloud, ask, function):
+    """Its token is signed by the project for the operator's id and is valid for a year at the data API. Here it is 401."""
     machine = mint_user_token(
         SecretStr(cloud.addresses["auth_signing_key"]),
         issuer=f"{cloud.addresses['supabase_url']}/auth/v1",
@@ -166,13 +166,13 @@ def test_a_removed_operator_is_out_at_the_next_call(sql, ask):
     assert ask("health", drain_only=True).status_code == 200
 
 
-def test_only_an_operator_has_a_machine_restarted(cloud, ask):
+def test_only_an_operator_may_restart_a_machine(cloud, ask):
     answer = ask("health", USER.id, headers={"X-Hangar-Secret": cloud.addresses["static_secret"]}, restart=True)
     assert (answer.status_code, answer.json()["code"]) == (403, "kind")
 
 
 @pytest.mark.parametrize("body", [{"restart": "yes"}, {"restart": 1}, {"restart": None}, {"restart": True}])
-def test_a_restart_is_true_or_false_and_of_somebody(ask, body):
+def test_a_restart_needs_a_boolean_and_a_user(ask, body):
     answer = ask("health", **({"user": USER.id} if body["restart"] is not True else {}), **body)
     assert answer.status_code == 400
 
@@ -184,21 +184,24 @@ def lonely(tmp_path_factory):
         yield function
 
 
-def test_a_browser_of_the_admin_pages_may_call_and_read_also_refusals(lonely):
-    """Preflight with the Authorization header, and CORS headers on a 401, for the configured origin alone."""
-    for origin, told in (("https://admin.example.test", "https://admin.example.test"), ("https://evil.example", None)):
-        asked = {
+def test_cors_allows_the_configured_origin_to_read_refusals_too(lonely):
+    """Preflight with the Authorization header, and CORS headers on a 401, only for the configured origin."""
+    for origin, allowed in (
+        ("https://admin.example.test", "https://admin.example.test"),
+        ("https://evil.example", None),
+    ):
+        headers = {
             "Origin": origin,
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "authorization,content-type",
         }
-        preflight = lonely.ask(None, asked, method="OPTIONS")
-        assert (preflight.status, preflight.headers["Access-Control-Allow-Origin"]) == (204, told)
-        if told:
+        preflight = lonely.ask(None, headers, method="OPTIONS")
+        assert (preflight.status, preflight.headers["Access-Control-Allow-Origin"]) == (204, allowed)
+        if allowed:
             assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
             assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
         refused = lonely.ask(b"{}", JSON | {"Origin": origin, "Authorization": "Bearer a.b.c"})
-        assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (401, told)
+        assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (401, allowed)
 
 
 def session_of(keys, url):
@@ -208,19 +211,19 @@ def session_of(keys, url):
 
 
 def assert_unchecked(reply):
-    """Not 401: the proof may be good, so nobody is told to sign in again."""
+    """Not 401: the token may be valid, so nobody is asked to sign in again."""
     assert (reply.status, reply.json()["code"]) == (503, "proof_unchecked")
     assert int(reply.headers["Retry-After"]) >= 1
 
 
-def test_while_the_keys_are_out_of_reach_it_is_503(lonely):
-    """Also at once after that, when the project is not asked again."""
+def test_without_the_projects_keys_it_is_503(lonely):
+    """The second call is 503 too, without another request to the project."""
     _, headers = session_of(Keys.generate(), SETTINGS["SUPABASE_URL"])
     for _ in range(2):
         assert_unchecked(lonely.ask(b"{}", headers))
 
 
-def test_while_the_database_is_out_of_reach_it_is_503(tmp_path):
+def test_without_the_database_it_is_503(tmp_path):
     keys = Keys.generate()
     found = Response(200, json.dumps(keys.jwks()).encode(), {"Content-Type": "application/json"})
 
@@ -230,12 +233,12 @@ def test_while_the_database_is_out_of_reach_it_is_503(tmp_path):
     with Server(serve) as server, running("health", SETTINGS | {"SUPABASE_URL": server.url}, tmp_path) as function:
         token, headers = session_of(keys, server.url)
         assert_unchecked(function.ask(b"{}", headers))
-        assert "fly_operator" in function.output(), "it was the database that was asked"
+        assert "fly_operator" in function.output(), "the database was called"
         assert token not in function.output()
 
 
-def test_a_held_port_is_nobody_elses_and_ours_to_listen_on():
-    """The system gives it to none of many others, and a server of ours still listens on it."""
+def test_a_held_port_is_reserved_for_our_server():
+    """The system gives it to no other socket, and our server can still listen on it."""
     with hold_port() as port:
         others = [socket.create_server(("127.0.0.1", 0)) for _ in range(200)]
         assert port not in {other.getsockname()[1] for other in others}

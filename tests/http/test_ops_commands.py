@@ -121,7 +121,7 @@ def test_a_failure_is_shown_with_what_to_do_and_a_retry_fixes_it(operator):
     assert operator.sql("select docker_image, status from user_fly_apps where user_id = %s", user) == [
         ("registry.fly.io/good:2", "active")
     ]
-    assert "hangar retry" not in operator.json("status", str(user))["next"]
+    assert operator.json("status", str(user))["next"].startswith("up to date")
 
 
 def test_status_of_a_user_shows_desired_observed_and_next(operator):

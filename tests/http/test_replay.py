@@ -1,6 +1,6 @@
-"""Whoever overhears a signed nudge can send it again, and changes nothing by it: a nudge carries no state.
+"""A captured nudge can be replayed and changes nothing, because a nudge carries no state.
 
-Proven from Fly's world and the audit log, over real functions; 50 replays each, many at the same time.
+Checked on Fly and in the audit log, with real functions and 50 replays each, several at the same time.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +24,8 @@ def cloud(tmp_path_factory):
         yield cloud
 
 
-class Overheard:
-    """One signed request to one function, and as many copies of it as wanted."""
+class CapturedNudge:
+    """One signed request to one function, which can be replayed."""
 
     def __init__(self, cloud, function):
         self.url = cloud.addresses["functions"][function]
@@ -43,8 +43,8 @@ class Overheard:
             assert set(senders.map(self.send, range(REPLAYS))) >= {200}
 
 
-def look(cloud, sql):
-    """What exists, every call that could have changed it, and what the database says of it."""
+def read_state(cloud, sql):
+    """What exists on Fly, every call that could have changed it, and the rows and events of the database."""
     world = httpx.get(f"{cloud.addresses['fly_api_url']}/_sim/world", trust_env=False).json()
     writes = {call: count for call, count in world["requests"].items() if not call.startswith("GET ")}
     row = sql.execute(
@@ -70,30 +70,30 @@ def sql(cloud):
 
 
 def subscribe(sql, tier):
-    """Change the tier with the nudge muted, so that the copies are all that is sent."""
+    """Change the tier with nudges muted, so that only the replays are sent."""
     sql.execute("begin")
     sql.execute("select hangar.mute_nudges()")
     sql.execute("update public.user_subscriptions set tier = %s where user_id = %s", (tier, USER))
     sql.execute("commit")
 
 
-def test_a_nudge_sent_again_changes_nothing(cloud, sql):
-    """Of 51 copies one acts. After a downgrade none brings the app back; while entitled none takes it away."""
-    upgrade, downgrade = Overheard(cloud, "provision"), Overheard(cloud, "deprovision")
+def test_a_replayed_nudge_changes_nothing(cloud, sql):
+    """Of 51 copies one acts. After a downgrade no copy restores the app; while the user is entitled no copy removes it."""
+    upgrade, downgrade = CapturedNudge(cloud, "provision"), CapturedNudge(cloud, "deprovision")
     subscribe(sql, "pro")
     assert upgrade.send() == 200
-    before = look(cloud, sql)
+    before = read_state(cloud, sql)
     [(_, _, [(_, state, _)])] = before["apps"]
     assert (state, before["rows"][0][1]) == ("started", "active")
     upgrade.replay()
-    assert look(cloud, sql) == before
+    assert read_state(cloud, sql) == before
     downgrade.replay()
-    assert look(cloud, sql) == before
+    assert read_state(cloud, sql) == before
     subscribe(sql, "free")
     while downgrade.send() != 200:
         pass
-    gone = look(cloud, sql)
+    gone = read_state(cloud, sql)
     assert gone["apps"] == []
     upgrade.replay()
     downgrade.replay()
-    assert look(cloud, sql) == gone
+    assert read_state(cloud, sql) == gone

@@ -1,7 +1,7 @@
-"""Forged and foreign access tokens, put to a function as deployed: none is an operator's, and nobody is asked in vain.
+"""Forged and foreign access tokens, sent to a function as deployed: none is accepted, and none causes needless requests.
 
-The rules themselves are in tests/unit/test_operators.py; here the project that publishes its keys, and an attacker who
-publishes others, are real servers.
+The rules themselves are tested in tests/unit/test_operators.py. Here the project that publishes its keys, and an attacker
+who publishes others, are real servers.
 """
 
 import base64
@@ -27,7 +27,7 @@ JWKS, ASK_OPERATOR = "GET /auth/v1/.well-known/jwks.json", "POST /rest/v1/rpc/fl
 
 
 class Project:
-    """A function, the Supabase project it belongs to, and what a bearer token comes to there."""
+    """A function, its Supabase project, and calls with a bearer token."""
 
     def __init__(self, function, world, issuer):
         self.function, self.world, self.issuer = function, world, issuer
@@ -69,17 +69,17 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def attacker():
-    """A server that publishes the attacker's keys under the project's own key id, and counts who believed it."""
-    asked = []
+    """A server that publishes the attacker's keys under the project's own key id, and records the requests to it."""
+    requested = []
 
     def answer(request):
-        asked.append(request.path)
+        requested.append(request.path)
         document = ATTACKER.jwks()
         document["keys"][0]["kid"] = PROJECT.kid
         return Response(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
 
     with Server(answer) as server:
-        yield server.url, asked
+        yield server.url, requested
 
 
 def encode(document):
@@ -87,13 +87,13 @@ def encode(document):
 
 
 def tamper(project):
-    """A token of a user of the project, with the operator's id put into it."""
+    """A token of a user of the project, with the operator's id inserted."""
     head, _, signature = project.sign(sub=USER).split(".")
     return f"{head}.{encode(project.claims())}.{signature}"
 
 
 def sign_with_published_key(project):
-    """The classic confusion, made by hand because no library signs so any more: the public key as a shared secret."""
+    """The public key used as a shared secret. Built by hand, because libraries refuse to sign like this."""
     public = PROJECT.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     signed = f"{encode({'alg': 'HS256', 'kid': PROJECT.kid})}.{encode(project.claims())}"
     signature = base64.urlsafe_b64encode(hmac.digest(public, signed.encode(), "sha256")).rstrip(b"=").decode()
@@ -122,14 +122,14 @@ FORGED = {
 }
 
 
-def test_an_operators_own_token_is_let_in(project):
-    """Which is what makes every refusal below one."""
+def test_an_operators_own_token_is_accepted(project):
+    """Without this, the refusals below would prove nothing."""
     assert project.ask(project.sign()).status == 200
 
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
 def test_a_forged_token_is_401_and_reaches_nothing(project, forge):
-    """Not even the question whether its user is an operator."""
+    """Not even the check whether its user is an operator."""
     assert project.ask(project.sign()).status == 200  # the keys are there
     reply = project.ask(forge(project))
     assert reply.status == 401, reply.body
@@ -137,22 +137,22 @@ def test_a_forged_token_is_401_and_reaches_nothing(project, forge):
 
 
 def test_a_huge_token_is_refused_by_the_server_itself(project):
-    """It never becomes a request."""
+    """The function never sees it."""
     assert project.ask(project.sign(filler="x" * 40_000)).status == 431
     assert project.world.reached == []
 
 
 @pytest.mark.parametrize("header", ["jku", "x5u"])
-def test_nobody_follows_a_token_to_its_keys(project, attacker, header):
-    """The token says where its key can be had; the project alone is believed."""
-    url, asked = attacker
+def test_key_addresses_in_a_token_are_ignored(project, attacker, header):
+    """The token names an address of its key. Only the keys of the project are used."""
+    url, requested = attacker
     token = project.sign(ATTACKER, headers={header: f"{url}/jwks.json"})
     assert project.ask(token).status == 401
-    assert asked == []
+    assert requested == []
 
 
 def test_a_removed_operator_is_out_at_the_next_call(project):
-    """The same token: good, then worth a 403, then good again."""
+    """The same token: accepted, then 403, then accepted again."""
     token = project.sign()
     assert project.ask(token).status == 200
     project.world.answers["fly_operator"] = {"operator": False, "email": "operator@example.test"}
@@ -162,8 +162,8 @@ def test_a_removed_operator_is_out_at_the_next_call(project):
     assert project.ask(token).status == 200
 
 
-def test_made_up_key_ids_do_not_make_us_ask_at_will(tmp_path):
-    """Fifty of them are one question or two; and without any answer there is no verdict, neither yes nor no."""
+def test_unknown_key_ids_do_not_cause_a_request_each(tmp_path):
+    """Fifty of them cause one request or two. Without the keys the answer is 503, neither yes nor no."""
     with outside() as (world, settings), running("deprovision", settings, tmp_path) as function:
         project = Project(function, world, f"{settings['SUPABASE_URL']}/auth/v1")
         world.answers |= {"fly_claim": NOTHING_NEEDED, "fly_operator": {"operator": True, "email": None}}
@@ -172,11 +172,13 @@ def test_made_up_key_ids_do_not_make_us_ask_at_will(tmp_path):
         assert ASK_OPERATOR not in world.reached
         world.answers["jwks.json"] = PROJECT.jwks()
         ends_at = time.monotonic() + 60
-        while project.ask(project.sign()).status == 503:  # after a failure it is asked again only after a pause
+        while (
+            project.ask(project.sign()).status == 503
+        ):  # after a failure the keys are requested again only after a pause
             assert time.monotonic() < ends_at
             time.sleep(0.5)
-        asked, began = 0, time.monotonic()
+        requests, began = 0, time.monotonic()
         for number in range(50):
             assert project.ask(project.sign(headers={"kid": f"made-up-{number}"})).status == 401
-            asked += world.reached.count(JWKS)
-        assert asked <= 1 + (time.monotonic() - began) / LOOK_AGAIN_S
+            requests += world.reached.count(JWKS)
+        assert requests <= 1 + (time.monotonic() - began) / LOOK_AGAIN_S

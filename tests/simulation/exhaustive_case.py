@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from functions.responses import answer_outcome
+from functions.responses import answer_result
 from local.fly.faults.faults import parse_faults
 from shared.domain.decide import STUCK
 from shared.domain.errors import HangarError
@@ -150,7 +150,7 @@ class CaseRun:
 
     def _nudge(self, worker: ProcessPlan, function: str) -> None:
         outcome = self.world.new_worker(worker).reconcile(self.start.user, 240)
-        answer = answer_outcome(outcome, self.start.user, function)
+        answer = answer_result(outcome, self.start.user, function)
         assert answer.status in (200, 202)
 
     def _work_as_another(self) -> None:

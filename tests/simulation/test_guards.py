@@ -163,7 +163,7 @@ def test_allowing_deletions_again_makes_due_what_waited(world):
     for user in users:
         world.set_tier(user, "free")
     world.sweep()
-    assert "until deletions are allowed again" in tell(world, going)
+    assert "once somebody allows deletions again" in tell(world, going)
     world.sql("update public.user_fly_apps set error_code = 'x', error_message = 'x' where user_id = %s", failed)
     later = "update public.user_fly_apps set delete_after = hangar.now() + interval '1 hour' where user_id = %s"
     world.sql(later, graced)
@@ -187,7 +187,7 @@ def test_who_waits_for_the_brake_is_told_of_it_and_who_does_not_is_not(world):
     assert "brake" not in tell(world, users[0])
     world.clock.advance(1)
     world.sql("select public.fly_release_brake('test', 'wanted')")
-    assert "it is taken away with the next drain" in tell(world, waits)
+    assert "the next drain removes the app" in tell(world, waits)
 
 
 def test_the_brake_stops_a_mass_downgrade_and_an_operator_releases_it(world):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.responses import answer_outcome
+from functions.responses import answer_result
 from shared.domain.errors import TransientError
 from shared.domain.models import OperatorRequest
 from shared.http.problem import Problem
@@ -176,9 +176,9 @@ def test_a_restart_while_fly_is_down_says_that_nothing_repeats_it(world, user):
     world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
     outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
     with pytest.raises(Problem) as told:
-        answer_outcome(outcome, user, asked=RESTART)
+        answer_result(outcome, user, request=RESTART)
     assert (told.value.status, told.value.code) == (503, "not_restarted")
-    assert "was not restarted; nothing repeats a restart by itself" in told.value.detail
+    assert "was not restarted; Hangar does not repeat a restart" in told.value.detail
     assert "Retry-After" in told.value.headers
     world.control("PUT", "faults", [])
     calls = world.watch_calls()
@@ -200,7 +200,7 @@ def test_a_restart_whose_answer_was_lost_is_told_as_unknown(world, user, monkeyp
     monkeypatch.setattr(world.reconciler.fly, "restart_machine", restart_and_lose)
     outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
     with pytest.raises(Problem) as told:
-        answer_outcome(outcome, user, asked=RESTART)
+        answer_result(outcome, user, request=RESTART)
     assert (told.value.status, told.value.code) == (status, "not_restarted")
     assert "t is not known whether the machine was restarted" in told.value.detail
 

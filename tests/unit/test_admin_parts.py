@@ -1,20 +1,22 @@
-"""The dashboard's pure parts: banners, charts, cursors, CSV, seals, words."""
+"""The dashboard's pure parts: banners, charts, cursors, CSV, sealed cookies, words."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr
 
-from functions.admin.action_registry import DEEDS, suggest_plan
-from functions.admin.action_views import offer_actions, specialise
+from functions.admin.actions.offers import offer_actions, specialise
+from functions.admin.actions.registry import ACTIONS
+from functions.admin.actions.request import suggest_plan
 from functions.admin.auth.session import CookieSealer, Session, make_session
 from functions.admin.pages.fleet import add_up
 from functions.admin.pagination import read_cursor, write_cursor
 from functions.admin.views.banners import SWEEP_IS_LATE_S, list_banners
 from functions.admin.views.charts import HEIGHT, WIDTH, draw_costs, draw_health
 from functions.admin.views.export import write_csv
-from functions.admin.views.render import _format_rest, _mark_code, format_money, format_value, shorten_image
+from functions.admin.views.render import format_money, format_value, shorten_image, summarise_event
 
 NOW = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 SOUND = {
@@ -33,7 +35,7 @@ def titles(**frame):
     return [banner.title for banner in list_banners({**SOUND, **frame}, NOW)]
 
 
-def test_nothing_stands_above_a_page_while_all_is_well():
+def test_no_banner_is_shown_while_nothing_needs_attention():
     assert titles() == []
 
 
@@ -42,7 +44,7 @@ def test_nothing_stands_above_a_page_while_all_is_well():
     [
         (None, ["No sweep yet"]),
         ({"under_way": True, "completed_at": None}, []),
-        ({"under_way": False, "completed_at": None}, ["No whole sweep yet"]),
+        ({"under_way": False, "completed_at": None}, ["No complete sweep yet"]),
         ({"under_way": False, "completed_at": ago(SWEEP_IS_LATE_S)}, []),
         ({"under_way": False, "completed_at": ago(SWEEP_IS_LATE_S + 1)}, ["The sweep is overdue"]),
         ({"under_way": True, "completed_at": ago(SWEEP_IS_LATE_S + 1)}, []),
@@ -52,19 +54,19 @@ def test_a_sweep_is_overdue_after_ten_minutes(sweep, title):
     assert titles(sweep=sweep) == title
 
 
-def test_the_gravest_stands_first_and_every_alert_has_a_title():
+def test_the_most_urgent_banner_is_first_and_every_alert_has_a_title():
     alerts = [{"kind": kind, "key": "k", "message": "m"} for kind in ("nudges", "brake", "made_up", "installation")]
     settings = {**SOUND["settings"], "paused": True}
     brake = {"tripped": True, "destroyed_last_hour": 20, "most": "20.00"}
     assert titles(alerts=alerts, settings=settings, brake=brake) == [
-        "Paused", "The brake is on", "Installation mismatch", "Nudges do not arrive", "Made up",
+        "Paused", "The brake is on", "Installation mismatch", "Webhook calls are not arriving", "Made up",
     ]  # fmt: skip
 
 
-def test_a_fly_out_of_reach_is_told_with_its_time():
+def test_an_unreachable_fly_is_shown_with_its_duration():
     alert = {"kind": "fly_unreachable", "key": "listing", "message": "Fly could not be listed.", "opened_at": ago(600)}
     [banner] = list_banners({**SOUND, "alerts": [alert]}, NOW)
-    assert banner.text == "Since 10 min; the next sweep looks again. Fly could not be listed."
+    assert banner.text == "For 10 min; the next sweep tries again. Fly could not be listed."
 
 
 @pytest.mark.parametrize(
@@ -77,22 +79,22 @@ def test_a_fly_out_of_reach_is_told_with_its_time():
         (0, "0"),
     ],
 )
-def test_what_an_event_holds_is_told_in_words(value, words):
+def test_metadata_of_an_event_is_shown_in_words(value, words):
     assert format_value(value) == words
 
 
-def test_the_summary_of_an_event_is_no_json():
+def test_the_summary_of_an_event_is_not_json():
     metadata = {"from": {"memory_mb": 512}, "to": {"memory_mb": 1024}}
     event = {"event_type": "desired_changed", "fly_app_name": "a", "error_details": None, "metadata": metadata}
-    assert _format_rest(event) == "from memory mb 512; to memory mb 1024"
+    assert summarise_event(event) == "from memory mb 512; to memory mb 1024"
 
 
-def test_a_retry_is_not_offered_while_a_worker_is_at_it():
+def test_a_retry_is_not_offered_while_a_worker_holds_the_lease():
     row = {"status": "error", "desired_state": "present", "machine_state": None, "lease_expires_at": ago(-1)}
     state = {"row": row, "override": None, "now": NOW.isoformat()}
-    assert [deed.name for deed in offer_actions(state)] == ["check", "deprovision"]
+    assert [spec.name for spec in offer_actions(state)] == ["check", "deprovision"]
     row["lease_expires_at"] = ago(1)
-    assert [deed.name for deed in offer_actions(state)] == ["retry", "check", "deprovision"]
+    assert [spec.name for spec in offer_actions(state)] == ["retry", "check", "deprovision"]
 
 
 def test_a_cost_chart_fills_its_frame():
@@ -105,7 +107,7 @@ def test_a_cost_chart_fills_its_frame():
     assert draw_costs([])["bars"] == []
 
 
-def told(turns=(), created=30, health="healthy"):
+def make_user(turns=(), created=30, health="healthy"):
     row = {"created_at": ago(86400 * created), "health_status": health}
     return {"health_from": ago(86400 * 10), "row": row, "last": None, "health": list(turns)}
 
@@ -115,7 +117,7 @@ def test_a_health_strip_has_no_gap_and_no_overlap():
         {"at": ago(86400 * 5), "from": "healthy", "to": "unhealthy"},
         {"at": ago(86400 * 2), "from": "unhealthy", "to": "healthy"},
     ]
-    spans = draw_health(told(turns, created=8), NOW)["spans"]
+    spans = draw_health(make_user(turns, created=8), NOW)["spans"]
     assert [span.tone for span in spans] == ["none", "healthy", "unhealthy", "healthy"]
     assert [round(span.width / WIDTH * 10, 1) for span in spans] == [2, 3, 3, 2]
     ends = [span.x + span.width for span in spans]
@@ -124,9 +126,9 @@ def test_a_health_strip_has_no_gap_and_no_overlap():
 
 
 def test_a_health_strip_without_turns_is_what_the_row_says():
-    [span] = draw_health(told(health="unhealthy"), NOW)["spans"]
+    [span] = draw_health(make_user(health="unhealthy"), NOW)["spans"]
     assert (span.tone, span.x, span.width) == ("unhealthy", 0, WIDTH)
-    assert draw_health({**told(), "row": None}, NOW)["spans"][0].tone == "unknown"
+    assert draw_health({**make_user(), "row": None}, NOW)["spans"][0].tone == "unknown"
 
 
 @pytest.mark.parametrize("place", [["2026-11-26T03:00:00+00:00", "11111111-1111-4111-8111-111111111111"], ["ä/+=", ""]])
@@ -136,34 +138,34 @@ def test_a_cursor_is_read_as_it_was_written(place):
 
 
 @pytest.mark.parametrize("word", ["", "x", "....", "é", "e30", "W10", "WzEsMl0", "bnVsbA", "W" * 5000])
-def test_what_is_no_cursor_is_the_first_page(word):
+def test_text_that_is_not_a_cursor_gives_the_first_page(word):
     assert read_cursor(word) is None
 
 
 @pytest.mark.parametrize(
     "text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"]
 )
-def test_no_cell_of_a_csv_is_a_formula(text):
+def test_no_csv_cell_is_a_formula(text):
     lines = "".join(write_csv(["a"], [{"a": text}, {"a": None}, {"a": "plain"}]))
     assert f"'{text}" in lines
     assert lines.startswith("a\r\n")
     assert lines.endswith("plain\r\n")
 
 
-def seals(secret="sb_secret_one"):
+def make_sealer(secret="sb_secret_one"):
     return CookieSealer(SecretStr(secret))
 
 
-SESSION = Session("mark", "user", "a@example.test", 1.0, "access", "refresh")
+SESSION = Session("session", "user", "a@example.test", 1.0, "access", "refresh")
 
 
-def test_a_seal_opens_for_its_purpose_and_key_alone():
-    sealed = seals().seal("session", {"a": "ä" * 3000})
-    assert seals().unseal("session", sealed) == {"a": "ä" * 3000}
-    assert len(sealed) < 300
-    assert seals().unseal("said", sealed) is None
-    assert seals("sb_secret_two").unseal("session", sealed) is None
-    assert sealed != seals().seal("session", {"a": "ä" * 3000})
+def test_a_sealed_text_opens_only_for_its_purpose_and_key():
+    sealed = make_sealer().seal("session", {"a": "ä" * 3000})
+    assert make_sealer().unseal("session", sealed) == {"a": "ä" * 3000}
+    assert len(sealed) < 400
+    assert make_sealer().unseal("flow", sealed) is None
+    assert make_sealer("sb_secret_two").unseal("session", sealed) is None
+    assert sealed != make_sealer().seal("session", {"a": "ä" * 3000})
     for broken in (
         sealed[:-2],
         sealed[1:],
@@ -172,25 +174,26 @@ def test_a_seal_opens_for_its_purpose_and_key_alone():
         "AAAA",
         f"A{sealed[1:]}" if sealed[0] != "A" else f"B{sealed[1:]}",
     ):
-        assert seals().unseal("session", broken) is None
+        assert make_sealer().unseal("session", broken) is None
 
 
-def test_a_form_proof_belongs_to_one_session_and_outlives_its_tokens():
-    proof = seals().make_form_proof(SESSION)
-    renewed = Session("mark", "user", "a@example.test", 9.0, "new", "new")
+def test_a_form_proof_belongs_to_one_session_and_survives_a_refresh():
+    proof = make_sealer().make_form_proof(SESSION)
+    renewed = Session("session", "user", "a@example.test", 9.0, "new", "new")
     other = Session("other", "user", "a@example.test", 1.0, "access", "refresh")
-    assert seals().is_form_proof(renewed, proof)
-    assert not seals().is_form_proof(other, proof)
-    assert not seals("sb_secret_two").is_form_proof(SESSION, proof)
-    assert not seals().is_form_proof(SESSION, "")
+    assert make_sealer().is_form_proof(renewed, proof)
+    assert not make_sealer().is_form_proof(other, proof)
+    assert not make_sealer("sb_secret_two").is_form_proof(SESSION, proof)
+    assert not make_sealer().is_form_proof(SESSION, "")
 
 
-def test_a_session_shows_no_token():
+def test_the_repr_of_a_session_contains_no_token():
     assert "access" not in repr(SESSION)
     assert "refresh" not in repr(SESSION)
-    user = {"access_token": "t", "refresh_token": "r", "expires_at": 5, "user": {"id": "u", "email": None}}
-    assert make_session(user).email == "u"
-    assert make_session(user, "kept").mark == "kept"
+    user = SimpleNamespace(id="u", email=None)
+    tokens = SimpleNamespace(access_token="t", refresh_token="r", expires_at=5, user=user)
+    assert make_session(tokens).email == "u"
+    assert make_session(tokens, "kept").session_id == "kept"
 
 
 @pytest.mark.parametrize(
@@ -208,47 +211,50 @@ def test_a_session_shows_no_token():
         ({"row": ("error", "absent", "started"), "override": None}, ["keep", "retry", "check"]),
     ],
 )
-def test_what_is_offered_is_what_makes_sense(state, names):
+def test_a_page_offers_the_actions_that_make_sense(state, names):
     if state["row"]:
         shown = dict(zip(("status", "desired_state", "machine_state"), state["row"], strict=True))
         state = state | {"row": shown | {"fly_app_name": "a", "tier": "pro"}}
     state = {"subscription": None, "plans": ["pro"], **state}
-    assert [deed.name for deed in offer_actions(state)] == names
+    assert [spec.name for spec in offer_actions(state)] == names
+
+
+DESTROYED = "the app a-1 and all its data are destroyed"
 
 
 @pytest.mark.parametrize(
     ("subscription", "words"),
     [
-        (None, "The subscription does not entitle to an app: this app, a-1, is destroyed"),
+        (None, f"The subscription does not entitle the user to an app: {DESTROYED}"),
         (
             {"tier": "free", "status": "active"},
-            "The subscription does not entitle to an app: this app, a-1, is destroyed",
+            f"The subscription does not entitle the user to an app: {DESTROYED}",
         ),
-        ({"tier": "pro", "status": "active"}, "If it entitles to no app, this app, a-1, is destroyed"),
+        ({"tier": "pro", "status": "active"}, f"If it does not entitle the user to an app, {DESTROYED}"),
     ],
 )
-def test_a_grant_that_carries_an_app_is_removed_by_the_apps_name(subscription, words):
+def test_removing_a_grant_that_keeps_an_app_asks_for_the_apps_name(subscription, words):
     row = {"fly_app_name": "a-1", "tier": "pro"}
     state = {"row": row, "override": {"override": "grant"}, "subscription": subscription, "plans": ["pro"]}
-    deed = specialise(DEEDS["remove-override"], state)
-    assert words in deed.warning
-    assert (deed.tone, deed.asks, deed.needs_reason) == ("bad", ("type_name",), True)
+    spec = specialise(ACTIONS["remove-override"], state)
+    assert words in spec.warning
+    assert (spec.tone, spec.asks, spec.needs_reason) == ("bad", ("type_name",), True)
     for harmless in ({"row": None}, {"override": {"override": "deny"}}):
-        assert specialise(DEEDS["remove-override"], state | harmless) is DEEDS["remove-override"]
+        assert specialise(ACTIONS["remove-override"], state | harmless) is ACTIONS["remove-override"]
 
 
-def test_the_plan_of_an_app_that_is_kept_is_asked_for_only_if_its_own_is_none():
+def test_keeping_an_app_asks_for_a_plan_only_if_its_own_has_no_app():
     state = {"row": {"tier": "pro"}, "override": None, "subscription": None, "plans": ["small", "pro"]}
-    assert specialise(DEEDS["keep"], state).asks == ()
+    assert specialise(ACTIONS["keep"], state).asks == ()
     assert suggest_plan(state) == "pro"
     state["row"] = {"tier": "free"}
-    assert specialise(DEEDS["keep"], state).asks == ("plan",)
+    assert specialise(ACTIONS["keep"], state).asks == ("plan",)
     assert suggest_plan(state) == "small"
 
 
-def test_whatever_destroys_asks_for_the_name_and_whatever_holds_back_for_a_reason():
-    assert {name for name, deed in DEEDS.items() if "type_name" in deed.asks} == {"deprovision", "approve-orphan"}
-    assert {name for name, deed in DEEDS.items() if deed.needs_reason} >= {
+def test_destroying_asks_for_the_name_and_holding_back_asks_for_a_reason():
+    assert {name for name, spec in ACTIONS.items() if "type_name" in spec.asks} == {"deprovision", "approve-orphan"}
+    assert {name for name, spec in ACTIONS.items() if spec.needs_reason} >= {
         "provision",
         "deprovision",
         "pause",
@@ -256,7 +262,7 @@ def test_whatever_destroys_asks_for_the_name_and_whatever_holds_back_for_a_reaso
     }
 
 
-def test_figures_sum_before_they_are_cut_to_cents():
+def test_figures_are_summed_before_they_are_rounded():
     group = {
         "status": "active", "health": "healthy", "apps": 1, "running": 1, "due": 0, "overdue": 0, "stuck": 0, "working": 0,
         "monthly_cost_estimate_usd": "0.004", "monthly_list_price_usd": "0.004",
@@ -274,11 +280,6 @@ def test_money_in_words(amount, words):
     assert format_money(amount) == words
 
 
-def test_an_image_is_shortened_to_what_tells_it_from_others():
+def test_an_image_is_shortened_to_what_identifies_it():
     assert shorten_image("registry.fly.io/acme/backend@sha256:0123456789abcdef") == "backend@01234567"
     assert shorten_image("backend:v1") == "backend:v1"
-
-
-def test_commands_in_advice_are_marked_and_nothing_else_is():
-    assert _mark_code("push, then `hangar retry <x>`") == "push, then <code>hangar retry &lt;x&gt;</code>"
-    assert _mark_code("<b>") == "&lt;b&gt;"

@@ -37,6 +37,6 @@ def test_every_advice_names_commands_and_settings_that_exist():
     """Every `hangar …` in an advice is a command that exists."""
     names = {name for name, _ in commands(build_cli())}
     for advice in _BY_CODE.values():
-        for part in advice.split("`")[1::2]:
+        for part in advice.render("USER", "cli").split("`")[1::2]:
             if part.startswith("hangar "):
                 assert any(part.startswith(name) for name in names), part

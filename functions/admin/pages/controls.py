@@ -1,7 +1,10 @@
 """Hangar itself: the kill switch, the brake, the sweep, orphans, alerts and settings."""
 
-from functions.admin.request_context import Page, RequestContext
+import flask
 
+from functions.admin.request_context import get_context, show
+
+blueprint = flask.Blueprint("controls", __name__)
 _SHOWN = (
     "fly_org_slug", "app_prefix", "default_region", "default_image", "max_apps", "max_monthly_cost_usd", "brake_floor",
     "brake_share", "retry_base_s", "retry_cap_s", "orphan_after_s", "incident_floor", "incident_share",
@@ -9,11 +12,12 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def show_controls(visit: RequestContext) -> Page:
-    """State and switches."""
-    database = visit.desk.database
+@blueprint.get("/controls")
+def show_controls() -> flask.Response:
+    """The state of Hangar, and its switches."""
+    database = get_context().database
     overview = database.rpc("fly_overview")
-    return visit.show(
+    return show(
         "controls.html",
         overview=overview,
         brake=database.rpc("fly_brake_status"),

@@ -1,17 +1,21 @@
-"""What the fleet costs, would cost, and what would save; and who costs the most."""
+"""What the fleet costs, what it would cost, what would save, and who costs the most."""
 
-from functions.admin.request_context import Page, RequestContext
+import flask
+
+from functions.admin.request_context import get_context, read_arg, show
 from shared.domain.cost_report import make_cost_report
 
+blueprint = flask.Blueprint("costs", __name__)
 _COUNTS = [10, 50, 100, 500]
 _MOST_USERS = 10_000_000
 _TOP = 25
 
 
-def show_costs(visit: RequestContext) -> Page:
-    """The report of `hangar cost`, with the number of users one asks for among the projections."""
-    own = visit.ask("users")
-    is_number = own.isascii() and own.isdecimal() and 0 < int(own) <= _MOST_USERS
-    counts = sorted({*_COUNTS, *([int(own)] if is_number else [])})
-    report = make_cost_report(visit.desk.database.rpc("fly_cost_report", top=_TOP), counts)
-    return visit.show("costs.html", report=report, own=own, problem=bool(own) and not is_number)
+@blueprint.get("/costs")
+def show_costs() -> flask.Response:
+    """The report of `hangar cost`, with the number of users that the address names among the projections."""
+    typed = read_arg("users")
+    is_number = typed.isascii() and typed.isdecimal() and 0 < int(typed) <= _MOST_USERS
+    counts = sorted({*_COUNTS, *([int(typed)] if is_number else [])})
+    report = make_cost_report(get_context().database.rpc("fly_cost_report", top=_TOP), counts)
+    return show("costs.html", report=report, typed=typed, problem=bool(typed) and not is_number)

@@ -1,4 +1,4 @@
-"""The log of the whole fleet, and the part of it that a user's page shows."""
+"""The audit log of the whole fleet, and the part of it that a user's page shows."""
 
 import re
 from collections.abc import Mapping
@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import flask
 from werkzeug.exceptions import BadRequest
 
 from functions.admin.pagination import read_cursor, write_cursor
-from functions.admin.request_context import Page, RequestContext
+from functions.admin.request_context import get_context, read_arg, show
 from functions.admin.views.render import pick
 
+blueprint = flask.Blueprint("events", __name__)
 PAGE_ROWS = 50
 TYPES = (
     "action", "alert_raised", "brake_tripped", "deprovision_completed", "deprovision_failed", "deprovision_requested",
@@ -29,42 +31,42 @@ SPANS = {
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
-def show_events(visit: RequestContext) -> Page:
+@blueprint.get("/events")
+def show_events() -> flask.Response:
     """One page of the log, newest first."""
-    values = read_values(visit)
+    values = read_values()
     problem, user_id = "", None
-    if user := visit.ask("user"):
+    if user := read_arg("user"):
         values["user"] = user
-        user_id, problem = _find_user(visit, user)
-    nothing: dict[str, Any] = {"events": [], "more": None, "is_first": True}
-    told = nothing if problem else read_events(visit, values, user_id)
-    return visit.show(
-        "events.html", values=values, problem=problem, **told, types=TYPES, statuses=STATUSES, spans=SPANS, pick=pick
+        user_id, problem = _find_user(user)
+    empty: dict[str, Any] = {"events": [], "more": None, "is_first": True}
+    page = empty if problem else read_events(values, user_id)
+    return show(
+        "events.html", values=values, problem=problem, **page, types=TYPES, statuses=STATUSES, spans=SPANS, pick=pick
     )
 
 
-def read_values(visit: RequestContext) -> dict[str, str]:
-    """The filter from the address; what is not known there counts as not given."""
+def read_values() -> dict[str, str]:
+    """The filter from the address. Unknown words are ignored."""
     known: Mapping[str, Any] = {"type": TYPES, "status": STATUSES, "span": SPANS}
-    values = {name: visit.ask(name) for name, words in known.items() if visit.ask(name) in words}
-    if _DAY.fullmatch(visit.ask("day")):
-        values["day"] = visit.ask("day")
+    values = {name: read_arg(name) for name, words in known.items() if read_arg(name) in words}
+    if _DAY.fullmatch(read_arg("day")):
+        values["day"] = read_arg("day")
     return values
 
 
-def read_events(
-    visit: RequestContext, values: Mapping[str, str], user_id: str | None, limit: int = PAGE_ROWS
-) -> dict[str, Any]:
+def read_events(values: Mapping[str, str], user_id: str | None, limit: int = PAGE_ROWS) -> dict[str, Any]:
     """Events and the cursor of the next page, as the templates take them."""
-    asked = {name: values[name] for name in ("type", "status") if name in values}
+    context = get_context()
+    chosen = {name: values[name] for name in ("type", "status") if name in values}
     if user_id is not None:
-        asked["user"] = user_id
+        chosen["user"] = user_id
     if span := SPANS.get(values.get("span", "")):
-        asked["since"] = (visit.now - timedelta(hours=span[1])).isoformat()
+        chosen["since"] = (context.now - timedelta(hours=span[1])).isoformat()
     if day := _read_day(values.get("day", "")):
-        asked |= {"since": day.isoformat(), "until": _next_day(day).isoformat()}
-    told = visit.desk.database.rpc("fly_admin_events", filter=asked, after=read_cursor(visit.ask("after")), limit=limit)
-    return {"events": told["events"], "more": write_cursor(told["next"]), "is_first": not visit.ask("after")}
+        chosen |= {"since": day.isoformat(), "until": _next_day(day).isoformat()}
+    page = context.database.rpc("fly_admin_events", filter=chosen, after=read_cursor(read_arg("after")), limit=limit)
+    return {"events": page["events"], "more": write_cursor(page["next"]), "is_first": not read_arg("after")}
 
 
 def _read_day(text: str) -> datetime | None:
@@ -81,14 +83,14 @@ def _next_day(day: datetime) -> datetime:
         raise BadRequest from error
 
 
-def _find_user(visit: RequestContext, typed: str) -> tuple[str | None, str]:
-    """The one user that an id, e-mail or app name means, or why there is none."""
+def _find_user(typed: str) -> tuple[str | None, str]:
+    """The one user that an id, e-mail address or app name means, or what is wrong with it."""
     try:
         return str(UUID(typed)), ""
     except ValueError:
         pass
-    users = visit.desk.database.rpc("fly_admin_search", query=typed, limit=2)["users"]
+    users = get_context().database.rpc("fly_admin_search", query=typed, limit=2)["users"]
     exact = [user for user in users if (user["email"] or "").lower() == typed.lower()]
     if len(exact or users) == 1:
         return str((exact or users)[0]["user_id"]), ""
-    return None, "several users begin like this; type more" if users else "no user begins like this"
+    return None, "several users begin with this text, so type more of it" if users else "no user begins with this text"

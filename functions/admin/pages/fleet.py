@@ -1,4 +1,4 @@
-"""The first page: how the fleet stands in figures, and its apps as a list that can be filtered, searched, sorted and exported."""
+"""The first page: the fleet in figures, and its apps as a list to filter, search, sort and export."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -7,19 +7,21 @@ from typing import Any
 import flask
 
 from functions.admin.pagination import read_cursor, write_cursor
-from functions.admin.request_context import Page, RequestContext
+from functions.admin.request_context import get_context, read_arg, show
 from functions.admin.views.export import write_csv
 from functions.admin.views.render import pick
+from shared.adapters.procedures import Database
 
+blueprint = flask.Blueprint("fleet", __name__)
 PAGE_ROWS = 50
 EXPORT_ROWS = 500
 STATUSES = ("active", "provisioning", "error", "deprovisioning")
 HEALTHS = ("healthy", "unhealthy", "unknown")
 WORK = {
     "due": "due now",
-    "overdue": "overdue by 5 minutes",
-    "retrying": "failed, trying again",
-    "stuck": "failed, needs a person",
+    "overdue": "overdue by 5 minutes or more",
+    "retrying": "failed, will be retried",
+    "stuck": "failed, needs an operator",
     "override": "under an override",
 }
 SORTS = {"created": True, "app": False, "cost": True, "checked": False, "retries": True}
@@ -30,52 +32,53 @@ _EXPORTED = (
 )  # fmt: skip
 
 
-def show_fleet(visit: RequestContext) -> Page:
+@blueprint.get("/")
+def show_fleet() -> flask.Response:
     """Figures, filter, one page of apps."""
-    values = read_values(visit)
-    listed = read_page(visit, values, PAGE_ROWS, read_cursor(visit.ask("after")))
-    return visit.show(
+    database, values = get_context().database, read_values()
+    page = read_page(database, values, PAGE_ROWS, read_cursor(read_arg("after")))
+    return show(
         "fleet.html",
-        figures=add_up(visit.desk.database.rpc("fly_admin_figures")["groups"]),
+        figures=add_up(database.rpc("fly_admin_figures")["groups"]),
         values=values,
-        rows=listed["rows"],
-        more=write_cursor(listed["next"]),
-        is_first=not visit.ask("after"),
-        search_cut=listed["search_cut"],
+        rows=page["rows"],
+        more=write_cursor(page["next"]),
+        is_first=not read_arg("after"),
+        search_cut=page["search_cut"],
         choices={"status": STATUSES, "health": HEALTHS, "work": WORK},
         sorts={name: _link_sort(values, name) for name in SORTS},
         pick=pick,
     )
 
 
-def read_values(visit: RequestContext) -> dict[str, str]:
-    """Filter and order from the address; what is not known there counts as not given."""
+def read_values() -> dict[str, str]:
+    """Filter and order from the address. Unknown words are ignored."""
     known = {"status": STATUSES, "health": HEALTHS, "work": tuple(WORK), "sort": tuple(SORTS), "order": ("asc", "desc")}
-    values = {name: visit.ask(name) for name, words in known.items() if visit.ask(name) in words}
-    free = {name: visit.ask(name)[:200] for name in ("region", "tier", "q")}
+    values = {name: read_arg(name) for name, words in known.items() if read_arg(name) in words}
+    free = {name: read_arg(name)[:200] for name in ("region", "tier", "q")}
     return values | {name: text for name, text in free.items() if text}
 
 
-def read_page(visit: RequestContext, values: Mapping[str, str], limit: int, after: list[str] | None) -> dict[str, Any]:
-    """One page of apps as `fly_admin_fleet` tells them."""
+def read_page(database: Database, values: Mapping[str, str], limit: int, after: list[str] | None) -> dict[str, Any]:
+    """One page of apps, as `fly_admin_fleet` answers it."""
     sort = values.get("sort", "created")
-    down = values["order"] == "desc" if "order" in values else SORTS[sort]
-    asked = {name: text for name, text in values.items() if name not in ("sort", "order")}
-    page: dict[str, Any] = visit.desk.database.rpc(
-        "fly_admin_fleet", filter=asked, sort=sort, descending=down, after=after, limit=limit
+    descending = values["order"] == "desc" if "order" in values else SORTS[sort]
+    chosen = {name: text for name, text in values.items() if name not in ("sort", "order")}
+    page: dict[str, Any] = database.rpc(
+        "fly_admin_fleet", filter=chosen, sort=sort, descending=descending, after=after, limit=limit
     )
     return page
 
 
 def add_up(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures of the page from apps grouped by status and health. Money is summed before it is cut to cents."""
-    some = list(groups)
+    """The figures of the page, from apps grouped by status and health. Money is summed before it is rounded to cents."""
+    known = list(groups)
 
     def total(name: str, **where: str) -> int:
-        return sum(group[name] for group in some if all(group[key] == value for key, value in where.items()))
+        return sum(group[name] for group in known if all(group[key] == value for key, value in where.items()))
 
     money = {
-        name: sum((Decimal(group[name]) for group in some), Decimal(0))
+        name: sum((Decimal(group[name]) for group in known), Decimal(0))
         for name in ("monthly_cost_estimate_usd", "monthly_list_price_usd")
     }
     counts = {name: total(name) for name in ("apps", "running", "due", "overdue", "stuck", "working")}
@@ -84,30 +87,29 @@ def add_up(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _link_sort(values: Mapping[str, str], name: str) -> dict[str, Any]:
-    """Where a column's heading leads, and how the list is ordered by it now."""
+    """Where a column's heading leads, and how the list is sorted by it now."""
     current = values.get("sort", "created") == name
-    down = values.get("order", "desc" if SORTS[name] else "asc") == "desc"
+    descending = values.get("order", "desc" if SORTS[name] else "asc") == "desc"
     first = "desc" if SORTS[name] else "asc"
-    turned = ("asc" if down else "desc") if current else first
-    now = ("descending" if down else "ascending") if current else "none"
-    return {"values": pick(values, sort=name, order=turned), "now": now}
+    reversed_order = ("asc" if descending else "desc") if current else first
+    now = ("descending" if descending else "ascending") if current else "none"
+    return {"values": pick(values, sort=name, order=reversed_order), "now": now}
 
 
-def export_fleet(visit: RequestContext) -> Page:
+@blueprint.get("/fleet.csv")
+def export_fleet() -> flask.Response:
     """The whole filtered list as CSV, read page by page while it is sent."""
-    values = read_values(visit)
-    # Before anything is sent: a database that does not answer becomes an error, not an empty file.
-    first = read_page(visit, values, EXPORT_ROWS, None)
+    context, values = get_context(), read_values()
+    # Before anything is sent: if the database does not answer, that is an error and not an empty file.
+    first = read_page(context.database, values, EXPORT_ROWS, None)
 
     def rows() -> Iterator[Mapping[str, Any]]:
         page = first
         yield from page["rows"]
         while page["next"] is not None:
-            page = read_page(visit, values, EXPORT_ROWS, page["next"])
+            page = read_page(context.database, values, EXPORT_ROWS, page["next"])
             yield from page["rows"]
 
-    stamp = f"{visit.now:%Y%m%dT%H%M%SZ}"
+    stamp = f"{context.now:%Y%m%dT%H%M%SZ}"
     headers = {"Content-Disposition": f'attachment; filename="hangar-fleet-{stamp}.csv"'}
-    return Page(
-        response=flask.Response(write_csv(_EXPORTED, rows()), headers=headers, content_type="text/csv; charset=utf-8")
-    )
+    return flask.Response(write_csv(_EXPORTED, rows()), headers=headers, content_type="text/csv; charset=utf-8")

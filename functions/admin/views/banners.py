@@ -1,4 +1,4 @@
-"""What stands above every page while Hangar is not in order. Pure."""
+"""The notices above every page while something needs attention. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,28 +7,28 @@ from typing import Any
 
 from shared.domain.remediation import format_duration
 
-# pg_cron sweeps every 5 minutes; after twice that somebody should look why.
+# pg_cron starts a sweep every 5 minutes. After twice that time, somebody should find out why none came.
 SWEEP_IS_LATE_S = 600
-_DELETES_PAUSED = "Machines of users who left are still stopped, but no app or machine is destroyed."
-# In the order in which they matter at 3 a.m.; other open alerts follow with their own words.
+_DELETES_PAUSED = "Hangar still stops the machines of users who left, but destroys no app or machine."
+# The most urgent first. Alerts of other kinds follow, titled by their kind.
 _TITLES = {
     "installation": "Installation mismatch",
     "fly_unreachable": "Fly cannot be reached",
-    "incident": "Many apps are broken at once",
-    "nudges": "Nudges do not arrive",
-    "max_apps": "The limit of apps is reached",
-    "max_cost": "The limit of cost is reached",
-    "unknown_tier": "A tier is unknown",
-    "orphans": "Orphans are left over",
-    "orphan_look": "An orphan cannot be looked at",
-    "provisioning_slow": "Apps are long on their way",
-    "crash_loop": "An app does not stay up",
+    "incident": "Many apps are unhealthy at once",
+    "nudges": "Webhook calls are not arriving",
+    "max_apps": "The app limit is reached",
+    "max_cost": "The cost limit is reached",
+    "unknown_tier": "A tier is not in the plans table",
+    "orphans": "Orphans need attention",
+    "orphan_look": "An orphan cannot be checked",
+    "provisioning_slow": "Provisioning is slow",
+    "crash_loop": "An app keeps crashing",
 }
 
 
 @dataclass(frozen=True)
 class Banner:
-    """One sentence with a title; `key` stays the same while it lasts, `where` leads to what can be done."""
+    """A notice. `key` stays the same while it lasts, `where` is the page on which to act."""
 
     key: str
     tone: str
@@ -38,16 +38,16 @@ class Banner:
 
 
 def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
-    """The banners for what `fly_admin_frame` says, the gravest first."""
+    """The banners for the answer of `fly_admin_frame`, the most urgent first."""
     settings, found = frame["settings"], []
     if settings["paused"]:
-        found.append(Banner("paused", "bad", "Paused", "No change is made on Fly until somebody resumes."))
+        found.append(Banner("paused", "bad", "Paused", "Hangar changes nothing on Fly until somebody resumes it."))
     if settings["deletes_paused"]:
         found.append(Banner("deletes", "busy", "Deletions are paused", _DELETES_PAUSED))
     if frame["brake"]:
         found.append(_format_brake(frame["brake"]))
     if not settings["live"]:
-        text = "Only users who were admitted get apps (hangar migrate-users)."
+        text = "Only users who were admitted by hand get an app."
         found.append(Banner("live", "plain", "Not live", text))
     if sweep := _format_sweep(frame["sweep"], now):
         found.append(sweep)
@@ -59,28 +59,37 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
         text = alert["message"]
         if alert["kind"] == "fly_unreachable":
             since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()
-            text = f"Since {format_duration(since_s)}; the next sweep looks again. {text}"
+            text = f"For {format_duration(since_s)}; the next sweep tries again. {text}"
         found.append(Banner(f"{alert['kind']} {alert['key']}", tone, title, text))
     return found
 
 
 def _format_brake(brake: Mapping[str, Any]) -> Banner:
-    count = int(brake["destroyed_last_hour"])
-    went = f"{count} {'app was' if count == 1 else 'apps were'} destroyed in the last hour; the bound is {float(brake['most']):g}"
+    count, limit = int(brake["destroyed_last_hour"]), float(brake["most"])
+    destroyed = (
+        f"{count} {'app was' if count == 1 else 'apps were'} destroyed in the last hour; the limit is {limit:g}."
+    )
     if brake["tripped"]:
-        return Banner("brake", "bad", "The brake is on", f"{went}. No more are destroyed until it is released.")
-    return Banner("brake", "busy", "The brake was on", f"{went}. Deletions go on; release it to close the alert.")
+        text = f"{destroyed} No more apps are destroyed until somebody releases the brake."
+        return Banner("brake", "bad", "The brake is on", text)
+    text = f"{destroyed} Deletions continue. Release the brake to close the alert."
+    return Banner("brake", "busy", "The brake was on", text)
 
 
 def _format_sweep(sweep: Mapping[str, Any] | None, now: datetime) -> Banner | None:
     if sweep is None:
-        return Banner("sweep", "busy", "No sweep yet", "Is the scheduler set up? A sweep can be run by hand.")
+        text = "No sweep has run yet. Check that the scheduler is set up, or run a sweep by hand."
+        return Banner("sweep", "busy", "No sweep yet", text)
     if sweep["under_way"]:
         return None
     if sweep["completed_at"] is None:
-        return Banner("sweep", "busy", "No whole sweep yet", "None has covered the whole fleet; the next one goes on.")
+        text = "No sweep has covered the whole fleet yet. The next sweep continues where the last one stopped."
+        return Banner("sweep", "busy", "No complete sweep yet", text)
     age_s = (now - datetime.fromisoformat(sweep["completed_at"])).total_seconds()
     if age_s <= SWEEP_IS_LATE_S:
         return None
-    text = f"The last whole one ended {format_duration(age_s)} ago; does the scheduler call health every 5 minutes?"
+    text = (
+        f"The last complete sweep ended {format_duration(age_s)} ago. "
+        "Check that the scheduler calls the health function every 5 minutes."
+    )
     return Banner("sweep", "bad", "The sweep is overdue", text)

@@ -1,4 +1,4 @@
-"""Charts as numbers for SVG: no style attribute, no script. Pure. The templates put a table beside each."""
+"""Charts as numbers for SVG, without style attributes or scripts. Each chart has a table beside it in its template. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 600, 120
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a chart, in the chart's own units."""
+    """One bar of a chart, in the units of the chart."""
 
     x: float
     y: float
@@ -22,7 +22,7 @@ class Bar:
 
 
 def draw_costs(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A bar for each day, its height the day's dollars by list price."""
+    """A bar for each day. Its height is the cost of that day at list price."""
     amounts = [Decimal(day["usd"]) for day in days]
     most = max(amounts, default=Decimal(0))
     step = WIDTH / max(len(days), 1)
@@ -40,24 +40,27 @@ def draw_costs(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"bars": bars, "most": most, "total": sum(amounts, Decimal(0)), "width": WIDTH, "height": HEIGHT}
 
 
-def draw_health(told: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """A strip of health from `health_from` until now. The present moves in steps, so that it does not change at every look."""
-    begun = datetime.fromisoformat(told["health_from"])
-    turns, row = told["health"], told["row"] or told["last"]
-    marks = (
-        [(begun, turns[0]["from"] or "unknown")] if turns else [(begun, (row or {}).get("health_status") or "unknown")]
-    )
-    if row is not None and (made := datetime.fromisoformat(row["created_at"])) > begun:
-        marks = [(begun, "none"), (made, marks[0][1])]
-    now = max(now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0), begun)
-    marks += [(datetime.fromisoformat(turn["at"]), turn["to"]) for turn in turns]
-    ends = [at for at, _ in marks[1:]] + [now]
-    whole_s = max((now - begun).total_seconds(), 1.0)
+def draw_health(user: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """A strip of health from `health_from` until now. Now advances in steps of 10 minutes, so that most refreshes are equal."""
+    starts_at = datetime.fromisoformat(user["health_from"])
+    now = max(now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0), starts_at)
+    changes = _list_health_changes(user, starts_at)
+    ends = [at for at, _ in changes[1:]] + [now]
+    total_s = max((now - starts_at).total_seconds(), 1.0)
     spans = []
-    for (at, word), until in zip(marks, ends, strict=True):
-        x = max((at - begun).total_seconds(), 0.0) / whole_s * WIDTH
-        width = max((until - at).total_seconds(), 0.0) / whole_s * WIDTH
-        spans.append(
-            Bar(round(x, 2), 0, round(width, 2), 28, word, f"{word} from {at:%b %d %H:%M} to {until:%b %d %H:%M} UTC")
-        )
+    for (at, health), until in zip(changes, ends, strict=True):
+        x = max((at - starts_at).total_seconds(), 0.0) / total_s * WIDTH
+        width = max((until - at).total_seconds(), 0.0) / total_s * WIDTH
+        label = f"{health} from {at:%b %d %H:%M} to {until:%b %d %H:%M} UTC"
+        spans.append(Bar(round(x, 2), 0, round(width, 2), 28, health, label))
     return {"spans": spans, "width": WIDTH, "height": 28}
+
+
+def _list_health_changes(user: Mapping[str, Any], starts_at: datetime) -> list[tuple[datetime, str]]:
+    """When the health changed, and to what. Begins with the state at `starts_at`; "none" while there was no app."""
+    recorded, row = user["health"], user["row"] or user["last"]
+    first = (recorded[0]["from"] if recorded else (row or {}).get("health_status")) or "unknown"
+    changes = [(starts_at, first)]
+    if row is not None and (created_at := datetime.fromisoformat(row["created_at"])) > starts_at:
+        changes = [(starts_at, "none"), (created_at, first)]
+    return changes + [(datetime.fromisoformat(each["at"]), each["to"]) for each in recorded]

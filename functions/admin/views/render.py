@@ -1,4 +1,4 @@
-"""From data to HTML: the templates, the words and forms they share, and the first-party files beside them."""
+"""What the templates share: words, numbers, moments, and the addresses of static files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import jinja2
-from markupsafe import Markup, escape
+import flask
+from markupsafe import Markup
 
 from functions.admin.views.banners import list_banners
 from shared.domain.cost import to_cents
-from shared.domain.remediation import format_duration, format_event, format_time
+from shared.domain.remediation import format_event, format_time
 
 _HALF_CENT = Decimal("0.005")
-HERE = Path(__file__).parents[1]
-ASSET_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-# What a status means to the eye; the word itself always stands beside the shape.
+_STATIC = Path(__file__).parents[1] / "static"
+# The shape and color of a status. Its word is always shown beside the shape.
 _TONES = {
     "active": "good",
     "healthy": "good",
@@ -38,58 +37,38 @@ _TONES = {
 }
 
 
-@cache
-def read_asset(name: str) -> tuple[bytes, str, str] | None:
-    """A file of ours by its plain name: content, type and the hash that stands in its address."""
-    known = {path.name: path for path in (HERE / "static").iterdir() if path.suffix in ASSET_TYPES}
-    if name not in known:
-        return None
-    content = known[name].read_bytes()
-    return content, ASSET_TYPES[known[name].suffix], hashlib.sha256(content).hexdigest()[:12]
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    """Made at the first page; autoescape is on for every template, whatever it is called."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    environment.filters |= {
+def add_filters(app: flask.Flask) -> None:
+    """Give the app's templates the words, numbers and links that they share."""
+    app.jinja_env.filters |= {
         "tone": lambda word: _TONES.get(word, "unknown"),
         "money": format_money,
-        "tell": format_value,
+        "value": format_value,
         "count": lambda number: f"{int(number):,}",
-        "span": lambda seconds: format_duration(float(seconds)),
         "ago": show_moment,
         "image": shorten_image,
-        "query": lambda values: urlencode({key: value for key, value in values.items() if value not in (None, "")}),
-        "what": _format_rest,
-        "ticked": _mark_code,
+        "query": lambda values: urlencode(pick(values)),
+        "summary": summarise_event,
         "words": lambda text: str(text).replace("_", " "),
     }
-    environment.globals |= {"asset": _link_asset, "banners": list_banners, "zip": zip}
-    return environment
+    app.jinja_env.globals |= {"asset": _link_asset, "list_banners": list_banners, "zip": zip}
 
 
-def render(template: str, **values: Any) -> str:
-    """The template with these values; one that is missing is an error, not a gap."""
-    return _environment().get_template(template).render(**values)
+@cache
+def get_asset_version(name: str) -> str | None:
+    """The hash of a static file's content, which its address carries. None if there is no such file."""
+    path = next((each for each in _STATIC.iterdir() if each.name == name), None)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else None
 
 
 def _link_asset(name: str) -> str:
-    found = read_asset(name)
-    if found is None:
+    version = get_asset_version(name)
+    if version is None:
         raise LookupError(f"there is no asset {name}")
-    return f"assets/{name}?{found[2]}"
+    return f"assets/{name}?{version}"
 
 
 def format_money(amount: str | Decimal | None) -> str:
-    """Dollars and cents with thousands separated; a dash for none."""
+    """Dollars and cents with thousands separated. A dash for none."""
     if amount is None:
         return "-"
     exact = Decimal(amount)
@@ -97,7 +76,7 @@ def format_money(amount: str | Decimal | None) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A value of an event's metadata in words; what holds others names each."""
+    """A value of an event's metadata in words. Objects and lists name each of their parts."""
     if isinstance(value, Mapping):
         return (
             ", ".join(f"{str(key).replace('_', ' ')} {format_value(part)}" for key, part in value.items()) or "nothing"
@@ -109,15 +88,8 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def _mark_code(text: str) -> Markup:
-    """Words with commands between backticks, as the command line says them, with the commands marked."""
-    parts = text.split("`")
-    marked = (Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
-    return Markup("").join(marked)
-
-
-def _format_rest(event: Mapping[str, Any]) -> str:
-    """What an event tells beyond the cells beside it."""
+def summarise_event(event: Mapping[str, Any]) -> str:
+    """An event in one line, without what the cells beside it show."""
     shown = {"action", *(["app"] if event["metadata"].get("app") == event["fly_app_name"] else [])}
     shown |= {"attempt"} if event["metadata"].get("attempt") == 1 else set()
     rest = {
@@ -129,7 +101,7 @@ def _format_rest(event: Mapping[str, Any]) -> str:
 
 
 def show_moment(at: str | None, now: datetime) -> Markup:
-    """A moment as people say it, with the exact one in the element; the script keeps the words current."""
+    """A moment as people say it, with the exact time in the element. The script keeps the words current."""
     if at is None:
         return Markup('<span class="none">never</span>')
     exact = datetime.fromisoformat(at)
@@ -138,12 +110,12 @@ def show_moment(at: str | None, now: datetime) -> Markup:
 
 
 def shorten_image(image: str) -> str:
-    """The part of an image that tells it from others: its name, and tag or the digest's beginning."""
+    """The part of an image that identifies it for people: its name, with the tag or the start of the digest."""
     name, _, digest = image.partition("@")
     short = name.rpartition("/")[2]
     return f"{short}@{digest.removeprefix('sha256:')[:8]}" if digest else short
 
 
 def pick(values: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """An address's values with some changed; None takes one out."""
+    """The values of an address with some changed. None removes one."""
     return {key: value for key, value in {**values, **changes}.items() if value not in (None, "")}

@@ -1,0 +1,79 @@
+"""Calls the other functions over HTTP for an operator, with the operator's own access token, and words their answers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from functions.admin.request_context import RequestContext
+from shared.adapters.http_client import make_client
+
+# A creation takes a while. What is not answered by then continues, and the page shows it.
+PATIENCE_S = 25
+_WATCH = "This page shows the progress."
+
+
+@dataclass(frozen=True)
+class ActionOutcome:
+    """What the operator reads after an action. `tone` is "good", "busy" or "bad"."""
+
+    tone: str
+    text: str
+
+
+def call_function(context: RequestContext, name: str, body: Mapping[str, Any]) -> ActionOutcome:
+    """Call a function as this operator, and say what came of it."""
+    url = context.admin.config.function_urls.get(name)
+    if url is None:
+        return ActionOutcome(
+            "busy",
+            f"HANGAR_FUNCTIONS_URL is not set, so the {name} function was not called. "
+            "The request is recorded, and the next drain carries it out.",
+        )
+    headers = {"Authorization": f"Bearer {context.operator.access_token}", "Content-Type": "application/json"}
+    timeout = httpx.Timeout(PATIENCE_S, connect=5)
+    try:
+        with make_client(url, timeout=timeout) as http:
+            response = http.post(url, content=json.dumps(body), headers=headers)
+    except httpx.ReadTimeout:
+        return ActionOutcome("busy", f"The {name} function is still working after {PATIENCE_S} s. {_WATCH}")
+    except httpx.HTTPError as error:
+        return ActionOutcome(
+            "bad",
+            f"The {name} function could not be reached ({type(error).__name__}). "
+            "The request is recorded, and the next drain carries it out.",
+        )
+    return format_response(name, response)
+
+
+def format_response(name: str, response: httpx.Response) -> ActionOutcome:
+    """A function's answer in words. Only status and `code` are interpreted; `detail` is shown as it is."""
+    body = _read_object(response)
+    code, status = body.get("code"), response.status_code
+    detail = str(body.get("detail") or f"The {name} function answered {status}").rstrip(".")
+    sentence = f"{detail[:1].upper()}{detail[1:]}."
+    if status == httpx.codes.ACCEPTED and code == "leased":
+        return ActionOutcome("busy", f"In progress: a worker is already working on this app. {_WATCH}")
+    if status == httpx.codes.ACCEPTED:
+        return ActionOutcome("busy", f"Accepted, not finished yet: {detail}. {_WATCH}")
+    if status == httpx.codes.OK:
+        return ActionOutcome("good", sentence)
+    if status == httpx.codes.CONFLICT or code == "not_restarted":
+        return ActionOutcome("bad", sentence)
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return ActionOutcome("bad", f"The {name} function did not accept your sign-in. Sign out and sign in again.")
+    if code == "out_of_reach":  # its detail says that Hangar tries again
+        return ActionOutcome("busy", sentence)
+    if status == httpx.codes.SERVICE_UNAVAILABLE:
+        return ActionOutcome("busy", f"{sentence} Nothing is lost: Hangar tries again automatically.")
+    return ActionOutcome("bad", f"{sentence} ({status})")
+
+
+def _read_object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,67 @@
+"""What an operator confirmed, with the calls that carry it out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from functions.admin.actions.function_client import ActionOutcome, call_function
+from functions.admin.request_context import RequestContext
+
+_MOST_REASON_CHARS = 500
+
+
+@dataclass(frozen=True)
+class ActionRequest:
+    """What an operator confirmed: about which user or app, and with which form. `user` is the answer of fly_admin_user."""
+
+    context: RequestContext
+    user_id: UUID | None
+    user: Mapping[str, Any]
+    app: str
+    form: Mapping[str, str]
+
+    def rpc(self, name: str, **args: Any) -> Any:
+        """Call a procedure that signs the audit log with the operator's e-mail address."""
+        return self.context.database.rpc(name, actor=self.context.actor, **args)
+
+    def call(self, name: str, **body: Any) -> ActionOutcome:
+        user = {"user_id": str(self.user_id)} if self.user_id else {}
+        return call_function(self.context, name, {**user, **body})
+
+    @property
+    def reason(self) -> str | None:
+        return self.form.get("reason", "")[:_MOST_REASON_CHARS] or None
+
+    def set_override(self, override: str | None, plan: str | None = None) -> bool:
+        """Set the override, unless it is set already, so that two presses make one log entry. Whether the user is entitled."""
+        ends_at = read_day(self.form.get("ends_on", ""))
+        now = self.user["override"] or {}
+        same = (now.get("override"), now.get("plan"), now.get("ends_at")) == (override, plan, None) and ends_at is None
+        if same and (override is not None or not now):
+            return bool(self.user["entitled"])
+        answer = self.rpc(
+            "fly_set_override",
+            user=str(self.user_id),
+            override=override,
+            plan=plan,
+            reason=self.reason,
+            ends_at=ends_at,
+        )
+        return bool(answer["entitled"])
+
+
+def suggest_plan(user: Mapping[str, Any]) -> str | None:
+    """The plan of the user's app, else that of the subscription, else the smallest one, which is the first of `plans`."""
+    tiers = [(user[part] or {}).get("tier") for part in ("row", "subscription")]
+    return next((tier for tier in [*tiers, *user["plans"]] if tier in user["plans"]), None)
+
+
+def read_day(text: str) -> str | None:
+    """The end of a future day, in UTC. None for anything else."""
+    try:
+        day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC, hour=23, minute=59, second=59)
+    except ValueError:
+        return None
+    return day.isoformat() if day > datetime.now(UTC) else None

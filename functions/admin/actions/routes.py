@@ -1,0 +1,85 @@
+"""The routes of the actions. GET /actions/<name> shows the confirmation, POST does it.
+
+After a POST the browser is sent back to where it started (303), so that neither a reload nor a second press repeats it.
+"""
+
+import flask
+
+from functions.admin.actions.offers import specialise
+from functions.admin.actions.registry import ACTIONS, ActionSpec
+from functions.admin.actions.request import ActionRequest, read_day, suggest_plan
+from functions.admin.request_context import clean, get_context, read_arg, redirect_to, show
+from shared.settings.validators import parse_uuid
+
+blueprint = flask.Blueprint("actions", __name__)
+
+
+@blueprint.route("/actions/<name>", methods=["GET", "POST"])
+def run_action(name: str) -> flask.Response:
+    """The confirmation of an action, or the action itself."""
+    spec = ACTIONS.get(name)
+    if spec is None:
+        flask.abort(404)
+    action = _read_action_request(spec)
+    spec = specialise(spec, action.user)
+    if spec.name == "keep" and action.user["row"] is None:
+        # The page was opened earlier, while the app still existed. To make a new app is not what "Keep this app" says.
+        flask.flash("The app no longer exists, so it cannot be kept. Provision creates a new app.", "bad")
+        return redirect_to(_get_origin_page(action, spec))
+    if flask.request.method == "GET":
+        return _show_confirmation(action, spec)
+    if problem := _find_problem(action, spec):
+        return _show_confirmation(action, spec, problem, 400)
+    outcome = spec.run(action)
+    flask.flash(outcome.text, outcome.tone)
+    return redirect_to(_get_origin_page(action, spec))
+
+
+def _read_action_request(spec: ActionSpec) -> ActionRequest:
+    context = get_context()
+    user_id, user, app = None, {}, read_arg("app")[:100]
+    if spec.about == "user":
+        user_id = parse_uuid(read_arg("user"))
+        if user_id is None:
+            flask.abort(404)
+        user = context.database.rpc("fly_admin_user", user=str(user_id))
+        if not user["known"]:
+            flask.abort(404)
+        app = (user["row"] or {}).get("fly_app_name", "")
+    elif spec.about == "orphan" and not app:
+        flask.abort(404)
+    form = {name: clean(text) for name, text in flask.request.form.items()}
+    return ActionRequest(context, user_id, user, app, form)
+
+
+def _show_confirmation(action: ActionRequest, spec: ActionSpec, problem: str = "", status: int = 200) -> flask.Response:
+    plan = action.form.get("plan") or suggest_plan(action.user) if "plan" in spec.asks else None
+    return show(
+        "confirm.html",
+        status,
+        spec=spec,
+        action=action,
+        plan=plan,
+        problem=problem,
+        back=_get_origin_page(action, spec),
+    )
+
+
+def _get_origin_page(action: ActionRequest, spec: ActionSpec) -> str:
+    return f"users/{action.user_id}" if spec.about == "user" else "controls"
+
+
+def _find_problem(action: ActionRequest, spec: ActionSpec) -> str:
+    """What is wrong with the form, in words. Empty if nothing is."""
+    plans = action.user.get("plans", [])
+    if spec.needs_reason and not action.reason:
+        return "Give a reason. It is kept in the audit log."
+    if "type_name" in spec.asks and action.app and action.form.get("typed", "").strip() != action.app:
+        return f"To confirm, type the app's name exactly: {action.app}"
+    if "plan" in spec.asks and not plans:
+        return "No plan has an app of its own. Add one to the plans table first."
+    if "plan" in spec.asks and (plan := action.form.get("plan")) and plan not in plans:
+        return f"There is no plan {plan} with an app of its own. Choose one of: {', '.join(plans)}."
+    if action.form.get("ends_on") and read_day(action.form["ends_on"]) is None:
+        return "The end must be a future day, such as 2027-01-31, or empty."
+    return ""

@@ -1,0 +1,55 @@
+"""The actions on Hangar itself: pause, deletions, brake, orphans, sweep."""
+
+from local.dev.database import ADMIN
+from tests.http.admin_visitor import notice, shown_state, wait_until
+
+
+def test_the_kill_switch_and_the_pause_of_deletions(operator, sql, logged):
+    assert "now paused" in notice(operator.act("pause", reason="look first"))
+    assert "already paused" in notice(operator.act("pause", reason="again"))
+    assert sql("select paused from hangar.settings") == [(True,)]
+    assert "Paused." in operator.get("events").text
+    assert "now running" in notice(operator.act("resume"))
+    assert "now paused" in notice(operator.act("pause-deletes", reason="look first"))
+    assert "now allowed" in notice(operator.act("resume-deletes"))
+    assert sql("select paused, deletes_paused from hangar.settings") == [(False, False)]
+    changes = logged(None, "settings_changed")[-4:]
+    assert [actor for actor, _ in changes] == [ADMIN.email] * 4
+    assert changes[0][1] == "look first"
+
+
+def test_an_action_during_a_pause_is_done_after_the_resume(operator, make_user, row, world):
+    user = make_user()
+    operator.act("pause", reason="test")
+    try:
+        page = operator.act("provision", user, plan="pro", reason="test")
+        assert "paused" in notice(page).lower()
+        assert row(user)[0] not in world()
+        assert "Hangar is paused" in shown_state(page)
+    finally:
+        operator.act("resume")
+    operator.act("check", user)
+    wait_until(lambda: row(user)[1] == "active")
+
+
+def test_the_brake_is_released_with_a_reason(operator, sql, logged):
+    sql("select public.fly_raise_alert('brake', 'fleet', 'test')")
+    assert "Release brake" in operator.get("controls").text
+    assert "released" in notice(operator.act("release-brake", reason="it was meant"))
+    assert sql("select 1 from hangar.alerts where kind = 'brake' and resolved_at is null") == []
+    assert logged(None, "settings_changed")[-1] == (ADMIN.email, "it was meant")
+
+
+def test_an_orphan_is_approved_by_its_name(operator, sql):
+    sql("insert into public.fly_orphans (app, network) values ('vyx-user-orphan1', 'n')")
+    path = "actions/approve-orphan?app=vyx-user-orphan1"
+    assert operator.submit(path, typed="vyx-user-orphan2").status_code == 400
+    assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(None,)]
+    page = operator.follow(operator.submit(path, typed="vyx-user-orphan1"))
+    assert "vyx-user-orphan1 is approved" in notice(page)
+    assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(ADMIN.email,)]
+
+
+def test_a_sweep_by_hand(operator, sql):
+    assert notice(operator.act("sweep"))
+    wait_until(lambda: sql("select 1 from hangar.sweeps where completed_at is not null"))
