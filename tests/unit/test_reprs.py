@@ -16,7 +16,6 @@ SECRET_NAME = re.compile(
 # Names that look like a secret but are not one, and what they hold.
 HARMLESS = {
     "shared.domain.models.Row.lease_token": "the id of a lease, which opens nothing",
-    "shared.adapters.procedures_sweep.SweepClaim.token": "the id of a lease, which opens nothing",
     "shared.domain.models.Row.secrets_version": "a number",
     "shared.reconcile.worker.MachineInputs.secrets": "a function that makes them",
     "local.backend.settings.Settings.token_user_id": "the owner of the token",
