@@ -367,8 +367,8 @@ class FlyClient:
         path = f"{app_path(app)}/secrets"
         call = Request(f"set secrets of app {app}", "POST", path, app, body={"values": dict(values)}, secrets=hidden)
         answer = self._send(call, attempts, budget_s)
-        told = answer.data if isinstance(answer.data, dict) else {}
-        version = told.get("version", told.get("Version"))
+        body = answer.data if isinstance(answer.data, dict) else {}
+        version = body.get("version", body.get("Version"))
         if not isinstance(version, int):
             raise explain_unreadable(call, answer)
         return version

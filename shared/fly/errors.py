@@ -104,8 +104,8 @@ _OTHERWISE = Rule(ANY, errors.Refused, "bad_request", advice="Fly does not accep
 def classify_answer(call: Request, answer: Response, hidden: tuple[str, ...] = ()) -> errors.HangarError:
     """The error for a response with a status outside 2xx. A read is never `OutcomeUnknown`, because it has no effect."""
     rule = next((each for each in RULES if _matches(each, call, answer)), _OTHERWISE)
-    told = cut_excerpt(hide_secrets(answer.error, (*hidden, *call.secrets)))
-    message = f"{call.what}: Fly answered {answer.status}" + (f" ({told})" if told else " with an empty body")
+    excerpt = cut_excerpt(hide_secrets(answer.error, (*hidden, *call.secrets)))
+    message = f"{call.what}: Fly answered {answer.status}" + (f" ({excerpt})" if excerpt else " with an empty body")
     common: dict[str, Any] = {
         "code": rule.code,
         "advice": rule.advice or None,
@@ -128,8 +128,8 @@ def translate_failure(
     if isinstance(failure, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.InvalidURL):
         # Their texts quote headers and addresses, so they are not repeated.
         return errors.InternalError(f"{call.what}: the request could not be built ({name})")
-    told = cut_excerpt(hide_secrets(str(failure), (*hidden, *call.secrets)))
-    message = f"{call.what}: no answer from Fly ({name}{': ' if told else ''}{told})"
+    excerpt = cut_excerpt(hide_secrets(str(failure), (*hidden, *call.secrets)))
+    message = f"{call.what}: no answer from Fly ({name}{': ' if excerpt else ''}{excerpt})"
     if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError):
         return errors.TransientError(message, code="unreachable")
     return _make_transient(call, errors.OutcomeUnknown, message, retry_after_s=None, code="outcome_unknown")

@@ -64,9 +64,9 @@ class Response:
     def error(self) -> str:
         """Fly's `error` text, or the start of the body where it is not Fly's JSON."""
         if isinstance(self.data, dict):
-            told = self.data.get("error") or self.data.get("message")
-            if isinstance(told, str):
-                return told
+            message = self.data.get("error") or self.data.get("message")
+            if isinstance(message, str):
+                return message
         return self.text
 
     @property
@@ -81,8 +81,8 @@ class Response:
 
     @property
     def body_status(self) -> str:
-        told = self.data.get("status") if isinstance(self.data, dict) else None
-        return told if isinstance(told, str) else ""
+        status = self.data.get("status") if isinstance(self.data, dict) else None
+        return status if isinstance(status, str) else ""
 
 
 def read_answer(response: httpx.Response, hidden: tuple[str, ...] = ()) -> Response:

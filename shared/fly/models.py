@@ -255,17 +255,17 @@ def _parse_last_exit(events: list[dict[str, Any]]) -> MachineExit | None:
     if not exits:
         return None
     newest = max(exits, key=lambda each: _as_int(each.get("timestamp")))
-    told = _as_dict(_as_dict(newest.get("request")).get("exit_event"))
-    signal = told.get("signal")
-    code = told.get("exit_code")
+    exit_event = _as_dict(_as_dict(newest.get("request")).get("exit_event"))
+    signal = exit_event.get("signal")
+    code = exit_event.get("exit_code")
     return MachineExit(
         code=code if isinstance(code, int) else None,
         signal=signal if isinstance(signal, int) and signal > 0 else None,
-        oom_killed=told.get("oom_killed") is True,
-        requested=told.get("requested_stop") is True,
-        restarting=told.get("restarting") is True,
-        error=_as_str(told.get("error")),
-        at=parse_time(told.get("exited_at")) or parse_time(newest.get("timestamp")),
+        oom_killed=exit_event.get("oom_killed") is True,
+        requested=exit_event.get("requested_stop") is True,
+        restarting=exit_event.get("restarting") is True,
+        error=_as_str(exit_event.get("error")),
+        at=parse_time(exit_event.get("exited_at")) or parse_time(newest.get("timestamp")),
     )
 
 

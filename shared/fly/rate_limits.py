@@ -1,8 +1,8 @@
 """Fly's documented rate limits, kept by the caller itself: one `RateLimits` for all threads of a process.
 
 Docs "Working with the Machines API": each action on each app or machine once a second, three in a burst; Get Machine five a
-second, ten in a burst; 100 app deletions a minute. Of calls that name no app nothing is said, so only Fly's own 429 holds them
-back. Across processes the deletions are counted by the database (hangar.reserve_delete_slot).
+second, ten in a burst; 100 app deletions a minute. For calls that name no app no limit is documented, so only Fly's own 429 holds
+them back. Across processes the deletions are counted by the database (hangar.reserve_delete_slot).
 """
 
 import re

@@ -30,9 +30,9 @@ class RetryPolicy:
 
     def hold_s(self, error: HangarError) -> float:
         """Seconds to send nothing after this 429: what Fly asks for, or the first wait if it names no future time."""
-        asked = error.retry_after_s if isinstance(error, TransientError) else None
+        requested_s = error.retry_after_s if isinstance(error, TransientError) else None
         first_wait_s = self.waits_s[0] if self.waits_s else self.settle_step_s
-        return min(asked or first_wait_s, self.retry_after_cap_s)
+        return min(requested_s or first_wait_s, self.retry_after_cap_s)
 
 
 @dataclass(slots=True)

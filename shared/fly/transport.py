@@ -116,7 +116,7 @@ class FlyLink:
             raise
         finally:
             if call.method == "DELETE" and call.app is not None and call.path == app_path(call.app):
-                self._cookies.forget(call.app)
+                self._cookies.drop(call.app)
 
     def pages(
         self, call: Request, key: str, cursor: str | None, attempts: AttemptLog | None, budget_s: float | None
@@ -228,7 +228,7 @@ class AppCookies:
                 self._jars.popitem(last=False)
             return jar
 
-    def forget(self, app: str) -> None:
+    def drop(self, app: str) -> None:
         with self._lock:
             self._jars.pop(app, None)
 
