@@ -6,7 +6,6 @@ create-or-adopt or delete-or-gone, and an id is saved before anything is waited 
 """
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,8 @@ LONGEST_WAIT_CALL_S = 20
 # More steps than any way from nothing to done, faults included; beyond it the loop does not converge.
 MAX_STEPS = 40
 SAME_ACTION_LIMIT = 3
+# Fly holds a deleted app's name for about a minute. A refused name has no effect, so it is tried for most of that, every 10 s.
+NAME_REFUSALS_LIMIT = 5
 SETTLE_S = 2.0
 
 
@@ -50,6 +51,7 @@ class Run:
         self.worker, self.lease, self.ends_at = worker, lease, ends_at
         self.observer = AppObserver(worker.fly, lease.record_attempt)
         self.calls: Counter[ActionKind] = Counter()
+        self.name_refusals = 0
 
     def run(self) -> Result:
         """Step until the row is done, waits, is held or has failed. Raises LeaseLost and SaveFailed, no other HangarError."""
@@ -120,15 +122,21 @@ class Run:
         if refused:  # "stale" or "entitled": the desired state has changed, so decide again from the fresh row
             return None
         self.calls[action.kind] += 1
-        with suppress(Conflict, NotFound, NotOwned, NameTaken):  # Fly differs from what was observed: observe again
+        try:
             call_fly(self.worker, self.lease, self.observer, action, intent, self.budget_s())
+        except NameTaken:
+            self.name_refusals += 1
+        except (Conflict, NotFound, NotOwned):
+            pass  # Fly differs from what was observed: observe again
         return None
 
     def _limit_repetition(self, action: Action) -> None:
         app, times = self.lease.row.fly_app_name, self.calls[action.kind]
         if action.kind is ActionKind.START_MACHINE and times:
             raise Conflict(f"the machine of {app} was started and did not stay up", code=START_FAILED)
-        if times >= SAME_ACTION_LIMIT:
+        is_name_held = action.kind is ActionKind.CREATE_APP and times == self.name_refusals
+        limit = NAME_REFUSALS_LIMIT if is_name_held else SAME_ACTION_LIMIT
+        if times >= limit:
             raise Conflict(f"{action.kind} on {app} was done {times} times without effect", code="no_progress")
 
     def _rename(self, reason: str) -> None:
@@ -138,6 +146,7 @@ class Run:
         self.lease.save()
         self.observer = AppObserver(self.worker.fly, self.lease.record_attempt)
         self.calls.pop(ActionKind.CREATE_APP, None)
+        self.name_refusals = 0
 
     def _wait(self, wait: Wait) -> Result | None:
         """Give Fly time: inside this run when the wait is short or Fly can report it, else until a later drain."""

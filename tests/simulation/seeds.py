@@ -106,7 +106,7 @@ def find_last_deadline(world: World) -> float:
 
 
 def find_second_deadline(world: World) -> float:
-    """What the first call began: an orphan's age, a grace, and a machine's boot, which takes minutes on a cold host."""
+    """What the first call began: an orphan's age, a grace, a machine's boot, and the age of a second machine that it found."""
     times = world.sql(
         "select max(at) from (select greatest(delete_after,"
         "     case when machine_state in ('created', 'starting') then next_attempt_at end) at"
@@ -114,7 +114,10 @@ def find_second_deadline(world: World) -> float:
         " union all select first_seen_at + interval '900 s' from public.fly_orphans"
         f" union all {_STEADY_AT}) deadlines"
     )[0][0]
-    return max(world.clock(), find_end_of_boots(world), times.timestamp() if times else 0.0) + 1.0
+    booted_at = find_end_of_boots(world)
+    second = [machine for app in world.sim.apps.values() for machine in app.live_machines()[1:]]
+    aged = [max(machine.updated_at, booted_at) + STUCK.total_seconds() for machine in second]
+    return max(world.clock(), booted_at, *aged, times.timestamp() if times else 0.0) + 1.0
 
 
 def find_end_of_boots(world: World) -> float:

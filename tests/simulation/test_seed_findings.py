@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.simulation.seeds import forget, play_seed
 from tests.support.fault_schedule import by_hand
 
 
@@ -114,3 +115,27 @@ def test_an_app_whose_row_was_closed_otherwise_ages(world):
     world.sweep()
     world.sweep()
     assert set(world.apps()) == {app}
+
+
+def test_an_app_deleted_by_hand_is_made_again_as_soon_as_fly_frees_its_name(world):
+    """Seeds 770014 and 770679: Fly holds a deleted app's name for up to a minute. That is no failure and no alert."""
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    app = world.row(user)["fly_app_name"]
+    world.sim.world.timing = replace(world.sim.world.timing, name_held_s=(40.0, 40.0))
+    with by_hand(world) as fly:
+        assert fly.delete(f"/v1/apps/{app}", params={"force": "true"}).status_code == 202
+    world.clock.advance(5)
+    world.sweep()
+    row = world.row(user)
+    assert (row["status"], row["fly_app_name"], row["error_code"]) == ("active", app, None)
+    assert world.open_alerts() == set()
+
+
+@pytest.mark.parametrize("seed", [770014, 770569, 770679])
+def test_a_seed_that_broke_a_promise_holds(database, seed):
+    """An app deleted by hand while its name is held, twice; and a second machine made by hand that is not ten minutes old."""
+    try:
+        assert play_seed(database, seed) == []
+    finally:
+        forget(database)
