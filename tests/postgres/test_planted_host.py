@@ -1,4 +1,6 @@
-"""What the host's own write may cost: asked without a stop-watch."""
+"""What the host's own write may cost, and whom it entitles: each guard alone, without a stop-watch."""
+
+import pytest
 
 
 def test_after_one_time_out_the_rest_of_the_transaction_gives_way(hangar):
@@ -24,3 +26,49 @@ def test_a_deleted_user_has_no_grace(hangar):
     assert hangar.live_row(leaves)["delete_after"] is not None
     row = hangar.live_row(deleted)
     assert (row["desired_state"], row["delete_after"]) == ("absent", None)
+
+
+@pytest.fixture
+def several(hangar):
+    """A host that keeps several subscriptions of a user, and other statuses than the sample host's."""
+    hangar.sql("alter table user_subscriptions drop constraint user_subscriptions_user_id_key")
+    hangar.sql("alter table user_subscriptions drop constraint user_subscriptions_status_check")
+    return hangar
+
+
+def add_subscription(hangar, user, status, days):
+    hangar.sql(
+        "insert into user_subscriptions (user_id, tier, status, expires_at)"
+        " values (%s, 'pro', %s, now() + make_interval(days => %s))",
+        user,
+        status,
+        days,
+    )
+
+
+def test_of_several_rows_an_active_one_counts(several):
+    """I5: another row that ends later and entitles to nothing takes no app away."""
+    user = several.user("pro")
+    several.sql("update user_subscriptions set expires_at = now() + interval '10 days' where user_id = %s", user)
+    add_subscription(several, user, "unpaid", 20)
+    assert several.live_row(user)["desired_state"] == "present"
+
+
+def test_of_several_active_rows_the_one_without_end_counts(several):
+    """I5: an active row that has ended does not hide one that never ends."""
+    user = several.user("pro")
+    add_subscription(several, user, "active", -1)
+    assert several.live_row(user)["desired_state"] == "present"
+
+
+def test_a_former_user_gets_an_app_again_while_hangar_is_not_live(installed):
+    """I1: who was admitted once belongs to the installation; who never was waits until it is live."""
+    former, stranger = installed.user("pro"), installed.user("pro")
+    assert installed.row(former) is None
+    installed.rpc("fly_admit", users=[former], actor="test")
+    installed.subscribe(former, tier="free")
+    installed.save(installed.lease(former), deleted=True)
+    for user in (former, stranger):
+        installed.subscribe(user, tier="elite")
+    assert installed.live_row(former)["desired_state"] == "present"
+    assert installed.row(stranger) is None
