@@ -51,8 +51,8 @@ simulate: setup ## Play random small worlds, on every core (SEEDS= how many, SEE
 exhaustive: setup ## Every call of every way failing in every way (N= plays every N-th case)
 	@exec $(RUN)python -m tests.simulation.exhaustive $(N)
 
-mutants: setup ## Plant bugs in our own code one at a time; every one must be caught (MUTANT_SEEDS= random worlds each)
-	@exec $(RUN)python -m tests.mutants --seeds $(or $(MUTANT_SEEDS),200)
+mutants: setup ## Plant bugs in our own code one at a time; every one must be caught (SAMPLE= only so many, SEED=, MUTANT_SEEDS=)
+	@exec $(RUN)python -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE) --seed $(SEED)) --seeds $(or $(MUTANT_SEEDS),200)
 
 fuzz: setup ## Sense and nonsense to every function, 20,000 requests (REQUESTS= another number, SEED= another beginning)
 	@exec $(RUN)python -m tests.fuzz

@@ -1,29 +1,31 @@
 """The list of planted bugs fits the code. Whether the tests catch each bug is what `make mutants` finds out."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.mutants.__main__ import main
 from tests.mutants.catalog import BUGS
-from tests.mutants.places import Python, Sql, Stale
+from tests.mutants.places import Place, Python, Sql, Stale
 from tests.mutants.planted import PlantedBug, exactly
 
 
-def test_every_planted_bug_fits_the_code(capsys):
+def test_every_planted_bug_fits_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     """Place, pattern and tests of every entry exist; the output names those that are stale."""
     assert main(["--check"]) == 0, capsys.readouterr().out
 
 
-def test_every_name_is_used_once():
+def test_every_name_is_used_once() -> None:
     names = [bug.name for bug in BUGS]
     assert sorted(set(names)) == sorted(names)
 
 
-def test_an_unknown_name_is_refused():
+def test_an_unknown_name_is_refused() -> None:
     assert main(["--check", "no-such-bug"]) == 2
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path: Path) -> Path:
     """A package of two modules and two migrations."""
     package, migrations = tmp_path / "shop", tmp_path / "supabase" / "migrations"
     package.mkdir()
@@ -46,7 +48,7 @@ def tree(tmp_path):
         (Sql("policy own on shop.b"), "create policy own on shop.b"),
     ],
 )
-def test_a_place_is_found_by_its_name(tree, place, text):
+def test_a_place_is_found_by_its_name(tree: Path, place: Place, text: str) -> None:
     """Also after the function has moved to another file of its package."""
     assert place.find(tree).text == text
 
@@ -62,19 +64,19 @@ def test_a_place_is_found_by_its_name(tree, place, text):
         (Python("shop.one", "LIMIT"), "3", "what is planted in shop.one:LIMIT is not Python"),
     ],
 )
-def test_a_stale_entry_says_what_is_stale(tree, place, pattern, problem):
+def test_a_stale_entry_says_what_is_stale(tree: Path, place: Place, pattern: str, problem: str) -> None:
     bug = PlantedBug("bug", place, pattern, "(", "a promise", ())
     assert (bug.find_problem(tree) or "").startswith(problem)
 
 
-def test_white_space_in_a_pattern_matches_any_white_space(tree):
+def test_white_space_in_a_pattern_matches_any_white_space(tree: Path) -> None:
     """So that another line break does not make an entry stale."""
     bug = PlantedBug("bug", Python("shop.two", "open_till"), exactly("if True: return 1"), "pass", "a promise", ())
     file, text = bug.plant(tree)
     assert (file.read_text(), text != file.read_text()) == ("@cache\ndef open_till():\n    pass\n    return 2\n", True)
 
 
-def test_a_bug_that_changes_nothing_is_refused(tree):
+def test_a_bug_that_changes_nothing_is_refused(tree: Path) -> None:
     bug = PlantedBug("bug", Python("shop.one", "LIMIT"), "3", "3", "a promise", ())
     with pytest.raises(Stale, match="changes nothing"):
         bug.plant(tree)

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from shared.domain.actions import Action, ActionKind
-from shared.domain.decide import find_main
+from shared.domain.actions import Action, ActionKind, Done
+from shared.domain.decide import STRAY_AGE, decide, find_main
 from shared.reconcile.executor import execute
 from shared.reconcile.worker import MachineInputs
 from tests.unit.test_decide import MACHINE, NOW, READY, having, ours
@@ -19,6 +19,14 @@ def test_the_id_names_the_main_machine_and_the_name_only_without_it():
     observation = ours(namesake, known)
     assert find_main(READY, observation) == known
     assert find_main(having(READY, machine_id=None), observation) == namesake
+
+
+def test_only_a_second_machine_is_a_stray():
+    """I5: a main machine that has not changed for long is left alone, and of two the other one goes."""
+    main = replace(MACHINE, changed_at=NOW - 2 * STRAY_AGE)
+    stray = replace(main, id="m2", name="by-hand")
+    assert decide(READY, ours(main), NOW) == Done("active", main)
+    assert decide(READY, ours(main, stray), NOW) == Action(ActionKind.DESTROY_MACHINE, stray, "stray")
 
 
 @pytest.mark.parametrize(
