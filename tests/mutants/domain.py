@@ -110,6 +110,6 @@ BUGS = (
         exactly("rounding=ROUND_HALF_UP"),
         'rounding="ROUND_HALF_EVEN"',
         "I10: money is rounded half-up",
-        ("tests/unit/test_cost.py::test_half_a_cent_is_a_cent",),
+        ("tests/unit/test_cost.py",),
     ),
 )

@@ -72,3 +72,16 @@ def test_a_former_user_gets_an_app_again_while_hangar_is_not_live(installed):
         installed.subscribe(user, tier="elite")
     assert installed.live_row(former)["desired_state"] == "present"
     assert installed.row(stranger) is None
+
+
+def test_a_nudge_that_is_cancelled_leaves_the_change(hangar):
+    """I12: pg_net raises a cancel, which WHEN OTHERS does not catch: no call is queued, and the row changes all the same."""
+    hangar.fill_vault()
+    hangar.sql("drop function net.http_post(text, jsonb, jsonb, jsonb, integer)")
+    hangar.sql(
+        "create function net.http_post(url text, body jsonb default '{}', params jsonb default '{}',"
+        " headers jsonb default '{}', timeout_milliseconds int default 1000) returns bigint language plpgsql"
+        " as $$ begin raise exception 'cancelled' using errcode = 'query_canceled'; end $$"
+    )
+    user = hangar.user("pro")
+    assert (hangar.live_row(user)["desired_state"], hangar.queued()) == ("present", [])
