@@ -81,7 +81,7 @@ BUGS = (
         exactly("set lock_timeout = '200ms'"),
         "",
         "I12: a row that Hangar holds never blocks the host's write",
-        (f"{_GUARD}::test_lock_of_ours_never_hangs_the_host",),
+        (f"{_HOST}::test_a_row_that_hangar_holds_does_not_block_a_host_without_time_outs",),
     ),
     PlantedBug(
         "our-failure-fails-the-host",

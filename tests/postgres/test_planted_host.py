@@ -1,5 +1,7 @@
 """What the host's own write may cost, and whom it entitles: each guard alone, without a stop-watch."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 
@@ -15,6 +17,17 @@ def test_after_one_time_out_the_rest_of_the_transaction_gives_way(hangar):
     assert hangar.live_row(free)["tier"] == hangar.live_row(held)["tier"] == "pro"
     assert hangar.rpc("fly_sync_entitlements")["changed"] == 2
     assert hangar.live_row(free)["tier"] == hangar.live_row(held)["tier"] == "elite"
+
+
+def test_a_row_that_hangar_holds_does_not_block_a_host_without_time_outs(hangar):
+    """I12: the lock time-out is Hangar's own; a host that sets no limit for its statements does not wait for the worker."""
+    user = hangar.user("pro")
+    host, holder = hangar.host(), hangar.connect(hangar.url)
+    update = "update user_subscriptions set tier = 'elite' where user_id = %s"
+    with ThreadPoolExecutor(1) as pool, holder.transaction():
+        holder.execute("select 1 from user_fly_apps where user_id = %s for update", (user,))
+        assert pool.submit(host.execute, update, (user,)).result(timeout=20).rowcount == 1
+    assert hangar.one("select tier from user_subscriptions where user_id = %s", user) == "elite"
 
 
 def test_a_deleted_user_has_no_grace(hangar):
