@@ -79,7 +79,7 @@ BUGS = (
         exactly("mask_credentials(text)"),
         "text",
         "I9: a credential that an answer from outside echoes is not stored, sent or shown",
-        ("tests/unit/test_fly_errors.py::test_an_answers_credentials_do_not_enter_a_message",),
+        ("tests/unit/test_planted_excerpts.py::test_an_excerpt_shows_no_credential",),
     ),
     PlantedBug(
         "known-secrets-not-redacted",
