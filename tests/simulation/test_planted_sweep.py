@@ -3,15 +3,15 @@
 from local.fly.transport import open_client
 from shared.fleet import sweep as sweeps
 from tests.simulation.test_guards import MINUTES, have_active_users, started, stop_machines
-from tests.simulation.world import ORG
 
 
 def test_a_list_counts_no_destroyed_machine(world):
     """I7: the list still shows a machine that was destroyed; the app has one machine, so its row is not due."""
     [user] = have_active_users(world, 1)
     world.sweep()
+    [(org,)] = world.sql("select fly_org_slug from hangar.settings")
     with open_client(world.sim) as fly:
-        listed = fly.get(f"/v1/orgs/{ORG}/machines").json()
+        listed = fly.get(f"/v1/orgs/{org}/machines").json()
     [machine] = listed["machines"]
     listed["machines"].append({**machine, "id": "destroyed1", "state": "destroyed"})
     world.fault(method="GET", path="/v1/orgs/*/machines", when="before", status=200, body=listed)
