@@ -55,8 +55,8 @@ simulate: setup ## Run random small worlds on every core (SEEDS= how many, SEED=
 exhaustive: setup ## Let every call of every use case fail in every way (N= runs every N-th case)
 	@exec $(RUN)python -m tests.simulation.exhaustive $(N)
 
-mutants: setup ## Plant bugs in our own code one at a time; every one must be caught (MUTANT_SEEDS= random worlds each)
-	@exec $(RUN)python -m tests.mutants --seeds $(or $(MUTANT_SEEDS),200)
+mutants: setup ## Plant bugs in our own code one at a time; every one must be caught (SAMPLE= only so many, SEED=, MUTANT_SEEDS=)
+	@exec $(RUN)python -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE) --seed $(SEED)) --seeds $(or $(MUTANT_SEEDS),200)
 
 fuzz: setup ## Send 20,000 valid and invalid requests to the functions (REQUESTS= another number, SEED= the first seed)
 	@exec $(RUN)python -m tests.fuzz

@@ -1,5 +1,18 @@
-"""All planted bugs: the readable list is in the modules named here."""
+"""All planted bugs, by area: the modules named here hold the lists."""
 
-from tests.mutants import in_dashboard, in_operators, in_python, in_security, in_sql
+from tests.mutants import domain, fleet, fly, host_sql, loop, operations, pages, rights, save_sql, sweep_sql
+from tests.mutants.planted import PlantedBug
 
-MUTANTS = (*in_python.MUTANTS, *in_sql.MUTANTS, *in_security.MUTANTS, *in_operators.MUTANTS, *in_dashboard.MUTANTS)
+AREAS: dict[str, tuple[PlantedBug, ...]] = {
+    "domain": domain.BUGS,
+    "fly": fly.BUGS,
+    "reconcile": loop.BUGS,
+    "fleet": fleet.BUGS,
+    "http, adapters, logs": rights.BUGS,
+    "SQL: entitlement and the host": host_sql.BUGS,
+    "SQL: leases, intents, limits, money": save_sql.BUGS,
+    "SQL: sweep, orphans, alerts": sweep_sql.BUGS,
+    "functions": pages.BUGS,
+    "ops": operations.BUGS,
+}
+BUGS = tuple(bug for bugs in AREAS.values() for bug in bugs)

@@ -1,4 +1,8 @@
-"""What the host's own write may cost: asked without a stop-watch."""
+"""What the host's own write may cost, and whom it entitles: each guard alone, without a stop-watch."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 
 def test_after_one_time_out_the_rest_of_the_transaction_gives_way(hangar):
@@ -15,6 +19,17 @@ def test_after_one_time_out_the_rest_of_the_transaction_gives_way(hangar):
     assert hangar.live_row(free)["tier"] == hangar.live_row(held)["tier"] == "elite"
 
 
+def test_a_row_that_hangar_holds_does_not_block_a_host_without_time_outs(hangar):
+    """I12: the lock time-out is Hangar's own; a host that sets no limit for its statements does not wait for the worker."""
+    user = hangar.user("pro")
+    host, holder = hangar.host(), hangar.connect(hangar.url)
+    update = "update user_subscriptions set tier = 'elite' where user_id = %s"
+    with ThreadPoolExecutor(1) as pool, holder.transaction():
+        holder.execute("select 1 from user_fly_apps where user_id = %s for update", (user,))
+        assert pool.submit(host.execute, update, (user,)).result(timeout=20).rowcount == 1
+    assert hangar.one("select tier from user_subscriptions where user_id = %s", user) == "elite"
+
+
 def test_a_deleted_user_has_no_grace(hangar):
     """Whoever downgrades keeps the app for the plan's grace; whoever is deleted does not, from the first moment."""
     hangar.sql("update fly_plans set grace_s = 3600 where tier = 'pro'")
@@ -24,3 +39,62 @@ def test_a_deleted_user_has_no_grace(hangar):
     assert hangar.live_row(leaves)["delete_after"] is not None
     row = hangar.live_row(deleted)
     assert (row["desired_state"], row["delete_after"]) == ("absent", None)
+
+
+@pytest.fixture
+def several(hangar):
+    """A host that keeps several subscriptions of a user, and other statuses than the sample host's."""
+    hangar.sql("alter table user_subscriptions drop constraint user_subscriptions_user_id_key")
+    hangar.sql("alter table user_subscriptions drop constraint user_subscriptions_status_check")
+    return hangar
+
+
+def add_subscription(hangar, user, status, days):
+    hangar.sql(
+        "insert into user_subscriptions (user_id, tier, status, expires_at)"
+        " values (%s, 'pro', %s, now() + make_interval(days => %s))",
+        user,
+        status,
+        days,
+    )
+
+
+def test_of_several_rows_an_active_one_counts(several):
+    """I5: another row that ends later and entitles to nothing takes no app away."""
+    user = several.user("pro")
+    several.sql("update user_subscriptions set expires_at = now() + interval '10 days' where user_id = %s", user)
+    add_subscription(several, user, "unpaid", 20)
+    assert several.live_row(user)["desired_state"] == "present"
+
+
+def test_of_several_active_rows_the_one_without_end_counts(several):
+    """I5: an active row that has ended does not hide one that never ends."""
+    user = several.user("pro")
+    add_subscription(several, user, "active", -1)
+    assert several.live_row(user)["desired_state"] == "present"
+
+
+def test_a_former_user_gets_an_app_again_while_hangar_is_not_live(installed):
+    """I1: who was admitted once belongs to the installation; who never was waits until it is live."""
+    former, stranger = installed.user("pro"), installed.user("pro")
+    assert installed.row(former) is None
+    installed.rpc("fly_admit", users=[former], actor="test")
+    installed.subscribe(former, tier="free")
+    installed.save(installed.lease(former), deleted=True)
+    for user in (former, stranger):
+        installed.subscribe(user, tier="elite")
+    assert installed.live_row(former)["desired_state"] == "present"
+    assert installed.row(stranger) is None
+
+
+def test_a_nudge_that_is_cancelled_leaves_the_change(hangar):
+    """I12: pg_net raises a cancel, which WHEN OTHERS does not catch: no call is queued, and the row changes all the same."""
+    hangar.fill_vault()
+    hangar.sql("drop function net.http_post(text, jsonb, jsonb, jsonb, integer)")
+    hangar.sql(
+        "create function net.http_post(url text, body jsonb default '{}', params jsonb default '{}',"
+        " headers jsonb default '{}', timeout_milliseconds int default 1000) returns bigint language plpgsql"
+        " as $$ begin raise exception 'cancelled' using errcode = 'query_canceled'; end $$"
+    )
+    user = hangar.user("pro")
+    assert (hangar.live_row(user)["desired_state"], hangar.queued()) == ("present", [])
