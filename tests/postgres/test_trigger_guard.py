@@ -183,16 +183,3 @@ def test_a_host_in_more_of_a_hurry_than_our_lock_time_out(hangar):
         host.execute("update user_subscriptions set tier = 'free' where user_id = %s", (user,))
     assert tiers(hangar, user) == ["free"]
     assert hangar.rpc("fly_sync_entitlements")["changed"] == 1
-
-
-def test_a_nudge_that_is_cancelled_costs_the_host_nothing(hangar):
-    """pg_net raising even what WHEN OTHERS does not catch."""
-    hangar.fill_vault()
-    hangar.sql("drop function net.http_post(text, jsonb, jsonb, jsonb, integer)")
-    hangar.sql(
-        "create function net.http_post(url text, body jsonb, params jsonb, headers jsonb, timeout_milliseconds int)"
-        " returns bigint language plpgsql as $$ begin raise exception 'no' using errcode = 'query_canceled'; end $$"
-    )
-    user = hangar.user("pro")
-    assert tiers(hangar, user) == ["pro"]
-    assert hangar.live_row(user)["desired_state"] == "present"
