@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from shared.domain.errors import Conflict, HangarError, NotFound
 from shared.fly.errors import explain_unreadable
@@ -41,6 +41,13 @@ __all__ = ["LONGEST_ATTEMPT_S", "MAX_WAIT_S", "AttemptLog", "FlyClient", "RetryP
 MAX_WAIT_S = 60  # Fly answers 400 to a wait above one minute
 LONGEST_ATTEMPT_S = POOL_S + CONNECT_S + WRITE_S + MAX_WAIT_S + 10
 APPS_PER_PAGE, MACHINES_PER_PAGE = 5000, 1000
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call takes: who hears of failed attempts that are repeated, and the seconds after which none begins."""
+
+    attempts: AttemptLog | None
+    budget_s: float | None
 
 
 class FlyClient:
@@ -116,12 +123,10 @@ class FlyClient:
         """Close every idle connection; the client may be used again."""
         self._link.close()
 
-    def _send(
-        self, call: Request, attempts: AttemptLog | None, budget_s: float | None, *, settles: bool = False
-    ) -> Response:
+    def _send(self, call: Request, *, settles: bool = False, **options: Unpack[CallOptions]) -> Response:
         if self._repeats:
-            return self._link.call(call, attempts, budget_s, settles=settles)
-        return self._link.call_once(call, budget_s, settles=settles)
+            return self._link.call(call, settles=settles, **options)
+        return self._link.call_once(call, options.get("budget_s"), settles=settles)
 
     # Apps
 
@@ -130,9 +135,7 @@ class FlyClient:
         name: str,
         network: str,
         idempotency_key: str,
-        *,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> None:
         """Create the app on its own private network, and return once the Machines API sees it.
 
@@ -146,68 +149,56 @@ class FlyClient:
             "idempotency_key": idempotency_key,
         }
         call = Request(f"create app {name}", "POST", "/v1/apps", name, {"wait": "true"}, body)
-        self._send(call, attempts, budget_s)
+        self._send(call, **options)
 
-    def get_app(self, name: str, *, attempts: AttemptLog | None = None, budget_s: float | None = None) -> FlyApp:
+    def get_app(self, name: str, **options: Unpack[CallOptions]) -> FlyApp:
         """The app, or `NotFound` (404), or `NotOwned` (403: another organisation holds the name)."""
         call = Request(f"get app {name}", "GET", app_path(name), name)
-        answer = self._send(call, attempts, budget_s)
+        answer = self._send(call, **options)
         app = parse_app(answer.data)
         if app.name != name:
             raise explain_unreadable(call, answer)
         return app
 
-    def delete_app(
-        self, name: str, *, force: bool = True, attempts: AttemptLog | None = None, budget_s: float | None = None
-    ) -> None:
+    def delete_app(self, name: str, *, force: bool = True, **options: Unpack[CallOptions]) -> None:
         """Ask Fly to delete the app with all its machines and volumes. Fly does it later: confirm it. Already gone is success."""
         params = {"force": "true"} if force else {}
-        self._send(
-            Request(f"delete app {name}", "DELETE", app_path(name), name, params, accept=GONE), attempts, budget_s
-        )
+        self._send(Request(f"delete app {name}", "DELETE", app_path(name), name, params, accept=GONE), **options)
 
-    def list_apps(
-        self, *, cursor: str | None = None, attempts: AttemptLog | None = None, budget_s: float | None = None
-    ) -> Iterator[AppPage]:
+    def list_apps(self, *, cursor: str | None = None, **options: Unpack[CallOptions]) -> Iterator[AppPage]:
         """Every app of the organisation, page by page, including those without a machine; apps seconds old may be missing."""
         call = Request("list apps", "GET", "/v1/apps", params={"org_slug": self._org, "limit": str(APPS_PER_PAGE)})
-        for items, _, following in self._link.pages(call, "apps", cursor, attempts, budget_s):
+        for items, _, following in self._link.pages(call, "apps", cursor, **options):
             yield AppPage(tuple(parse_app(each, org_slug=self._org) for each in items), following)
 
     # Machines
 
-    def list_org_machines(
-        self, *, cursor: str | None = None, attempts: AttemptLog | None = None, budget_s: float | None = None
-    ) -> Iterator[OrgPage]:
+    def list_org_machines(self, *, cursor: str | None = None, **options: Unpack[CallOptions]) -> Iterator[OrgPage]:
         """Every machine of the organisation, page by page; a page may be empty, only the last has no `next_cursor`.
 
         A view that lags: absence here proves nothing, and machines of `error_regions` are unknown, not gone.
         """
         path, params = f"/v1/orgs/{self._org}/machines", {"limit": str(MACHINES_PER_PAGE)}
         call = Request("list machines", "GET", path, params=params)
-        for items, body, following in self._link.pages(call, "machines", cursor, attempts, budget_s):
+        for items, body, following in self._link.pages(call, "machines", cursor, **options):
             yield OrgPage(
                 machines=tuple(parse_org_machine(each) for each in items),
                 error_regions=tuple(str(each) for each in body.get("error_regions") or ()),
                 next_cursor=following,
             )
 
-    def list_machines(
-        self, app: str, *, attempts: AttemptLog | None = None, budget_s: float | None = None
-    ) -> tuple[FlyMachine, ...]:
+    def list_machines(self, app: str, **options: Unpack[CallOptions]) -> tuple[FlyMachine, ...]:
         """The app's machines that are not destroyed; the list may lag behind a create by seconds."""
         call = Request(f"list machines of app {app}", "GET", f"{app_path(app)}/machines", app)
-        answer = self._send(call, attempts, budget_s)
+        answer = self._send(call, **options)
         if not isinstance(answer.data, list) and answer.text.strip() != "null":  # null: Go's empty list
             raise explain_unreadable(call, answer)
         return tuple(parse_machine(each) for each in answer.data or ())
 
-    def get_machine(
-        self, app: str, machine_id: str, *, attempts: AttemptLog | None = None, budget_s: float | None = None
-    ) -> FlyMachine:
+    def get_machine(self, app: str, machine_id: str, **options: Unpack[CallOptions]) -> FlyMachine:
         """The machine now. A destroyed one still answers for a while, with state "destroyed", before it is `NotFound`."""
         call = Request(f"get machine {machine_id} of app {app}", "GET", machine_path(app, machine_id), app)
-        return self._call_for_machine(call, attempts, budget_s)
+        return self._call_for_machine(call, **options)
 
     def create_machine(
         self,
@@ -216,9 +207,7 @@ class FlyClient:
         region: str | Sequence[str],
         config: Mapping[str, Any],
         min_secrets_version: int | None = None,
-        *,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> FlyMachine:
         """Create and start the one machine called `name`; `region` may be a list in order of preference.
 
@@ -233,7 +222,7 @@ class FlyClient:
         if min_secrets_version is not None:
             body["min_secrets_version"] = min_secrets_version
         call = Request(f"create machine {name} in app {app}", "POST", f"{app_path(app)}/machines", app, body=body)
-        return self._call_for_machine(call, attempts, budget_s)
+        return self._call_for_machine(call, **options)
 
     def update_machine(
         self,
@@ -243,8 +232,7 @@ class FlyClient:
         current_version: str,
         *,
         min_secrets_version: int | None = None,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> FlyMachine:
         """Replace the whole configuration; `Conflict` when the machine is no longer at `current_version`."""
         body: dict[str, Any] = {"config": config, "current_version": current_version}
@@ -252,16 +240,14 @@ class FlyClient:
             body["min_secrets_version"] = min_secrets_version
         what = f"update machine {machine_id} of app {app}"
         call = Request(what, "POST", machine_path(app, machine_id), app, body=body)
-        return self._call_for_machine(call, attempts, budget_s)
+        return self._call_for_machine(call, **options)
 
-    def start_machine(
-        self, app: str, machine_id: str, *, attempts: AttemptLog | None = None, budget_s: float | None = None
-    ) -> None:
+    def start_machine(self, app: str, machine_id: str, **options: Unpack[CallOptions]) -> None:
         """Start a stopped machine, asking every second for up to a minute while it is still settling (412)."""
         what = f"start machine {machine_id} of app {app}"
         call = Request(what, "POST", f"{machine_path(app, machine_id)}/start", app)
         try:
-            self._send(call, attempts, budget_s, settles=True)
+            self._send(call, settles=True, **options)
         except Conflict as conflict:
             if conflict.code != "started":
                 raise
@@ -273,14 +259,13 @@ class FlyClient:
         *,
         signal: str = "SIGTERM",
         timeout_s: int = 30,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> None:
         """Send `signal`, and kill what is left after `timeout_s`; returns before the machine has stopped."""
         body = {"signal": signal, "timeout": f"{timeout_s}s"}
         what = f"stop machine {machine_id} of app {app}"
         call = Request(what, "POST", f"{machine_path(app, machine_id)}/stop", app, body=body)
-        self._send(call, attempts, budget_s)
+        self._send(call, **options)
 
     def restart_machine(
         self,
@@ -289,8 +274,7 @@ class FlyClient:
         *,
         signal: str = "SIGTERM",
         timeout_s: int = 30,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> None:
         """Stop as `stop_machine` does, and start again; `Conflict` when it does not run.
 
@@ -299,7 +283,7 @@ class FlyClient:
         params = {"signal": signal, "timeout": f"{timeout_s}s"}
         what, path = f"restart machine {machine_id} of app {app}", f"{machine_path(app, machine_id)}/restart"
         call = Request(what, "POST", path, app, params, read_timeout_s=timeout_s + 10.0, is_repeatable=False)
-        self._send(call, attempts, budget_s)
+        self._send(call, **options)
 
     def destroy_machine(
         self,
@@ -307,13 +291,12 @@ class FlyClient:
         machine_id: str,
         *,
         force: bool = True,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> None:
         """Destroy the machine for good, running or not when `force`; returns before it is gone. Gone is success."""
         what, params = f"destroy machine {machine_id} of app {app}", {"force": "true"} if force else {}
         call = Request(what, "DELETE", machine_path(app, machine_id), app, params, accept=GONE)
-        self._send(call, attempts, budget_s)
+        self._send(call, **options)
 
     def wait_machine(
         self,
@@ -324,8 +307,7 @@ class FlyClient:
         timeout_s: int = MAX_WAIT_S,
         *,
         is_fresh: bool = False,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> bool:
         """Whether the machine reached `state` within `timeout_s` (1 to 60); False means not yet: read it, or wait again.
 
@@ -337,9 +319,10 @@ class FlyClient:
         what, path = f"wait for {state} of machine {machine_id} of app {app}", f"{machine_path(app, machine_id)}/wait"
         # 408 comes with and without a body, 504 from the proxy before it: both say "not yet".
         call = Request(what, "GET", path, app, params, accept=frozenset({408, 504}), read_timeout_s=timeout_s + 10.0)
-        budget_s = float(timeout_s) if budget_s is None else budget_s
+        if options.get("budget_s") is None:
+            options["budget_s"] = float(timeout_s)
         try:
-            return self._send(call, attempts, budget_s).status == HTTPStatus.OK
+            return self._send(call, **options).status == HTTPStatus.OK
         except NotFound:
             if not (is_fresh or state == "destroyed"):
                 raise
@@ -355,9 +338,7 @@ class FlyClient:
         self,
         app: str,
         values: Mapping[str, str | None],
-        *,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> int:
         """Set (None: remove) the app's secrets, and return the version to pass as `min_secrets_version`.
 
@@ -366,7 +347,7 @@ class FlyClient:
         hidden = tuple(each for each in values.values() if each)
         path = f"{app_path(app)}/secrets"
         call = Request(f"set secrets of app {app}", "POST", path, app, body={"values": dict(values)}, secrets=hidden)
-        answer = self._send(call, attempts, budget_s)
+        answer = self._send(call, **options)
         body = answer.data if isinstance(answer.data, dict) else {}
         version = body.get("version", body.get("Version"))
         if not isinstance(version, int):
@@ -380,14 +361,13 @@ class FlyClient:
         command: Sequence[str],
         *,
         timeout_s: int = 30,
-        attempts: AttemptLog | None = None,
-        budget_s: float | None = None,
+        **options: Unpack[CallOptions],
     ) -> ExecResult:
         """Run `command` inside a started machine. Never repeated after an unknown outcome: commands have effects."""
         what, path = f"exec in machine {machine_id} of app {app}", f"{machine_path(app, machine_id)}/exec"
         body = {"command": list(command), "timeout": timeout_s}
         call = Request(what, "POST", path, app, body=body, read_timeout_s=timeout_s + 10.0, is_repeatable=False)
-        answer = self._send(call, attempts, budget_s)
+        answer = self._send(call, **options)
         if not isinstance(answer.data, dict):
             raise explain_unreadable(call, answer)
         code = answer.data.get("exit_code", 0)  # Go leaves a zero out
@@ -397,8 +377,8 @@ class FlyClient:
             exit_code=code if isinstance(code, int) else -1,
         )
 
-    def _call_for_machine(self, call: Request, attempts: AttemptLog | None, budget_s: float | None) -> FlyMachine:
-        answer = self._send(call, attempts, budget_s)
+    def _call_for_machine(self, call: Request, **options: Unpack[CallOptions]) -> FlyMachine:
+        answer = self._send(call, **options)
         machine = parse_machine(answer.data)
         if not machine.id:
             raise explain_unreadable(call, answer)

@@ -119,7 +119,12 @@ class FlyLink:
                 self._cookies.drop(call.app)
 
     def pages(
-        self, call: Request, key: str, cursor: str | None, attempts: AttemptLog | None, budget_s: float | None
+        self,
+        call: Request,
+        key: str,
+        cursor: str | None,
+        attempts: AttemptLog | None = None,
+        budget_s: float | None = None,
     ) -> Iterator[tuple[list[Any], dict[str, Any], str | None]]:
         """(items, body, next cursor) of each page, from `cursor` on; `budget_s` holds for each page by itself."""
         while True:
