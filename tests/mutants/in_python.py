@@ -270,7 +270,7 @@ MUTANTS = (
     Mutant(
         "outage-never-ends",
         "shared/fleet/sweep.py",
-        'self.by.database.rpc("fly_end_outage")',
+        "self.worker.database.end_outage()",
         "pass",
         "I1: the end of an outage makes what waited due",
         SWEEP,

@@ -58,7 +58,7 @@ def test_a_worker_frozen_behind_its_save_leaves_fly_alone(world):
 
     world.store.rpc = freeze
     outcome = world.reconciler.reconcile(user, 240)
-    assert (outcome.state, "another worker has taken this app over" in outcome.detail) == ("pending", True)
+    assert (outcome.state, "another worker has taken over this app" in outcome.detail) == ("pending", True)
     assert [call for call in world.boundaries.calls if call[0] != "GET"] == []
     assert world.row(user)["error_code"] is None
     world.reconciler = world.new_worker()
