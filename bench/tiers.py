@@ -50,9 +50,8 @@ def measure_tiers(cloud: Cloud, sizes: Sizes) -> dict[str, Any]:
     )
     worker, _ = cloud.make_worker()
     brake_floor = 2 * len(users)
-    worker.database.rpc(
-        "fly_set_settings",
-        changes={"brake_floor": brake_floor, "deletes_per_minute": 100 * len(users)},
+    worker.database.set_settings(
+        {"brake_floor": brake_floor, "deletes_per_minute": 100 * len(users)},
         actor="operator",
         reason="the benchmark downgrades every user at once",
     )

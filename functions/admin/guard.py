@@ -66,8 +66,8 @@ def _check_operator(context: RequestContext, session: Session) -> flask.Response
         flask.abort(403)
     if flask.request.endpoint == _SIGN_OUT:
         return None
-    frame = context.database.rpc("fly_admin_frame", user=renewed.user_id)
-    if frame.get("operator") is not True:
+    frame = context.database.read_frame(renewed.user_id)
+    if frame is None:
         return show("no_permission.html", 403)
     context.frame = frame
     return None

@@ -46,7 +46,7 @@ def make_admin_context(config: Config) -> AdminContext:
 class RequestContext:
     """What is known of the current request. The guard fills it in.
 
-    `frame` is the answer of fly_admin_frame. It stays empty until the guard has seen that the caller is an operator.
+    `frame` is the result of `read_frame`. It stays empty until the guard has seen that the caller is an operator.
     """
 
     admin: AdminContext

@@ -28,8 +28,8 @@ def brake(release: bool, reason: str | None, as_json: bool) -> None:
         stop(EXIT_USAGE, "--release needs --reason; the audit log records it")
     database = open_installation().database
     if release:
-        database.rpc("fly_release_brake", actor=get_actor(), reason=reason)
-    state = database.rpc("fly_brake_status")
+        database.release_brake(actor=get_actor(), reason=reason)
+    state = database.read_brake()
     if as_json:
         print_json(state)
         return
@@ -41,7 +41,7 @@ def brake(release: bool, reason: str | None, as_json: bool) -> None:
 
 
 def format_brake(brake: Mapping[str, Any]) -> str:
-    """The brake on one line, from fly_brake_status."""
+    """The brake on one line, from `read_brake`."""
     state = "Brake ON, no more apps are destroyed" if brake["tripped"] else "Brake off"
     unknown = f"; apps that this database has no record of: {brake['lost_apps']}" if brake["lost_apps"] else ""
     return f"{state}; {format_brake_count(brake)}{unknown}"

@@ -1,7 +1,6 @@
 """Commands that make Hangar act: run a sweep, retry one user, pause and resume."""
 
 import sys
-from typing import Any
 
 import click
 import httpx
@@ -16,7 +15,6 @@ from ops.cli_support import (
     report_errors,
     stop,
 )
-from ops.client import Installation
 from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
 from ops.tables import print_sweep
 from shared.domain.status_text import format_paused
@@ -51,13 +49,13 @@ def retry(user: str, as_json: bool) -> None:
     """
     installation = open_installation()
     user_id = installation.find_user(user)
-    if not installation.database.rpc("fly_user_status", user=str(user_id))["known"]:
+    if not installation.database.read_user_status(user_id).is_known:
         stop(EXIT_USAGE, f"no user {user} in this installation")
-    if _is_paused(installation):
+    if installation.database.read_overview().is_paused:
         stop(EXIT_REFUSED, f"Hangar is paused, so {user} was not retried; run `hangar resume` first")
-    installation.database.rpc("fly_retry", user=str(user_id), actor=get_actor())
+    installation.database.retry(user_id, actor=get_actor())
     status, response = installation.call_function("health", {"user_id": str(user_id)})
-    row = installation.database.rpc("fly_user_status", user=str(user_id))["row"] or {}
+    row = installation.database.read_user_status(user_id).row or {}
     failed = (row.get("status") == "error" and row["lease_expires_at"] is None) or status >= httpx.codes.BAD_REQUEST
     if as_json:
         print_json({"http_status": status, **response, "status": row.get("status", response.get("status"))})
@@ -67,10 +65,6 @@ def retry(user: str, as_json: bool) -> None:
     if failed:
         reason = row.get("error_message") or response.get("detail", response)
         stop(EXIT_SOME_FAILED, f"{user}: {reason}. `hangar status {user}` shows what happens next")
-
-
-def _is_paused(installation: Installation) -> bool:
-    return bool(installation.database.rpc("fly_overview")["settings"]["paused"])
 
 
 @click.command()
@@ -90,7 +84,5 @@ def resume(reason: str | None) -> None:
 
 
 def _set_paused(*, paused: bool, reason: str | None) -> None:
-    result: dict[str, Any] = open_installation().database.rpc(
-        "fly_set_paused", paused=paused, actor=get_actor(), reason=reason
-    )
-    click.echo(format_paused(paused=paused, changed=result["changed"]))
+    changed = open_installation().database.set_paused(paused=paused, actor=get_actor(), reason=reason)
+    click.echo(format_paused(paused=paused, changed=changed))

@@ -28,7 +28,7 @@ def cost(projection: str, top: int, as_json: bool) -> None:
     The cost is given as an estimate for a month, by Fly's list price, and for this month so far.
     """
     counts = [_read_count(word) for word in projection.split(",")]
-    report = make_cost_report(open_installation().database.rpc("fly_cost_report", top=top), counts)
+    report = make_cost_report(open_installation().database.read_cost_report(top), counts)
     if as_json:
         print_json(report)
     else:

@@ -101,7 +101,7 @@ def _follow(
     installation: Installation, filters: dict[str, str], shown: list[dict[str, Any]]
 ) -> Iterator[list[dict[str, Any]]]:
     """New events, once a second and each one once. Every query overlaps the one before."""
-    started_at = _when(shown[0]) if shown else datetime.fromisoformat(installation.database.rpc("fly_overview")["now"])
+    started_at = _when(shown[0]) if shown else installation.database.read_overview().now
     seen, at = {event["id"] for event in shown}, _when(shown[-1]) if shown else started_at
     while True:
         time.sleep(_POLL_S)

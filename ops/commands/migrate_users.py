@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import click
@@ -17,10 +17,12 @@ from ops.client import Installation
 from ops.exit_codes import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
 from ops.migration.interrupt import finish_on_ctrl_c
 from ops.migration.pace import PER_MINUTE
-from ops.migration.plan import Candidate, make_plan, read_candidates, total_cost_usd
+from ops.migration.plan import make_plan, read_candidates, total_cost_usd
 from ops.migration.provision import UserResult, check_provision_function
 from ops.migration.report import make_report, print_outcome, print_plan, show_progress, write_report
 from ops.migration.run import WORKERS, Migration
+from shared.adapters.procedures_migration import Candidate
+from shared.adapters.procedures_operator import Overview, UserStatus
 
 _ALREADY_LIVE = "Hangar is live already: every entitled user gets an app automatically"
 
@@ -80,12 +82,12 @@ def migrate_users(
     if report and not (report.parent.is_dir() and os.access(report.parent, os.W_OK)):
         stop(EXIT_USAGE, f"the report cannot be written: {report.parent} is not a writable folder")
     installation, console = open_installation(), make_console(to_stderr=as_json)
-    settings = installation.database.rpc("fly_overview")["settings"]
+    overview = installation.database.read_overview()
     candidates, skipped = _choose_users(installation, only, limit)
     if not apply:
-        _show_dry_run(installation, console, settings, candidates, skipped, report, as_json=as_json)
+        _show_dry_run(installation, console, overview, candidates, skipped, report, as_json=as_json)
         return
-    if settings["paused"]:
+    if overview.is_paused:
         stop(EXIT_REFUSED, "Hangar is paused, so no user was admitted; run `hangar resume` first")
     _print_skipped(console, skipped)
     started_at = datetime.now(UTC)
@@ -118,23 +120,33 @@ def _choose_users(
         by_id = {candidate.user_id: candidate for candidate in candidates}
         candidates = [by_id[user] for user in named if user in by_id]
         for user in named.keys() - by_id.keys():
-            status = installation.database.rpc("fly_user_status", user=str(user))
-            if not status["known"]:
+            status = installation.database.read_user_status(user)
+            if not status.is_known:
                 stop(EXIT_USAGE, f"no user {named[user]} in this installation")
             skipped.append(_skip(user, named[user], status))
     return candidates[:limit], skipped
 
 
-def _skip(user: UUID, typed: str, status: Mapping[str, Any]) -> UserResult:
-    row = status["row"] or {}
-    reason = "already active" if row.get("status") == "active" else f"not entitled ({status['why']})"
-    if status["entitled"] and row.get("status") == "deprovisioning":
+def _skip(user: UUID, typed: str, status: UserStatus) -> UserResult:
+    row = status.row or {}
+    reason = "already active" if row.get("status") == "active" else f"not entitled ({status.why})"
+    if status.is_entitled and row.get("status") == "deprovisioning":
         reason = "the old app is still being removed; run the same command again later"
     email = typed if "@" in typed else None
-    owner = {"user_id": str(user), "email": email, "tier": row.get("tier") or "-", "why": status["why"], "region": "-"}
-    size = {"cpu_kind": "shared", "cpu_count": 0, "memory_mb": 0, "monthly_cost_estimate_usd": "0.00"}
-    state = {"status": row.get("status"), "error_code": row.get("error_code")}
-    return UserResult(Candidate.read({**owner, **size, **state}), "skipped", reason)
+    candidate = Candidate(
+        user_id=user,
+        email=email,
+        tier=row.get("tier") or "-",
+        why=status.why,
+        cpu_kind="shared",
+        cpu_count=0,
+        memory_mb=0,
+        region="-",
+        monthly_cost_estimate_usd=Decimal("0.00"),
+        status=row.get("status"),
+        error_code=row.get("error_code"),
+    )
+    return UserResult(candidate, "skipped", reason)
 
 
 def _print_skipped(console: Console, skipped: list[UserResult]) -> None:
@@ -145,7 +157,7 @@ def _print_skipped(console: Console, skipped: list[UserResult]) -> None:
 def _show_dry_run(
     installation: Installation,
     console: Console,
-    settings: Mapping[str, Any],
+    overview: Overview,
     candidates: list[Candidate],
     skipped: list[UserResult],
     report: Path | None,
@@ -153,7 +165,7 @@ def _show_dry_run(
     as_json: bool,
 ) -> None:
     today = datetime.now(UTC).date()
-    state = {"installation": installation.target.supabase_url, "applied": False, "live": settings["live"]}
+    state = {"installation": installation.target.supabase_url, "applied": False, "live": overview.is_live}
     plan = state | make_plan(candidates, today)
     if report:
         write_report(report, plan)
@@ -162,13 +174,13 @@ def _show_dry_run(
         return
     print_plan(console, candidates, today)
     _print_skipped(console, skipped)
-    if settings["live"]:
+    if overview.is_live:
         console.print(f"{_ALREADY_LIVE}, at the latest with the next sweep")
     else:
         console.print("Hangar is not live: nothing happens to users who were not admitted by this command")
     for limit in ("max_apps", "max_monthly_cost_usd"):
-        if settings[limit] is not None:
-            console.print(f"hangar.settings.{limit} is {settings[limit]}: apps beyond this limit are refused")
+        if (value := overview.settings[limit]) is not None:
+            console.print(f"hangar.settings.{limit} is {value}: apps beyond this limit are refused")
     if candidates:
         console.print("Nothing was changed. To create the apps, run the same command with --apply")
 
@@ -192,7 +204,7 @@ def _offer_going_live(
     installation: Installation, console: Console, go_live: bool | None, run: Migration, *, as_json: bool
 ) -> bool:
     """Turn Hangar on for everyone if asked to, after saying how many users that affects. Returns whether it is live."""
-    if installation.database.rpc("fly_overview")["settings"]["live"]:
+    if installation.database.read_overview().is_live:
         console.print(_ALREADY_LIVE)
         return True
     if run.ending != "done":
@@ -208,8 +220,7 @@ def _offer_going_live(
         command = "hangar migrate-users --apply --go-live"
         console.print(f"Hangar is not live. Going live {effect}: `{command}`", soft_wrap=True)
         return False
-    changes = {"changes": {"live": True}, "actor": get_actor(), "reason": "migrate-users --go-live"}
-    installation.database.rpc("fly_set_settings", **changes)
+    installation.database.set_settings({"live": True}, actor=get_actor(), reason="migrate-users --go-live")
     console.print(f"Hangar is live now. This {effect}", soft_wrap=True)
     return True
 

@@ -1,6 +1,5 @@
 """`hangar operators`: the people who may call the functions and use the dashboard with their own sign-in."""
 
-from typing import Any
 from uuid import UUID
 
 import click
@@ -18,6 +17,7 @@ from ops.cli_support import (
 from ops.client import Installation
 from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table
+from shared.adapters.procedures_operator import OperatorChange
 
 
 @click.group(invoke_without_command=True)
@@ -33,7 +33,7 @@ def operators(context: click.Context) -> None:
 @report_errors
 def list_operators(as_json: bool) -> None:
     """Show every operator."""
-    found: list[dict[str, Any]] = open_installation().database.rpc("fly_operators")["operators"]
+    found = open_installation().database.list_operators()
     if as_json:
         print_json(found)
         return
@@ -59,9 +59,9 @@ def add_operator(user: str, reason: str | None, as_json: bool) -> None:
     """Allow USER (uuid or e-mail) to operate Hangar."""
     installation = open_installation()
     user_id = _find_account(installation, user)
-    result = installation.database.rpc("fly_add_operator", user=str(user_id), actor=get_actor(), reason=reason)
-    when = "now" if result["changed"] else "already"
-    _print_result(result, user_id, f"{result['email'] or user_id} is {when} an operator", as_json=as_json)
+    change = installation.database.add_operator(user_id, actor=get_actor(), reason=reason)
+    when = "now" if change.changed else "already"
+    _print_result(change, user_id, f"{change.email or user_id} is {when} an operator", as_json=as_json)
 
 
 @operators.command("remove")
@@ -73,16 +73,16 @@ def remove_operator(user: str, reason: str | None, as_json: bool) -> None:
     """Remove USER (uuid or e-mail) from the operators. Their next call is refused."""
     installation = open_installation()
     user_id = _find_account(installation, user)
-    result = installation.database.rpc("fly_remove_operator", user=str(user_id), actor=get_actor(), reason=reason)
-    done = "is no longer an operator: the next call is refused" if result["changed"] else "was not an operator"
-    _print_result(result, user_id, f"{result['email'] or user_id} {done}", as_json=as_json)
+    change = installation.database.remove_operator(user_id, actor=get_actor(), reason=reason)
+    done = "is no longer an operator: the next call is refused" if change.changed else "was not an operator"
+    _print_result(change, user_id, f"{change.email or user_id} {done}", as_json=as_json)
 
 
 def _find_account(installation: Installation, typed: str) -> UUID:
     """The user. An e-mail must be that of the account too, because the host may let users write their own profile."""
     user_id = installation.find_user(typed)
     if "@" in typed:
-        account_email = installation.database.rpc("fly_operator", user=str(user_id))["email"] or "no e-mail"
+        account_email = installation.database.find_operator(user_id).email or "no e-mail"
         if account_email.lower() != typed.lower():
             stop(
                 EXIT_USAGE,
@@ -92,8 +92,8 @@ def _find_account(installation: Installation, typed: str) -> UUID:
     return user_id
 
 
-def _print_result(result: dict[str, Any], user_id: UUID, sentence: str, *, as_json: bool) -> None:
+def _print_result(change: OperatorChange, user_id: UUID, sentence: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"user_id": str(user_id), **result})
+        print_json({"user_id": str(user_id), **change.as_json()})
     else:
         click.echo(sentence)

@@ -27,17 +27,17 @@ def orphans(approve: tuple[str, ...], as_json: bool) -> None:
     Fly before it removes it.
     """
     database = open_installation().database
-    overview = database.rpc("fly_overview")
-    if approve and (reason := _why_deletions_wait(overview["settings"])):
+    overview = database.read_overview()
+    if approve and (reason := _why_deletions_wait(overview.settings)):
         stop(EXIT_REFUSED, f"{reason}, so nothing was approved")
-    missing = [app for app in approve if not database.rpc("fly_approve_orphan", app=app, actor=get_actor())["approved"]]
-    found = database.rpc("fly_list_orphans")["orphans"]
+    missing = [app for app in approve if not database.approve_orphan(app, actor=get_actor())]
+    found = database.read_orphans()
     for orphan in found:
-        orphan["next_sweep"] = _format_next_sweep(orphan, overview["settings"])
+        orphan["next_sweep"] = _format_next_sweep(orphan, overview.settings)
     if as_json:
         print_json({"orphans": found, "not_found": missing})
     else:
-        _print_orphans(found, datetime.fromisoformat(overview["now"]))
+        _print_orphans(found, overview.now)
         if found and not approve:
             click.echo("Nothing was changed. To let the next sweep remove one: hangar orphans --approve APP")
         elif set(approve) - set(missing):

@@ -1,5 +1,6 @@
 """`hangar settings`: show hangar.settings, and change it with an entry in the audit log."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -35,7 +36,7 @@ def settings(context: click.Context) -> None:
 @report_errors
 def show_settings(as_json: bool) -> None:
     """Show every setting."""
-    found: dict[str, Any] = open_installation().database.rpc("fly_overview")["settings"]
+    found = open_installation().database.read_overview().settings
     if as_json:
         print_json(found)
         return
@@ -54,18 +55,18 @@ def set_settings(changes: tuple[str, ...], reason: str | None, as_json: bool) ->
     For example live=true, max_apps=500 or max_apps=none.
     """
     installation = open_installation()
-    known: dict[str, Any] = installation.database.rpc("fly_overview")["settings"]
+    known = installation.database.read_overview().settings
     values = dict(_read_change(change, known) for change in changes)
-    result = installation.database.rpc("fly_set_settings", changes=values, actor=get_actor(), reason=reason)
+    change = installation.database.set_settings(values, actor=get_actor(), reason=reason)
     if as_json:
-        print_json(result)
+        print_json(change.as_json())
         return
     for key in values:
-        when = "now" if key in result["changed"] else "already"
-        click.echo(f"{key} is {when} {_format_value(result['settings'][key])}")
+        when = "now" if key in change.changed else "already"
+        click.echo(f"{key} is {when} {_format_value(change.settings[key])}")
 
 
-def _read_change(change: str, known: dict[str, Any]) -> tuple[str, Any]:
+def _read_change(change: str, known: Mapping[str, Any]) -> tuple[str, Any]:
     """A key and its value for JSON. Numbers are sent as text, so that the database parses them by the column's type."""
     key, equals, value = change.partition("=")
     settable = sorted(set(known) - set(_READ_ONLY))

@@ -59,11 +59,10 @@ def explain(user: str) -> None:
 
 
 def read_user(installation: Installation, user: str) -> tuple[dict[str, Any], datetime]:
-    """The answer of `fly_user_status` for a user (uuid or e-mail) with `next` as a sentence, and the database's time."""
-    report = installation.database.rpc("fly_user_status", user=str(installation.find_user(user)))
-    overview = installation.database.rpc("fly_overview")
-    now = datetime.fromisoformat(overview["now"])
-    return report | {"next": format_next_step(report, overview["settings"], now)}, now
+    """The result of `read_user_status` for a user (uuid or e-mail) with `next` as a sentence, and the database's time."""
+    report = installation.database.read_user_status(installation.find_user(user)).document
+    overview = installation.database.read_overview()
+    return report | {"next": format_next_step(report, overview.settings, overview.now)}, overview.now
 
 
 def _stop_if_unknown(report: Mapping[str, Any], user: str) -> None:
@@ -80,8 +79,8 @@ def read_fleet(installation: Installation) -> dict[str, Any]:
     for failure in fleet["failures"]:
         scheduled = failure["next_attempt_at"] is not None
         failure["advice"] = advise(failure["error_code"], failure["email"] or failure["user_id"], goes_on=scheduled)
-    fleet["brake"] = installation.database.rpc("fly_brake_status")
-    fleet |= installation.database.rpc("fly_overview")
+    fleet["brake"] = installation.database.read_brake()
+    fleet |= installation.database.read_overview().document
     return fleet
 
 

@@ -10,7 +10,7 @@ import httpx
 
 from ops.client import Installation
 from ops.connection import TargetError
-from ops.migration.plan import Candidate
+from shared.adapters.procedures_migration import Candidate
 from shared.domain.errors import HangarError
 from shared.domain.remediation import advise
 
@@ -90,7 +90,7 @@ def provision_user(
 def _reset_failure(installation: Installation, candidate: Candidate, actor: str) -> str | None:
     """Make a failed app due now with the current plan and settings. Returns the error if that failed."""
     try:
-        installation.database.rpc("fly_retry", user=str(candidate.user_id), actor=actor)
+        installation.database.retry(candidate.user_id, actor=actor)
     except HangarError as error:
         return str(error)
     return None

@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ops.migration.plan import Candidate, make_plan
+from ops.migration.plan import make_plan
 from ops.migration.provision import UserResult
 from ops.migration.run import Migration
 from ops.tables import make_table, print_failures
+from shared.adapters.procedures_migration import Candidate
 
 SHOWN_USERS = 50
 OnResult = Callable[[UserResult], None]

@@ -11,8 +11,8 @@ from typing import Literal
 from ops.client import Installation
 from ops.connection import TargetError
 from ops.migration.pace import PER_MINUTE, Pace
-from ops.migration.plan import Candidate
 from ops.migration.provision import InstallationRefusal, Outcome, UserResult, provision_user
+from shared.adapters.procedures_migration import Candidate
 from shared.domain.errors import HangarError
 
 WORKERS = 16
@@ -82,17 +82,17 @@ class Migration:
         error: HangarError | None = None
         for attempt in range(_ADMIT_ATTEMPTS):
             try:
-                if self.installation.database.rpc("fly_overview")["settings"]["paused"]:
+                if self.installation.database.read_overview().is_paused:
                     self.end("refused", "Hangar is paused: no change is made on Fly. Run `hangar resume` first")
                     break
-                users = [str(candidate.user_id) for candidate in batch]
-                outcomes = self.installation.database.rpc("fly_admit", users=users, actor=self.actor)["users"]
+                users = [candidate.user_id for candidate in batch]
+                outcomes = self.installation.database.admit(users, actor=self.actor)
             except HangarError as failure:
                 error = failure
                 if self.stopping.wait(2.0**attempt):
                     break
                 continue
-            admitted = [each for each in batch if outcomes[str(each.user_id)] not in _NOT_ADMITTED]
+            admitted = [each for each in batch if outcomes[each.user_id] not in _NOT_ADMITTED]
             for candidate in batch:
                 if candidate not in admitted:
                     self._record(UserResult(candidate, "skipped", "not entitled any more"))

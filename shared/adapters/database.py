@@ -42,8 +42,8 @@ class Caller:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def rpc(self, procedure: str, /, **args: Any) -> Any:
-        """Call `procedure` with `args` as `p_…`. Its jsonb value, decoded. Typed methods are preferred."""
+    def _call(self, procedure: str, /, **args: Any) -> Any:
+        """Call `procedure` with `args` as `p_…`. Its jsonb value, decoded. Only the typed methods of this package use it."""
         return self._store.rpc(procedure, {f"p_{key}": value for key, value in args.items()})
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from shared.adapters.procedures_dashboard import DashboardProcedures
+from shared.adapters.procedures_migration import MigrationProcedures
 from shared.adapters.procedures_operator import OperatorProcedures
 from shared.adapters.procedures_sweep import SweepProcedures
 from shared.domain.models import Json, Row, Settings
@@ -39,12 +41,12 @@ class Saved:
     successor: UUID | None
 
 
-class Database(SweepProcedures, OperatorProcedures):
+class Database(SweepProcedures, OperatorProcedures, DashboardProcedures, MigrationProcedures):
     """Every procedure that Python calls, by name and type."""
 
     def claim(self, user_id: UUID, holder: str, *, force: bool) -> Claim:
         """Derive the user's desired state and lease the row, if there is one to lease."""
-        answer = self.rpc("fly_claim", user=str(user_id), holder=holder, force=force)
+        answer = self._call("fly_claim", user=str(user_id), holder=holder, force=force)
         return Claim(
             outcome=answer["outcome"],
             row=Row.model_validate(answer["row"]) if answer["row"] else None,
@@ -60,14 +62,14 @@ class Database(SweepProcedures, OperatorProcedures):
 
         What is wanted and what is unwanted are queues of their own; `first` says who gets the larger half of the places.
         """
-        answer = self.rpc("fly_claim_due", limit=limit, holder=holder, first=first)
+        answer = self._call("fly_claim_due", limit=limit, holder=holder, first=first)
         rows = [Row.model_validate(claimed["row"]) for claimed in answer["claimed"]]
         now = datetime.fromisoformat(answer["now"])
         return rows, Settings.model_validate(answer["settings"]), now, int(answer["due_left"])
 
     def save(self, row: Row, patch: Json, events: Sequence[Json], *, release: bool) -> Saved | None:
         """Compare-and-set on lease and generation; None when the lease is lost."""
-        answer = self.rpc(
+        answer = self._call(
             "fly_save",
             id=str(row.id),
             lease_token=str(row.lease_token),
@@ -90,13 +92,13 @@ class Database(SweepProcedures, OperatorProcedures):
 
     def raise_alert(self, kind: str, key: str, message: str, metadata: Json) -> bool:
         """Open an alert; True when it was not open already, so that it is sent once."""
-        return bool(self.rpc("fly_raise_alert", kind=kind, key=key, message=message, metadata=metadata)["new"])
+        return bool(self._call("fly_raise_alert", kind=kind, key=key, message=message, metadata=metadata)["new"])
 
     def resolve_alert(self, kind: str, key: str) -> bool:
         """Close an open alert; True when there was one."""
-        return bool(self.rpc("fly_resolve_alert", kind=kind, key=key)["resolved"])
+        return bool(self._call("fly_resolve_alert", kind=kind, key=key)["resolved"])
 
     def take_alerts(self) -> list[Json]:
         """Alerts the database raised by itself, each handed out once."""
-        alerts: list[Json] = self.rpc("fly_take_alerts")["alerts"]
+        alerts: list[Json] = self._call("fly_take_alerts")["alerts"]
         return alerts

@@ -1,10 +1,13 @@
-"""The procedures behind an operator's actions and the dashboard's pages. `Database` inherits them.
+"""The procedures behind an operator's actions, on the command line and in the dashboard. `Database` inherits them.
 
-The pages return plain JSON, documented in docs/database.md: a template shows it, and no decision rests on it.
+A method returns plain JSON where the command line prints it or a page shows it. Its keys are public; docs/database.md
+lists them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from shared.adapters.database import Caller
@@ -19,13 +22,86 @@ class Operator:
     email: str | None
 
 
+@dataclass(frozen=True)
+class OperatorChange(Operator):
+    """A user after being added to or removed from the operators. `changed` is False if nothing had to change."""
+
+    changed: bool
+
+    def as_json(self) -> Json:
+        """The answer of the procedure, with its keys in the order of jsonb."""
+        return {"email": self.email, "changed": self.changed, "operator": self.is_operator}
+
+
+@dataclass(frozen=True)
+class SettingsChange:
+    """All settings after a change, by column of hangar.settings, and the columns whose value is a new one."""
+
+    changed: tuple[str, ...]
+    settings: Json
+
+    def as_json(self) -> Json:
+        """The answer of the procedure, with its keys in the order of jsonb."""
+        return {"changed": list(self.changed), "settings": self.settings}
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The state of the installation. `settings` holds hangar.settings by column.
+
+    `document` is the whole answer: `now`, `settings`, `due` (`apps`, `oldest`), `working`, `sweep`, `alerts`, `alerts_open`.
+    """
+
+    now: datetime
+    settings: Mapping[str, Any]
+    document: Json
+
+    @property
+    def is_paused(self) -> bool:
+        return self.settings["paused"] is True
+
+    @property
+    def is_live(self) -> bool:
+        return self.settings["live"] is True
+
+
+@dataclass(frozen=True)
+class UserStatus:
+    """What is known of one user. `is_entitled` is None when the database cannot say; `row` is the live row.
+
+    `document` is the whole answer: `known`, `entitled`, `why`, `subscription`, `override`, `row`, `last`, `brake`, `events`
+    (the 50 newest).
+    """
+
+    is_known: bool
+    is_entitled: bool | None
+    why: str
+    row: Json | None
+    document: Json
+
+
 class OperatorProcedures(Caller):
     """What an operator asks of the database. `actor` signs the audit log; `reason` goes with it."""
 
+    # Operators
+
     def find_operator(self, user_id: UUID) -> Operator:
         """Look a user up by id; an unknown one is no operator."""
-        answer = self.rpc("fly_operator", user=str(user_id))
+        answer = self._call("fly_operator", user=str(user_id))
         return Operator(is_operator=answer["operator"] is True, email=answer["email"])
+
+    def list_operators(self) -> list[Json]:
+        """Every operator: `user_id`, `email`, `operator` (may sign in now), `added_by`, `added_at`."""
+        operators: list[Json] = self._call("fly_operators")["operators"]
+        return operators
+
+    def add_operator(self, user_id: UUID, *, actor: str, reason: str | None) -> OperatorChange:
+        """Allow a user to operate Hangar."""
+        return _read_operator_change(self._call("fly_add_operator", user=str(user_id), actor=actor, reason=reason))
+
+    def remove_operator(self, user_id: UUID, *, actor: str, reason: str | None) -> OperatorChange:
+        """Remove a user from the operators."""
+        return _read_operator_change(self._call("fly_remove_operator", user=str(user_id), actor=actor, reason=reason))
 
     # Actions
 
@@ -37,94 +113,83 @@ class OperatorProcedures(Caller):
         *,
         actor: str,
         reason: str | None,
-        ends_at: datetime | str | None = None,
-    ) -> Json:
+        ends_at: str | None = None,
+    ) -> bool:
         """Grant ("grant") or deny ("deny") whatever the subscription says, or remove the override (None).
 
-        `{"row", "entitled"}`.
+        `ends_at` is an ISO time. Returns whether the user is entitled now.
         """
-        shown = ends_at.isoformat() if isinstance(ends_at, datetime) else ends_at
-        answer: Json = self.rpc(
+        answer = self._call(
             "fly_set_override",
             user=str(user_id),
             override=override,
             plan=plan,
             actor=actor,
             reason=reason,
-            ends_at=shown,
+            ends_at=ends_at,
         )
-        return answer
+        return bool(answer["entitled"])
 
     def retry(self, user_id: UUID, *, actor: str) -> None:
         """Make this user's row due now, whatever wait its failures have left."""
-        self.rpc("fly_retry", user=str(user_id), actor=actor)
+        self._call("fly_retry", user=str(user_id), actor=actor)
 
     def set_paused(self, *, paused: bool, actor: str, reason: str | None) -> bool:
         """Pause or resume every change on Fly; False when it already was so."""
-        return bool(self.rpc("fly_set_paused", paused=paused, actor=actor, reason=reason)["changed"])
+        return bool(self._call("fly_set_paused", paused=paused, actor=actor, reason=reason)["changed"])
 
-    def set_settings(self, changes: Json, *, actor: str, reason: str | None) -> bool:
-        """Change columns of hangar.settings; False when they already were so."""
-        return bool(self.rpc("fly_set_settings", changes=changes, actor=actor, reason=reason)["changed"])
+    def set_settings(self, changes: Json, *, actor: str, reason: str | None) -> SettingsChange:
+        """Change columns of hangar.settings, all of them or none."""
+        answer = self._call("fly_set_settings", changes=changes, actor=actor, reason=reason)
+        return SettingsChange(changed=tuple(answer["changed"]), settings=answer["settings"])
 
     def release_brake(self, *, actor: str, reason: str | None) -> None:
         """Begin the destroy budget again; deletions that waited for it are due."""
-        self.rpc("fly_release_brake", actor=actor, reason=reason)
+        self._call("fly_release_brake", actor=actor, reason=reason)
 
     def approve_orphan(self, app: str, *, actor: str) -> bool:
         """Let the next sweep remove this orphan without waiting; False when there is no such orphan."""
-        return bool(self.rpc("fly_approve_orphan", app=app, actor=actor)["approved"])
+        return bool(self._call("fly_approve_orphan", app=app, actor=actor)["approved"])
 
-    # Pages
+    # State
 
-    def read_frame(self, user_id: str) -> Json:
-        """What every page shows around its content."""
-        answer: Json = self.rpc("fly_admin_frame", user=user_id)
-        return answer
-
-    def read_figures(self) -> list[Json]:
-        """The counts at the head of the fleet page, by group."""
-        groups: list[Json] = self.rpc("fly_admin_figures")["groups"]
-        return groups
-
-    def read_fleet(self, filters: Json, sort: str, after: list[str] | None, limit: int, *, descending: bool) -> Json:
-        """A page of apps."""
-        answer: Json = self.rpc(
-            "fly_admin_fleet", filter=filters, sort=sort, descending=descending, after=after, limit=limit
-        )
-        return answer
-
-    def read_user(self, user_id: UUID) -> Json:
-        """One user with app, events, costs and override."""
-        answer: Json = self.rpc("fly_admin_user", user=str(user_id))
-        return answer
-
-    def read_events(self, filters: Json, after: list[str] | None, limit: int) -> Json:
-        """A page of the audit log, newest first."""
-        answer: Json = self.rpc("fly_admin_events", filter=filters, after=after, limit=limit)
-        return answer
-
-    def search_users(self, query: str, limit: int) -> Json:
-        """Users whose e-mail address, id or app matches."""
-        answer: Json = self.rpc("fly_admin_search", query=query, limit=limit)
-        return answer
-
-    def read_cost_report(self, top: int) -> Json:
-        """What the fleet costs, with the `top` most expensive users."""
-        answer: Json = self.rpc("fly_cost_report", top=top)
-        return answer
-
-    def read_overview(self) -> Json:
+    def read_overview(self) -> Overview:
         """Counts, settings, alerts and the last sweep."""
-        answer: Json = self.rpc("fly_overview")
-        return answer
+        answer: Json = self._call("fly_overview")
+        return Overview(now=datetime.fromisoformat(answer["now"]), settings=answer["settings"], document=answer)
+
+    def read_user_status(self, user_id: UUID) -> UserStatus:
+        """One user, with the reasons for what Hangar does. Also for an unknown user."""
+        answer: Json = self._call("fly_user_status", user=str(user_id))
+        return UserStatus(
+            is_known=answer["known"] is True,
+            is_entitled=answer["entitled"],
+            why=answer["why"],
+            row=answer["row"],
+            document=answer,
+        )
 
     def read_brake(self) -> Json:
-        """What was destroyed in the last hour against the budget."""
-        answer: Json = self.rpc("fly_brake_status")
+        """The destroy budget: `destroyed_last_hour`, `most`, `tripped`, `why`, `lost_apps`, `released_at`."""
+        answer: Json = self._call("fly_brake_status")
         return answer
 
     def read_orphans(self) -> list[Json]:
-        """Every orphan of the last sweep."""
-        orphans: list[Json] = self.rpc("fly_list_orphans")["orphans"]
+        """Every orphan of the last sweep.
+
+        `app`, `network`, `first_seen_at`, `sightings`, `approved_by`, `ripe`, `user_id`, `awaits_word`.
+        """
+        orphans: list[Json] = self._call("fly_list_orphans")["orphans"]
         return orphans
+
+    def read_cost_report(self, top: int) -> Json:
+        """What the fleet costs, with the `top` most expensive users. Money is text.
+
+        `now`, `month_start`, `groups`, `to_date`, `users`, `plans`; `make_cost_report` prices it.
+        """
+        answer: Json = self._call("fly_cost_report", top=top)
+        return answer
+
+
+def _read_operator_change(answer: Json) -> OperatorChange:
+    return OperatorChange(is_operator=answer["operator"] is True, email=answer["email"], changed=answer["changed"])

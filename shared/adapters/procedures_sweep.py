@@ -108,7 +108,7 @@ class SweepProcedures(Caller):
 
     def claim_sweep(self, holder: str) -> SweepClaim | SweepHeld:
         """Take the lease of the fleet's sweep, unless another worker has it."""
-        answer = self.rpc("fly_sweep_claim", name="fleet", holder=holder)
+        answer = self._call("fly_sweep_claim", name="fleet", holder=holder)
         if answer["outcome"] != "claimed":
             return SweepHeld(answer["held_by"])
         now = datetime.fromisoformat(answer["now"])
@@ -126,21 +126,21 @@ class SweepProcedures(Caller):
         shown = None
         if cursor is not None:
             shown = asdict(cursor) | {"after": str(cursor.after), "started_at": cursor.started_at.isoformat()}
-        return bool(self.rpc("fly_sweep_progress", name="fleet", token=str(token), cursor=shown)["ok"])
+        return bool(self._call("fly_sweep_progress", name="fleet", token=str(token), cursor=shown)["ok"])
 
     def finish_sweep(self, token: UUID, report: Json, *, complete: bool) -> bool:
         """End the sweep; one that is not complete keeps its cursor. False when another worker has taken it over."""
-        answer = self.rpc("fly_sweep_finish", name="fleet", token=str(token), report=report, complete=complete)
+        answer = self._call("fly_sweep_finish", name="fleet", token=str(token), report=report, complete=complete)
         return bool(answer["ok"])
 
     def sync_entitlements(self, after: UUID | None, limit: int) -> UUID | None:
         """Correct up to `limit` users whose row differs from what they are entitled to; where to continue, if anywhere."""
-        following = self.rpc("fly_sync_entitlements", after=_text(after), limit=limit)["next"]
+        following = self._call("fly_sync_entitlements", after=_text(after), limit=limit)["next"]
         return UUID(following) if following else None
 
     def read_fleet_page(self, after: UUID | None, limit: int) -> FleetPage:
         """Up to `limit` live rows with an id above `after`."""
-        page = self.rpc("fly_fleet_page", after=_text(after), limit=limit)
+        page = self._call("fly_fleet_page", after=_text(after), limit=limit)
         following = page["next"]
         return FleetPage(
             rows=tuple(Row.model_validate(each) for each in page["rows"]), next=UUID(following) if following else None
@@ -149,20 +149,20 @@ class SweepProcedures(Caller):
     def record_sweep(self, reports: Sequence[AppReport], started_at: datetime) -> RecordedSweep:
         """Write up to 500 reports in one statement; rows leased now or changed since `started_at` are skipped."""
         shown = [report.as_json() for report in reports]
-        answer = self.rpc("fly_record_sweep", observations=shown, started_at=started_at.isoformat())
+        answer = self._call("fly_record_sweep", observations=shown, started_at=started_at.isoformat())
         return RecordedSweep(healthy=int(answer["healthy"]), unhealthy=int(answer["unhealthy"]))
 
     def end_outage(self) -> None:
         """Fly answers again: make rows due that wait after failures."""
-        self.rpc("fly_end_outage")
+        self._call("fly_end_outage")
 
     def is_brake_tripped(self) -> bool:
         """Whether the destroy budget of the hour is used up."""
-        return bool(self.rpc("fly_brake_status")["tripped"])
+        return bool(self._call("fly_brake_status")["tripped"])
 
     def record_orphans(self, listed: Sequence[ListedApp]) -> tuple[Orphan, ...]:
         """Every orphan, given all apps that Fly lists with our proof: those that belong to no live row."""
-        answer = self.rpc("fly_record_orphans", seen=[asdict(each) for each in listed])
+        answer = self._call("fly_record_orphans", seen=[asdict(each) for each in listed])
         return tuple(
             Orphan(
                 app=each["app"],
@@ -175,7 +175,7 @@ class SweepProcedures(Caller):
 
     def judge_orphan(self, app: str, network: str, row_id: UUID, user_id: UUID | None, intent: Json) -> OrphanVerdict:
         """What becomes of an orphan that was just looked at; `intent` is stored when it may be removed."""
-        answer: dict[str, Any] = self.rpc(
+        answer: dict[str, Any] = self._call(
             "fly_judge_orphan",
             app=app,
             network=network,
@@ -187,7 +187,7 @@ class SweepProcedures(Caller):
 
     def record_orphan_outcome(self, app: str, outcome: Json) -> None:
         """Close the intent of an orphan's removal."""
-        self.rpc("fly_record_orphan_outcome", app=app, outcome=outcome)
+        self._call("fly_record_orphan_outcome", app=app, outcome=outcome)
 
 
 def _read_cursor(stored: Json | None, now: datetime) -> SweepCursor | None:

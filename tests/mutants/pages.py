@@ -11,9 +11,9 @@ _ROWS = "tests/postgres/test_dashboard_rpcs.py"
 BUGS = (
     PlantedBug(
         "dashboard-for-everybody",
-        Python("functions.admin.guard", "_check_operator"),
-        exactly('if frame.get("operator") is not True:'),
-        'if frame.get("operator") is None:',
+        Python("shared.adapters.procedures_dashboard", "DashboardProcedures.read_frame"),
+        exactly('return answer if answer.get("operator") is True else None'),
+        "return answer",
         "I9: a user who is not an operator sees nothing",
         (_ACCESS,),
     ),

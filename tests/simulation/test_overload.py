@@ -289,12 +289,8 @@ def test_sweeps_that_get_round_to_a_few_look_at_everybody_in_turn(world, monkeyp
     """Fly takes eight seconds for a look, so that a sweep does a fraction: nobody is passed over, wherever the cursor stands."""
     monkeypatch.setattr(looks, "LOOKERS", 1)  # one at a time, so that the world's one clock tells what each takes
     have_fleet(world, 90)
-    rpc = world.reconciler.database.rpc
-
-    def in_pages(procedure, /, **args):
-        return rpc(procedure, **args | ({"limit": page} if procedure == "fly_fleet_page" else {}))
-
-    monkeypatch.setattr(world.reconciler.database, "rpc", in_pages)
+    read_page = world.reconciler.database.read_fleet_page
+    monkeypatch.setattr(world.reconciler.database, "read_fleet_page", lambda after, _limit: read_page(after, page))
     world.clock.advance(600)
     world.control("PUT", "faults", [{"method": "GET", "path": "/v1/apps/*/machines/*", "delay_s": 8.0}])
     began = world.clock()

@@ -29,7 +29,7 @@ def test_the_wait_never_exceeds_its_cap(world):
     world.fault(method="POST", path="/v1/apps", when="before", status=503)
     user = world.add_user("pro")
     world.sql("update public.user_fly_apps set retry_count = 60")
-    world.reconciler.database.rpc("fly_claim_due", limit=1, holder="another")  # and it dies
+    world.reconciler.database.claim_due(1, "another")  # and it dies
     world.clock.advance(121)
     world.sweep(drain_only=True)
     wait, tries = wait_s(world, user)

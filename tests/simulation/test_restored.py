@@ -229,19 +229,19 @@ def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
     world.sql("select public.fly_release_brake('operator', 'all is well')")
     world.sweep()
     frozen, verdicts = world.reconciler, []
-    ask, seen = frozen.database.rpc, watch(world)
+    judge, seen = frozen.database.judge_orphan, watch(world)
 
-    def freeze(procedure, /, **args):
-        answer = ask(procedure, **args)
-        if procedure == "fly_judge_orphan" and answer["verdict"] == "remove":
-            frozen.database.rpc = ask
+    def freeze(*args, **options):
+        answer = judge(*args, **options)
+        if answer.verdict == "remove":
+            frozen.database.judge_orphan = judge
             verdicts.append(answer)
             world.clock.advance(15 * MINUTES)
             world.set_tier(user, "pro")
             world.sweep()
         return answer
 
-    frozen.database.rpc, other = freeze, world.reconciler
+    frozen.database.judge_orphan, other = freeze, world.reconciler
     world.reconciler = frozen
     world.clock.advance(20 * MINUTES)
     world.sql("update hangar.settings set sweep_lease_s = 60")

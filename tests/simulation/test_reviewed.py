@@ -163,14 +163,13 @@ def test_an_incident_is_seen_over_pages_and_among_strangers(world, monkeypatch):
 def test_a_sweep_whose_lease_ran_out_still_finishes(world):
     """Its last drain took longer than the lease: nobody took the sweep over, so its report and its end count."""
     have_active_users(world, 1)
-    finish = world.reconciler.database.rpc
+    finish = world.reconciler.database.finish_sweep
 
-    def slowly(procedure, /, **args):
-        if procedure == "fly_sweep_finish":
-            world.clock.advance(200)
-        return finish(procedure, **args)
+    def finish_slowly(*args, **options):
+        world.clock.advance(200)
+        return finish(*args, **options)
 
-    world.reconciler.database.rpc = slowly
+    world.reconciler.database.finish_sweep = finish_slowly
     world.sweep()
     assert world.sql("select token, completed_at is not null from hangar.sweeps") == [(None, True)]
 

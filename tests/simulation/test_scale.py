@@ -99,12 +99,8 @@ def test_six_hundred_health_results_are_two_statements(world):
 
 
 def small_pages(world, monkeypatch, size):
-    page = world.reconciler.database.rpc
-
-    def in_small_pages(procedure, /, **args):
-        return page(procedure, **args | ({"limit": size} if procedure == "fly_fleet_page" else {}))
-
-    monkeypatch.setattr(world.reconciler.database, "rpc", in_small_pages)
+    read_page = world.reconciler.database.read_fleet_page
+    monkeypatch.setattr(world.reconciler.database, "read_fleet_page", lambda after, _limit: read_page(after, size))
 
 
 def test_everybody_is_looked_at_within_half_an_hour(world, monkeypatch):

@@ -174,7 +174,7 @@ def test_a_large_fleet_is_looked_at_by_suspicion_and_turn(world, monkeypatch):
 
 def test_two_sweeps_at_once_are_one(world):
     have_active_users(world, 1)
-    world.reconciler.database.rpc("fly_sweep_claim", name="fleet", holder="another")
+    world.reconciler.database.claim_sweep("another")
     report = world.sweep()
     assert not report.complete
     assert "another" in report.detail
@@ -184,12 +184,8 @@ def test_a_sweep_killed_half_way_goes_on_where_it_stopped(world, monkeypatch):
     """Pages of two: the first sweep dies after its first page, the next one starts behind it and completes."""
     have_active_users(world, 5)
     pass_checks(world)
-    page = world.reconciler.database.rpc
-
-    def in_small_pages(procedure, /, **args):
-        return page(procedure, **args | ({"limit": 2} if procedure == "fly_fleet_page" else {}))
-
-    monkeypatch.setattr(world.reconciler.database, "rpc", in_small_pages)
+    read_page = world.reconciler.database.read_fleet_page
+    monkeypatch.setattr(world.reconciler.database, "read_fleet_page", lambda after, _limit: read_page(after, 2))
     world.boundaries.passed, world.boundaries.trace = 0, []
     world.store.calls.clear()
     world.sweep()

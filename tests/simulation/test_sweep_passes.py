@@ -157,15 +157,14 @@ def test_the_share_of_an_incident_is_a_share_of_the_rows(world):
 def test_a_sweep_counts_its_own_fly_calls(world):
     """Two calls of `health` share a process: what the other asks Fly meanwhile is not counted."""
     users = have_active_users(world, 3)
-    rpc = world.reconciler.database.rpc
+    read_page = world.reconciler.database.read_fleet_page
 
-    def ask_meanwhile(procedure, /, **args):
-        if procedure == "fly_fleet_page":
-            for user in users:
-                world.reconciler.fly.get_app(world.row(user)["fly_app_name"])
-        return rpc(procedure, **args)
+    def ask_meanwhile(after, limit):
+        for user in users:
+            world.reconciler.fly.get_app(world.row(user)["fly_app_name"])
+        return read_page(after, limit)
 
-    world.reconciler.database.rpc = ask_meanwhile
+    world.reconciler.database.read_fleet_page = ask_meanwhile
     before = world.reconciler.fly.calls
     assert world.sweep().fly_calls == 2 + 3
     assert world.reconciler.fly.calls == before + 3

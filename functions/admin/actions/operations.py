@@ -1,8 +1,6 @@
 """What each action does. Every one is safe to repeat, and the audit log records it with the operator's e-mail address."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from functions.admin.actions.function_client import ActionOutcome
 from functions.admin.actions.request import ActionRequest, suggest_plan
@@ -39,7 +37,7 @@ def keep(action: ActionRequest) -> ActionOutcome:
 
 def retry(action: ActionRequest) -> ActionOutcome:
     """Make a failed app due now, then have it checked."""
-    action.rpc("fly_retry", user=str(action.user_id))
+    action.database.retry(action.owner_id, actor=action.actor)
     return action.call("health")
 
 
@@ -55,37 +53,41 @@ def restart(action: ActionRequest) -> ActionOutcome:
 
 def pause(action: ActionRequest) -> ActionOutcome:
     """Stop all changes on Fly."""
-    was = _describe_change(action.rpc("fly_set_paused", paused=True, reason=action.reason))
-    return ActionOutcome("busy", f"Hangar is {was} paused. It changes nothing on Fly.")
+    changed = action.database.set_paused(paused=True, actor=action.actor, reason=action.reason)
+    return ActionOutcome("busy", f"Hangar is {_now_or_already(changed=changed)} paused. It changes nothing on Fly.")
 
 
 def resume(action: ActionRequest) -> ActionOutcome:
     """Allow changes on Fly again."""
-    was = _describe_change(action.rpc("fly_set_paused", paused=False, reason=action.reason))
-    return ActionOutcome("good", f"Hangar is {was} running. The changes that were waiting are due now.")
+    changed = action.database.set_paused(paused=False, actor=action.actor, reason=action.reason)
+    text = f"Hangar is {_now_or_already(changed=changed)} running. The changes that were waiting are due now."
+    return ActionOutcome("good", text)
 
 
 def pause_deletes(action: ActionRequest) -> ActionOutcome:
     """Stop all deletions."""
-    changes = {"deletes_paused": True}
-    was = _describe_change(action.rpc("fly_set_settings", changes=changes, reason=action.reason))
-    return ActionOutcome("busy", f"Deletions are {was} paused.")
+    changed = _set_deletes_paused(action, paused=True)
+    return ActionOutcome("busy", f"Deletions are {_now_or_already(changed=changed)} paused.")
 
 
 def resume_deletes(action: ActionRequest) -> ActionOutcome:
     """Allow deletions again."""
-    changes = {"deletes_paused": False}
-    was = _describe_change(action.rpc("fly_set_settings", changes=changes, reason=action.reason))
-    return ActionOutcome("good", f"Deletions are {was} allowed.")
+    changed = _set_deletes_paused(action, paused=False)
+    return ActionOutcome("good", f"Deletions are {_now_or_already(changed=changed)} allowed.")
 
 
-def _describe_change(answer: Mapping[str, Any]) -> str:
-    return "now" if answer["changed"] else "already"
+def _set_deletes_paused(action: ActionRequest, *, paused: bool) -> bool:
+    change = action.database.set_settings({"deletes_paused": paused}, actor=action.actor, reason=action.reason)
+    return bool(change.changed)
+
+
+def _now_or_already(*, changed: bool) -> str:
+    return "now" if changed else "already"
 
 
 def release_brake(action: ActionRequest) -> ActionOutcome:
     """Reset the brake's count and let deletions continue."""
-    action.rpc("fly_release_brake", reason=action.reason)
+    action.database.release_brake(actor=action.actor, reason=action.reason)
     return ActionOutcome(
         "good", "The brake is released. Its count starts at zero, and the waiting deletions are due now."
     )
@@ -93,7 +95,7 @@ def release_brake(action: ActionRequest) -> ActionOutcome:
 
 def approve_orphan(action: ActionRequest) -> ActionOutcome:
     """Let the next sweep remove this orphan."""
-    if action.rpc("fly_approve_orphan", app=action.app)["approved"]:
+    if action.database.approve_orphan(action.app, actor=action.actor):
         return ActionOutcome("good", f"{action.app} is approved. The next sweep checks it once more and removes it.")
     return ActionOutcome("bad", f"The last sweep found no orphan with the name {action.app}.")
 

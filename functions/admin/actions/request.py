@@ -8,13 +8,14 @@ from uuid import UUID
 
 from functions.admin.actions.function_client import ActionOutcome, call_function
 from functions.admin.request_context import RequestContext
+from shared.adapters.procedures import Database
 
 _MOST_REASON_CHARS = 500
 
 
 @dataclass(frozen=True)
 class ActionRequest:
-    """What an operator confirmed: about which user or app, and with which form. `user` is the answer of fly_admin_user."""
+    """What an operator confirmed: about which user or app, and with which form. `user` is the result of `read_user`."""
 
     context: RequestContext
     user_id: UUID | None
@@ -22,9 +23,21 @@ class ActionRequest:
     app: str
     form: Mapping[str, str]
 
-    def rpc(self, name: str, **args: Any) -> Any:
-        """Call a procedure that signs the audit log with the operator's e-mail address."""
-        return self.context.database.rpc(name, actor=self.context.actor, **args)
+    @property
+    def database(self) -> Database:
+        return self.context.database
+
+    @property
+    def actor(self) -> str:
+        """The operator's e-mail address, which signs the audit log."""
+        return self.context.actor
+
+    @property
+    def owner_id(self) -> UUID:
+        """The user whose app the action is about. Only for actions about a user."""
+        if self.user_id is None:
+            raise LookupError("this action is not about a user")
+        return self.user_id
 
     def call(self, name: str, **body: Any) -> ActionOutcome:
         user = {"user_id": str(self.user_id)} if self.user_id else {}
@@ -41,15 +54,9 @@ class ActionRequest:
         same = (now.get("override"), now.get("plan"), now.get("ends_at")) == (override, plan, None) and ends_at is None
         if same and (override is not None or not now):
             return bool(self.user["entitled"])
-        answer = self.rpc(
-            "fly_set_override",
-            user=str(self.user_id),
-            override=override,
-            plan=plan,
-            reason=self.reason,
-            ends_at=ends_at,
+        return self.database.set_override(
+            self.owner_id, override, plan, actor=self.actor, reason=self.reason, ends_at=ends_at
         )
-        return bool(answer["entitled"])
 
 
 def suggest_plan(user: Mapping[str, Any]) -> str | None:

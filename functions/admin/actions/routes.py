@@ -42,9 +42,10 @@ def _read_action_request(spec: ActionSpec) -> ActionRequest:
         user_id = parse_uuid(read_arg("user"))
         if user_id is None:
             flask.abort(404)
-        user = context.database.rpc("fly_admin_user", user=str(user_id))
-        if not user["known"]:
+        found = context.database.read_user(user_id)
+        if found is None:
             flask.abort(404)
+        user = found
         app = (user["row"] or {}).get("fly_app_name", "")
     elif spec.about == "orphan" and not app:
         flask.abort(404)

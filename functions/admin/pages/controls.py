@@ -16,11 +16,11 @@ _SHOWN = (
 def show_controls() -> flask.Response:
     """The state of Hangar, and its switches."""
     database = get_context().database
-    overview = database.rpc("fly_overview")
+    overview = database.read_overview()
     return show(
         "controls.html",
-        overview=overview,
-        brake=database.rpc("fly_brake_status"),
-        orphans=database.rpc("fly_list_orphans")["orphans"],
-        shown=[(name, overview["settings"][name]) for name in _SHOWN],
+        overview=overview.document,
+        brake=database.read_brake(),
+        orphans=database.read_orphans(),
+        shown=[(name, overview.settings[name]) for name in _SHOWN],
     )

@@ -17,5 +17,5 @@ def show_costs() -> flask.Response:
     typed = read_arg("users")
     is_number = typed.isascii() and typed.isdecimal() and 0 < int(typed) <= _MOST_USERS
     counts = sorted({*_COUNTS, *([int(typed)] if is_number else [])})
-    report = make_cost_report(get_context().database.rpc("fly_cost_report", top=_TOP), counts)
+    report = make_cost_report(get_context().database.read_cost_report(_TOP), counts)
     return show("costs.html", report=report, typed=typed, problem=bool(typed) and not is_number)

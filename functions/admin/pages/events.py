@@ -65,8 +65,8 @@ def read_events(values: Mapping[str, str], user_id: str | None, limit: int = PAG
         chosen["since"] = (context.now - timedelta(hours=span[1])).isoformat()
     if day := _read_day(values.get("day", "")):
         chosen |= {"since": day.isoformat(), "until": _next_day(day).isoformat()}
-    page = context.database.rpc("fly_admin_events", filter=chosen, after=read_cursor(read_arg("after")), limit=limit)
-    return {"events": page["events"], "more": write_cursor(page["next"]), "is_first": not read_arg("after")}
+    page = context.database.read_events(chosen, read_cursor(read_arg("after")), limit)
+    return {"events": page.events, "more": write_cursor(page.next), "is_first": not read_arg("after")}
 
 
 def _read_day(text: str) -> datetime | None:
@@ -89,7 +89,7 @@ def _find_user(typed: str) -> tuple[str | None, str]:
         return str(UUID(typed)), ""
     except ValueError:
         pass
-    users = get_context().database.rpc("fly_admin_search", query=typed, limit=2)["users"]
+    users = get_context().database.search_users(typed, 2).users
     exact = [user for user in users if (user["email"] or "").lower() == typed.lower()]
     if len(exact or users) == 1:
         return str((exact or users)[0]["user_id"]), ""

@@ -16,7 +16,7 @@ def show_failures() -> flask.Response:
     lists = {}
     for name in ("stuck", "retrying"):
         page = read_page(get_context().database, {"work": name}, _MOST, None)
-        for row in page["rows"]:
+        for row in page.rows:
             row["advice"] = advise(row["error_code"], row["user_id"], goes_on=name == "retrying", surface="dashboard")
         lists[name] = page
     return show("failures.html", lists=lists)

@@ -11,6 +11,7 @@ from functions.admin.request_context import get_context, read_arg, show
 from functions.admin.views.export import write_csv
 from functions.admin.views.render import pick
 from shared.adapters.procedures import Database
+from shared.adapters.procedures_dashboard import AppPage
 
 blueprint = flask.Blueprint("fleet", __name__)
 PAGE_ROWS = 50
@@ -39,12 +40,12 @@ def show_fleet() -> flask.Response:
     page = read_page(database, values, PAGE_ROWS, read_cursor(read_arg("after")))
     return show(
         "fleet.html",
-        figures=add_up(database.rpc("fly_admin_figures")["groups"]),
+        figures=add_up(database.read_figures()),
         values=values,
-        rows=page["rows"],
-        more=write_cursor(page["next"]),
+        rows=page.rows,
+        more=write_cursor(page.next),
         is_first=not read_arg("after"),
-        search_cut=page["search_cut"],
+        search_cut=page.search_cut,
         choices={"status": STATUSES, "health": HEALTHS, "work": WORK},
         sorts={name: _link_sort(values, name) for name in SORTS},
         pick=pick,
@@ -59,15 +60,12 @@ def read_values() -> dict[str, str]:
     return values | {name: text for name, text in free.items() if text}
 
 
-def read_page(database: Database, values: Mapping[str, str], limit: int, after: list[str] | None) -> dict[str, Any]:
-    """One page of apps, as `fly_admin_fleet` answers it."""
+def read_page(database: Database, values: Mapping[str, str], limit: int, after: list[str] | None) -> AppPage:
+    """One page of apps."""
     sort = values.get("sort", "created")
     descending = values["order"] == "desc" if "order" in values else SORTS[sort]
     chosen = {name: text for name, text in values.items() if name not in ("sort", "order")}
-    page: dict[str, Any] = database.rpc(
-        "fly_admin_fleet", filter=chosen, sort=sort, descending=descending, after=after, limit=limit
-    )
-    return page
+    return database.read_fleet(chosen, sort, after, limit, descending=descending)
 
 
 def add_up(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -105,10 +103,10 @@ def export_fleet() -> flask.Response:
 
     def rows() -> Iterator[Mapping[str, Any]]:
         page = first
-        yield from page["rows"]
-        while page["next"] is not None:
-            page = read_page(context.database, values, EXPORT_ROWS, page["next"])
-            yield from page["rows"]
+        yield from page.rows
+        while page.next is not None:
+            page = read_page(context.database, values, EXPORT_ROWS, page.next)
+            yield from page.rows
 
     stamp = f"{context.now:%Y%m%dT%H%M%SZ}"
     headers = {"Content-Disposition": f'attachment; filename="hangar-fleet-{stamp}.csv"'}

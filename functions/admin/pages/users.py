@@ -1,7 +1,6 @@
 """One user, with or without an app: desired state, observed state, next step. And the search for a user."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import flask
@@ -11,6 +10,7 @@ from functions.admin.pages import events
 from functions.admin.request_context import get_context, read_arg, redirect_to, show
 from functions.admin.views.charts import draw_costs, draw_health
 from functions.admin.views.render import pick
+from shared.adapters.procedures_dashboard import FoundUsers
 from shared.domain.remediation import format_next_step
 
 blueprint = flask.Blueprint("users", __name__)
@@ -36,19 +36,19 @@ _WHY = {
 def search_users() -> flask.Response:
     """Users who match the typed text. A single match leads straight to that user's page."""
     query = read_arg("q")[:200]
-    found: dict[str, Any] = {"users": [], "more": False}
+    found = FoundUsers(users=[], more=False)
     if query:
-        found = get_context().database.rpc("fly_admin_search", query=query, limit=_MOST_FOUND)
-    if len(found["users"]) == 1 and not found["more"]:
-        return redirect_to(f"users/{found['users'][0]['user_id']}")
+        found = get_context().database.search_users(query, _MOST_FOUND)
+    if len(found.users) == 1 and not found.more:
+        return redirect_to(f"users/{found.users[0]['user_id']}")
     return show("search.html", query=query, found=found)
 
 
 @blueprint.get("/users/<uuid:user_id>")
 def show_user(user_id: UUID) -> flask.Response:
     """Everything about one user. 404 if nothing is known of the user."""
-    user = get_context().database.rpc("fly_admin_user", user=str(user_id))
-    if not user["known"]:
+    user = get_context().database.read_user(user_id)
+    if user is None:
         return show("unknown_user.html", 404, user_id=user_id)
     values = events.read_values()
     now = datetime.fromisoformat(user["now"])
