@@ -11,6 +11,8 @@ Every answer has a stable `code` for programs beside its `detail` for people. Th
     leased           another worker is working on this app
     lease_lost       another worker has taken over this app
     waiting          the next attempt is due at `next_attempt_at`
+    changed          the desired state changed meanwhile; the row is due again
+    deadline         the time of this call was up; the next drain continues
     paused, deletes_paused, brake, max_apps, max_cost, installation
                      the database holds the change back
     out_of_reach     the database did not answer while the app was worked on; the row stays due
