@@ -35,7 +35,7 @@ CAMPAIGNS = (
     Campaign("matrix", ("-m", "tests.simulation.exhaustive"), ("-m", "tests.simulation.exhaustive", "300")),
     Campaign("tests at their full size", ("-m", "pytest", *SIZED_TESTS), None, env={"PROOF": "1"}),
     Campaign("kills", ("-m", "tests.kill", "500", "1"), ("-m", "tests.kill", "--sample", "10", "7")),
-    Campaign("fuzz", ("-m", "tests.fuzz"), ("-m", "tests.fuzz"), sample_env={"EXAMPLES": "6", "REQUESTS": "400"}),
+    Campaign("fuzz", ("-m", "tests.fuzz"), ("-m", "tests.fuzz"), sample_env={"EXAMPLES": "12", "REQUESTS": "400"}),
     Campaign("planted bugs", ("-m", "tests.mutants"), ("-m", "tests.mutants", "--sample", "4", "--seed", "1")),
 )
 

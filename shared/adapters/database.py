@@ -116,4 +116,4 @@ def explain_refusal(
             code="auth",
             advice="Check that SUPABASE_SECRET_KEY is a secret key of the project in SUPABASE_URL",
         )
-    return InternalError(f"the database rejected {name} ({code}: {excerpt})", code=code)
+    return InternalError(f"the database rejected {name} ({code}: {excerpt})", code=code or None)

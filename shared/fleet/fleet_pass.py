@@ -60,14 +60,17 @@ class Page:
     next: "UUID | None"
     probes: "dict[UUID, Future[Probe | None]]" = field(default_factory=dict)
 
-    def is_begun(self) -> bool:
-        """Whether at least one probe was made. Waits for those under way."""
-        return any(_was_made(probe) for probe in self.probes.values())
+    def is_probed(self) -> bool:
+        """Whether every probe of it was made. Waits for those in progress."""
+        return all(_was_made(probe) for probe in self.probes.values())
 
 
 @dataclass
 class FleetPass:
-    """A new pass, or the rest of the one that the claim's cursor tells of. `detail` says why it ended early, if it did."""
+    """A new pass, or the rest of the one that the claim's cursor tells of. `detail` says why it ended early, if it did.
+
+    `lost`: another sweep has taken over, so this one must judge nothing more.
+    """
 
     database: "Database"
     prober: Prober
@@ -77,6 +80,7 @@ class FleetPass:
     is_time_up: Callable[[], bool]
     counts: FleetCounts
     complete: bool = False
+    lost: bool = False
     detail: str = ""
     _ahead: deque[Page] = field(default_factory=deque)
     _inventory: Inventory | None = None
@@ -111,7 +115,11 @@ class FleetPass:
             self._ahead.append(page)
 
     def cover(self, inventory: Inventory) -> None:
-        """Go on page by page until the fleet is covered, the time is up, or another sweep has taken over."""
+        """Record page by page until the fleet is covered, the time is up, or another sweep has taken over.
+
+        A sweep records at least one page. Later pages that it had no time to probe whole are left to the next sweep, so that
+        the pass can become complete.
+        """
         self._inventory = inventory
         for page in self._ahead:
             self._probe_suspects(page, inventory)
@@ -129,7 +137,7 @@ class FleetPass:
                 return
             if not self._save_cursor(SweepCursor(page.next, self.started_at, self.unprobed, self.broken)):
                 break
-            if self.is_time_up() and not (self._ahead and self._ahead[0].is_begun()):
+            if self.is_time_up() and not (self._ahead and self._ahead[0].is_probed()):
                 self.detail = "the time was up; the next sweep continues from here"
                 break
         self._record_rest(inventory)
@@ -157,8 +165,11 @@ class FleetPass:
         recorded = {report.id for report in reports}
         self.counts.add_rows(row for row in page.rows if row.id not in recorded)
 
-    def _report(self, page: Page, inventory: Inventory) -> tuple[list[AppReport], int]:
-        """The reports of a page, after the incident guard, and how many apps should have been probed and were not."""
+    def _report(self, page: Page, inventory: Inventory, judged: int | None = None) -> tuple[list[AppReport], int]:
+        """The reports of a page, after the incident guard, and how many apps should have been probed and were not.
+
+        `judged` is the number of judged rows of the whole page, if `page` holds only some of them.
+        """
         probed = [row for row in page.rows if is_probed(row)]
         found = {
             row.id: report_probe(row, page.probes[row.id], inventory, self.claim.now)
@@ -167,7 +178,7 @@ class FleetPass:
         }
         unprobed = sum(found.get(row.id, _NOT_NEEDED) is None for row in probed)
         reports = [found.get(row.id) or observe_listed(row, inventory) for row in probed]
-        limited = self._guard.limit_repairs([report for report in reports if report], len(probed))
+        limited = self._guard.limit_repairs([report for report in reports if report], judged or len(probed))
         in_grace = [found.get(row.id) for row in page.rows if not is_probed(row)]
         return limited + [report for report in in_grace if report], unprobed
 
@@ -176,14 +187,21 @@ class FleetPass:
         for page in self._ahead:
             made = {row_id: probe for row_id, probe in page.probes.items() if probe.done() and _was_made(probe)}
             rows = tuple(row for row in page.rows if row.id in made)
-            reports, _ = self._report(Page(rows, None, made), inventory)
+            judged = sum(map(is_probed, page.rows))
+            broken = self._guard.broken
+            reports, _ = self._report(Page(rows, None, made), inventory, judged)
+            self._guard.broken = broken  # counted by the sweep that reaches the page
             write_reports(self.database, reports, self.claim.now)
+
+    def keeps_lease(self) -> bool:
+        """Whether this sweep still holds its lease, which it renews. Asked before anything that only one sweep may do."""
+        return self._save_cursor(self.cursor)
 
     def _save_cursor(self, cursor: SweepCursor | None) -> bool:
         if self.database.save_sweep_progress(self.claim.token, cursor):
             self.cursor = cursor
             return True
-        self.complete, self.detail = False, "another sweep has taken over"
+        self.complete, self.lost, self.detail = False, True, "another sweep has taken over"
         return False
 
 

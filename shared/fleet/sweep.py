@@ -28,6 +28,7 @@ SYNC_AT_ONCE = 500
 DRAIN_SHARE = 0.4  # of the time, before the fleet is listed: due work never waits for the listing
 ORPHAN_SHARE = 0.15  # of the time for listing and probes, while there are orphans
 FINISH_S = 10.0
+LEASE_TRUSTED_S = 60.0  # half of the default `sweep_lease_s`
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Sweep:
     ends_at: float
     report: SweepReport = field(default_factory=SweepReport)
     _probes_end_at: float = 0.0
+    _orphan_error: HangarError | None = None
     _open_alerts: frozenset[tuple[str, str]] = frozenset()  # the fleet's alerts when this sweep began
 
     def __post_init__(self) -> None:
@@ -95,6 +97,8 @@ class Sweep:
             self._pass_over(claim, is_ours=is_ours)
             if is_ours:
                 self.report.add(drain(self.worker, self.ends_at - FINISH_S / 2))
+                if self._orphan_error is not None:
+                    raise self._orphan_error
             else:
                 message = (
                     "HANGAR_INSTALLATION_ID differs from hangar.settings.installation_id, so Hangar changes nothing. "
@@ -121,13 +125,17 @@ class Sweep:
             networks = prober.submit(lambda: read_networks(self.worker.fly))
             fleet.read_ahead()  # and probe, while Fly is listed
             inventory = self._await_inventory(machines, networks, prober, claim.now)
-            if is_ours:
+            # A process that was suspended for longer than the lease must not judge orphans by its old listing.
+            if is_ours and (self.worker.clock() - began_at < LEASE_TRUSTED_S or fleet.keeps_lease()):
                 self._find_orphans(orphans, inventory, claim, fleet, began_at)
-            fleet.cover(inventory)
+            if not fleet.lost:
+                fleet.cover(inventory)
         self.worker.fly.close_idle(WORKERS)
         self.report.complete, self.report.detail = fleet.complete, fleet.detail
+        if fleet.lost:
+            return  # the sweep that has taken over judges incidents and orphans
         self._alert_incident(fleet.broken, claim)
-        if is_ours:
+        if is_ours and self._orphan_error is None:
             orphans.clear(inventory)
         self._end_brake_alerts()
 
@@ -173,7 +181,11 @@ class Sweep:
         self, orphans: Orphans, inventory: Inventory, claim: SweepClaim, fleet: FleetPass, began_at: float
     ) -> None:
         """Every sweep does, also one that reads only a part of the fleet, and while there are orphans they get their time."""
-        orphans.find(inventory, claim.settings.installation_id, fleet.rows_ahead())
+        try:
+            orphans.find(inventory, claim.settings.installation_id, fleet.rows_ahead())
+        except HangarError as error:  # the fleet's health is judged all the same; the sweep ends in this error
+            self._orphan_error = error
+            return
         self.report.orphans = len(orphans)
         if orphans:
             self._probes_end_at -= ORPHAN_SHARE * (self._probes_end_at - began_at)

@@ -136,9 +136,9 @@ def translate_failure(
 
 
 def explain_unreadable(call: Request, answer: Response) -> errors.HangarError:
-    """The error for a 2xx response that lacks what it must contain: a write has probably happened."""
+    """The error for a 2xx response that lacks what it must contain: a write has probably happened, so it is not repeated."""
     message = f"{call.what}: Fly answered {answer.status} with a body Hangar cannot read"
-    return _make_transient(
+    error = _make_transient(
         call,
         errors.OutcomeUnknown,
         message,
@@ -147,6 +147,8 @@ def explain_unreadable(call: Request, answer: Response) -> errors.HangarError:
         status=answer.status,
         fly_request_id=answer.request_id,
     )
+    error.may_repeat = False
+    return error
 
 
 def _make_transient(

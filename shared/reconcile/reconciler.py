@@ -73,16 +73,19 @@ def guard(lease: LeasedApp, run: Callable[[], Result]) -> Result:
         return result_of(lease.row, "pending", lost.code, "another worker has taken over this app and continues")
     except SaveFailed as failed:
         cause = failed.cause
-        return result_of(lease.row, "pending", "out_of_reach", f"the row stays due: {cause}", cause)
+        code = "out_of_reach" if isinstance(cause, TransientError) else cause.code
+        return result_of(lease.row, "pending", code, f"the row stays due: {cause}", cause)
+    except HangarError as error:
+        return _fail(lease, error)
     except Exception as error:  # noqa: BLE001  the lease expires, and the row is due again
         _log.exception("working on %s failed", lease.row.fly_app_name)
         name = type(error).__name__
         broken = InternalError(f"working on {lease.row.fly_app_name} failed: {name}; the log has the details")
-        return _fail_broken(lease, broken)
+        return _fail(lease, broken)
 
 
-def _fail_broken(lease: LeasedApp, broken: InternalError) -> Result:
+def _fail(lease: LeasedApp, error: HangarError) -> Result:
     try:
-        return conclude.fail(lease, broken)
-    except HangarError:
-        return result_of(lease.row, "pending", broken.code, str(broken), broken)
+        return conclude.fail(lease, error)
+    except HangarError:  # not even the failure can be written: the lease expires, and the row is due again
+        return result_of(lease.row, "pending", error.code, str(error), error)

@@ -17,12 +17,13 @@ from shared.reconcile.call import call_fly
 from shared.reconcile.lease import LeasedApp
 from shared.reconcile.reconciler import attempt_reconcile, guard
 from shared.reconcile.result import REFUSALS, Result, result_unclaimed
-from shared.reconcile.run import Run
+from shared.reconcile.run import MARGIN_S, Run
 
 if TYPE_CHECKING:
     from shared.reconcile.worker import Worker
 
 NOT_RESTARTED = "the machine was not restarted"
+BROUGHT_UP = "this request brought the machine up"
 RESTART_UNKNOWN = "it is not known whether the machine was restarted"
 _BRINGS_UP = {ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE, ActionKind.START_MACHINE}
 
@@ -39,9 +40,11 @@ def restart(worker: "Worker", user_id: UUID, deadline_s: float, request: Operato
         detail = None if result.state == "nothing" else NOT_RESTARTED
         return replace(result, restart_detail=detail)
     if result.status == "active" and _BRINGS_UP & result.actions:
-        return replace(result, restarted=True, restart_detail="this request brought the machine up")
+        return replace(result, restarted=True, restart_detail=BROUGHT_UP)
     if result.status == "deleted":
         return replace(result, restarted=False, restart_detail=_explain_absence(None))
+    if ends_at - worker.clock() < MARGIN_S:
+        return replace(result, restarted=False, restart_detail=f"{NOT_RESTARTED}: the time of this request was up")
     claim = worker.database.claim(user_id, worker.holder, force=True)
     if claim.outcome != "claimed" or claim.row is None:
         return replace(result_unclaimed(claim), restart_detail=NOT_RESTARTED)
@@ -63,11 +66,19 @@ class _Restart:
         return replace(result, restarted=self.done, restart_detail=self.detail)
 
     def _restart_and_settle(self) -> Result:
-        observation = self.run_after.observe()
+        try:
+            observation = self.run_after.observe()
+        except (LeaseLost, SaveFailed):
+            raise
+        except HangarError as error:
+            return self.run_after.conclude_error(error) or self.run_after.run()
         if isinstance(observation, Result):
             return observation
         self._restart(find_main(self.lease.row, observation))
-        return self.run_after.run()
+        result = self.run_after.run()
+        if self.done is None and _BRINGS_UP & result.actions:  # what is desired had changed, and came first
+            self.done, self.detail = True, BROUGHT_UP
+        return result
 
     def _restart(self, machine: ObservedMachine | None) -> None:
         if machine is None or machine.state != "started" or not machine.host_ok:

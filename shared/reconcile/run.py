@@ -69,7 +69,7 @@ class Run:
             except (LeaseLost, SaveFailed):
                 raise
             except HangarError as error:
-                result = self._conclude_error(error)
+                result = self.conclude_error(error)
             if result is not None:
                 return replace(result, actions=frozenset(self.calls))
         stuck = f"{self.lease.row.fly_app_name} did not settle in {MAX_STEPS} steps"
@@ -124,8 +124,13 @@ class Run:
         self.calls[action.kind] += 1
         try:
             call_fly(self.worker, self.lease, self.observer, action, intent, self.budget_s())
-        except NameTaken:
+        except NameTaken as taken:
             self.name_refusals += 1
+            if (
+                self.name_refusals >= NAME_REFUSALS_LIMIT
+            ):  # at once: another wait might outlast the turn, and nobody would hear
+                message = f"Fly refused the name {self.lease.row.fly_app_name} {self.name_refusals} times"
+                raise Conflict(message, code="no_progress") from taken
         except (Conflict, NotFound, NotOwned):
             pass  # Fly differs from what was observed: observe again
         return None
@@ -134,9 +139,9 @@ class Run:
         app, times = self.lease.row.fly_app_name, self.calls[action.kind]
         if action.kind is ActionKind.START_MACHINE and times:
             raise Conflict(f"the machine of {app} was started and did not stay up", code=START_FAILED)
-        is_name_held = action.kind is ActionKind.CREATE_APP and times == self.name_refusals
-        limit = NAME_REFUSALS_LIMIT if is_name_held else SAME_ACTION_LIMIT
-        if times >= limit:
+        if action.kind is ActionKind.CREATE_APP:
+            times -= self.name_refusals
+        if times >= SAME_ACTION_LIMIT:
             raise Conflict(f"{action.kind} on {app} was done {times} times without effect", code="no_progress")
 
     def _rename(self, reason: str) -> None:
@@ -169,7 +174,8 @@ class Run:
         self.observer.waited()
         return None
 
-    def _conclude_error(self, error: HangarError) -> Result | None:
+    def conclude_error(self, error: HangarError) -> Result | None:
+        """How the run ends with this error; None if it goes on."""
         if error.code == "auth" and self.observer.has_new_app:
             self.worker.sleep(SETTLE_S)  # Fly may answer 401 for an app that was created a moment ago
             return None

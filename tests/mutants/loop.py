@@ -92,7 +92,7 @@ BUGS = (
     PlantedBug(
         "same-action-without-limit",
         Python("shared.reconcile.run", "Run._limit_repetition"),
-        exactly("if times >= limit:"),
+        exactly("if times >= SAME_ACTION_LIMIT:"),
         "if False:",
         "I7: an action without effect is made three times in a run, not forty",
         (f"{_LOOP}::test_an_action_without_effect_is_made_three_times",),

@@ -368,3 +368,16 @@ def test_an_unkind_fly_ends_the_same(unkind_world):
     world.settle(3)
     assert world.apps() == {}
     assert {world.row(user)["status"] for user in users} == {"deleted"}
+
+
+def test_a_write_with_an_unreadable_answer_is_not_sent_again(world):
+    """It has probably happened: the outcome is unknown, and the next observation shows it."""
+    user = world.add_user("pro")
+    world.fault(method="POST", path="/v1/apps/*/secrets", when="after", status=200, body="<html>", times=1)
+    calls = world.watch_calls()
+    with pytest.raises(TransientError, match="cannot read"):
+        provision(world, user)
+    assert calls.count(("POST", "/v1/apps/*/secrets")) == 1
+    assert world.count_actions(user, "unknown") == 1
+    world.settle()
+    assert world.row(user)["status"] == "active"

@@ -231,3 +231,34 @@ def test_a_look_at_an_unhealthy_app_that_fails_is_a_failure(world, user):
     with pytest.raises(TransientError):
         world.reconciler.reconcile(user, 240, asked=CHECK)
     assert world.row(user)["status"] == "error"
+
+
+def test_a_restart_whose_second_look_fails_is_no_bug_of_hangar(world, user, monkeypatch):
+    """Fly goes down between the reconcile and the restart of an unhealthy app: the row keeps Fly's error, the answer is 503."""
+    claim, claims = world.reconciler.database.claim, []
+
+    def claim_and_go_down(*args, **named):
+        claims.append(args)
+        if len(claims) == 2:
+            world.sql("update public.user_fly_apps set health_status = 'unhealthy' where user_id = %s", user)
+            world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
+        return claim(*args, **named)
+
+    monkeypatch.setattr(world.reconciler.database, "claim", claim_and_go_down)
+    outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
+    assert len(claims) == 2
+    assert (outcome.restarted, outcome.code) == (None, "unavailable")
+    assert world.row(user)["error_code"] == "unavailable"
+    with pytest.raises(Problem) as told:
+        answer_result(outcome, user, request=RESTART)
+    assert told.value.status == 503
+
+
+def test_without_time_for_it_nothing_is_restarted(world, user):
+    """The request's deadline has come when the app is up to date: the operator hears so, and no call is begun."""
+    calls = world.watch_calls()
+    world.fault(method="GET", path="/v1/apps/*", when="before", delay_s=3.0, times=1)
+    outcome = world.reconciler.reconcile(user, 4.5, asked=RESTART)
+    assert outcome.restarted is False
+    assert "the time of this request was up" in outcome.restart_detail
+    assert calls.count(RESTARTS) == 0
