@@ -89,7 +89,7 @@ BUGS = (
         exactly("p_orphan.lost and p_orphan.approved_by is null"),
         "false",
         "I5: an app of which the database never had the row is removed only with an operator's approval",
-        ("tests/simulation/test_guards.py::test_an_empty_database_destroys_nothing_until_a_person_says_so",),
+        ("tests/simulation/test_guards.py::test_an_empty_database_destroys_nothing_without_approval",),
     ),
     PlantedBug(
         "orphan-of-another-network-is-the-same",
