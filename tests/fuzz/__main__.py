@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.fuzz.run import find_breakage, open_target
 
-# The statuses that a run must have seen, or it did not reach what it is to test.
+# The statuses that a run must see; without them it did not reach what it tests.
 EXPECTED = {"function": {200, 400, 401, 405, 415}, "dashboard": {200, 303, 403, 404, 405}}
 
 
@@ -23,7 +23,7 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    """Run, print the counts, say what broke."""
+    """Run, print the counts and report violations."""
     wanted, seed = int(os.environ.get("REQUESTS") or 20_000), int(os.environ.get("SEED") or 1)
     examples = int(os.environ.get("EXAMPLES") or 50)
     started, sent = time.monotonic(), 0

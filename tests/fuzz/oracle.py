@@ -1,4 +1,4 @@
-"""What must hold of every answer, and what must not have changed."""
+"""What every response must satisfy, and what a run must not change."""
 
 import json
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ class Oracle:
             assert reply.headers["Allow"] == "POST, OPTIONS"
 
     def table(self) -> str:
-        """Counts by who answered and with what."""
+        """Counts by the part that answered and its status."""
         lines = [f"  {who:<9} {status:>3}  {count:>7}" for (who, status), count in sorted(self.seen.items())]
         return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What may arrive at a function: sense, nonsense, and everything between, as hypothesis strategies."""
+"""What may arrive at a function, valid or not, as hypothesis strategies."""
 
 import json
 import time

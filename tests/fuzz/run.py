@@ -1,4 +1,4 @@
-"""One run: a cloud with real functions, requests by the thousand, and what they left behind."""
+"""One run: a cloud with real functions, thousands of requests, and the state afterwards."""
 
 import re
 import time
@@ -33,7 +33,7 @@ NOBODY = "99999999-9999-4999-8999-999999999999"
 
 @dataclass
 class Target:
-    """A cloud with one user who has an app and some who have none, and nothing in it that acts by itself."""
+    """A cloud with one user who has an app and some who have none. No background job runs."""
 
     cloud: LocalCloud
     database: psycopg.Connection
@@ -123,7 +123,7 @@ def _open_session(url: str, operator: dict[str, str]) -> bytes:
 
 
 def _await_app(database: psycopg.Connection, user: str) -> None:
-    """Until the app is there and nothing about it is left to do."""
+    """Wait until the app is provisioned and converged."""
     ends_at = time.monotonic() + 150
     query = (
         "select 1 from public.user_fly_apps where user_id = %s and status = 'active' and health_status = 'healthy'"

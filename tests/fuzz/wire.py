@@ -1,4 +1,4 @@
-"""One request as bytes, one answer as it came, over a connection of its own: nothing tidies up in between."""
+"""One raw request and its raw response over a connection of its own, without an HTTP library."""
 
 import contextlib
 import http.client

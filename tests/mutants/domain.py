@@ -94,7 +94,7 @@ BUGS = (
         exactly('{"image", "size"}'),
         '{"image", "size", "auth"}',
         "I8: after a wrong token is replaced, no user has to be retried by hand",
-        ("tests/simulation/test_reconcile.py::test_a_wrong_token_is_tried_again_by_itself",),
+        ("tests/simulation/test_reconcile.py::test_a_wrong_token_is_retried_automatically",),
     ),
     PlantedBug(
         "wait-without-a-cap",

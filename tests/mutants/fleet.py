@@ -63,7 +63,7 @@ BUGS = (
         exactly('return AppReport(row.id, health="unknown", reason=str(probe.failure))'),
         'return AppReport(row.id, health="bad", due=True, reason=str(probe.failure))',
         "I5: Fly out of reach is unknown, and unknown never leads to a repair",
-        ("tests/simulation/test_sweep.py::test_a_machine_that_cannot_be_looked_at_is_unknown_not_unhealthy",),
+        ("tests/simulation/test_sweep.py::test_a_machine_that_cannot_be_read_is_unknown_not_unhealthy",),
     ),
     PlantedBug(
         "sync-left-out",
@@ -71,7 +71,7 @@ BUGS = (
         exactly("self._sync_entitlements()"),
         "pass",
         "I1: the next sweep finds an expiry, and a change that the trigger skipped",
-        ("tests/simulation/test_sweep.py::test_an_expiry_is_found_although_nobody_wrote_anything",),
+        ("tests/simulation/test_sweep.py::test_an_expiry_is_found_without_a_write",),
     ),
     PlantedBug(
         "orphan-without-a-direct-look",

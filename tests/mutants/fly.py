@@ -38,7 +38,7 @@ BUGS = (
         exactly("(*hidden, *call.secrets)"),
         "call.secrets",
         "I9: a machine's secrets are hidden in the answer to every call",
-        (f"{_ANSWERS}::test_what_is_hidden_is_hidden_in_every_call",),
+        (f"{_ANSWERS}::test_a_known_secret_is_hidden_in_every_call",),
     ),
     PlantedBug(
         "unsafe-call-repeated",
@@ -70,7 +70,7 @@ BUGS = (
         exactly("[pace, self._deletions] if deletes_app else [pace]"),
         "[pace]",
         "I7: a process deletes at most as many apps a minute as Fly accepts",
-        (f"{_LIMITS}::test_no_minute_sees_more_than_a_hundred_app_deletions",),
+        (f"{_LIMITS}::test_no_minute_has_more_than_a_hundred_app_deletions",),
     ),
     PlantedBug(
         "token-in-repr",

@@ -113,7 +113,7 @@ BUGS = (
         exactly("public.fly_plans to"),
         "public.fly_plans, public.user_fly_apps to",
         "I6, I11: rows change through procedures only",
-        (f"{_RIGHTS}::test_every_table_view_and_sequence_is_open_to_whom_it_should_be",),
+        (f"{_RIGHTS}::test_every_table_view_and_sequence_is_open_to_the_right_roles",),
     ),
     PlantedBug(
         "users-call-procedures",
@@ -121,6 +121,6 @@ BUGS = (
         exactly("from public, anon, authenticated, service_role', v_function.name"),
         "from service_role', v_function.name",
         "I6: no user calls a procedure",
-        (f"{_RIGHTS}::test_every_function_is_open_to_whom_it_should_be",),
+        (f"{_RIGHTS}::test_every_function_is_open_to_the_right_roles",),
     ),
 )

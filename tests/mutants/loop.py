@@ -31,7 +31,7 @@ BUGS = (
         exactly("if self.lease.has_news:"),
         "if False:",
         "I3: an id is saved as soon as it is known, before any waiting",
-        (f"{_WAITS}::test_the_machines_id_stands_in_the_row_before_it_is_waited_for",),
+        (f"{_WAITS}::test_the_machines_id_is_saved_before_the_wait",),
     ),
     PlantedBug(
         "intent-not-recorded",
@@ -55,7 +55,7 @@ BUGS = (
         exactly('"unknown" if isinstance(error, OutcomeUnknown)'),
         '"failed" if isinstance(error, OutcomeUnknown)',
         "I11: an outcome that nobody knows is recorded as unknown",
-        (f"{_RECONCILE}::test_an_outcome_nobody_knows_is_written_down_as_unknown",),
+        (f"{_RECONCILE}::test_a_call_without_an_answer_is_recorded_as_unknown",),
     ),
     PlantedBug(
         "refused-and-done-anyway",

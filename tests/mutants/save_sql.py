@@ -16,7 +16,7 @@ BUGS = (
         exactly("elsif v_row.lease_expires_at > v_now then"),
         "elsif false then",
         "I6: one worker at a time may act on an app",
-        (f"{_LEASES}::test_second_claim_is_told_so",),
+        (f"{_LEASES}::test_a_second_claim_is_told_the_holder",),
     ),
     PlantedBug(
         "open-intent-not-closed",
@@ -48,7 +48,7 @@ BUGS = (
         exactly("or v_row.lease_expires_at <= v_now then"),
         "then",
         "I6: an expired lease never writes",
-        (f"{_PATCHES}::test_expired_lease_never_writes_though_nobody_took_over",),
+        (f"{_PATCHES}::test_an_expired_lease_never_writes_even_without_a_new_holder",),
     ),
     PlantedBug(
         "generation-ignored",
@@ -160,7 +160,7 @@ BUGS = (
         exactly("and v_user is not null and coalesce((v_user ->> 'banned_until')::timestamptz <= hangar.now(), true)"),
         "",
         "I4: a user who is deleted or banned is not an operator",
-        ("tests/postgres/test_operators.py::test_who_has_left_or_is_banned_is_no_operator_though_the_row_stands",),
+        ("tests/postgres/test_operators.py::test_a_deleted_or_banned_operator_is_no_operator_even_with_a_row",),
     ),
     PlantedBug(
         "log-can-be-changed",
@@ -168,7 +168,7 @@ BUGS = (
         exactly("before update or delete"),
         "before delete",
         "I11: the audit log is append-only",
-        (f"{_GUARDS}::test_nobody_changes_the_log",),
+        (f"{_GUARDS}::test_the_log_cannot_be_changed",),
     ),
     PlantedBug(
         "cost-never-ends",

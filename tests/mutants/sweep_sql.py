@@ -89,7 +89,7 @@ BUGS = (
         exactly("p_orphan.lost and p_orphan.approved_by is null"),
         "false",
         "I5: an app of which the database never had the row is removed only with an operator's approval",
-        ("tests/simulation/test_guards.py::test_an_empty_database_destroys_nothing_until_a_person_says_so",),
+        ("tests/simulation/test_guards.py::test_an_empty_database_destroys_nothing_without_approval",),
     ),
     PlantedBug(
         "orphan-of-another-network-is-the-same",
@@ -97,7 +97,7 @@ BUGS = (
         exactly("sightings = case when o.network = excluded.network then o.sightings + 1 else 1 end"),
         "sightings = o.sightings + 1",
         "I5: the same name with another network is another app, which has to age again",
-        (f"{_ORPHANS}::test_another_network_under_the_name_is_another_orphan",),
+        (f"{_ORPHANS}::test_the_same_name_on_another_network_is_another_orphan",),
     ),
     PlantedBug(
         "approval-survives-another-network",
@@ -105,7 +105,7 @@ BUGS = (
         exactly("approved_by = case when o.network = excluded.network then o.approved_by end"),
         "approved_by = o.approved_by",
         "I5: an approval is for one app, not for the next one of its name",
-        (f"{_ORPHANS}::test_another_network_under_the_name_is_another_orphan",),
+        (f"{_ORPHANS}::test_the_same_name_on_another_network_is_another_orphan",),
     ),
     PlantedBug(
         "orphan-intent-closed-in-flight",

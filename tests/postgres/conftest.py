@@ -36,7 +36,7 @@ class Hangar:
         return self.connect(self.url, "postgres")
 
     def sql(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        """Run a statement as superuser; its rows, if it has any."""
+        """Run a statement as superuser and return its rows, if any."""
         cursor = self.admin.execute(query, values)
         return cursor.fetchall() if cursor.description else []
 
@@ -91,7 +91,7 @@ class Hangar:
         return self.rpc("fly_claim", user=user, **args)
 
     def lease(self, user: uuid.UUID) -> dict[str, Any]:
-        """The row, claimed for us whatever it waits for."""
+        """Claim the row, even if it waits for something."""
         answer = self.claim(user, holder="test", force=True)
         assert answer["outcome"] == "claimed", answer
         return answer["row"]
@@ -117,7 +117,7 @@ class Hangar:
         )
 
     def converge(self, user: uuid.UUID) -> dict[str, Any]:
-        """The user's app is there and runs, as far as the row knows."""
+        """Record on the row that the user's app exists and runs."""
         row = self.lease(user)
         found = {"machine_id": f"m-{user.hex[:8]}", "machine_state": "started", "price_usd_per_s": "0.000002"}
         answer = self.save(row, release=True, status="active", converged=True, observed=True, **found)
@@ -175,7 +175,7 @@ def event(event_type: str, status: str, **metadata: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def installed(database, connect) -> Hangar:
-    """Hangar just installed: it is not live, so nothing has happened to anybody."""
+    """Hangar just installed: it is not live, so no user has a row."""
     return Hangar(database, connect)
 
 
@@ -193,7 +193,7 @@ def _common_databases() -> dict[str, str]:
 
 @pytest.fixture
 def common(postgres, connect, _common_databases) -> Hangar:
-    """Hangar, live, in a database that tests share which leave nothing behind for one another."""
+    """Hangar, live, in a shared database for tests that leave nothing behind."""
     key = postgres.version
     if key not in _common_databases:
         _common_databases[key] = fresh_database(postgres)

@@ -1,4 +1,4 @@
-"""Supabase's advisors (supabase/splinter), as questions to the catalog, so that no new object can be forgotten.
+"""Supabase's advisors (supabase/splinter) as catalog queries, so that no new object can be forgotten.
 
 Each test is one lint. A finding is listed by name; the expected list is empty. Who may do what (lints 0028 and 0029 too)
 stands in `test_rights.py`.
@@ -39,7 +39,7 @@ def functions(common, condition):
 
 
 def test_catalog_queries_see_what_we_made(common):
-    """The queries below are not green because they look at nothing."""
+    """The queries below see our objects, so they do not pass by being empty."""
     assert len(relations(common, "('r')", "true")) == 10
     assert len(relations(common, "('v')", "true")) == 5
     assert len(functions(common, "true")) > 40
@@ -72,7 +72,7 @@ def test_row_level_security_is_on_everywhere(common):
 
 
 def test_every_table_has_a_policy(common):
-    """Lint 0008: rights that are nobody's are said to be nobody's."""
+    """Lint 0008: a table without rights states that explicitly."""
     assert relations(common, "('r')", "not exists (select from pg_policy y where y.polrelid = c.oid)") == []
 
 
@@ -90,8 +90,8 @@ def test_one_policy_for_each_role_and_action(common):
     assert found == []
 
 
-def test_policies_ask_who_calls_once_a_query(common):
-    """Lint 0003: a bare auth.uid() in a policy is asked for every row."""
+def test_policies_read_the_caller_once_per_query(common):
+    """Lint 0003: a bare auth.uid() in a policy runs for every row."""
     policies = common.sql("select tablename, qual, with_check from pg_policies where qual ~ 'auth\\.|current_setting'")
     mine = [policy for policy in policies if policy["tablename"] in ("user_fly_apps", "user_fly_app_events")]
     assert len(mine) == 2
@@ -108,7 +108,7 @@ def test_no_write_is_allowed_to_all_the_world(common):
     assert found == []
 
 
-def test_no_index_stands_twice(common):
+def test_no_index_exists_twice(common):
     """Lint 0009, and no index that is the beginning of a unique one."""
     found = names(
         common,
@@ -129,7 +129,7 @@ def test_views_read_as_their_reader(common):
 
 
 def test_every_function_pins_its_search_path(common):
-    """Lint 0011: with an empty search_path nobody can slip a function of theirs under ours."""
+    """Lint 0011: with an empty search_path no other function can replace one that ours calls."""
     assert functions(common, "not coalesce(p.proconfig, '{}') @> array['search_path=\"\"']") == []
 
 

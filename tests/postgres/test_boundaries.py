@@ -1,4 +1,4 @@
-"""The very moment and the very number: what holds at a boundary, on a clock that stands still."""
+"""Exact times and numbers: what holds at a boundary, on a fixed clock."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def still(hangar):
-    """`still(moment)`: from now on it is this moment. It is NOW already."""
+    """`still(moment)` sets the fixed clock. It starts at NOW."""
 
     def stand(moment=NOW):
         hangar.sql(
@@ -64,13 +64,13 @@ def test_an_override_ends_at_the_moment_it_names(hangar, still, override, entitl
     ],
 )
 def test_each_column_alone_moves_the_row_at_once(hangar, still, change, entitled):
-    """I1: the host's own statement, and no sweep after it."""
+    """I1: the host's own statement is enough; no sweep is needed."""
     user = hangar.user("pro")
     hangar.subscribe(user, **change)
     assert (hangar.live_row(user)["desired_state"] == "present") is entitled
 
 
-def test_who_is_gone_has_no_tier_to_be_unknown(hangar, still):
+def test_a_deleted_user_is_gone_even_with_an_unknown_tier(hangar, still):
     """The first line of the table that applies: a deleted user loses the app although the plan is missing."""
     user = hangar.user("pro")
     hangar.sql("delete from fly_plans where tier = 'pro'")
@@ -88,7 +88,7 @@ def test_a_denied_user_of_an_unknown_tier_loses_the_app(hangar, still):
 
 
 def test_a_lease_is_good_until_the_moment_it_ends(hangar, still):
-    """I6: at that moment it is another's to take, and its holder may write no more."""
+    """I6: at that moment another worker may claim it, and its holder may no longer write."""
     user = hangar.user("pro")
     row = hangar.lease(user)
     still(NOW + timedelta(seconds=119))
@@ -132,7 +132,7 @@ def test_an_orphan_is_ripe_after_a_quarter_of_an_hour(hangar, still, age_s, ripe
 
 @pytest.mark.parametrize(("seconds", "refused"), [(3600, "brake"), (3601, None)])
 def test_the_brake_looks_back_one_hour(hangar, still, act, seconds, refused):
-    """I5: what went exactly an hour ago still counts."""
+    """I5: an app destroyed exactly an hour ago still counts."""
     hangar.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
     users = [hangar.user("pro") for _ in range(2)]
     for user in users:
@@ -144,8 +144,8 @@ def test_the_brake_looks_back_one_hour(hangar, still, act, seconds, refused):
     assert hangar.save(hangar.lease(users[1]), events=[destroy])["refused"] == refused
 
 
-def test_what_an_installation_begins_with(installed):
-    """The design's own figures; each of them is a promise to somebody."""
+def test_the_defaults_of_a_new_installation(installed):
+    """The defaults of a new installation are those of the design."""
     [row] = installed.sql("select * from hangar.settings")
     assert {name: str(value) for name, value in row.items() if name not in ("installation_id", "updated_at")} == {
         "only_row": "True",

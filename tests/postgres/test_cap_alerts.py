@@ -49,7 +49,7 @@ def test_it_stays_open_over_sweeps_in_which_nothing_was_tried(hangar, held_back)
 
 
 def test_it_ends_when_no_app_waits_any_more(hangar, held_back):
-    """The user who waited leaves; the cap is as low as before and holds back nobody."""
+    """The waiting user leaves. The cap is as low as before but blocks no user."""
     _, _, _, waiting = held_back
     hangar.subscribe(waiting, tier="free")
     sweep(hangar, 60)

@@ -1,4 +1,4 @@
-"""What may go out: the refusals of an intent, the brake, and the row that follows a closed one."""
+"""Which intents are refused, the brake, and the successor of a closed row."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def leaving(hangar):
 
 @pytest.mark.parametrize("action", ["create_app", "start_machine", "delete_app"])
 def test_paused_means_no_write_at_all(hangar, act, action):
-    """The intent is not stored; whatever else the save carries is."""
+    """The intent is not stored; the rest of the save is."""
     _, row = leaving(hangar)
     hangar.rpc("fly_set_paused", paused=True, actor="test")
     intent = act.intent(action)
@@ -36,7 +36,7 @@ def test_deletes_paused_stops_destroying_alone(hangar, act):
 
 @pytest.mark.parametrize("action", ["stop_machine", "destroy_machine", "delete_app"])
 def test_entitled_user_is_never_deprovisioned(hangar, act, action):
-    """The last look is under the lock: an entitled user's app stays, and the row asks for it again."""
+    """The last check is under the lock: an entitled user's app stays, and the row wants it again."""
     hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
     user, row = leaving(hangar)
     assert row["desired_state"] == "absent"
@@ -53,7 +53,7 @@ def test_entitled_user_is_never_deprovisioned(hangar, act, action):
 
 
 def test_replacing_needs_no_unentitled_user(hangar, act):
-    """A failed machine of a paying user may be destroyed to be made anew."""
+    """A failed machine of a paying user may be destroyed and created again."""
     user = hangar.user("pro")
     hangar.converge(user)
     assert hangar.save(hangar.lease(user), events=[act.intent("destroy_machine", purpose="replace")])["refused"] is None
@@ -110,7 +110,7 @@ def test_successor_when_entitled_again(hangar, act):
 
 
 def test_successor_of_an_unknown_tier(hangar):
-    """Unknown means unchanged: who was wanted when the plan vanished is wanted still."""
+    """Unknown means unchanged: a user who was entitled when the plan vanished keeps the app."""
     user, row = leaving(hangar)
     hangar.subscribe(user, tier="pro")
     hangar.subscribe(user, tier="elite")

@@ -1,4 +1,4 @@
-"""Who may act: claiming one user, claiming what is due, and how long a lease is good for."""
+"""Claiming one user, claiming due rows, and how long a lease is valid."""
 
 import uuid
 
@@ -25,7 +25,7 @@ def test_claim_leases_the_row(hangar):
     assert answer["last"] is None
 
 
-def test_second_claim_is_told_so(hangar):
+def test_a_second_claim_is_told_the_holder(hangar):
     """The holder is named, its token is not."""
     user = hangar.user("pro")
     hangar.claim(user, holder="worker-1")
@@ -38,7 +38,7 @@ def test_second_claim_is_told_so(hangar):
 
 
 def test_lease_ends_by_the_database_clock(hangar):
-    """After lease_s another worker may act, and the first one may not any more."""
+    """After lease_s another worker may act, and the first one may not."""
     user = hangar.user("pro")
     first = hangar.lease(user)
     hangar.shift_clock(121)
@@ -79,7 +79,7 @@ def test_grace_waits(hangar):
     assert hangar.rpc("fly_claim_due")["claimed"][0]["row"]["user_id"] == str(user)
 
 
-def test_nobody_to_claim(hangar):
+def test_a_user_without_a_row_cannot_be_claimed(hangar):
     """No row: whether the user is known, entitled, and what the last row was."""
     free, stranger = hangar.user(), uuid.uuid4()
     answer = hangar.claim(free)
@@ -100,7 +100,7 @@ def test_nobody_to_claim(hangar):
 
 
 def test_claim_derives_afresh(hangar):
-    """What the trigger missed is seen by whoever looks at the user."""
+    """A claim of the user finds what the trigger missed."""
     hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
     user = hangar.user("pro")
     assert hangar.claim(user)["outcome"] == "claimed"
@@ -114,7 +114,7 @@ def test_claim_derives_afresh(hangar):
     ("action", "unknown"), [("create_app", True), ("create_machine", True), ("stop_machine", False)]
 )
 def test_intent_without_outcome_is_closed_as_unknown(hangar, act, action, unknown):
-    """The worker died with its hand on Fly: the log says so, and a create may still surface."""
+    """The worker died during a call to Fly: the log says so, and the created app may still appear."""
     user = hangar.user("pro")
     intent = act.intent(action)
     assert hangar.save(hangar.lease(user), events=[intent])["refused"] is None
@@ -151,7 +151,7 @@ def test_due_rows_oldest_first(hangar):
 
 
 def test_nothing_is_due_while_paused(hangar):
-    """One user may still be looked at; work is not handed out."""
+    """One user may still be claimed, but no due rows are handed out."""
     user = hangar.user("pro")
     hangar.rpc("fly_set_paused", paused=True, actor="test")
     answer = hangar.rpc("fly_claim_due")

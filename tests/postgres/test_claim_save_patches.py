@@ -16,7 +16,7 @@ def parse(text):
 
 
 def test_save_stores_and_renews(hangar):
-    """Ids and judgement both, and the lease begins anew."""
+    """Facts and verdict are both stored, and the lease is renewed."""
     user = hangar.user("pro")
     row = hangar.lease(user)
     answer = hangar.save(
@@ -43,7 +43,7 @@ def test_save_stores_and_renews(hangar):
 
 
 def test_release_frees_the_row(hangar):
-    """And hides the token that is no good any more."""
+    """And hides the token that is no longer valid."""
     user = hangar.user("pro")
     row = hangar.lease(user)
     assert hangar.save(row, release=True)["row"]["lease_token"] is None
@@ -72,14 +72,14 @@ def test_convergence_clears_the_failure(hangar):
 
 @pytest.mark.parametrize(("status", "due"), [("provisioning", True), ("active", False), ("error", False)])
 def test_in_between_status_always_has_a_next_attempt(hangar, status, due):
-    """No stuck state, whatever a worker meant: only what is true, or waits for a person, has nothing to do."""
+    """No row is stuck: only a converged row, or one that needs an operator, is not due."""
     row = hangar.lease(hangar.user("pro"))
     new = hangar.save(row, release=True, status=status, next_attempt_in_s=None)["row"]
     assert (new["next_attempt_at"] is not None) == due
 
 
 def test_generation_that_moved_keeps_ids_and_drops_judgement(hangar, act):
-    """The machine id is saved whatever the user wants by now; status, error and backoff were about yesterday's wish."""
+    """The machine id is saved after a plan change; status, error and backoff of the old plan are not."""
     user = hangar.user("pro")
     row = hangar.lease(user)
     hangar.subscribe(user, tier="free")
@@ -108,7 +108,7 @@ def test_generation_that_moved_keeps_ids_and_drops_judgement(hangar, act):
 
 
 def test_an_intent_whose_repeated_save_is_refused_does_not_stay_open(hangar, act):
-    """I11: the answer to the first save was lost, so it was sent again, and by then the user had cancelled: nobody calls."""
+    """I11: the response to a save was lost and the user cancelled before the repeat: no call is made."""
     user = hangar.user("pro")
     row = hangar.lease(user)
     intent = act.intent("create_app")
@@ -127,7 +127,7 @@ def test_an_intent_whose_repeated_save_is_refused_does_not_stay_open(hangar, act
 
 
 def test_lost_lease_saves_nothing_but_the_outcome(hangar, act):
-    """What happened on Fly is known for ever; the row belongs to somebody else."""
+    """What happened on Fly is recorded; the row belongs to another worker."""
     user = hangar.user("pro")
     row = hangar.lease(user)
     intent = act.intent("create_app")
@@ -140,8 +140,8 @@ def test_lost_lease_saves_nothing_but_the_outcome(hangar, act):
     assert (hangar.live_row(user)["machine_id"], hangar.live_row(user)["status"]) == (None, "provisioning")
 
 
-def test_expired_lease_never_writes_though_nobody_took_over(hangar):
-    """The database's clock decides, not the presence of a rival."""
+def test_an_expired_lease_never_writes_even_without_a_new_holder(hangar):
+    """The database's clock decides, even if no other worker claimed the row."""
     user = hangar.user("pro")
     row = hangar.lease(user)
     hangar.shift_clock(120.5)
@@ -150,7 +150,7 @@ def test_expired_lease_never_writes_though_nobody_took_over(hangar):
 
 @pytest.mark.parametrize("token", [None, uuid.uuid4()])
 def test_wrong_token_never_writes(hangar, token):
-    """Null is no token either, also on a row that nobody holds."""
+    """Null is not a valid token, even on a row without a lease."""
     user = hangar.user("pro")
     row = {**hangar.lease(user), "lease_token": token}
     assert hangar.save(row, machine_id="m1") is None
@@ -160,7 +160,7 @@ def test_wrong_token_never_writes(hangar, token):
 
 
 def test_saving_twice_stores_events_once(hangar, act):
-    """An answer that was lost is asked for again: ids come from the writer."""
+    """A save whose response was lost is repeated without duplicates: ids come from the writer."""
     user = hangar.user("pro")
     row = hangar.lease(user)
     intent = act.intent("create_app")
@@ -252,7 +252,7 @@ def test_returning_user_gets_a_new_row_and_name(hangar):
     ],
 )
 def test_unknown_patch_keys_raise(hangar, patch, said):
-    """A misspelt key may not be lost in silence."""
+    """A misspelt key is refused, not ignored."""
     row = hangar.lease(hangar.user("pro"))
     with pytest.raises(errors.InvalidParameterValue, match=said):
         hangar.save(row, **patch)

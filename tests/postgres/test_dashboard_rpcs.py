@@ -28,7 +28,7 @@ def ids(rows):
 
 @pytest.fixture
 def fleet(hangar):
-    """Thirty paying users; every value that is sorted by stands several times."""
+    """Thirty paying users; every value that is sorted by occurs several times."""
     users = [hangar.user("pro" if number % 3 else "elite") for number in range(30)]
     hangar.sql(
         """update user_fly_apps a
@@ -155,7 +155,7 @@ def test_the_figures_add_up_to_the_fleet(hangar):
     assert sum(group["working"] for group in hangar.rpc("fly_admin_figures")["groups"]) == 1
 
 
-def test_the_frame_tells_strangers_nothing(hangar):
+def test_the_frame_shows_strangers_nothing(hangar):
     user = hangar.user()
     assert hangar.rpc("fly_admin_frame", user=user).keys() == {"operator", "email"}
     assert hangar.rpc("fly_admin_frame", user=uuid.uuid4()) == {"operator": False, "email": None}
@@ -195,7 +195,7 @@ def test_a_users_page_has_cost_by_day_that_sums_to_the_intervals(hangar):
     assert "events" not in told
 
 
-def test_a_users_page_has_the_turns_of_health(hangar, act):
+def test_a_users_page_has_the_health_transitions(hangar, act):
     user = hangar.user("pro")
     row = hangar.converge(user)
     for became in ("unhealthy", "healthy"):
@@ -259,7 +259,7 @@ def test_what_is_out_of_bounds_is_refused(hangar, procedure, args):
 
 @pytest.mark.parametrize("text", ["'", "\\", "%s", "$1", "'; drop table user_fly_apps; --", "%L"])
 def test_no_text_becomes_sql(hangar, text):
-    """The procedures build their statements; whatever is asked stays a literal."""
+    """The procedures build their statements; every argument stays a literal."""
     user = hangar.user("pro")
     for key in ("status", "health", "region", "tier", "work", "q"):
         hangar.rpc("fly_admin_fleet", filter={key: text})

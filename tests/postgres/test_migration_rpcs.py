@@ -1,4 +1,4 @@
-"""What the operator's command line asks: candidates for the migration, how Hangar stands, what it costs. As `service_role`."""
+"""What the command line reads as `service_role`: candidates for the migration, Hangar's state, its cost."""
 
 from decimal import Decimal
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.every_postgres
 
 
 def candidates(hangar, limit=500):
-    """All pages; each may be short, only `next` tells the end."""
+    """All pages. Each may be short; only a null `next` ends them."""
     found, after = [], None
     while True:
         page = hangar.rpc("fly_migration_candidates", after=after, limit=limit)
@@ -68,7 +68,7 @@ def test_an_admitted_user_stays_a_candidate_until_active(installed):
     assert candidates(installed) == []
 
 
-def test_whoever_had_an_app_and_pays_again_is_a_candidate(installed):
+def test_a_former_user_who_pays_again_is_a_candidate(installed):
     """Deleted rows do not count as an app; a row on its way out does."""
     user = installed.user("pro")
     installed.rpc("fly_admit", users=[user], actor="test")
@@ -81,7 +81,7 @@ def test_whoever_had_an_app_and_pays_again_is_a_candidate(installed):
     assert ids(candidates(installed)) == [str(user)]
 
 
-def test_pages_end_with_null_and_lose_nobody(installed):
+def test_pages_end_with_null_and_skip_no_user(installed):
     """Users who are not entitled thin a page out; they do not end it."""
     users = [installed.user("pro") for _ in range(7)]
     for user in sorted(users)[1:4]:
@@ -110,7 +110,7 @@ def test_only_service_role_may_ask(common, connect, role):
 
 
 def test_ten_thousand_users_are_paged_well_within_the_statement_limit(installed):
-    """Each page stays far below the 8 s that PostgREST allows, in rows and not in luck: no page derives more than its limit."""
+    """No page computes more entitlements than its limit, so each stays far below PostgREST's 8 s."""
     installed.sql("set session_replication_role = replica")
     numbers = (
         "select ('20000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid as id, n from generate_series(1, 10000) n"
@@ -129,7 +129,7 @@ def test_ten_thousand_users_are_paged_well_within_the_statement_limit(installed)
 
 
 def test_the_overview_shows_settings_sweep_due_rows_and_open_alerts(hangar):
-    """One call tells an operator how Hangar stands."""
+    """One call shows an operator the state of Hangar."""
     told = hangar.rpc("fly_overview")
     assert told["settings"]["live"] is True
     assert (told["sweep"], told["alerts"], told["alerts_open"]) == (None, [], 0)
@@ -176,7 +176,7 @@ def test_the_cost_report_groups_the_fleet_and_adds_up_the_month(hangar):
 
 
 def test_what_a_deleted_user_has_cost_stays_in_the_month(hangar):
-    """Money spent is spent: an app that is gone still counts until the month ends."""
+    """The cost of a deleted app counts until the month ends."""
     user = hangar.user("pro")
     hangar.converge(user)
     hangar.subscribe(user, tier="free")
@@ -188,14 +188,14 @@ def test_what_a_deleted_user_has_cost_stays_in_the_month(hangar):
 
 
 def fail(hangar, user, **patch):
-    """The user's attempt ended in a failure that waits for a person."""
+    """The user's attempt ended in a failure that needs an operator."""
     failure = {"status": "error", "error_code": "image", "error_message": "no such image", "next_attempt_in_s": None}
     hangar.save(hangar.lease(user), release=True, retry_count=4, **{**failure, **patch})
 
 
 @pytest.mark.parametrize("next_in_s", [None, 900])
 def test_a_retry_makes_a_failed_app_due_at_once(hangar, next_in_s):
-    """A wait after failures and one for a person both end; the next claim needs no force."""
+    """A backoff and a wait for an operator both end; the next claim needs no force."""
     user = hangar.user("pro")
     fail(hangar, user, next_attempt_in_s=next_in_s)
     assert hangar.claim(user)["outcome"] == "waiting"
@@ -205,8 +205,8 @@ def test_a_retry_makes_a_failed_app_due_at_once(hangar, next_in_s):
     assert hangar.claim(user)["outcome"] == "claimed"
 
 
-def test_a_retry_takes_over_what_was_mended_in_plan_and_settings(hangar):
-    """A row copied the wrong image and size; both were mended where the operator can mend them."""
+def test_a_retry_uses_the_fixed_plan_and_settings(hangar):
+    """A row has the wrong image and size; the operator has fixed the setting and the plan."""
     user = hangar.user("pro")
     fail(hangar, user)
     hangar.rpc("fly_set_settings", changes={"default_image": "registry.fly.io/good:1"}, actor="test")
@@ -221,7 +221,7 @@ def test_a_retry_takes_over_what_was_mended_in_plan_and_settings(hangar):
 
 
 def test_a_retry_leaves_an_app_that_runs_alone(hangar):
-    """Retrying moves nobody to a new image who has a working one."""
+    """A retry does not move a user with a working image to a new one."""
     user = hangar.user("pro")
     hangar.converge(user)
     hangar.rpc("fly_set_settings", changes={"default_image": "registry.fly.io/good:1"}, actor="test")
@@ -230,8 +230,8 @@ def test_a_retry_leaves_an_app_that_runs_alone(hangar):
     assert hangar.live_row(user) == before
 
 
-def test_a_retry_of_nobody_is_nothing(hangar):
-    """No row, no change; and who asks must be named."""
+def test_a_retry_without_a_row_changes_nothing(hangar):
+    """Without a row nothing changes, and an actor is required."""
     assert hangar.rpc("fly_retry", user=hangar.user("free"), actor="test") == {"changed": False, "row": None}
     with pytest.raises(errors.InvalidParameterValue, match="p_actor"):
         hangar.rpc("fly_retry", user=hangar.user("free"), actor="")

@@ -42,7 +42,7 @@ RFC_4231 = [
 
 @pytest.mark.parametrize(("key", "message", "digest"), RFC_4231)
 def test_hmac_vectors(common, key, message, digest):
-    """RFC 4231, cases 1 to 4, 6 and 7 (5 is about truncation, which nobody asks for)."""
+    """RFC 4231, cases 1 to 4, 6 and 7 (5 is about truncation, which is not used)."""
     query = "select encode(hangar.hmac_sha256(decode(%s, 'hex'), decode(%s, 'hex')), 'hex')"
     assert common.one(query, key, message) == digest
 
@@ -81,7 +81,7 @@ def test_signing_time_is_real_time(hangar):
 
 
 def test_downgrade_calls_deprovision(hangar):
-    """In the direction that the row asks for by now."""
+    """The call goes in the direction that the row wants now."""
     user = hangar.user("pro")
     hangar.fill_vault(URL + "/", SECRET)
     hangar.subscribe(user, tier="free")
@@ -103,7 +103,7 @@ def test_one_url_for_each_function(hangar):
 
 
 def test_first_five_by_name_then_one_drain(hangar):
-    """A bulk change may not flood pg_net, which the host's own webhooks share; the next transaction counts anew."""
+    """A bulk change must not flood pg_net, which the host's webhooks share. Each transaction counts separately."""
     users = [hangar.user() for _ in range(12)]
     hangar.fill_vault(URL, SECRET)
     hangar.sql("update user_subscriptions set tier = 'pro' where user_id = any(%s)", users)
@@ -114,7 +114,7 @@ def test_first_five_by_name_then_one_drain(hangar):
     assert len(hangar.queued()) == 7
 
 
-def test_no_nudge_when_nothing_is_asked_anew(hangar):
+def test_no_nudge_without_a_new_generation(hangar):
     """Only a changed generation is worth a call."""
     user = hangar.user("pro")
     hangar.fill_vault(URL, SECRET)
@@ -152,7 +152,7 @@ def test_own_work_sends_no_nudge(hangar):
     ],
 )
 def test_missing_setting_is_one_alert_and_no_call(hangar, url, secret, said):
-    """Neither an unsigned call nor one into the void; the scheduled call says what is missing, once, until it is mended."""
+    """No unsigned call and none without a URL. The scheduled call reports what is missing, once until it is fixed."""
     for name, value in (("hangar_functions_url", url), ("hangar_webhook_secret", secret)):
         if value:
             hangar.sql("select vault.create_secret(%s, %s)", value, name)

@@ -1,4 +1,4 @@
-"""Operators in the database: who is one now, and the trail of every change."""
+"""Operators in the database: who is one now, and the log of every change."""
 
 import uuid
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.every_postgres
 
 
 def trail(hangar):
-    """What the log says of operators."""
+    """The log entries about operators."""
     rows = hangar.sql(
         "select user_id, metadata from public.user_fly_app_events"
         " where event_type = 'settings_changed' and metadata::text like '%%operator_%%' order by seq"
@@ -64,7 +64,7 @@ def test_plain_sql_leaves_a_trail_too(hangar):
         "update auth.users set banned_until = now() + interval '1 hour' where id = %s",
     ],
 )
-def test_who_has_left_or_is_banned_is_no_operator_though_the_row_stands(hangar, leave):
+def test_a_deleted_or_banned_operator_is_no_operator_even_with_a_row(hangar, leave):
     user = hangar.user()
     hangar.rpc("fly_add_operator", user=user, actor="test")
     hangar.sql(leave, user)
@@ -72,7 +72,7 @@ def test_who_has_left_or_is_banned_is_no_operator_though_the_row_stands(hangar, 
     assert [each["operator"] for each in hangar.rpc("fly_operators")["operators"]] == [False]
 
 
-def test_a_ban_that_is_over_is_none(hangar):
+def test_a_ban_that_has_ended_is_ignored(hangar):
     user = hangar.user()
     hangar.rpc("fly_add_operator", user=user, actor="test")
     hangar.sql("update auth.users set banned_until = now() - interval '1 hour' where id = %s", user)
@@ -92,7 +92,7 @@ def test_the_name_is_the_accounts_and_not_the_profiles(hangar):
     assert hangar.rpc("fly_operator", user=user)["email"] == email_of(hangar, user)
 
 
-def test_nobody_unknown_becomes_an_operator_and_nobody_adds_without_a_name(hangar):
+def test_an_unknown_user_cannot_become_an_operator_and_an_actor_is_required(hangar):
     for user, actor in ((uuid.uuid4(), "test"), (hangar.user(), ""), (None, "test")):
         with pytest.raises(psycopg.errors.InvalidParameterValue):
             hangar.rpc("fly_add_operator", user=user, actor=actor)

@@ -1,4 +1,4 @@
-"""The guards of destroying, of the log and of a user's own rows, asked one by one: what each of them alone holds back."""
+"""The guards of destroying, of the log and of a user's own rows, each tested alone."""
 
 import uuid
 
@@ -24,13 +24,13 @@ def judge(hangar, act, orphan, user=None):
 
 
 def test_one_sighting_never_removes_an_orphan(hangar, act):
-    """I5: one listing may be wrong, however old what it shows; the second sweep's sighting makes it ripe."""
+    """I5: one listing may be wrong, at any age. The sighting of a second sweep makes the orphan removable."""
     assert judge(hangar, act, sight(hangar, 1))["verdict"] == "keep"
     assert judge(hangar, act, sight(hangar, 2))["verdict"] == "remove"
 
 
 def test_an_orphan_of_an_unknown_tier_is_kept(installed, act):
-    """I5: nobody can say what its user is entitled to, so it stays; once the plan is back, it is re-adopted."""
+    """I5: its user's entitlement is unknown, so it stays. Once the plan is back, it is re-adopted."""
     user = installed.user("pro")
     orphan = sight(installed, 2)
     plan = installed.sql("delete from fly_plans where tier = 'pro' returning *")[0]
@@ -44,7 +44,7 @@ def test_an_orphan_of_an_unknown_tier_is_kept(installed, act):
 
 
 def test_a_left_over_app_of_a_user_of_an_unknown_tier_is_kept(hangar, act):
-    """I5: also where the database knows well whose it was; no other guard stands in the way then."""
+    """I5: even if the database knows its user, where no other guard applies."""
     user = hangar.user("pro")
     row = hangar.live_row(user)
     hangar.sql("update user_fly_apps set status = 'deleted', deleted_at = hangar.now() where id = %s", row["id"])
@@ -63,7 +63,7 @@ def test_an_app_that_has_a_live_row_by_now_is_kept(hangar, act):
 
 
 def test_the_brake_counts_a_whole_hour(hangar, act):
-    """I5: what went three quarters of an hour ago still counts."""
+    """I5: an app destroyed 45 minutes ago still counts."""
     hangar.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
     users = [hangar.user("pro") for _ in range(2)]
     for user in users:
@@ -78,7 +78,7 @@ def test_the_brake_counts_a_whole_hour(hangar, act):
 @pytest.mark.parametrize(
     "change", ["update user_fly_app_events set status = 'info'", "delete from user_fly_app_events"]
 )
-def test_nobody_changes_the_log(hangar, change):
+def test_the_log_cannot_be_changed(hangar, change):
     """I11: append-only, for a superuser as well."""
     hangar.user("pro")
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
@@ -87,7 +87,7 @@ def test_nobody_changes_the_log(hangar, change):
 
 @pytest.mark.parametrize("table", ["user_fly_apps", "user_fly_app_events"])
 def test_a_user_sees_their_own_rows_only(hangar, table):
-    """I9: signed in at the API, each user finds their own rows and nobody else's."""
+    """I9: a user signed in at the API reads their own rows only."""
     users = [hangar.user("pro") for _ in range(2)]
     for user in users:
         session = hangar.connect(hangar.url, "authenticated", {"sub": str(user), "role": "authenticated"})

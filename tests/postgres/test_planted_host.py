@@ -1,4 +1,4 @@
-"""What the host's own write may cost, and whom it entitles: each guard alone, without a stop-watch."""
+"""What the host's own write may cost, and which user it entitles: each guard alone, without timing."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,7 +31,7 @@ def test_a_row_that_hangar_holds_does_not_block_a_host_without_time_outs(hangar)
 
 
 def test_a_deleted_user_has_no_grace(hangar):
-    """Whoever downgrades keeps the app for the plan's grace; whoever is deleted does not, from the first moment."""
+    """A user who downgrades keeps the app for the plan's grace. A deleted user loses it at once."""
     hangar.sql("update fly_plans set grace_s = 3600 where tier = 'pro'")
     leaves, deleted = hangar.user("pro"), hangar.user("pro")
     hangar.subscribe(leaves, tier="free")
@@ -75,7 +75,7 @@ def test_of_several_active_rows_the_one_without_end_counts(several):
 
 
 def test_a_former_user_gets_an_app_again_while_hangar_is_not_live(installed):
-    """I1: who was admitted once belongs to the installation; who never was waits until it is live."""
+    """I1: a user admitted once keeps being served; a new user waits until the installation is live."""
     former, stranger = installed.user("pro"), installed.user("pro")
     assert installed.row(former) is None
     installed.rpc("fly_admit", users=[former], actor="test")

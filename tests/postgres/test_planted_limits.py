@@ -29,7 +29,7 @@ def test_two_workers_do_not_both_create_the_last_app_below_a_cap(hangar, act):
 
 
 def test_a_repeated_save_leaves_its_intent_open(hangar, act):
-    """I11: the answer to a save was lost and the save is sent again: one intent, still open, closed by nobody."""
+    """I11: the answer to a save was lost and the save is sent again: one intent, still open."""
     user = hangar.user("pro")
     row, intent = hangar.lease(user), act.intent("create_app", purpose="provision")
     for _ in range(2):

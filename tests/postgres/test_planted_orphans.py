@@ -21,7 +21,7 @@ def statuses(hangar):
     return [row["status"] for row in hangar.sql("select status from user_fly_app_events where event_type = 'action'")]
 
 
-def test_another_network_under_the_name_is_another_orphan(hangar):
+def test_the_same_name_on_another_network_is_another_orphan(hangar):
     """I5: age, sightings and approval belong to one app; the next app of that name starts again."""
     for _ in range(2):
         hangar.rpc("fly_record_orphans", seen=[{"app": "a", "network": "n-1"}])
@@ -34,7 +34,7 @@ def test_another_network_under_the_name_is_another_orphan(hangar):
 
 @pytest.mark.parametrize(("minutes", "closed"), [(9, []), (11, ["unknown"])])
 def test_a_removal_is_closed_as_unknown_after_ten_minutes_and_not_before(hangar, act, minutes, closed):
-    """I11: until then its worker may still be at it and record the outcome."""
+    """I11: until then its worker may still be running and record the outcome."""
     orphan = sight(hangar, 2)
     assert judge(hangar, act, orphan)["verdict"] == "remove"
     hangar.shift_clock(minutes * MINUTE)
@@ -71,7 +71,7 @@ def test_an_orphan_is_not_returned_beside_an_open_create(hangar, act, outcome, v
         row, create = hangar.lease(user), act.intent("create_app", purpose="provision")
         hangar.save(row, events=[create])
         if outcome == "open":
-            hangar.shift_clock(HOUR)  # its worker is dead, and nobody has claimed the row since
+            hangar.shift_clock(HOUR)  # its worker is dead, and no worker has claimed the row since
         else:
             hangar.save(row, release=True, events=[act.outcome(create, outcome)])
     assert judge(hangar, act, sight(hangar, 1), user)["verdict"] == verdict

@@ -1,4 +1,4 @@
-"""Two real sessions, stopped between statements by real locks: every order of the two ends in the truth."""
+"""Two real sessions, stopped between statements by real locks: every order ends in the correct state."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +17,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def patient(hangar):
-    """Lock time-outs out of the way, so that a race is decided by its order and not by the machine's mood."""
+    """Disable lock timeouts, so that the order decides a race, not the speed of the machine."""
     hangar.sql("alter function hangar.on_user_tier_change() set lock_timeout = '60s'")
     hangar.sql("alter function public.fly_sync_entitlements(uuid, integer) set lock_timeout = '60s'")
     for function in ("fly_claim(uuid, text, boolean)", "fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean)"):
@@ -26,7 +26,7 @@ def patient(hangar):
 
 
 def expired(hangar):
-    """A user whose time ran out without a write, so that only sync can notice."""
+    """A user whose subscription ended without a write, so that only sync can notice."""
     user = hangar.user("pro")
     hangar.converge(user)
     hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
@@ -39,7 +39,7 @@ def result(future: Future) -> dict:
     return future.result(timeout=30)
 
 
-def test_renewal_between_the_first_look_of_sync_and_its_locks(patient, pool):
+def test_renewal_between_the_first_read_of_sync_and_its_locks(patient, pool):
     """Sync has listed the user as expired; the renewal commits before sync gets its lock: nothing is taken away."""
     user = expired(patient)
     host, worker = patient.host(), patient.worker()
@@ -96,7 +96,7 @@ def stop_in_apply(hangar):
     return hangar.connect(hangar.url), hangar.worker(), hangar.host()
 
 
-def test_row_held_by_a_worker_when_the_host_changes_its_mind(hangar):
+def test_row_held_by_a_worker_when_the_host_changes_the_plan(hangar):
     """The host commits within the lock time-out, and the next sync finds what the trigger left."""
     user = hangar.user("pro")
     host, worker = hangar.host(), hangar.worker()
@@ -124,7 +124,7 @@ def test_host_insert_that_refers_to_a_row_we_hold(hangar):
 
 
 def test_generation_moves_while_a_save_waits(patient, pool):
-    """The save planned for generation 1 gets its lock when the row is at 2: ids stay, judgement goes, the row is due."""
+    """A save for generation 1 gets its lock at generation 2: facts are kept, the verdict is dropped, the row is due."""
     user = patient.user("pro")
     row = patient.lease(user)
     host, worker = patient.host(), patient.worker()
@@ -189,7 +189,7 @@ def test_return_before_the_destroy_intent_while_the_trigger_gave_way(hangar, poo
 
 
 def test_return_after_the_destroy_intent_is_out(patient, pool, act):
-    """The destroy goes on, and the save that closes the row opens the successor."""
+    """The destroy continues, and the save that closes the row opens the successor."""
     user, row = leaving(patient)
     host, worker = patient.host(), patient.worker()
     intent = act.intent("delete_app", purpose="deprovision")
@@ -217,7 +217,7 @@ def test_return_while_the_row_is_being_closed(patient, pool, act):
 
 
 def test_leaving_while_the_row_is_being_closed(patient, pool):
-    """The closing save has opened a successor; the downgrade that waited for it must find that one, not nothing."""
+    """The closing save has opened a successor. The downgrade that waited must find it."""
     user, row = leaving(patient)
     patient.subscribe(user, tier="pro")
     host, worker = patient.host(), patient.worker()
@@ -256,7 +256,7 @@ def test_claim_that_waits_for_the_host(patient, pool):
 
 
 def test_sync_and_the_host_give_one_user_one_row(hangar, pool):
-    """Sync does not wait for a host that is just inserting the row: it goes on and leaves that user alone."""
+    """Sync does not wait for a host that is inserting the row: it skips that user."""
     hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
     missed, racing = hangar.user("pro"), hangar.user("pro")
     hangar.sql("alter table user_subscriptions enable trigger on_user_tier_change")

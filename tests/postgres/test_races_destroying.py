@@ -1,4 +1,4 @@
-"""Two real sessions round a destruction, stopped between its statements by real locks: who pays before the intent keeps."""
+"""Two real sessions around a destruction, stopped by real locks: a user who pays before the intent keeps the app."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def slow(patient):
 
 
 def lose(hangar, act):
-    """An orphan, seen twice, of a user who does not pay and whose row this database never had; a person has let it go."""
+    """An orphan, seen twice, approved by an operator, of a user who does not pay and never had a row in this database."""
     user = hangar.user()
     orphan = sight(hangar, 2)
     judge(hangar, act, orphan, user)
@@ -52,7 +52,7 @@ def test_a_renewal_while_the_intent_waits_for_the_brake(hangar, pool, act, actio
 
 
 def test_a_renewal_while_an_orphans_judgement_waits_for_the_brake(slow, pool, act):
-    """Nobody's when it was asked, somebody's when the brake lets it through: nothing is recorded, nothing goes."""
+    """The user pays while the removal waits for the brake's lock: no intent is recorded, the app stays."""
     user, orphan = lose(slow, act)
     other, host, worker = slow.connect(slow.url), slow.host(), slow.worker()
     with other.transaction():
@@ -127,8 +127,8 @@ def test_the_last_place_below_the_brake_goes_to_a_row_or_an_orphan(slow, pool, a
     assert slow.one("select count(*) from user_fly_app_events where event_type = 'brake_tripped'") == 1
 
 
-def test_a_release_dated_in_the_future_is_none(hangar, act):
-    """The clock was set back since an operator released the brake: it counts as ever, instead of never."""
+def test_a_release_dated_in_the_future_is_ignored(hangar, act):
+    """The clock was set back after an operator released the brake: the brake counts as usual."""
     hangar.sql(
         "update hangar.settings set brake_floor = 1, brake_share = 0, brake_released_at = now() + interval '3 hours'"
     )

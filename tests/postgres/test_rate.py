@@ -1,4 +1,4 @@
-"""Fly's 100 app deletions a minute across processes: the token is an intent in the database, and turns are given out in order."""
+"""Fly's 100 app deletions a minute across processes: the token is an intent in the database, and slots are given out in order."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -27,8 +27,8 @@ def allow(hangar, count):
     hangar.sql("update hangar.settings set deletes_per_minute = %s, lease_s = 7200", count)
 
 
-def test_two_sessions_that_see_the_last_place_share_it_by_turns(hangar, act):
-    """The second waits for the first and is refused; it is neither in error nor an alert, and has a turn in a minute."""
+def test_two_sessions_that_see_the_last_place_get_it_one_after_the_other(hangar, act):
+    """The second waits for the first and is refused; it has no error and no alert, and gets a slot in a minute."""
     hangar.sql("alter function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) set lock_timeout = '60s'")
     allow(hangar, 1)
     rows = leave(hangar, 2)
@@ -46,7 +46,7 @@ def test_two_sessions_that_see_the_last_place_share_it_by_turns(hangar, act):
 
 
 def test_the_rest_come_back_one_after_the_other(hangar, act):
-    """Five over the limit have five turns, a place apart, and each is let through when it comes."""
+    """Five rows over the limit get five slots, one interval apart, and each is allowed at its slot."""
     allow(hangar, 6)
     rows = leave(hangar, 11)
     answers = [delete(hangar, act, row) for row in rows]
@@ -59,7 +59,7 @@ def test_the_rest_come_back_one_after_the_other(hangar, act):
     assert again == [None, "rate", "rate", "rate", "rate"]
 
 
-def test_who_comes_early_keeps_its_turn(hangar, act):
+def test_a_row_that_comes_early_keeps_its_slot(hangar, act):
     """A nudge or a retry before its time gains nothing and loses nothing."""
     allow(hangar, 1)
     rows = leave(hangar, 3)
@@ -75,20 +75,20 @@ def turns_of(hangar):
     return hangar.sql("select user_id, delete_turn_at from user_fly_apps order by user_id")
 
 
-def test_who_comes_later_leaves_room_for_those_who_wait(hangar, act):
-    """Their turn has come and they are on their way: a newcomer does not take their places, but gets a turn behind them."""
+def test_a_new_row_leaves_room_for_waiting_rows(hangar, act):
+    """Their slots have come but they are not claimed yet: a new row gets a slot after them."""
     allow(hangar, 2)
     early, late = leave(hangar, 4), leave(hangar, 1)
     assert [delete(hangar, act, row)["refused"] for row in early] == [None, None, "rate", "rate"]
-    hangar.shift_clock(100)  # both turns have come, and nothing was deleted within the last minute
+    hangar.shift_clock(100)  # both slots have come, and nothing was deleted within the last minute
     assert delete(hangar, act, late[0])["refused"] == "rate"
     assert [delete(hangar, act, row)["refused"] for row in early[2:]] == [None, None]
     hangar.shift_clock(200)
     assert delete(hangar, act, late[0])["refused"] is None
 
 
-def test_one_who_waits_keeps_a_place_among_many(hangar, act):
-    """Three places, one of them for the one whose turn has come: of three newcomers the last one has to wait."""
+def test_a_waiting_row_keeps_its_place_among_many(hangar, act):
+    """Three places, one of them for the row whose slot has come: of three new rows the last one waits."""
     allow(hangar, 3)
     early, late = leave(hangar, 4), leave(hangar, 3)
     assert [delete(hangar, act, row)["refused"] for row in early] == [None, None, None, "rate"]
@@ -97,8 +97,8 @@ def test_one_who_waits_keeps_a_place_among_many(hangar, act):
     assert delete(hangar, act, early[3])["refused"] is None
 
 
-def test_turns_long_missed_hold_up_nobody(hangar, act):
-    """Rows that cannot come (paused, braked, wanted again) do not block whoever comes after them for ever."""
+def test_missed_slots_do_not_block_later_rows(hangar, act):
+    """Rows that cannot use their slot (paused, braked, wanted again) do not block later rows for ever."""
     allow(hangar, 1)
     rows = leave(hangar, 3)
     for row in rows[:2]:
@@ -108,7 +108,7 @@ def test_turns_long_missed_hold_up_nobody(hangar, act):
 
 
 def test_the_brake_comes_first_and_other_calls_do_not_count(hangar, act):
-    """Only app deletions are counted; while the brake is on nobody takes a turn."""
+    """Only app deletions are counted; while the brake is on no row gets a slot."""
     allow(hangar, 1)
     hangar.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
     rows = leave(hangar, 2)
@@ -120,7 +120,7 @@ def test_the_brake_comes_first_and_other_calls_do_not_count(hangar, act):
 
 
 def test_releasing_the_brake_does_not_release_flys_limit(hangar, act):
-    """What waits for its turn goes on waiting for it."""
+    """A row that waits for its slot continues to wait for it."""
     allow(hangar, 1)
     rows = leave(hangar, 2)
     delete(hangar, act, rows[0])
@@ -159,7 +159,7 @@ def judge_orphan(hangar, act, orphan, number):
 
 
 def test_an_upgrade_does_not_queue_behind_deletions_nor_they_behind_upgrades(hangar):
-    """Half of the places for each queue, whoever has waited longer; what one does not need the other gets."""
+    """Each queue gets half of the places, regardless of the waits. Unused places go to the other queue."""
     leaving = [hangar.user("pro") for _ in range(6)]
     for user in leaving:
         hangar.converge(user)

@@ -77,7 +77,7 @@ def test_supabases_advisors_find_nothing_of_ours_at_warn_or_above(supabase, push
         session.execute(f"alter database {name} set pgrst.db_schemas = 'public, graphql_public'")
     said = supabase("db", "advisors", "--level", "info", "--output-format", "json", f"--remote={pushed}").stdout
     findings = find_findings(json.loads(said))
-    assert findings  # new indexes are unused: the advisors did look
+    assert findings  # new indexes are unused, so the advisors did run
     ours = [finding for finding in findings if finding["name"] != "unused_index"]
     assert [(finding["name"], finding["detail"]) for finding in ours] == []
 
@@ -99,7 +99,7 @@ def find_findings(said):
     return said if isinstance(said, list) else next(value for value in said.values() if isinstance(value, list))
 
 
-def test_a_signing_key_made_by_the_command_is_what_hangar_user_token_key_takes(supabase):
+def test_hangar_user_token_key_accepts_a_signing_key_made_by_the_command(supabase):
     """It goes into the setting as it is printed: a JWK with the kid under which the project will know it."""
     key = supabase("gen", "signing-key", "--algorithm", "ES256").stdout
     config = Config.from_env(SETTINGS | {"HANGAR_USER_TOKEN_KEY": key})

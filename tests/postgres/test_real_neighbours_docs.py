@@ -20,7 +20,7 @@ from tests.http.running_function import SETTINGS
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 BLOCKS = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-USER = "11111111-1111-4111-8111-111111111111"  # whom the page takes for its first app
+USER = "11111111-1111-4111-8111-111111111111"  # the user of the first app on the page
 PAYING = "22222222-2222-4222-8222-222222222222"
 LEFT_BEHIND = """
 select 'relation', n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace

@@ -1,4 +1,4 @@
-"""The stand-in and the real pg_cron say the same, where an installed Postgres has the extension (apt: postgresql-NN-cron)."""
+"""The local and the real pg_cron give the same results, if a Postgres has the extension (apt: postgresql-NN-cron)."""
 
 import time
 from pathlib import Path
@@ -50,7 +50,7 @@ def preloaded(server_folder):
 
 
 def has_pg_cron(binaries: Path) -> bool:
-    """Whether the extension lies where this server looks: Debian's layout, or share beside bin."""
+    """Whether the extension is in the server's folder: Debian's layout, or share beside bin."""
     debian = binaries.parents[3] / "share" / "postgresql" / binaries.parent.name
     plain = binaries.parent / "share"
     places = (debian, plain, plain / "postgresql")
@@ -58,7 +58,7 @@ def has_pg_cron(binaries: Path) -> bool:
 
 
 def tell(url: str) -> list[object]:
-    """What each statement gives: its rows, or the words of its error."""
+    """The result of each statement: its rows, or its error message."""
     said: list[object] = []
     with psycopg.connect(url, autocommit=True) as session:
         as_role(session, "postgres")

@@ -48,7 +48,7 @@ public.user_profiles        user_profiles_select_own            SELECT  authenti
 public.user_subscriptions   user_subscriptions_select           SELECT  authenticated
 public.user_subscriptions   user_subscriptions_update_as_admin  UPDATE  authenticated
 """
-# The procedures of docs/database.md: service_role calls them, nobody else.
+# The procedures of docs/database.md: only service_role calls them.
 PROCEDURES = """
 fly_admin_events fly_admin_figures fly_admin_fleet fly_admin_frame fly_admin_search fly_admin_user
 fly_add_operator fly_operator fly_operators fly_remove_operator
@@ -71,7 +71,7 @@ def read(text):
 
 
 def rights_of(common, kinds, test, letters):
-    """For each relation of these kinds, the letters of each role, as `has_…_privilege` tells them."""
+    """For each relation of these kinds, the letters of each role, as reported by `has_…_privilege`."""
     asked = ", ".join(f"('{letter}', '{right}')" for letter, right in letters.items())
     rows = common.sql(
         f"""select n.nspname || '.' || c.relname as name,
@@ -86,7 +86,7 @@ def rights_of(common, kinds, test, letters):
     return {row["name"]: row["rights"] for row in rows}
 
 
-def test_every_table_view_and_sequence_is_open_to_whom_it_should_be(common):
+def test_every_table_view_and_sequence_is_open_to_the_right_roles(common):
     """A visitor reaches nothing, a user reads two tables of ours, service_role writes fly_plans alone."""
     tables = rights_of(common, ["r", "v", "m", "p", "f"], "has_table_privilege", TABLE_RIGHTS)
     sequences = rights_of(common, ["S"], "has_sequence_privilege", SEQUENCE_RIGHTS)
@@ -105,7 +105,7 @@ def test_no_column_has_rights_of_its_own(common):
 
 
 def test_every_policy_is_one_that_was_meant(common):
-    """Of ours every table has one more, for service_role alone: it says that the rest is meant for it, not forgotten."""
+    """Every table of ours has one more policy, for service_role alone: it states that other roles have no access."""
     rows = common.sql(
         """select schemaname || '.' || tablename as relation, policyname, cmd, array_to_string(roles, ',') as roles, permissive
              from pg_policies where schemaname in ('public', 'hangar')"""
@@ -125,8 +125,8 @@ def kinds_of(common):
     return {(row["name"], row["kind"]) for row in rows}
 
 
-def test_every_function_is_open_to_whom_it_should_be(common):
-    """service_role calls the procedures and hangar.now(); nobody calls anything else, not even the host's triggers."""
+def test_every_function_is_open_to_the_right_roles(common):
+    """service_role calls the procedures and hangar.now(). No role calls another function directly."""
     rows = common.sql(
         f"""select n.nspname || '.' || p.proname as name, p.oid::regprocedure::text as signature,
                    (select string_agg(case when has_function_privilege(role, p.oid, 'execute') then 'X' else '-' end, ' '
@@ -141,7 +141,7 @@ def test_every_function_is_open_to_whom_it_should_be(common):
     assert len(hangar) > 40
 
 
-def test_nobody_makes_anything_in_a_schema_and_hangar_is_service_roles(common):
+def test_no_role_creates_objects_in_our_schemas_and_only_service_role_uses_hangar(common):
     """A role that could make a function could put one before ours."""
     rows = common.sql(
         f"""select n.nspname, (select string_agg(concat(case when has_schema_privilege(role, n.oid, 'usage') then 'U' end,
@@ -157,7 +157,7 @@ def test_nobody_makes_anything_in_a_schema_and_hangar_is_service_roles(common):
 
 
 def test_a_function_with_its_owners_rights_belongs_to_the_migrations(common):
-    """SECURITY DEFINER runs as `postgres`, which is no superuser, and never as whoever may be more."""
+    """SECURITY DEFINER runs as `postgres`, which is not a superuser, never as a stronger role."""
     rows = common.sql(
         f"""select p.oid::regprocedure::text as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
              where {OURS_AND_HOSTS} and p.prosecdef and p.proowner <> 'postgres'::regrole"""

@@ -32,7 +32,7 @@ API_ROLES = "anon, authenticated, service_role"
     ],
 )
 def test_service_role_writes_through_procedures_only(common, write):
-    """Lease, generation, brake and audit cannot be stepped round."""
+    """Lease, generation, brake and audit cannot be bypassed."""
     with pytest.raises(errors.InsufficientPrivilege):
         common.service.execute(write)
 
@@ -55,7 +55,7 @@ def test_a_user_sees_the_own_row_alone(hangar):
 
 
 def test_a_user_does_not_see_what_operators_decided(hangar):
-    """Why somebody was denied an app, and by whom, is not for the one it concerns."""
+    """A user does not see why or by whom an app was denied."""
     user = hangar.user("pro")
     hangar.rpc("fly_set_override", user=user, override="deny", plan=None, actor="an operator", reason="a suspicion")
     session = hangar.connect(hangar.url, "authenticated", {"sub": str(user)})

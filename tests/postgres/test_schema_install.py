@@ -80,8 +80,8 @@ def test_last_migration_and_seed_run_again(hangar):
     assert hangar.one("select grace_s from fly_plans where tier = 'pro'") == 60
 
 
-def test_installing_changes_nobody(installed):
-    """Until the operator goes live, neither trigger, sync nor a claim gives anybody an app."""
+def test_installing_does_not_change_any_user(installed):
+    """Until the operator goes live, neither trigger, sync nor a claim gives a user an app."""
     users = [installed.user("pro"), installed.user("elite")]
     assert installed.rpc("fly_sync_entitlements")["inserted"] == 0
     assert [installed.claim(user)["outcome"] for user in users] == ["none", "none"]
@@ -212,7 +212,7 @@ def test_updated_at_is_kept(hangar):
 
 
 def test_deleting_a_user_keeps_row_and_log(hangar):
-    """The host forgets the user; the row lives until Fly confirms, the log for ever."""
+    """The host deletes the user. The row stays until Fly confirms, the log for ever."""
     user = hangar.user("pro")
     hangar.sql("delete from auth.users where id = %s", user)
     row = hangar.live_row(user)

@@ -1,4 +1,4 @@
-"""The alerts that stand and fall with a save and with a sweep's end: an app that does not stay up, apps long on their way."""
+"""Alerts raised by a save or at a sweep's end: an app in a crash loop, stalled apps."""
 
 import pytest
 from psycopg import errors
@@ -16,7 +16,7 @@ def open_alerts(hangar):
 
 
 def repair(hangar, act, user, status="succeeded", purpose="repair"):
-    """One call that mends the app, by a worker of its own."""
+    """One repair of the app, by a worker of its own."""
     row = hangar.lease(user)
     intent = act.intent("start_machine", purpose=purpose)
     hangar.save(row, events=[intent])
@@ -29,7 +29,7 @@ def finish(hangar, *, complete=True):
     assert hangar.rpc("fly_sweep_finish", name="fleet", token=token, report={}, complete=complete) == {"ok": True}
 
 
-def test_the_save_that_tells_of_the_third_repair_raises_the_alert(hangar, act):
+def test_the_save_of_the_third_repair_raises_the_alert(hangar, act):
     """In the same transaction: there is no moment in which a crash could lose it. It is the database's, so it is handed out."""
     user = hangar.user("pro")
     app = str(hangar.converge(user)["id"])
@@ -71,7 +71,7 @@ def test_only_a_whole_sweep_says_that_an_app_is_steady(hangar, act):
     assert open_alerts(hangar) == []
 
 
-def test_every_sweep_that_ends_tells_what_is_long_on_its_way(hangar):
+def test_every_sweep_that_ends_reports_stalled_apps(hangar):
     """Also one that had no time for the whole fleet: it is then that rows starve."""
     user = hangar.user("pro")
     hangar.shift_clock(HOUR - 60)

@@ -9,7 +9,7 @@ def proof(row):
     return f"hangar-{'0' * 12}-{row['id'].hex}"
 
 
-def test_a_listed_app_of_a_live_row_is_no_orphan(hangar):
+def test_a_listed_app_of_a_live_row_is_not_an_orphan(hangar):
     """The name and the row that the proof names both count: an app of the same name with another proof is an orphan."""
     row, other = (hangar.live_row(hangar.user("pro")) for _ in range(2))
     listed = [

@@ -144,7 +144,7 @@ def test_fleet_pages(hangar):
 
 
 def test_orphans_age_and_are_forgotten(hangar):
-    """Sightings count up; an app not seen is forgotten; the same name on another network starts anew."""
+    """Sightings count up; an app not seen is forgotten; the same name on another network starts again."""
     seen = [{"app": "a", "network": "n-1"}, {"app": "b", "network": "n-2"}]
     hangar.rpc("fly_record_orphans", seen=seen)
     found = hangar.rpc("fly_record_orphans", seen=seen[:1])["orphans"]
@@ -158,14 +158,14 @@ def test_orphans_age_and_are_forgotten(hangar):
     )
 
 
-def test_one_sweep_at_a_time_that_goes_on_where_it_stopped(hangar):
+def test_one_sweep_at_a_time_continues_where_the_last_stopped(hangar):
     """Lease, cursor and heartbeat; an incomplete sweep hands its cursor on, also one that died."""
     first = hangar.rpc("fly_sweep_claim", holder="one")
     assert (first["outcome"], first["cursor"]) == ("claimed", None)
     held = hangar.rpc("fly_sweep_claim", holder="two")
     assert (held["outcome"], held["held_by"], held["token"]) == ("held", "one", None)
     assert hangar.rpc("fly_sweep_progress", name="fleet", token=first["token"], cursor={"after": "x"}) == {"ok": True}
-    hangar.shift_clock(121)  # a slow page: its lease has ended and nobody has taken it, so it goes on
+    hangar.shift_clock(121)  # a slow page: its lease has expired without a new holder, so it continues
     assert hangar.rpc("fly_sweep_progress", name="fleet", token=first["token"], cursor={"after": "y"}) == {"ok": True}
     assert hangar.rpc("fly_sweep_claim", holder="two")["outcome"] == "held"
     hangar.shift_clock(250)
@@ -184,7 +184,7 @@ def test_one_sweep_at_a_time_that_goes_on_where_it_stopped(hangar):
 
 
 def test_alerts_open_once(hangar):
-    """New once, told once, resolved once, new again."""
+    """New once, sent once, resolved once, new again."""
     raised = [hangar.rpc("fly_raise_alert", kind="outage", key="fly", message="Fly is away")["new"] for _ in range(2)]
     assert raised == [True, False]
     assert hangar.rpc("fly_take_alerts") == {"alerts": []}
@@ -229,7 +229,7 @@ def test_price_that_comes_late_holds_from_the_start(hangar):
     assert [(price, ended) for price, _, ended in intervals(hangar)] == [(Decimal("0.000003"), None)]
 
 
-def test_clock_set_back_never_turns_an_interval_round(hangar):
+def test_a_clock_set_back_never_inverts_an_interval(hangar):
     """Neither overlap nor negative time."""
     hangar.shift_clock(1000)
     row = hangar.lease(hangar.user("pro"))

@@ -1,4 +1,4 @@
-"""The pass that finds what nobody told us: in pages, without waiting for anybody."""
+"""The pass that finds changes without a trigger: in pages, without waiting for locks."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ def test_missing_rows_are_inserted_and_lost_changes_found(deaf):
 
 
 def test_expiry_needs_no_write(hangar):
-    """Time passes and nobody touches the subscription."""
+    """A subscription expires without a write."""
     user = hangar.user("pro", expires_at=datetime.now(UTC) + timedelta(hours=1))
     assert hangar.rpc("fly_sync_entitlements")["changed"] == 0
     hangar.shift_clock(3601)
@@ -57,7 +57,7 @@ def test_user_deleted_behind_the_triggers_back(deaf):
 
 
 def test_pages(deaf):
-    """`next` goes on after the last user; every user is seen once."""
+    """`next` continues after the last user; every user is seen once."""
     users = [deaf.user("pro") for _ in range(7)]
     after, inserted, calls = None, 0, 0
     while True:
@@ -85,7 +85,7 @@ def test_held_rows_are_left_for_the_next_pass(deaf):
 
 
 def test_leased_row_may_change_its_wish(deaf):
-    """A lease is the right to act, not to decide: the generation moves under the worker's feet."""
+    """A lease does not freeze the desired state: the generation rises while a worker holds the row."""
     user = deaf.user("pro")
     row = deaf.lease(user)
     deaf.subscribe(user, tier="free")
@@ -100,7 +100,7 @@ def test_five_hundred_at_most(hangar):
 
 
 def test_going_live_admits_everybody(installed):
-    """What installing left alone is found once the operator says so."""
+    """Users from before the installation are found once the operator goes live."""
     users = [installed.user("pro") for _ in range(3)]
     installed.rpc("fly_set_settings", changes={"live": True}, actor="operator-1")
     assert installed.rpc("fly_sync_entitlements")["inserted"] == 3

@@ -30,7 +30,7 @@ ENTITLEMENT = [
 
 
 def test_entitlement_table(hangar):
-    """First line that applies. The row that follows asks for the same."""
+    """The first line that applies counts, and the row wants the same."""
     hangar.sql("alter table user_subscriptions drop constraint user_subscriptions_tier_check")
     hangar.sql("alter table user_subscriptions drop constraint user_subscriptions_status_check")
     for tier, status, expires_at, override, entitled, why in ENTITLEMENT:
@@ -44,8 +44,8 @@ def test_entitlement_table(hangar):
         assert (row is not None and row["desired_state"] == "present") == bool(entitled), why
 
 
-def test_nobody_is_unknown(hangar):
-    """A user that neither host nor Hangar has heard of."""
+def test_an_unknown_user_has_no_entitlement(hangar):
+    """A user that neither the host nor Hangar knows."""
     answer = hangar.rpc("fly_user_status", user="00000000-0000-4000-8000-000000000000")
     assert (answer["known"], answer["entitled"], answer["why"], answer["row"]) == (False, False, "user_deleted", None)
 
@@ -64,7 +64,7 @@ def test_override_ends(hangar):
 
 
 def test_override_is_taken_back(hangar):
-    """Null removes it and the subscription counts again; the log tells both."""
+    """Null removes it and the subscription counts again; the log has both changes."""
     user = hangar.user("pro")
     deny = {"override": "deny", "plan": None, "actor": "test", "reason": "abuse"}
     assert hangar.rpc("fly_set_override", user=user, **deny)["entitled"] is False
@@ -156,8 +156,8 @@ def test_a_change_that_changes_nothing(hangar):
     assert hangar.live_row(user)["generation"] == 1
 
 
-def test_plan_edit_moves_nobody_by_itself(hangar):
-    """Size and image stand on the row from when its generation changed: an edited plan is rolled out, not splashed out."""
+def test_a_plan_edit_changes_no_row_without_a_rollout(hangar):
+    """Size and image are copied to the row when its generation changes. An edited plan applies by a rollout only."""
     user = hangar.user("pro")
     hangar.sql("update fly_plans set memory_mb = 1024 where tier = 'pro'")
     hangar.sql("update hangar.settings set default_image = 'other'")

@@ -1,4 +1,4 @@
-"""The host is never hurt: whatever of ours is broken, missing or locked, its write commits in time and sync finds the change."""
+"""If anything of ours is broken, missing or locked, the host's write still commits in time and sync finds it."""
 
 import threading
 
@@ -40,7 +40,7 @@ BREAKAGE = {
 
 @pytest.mark.parametrize("harm", BREAKAGE.values(), ids=BREAKAGE.keys())
 def test_broken_hangar_never_fails_the_host(hangar, harm):
-    """The UPDATE commits, whatever is gone."""
+    """The UPDATE commits, whichever object is missing."""
     user = hangar.user()
     hangar.sql(harm)
     upgrade(hangar, user)
@@ -48,7 +48,7 @@ def test_broken_hangar_never_fails_the_host(hangar, harm):
 
 
 def test_change_missed_by_a_broken_trigger_is_found(hangar):
-    """Once mended, the sync does what the trigger could not."""
+    """After the repair, sync does what the trigger could not."""
     user = hangar.user()
     hangar.sql("alter function hangar.sync_desired_state(uuid, text, boolean) rename to synced")
     upgrade(hangar, user)
@@ -173,7 +173,7 @@ def test_cancel_while_we_hold_a_row(hangar):
 
 
 def test_a_host_in_more_of_a_hurry_than_our_lock_time_out(hangar):
-    """The host's own statement_timeout is shorter than the 200 ms we would wait: it is we who give way."""
+    """The host's own statement_timeout is shorter than our wait of 200 ms: our trigger gives way."""
     user = hangar.user("pro")
     host = hangar.connect(hangar.url, "postgres")
     host.execute("set statement_timeout = '100ms'")

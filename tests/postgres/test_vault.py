@@ -1,4 +1,4 @@
-"""The Vault stand-in against the surface of supabase_vault 0.3."""
+"""The local Vault against the surface of supabase_vault 0.3."""
 
 import psycopg
 import pytest
@@ -45,7 +45,7 @@ def test_users_cannot_reach_it(bare_database, connect, role):
             connect(bare_database, role).execute(statement)
 
 
-def test_nobody_writes_the_table_past_the_functions(bare_database, connect):
+def test_the_table_is_written_only_through_the_functions(bare_database, connect):
     for role in ("postgres", "service_role"):
         session = connect(bare_database, role)
         session.execute("select vault.create_secret('a')")

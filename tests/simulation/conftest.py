@@ -8,7 +8,7 @@ from tests.support.world import World
 
 @pytest.fixture(autouse=True, scope="module")
 def _log() -> Iterator[None]:
-    """Tests that run worlds by the hundred silence our log; tests of other modules read it."""
+    """Enable the log again after tests that run many worlds without it: other tests read it."""
     log = logging.getLogger("hangar")
     before = log.level
     yield
@@ -17,7 +17,7 @@ def _log() -> Iterator[None]:
 
 @pytest.fixture
 def world(database) -> Iterator[World]:
-    """A live installation without users, on a Fly without surprises."""
+    """A live installation without users, on a Fly without faults."""
     made = World(database)
     yield made
     made.close()
@@ -25,7 +25,7 @@ def world(database) -> Iterator[World]:
 
 @pytest.fixture
 def unkind_world(database) -> Iterator[World]:
-    """The same on a Fly that does what Fly does: lagging lists, short pages, rate limits, names held after deletion."""
+    """The same on a realistic Fly: list lag, short pages, rate limits, names held after deletion."""
     made = World(database, seed=7, unkind=True)
     yield made
     made.close()

@@ -19,7 +19,7 @@ from tests.support.world import World
 
 LEASE_S = 120
 SWEEP_EVERY_S = 300
-# After this long without an outcome a sweep calls the outcome of an orphan's deletion unknown.
+# After this long without an outcome, a sweep records an orphan's deletion as unknown.
 ORPHAN_UNKNOWN_S = 601
 # I7: what one tier change may write without faults, and what each fault (a death is one) may add.
 WRITES, WRITES_A_FAULT = 12, 3
@@ -71,7 +71,7 @@ class CaseRun:
             broken.append(f"I7: {self.world.rewind.writes} writes with {self.world.rewind.faults_met} faults")
         return [*self.world.rewind.broken, *broken]
 
-    # What goes wrong
+    # Faults
 
     def _arm(self) -> None:
         case, worker = self.case, self.worker
@@ -125,13 +125,13 @@ class CaseRun:
             world.control("PUT", f"regions/{REGION}", {})
 
     def _sleep(self) -> None:
-        """Frozen until the lease is another's, who has done what there was to do."""
+        """Suspend this worker until another one has taken the lease and finished the work."""
         self.world.rewind.faults_met += 1
         self._let_leases_end()
         self._work_as_another()
         self.left_by_other = json.dumps(self.world.row(self.start.user))
 
-    # Who comes when
+    # Workers and their order
 
     def _deliver(self) -> None:
         late = self.case.delivery in ("late", "never")
@@ -170,7 +170,7 @@ class CaseRun:
     def _let_leases_end(self) -> None:
         self.world.clock.advance(LEASE_S + 1)
 
-    # And in the end
+    # The end state
 
     def _settle(self) -> list[str]:
         """At most two sweeps after the last deadline; what is broken after them. Then rest must be rest."""
@@ -195,7 +195,7 @@ class CaseRun:
         return broken
 
     def _rest(self) -> list[str]:
-        """Where everything is as it should be, nothing is done."""
+        """A converged world causes no further action."""
         writes = self.world.rewind.writes
         self.world.clock.advance(SWEEP_EVERY_S)
         self._sweep(ProcessPlan())

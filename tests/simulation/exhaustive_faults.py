@@ -49,7 +49,7 @@ _HTML = "<html><body>bad gateway</body></html>"
 NOTHING = "nothing"
 FAILURES: dict[str, Failure] = {
     NOTHING: Failure(),
-    # The server's own trouble
+    # Server errors
     "500": _says(500, "unknown: internal"),
     "500 empty": _text(500),
     "502 html": _text(502, _HTML),
@@ -58,23 +58,23 @@ FAILURES: dict[str, Failure] = {
     "504 empty": _text(504),
     "408": _says(408, "deadline_exceeded: timed out"),
     "408 empty": _text(408),
-    # The line
+    # Network errors
     "reset": Failure({"disconnect": True}),
     "slow": Failure({"delay_s": 10.0}),
     "too slow": Failure({"delay_s": 90.0}),
     "slow and reset": Failure({"delay_s": 20.0, "disconnect": True}),
-    # Too much
+    # Rate limits
     "429": _says(429, "rate limit exceeded"),
     "429 with Retry-After": _says(429, "rate limit exceeded", headers={"Retry-After": "3"}),
     "429 html with a long Retry-After": _text(429, _HTML, headers={"Retry-After": "3600"}),
-    # Who we are
+    # Authentication
     "401": _says(401, "Authenticate: token validation error"),
     "403": _says(403, "unauthorized"),
     "403 quota": _says(
         403,
         'organization "x" is using 9 MB of memory in iad which is over the allowed quota. please consider other regions',
     ),
-    # What exists
+    # Missing apps and machines
     "404": _says(404, "app not found"),
     "404 machine": _says(404, "not_found: machine not found"),
     "404 page": _text(404, "404 page not found\n"),
@@ -88,7 +88,7 @@ FAILURES: dict[str, Failure] = {
         'already_exists: unique machine name violation, machine ID 0badc0ffee already exists with name "x"',
         CREATE_MACHINE,
     ),
-    # Not now
+    # Temporary conflicts
     "409 concurrent update": _says(409, "aborted: machine update failed due to concurrent update"),
     "409 leased": _says(409, "machine ID m lease currently held by a@tokens.fly.io, expires at 2030"),
     "412 still active": _says(412, "failed_precondition: machine still active, refusing to start", *_CHANGING),
@@ -103,7 +103,7 @@ FAILURES: dict[str, Failure] = {
     "400 wait": _says(
         400, "invalid_argument: invalid WaitMachineRequest.Timeout: value must be inside range [1s, 1m0s]", WAIT
     ),
-    # No room
+    # Capacity
     "422 capacity": _says(422, "could not find a candidate host", *_PLACING, told="insufficient_capacity"),
     "409 capacity": _says(409, "aborted: no capacity", *_PLACING),
     "409 host full": _says(409, "aborted: could not reserve resource for machine: insufficient CPUs", *_PLACING),
@@ -111,13 +111,13 @@ FAILURES: dict[str, Failure] = {
     "412 volume": _says(
         412, "insufficient resources to create new machine", *_PLACING, told="volume_placement_capacity"
     ),
-    # A person is needed
+    # An operator is needed
     "422 validation": _says(422, "validation failed"),
     "400 image": _says(400, "failed to get manifest: no such image", CREATE_MACHINE, UPDATE_MACHINE),
     "400 size": _says(400, "invalid config.guest.memory_mb, minimum required 4096 MiB", CREATE_MACHINE, UPDATE_MACHINE),
     "501": _says(501, "not implemented"),
     "301": _text(301, headers={"Location": "https://elsewhere.test/"}),
-    # Good news that cannot be
+    # Successes that cannot be parsed
     "200 empty": _text(200),
     "200 html": _text(200, "<html>welcome</html>"),
     "200 cut off": _text(200, '{"id": "0badc0ffee", "sta'),
@@ -129,7 +129,7 @@ FAILURES: dict[str, Failure] = {
         _ANSWERING,
     ),
     "202 empty": _text(202),
-    # What Fly's world may be like
+    # States of the world on Fly
     "host unreachable": Failure(bend={"host_status": "unreachable"}, calls=frozenset({GET_MACHINE, LIST_MACHINES})),
     "host unknown": Failure(bend={"host_status": "unknown"}, calls=frozenset({GET_MACHINE})),
     "machine fails": Failure(bend={"state": "failed"}, calls=frozenset({GET_MACHINE, WAIT, STOP_MACHINE})),

@@ -48,7 +48,7 @@ def downgrade(world: World) -> Start:
 
 
 def enter_grace(world: World) -> Start:
-    """A user stops paying; the machine is stopped, the app kept, and at the end of the grace it goes."""
+    """A user stops paying. The machine is stopped; the app is kept until the grace ends."""
     world.sql("update public.fly_plans set grace_s = %s where tier = 'pro'", GRACE_S)
     user = _provisioned(world)
     world.set_tier(user, "free")
@@ -56,7 +56,7 @@ def enter_grace(world: World) -> Start:
 
 
 def end_grace(world: World) -> Start:
-    """The grace is over."""
+    """The grace has ended."""
     start = enter_grace(world)
     world.reconciler.reconcile(start.user, 240)
     assert world.row(start.user)["status"] == "deprovisioning"
@@ -73,7 +73,7 @@ def return_in_grace(world: World) -> Start:
 
 
 def return_when_gone(world: World) -> Start:
-    """A user pays again after the app went."""
+    """A user pays again after the app was deleted."""
     user = downgrade(world).user
     world.reconciler.reconcile(user, 240)
     assert world.row(user)["status"] == "deleted"
@@ -82,7 +82,7 @@ def return_when_gone(world: World) -> Start:
 
 
 def return_too_late(world: World) -> Start:
-    """A user pays again while the app is going: it goes all the way, and a successor comes."""
+    """A user pays again while the app is being deleted. It is deleted, and a new app replaces it."""
     user = _provisioned(world)
     world.set_tier(user, "free")
     world.rewind.upon = ("DELETE", "/v1/apps/*"), lambda: world.set_tier(user, "pro")
@@ -90,7 +90,7 @@ def return_too_late(world: World) -> Start:
 
 
 def start_stopped(world: World) -> Start:
-    """Somebody stopped the machine."""
+    """The machine was stopped by hand."""
     user = _provisioned(world)
     machine_id = _machine_of(world, user)
     with open_client(world.sim) as fly:
@@ -106,7 +106,7 @@ def replace_failed(world: World) -> Start:
 
 
 def replace_vanished_machine(world: World) -> Start:
-    """Somebody destroyed the machine."""
+    """The machine was destroyed by hand."""
     user = _provisioned(world)
     with open_client(world.sim) as fly:
         path = f"/v1/apps/{world.row(user)['fly_app_name']}/machines/{_machine_of(world, user)}"
@@ -115,7 +115,7 @@ def replace_vanished_machine(world: World) -> Start:
 
 
 def replace_vanished_app(world: World) -> Start:
-    """Somebody deleted the app."""
+    """The app was deleted by hand."""
     user = _provisioned(world)
     with open_client(world.sim) as fly:
         fly.delete(f"/v1/apps/{world.row(user)['fly_app_name']}").raise_for_status()
@@ -142,7 +142,7 @@ def change_size(world: World) -> Start:
 
 
 def rename(world: World) -> Start:
-    """Somebody else holds the name already."""
+    """Another organisation already uses the name."""
     user = world.add_user("pro")
     world.control("PUT", "foreign-apps", [world.row(user)["fly_app_name"]])
     return Start(user)
@@ -190,7 +190,7 @@ def _make_app(world: World, app: str, row_id: UUID, user: UUID) -> str:
 
 
 def sweep_at_rest(world: World) -> Start:
-    """Nothing is to be done; the sweep looks."""
+    """Up to date; a sweep checks it."""
     user = _provisioned(world)
     world.sweep()
     world.clock.advance(300)

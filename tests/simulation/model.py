@@ -1,4 +1,4 @@
-"""What Hangar owes each user, told without Hangar: plans, subscriptions, overrides, and what is kept for a while after a loss.
+"""What Hangar owes each user, computed without Hangar's code: plans, subscriptions, overrides, and grace after a loss.
 
 Times are seconds of one clock. Nothing of the product is imported.
 """
@@ -28,7 +28,7 @@ class User:
     """Grace ends between these two: it begins when the loss is noticed, which is no earlier than the loss."""
 
     def plan_at(self, now: float) -> str | None:
-        """The plan the user is entitled to, by the first line of the table that applies; None is none."""
+        """The plan the user is entitled to, by the first line of the table that applies. None means no plan."""
         if self.word and now < self.word_until:
             return self.word_plan if self.word == "grant" else None
         if self.deleted or self.tier in (None, "free"):
@@ -50,7 +50,7 @@ class Model:
     users: dict[object, User] = field(default_factory=dict)
 
     def notice(self, user: User, now: float, *, by_time: bool = False) -> None:
-        """Begin or end what follows from the user's plan at this moment."""
+        """Start or end the grace according to the user's plan at this moment."""
         plan = user.plan_at(now)
         lost, user.plan = user.plan, plan
         if plan:

@@ -87,7 +87,7 @@ _STEADY_AT = (  # when the apps in a crash loop have been left alone for an hour
 
 
 def find_last_deadline(world: World) -> float:
-    """When everything that Hangar waits for has come: docs/simulation.md lists what that is."""
+    """The time at which every wait of Hangar has ended; docs/simulation.md lists the waits."""
     times = world.sql(
         "select max(at) from ("
         " select greatest(lease_expires_at, next_attempt_at, delete_after, create_unknown_at + interval '120 s') at"

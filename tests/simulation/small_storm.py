@@ -58,7 +58,7 @@ class SmallStorm:
     # The run
 
     def run(self) -> None:
-        """All moves, one after the other, with gaps between them."""
+        """All moves in order, with time between them."""
         moves = self._weigh_moves()
         kinds, weights = list(moves), list(moves.values())
         gaps, gap_weights = zip(*_GAPS_S, strict=True)
@@ -107,14 +107,14 @@ class SmallStorm:
         self.turns.run_out(world.clock() + _WHOLE_FAULT_S)
 
     def call_health(self) -> None:
-        """One sweep, from beginning to end, by a worker that nothing happens to."""
+        """One complete sweep by a worker without faults."""
         self._work("sweep", lambda by: Sweep(by, self.world.clock() + 240.0).run(drain_only=False), mortal=False)
         self.turns.run_out(self.world.clock() + 600.0)
 
-    # What the host does
+    # The host
 
     def _change(self, what: str, query: str, *params, nudged=()) -> None:
-        """One statement of the host; now and then our trigger has to give way in it."""
+        """One statement of the host. Sometimes our trigger has to give way."""
         gives_way = self.host.random() < 0.04
         self.world.note(f"{what}{' (the trigger gives way)' if gives_way else ''}", "host")
         if gives_way:
@@ -191,7 +191,7 @@ class SmallStorm:
         self.world.note(f"{what} {on}", "operator")
         self.world.sql(f"select public.fly_set_settings('{{\"{what}\": {on}}}', 'operator', 'storm')")
 
-    # Who works
+    # The workers
 
     def _work(self, kind: str, job, *, in_s: float = 0.0, mortal: bool = True) -> None:
         self.names += 1
@@ -228,7 +228,7 @@ class SmallStorm:
             self.world.recorder.kills += 1
             self.world.recorder.count_fault(killed.working_on)
 
-    # What breaks
+    # Faults
 
     def _fail_calls(self) -> None:
         if self.chaos.random() < 0.25:

@@ -1,4 +1,4 @@
-"""A host whose users change their minds, a Fly that fails in every way, workers that die: all from one seed."""
+"""Random plan changes of users, faults of Fly and deaths of workers, all from one seed."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Destruction under attack: every way of destroying, while every kind of wrong word says that more should go.
+"""Every use case that destroys, combined with every kind of wrong input that asks for more destruction.
 
 Each case: four users with apps, one of them on a way to destruction (`WAYS`); then something is wrong for an hour (`ATTACKS`);
 then it is put right and an operator lets go what was held back. Nobody entitled may lose what runs, at any moment; what goes in
@@ -46,7 +46,7 @@ WAYS = {"deprovision": leave, "orphan": have_surplus, "stray": have_stray, "repl
 
 @dataclass(frozen=True)
 class Attack:
-    """What is made wrong, and how it is put right. `frees` = it says that everybody is to go."""
+    """A wrong input and how it is undone. `frees` means that it entitles no user at all."""
 
     begin: Callable[[World], object]
     end: Callable[[World], object] = lambda world: world.control("PUT", "faults", [])
@@ -124,7 +124,7 @@ def be_oneself(world):
 
 
 def change_installation(world):
-    """Settings and environment both name another installation: what stands carries the old one's proof."""
+    """Settings and environment both name another installation; existing apps carry the old proof."""
     world.sql("update hangar.settings set installation_id = '00000000-0000-4000-8000-000000000007'")
     world.kept_id, world.installation_id = world.installation_id, uuid.UUID("00000000-0000-4000-8000-000000000007")
     world.reconciler = world.new_worker()
@@ -141,7 +141,7 @@ def ask_another_organisation(world):
 
 
 def jump(world):
-    """The clock leaps three hours ahead for every process, and a subscription that was to end soon is over."""
+    """Every clock jumps three hours ahead, so a subscription that was about to end has ended."""
     world.clock.advance(3 * 3600)
 
 
@@ -194,7 +194,7 @@ def sweep_on(world, minutes):
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda name: name.replace(" ", "-"))
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_is_lost_that_somebody_is_entitled_to(world, way, attack):
+def test_no_entitled_users_app_is_lost(world, way, attack):
     """I5: at any moment under attack, within a bound when everybody is to go, and all is well when it is over."""
     kind = ATTACKS[attack]
     world.sql(f"update hangar.settings set brake_floor = {FLOOR}, brake_share = 0")

@@ -1,4 +1,4 @@
-"""What is wanted turns round while a worker is in the midst of it: the same worker goes the other way, and forgets the first."""
+"""The desired state changes while a worker is at work: the same worker changes direction and drops stale knowledge."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def turn(world, monkeypatch):
-    """`turn(user, tier, behind)`: the user's tier changes right behind the next call named so."""
+    """`turn(user, tier, behind)`: change the user's tier right after the next call of that name."""
 
     def arrange(user, tier, behind):
         cross, turned = world.boundaries.cross, []
@@ -29,8 +29,8 @@ def reconcile(world, user):
     return world.reconciler.reconcile(user, 240), world.clock() - begun
 
 
-def test_an_app_made_and_deleted_by_one_worker_is_gone_when_fly_says_so(world, turn):
-    """I8: that it was made a moment ago explains no 404 once the same worker has deleted it."""
+def test_an_app_that_one_worker_created_and_deleted_is_gone_after_a_404(world, turn):
+    """I8: after the same worker deleted the app, its recent creation does not explain a 404."""
     user = world.add_user("pro")
     turn(user, "free", "POST /v1/apps")
     outcome, seconds = reconcile(world, user)
@@ -40,8 +40,8 @@ def test_an_app_made_and_deleted_by_one_worker_is_gone_when_fly_says_so(world, t
 
 
 @pytest.mark.parametrize("goes_in_s", [0.0, 5.0])
-def test_an_app_deleted_and_made_again_by_one_worker_is_looked_into(world, turn, goes_in_s):
-    """I2: the deletion that went before says nothing about the machines of the app that came after it."""
+def test_the_machines_of_an_app_that_one_worker_deleted_and_created_again_are_read(world, turn, goes_in_s):
+    """I2: the earlier deletion proves nothing about the machines of the new app."""
     timing = world.sim.world.timing
     world.sim.world.timing = replace(
         timing, app_delete_s=(goes_in_s, goes_in_s), boot_s=(3.0, 3.0), cold_boot_s=(3.0, 3.0)
@@ -64,7 +64,7 @@ def test_an_app_deleted_and_made_again_by_one_worker_is_looked_into(world, turn,
 
 @pytest.mark.parametrize(("first", "then"), [("pro", "free"), ("free", "pro")])
 def test_a_call_that_the_database_refuses_does_not_go_out(world, turn, first, then):
-    """I5, I6: the tier turned between claim and intent, so what was decided before is stale: Fly hears nothing of it."""
+    """I5, I6: the tier changed between claim and intent, so the decision is stale and no call is sent to Fly."""
     user = world.add_user("pro")
     if first == "free":
         world.reconciler.reconcile(user, 240)

@@ -16,7 +16,7 @@ STEP = size("MATRIX_STEP")
 
 
 def test_the_matrix_has_every_value_of_every_dimension(database):
-    """Nothing falls out unnoticed, and without a fault every way ends as it should."""
+    """The matrix has its full size, and without a fault every use case reaches its end state."""
     with World(database, rewinds=True) as world, without_threads():
         traces = trace_ways(world)
     cases = list(enumerate_cases(traces))
@@ -31,7 +31,7 @@ def test_the_matrix_has_every_value_of_every_dimension(database):
 
 @pytest.mark.timeout(900)
 def test_the_promises_hold_whatever_fails(database, caplog):
-    """The same cases in every run: which ones, a fixed seed has drawn."""
+    """A fixed seed selects the same cases in every run."""
     caplog.set_level(logging.CRITICAL, "hangar")
     runner = CaseRunner(database)
     share = runner.run(draw(len(runner.cases), STEP))
@@ -40,8 +40,8 @@ def test_the_promises_hold_whatever_fails(database, caplog):
     assert share.cases > 80_000 / STEP
 
 
-def test_a_broken_promise_is_told(database):
-    """The check itself: an app that nobody owns is found."""
+def test_a_violation_is_reported(database):
+    """The checker reports an app without an owner."""
     with World(database, rewinds=True) as world, without_threads():
         world.rewind.begin()
         start = WAYS["upgrade"](world)

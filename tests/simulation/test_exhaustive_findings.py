@@ -41,7 +41,7 @@ def check_given_back(world, machine_id):
 
 @pytest.mark.parametrize("shown_elsewhere", ["in the listing", "in the app"])
 def test_an_orphan_whose_machines_are_denied_is_not_judged(world, restored, shown_elsewhere):
-    """I5: whose it is stands in its machine's metadata; a list that keeps silent must not make it nobody's, and old enough."""
+    """I5: the machine's metadata names the owner. A denied list must not make the app ownerless and removable."""
     world.fault(method="GET", path="/v1/apps/*/machines", when="before", status=200, body=[])
     if shown_elsewhere == "in the app":
         world.control("PUT", "regions/iad", {"error": True})
@@ -53,7 +53,7 @@ def test_an_orphan_whose_machines_are_denied_is_not_judged(world, restored, show
 
 
 def test_an_orphan_on_an_unreachable_host_is_not_judged(world, restored):
-    """I5: whose it is stands in metadata that nobody can read now."""
+    """I5: the owner is in metadata that cannot be read now."""
     world.control("PUT", f"machines/{restored}", {"host_status": "unreachable"})
     sweep_until_ripe(world)
     assert machines_of(world) == {ORPHAN: [restored]}
@@ -63,8 +63,8 @@ def test_an_orphan_on_an_unreachable_host_is_not_judged(world, restored):
 
 
 def test_a_readopted_app_is_not_left_for_one_refusal(world, restored):
-    """I2: a 403 on the first look at it; another app made in its place would leave this one an orphan again."""
-    verdicts = iter((200, 403))  # the sweep's own look, then the reconciler's
+    """I2: after a 403 on its first read, creating another app would make this one an orphan again."""
+    verdicts = iter((200, 403))  # the sweep's own read, then the reconciler's
     real = world.reconciler.fly.get_app
 
     def get_app(name, **kwargs):

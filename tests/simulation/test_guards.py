@@ -22,7 +22,7 @@ def have_active_users(world, count):
 
 
 def make_app(world, name, network, **metadata):
-    """An app on Fly that our database knows nothing of, with a machine when metadata is given."""
+    """An app on Fly that our database does not know, with a machine if metadata is given."""
     with open_client(world.sim) as fly:
         fly.post("/v1/apps", json={"app_name": name, "org_slug": ORG, "network": network}).raise_for_status()
         if metadata:
@@ -50,7 +50,7 @@ def event_types(world):
 
 
 def test_an_orphan_is_removed_when_it_is_old_enough_and_not_before(world):
-    """I3: two witnesses, age and a direct look; the audit log has intent, outcome, found and removed."""
+    """I3: two checks are required, age and a direct read. The audit log has intent, outcome, found and removed."""
     make_app(world, "orphan", our_network(world))
     world.sweep()
     assert "orphan" in world.apps()
@@ -96,7 +96,7 @@ def test_nothing_is_removed_while_it_is_forbidden(world, what):
 
 
 def test_after_a_restore_an_entitled_users_app_is_readopted_never_destroyed(world):
-    """I5: an older database came back without the row; the app's user is entitled, so the row comes back instead."""
+    """I5: a restored database lacks the row. The app's user is entitled, so the row is re-adopted."""
     (user,) = have_active_users(world, 1)
     row = world.row(user)
     world.sql("alter table public.user_fly_app_events disable trigger append_only")
@@ -116,7 +116,7 @@ def test_after_a_restore_an_entitled_users_app_is_readopted_never_destroyed(worl
 
 
 def test_after_a_restore_a_live_installation_ends_with_one_app_for_each_user(world):
-    """Here sync gives the user a new row first; then the old app is surplus and goes."""
+    """Sync creates a new row for the user first, so the old app is surplus and is removed."""
     (user,) = have_active_users(world, 1)
     world.sql("alter table public.user_fly_app_events disable trigger append_only")
     world.sql("delete from public.user_fly_app_events")
@@ -127,8 +127,8 @@ def test_after_a_restore_a_live_installation_ends_with_one_app_for_each_user(wor
     assert world.row(user)["status"] == "active"
 
 
-def test_an_empty_database_destroys_nothing_until_a_person_says_so(world):
-    """I5, worst case: every row and every subscription is gone. A person has the first word; then the brake counts."""
+def test_an_empty_database_destroys_nothing_without_approval(world):
+    """I5, worst case: all rows and subscriptions are gone. An operator must approve; then the brake limits."""
     world.sql("update hangar.settings set brake_floor = 2, brake_share = 0")
     have_active_users(world, 5)
     world.sql("alter table public.user_fly_app_events disable trigger append_only")
@@ -150,14 +150,14 @@ def test_an_empty_database_destroys_nothing_until_a_person_says_so(world):
 
 
 def tell(world, user):
-    """What operators are told of this user."""
+    """The operator alerts about this user."""
     told = world.sql("select public.fly_user_status(%s)", user)[0][0]
     settings = world.sql("select hangar.settings_json()")[0][0]
     return format_next_step(told, settings, datetime.fromtimestamp(world.clock(), UTC))
 
 
 def test_allowing_deletions_again_makes_due_what_waited(world):
-    """At once, not when its five minutes are over; what waits after a failure, or for its grace, keeps its time."""
+    """Those rows are due at once, not after five minutes. Rows in backoff or in grace keep their time."""
     going, failed, graced = users = have_active_users(world, 3)
     world.sql("update hangar.settings set deletes_paused = true")
     for user in users:
@@ -176,7 +176,7 @@ def test_allowing_deletions_again_makes_due_what_waited(world):
     assert world.row(going)["status"] == "deleted"
 
 
-def test_who_waits_for_the_brake_is_told_of_it_and_who_does_not_is_not(world):
+def test_only_users_who_wait_for_the_brake_are_shown_it(world):
     users = have_active_users(world, 3)
     world.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
     for user in users[1:]:
@@ -213,7 +213,7 @@ def test_the_brake_stops_a_mass_downgrade_and_an_operator_releases_it(world):
 
 
 def test_a_second_machine_is_destroyed_and_the_first_one_kept(world):
-    """I2: a stray bills; it goes once it is old enough, by a direct look, and the known machine is untouched."""
+    """I2: a stray costs money. It is destroyed after a direct read shows its age; the known machine is kept."""
     (user,) = have_active_users(world, 1)
     row = world.row(user)
     with open_client(world.sim) as fly:
@@ -243,7 +243,7 @@ def started(world):
 
 
 def test_many_broken_at_once_are_one_incident_with_one_alert(world):
-    """No mass repair: the first sweep repairs none of them, each further one a floor's worth, and there is one alert."""
+    """No mass repair: the first sweep repairs none, each later one up to the floor, and there is one alert."""
     users = have_active_users(world, 8)
     world.sql("update hangar.settings set incident_floor = 2, incident_share = 0.3")
     world.sweep()
@@ -309,7 +309,7 @@ def test_an_unreadable_region_is_unknown_and_nothing_is_done(world):
 
 
 def test_bad_checks_make_unhealthy_only_when_they_stay_bad(world):
-    """K of N samples at least four minutes apart; one event for each transition; never a repair by itself."""
+    """K of N samples at least four minutes apart; one event per transition; it never causes a repair."""
     (user,) = have_active_users(world, 1)
     world.sweep()
     row = world.row(user)
@@ -346,7 +346,7 @@ def test_a_spend_cap_holds_new_apps_back_and_says_so(world, column, value):
 
 
 def test_one_false_404_does_not_end_a_row_whose_app_runs(world):
-    """Fly denies an app once that is there: what was ours is deleted all the same before it is called gone."""
+    """Fly once answers 404 for an existing app. Our app is still deleted before it counts as gone."""
     (user,) = have_active_users(world, 1)
     told = {"error": "app not found"}
     world.fault(method="GET", path="/v1/apps/*", when="before", status=404, body=told, times=1)
@@ -356,8 +356,8 @@ def test_one_false_404_does_not_end_a_row_whose_app_runs(world):
     assert world.apps() == {}
 
 
-def test_a_denied_app_that_never_was_ours_is_looked_at_twice(world):
-    """The app exists, its secrets could not be set, the user left: one false 404 must not orphan it."""
+def test_a_denied_app_that_was_never_confirmed_as_ours_is_read_twice(world):
+    """The app exists without secrets and the user left. One false 404 must not make it an orphan."""
     user = world.add_user("pro")
     world.fault(method="POST", path="/v1/apps/*/secrets", when="before", status=503, times=4)
     with pytest.raises(TransientError):
@@ -371,8 +371,8 @@ def test_a_denied_app_that_never_was_ours_is_looked_at_twice(world):
     assert world.apps() == {}
 
 
-def test_an_app_whose_machines_are_denied_is_not_gone(world):
-    """200 for the app and 404 for its machines contradict each other: look again later, conclude nothing."""
+def test_an_app_whose_machines_are_not_found_is_not_gone(world):
+    """200 for the app and 404 for its machines contradict each other, so both are read again later."""
     user = world.add_user("pro")
     world.fault(method="POST", path="/v1/apps/*/secrets", when="before", status=503, times=4)
     with pytest.raises(TransientError):
@@ -403,8 +403,8 @@ def test_an_app_whose_machines_are_denied_is_not_gone(world):
         ("after", "DELETE", "/v1/apps/*"),
     ],
 )
-def test_one_strange_answer_leaves_nobody_stuck(world, method, path, status, tier, when):
-    """I8: a 4xx that nobody can explain is tried again by itself, whatever it was an answer to."""
+def test_one_unexplained_answer_blocks_no_user(world, method, path, status, tier, when):
+    """I8: an unexplained 4xx is retried automatically, for every call."""
     user = world.add_user("pro")
     if tier == "free":
         world.reconciler.reconcile(user, 240)
@@ -421,7 +421,7 @@ def test_one_strange_answer_leaves_nobody_stuck(world, method, path, status, tie
 
 
 def test_a_listing_that_is_refused_is_an_outage_like_any_other(world):
-    """401 to the listing: every app unknown, one alert, and an answer that says Fly is out of reach."""
+    """401 to the listing: every app is unknown, one alert, and the response says that Fly cannot be reached."""
     (user,) = have_active_users(world, 1)
     told = {"error": "Authenticate: token validation error"}
     world.fault(method="GET", path="/v1/orgs/*/machines", when="before", status=401, body=told)
@@ -431,7 +431,7 @@ def test_a_listing_that_is_refused_is_an_outage_like_any_other(world):
 
 
 def test_the_health_counts_add_up(world):
-    """Active, failed and never looked at: every app is in exactly one of the three."""
+    """Every app is counted once: active, failed or never observed."""
     have_active_users(world, 2)
     world.fault(method="POST", path="/v1/apps", when="before", status=503)
     world.add_user("pro")

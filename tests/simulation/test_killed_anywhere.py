@@ -1,4 +1,4 @@
-"""The process dies at every boundary of every way, one after the other: nothing is lost, doubled or orphaned.
+"""The process dies at every boundary of every use case in turn: nothing is lost, duplicated or orphaned.
 
 A boundary is a point before or after a call that leaves the process (database or Fly write). The list is not sampled: a first
 run counts the boundaries of a way, then one run dies at each.

@@ -1,4 +1,4 @@
-"""More than Fly or the time allows: limits are kept, everybody's turn comes, and nothing is done twice."""
+"""More work than Fly or the time allows: limits are kept, no user starves, and nothing is done twice."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def statuses(world):
 @pytest.mark.sized
 @pytest.mark.timeout(600)
 def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgrade_pass(busy):
-    """Never more than 100 deletions in a minute, no 429, no failure and no alert; an upgrade in between is not kept waiting."""
+    """At most 100 deletions a minute, without 429, failure or alert. An upgrade in between is not delayed."""
     users = have_busy_fleet(busy, DOWNGRADES)
     busy.sql("select 1")
     change_tier(busy.host, users, "free")
@@ -89,7 +89,7 @@ def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgra
     assert len(busy.deletions) <= 1.01 * DOWNGRADES
     assert busy.refused == []
     assert busy.count_events("deprovision_failed", "provision_failed", "error_occurred", "alert_raised") == 0
-    # Each came back for its turn once or twice, not with every drain.
+    # Each row was claimed for its slot once or twice, not in every drain.
     [(claims,)] = busy.sql("select count(*) from public.states")
     assert claims < 14 * len(users), claims
 
@@ -99,7 +99,7 @@ def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgra
     [({}, "*"), ({"Retry-After": "7"}, "*"), ({"Retry-After": "Thu, 26 Nov 2026 10:00:00 GMT"}, "*"), ({}, "DELETE")],
 )
 def test_a_storm_of_429_is_outlived(busy, headers, method):
-    """Fly refuses everything for ten minutes: each health call ends in its time, writes stay few, then all is made true."""
+    """Fly refuses everything for ten minutes: health calls end in time, writes stay few, then all users converge."""
     leaving = have_busy_fleet(busy, 20)
     busy.sql("select 1")
     change_tier(busy.host, leaving, "free")
@@ -127,7 +127,7 @@ def test_a_storm_of_429_is_outlived(busy, headers, method):
 
 
 def test_a_drain_ends_in_its_time_while_fly_asks_for_patience(busy):
-    """Fly wants fourteen seconds before each look: nobody waits for a third one beyond the end of a drain of twenty."""
+    """Fly delays each read by 14 s. A drain of 20 s does not start a third one."""
     busy.add_user("pro")
     refusal = {"status": 429, "body": {"error": "rate limit exceeded"}, "headers": {"Retry-After": "14"}}
     busy.control("PUT", "faults", [{"method": "GET", "path": "/v1/apps/*", **refusal}])
@@ -136,8 +136,8 @@ def test_a_drain_ends_in_its_time_while_fly_asks_for_patience(busy):
     assert reports[0].seconds <= 20
 
 
-def test_holding_back_is_no_failure(busy):
-    """Fly refuses one deletion for half a minute: the others of that process wait without error, alert or attempt."""
+def test_a_local_rate_limit_is_not_a_failure(busy):
+    """Fly refuses one deletion for 30 s: the process delays the others without error, alert or attempt."""
     leaving = have_busy_fleet(busy, 12)
     busy.sql("select 1")
     change_tier(busy.host, leaving, "free")
@@ -153,7 +153,7 @@ def test_holding_back_is_no_failure(busy):
         call_health(busy, "drain", drain_only=True)
         pass_minute(busy)
     assert statuses(busy).get("deleted", 0) >= 11
-    # Whoever was held back has its intents closed, as failed: the call was not sent.
+    # The intent of a delayed row is closed as failed, because the call was not sent.
     open_intents = busy.sql(
         "select count(*) from public.user_fly_apps where open_intent is not null and deleted_at is null"
     )
@@ -164,8 +164,8 @@ def test_holding_back_is_no_failure(busy):
 @pytest.mark.parametrize(
     "call", [("POST", "/v1/apps"), ("GET", "/v1/apps/*/machines/*"), ("POST", "/v1/apps/*/machines")]
 )
-def test_who_is_throttled_for_longer_than_a_call_lasts_has_not_failed(world, call, asked_s, waits_s):
-    """Fly names a time: the row comes back then (retry_cap_s at the latest), without error, alert or attempt."""
+def test_a_throttle_longer_than_a_call_is_not_a_failure(world, call, asked_s, waits_s):
+    """Fly sends a Retry-After: the row is due then (at most retry_cap_s later), without error, alert or attempt."""
     user = world.add_user("pro")
     refusal = {"status": 429, "body": {"error": "rate limit exceeded"}, "headers": {"Retry-After": str(asked_s)}}
     world.fault(method=call[0], path=call[1], when="before", **refusal)
@@ -187,8 +187,8 @@ def test_who_is_throttled_for_longer_than_a_call_lasts_has_not_failed(world, cal
     assert world.row(user)["status"] == "active"
 
 
-def test_who_waited_as_asked_and_is_refused_still_has_failed(world):
-    """Four times in one call: from there on the row's own, growing waits count, and somebody hears of it."""
+def test_a_refusal_after_the_requested_waits_is_a_failure(world):
+    """After four refusals in one call, the row's own backoff applies and an alert is raised."""
     user = world.add_user("pro")
     refusal = {"status": 429, "body": {"error": "rate limit exceeded"}, "headers": {"Retry-After": "3"}}
     world.fault(method="POST", path="/v1/apps", when="before", **refusal)
@@ -199,7 +199,7 @@ def test_who_waited_as_asked_and_is_refused_still_has_failed(world):
 
 
 def test_slow_rows_do_not_keep_the_others_waiting(busy, monkeypatch):
-    """Sixteen users, the oldest due, for whose apps Fly takes 14 s a call: the others are served in the same drain."""
+    """Fly takes 14 s per call for the 16 users due first. The others are served in the same drain."""
     monkeypatch.setattr(drains, "TURN_S", 20.0)
     poisoned = [busy.add_user("pro") for _ in range(drains.WORKERS)]
     busy.turns.run(busy.clock() + 5)
@@ -217,8 +217,8 @@ def test_slow_rows_do_not_keep_the_others_waiting(busy, monkeypatch):
     assert {busy.row(user)["status"] for user in poisoned} == {"active"}
 
 
-def test_a_drain_leaves_what_it_cannot_do_to_the_next(busy):
-    """Each drain has twenty seconds: it does some, says how many are left, and the next goes on with the oldest."""
+def test_a_drain_out_of_time_leaves_rows_for_the_next(busy):
+    """Each drain of 20 s does some rows and reports how many are left. The next continues with the oldest."""
     users = [busy.add_user("pro") for _ in range(80)]
     busy.control("PUT", "latency", {"profile": "typical"})
     left = []
@@ -229,14 +229,14 @@ def test_a_drain_leaves_what_it_cannot_do_to_the_next(busy):
         left.append(sum(busy.row(user)["status"] != "active" for user in users))
         if not left[-1]:
             break
-    assert left[0] > 0, "the first drain was not meant to do it all"
+    assert left[0] > 0, "the first drain must not finish all rows"
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0
     assert busy.refused == []
 
 
 def test_overlapping_sweeps_and_drains_do_nothing_twice(busy):
-    """Two sweeps and two drains at one moment over repairs, upgrades, downgrades: the second sweep says so, each act is one."""
+    """Two sweeps and two drains run at once. The second sweep reports the first, and each action happens once."""
     users = have_busy_fleet(busy, 40)
     busy.sql("select 1")
     change_tier(busy.host, users[:15], "free")
@@ -285,8 +285,8 @@ def have_fleet(world, count):
 
 
 @pytest.mark.parametrize("page", [1000, 20])
-def test_sweeps_that_get_round_to_a_few_look_at_everybody_in_turn(world, monkeypatch, page):
-    """Fly takes eight seconds for a look, so that a sweep does a fraction: nobody is passed over, wherever the cursor stands."""
+def test_slow_sweeps_probe_every_app_in_turn(world, monkeypatch, page):
+    """Fly takes 8 s per probe, so a sweep probes a fraction. No app is skipped, wherever the cursor is."""
     monkeypatch.setattr(looks, "LOOKERS", 1)  # one at a time, so that the world's one clock tells what each takes
     have_fleet(world, 90)
     read_page = world.reconciler.database.read_fleet_page
@@ -304,14 +304,14 @@ def test_sweeps_that_get_round_to_a_few_look_at_everybody_in_turn(world, monkeyp
         [(left,)] = world.sql("select count(*) from public.user_fly_apps where observed_at < to_timestamp(%s)", began)
         if not left:
             break
-    assert looked[0] < 90, "one sweep was not meant to do it all"
+    assert looked[0] < 90, "one sweep must not probe all apps"
     assert left == 0, looked
-    # As few as the number that one sweep gets round to allows, and the passes over the pages.
+    # As few sweeps as the probes of one sweep allow, and the passes over the pages.
     assert len(looked) <= 90 // min(looked) + 1 + 90 // page
 
 
-def test_a_sweep_whose_looks_were_cut_off_is_not_whole(world, monkeypatch):
-    """It says so, and ends no alert that only a whole one may end; what needs no look, orphans, is found all the same."""
+def test_a_sweep_that_could_not_probe_every_app_is_not_whole(world, monkeypatch):
+    """It reports that, and resolves no alert that needs a whole sweep. Orphans need no probe and are found."""
     monkeypatch.setattr(looks, "LOOKERS", 1)
     have_fleet(world, 60)
     make_app(world, "orphan", our_network(world))
@@ -336,7 +336,7 @@ def test_a_sweep_whose_looks_were_cut_off_is_not_whole(world, monkeypatch):
 @pytest.mark.sized
 @pytest.mark.timeout(300)
 def test_thousands_of_flips_in_a_minute(world):
-    """Users up and down, twenty times each: exactly the entitled users' apps, and a flip costs the host one look at one user."""
+    """After 20 flips per user exactly the entitled users have apps. A flip costs the host one lookup of one user."""
     count = size("FLIPPING_USERS")
     world.sql("update hangar.settings set brake_floor = 100000")
     world.sql("select vault.create_secret('http://127.0.0.1:9', 'hangar_functions_url')")

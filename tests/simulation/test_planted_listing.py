@@ -1,4 +1,4 @@
-"""What a listing of the whole organisation allows to be written down, and what not."""
+"""What a listing of the whole organisation may write to a row."""
 
 from shared.domain.models import Row
 from shared.fleet.inventory import Inventory, observe_listed
@@ -11,7 +11,7 @@ def have_app(world):
 
 
 def test_an_app_in_an_unreadable_region_is_unknown(world):
-    """error_regions: whatever the list still shows of that region, nobody knows how it is; and it is not due for that."""
+    """error_regions: machines of that region are unknown even if listed, and that does not make a row due."""
     row = have_app(world)
     seen = observe_listed(row, Inventory(error_regions={row.machine_region}))
     assert seen is not None
@@ -19,7 +19,7 @@ def test_an_app_in_an_unreadable_region_is_unknown(world):
 
 
 def test_a_list_alone_writes_no_health(world):
-    """Neither an app's presence in the list nor its absence says how it is."""
+    """Neither presence in the list nor absence from it is a health sample."""
     row = have_app(world)
     assert observe_listed(row, Inventory()) is None
     assert observe_listed(row, Inventory(error_regions={"nowhere"})) is None

@@ -1,4 +1,4 @@
-"""Whose an app is, where one guard stands behind another: each is asked without the other's help."""
+"""Ownership checks that back each other up, each tested alone."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -26,7 +26,7 @@ def make_app(world, name, network):
     ],
 )
 def test_the_list_alone_removes_no_orphan(world, status, body):
-    """I5: the second witness is a direct look at its network; where that says anything else, the app stays."""
+    """I5: the second check is a direct read of its network. If the network differs, the app is kept."""
     make_app(world, "orphan", f"hangar-{world.installation_id.hex[:12]}-{'0' * 32}")
     world.fault(method="GET", path="/v1/apps/*", when="before", status=status, body=body)
     for _ in range(8):
@@ -36,7 +36,7 @@ def test_the_list_alone_removes_no_orphan(world, status, body):
 
 
 def test_a_worker_of_another_installation_does_not_even_rename(world):
-    """I4: what needs no write on Fly is not done either: the row stays as it is, with an alert."""
+    """I4: steps without a write on Fly are not taken either. The row stays unchanged, with an alert."""
     user = world.add_user("pro")
     before = world.row(user)
     make_app(world, before["fly_app_name"], "default")

@@ -1,4 +1,4 @@
-"""The guards of a sweep that no other guard repeats: what a list counts, the floor of an incident, rows in error."""
+"""Guards of a sweep that no other guard backs up: stale lists, the floor of an incident, rows in error."""
 
 from local.fly.transport import open_client
 from shared.fleet import sweep as sweeps
@@ -35,7 +35,7 @@ def test_the_floor_of_an_incident_holds_for_the_whole_sweep(world, monkeypatch):
 
 
 def test_a_row_in_error_whose_app_is_fine_is_due_at_once(world):
-    """I8: somebody repaired the app on Fly; the row does not wait for an attempt that is an hour away."""
+    """I8: the app was repaired by hand on Fly. The row does not wait for its attempt in an hour."""
     [user] = have_active_users(world, 1)
     world.sql(
         "update public.user_fly_apps set status = 'error', error_code = 'region', retry_count = 4,"

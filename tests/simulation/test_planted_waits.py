@@ -1,4 +1,4 @@
-"""Waiting: how long, for what, and that it ends."""
+"""How long Hangar waits, for what, and that every wait ends."""
 
 from datetime import datetime
 
@@ -37,8 +37,8 @@ def test_the_wait_never_exceeds_its_cap(world):
     assert 1300 <= wait <= 1800
 
 
-def test_what_repeating_hardly_helps_waits_the_longest(world):
-    """A refusal that a person may have to mend is asked again every half an hour, not every few minutes."""
+def test_a_refusal_waits_the_longest(world):
+    """A refusal that may need an operator is retried every half an hour, not every few minutes."""
     world.fault(method="POST", path="/v1/apps", when="before", status=422, body={"error": "validation failed"})
     user = world.add_user("pro")
     world.sweep(drain_only=True)
@@ -46,7 +46,7 @@ def test_what_repeating_hardly_helps_waits_the_longest(world):
 
 
 def test_a_worker_frozen_behind_its_save_leaves_fly_alone(world):
-    """I6: the lease may be another's by now, and the intent with it; the next worker does what there is to do."""
+    """I6: another worker may hold the lease and have closed the intent. It does the remaining work."""
     user = world.add_user("pro")
     forward = world.store.rpc
 
@@ -67,7 +67,7 @@ def test_a_worker_frozen_behind_its_save_leaves_fly_alone(world):
 
 
 def test_a_name_that_comes_free_is_taken_without_another_attempt(world):
-    """A deleted app's name is held for a moment: after the wait it is asked for again, by the same worker."""
+    """Fly holds a deleted app's name briefly. The same worker waits and requests it again."""
     body = {"error": "Validation failed: Name has already been taken"}
     world.fault(method="POST", path="/v1/apps", when="before", status=422, body=body, times=1)
     user = world.add_user("pro")
@@ -77,7 +77,7 @@ def test_a_name_that_comes_free_is_taken_without_another_attempt(world):
 
 
 def test_a_machine_that_does_not_start_is_waited_for_within_the_deadline(world):
-    """A call ends in its own time: what Fly is asked to wait for is asked for no longer than is left."""
+    """A wait requested from Fly is at most the time left for the call."""
     user = world.add_user("pro")
     world.fault(method="GET", path="/v1/apps/*/machines/*/wait", when="before", delay_s=0, status=408)
     waits = []
@@ -94,8 +94,8 @@ def test_a_machine_that_does_not_start_is_waited_for_within_the_deadline(world):
     assert all(timeout_s <= left for timeout_s, left in waits)
 
 
-def test_the_machines_id_stands_in_the_row_before_it_is_waited_for(world):
-    """Whoever dies while waiting leaves the id to the next worker."""
+def test_the_machines_id_is_saved_before_the_wait(world):
+    """If the worker dies while waiting, the next one finds the id on the row."""
     user = world.add_user("pro")
     known = []
     forward = world.reconciler.fly.wait_machine

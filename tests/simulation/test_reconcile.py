@@ -101,7 +101,7 @@ def test_an_unknown_user_is_said_to_be_unknown(world):
     assert (outcome.state, outcome.known) == ("nothing", False)
 
 
-def test_a_second_look_at_an_active_app_changes_nothing(world):
+def test_a_second_run_over_an_active_app_changes_nothing(world):
     user = world.add_user("pro")
     provision(world, user)
     before = len(writes(world))
@@ -109,7 +109,7 @@ def test_a_second_look_at_an_active_app_changes_nothing(world):
     assert len(writes(world)) == before
 
 
-def test_another_worker_at_the_app_is_told_the_truth(world):
+def test_a_second_worker_is_told_that_the_row_is_leased(world):
     user = world.add_user("pro")
     other = world.new_worker()
     other.database.claim(user, "other", force=False)
@@ -142,8 +142,8 @@ def test_an_app_of_our_own_organisation_without_our_proof_is_left_alone(world):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_outcome_nobody_knows_is_written_down_as_unknown(world, when):
-    """I11: all four answers are lost; the intent gets its outcome `unknown`, and the next round finds what happened."""
+def test_a_call_without_an_answer_is_recorded_as_unknown(world, when):
+    """I11: all four responses are lost. The intent gets the outcome `unknown`, and the next round observes the effect."""
     world.fault(method="POST", path="/v1/apps/*/machines", when=when, disconnect=True, times=4)
     user = world.add_user("pro")
     with pytest.raises(OutcomeUnknown):
@@ -155,8 +155,8 @@ def test_an_outcome_nobody_knows_is_written_down_as_unknown(world, when):
     assert [machine.id for machine in machines] == [world.row(user)["machine_id"]]
 
 
-def test_a_wrong_token_is_tried_again_by_itself(world):
-    """Fly answers 401 to everything; once the token is mended every user recovers without being retried by hand."""
+def test_a_wrong_token_is_retried_automatically(world):
+    """Fly answers 401 to everything. After the token is fixed, every user recovers without a manual retry."""
     world.fault(
         method="GET",
         path="/v1/apps/*",
@@ -227,7 +227,7 @@ def watch_attempts(world, user):
 
 
 def test_a_failed_try_shows_before_the_next_one(world):
-    """Not fourteen seconds later: row and log tell of it while the worker waits, at its true time."""
+    """Row and log show each failed attempt with its time while the worker still waits, not 14 s later."""
     world.fault(method="POST", path="/v1/apps", when="before", status=503)
     user = world.add_user("pro")
     shown = watch_attempts(world, user)
@@ -258,8 +258,8 @@ def test_tries_that_led_to_success_leave_nothing_on_the_row(world):
     assert world.row(user)["status"] == "active"
 
 
-def test_what_is_wanted_between_two_tries_is_not_blamed_for_the_failure(world):
-    """The failure was of what was wanted before: it is not written down for what is wanted now, which is due at once."""
+def test_a_failure_is_not_recorded_for_a_state_desired_later(world):
+    """The failure belongs to the previous desired state. It is not recorded for the new one, which is due at once."""
     world.fault(method="POST", path="/v1/apps", when="before", status=503)
     user = world.add_user("pro")
 
@@ -296,7 +296,7 @@ def test_a_failing_progress_save_does_not_end_a_healthy_call(world, monkeypatch)
 
 
 def test_a_lease_lost_between_two_tries_ends_the_worker(world):
-    """Another has the row by now: its call is not repeated, and the intent is closed as unknown by who claimed it."""
+    """Another worker has the row: the call is not repeated, and that worker closes the intent as unknown."""
     world.fault(method="POST", path="/v1/apps", when="before", status=503, times=1)
     user = world.add_user("pro")
     calls = world.watch_calls()

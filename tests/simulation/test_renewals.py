@@ -44,7 +44,7 @@ def leave_a_surplus(world):
 
 @pytest.mark.parametrize("begin", [leave, leave_an_orphan, leave_a_surplus], ids=["row", "orphan", "surplus"])
 def test_a_renewal_at_every_boundary_of_a_destruction(world, begin):
-    """I5: no intent to take anything away is recorded once the renewal is; whatever was under way, all is well in the end."""
+    """I5: after the renewal no destructive intent is recorded, and the user ends with a running app."""
     world.sql("update hangar.settings set brake_floor = 1000")
     seen, boundary = watch(world), 0
     fired, took = True, 0
@@ -80,8 +80,8 @@ def test_a_renewal_at_every_boundary_of_a_destruction(world, begin):
     assert took > 3
 
 
-def test_what_an_operator_approved_is_somebodys_by_now(world):
-    """I5: approved as nobody's; before the next sweep its user pays. It is theirs, and the approval is void."""
+def test_an_approval_is_void_after_the_user_paid(world):
+    """I5: an orphan was approved for removal; its user pays before the next sweep. The approval is void."""
     seen = watch(world)
     user = leave_an_orphan(world)
     world.set_tier(user, "pro")
@@ -93,7 +93,7 @@ def test_what_an_operator_approved_is_somebodys_by_now(world):
 
 
 def test_an_approved_orphan_that_a_row_has_by_now_is_kept(world):
-    """I5: taken back by hand meanwhile: the live row's word counts, whatever was approved."""
+    """I5: the app was re-adopted by hand meanwhile. The live row counts, not the approval."""
     user = leave_an_orphan(world)
     world.set_tier(user, "pro")
     name = world.row(user)["fly_app_name"]

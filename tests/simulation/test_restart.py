@@ -63,7 +63,7 @@ def test_asked_twice_it_is_done_once_and_after_a_minute_again(world, user):
     assert calls.count(RESTARTS) == 2
 
 
-def test_asked_by_another_while_the_first_is_at_it_nothing_is_doubled(world, user):
+def test_two_concurrent_restarts_restart_once(world, user):
     other = world.new_worker()
     other.database.claim(user, "other", force=True)
     calls = world.watch_calls()
@@ -83,7 +83,7 @@ def test_while_paused_nothing_is_restarted_and_the_app_stays_active(world, user)
     assert (world.row(user)["status"], world.row(user)["next_attempt_at"]) == ("active", None)
 
 
-def test_a_restart_that_fly_refuses_is_told_and_is_no_failure_of_the_app(world, user):
+def test_a_restart_that_fly_refuses_is_reported_and_is_not_a_failure_of_the_app(world, user):
     world.fault(method="POST", path="/v1/apps/*/machines/*/restart", status=400, body={"error": "no"}, when="before")
     outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
     assert (outcome.status, outcome.restarted) == ("active", False)
@@ -95,7 +95,7 @@ def test_a_restart_that_fly_refuses_is_told_and_is_no_failure_of_the_app(world, 
 
 
 def test_a_lost_answer_does_not_restart_twice(world, user):
-    """It may have happened, so it counts as done for a minute."""
+    """It may have taken effect, so it counts as done for a minute."""
     world.fault(method="POST", path="/v1/apps/*/machines/*/restart", status=502, body="proxy", when="after", times=1)
     calls = world.watch_calls()
     outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
@@ -133,13 +133,13 @@ def test_an_app_that_goes_is_not_restarted(world, user):
     assert calls.count(RESTARTS) == 0
 
 
-def test_nobody_has_no_machine_to_restart(world):
+def test_an_unknown_user_has_no_machine_to_restart(world):
     outcome = world.reconciler.reconcile(world.add_user(), 240, asked=RESTART)
     assert (outcome.state, outcome.restarted) == ("nothing", None)
 
 
-def test_an_operators_look_waits_for_nothing_and_signs_what_it_does(world):
-    """A nudge leaves a failed app to its time; an operator does not."""
+def test_an_operators_check_ignores_backoff_and_is_logged_under_their_name(world):
+    """A nudge respects the backoff of a failed app; an operator's request does not."""
     world.fault(method="POST", path="/v1/apps", status=400, body={"error": "no"}, when="before")
     user = world.add_user("pro")
     world.reconciler.reconcile(user, 240)
@@ -172,7 +172,7 @@ def test_a_restart_refused_is_not_logged_as_attempted(world, user):
 
 
 def test_a_restart_while_fly_is_down_says_that_nothing_repeats_it(world, user):
-    """503 with the truth, from the row's outcome: the app is looked at again, the restart is not made up for."""
+    """503 with the row's outcome: the app is observed again, the restart is not repeated."""
     world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
     outcome = world.reconciler.reconcile(user, 240, asked=RESTART)
     with pytest.raises(Problem) as told:
@@ -188,7 +188,7 @@ def test_a_restart_while_fly_is_down_says_that_nothing_repeats_it(world, user):
 
 
 @pytest.mark.parametrize(("and_then", "status"), [("an outage", 503), ("nothing", 409)])
-def test_a_restart_whose_answer_was_lost_is_told_as_unknown(world, user, monkeypatch, and_then, status):
+def test_a_restart_whose_answer_was_lost_is_reported_as_unknown(world, user, monkeypatch, and_then, status):
     lost = {"method": "POST", "path": RESTARTS[1], "status": 502, "body": "proxy", "when": "after"}
     out = {"method": "GET", "path": "/v1/apps/*", "status": 503, "when": "before"}
     restart = world.reconciler.fly.restart_machine
@@ -206,7 +206,7 @@ def test_a_restart_whose_answer_was_lost_is_told_as_unknown(world, user, monkeyp
 
 
 @pytest.mark.parametrize("asked", [CHECK, None])
-def test_a_look_that_fly_does_not_answer_leaves_a_sound_app_as_it_was(world, user, asked):
+def test_a_check_that_fly_does_not_answer_leaves_a_healthy_app_unchanged(world, user, asked):
     """Unknown is not unhealthy: no error, no alert, no count; looked at again later, and then nothing is due."""
     before = world.row(user)
     world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
@@ -224,8 +224,8 @@ def test_a_look_that_fly_does_not_answer_leaves_a_sound_app_as_it_was(world, use
     assert (world.row(user)["status"], world.row(user)["next_attempt_at"]) == ("active", None)
 
 
-def test_a_look_at_an_unhealthy_app_that_fails_is_a_failure(world, user):
-    """Its repair is owed, and somebody is to hear that it cannot be made."""
+def test_a_failed_check_of_an_unhealthy_app_is_a_failure(world, user):
+    """A repair is needed and cannot be made, so an alert is raised."""
     world.sql("update public.user_fly_apps set health_status = 'unhealthy' where user_id = %s", user)
     world.fault(method="GET", path="/v1/apps/*", when="before", status=503)
     with pytest.raises(TransientError):

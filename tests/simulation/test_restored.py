@@ -1,4 +1,4 @@
-"""A database that is not what it was: an older copy came back, or two Hangars run on copies of one.
+"""A restored older database, and two installations on copies of one database.
 
 Real copies: `create database … template`, taken at an earlier moment, and the workers pointed at it.
 """
@@ -106,7 +106,7 @@ def running(world):
 @pytest.mark.parametrize("live", [True, False], ids=["live", "not-live"])
 @pytest.mark.parametrize("hours", [0, 3], ids=["told-at-once", "told-hours-later"])
 def test_an_older_database_came_back(world, copy, hours, live):
-    """I5: whatever it does not know of, nobody who pays loses the machine that ran, by its id; the user who left does."""
+    """I5: no paying user loses the running machine, even if the copy does not know it. The user who left does."""
     users = [*have_active_users(world, 5), world.add_user(), world.add_user()]
     old = copy(world)
     new = live_on(world, users)
@@ -178,7 +178,7 @@ def test_an_orphan_stays_until_its_users_new_app_runs(world, copy):
 
 
 def test_a_surplus_app_stays_until_the_users_own_one_runs(world):
-    """I5: of two apps of an entitled user, the one that runs outlives the one that does not."""
+    """I5: of two apps of an entitled user, the running one is kept."""
     (user,) = have_active_users(world, 1)
     have_surplus(world, user)
     fail(world, user)
@@ -194,7 +194,7 @@ def test_a_surplus_app_stays_until_the_users_own_one_runs(world):
 
 
 def test_a_silent_list_does_not_unmake_an_owner(world, copy):
-    """I5: once its machine has said whose the app is, a later blank answer does not make it nobody's."""
+    """I5: once a machine's metadata named the owner, a later empty response does not clear it."""
     _, user = *have_active_users(world, 1), world.add_user()
     old = copy(world)
     world.set_tier(user, "pro")
@@ -218,7 +218,7 @@ def test_a_silent_list_does_not_unmake_an_owner(world, copy):
 
 
 def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
-    """I6: it was told to remove; meanwhile the user paid and got the app back. The verdict is too old to act on."""
+    """I6: removal was allowed, then the user paid and the app was re-adopted. The verdict is stale."""
     _, user = *have_active_users(world, 1), world.add_user()
     old = copy(world)
     world.set_tier(user, "pro")
@@ -255,7 +255,7 @@ def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
 
 
 def test_with_little_time_every_orphan_has_its_turn(world, copy, monkeypatch):
-    """A sweep that has time for one orphan looks at those first whose user it does not know: each has its turn."""
+    """A sweep with time for one orphan checks those of unknown users first, and every orphan in turn."""
     users = [*have_active_users(world, 1), *(world.add_user() for _ in range(4))]
     old = copy(world)
     for user in users[1:]:
@@ -295,7 +295,7 @@ def twin_of(world, url):
 
 
 def test_two_hangars_with_one_installations_id(world, copy):
-    """What nobody can tell (ADR 6), bounded: new apps of either are safe, and what both know goes a floor an hour at most."""
+    """Undetectable (ADR 6) but bounded: new apps of either are safe; known apps go at most a floor per hour."""
     world.sql("update hangar.settings set brake_floor = 2, brake_share = 0")
     users = have_active_users(world, 6)
     twin = twin_of(world, copy(world))

@@ -1,4 +1,4 @@
-"""What a close reading of the core found: each test is one way in which a promise once broke."""
+"""Findings of a code review of the core: each test is one way in which an invariant once broke."""
 
 import threading
 import uuid
@@ -58,8 +58,8 @@ def test_a_cloned_database_removes_no_orphans(world):
 
 
 @pytest.mark.parametrize("die_at", range(10))
-def test_an_app_that_vanished_is_made_anew_wherever_the_worker_dies(world, die_at):
-    """The new app has none of the old one's secrets, whether or not anybody lived to hear of its creation."""
+def test_an_app_that_vanished_is_created_again_wherever_the_worker_dies(world, die_at):
+    """The new app has none of the old one's secrets, even if the worker died before it saved the creation."""
     (user,) = have_active_users(world, 1)
     with open_client(world.sim) as fly:
         fly.delete(f"/v1/apps/{world.row(user)['fly_app_name']}", params={"force": "true"}).raise_for_status()
@@ -98,7 +98,7 @@ def test_a_worker_frozen_between_two_attempts_sends_no_third(world):
 
 
 def test_nothing_is_done_to_a_machine_that_only_a_list_showed(world):
-    """I5: a stale list says failed; the machine is adopted and looked at, and runs on."""
+    """I5: a stale list shows failed. The machine is adopted and read directly, and continues to run."""
     (user,) = have_active_users(world, 1)
     row = world.row(user)
     with open_client(world.sim) as fly:
@@ -112,7 +112,7 @@ def test_nothing_is_done_to_a_machine_that_only_a_list_showed(world):
 
 
 def test_an_orphan_on_an_unreachable_host_is_kept(world):
-    """Whose it is stands in metadata that nobody can read now."""
+    """The owner is in metadata that cannot be read now."""
     (user,) = have_active_users(world, 1)
     row = world.row(user)
     world.sql("alter table public.user_fly_app_events disable trigger append_only")
@@ -185,8 +185,8 @@ def test_looks_end_with_the_time(world, monkeypatch):
     assert world.clock() - began < 260
 
 
-def test_one_users_oddity_stops_nobody_else(world):
-    """An error nobody foresaw, in one row: the others are provisioned and the sweep goes on."""
+def test_an_unexpected_error_of_one_user_stops_no_other(world):
+    """An unexpected error in one row: the others are provisioned and the sweep continues."""
     odd = world.add_user("pro")
     others = [world.add_user("pro") for _ in range(3)]
 
@@ -203,7 +203,7 @@ def test_one_users_oddity_stops_nobody_else(world):
 
 
 def test_an_alert_outlives_the_worker_that_failed(world):
-    """Killed right behind the failing save: the alert stands with the row and is told by the next sweep."""
+    """Killed right after the failing save: the alert was stored with the row and the next sweep sends it."""
     user = world.add_user("pro")
     world.sql("update public.user_fly_apps set memory_mb = 256 where user_id = %s", user)
     save = world.reconciler.database.save
@@ -230,7 +230,7 @@ def test_an_alert_ends_when_what_failed_is_no_longer_wanted(world):
     assert world.open_alerts() == set()
 
 
-def test_a_deletion_that_takes_its_time_is_no_failure(world):
+def test_a_slow_deletion_is_not_a_failure(world):
     """Fly has accepted it and still shows the app for a while: that is waited for, not counted against the row."""
     (user,) = have_active_users(world, 1)
     row = world.row(user)
@@ -271,7 +271,7 @@ def test_a_machine_that_cannot_be_stopped_goes_with_its_app(world):
     assert world.apps() == {}
 
 
-def test_a_row_that_waits_for_a_person_is_not_tried_by_every_sweep(world):
+def test_a_row_that_needs_an_operator_is_not_tried_by_every_sweep(world):
     """I7: its machine is gone, its image cannot be pulled; looking at it again and again would change nothing."""
     (user,) = have_active_users(world, 1)
     row = world.row(user)
@@ -284,7 +284,7 @@ def test_a_row_that_waits_for_a_person_is_not_tried_by_every_sweep(world):
     assert world.count_actions(user, "intent") == before
 
 
-def test_a_sleeping_machine_on_demand_is_not_unwell(world):
+def test_a_sleeping_on_demand_machine_is_not_unhealthy(world):
     world.sql("update public.fly_plans set power = 'on_demand', public_service = true where tier = 'pro'")
     (user,) = have_active_users(world, 1)
     world.sweep()

@@ -1,4 +1,4 @@
-"""Thousands of apps: how many calls and statements a sweep takes, that it starves nobody, and a thousand changes at once.
+"""Thousands of apps: how many calls and statements a sweep takes, that no app starves, and a thousand changes at once.
 
 Counts only; what it takes in seconds is for `make bench` (docs/benchmarks.md). Fly's limits: test_overload.py.
 """
@@ -103,8 +103,8 @@ def small_pages(world, monkeypatch, size):
     monkeypatch.setattr(world.reconciler.database, "read_fleet_page", lambda after, _limit: read_page(after, size))
 
 
-def test_everybody_is_looked_at_within_half_an_hour(world, monkeypatch):
-    """A fleet above the limit, sweeps every five minutes for two hours: nobody waits for a direct look longer than 30 minutes."""
+def test_every_app_is_probed_within_half_an_hour(world, monkeypatch):
+    """With sweeps every five minutes for two hours, each app of a large fleet is read directly every 30 minutes."""
     monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 0)
     have_fleet(world, 120)
     for number in range(24):
@@ -115,8 +115,8 @@ def test_everybody_is_looked_at_within_half_an_hour(world, monkeypatch):
             assert max(read_looks(world)) <= 1800
 
 
-def test_a_killed_sweep_starves_nobody(world, monkeypatch):
-    """Killed half-way, at another place each time: the next sweep goes on behind it, and nobody waits for ever."""
+def test_a_killed_sweep_starves_no_app(world, monkeypatch):
+    """Killed at a different page each time, the next sweep continues after it, and every app gets its probe."""
     monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 0)
     have_fleet(world, 60)
     small_pages(world, monkeypatch, 10)
@@ -133,7 +133,7 @@ def test_a_killed_sweep_starves_nobody(world, monkeypatch):
         assert cursor
         report, _, _ = count_sweep(world)
         assert report.complete
-        assert report.apps == 60 - 10 * (page + 1)  # it went on where the other stopped
+        assert report.apps == 60 - 10 * (page + 1)  # it continued where the other stopped
         for _ in range(4):
             assert count_sweep(world)[0].apps == 60
             longest = max(longest, *read_looks(world))
@@ -174,7 +174,7 @@ def test_hundreds_of_upgrades_in_one_statement(world):
 
 
 def test_the_brake_left_alone_lets_a_floor_of_a_thousand_downgrades_go(world):
-    """Without the operator's word a mass downgrade stops at the brake: nothing more is destroyed within the hour."""
+    """Without an operator's approval a mass downgrade stops at the brake for an hour."""
     users = have_fleet(world, 200)
     change_tier(world.host, users, "free")
     world.sweep(drain_only=True)
@@ -217,7 +217,7 @@ def test_a_third_of_the_fleet_in_an_unreachable_region_is_unknown_and_left_alone
 
 
 def move_to_region(world, users, region):
-    """Make these users' machines stand there, in Fly's world and on their rows."""
+    """Move these users' machines there, on Fly and on their rows."""
     for machine in machine_ids(world, users):
         world.sim.world.machines[machine].region = region
     world.sql(

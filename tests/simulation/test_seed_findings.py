@@ -1,4 +1,4 @@
-"""What the small worlds found, each as small as it gets."""
+"""Findings of the small worlds, each as a minimal test."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from tests.simulation.seeds import forget, play_seed
 from tests.support.fault_schedule import by_hand
 
 
-def test_a_new_machine_that_no_look_shows_yet_is_waited_for(world):
+def test_a_new_machine_that_is_not_visible_yet_is_waited_for(world):
     """Fly names a machine and then answers 404 for it, by id and in its list, for seconds: nothing failed."""
     unkindness = replace(world.sim.world.unkindness, fresh_machine_lag_s=(3.0, 3.0), list_lag_s=(5.0, 5.0))
     world.sim.world.unkindness = unkindness
@@ -30,7 +30,7 @@ def test_a_list_that_still_shows_what_was_destroyed_is_not_believed(world):
     row = world.row(user)
     assert (row["status"], row["retry_count"]) == ("active", 0)
     assert row["machine_id"] != failed
-    assert world.count_actions(user, "intent") == 3 + 2  # made; destroyed and made anew, each once
+    assert world.count_actions(user, "intent") == 3 + 2  # created; destroyed and created again, each once
 
 
 def test_a_second_machine_that_is_stuck_half_way_goes_too(world):
@@ -49,8 +49,8 @@ def test_a_second_machine_that_is_stuck_half_way_goes_too(world):
     assert world.row(user)["status"] == "active"
 
 
-def test_a_second_machine_goes_in_the_sweep_that_makes_the_first_anew(world):
-    """I2: the list that showed the second was read before the main machine was made anew, and is not forgotten over that."""
+def test_a_second_machine_is_removed_in_the_sweep_that_replaces_the_first(world):
+    """I2: the list was read before the main machine was created again, and the second machine it showed is kept."""
     user = world.add_user("pro")
     world.sweep(drain_only=True)
     (main,) = world.sim.machines()
@@ -65,7 +65,7 @@ def test_a_second_machine_goes_in_the_sweep_that_makes_the_first_anew(world):
 
 
 def test_a_machine_of_the_old_size_has_its_price_too(world):
-    """I10: named by a 409 and not looked at before the plan changed: it runs, and costs what it is, not what is asked for."""
+    """I10: a machine known from a 409 was not read before the plan changed. It costs its real size."""
     world.sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
     user = world.add_user("pro")
     lost = {"method": "POST", "path": "/v1/apps/*/machines", "when": "after", "disconnect": True, "times": 1}
@@ -85,7 +85,7 @@ def test_a_machine_of_the_old_size_has_its_price_too(world):
 
 @pytest.mark.parametrize("comes_back", [False, True])
 def test_an_app_that_fly_denied_goes_with_the_next_sweep(world, comes_back):
-    """I3: deletion and look were both answered 404 although the app stands. Our closed row says that it was to go: no ageing."""
+    """I3: delete and read both got a false 404. The closed row proves the deletion, so the orphan need not age."""
     user = world.add_user("pro")
     world.sweep(drain_only=True)
     (app,) = world.apps()
@@ -106,7 +106,7 @@ def test_an_app_that_fly_denied_goes_with_the_next_sweep(world, comes_back):
 
 
 def test_an_app_whose_row_was_closed_otherwise_ages(world):
-    """A row that was closed without a deletion of ours in it is no witness: its app waits as every orphan."""
+    """A row closed without a deletion of ours proves nothing: its app must age like every orphan."""
     user = world.add_user("pro")
     world.sweep(drain_only=True)
     (app,) = world.apps()

@@ -26,7 +26,7 @@ def test_no_seed_breaks_a_promise(database):
 
 
 def test_a_seed_gives_the_same_run_again(database):
-    """Byte for byte, also after another seed on the same database."""
+    """The traces are equal byte for byte, even after another seed on the same database."""
     try:
         first = run_seed(database, 3, keep_trace=True).trace
         assert play_seed(database, 4) == []

@@ -1,4 +1,4 @@
-"""What no error tells of: an app that does not stay up, one that is long on its way, one that runs in its grace."""
+"""Trouble without an error: an app in a crash loop, a stalled app, an app that runs in its grace."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def told(world, monkeypatch):
 
 
 def crash(world, user):
-    """The machine has stopped for good; five minutes later a sweep comes by."""
+    """The machine has stopped for good; a sweep runs five minutes later."""
     machine_id = world.row(user)["machine_id"]
     world.control("POST", f"machines/{machine_id}/crash", {})
     world.clock.advance(5 * MINUTES)
@@ -36,8 +36,8 @@ def state_of(world, row):
     return machine.state
 
 
-def test_an_app_that_does_not_stay_up_is_told_once(world, told):
-    """Three repairs within an hour are a crash loop, however many follow; an hour of peace ends it."""
+def test_a_crash_loop_raises_one_alert(world, told):
+    """Three repairs within an hour are one crash loop, however many follow. An hour without one ends it."""
     user, other = have_active_users(world, 2)
     row = world.row(user)
     for _ in range(2):
@@ -49,7 +49,7 @@ def test_an_app_that_does_not_stay_up_is_told_once(world, told):
     [alert] = kinds_told(told, "crash_loop")
     for what in (row["fly_app_name"], str(user), "repaired 3 times", "hangar explain", "fly logs"):
         assert what in alert["message"]
-    crash(world, other)  # somebody else's repair is not this app's
+    crash(world, other)  # the repair of another app does not count
     sweep_for(world, 50)
     assert world.open_alerts() == {("crash_loop", row["id"])}
     sweep_for(world, 15)
@@ -65,8 +65,8 @@ def test_repairs_far_apart_are_no_crash_loop(world):
     assert world.open_alerts() == set()
 
 
-def test_a_machine_made_anew_counts_as_repaired(world):
-    """A failed machine is replaced, a vanished one made again; each is one repair."""
+def test_a_replaced_machine_counts_as_a_repair(world):
+    """A failed machine is replaced, a missing one created again. Each counts as one repair."""
     (user,) = have_active_users(world, 1)
     for _ in range(2):
         world.control("PUT", f"machines/{world.row(user)['machine_id']}", {"state": "failed"})
@@ -84,7 +84,7 @@ def test_a_machine_made_anew_counts_as_repaired(world):
 
 
 def test_an_app_that_only_fails_its_checks_is_not_steady(world):
-    """It is repaired no more, but neither is it well."""
+    """It is no longer repaired, but it is not healthy either."""
     (user,) = have_active_users(world, 1)
     for _ in range(3):
         crash(world, user)
@@ -98,7 +98,7 @@ def test_an_app_that_only_fails_its_checks_is_not_steady(world):
 
 
 def test_a_machine_that_cannot_be_started_has_one_alert(world):
-    """Every start fails at once: the row is in error, and that is what is told, however often it is tried."""
+    """Every start fails at once: the row is in error, and only that alert is open, however often it is tried."""
     (user,) = have_active_users(world, 1)
     row = world.row(user)
     stopped = {"id": row["machine_id"], "name": f"{row['fly_app_name']}-main", "state": "stopped", "region": "iad"}
@@ -117,7 +117,7 @@ def test_a_machine_that_cannot_be_started_has_one_alert(world):
 
 
 def test_coming_back_within_the_grace_repairs_nothing(world):
-    """The machine was stopped by us, so starting it again mends nothing, however often its user changes their mind."""
+    """Hangar stopped the machine, so starting it again is not a repair, however often the plan changes."""
     world.sql("update public.fly_plans set grace_s = 7200 where tier = 'pro'")
     (user,) = have_active_users(world, 1)
     for tier in ("free", "pro") * 4:
@@ -141,7 +141,7 @@ def test_an_app_that_is_wanted_no_more_does_not_crash(world):
 
 
 def have_slow_users(world, count):
-    """Their rows are held by nothing and get nowhere: nobody drains them."""
+    """Their rows are due but no drain runs."""
     users = [world.add_user("pro") for _ in range(count)]
     world.sql("update public.user_fly_apps set next_attempt_at = hangar.now() + interval '1 day'")
     return users
@@ -179,8 +179,8 @@ def test_a_change_that_waits_is_slow_too(world):
 @pytest.mark.parametrize(
     "held", ["paused", "deletes_paused", "brake", "max_apps", "error", "grace", "turn", "just resumed", "mind changed"]
 )
-def test_what_is_held_is_not_slow(world, held):
-    """It waits for something that is known, and told where it should be."""
+def test_a_row_with_a_known_wait_is_not_stalled(world, held):
+    """It waits for a known reason, which is shown elsewhere."""
     wants = "free" if held in ("deletes_paused", "brake", "grace", "turn") else "pro"
     if held == "grace":
         world.sql("update public.fly_plans set grace_s = 86400 where tier = 'pro'")
@@ -258,11 +258,11 @@ def test_a_machine_that_runs_in_its_grace_is_stopped_again(world):
     calls = world.watch_calls()
     world.clock.advance(5 * MINUTES)
     world.sweep()
-    assert calls == [("GET", f"/v1/orgs/{ORG}/machines"), ("GET", "/v1/apps")]  # one that sleeps costs no look
+    assert calls == [("GET", f"/v1/orgs/{ORG}/machines"), ("GET", "/v1/apps")]  # a sleeping machine is not probed
 
 
 def test_a_list_that_lags_stops_nothing(world):
-    """Only a direct look makes the row due, and only what it sees is billed."""
+    """Only a direct read makes the row due, and only what it shows is billed."""
     user = enter_grace(world)
     row = world.row(user)
     with open_client(world.sim) as fly:
@@ -277,7 +277,7 @@ def test_a_list_that_lags_stops_nothing(world):
     assert world.sql("select count(*), count(ended_at) from public.fly_cost_intervals") == [(1, 1)]
 
 
-def test_a_machine_in_grace_that_cannot_be_looked_at_is_left_for_the_next_sweep(world):
+def test_a_machine_in_grace_that_cannot_be_read_is_left_for_the_next_sweep(world):
     user = enter_grace(world)
     row = world.row(user)
     start_by_hand(world, row)

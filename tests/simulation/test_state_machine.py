@@ -1,4 +1,4 @@
-"""Whatever rules hypothesis strings together, Fly holds what a model of eighty lines says once everything has settled."""
+"""For any sequence of rules that hypothesis draws, Fly ends in the state that a small model predicts."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ SPANS_S = st.sampled_from([None, -60.0, 300.0, 1500.0, 9000.0])
 
 
 class Hangar(RuleBasedStateMachine):
-    """Users and an operator change what is owed, Fly fails, workers die; settling brings what the model says."""
+    """Users and an operator change plans, Fly fails, workers die. After settling, Fly matches the model."""
 
     users = Bundle("users")
     standing: StandingDatabase
@@ -76,7 +76,7 @@ class Hangar(RuleBasedStateMachine):
         return user
 
     def _change(self, user, column, value, **known):
-        """One statement of the host. Of a deleted user nothing is left to change."""
+        """One statement of the host. A deleted user has nothing left to change."""
         told = self.model.users[user]
         if not told.deleted:
             query = f"update public.user_subscriptions set {column} = %s where user_id = %s"
@@ -181,7 +181,7 @@ class Hangar(RuleBasedStateMachine):
             told.has_app = found != "nothing"
             if found == "stopped":
                 assert [machine.state for machine in machines] == ["stopped"]
-        assert apps == {}, f"apps of nobody: {apps}"
+        assert apps == {}, f"apps without an owner: {apps}"
 
     def teardown(self):
         if hasattr(self, "world"):
@@ -194,7 +194,7 @@ class Hangar(RuleBasedStateMachine):
 @pytest.mark.sized
 @pytest.mark.timeout(900)
 def test_fly_holds_what_the_model_says(database):
-    """I1, I2 and I3 against a model that knows nothing of rows, leases or Fly."""
+    """I1, I2 and I3 against a model without rows, leases or Fly."""
     standing = StandingDatabase(database)
     try:
         with without_threads():

@@ -1,4 +1,4 @@
-"""Findings of the storm, each as small as it gets."""
+"""Findings of the storm, each as a minimal test."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def staged(database, monkeypatch):
 
 
 def test_a_full_house_of_slow_calls_is_waited_for(staged):
-    """Sixteen due rows fill every place and none is left: the drain waits for a place instead of asking for no rows."""
+    """When 16 rows occupy every worker, the drain waits for a free one instead of claiming zero rows."""
     staged.sql("select 1")
     change_tier(staged.host, sign_up(staged.host, 16), "pro")
     staged.fault(method="POST", path="/v1/apps", delay_s=5.0)
@@ -31,8 +31,8 @@ def test_a_full_house_of_slow_calls_is_waited_for(staged):
     assert drained.result().provisioned == 16
 
 
-def test_who_comes_while_a_drain_waits_for_a_slow_call_is_taken_on(staged):
-    """A lost nudge meanwhile costs seconds: with places free the drain looks again, though less often than every second."""
+def test_a_row_that_comes_due_while_a_drain_waits_for_a_slow_call_is_claimed(staged):
+    """A lost nudge costs only seconds: a drain with free workers claims again, less often than every second."""
     staged.turns.run(staged.clock() + 1)
     change_tier(staged.host, sign_up(staged.host, 1), "pro")
     staged.fault(method="POST", path="/v1/apps", delay_s=35.0, times=2)
@@ -46,7 +46,7 @@ def test_who_comes_while_a_drain_waits_for_a_slow_call_is_taken_on(staged):
     assert row["status"] == "active" or row["lease_holder"]
 
 
-def test_an_app_that_takes_its_time_to_go_is_looked_at_again(world):
+def test_an_app_that_is_deleted_slowly_is_read_again(world):
     """Fly accepts a deletion and carries it out seconds later: the same worker sees that, without a failure in between."""
     world.sim.world.timing = replace(world.sim.world.timing, app_delete_s=(5.0, 5.0))
     user = world.add_user("pro")
@@ -58,7 +58,7 @@ def test_an_app_that_takes_its_time_to_go_is_looked_at_again(world):
 
 
 def test_a_machine_found_by_its_409_has_a_price(world):
-    """I10: the create's answer was lost, the repeat names the machine: it costs from its first second all the same."""
+    """I10: the create's response was lost and the repeat names the machine. It costs from its first second."""
     user = world.add_user("pro")
     world.fault(method="POST", path="/v1/apps/*/machines", when="after", disconnect=True, times=1)
     world.sweep(drain_only=True)
@@ -81,8 +81,8 @@ def test_a_larger_plan_costs_more_from_its_update_on(world):
     assert prices[0][0] < prices[1][0]
 
 
-def test_a_change_of_mind_closes_the_alert_of_the_failure_it_clears(world):
-    """Provisioning fails, the user leaves, the app goes: no alert is left about a failure that is nobody's any more."""
+def test_a_plan_change_closes_the_alert_of_the_failure_it_clears(world):
+    """Provisioning fails and the user leaves. After the app is deleted, no alert about the failure is open."""
     user = world.add_user("pro")
     world.fault(
         method="POST", path="/v1/apps/*/machines", status=422, body={"error": "x", "status": "insufficient_capacity"}

@@ -1,4 +1,4 @@
-"""The sweep over a fleet: what it finds, what it refuses to conclude, and that it goes on where it stopped."""
+"""The sweep over a fleet: what it finds, what it does not conclude, and that it continues where it stopped."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ def have_active_users(world, count):
 
 
 def pass_checks(world):
-    """Let Fly's checks run their first time."""
+    """Let Fly's checks run for the first time."""
     world.clock.advance(60)
 
 
@@ -45,7 +45,7 @@ def test_due_rows_are_drained_without_any_nudge(world):
     assert world.apps() == {}
 
 
-def test_an_expiry_is_found_although_nobody_wrote_anything(world):
+def test_an_expiry_is_found_without_a_write(world):
     (user,) = have_active_users(world, 1)
     world.sql(
         "update public.user_subscriptions set expires_at = to_timestamp(%s) where user_id = %s",
@@ -92,7 +92,7 @@ def test_a_stopped_machine_is_started(world):
 
 
 @pytest.mark.parametrize("what", ["machine", "app"])
-def test_what_vanished_on_fly_is_made_anew(world, what):
+def test_what_vanished_on_fly_is_created_again(world, what):
     (user,) = have_active_users(world, 1)
     row = world.row(user)
     path = f"/v1/apps/{row['fly_app_name']}" + (f"/machines/{row['machine_id']}" if what == "machine" else "")
@@ -106,7 +106,7 @@ def test_what_vanished_on_fly_is_made_anew(world, what):
 
 
 def test_an_unreachable_fly_makes_health_unknown_and_touches_nothing(world):
-    """Fly answers 503 to every look: no row turns unhealthy, nothing is repaired, and the sweep says so by failing."""
+    """Fly answers 503 to every read: no row becomes unhealthy, nothing is repaired, and the sweep fails."""
     users = have_active_users(world, 2)
     pass_checks(world)
     world.sweep()
@@ -119,7 +119,7 @@ def test_an_unreachable_fly_makes_health_unknown_and_touches_nothing(world):
     assert ("fly_unreachable", "listing") in world.open_alerts()
 
 
-def test_a_machine_that_cannot_be_looked_at_is_unknown_not_unhealthy(world):
+def test_a_machine_that_cannot_be_read_is_unknown_not_unhealthy(world):
     (user,) = have_active_users(world, 1)
     pass_checks(world)
     world.sweep()
@@ -132,7 +132,7 @@ def test_a_machine_that_cannot_be_looked_at_is_unknown_not_unhealthy(world):
 
 
 def test_an_orphan_is_counted_and_a_stranger_is_not(world):
-    """I3, first half: an app with our proof and no live row is noted; an app without our proof is nobody's business here."""
+    """I3, first half: an app with our proof and no live row is noted; an app without our proof is ignored."""
     have_active_users(world, 1)
     ours, theirs = f"hangar-{world.installation_id.hex[:12]}-{'0' * 32}", f"hangar-{'f' * 12}-{'0' * 32}"
     networks = {"orphan": ours, "stranger": "default", "other": theirs}
@@ -149,11 +149,11 @@ def test_one_listing_for_the_whole_fleet(world):
     have_active_users(world, 5)
     pass_checks(world)
     report = world.sweep()
-    assert report.fly_calls == 1 + 1 + 5  # machines, apps, and a direct look at each of a small fleet
+    assert report.fly_calls == 1 + 1 + 5  # machines, apps, and a direct read of each app of a small fleet
 
 
-def test_a_large_fleet_is_looked_at_by_suspicion_and_turn(world, monkeypatch):
-    """Above the limit only suspects and those not looked at for half an hour are asked for directly."""
+def test_a_large_fleet_is_probed_by_suspicion_and_in_turn(world, monkeypatch):
+    """Above the limit only suspects and apps not probed for half an hour are read directly."""
     monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 2)
     users = have_active_users(world, 6)
     pass_checks(world)
@@ -180,7 +180,7 @@ def test_two_sweeps_at_once_are_one(world):
     assert "another" in report.detail
 
 
-def test_a_sweep_killed_half_way_goes_on_where_it_stopped(world, monkeypatch):
+def test_a_killed_sweep_continues_where_it_stopped(world, monkeypatch):
     """Pages of two: the first sweep dies after its first page, the next one starts behind it and completes."""
     have_active_users(world, 5)
     pass_checks(world)
@@ -201,7 +201,7 @@ def test_a_sweep_killed_half_way_goes_on_where_it_stopped(world, monkeypatch):
     assert report.apps == 3
 
 
-def test_an_unknown_tier_changes_nobody_and_alerts(world):
+def test_an_unknown_tier_changes_no_user_and_alerts(world):
     (user,) = have_active_users(world, 1)
     world.sql("alter table public.user_subscriptions drop constraint if exists user_subscriptions_tier_check")
     world.set_tier(user, "platinum")
@@ -210,7 +210,7 @@ def test_an_unknown_tier_changes_nobody_and_alerts(world):
     assert world.open_alerts() == {("unknown_tier", "platinum")}
 
 
-def test_a_tier_table_emptied_by_mistake_frees_nobody(world):
+def test_a_tier_table_emptied_by_mistake_removes_no_app(world):
     """I5: without plans every tier is unknown, and unknown means unchanged."""
     users = have_active_users(world, 2)
     world.sql("delete from public.fly_plans")
@@ -221,7 +221,7 @@ def test_a_tier_table_emptied_by_mistake_frees_nobody(world):
 
 
 def test_a_sweep_ends_only_alerts_that_stand(world):
-    """What was not open when it began costs no call."""
+    """An alert that was not open at the start costs no call."""
     world.add_user("pro")
     world.sweep()
     world.store.calls.clear()

@@ -52,7 +52,7 @@ def sweep_briefly(world, seconds=40):
 
 
 def kill_behind_first_page(world):
-    """The process dies as soon as the cursor stands behind the first page."""
+    """The process dies as soon as the cursor is after the first page."""
     cross = world.boundaries.cross
 
     def cross_or_die(where):
@@ -137,7 +137,7 @@ def test_a_killed_sweep_loses_nothing_of_the_pages_behind_its_cursor(world, smal
     ) == [(2,)]
 
 
-def test_an_incident_of_the_first_half_is_told_by_the_second(world, small_pages):
+def test_an_incident_of_the_first_half_is_reported_by_the_second(world, small_pages):
     """The alert is about the pass, not about the pages that happened to be left for the last sweep."""
     have_active_users(world, 5)
     world.sql("update hangar.settings set incident_floor = 1")
@@ -184,7 +184,7 @@ def test_apps_whose_turn_it_is_are_probed_while_fly_is_listed(world, monkeypatch
     """Of a large fleet too: the listing takes seconds, and the probes that do not depend on it do not wait for it."""
     monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 0)
     have_active_users(world, 3)
-    world.clock.advance(3600)  # everybody's turn
+    world.clock.advance(3600)  # every app is due for a probe
     probed = threading.Semaphore(0)
     get_machine, read_machines = world.reconciler.fly.get_machine, sweeps.read_machines
 

@@ -1,4 +1,4 @@
-"""A Fly that answers from a list, under the real client: the seam is httpx's own transport."""
+"""A Fly that answers from a list. It replaces the httpx transport of the real client."""
 
 import json
 
@@ -9,13 +9,13 @@ from shared.fly.client import FlyClient
 TOKEN = "fm2_canaryPartOne,fm2_canaryPartTwo"
 
 
-def told(error, status=None):
+def error_body(error, status=None):
     """Fly's error body."""
     return {"error": error} | ({"status": status} if status else {})
 
 
 def answer(status, body=None, **headers):
-    """One answer; a dict or list goes as JSON, text as it stands."""
+    """One response. A dict or list is sent as JSON, a text unchanged."""
     headers = {"fly-request-id": "01TEST-fra"} | {name.replace("_", "-"): value for name, value in headers.items()}
     if isinstance(body, str):
         return httpx.Response(status, text=body, headers=headers)
@@ -23,7 +23,7 @@ def answer(status, body=None, **headers):
 
 
 class ScriptedFly(httpx.BaseTransport):
-    """Gives each request the next of `answers` (an exception is raised instead), the last one for ever after."""
+    """Gives each request the next of `answers`, and repeats the last one. An exception is raised."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -46,7 +46,7 @@ class ScriptedFly(httpx.BaseTransport):
 
 
 class Time:
-    """A clock that only sleeping moves."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self):
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""decide(): every answer by example, and by property that repeating it always ends."""
+"""decide(): each action by example, and a property test that repeated decisions always terminate."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -151,7 +151,7 @@ def test_grace_keeps_the_app_and_says_deprovisioning():
 
 
 def test_what_was_there_before_is_repaired():
-    """The audit log tells a first provision from a repair."""
+    """The audit log distinguishes a first provision from a repair."""
     assert decide(ROW, Observation(AppPresence.ABSENT), NOW).purpose == "provision"
     assert decide(READY, Observation(AppPresence.ABSENT), NOW).purpose == "repair"
     assert decide(having(ROW, secrets_version=1), ours(), NOW).purpose == "provision"
@@ -159,7 +159,7 @@ def test_what_was_there_before_is_repaired():
 
 
 def test_a_sleeping_machine_hides_no_stray():
-    """An on-demand machine may be asleep by its own right: nobody can say that the app is whole without the other."""
+    """A stopped on-demand machine is not proof of a healthy app, so the second machine is kept."""
     asleep = in_state("stopped", spec=spec_fingerprint(ON_DEMAND))
     assert decide(ON_DEMAND, ours(asleep, STRAY), NOW) == Done("active", asleep)
 
@@ -215,14 +215,14 @@ ROWS = st.builds(
 
 @given(ROWS, SEEN)
 def test_a_foreign_app_is_never_acted_on(row, seen):
-    """I4: without our proof nothing but looking away, waiting, renaming, or telling a person."""
+    """I4: without our proof Hangar may only finish, wait, choose another name or raise an alert."""
     if seen.app is AppPresence.FOREIGN:
         assert isinstance(decide(row, seen, NOW), Rename | Wait | GiveUp | Done)
 
 
 @given(ROWS, SEEN)
 def test_a_wanted_app_is_never_deleted(row, seen):
-    """I5: nothing that can be seen on Fly makes a wanted app go; at most its broken machine is replaced."""
+    """I5: no state of Fly leads to deleting a wanted app. At most its broken machine is replaced."""
     if row.desired_state == "present":
         decision = decide(row, seen, NOW)
         assert kind_of(decision) is not ActionKind.DELETE_APP
@@ -233,14 +233,14 @@ def test_a_wanted_app_is_never_deleted(row, seen):
 
 @given(ROWS, SEEN)
 def test_an_unreachable_host_is_never_repaired(row, seen):
-    """Unknown never leads to repair."""
+    """An unknown state is never repaired."""
     machine = find_main(row, seen)
     if row.desired_state == "present" and seen.app is AppPresence.OURS and machine and not machine.host_ok:
         assert kind_of(decide(row, seen, NOW)) in (Adopt, Wait, Done)
 
 
 def _apply(row, seen, decision):
-    """What a Fly without faults makes of a decision."""
+    """The observation after a decision, on a Fly without faults."""
     main = ObservedMachine(
         "m9", f"{row.fly_app_name}-main", "started", "iad", "v", spec_fingerprint(row), True, NOW, "healthy"
     )
@@ -273,7 +273,7 @@ def _apply(row, seen, decision):
         return having(row, machine_id=None, secrets_version=None, fly_app_name=row.fly_app_name + "0"), Observation(
             AppPresence.ABSENT
         )
-    # A wait: time passes, and whatever was passing has passed.
+    # A wait: time passes, and every transitional state ends.
     settled = {"stopping": "stopped", "unknown": "started", "created": "started", "starting": "started"}
     machines = tuple(
         replace(each, state=settled.get(each.state, each.state), host_ok=True, changed_at=NOW) for each in seen.machines
@@ -283,8 +283,8 @@ def _apply(row, seen, decision):
 
 
 @given(ROWS, SEEN)
-def test_every_way_ends(row, seen):
-    """I8: from any row and any world, a Fly without faults brings it to Done (or a person) within a dozen steps."""
+def test_every_start_converges(row, seen):
+    """I8: without faults, every row and observation reaches Done (or needs an operator) within 12 steps."""
     for _ in range(12):
         decision = decide(row, seen, NOW)
         if isinstance(decision, GiveUp):
@@ -300,7 +300,7 @@ def test_every_way_ends(row, seen):
     pytest.fail(f"not done after 12 steps: {decision}")
 
 
-def test_destroyed_machines_are_no_machines():
+def test_destroyed_machines_are_ignored():
     for state in GONE_STATES:
         assert find_main(READY, ours(in_state(state))) is None
 
@@ -328,7 +328,7 @@ STRAY = ObservedMachine("m2", "made-by-hand", "started", "iad", "v1", None, True
     ],
 )
 def test_a_second_machine_goes_once_the_first_one_runs(main, stray, expected):
-    """A stray is destroyed only beside a running main machine, and only when nobody can be in the middle of making it."""
+    """A stray is destroyed only if the main machine runs and no create can still be in progress."""
     decision = decide(READY, ours(main, stray), NOW)
     assert kind_of(decision) == expected
     if expected is ActionKind.DESTROY_MACHINE:

@@ -1,4 +1,4 @@
-"""The pages name what there is: settings, events, commands, targets, columns, procedures, and nothing that is not there."""
+"""The docs name every setting, event, command, target, column and procedure, and none that does not exist."""
 
 import re
 import subprocess
@@ -217,7 +217,7 @@ def test_every_file_that_a_page_names_exists():
 
 
 def test_what_could_not_be_run_says_so():
-    """On the deploy page, every block that speaks to a vendor stands under the words `not run here`."""
+    """On the deploy page, every block that calls a vendor is marked `not run here`."""
     blocks = re.split(r"\n\n(?=    \S)", DOCS["deploy.md"])
     marked = 0
     for before, block in pairwise(blocks):

@@ -1,4 +1,4 @@
-"""How the Fly client speaks and repeats: requests as sent, waits as slept, nothing secret anywhere."""
+"""The Fly client: the requests it sends, the waits between attempts, and no secret in any output."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from shared.domain import errors
 from shared.fly.client import FlyClient
 from shared.fly.models import Check, ExecResult
 from shared.fly.transport import AppCookies, format_authorization
-from tests.unit.scripted_fly import TOKEN, ScriptedFly, Time, answer, make_client, told
+from tests.unit.scripted_fly import TOKEN, ScriptedFly, Time, answer, error_body, make_client
 
 APP, ID = "vyx-user-0a1b2c3d", "148e1234c56789"
 MACHINE = {
@@ -33,7 +33,7 @@ MACHINE = {
     "checks": [{"name": "health", "status": "passing"}],
     "host_status": "ok",
 }
-BUSY = answer(503, told("unavailable"))
+BUSY = answer(503, error_body("unavailable"))
 
 
 def test_create_app_sends_both_name_fields_and_its_idempotency_key():
@@ -47,7 +47,7 @@ def test_create_app_sends_both_name_fields_and_its_idempotency_key():
 
 
 def test_create_machine_sends_its_name_region_list_and_secrets_version():
-    """The answer becomes a machine; a region may be a list in order of preference."""
+    """The response becomes a machine. A region may be a list in order of preference."""
     fly = ScriptedFly(answer(200, MACHINE))
     machine = make_client(fly).create_machine(APP, f"{APP}-main", ("fra", "eu"), {"image": "i"}, 7)
     assert fly.paths == [f"POST /v1/apps/{APP}/machines"]
@@ -64,8 +64,8 @@ def test_create_machine_sends_its_name_region_list_and_secrets_version():
     assert machine.checks == (Check("health", "passing"),)
 
 
-def test_the_other_calls_address_what_they_name():
-    """Method, path and body of every write, by Fly's OpenAPI description."""
+def test_the_other_writes_follow_the_openapi_description():
+    """Method, path and body of every other write are those of Fly's OpenAPI description."""
     fly = ScriptedFly(answer(200, MACHINE))
     client = make_client(fly)
     client.update_machine(APP, ID, {"image": "i"}, "01V")
@@ -93,16 +93,16 @@ def test_the_other_calls_address_what_they_name():
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_deleting_what_is_gone_succeeds(status):
-    """A delete that finds nothing has reached its goal."""
-    client = make_client(ScriptedFly(answer(status, told("app not found"))))
+def test_deleting_something_already_gone_succeeds(status):
+    """A 404 or 410 to a delete is a success."""
+    client = make_client(ScriptedFly(answer(status, error_body("app not found"))))
     client.delete_app(APP)
     client.destroy_machine(APP, ID)
 
 
 @pytest.mark.parametrize("reply", [answer(404, "404 page not found"), httpx.Response(404), answer(410, "<html>")])
 def test_a_404_that_is_not_flys_own_proves_nothing(reply):
-    """With a wrong FLY_API_URL everything is 404; nothing may be taken for deleted because of it."""
+    """With a wrong FLY_API_URL every call is a 404, which must not count as deleted."""
     client = make_client(ScriptedFly(reply))
     for act in (lambda: client.delete_app(APP), lambda: client.destroy_machine(APP, ID), lambda: client.get_app(APP)):
         with pytest.raises(errors.TransientError) as caught:
@@ -111,15 +111,15 @@ def test_a_404_that_is_not_flys_own_proves_nothing(reply):
 
 
 def test_an_address_with_or_without_its_version_is_the_same():
-    """The paths bring their own /v1."""
+    """The paths already start with /v1."""
     for base_url in ("https://fly.test", "https://fly.test/", "https://fly.test/v1", "https://fly.test/v1/"):
         fly = ScriptedFly(answer(200, MACHINE))
         FlyClient(base_url, TOKEN, org_slug="acme", transport=fly).get_machine(APP, ID)
         assert str(fly.requests[0].url) == f"https://fly.test/v1/apps/{APP}/machines/{ID}"
 
 
-def test_transient_failures_wait_2_4_8_seconds_and_are_told():
-    """Four attempts; each that is followed by another goes to the caller's log, the last is the error raised."""
+def test_transient_failures_wait_2_4_8_seconds_and_are_reported():
+    """Four attempts. The caller's log gets each one that is repeated; the last one is raised."""
     time, seen = Time(), []
     fly = ScriptedFly(BUSY)
     with pytest.raises(errors.OutcomeUnknown) as caught:
@@ -132,7 +132,7 @@ def test_transient_failures_wait_2_4_8_seconds_and_are_told():
 
 
 def test_each_failed_attempt_is_one_line_of_log(caplog):
-    """With Fly's request id, so that a ticket to Fly can name it; a "not yet" is no failure."""
+    """The line has Fly's request id for a support ticket. A "not yet" is not logged as a failure."""
     caplog.set_level(logging.INFO, logger="hangar.fly")
     make_client(ScriptedFly(BUSY, answer(429), answer(200, MACHINE))).get_machine(APP, ID)
     make_client(ScriptedFly(answer(408))).wait_machine(APP, ID, "started", None, 5)
@@ -141,23 +141,23 @@ def test_each_failed_attempt_is_one_line_of_log(caplog):
     assert all("01TEST-fra" in line and APP in line and "\n" not in line for line in lines)
 
 
-def test_a_transient_failure_that_ends_is_no_failure():
-    """The answer after a repetition counts like a first one."""
+def test_a_successful_retry_returns_the_result():
+    """The response to a repeated call is returned like that to a first one."""
     fly = ScriptedFly(BUSY, httpx.ReadError("reset"), answer(200, MACHINE))
     assert make_client(fly).get_machine(APP, ID).id == ID
 
 
 @pytest.mark.parametrize(("asked", "slept"), [("7", 7), ("0", 2), ("600", 30)])
 def test_retry_after_wins_up_to_its_cap(asked, slept):
-    """What Fly asks for replaces our own wait, but for "at once"; nobody is waited for longer than 30 s within a call."""
+    """Fly's Retry-After replaces our wait unless it is 0. Within a call a wait is at most 30 s."""
     time = Time()
-    fly = ScriptedFly(answer(429, told("rate limit exceeded"), retry_after=asked), answer(200, MACHINE))
+    fly = ScriptedFly(answer(429, error_body("rate limit exceeded"), retry_after=asked), answer(200, MACHINE))
     make_client(fly, time).get_machine(APP, ID)
     assert time.slept == [slept]
 
 
 def test_no_attempt_begins_beyond_the_budget():
-    """With 7 s in all, 2 + 4 are waited and the 8 are not."""
+    """With a budget of 7 s, the waits of 2 and 4 s happen and the one of 8 s does not."""
     time = Time()
     fly = ScriptedFly(BUSY)
     with pytest.raises(errors.TransientError) as caught:
@@ -166,7 +166,7 @@ def test_no_attempt_begins_beyond_the_budget():
 
 
 def test_no_attempt_begins_after_a_wait_that_took_too_long():
-    """A process may be frozen while it waits; by then its lease may be another's."""
+    """If the process was suspended while it waited, its lease may have expired."""
     time = Time()
     fly = ScriptedFly(BUSY)
     client = FlyClient(
@@ -183,9 +183,9 @@ def test_no_attempt_begins_after_a_wait_that_took_too_long():
 
 
 def test_a_retry_after_beyond_the_budget_is_left_to_the_caller():
-    """The error carries what Fly asked for, so that the row can come due then."""
+    """The error carries Fly's Retry-After, so that the row becomes due at that time."""
     time = Time()
-    fly = ScriptedFly(answer(429, told("rate limit exceeded"), retry_after="20"))
+    fly = ScriptedFly(answer(429, error_body("rate limit exceeded"), retry_after="20"))
     with pytest.raises(errors.TransientError) as caught:
         make_client(fly, time).start_machine(APP, ID, budget_s=10)
     assert (time.slept, caught.value.retry_after_s) == ([], 20)
@@ -202,16 +202,16 @@ def test_a_retry_after_beyond_the_budget_is_left_to_the_caller():
         (422, "could not find a candidate host"),
     ],
 )
-def test_what_repeating_cannot_help_is_asked_once(status, error):
-    """Refusals, conflicts and missing room come back at once."""
-    time, fly = Time(), ScriptedFly(answer(status, told(error)))
+def test_permanent_errors_are_not_repeated(status, error):
+    """Refusals, conflicts and missing capacity are raised after one attempt."""
+    time, fly = Time(), ScriptedFly(answer(status, error_body(error)))
     with pytest.raises(errors.HangarError):
         make_client(fly, time).create_machine(APP, "m", "fra", {})
     assert (len(fly.requests), time.slept) == (1, [])
 
 
 def test_exec_is_not_repeated_after_an_unknown_outcome():
-    """A command may have run; a request that was turned away has not, and is repeated."""
+    """The command may have run. A request that Fly rejected did not run, so it is repeated."""
     fly = ScriptedFly(httpx.ReadTimeout("slow"), answer(200, {}))
     with pytest.raises(errors.OutcomeUnknown):
         make_client(fly).exec(APP, ID, ["env"])
@@ -221,21 +221,21 @@ def test_exec_is_not_repeated_after_an_unknown_outcome():
     assert fly.bodies[-1] == {"command": ["env"], "timeout": 30}
 
 
-def test_a_lost_answer_to_create_machine_leads_to_the_machine_it_made():
-    """The repetition is refused with the id of what the first attempt made, so nothing is doubled."""
+def test_a_lost_answer_to_create_machine_yields_the_created_machine():
+    """The repeated call is refused with the id of the machine that the first one made. There is no second one."""
     duplicate = f'already_exists: unique machine name violation, machine ID {ID} already exists with name "{APP}-main"'
-    fly = ScriptedFly(httpx.RemoteProtocolError("disconnected"), answer(409, told(duplicate)))
+    fly = ScriptedFly(httpx.RemoteProtocolError("disconnected"), answer(409, error_body(duplicate)))
     with pytest.raises(errors.Conflict) as caught:
         make_client(fly).create_machine(APP, f"{APP}-main", "fra", {})
     assert (caught.value.machine_id, caught.value.code, caught.value.attempts_made) == (ID, "exists", 2)
 
 
 def settling(state):
-    return answer(412, told(f"failed_precondition: unable to start machine from current state: '{state}'"))
+    return answer(412, error_body(f"failed_precondition: unable to start machine from current state: '{state}'"))
 
 
 def test_start_asks_a_settling_machine_every_second():
-    """412 while a machine is created, stopping or replaced passes by itself; other failures keep their own waits."""
+    """A 412 of a machine in transition is repeated every second. Other failures keep their own waits."""
     time = Time()
     fly = ScriptedFly(settling("created"), settling("stopping"), BUSY, settling("stopping"), answer(200, {"ok": True}))
     make_client(fly, time).start_machine(APP, ID)
@@ -243,7 +243,7 @@ def test_start_asks_a_settling_machine_every_second():
 
 
 def test_start_gives_up_on_settling_after_a_minute():
-    """What has not settled by then is for the next step to look at."""
+    """After a minute the error is raised, and the next step observes the machine again."""
     time = Time()
     with pytest.raises(errors.TransientError) as caught:
         make_client(ScriptedFly(settling("replacing")), time).start_machine(APP, ID)
@@ -253,10 +253,10 @@ def test_start_gives_up_on_settling_after_a_minute():
 @pytest.mark.parametrize(
     "status_and_error", [(412, "machine still attempting to start"), (409, "machine still attempting to start")]
 )
-def test_starting_what_starts_succeeds(status_and_error):
-    """A second start finds the first in progress."""
+def test_starting_a_starting_machine_succeeds(status_and_error):
+    """A second start while the first is in progress is a success."""
     status, error = status_and_error
-    make_client(ScriptedFly(answer(status, told(error)))).start_machine(APP, ID)
+    make_client(ScriptedFly(answer(status, error_body(error)))).start_machine(APP, ID)
     make_client(ScriptedFly(settling("started"))).start_machine(APP, ID)
 
 
@@ -265,16 +265,18 @@ def test_starting_what_starts_succeeds(status_and_error):
     [
         (answer(200, {"ok": True, "state": "started"}), True),
         (
-            answer(408, told("deadline_exceeded: machine failed to reach desired state, started, currently created")),
+            answer(
+                408, error_body("deadline_exceeded: machine failed to reach desired state, started, currently created")
+            ),
             False,
         ),
         (answer(408), False),
         (answer(504, "<html>"), False),
-        (answer(400, told("failed_precondition: machine is currently replaced")), False),
+        (answer(400, error_body("failed_precondition: machine is currently replaced")), False),
     ],
 )
-def test_wait_tells_reached_from_not_yet(reply, reached):
-    """408 and 504 mean not yet; they are no failures and are not repeated inside the call."""
+def test_wait_distinguishes_reached_from_not_yet(reply, reached):
+    """408 and 504 mean "not yet". They are not failures and are not repeated within the call."""
     fly = ScriptedFly(reply)
     assert make_client(fly).wait_machine(APP, ID, "started", "01V", 20) is reached
     assert fly.paths == [f"GET /v1/apps/{APP}/machines/{ID}/wait?state=started&timeout=20&version=01V"]
@@ -283,15 +285,15 @@ def test_wait_tells_reached_from_not_yet(reply, reached):
 
 @pytest.mark.parametrize(("asked_s", "sent"), [(0, "1"), (90, "60"), (2.7, "2")])
 def test_wait_stays_within_what_fly_allows(asked_s, sent):
-    """Fly answers 400 to a time-out outside 1 to 60 s."""
+    """Fly answers 400 to a timeout outside 1 to 60 s."""
     fly = ScriptedFly(answer(200, {"ok": True}))
     make_client(fly).wait_machine(APP, ID, "started", None, asked_s)
     assert dict(fly.requests[0].url.params) == {"state": "started", "timeout": sent}
 
 
-def test_wait_reads_a_missing_machine_by_what_is_waited_for():
-    """Gone is destroyed; just made is not yet visible; anything else is gone."""
-    client = make_client(ScriptedFly(answer(404, told("not_found: machine not found"))))
+def test_wait_interprets_a_missing_machine_by_the_awaited_state():
+    """A 404 means reached for `destroyed`, not yet for a new machine, and gone otherwise."""
+    client = make_client(ScriptedFly(answer(404, error_body("not_found: machine not found"))))
     assert client.wait_machine(APP, ID, "destroyed", None, 1) is True
     assert client.wait_machine(APP, ID, "started", None, 1, is_fresh=True) is False
     with pytest.raises(errors.NotFound):
@@ -299,18 +301,18 @@ def test_wait_reads_a_missing_machine_by_what_is_waited_for():
 
 
 def test_set_secrets_returns_the_version_and_never_shows_a_value(caplog):
-    """Also not when Fly's refusal quotes the value back."""
+    """The value is also hidden when Fly's refusal quotes it."""
     value = "canary-value"
     fly = ScriptedFly(answer(200, {"secrets": [], "version": 12}))
     assert make_client(fly).set_secrets(APP, {"TOKEN": value, "OLD": None}) == 12
     assert fly.bodies == [{"values": {"TOKEN": value, "OLD": None}}]
     with pytest.raises(errors.Refused) as caught:
-        make_client(ScriptedFly(answer(400, told(f"bad value {value}")))).set_secrets(APP, {"TOKEN": value})
+        make_client(ScriptedFly(answer(400, error_body(f"bad value {value}")))).set_secrets(APP, {"TOKEN": value})
     assert "canary" not in "".join(traceback.format_exception(caught.value)) + caplog.text
 
 
 def test_org_machines_end_only_without_a_cursor():
-    """An empty page is not the end, and unread regions are passed on with their page."""
+    """An empty page does not end the listing. Regions that could not be read are reported with their page."""
     item = {"id": ID, "name": "m", "app_name": APP, "state": "hovering", "config": {"metadata": {"row": "r"}}}
     fly = ScriptedFly(
         answer(200, {"machines": [item], "next_cursor": "c1", "error_regions": ["fra"]}),
@@ -329,17 +331,17 @@ def test_org_machines_end_only_without_a_cursor():
 
 
 def test_apps_are_listed_5000_at_a_time_from_any_cursor():
-    """A listing can go on where an earlier one stopped; items without an organisation are ours."""
+    """A listing can continue from an earlier cursor. Items without an organisation count as ours."""
     fly = ScriptedFly(answer(200, {"apps": [{"name": APP, "network": "n", "machine_count": 1}], "total_apps": 1}))
     (page,) = make_client(fly).list_apps(cursor="c7")
     assert (page.apps[0].org_slug, page.apps[0].network, page.next_cursor) == ("acme", "n", None)
     assert fly.paths == ["GET /v1/apps?org_slug=acme&limit=5000&cursor=c7"]
 
 
-def test_a_listing_that_cannot_go_on_says_begin_again():
-    """A cursor outlived, one that does not advance, and a page without its list are all no end of the listing."""
+def test_a_listing_that_cannot_continue_must_restart():
+    """An expired cursor, one that does not advance, or a page without its list never ends a listing silently."""
     for fly in (
-        ScriptedFly(answer(400, told("invalid cursor"))),
+        ScriptedFly(answer(400, error_body("invalid cursor"))),
         ScriptedFly(answer(200, {"machines": [], "next_cursor": "c7"})),
         ScriptedFly(answer(200, {})),
         ScriptedFly(answer(200, "<html>")),
@@ -356,7 +358,7 @@ def test_an_apps_machines_are_a_bare_list(answer_body):
 
 
 def test_the_affinity_cookie_stays_with_its_app():
-    """The node that created an app is asked about it next; no other app's calls follow it there."""
+    """Later calls for an app reach the node that created it. Calls for other apps do not carry its cookie."""
     cookie = f"fly_flaps_affinity=node-1; Path=/v1/apps/{APP}"
     fly = ScriptedFly(answer(201, {"id": "1"}, set_cookie=cookie), answer(200, MACHINE))
     client = make_client(fly)
@@ -375,7 +377,7 @@ def test_the_affinity_cookie_stays_with_its_app():
 
 
 def test_cookies_are_kept_for_the_latest_apps_only():
-    """A fleet of any size leaves a bounded number of jars."""
+    """The number of cookie jars is bounded for a fleet of any size."""
     jars = AppCookies()
     first = jars.of("app-0")
     for number in range(2000):
@@ -395,7 +397,7 @@ def test_cookies_are_kept_for_the_latest_apps_only():
     ],
 )
 def test_the_scheme_follows_the_token(token, header):
-    """Macaroons go under FlyV1, other tokens under Bearer, a given scheme stays."""
+    """Macaroons use the scheme FlyV1, other tokens Bearer. A given scheme is kept."""
     assert format_authorization(token) == header
     fly = ScriptedFly(answer(200, MACHINE))
     make_client(fly, token=f" {token}\n").get_machine(APP, ID)
@@ -403,8 +405,8 @@ def test_the_scheme_follows_the_token(token, header):
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "canary\ntoken", "canary\u00e9", "canary\x00"])
-def test_a_token_no_header_can_hold_is_refused_unseen(bad):
-    """HTTP libraries quote a bad header in their error; it never gets that far."""
+def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(bad):
+    """HTTP libraries quote a bad header in their errors, so the client refuses it first."""
     with pytest.raises(ValueError, match="FLY_API_TOKEN") as caught:
         FlyClient("https://fly.test", bad, org_slug="acme")
     assert "canary" not in "".join(traceback.format_exception(caught.value))
@@ -413,14 +415,14 @@ def test_a_token_no_header_can_hold_is_refused_unseen(bad):
 @pytest.mark.parametrize(
     "reply",
     [
-        answer(401, told(f"Authenticate: token {TOKEN} is bad")),
+        answer(401, error_body(f"Authenticate: token {TOKEN} is bad")),
         answer(500, f"<html>Authorization: FlyV1 {TOKEN}</html>"),
         httpx.ReadTimeout(f"while sending FlyV1 {TOKEN}"),
         httpx.LocalProtocolError(f"Illegal header value b'FlyV1 {TOKEN}'"),
     ],
 )
 def test_the_token_is_in_no_error_no_repr_and_no_log(reply, caplog):
-    """Not in str, repr, args, the log, nor in any variable that a traceback with locals would print."""
+    """It is not in str, repr, args, the log, or any variable that a traceback with locals prints."""
     caplog.set_level(logging.DEBUG)
     client = make_client(ScriptedFly(reply))
     with pytest.raises(errors.HangarError) as caught:
@@ -448,13 +450,13 @@ class Chatty(httpx.BaseTransport):
     def handle_request(self, request):
         held = request.headers.raw
         try:
-            raise BrokenPipeError(f"{len(held)} headers")  # noqa: TRY301  the shape of the library is the point
+            raise BrokenPipeError(f"{len(held)} headers")  # noqa: TRY301  imitates the library
         except BrokenPipeError as broken:
             raise httpx.WriteError("broken pipe") from broken
 
 
 def test_a_failure_of_the_network_keeps_its_cause_without_its_frames():
-    """A reporter that prints variables must not find the headers in what the HTTP library leaves behind."""
+    """An error reporter that prints local variables must not find the headers in the library's frames."""
     with make_client(Chatty()) as client, pytest.raises(errors.OutcomeUnknown) as caught:
         client.start_machine(APP, ID)
     assert isinstance(caught.value.__cause__, httpx.WriteError)
@@ -463,8 +465,8 @@ def test_a_failure_of_the_network_keeps_its_cause_without_its_frames():
 
 
 @pytest.mark.parametrize("part", ["", "..", "a/b", "a?force=true", "a b", "-x", "é"])
-def test_a_part_that_would_change_the_path_is_our_bug(part):
-    """An empty machine id would address the app; nothing is sent."""
+def test_a_part_that_would_change_the_path_is_an_internal_error(part):
+    """An empty machine id would address the app itself. No request is sent."""
     fly = ScriptedFly(answer(200))
     client = make_client(fly)
     for act in (
@@ -477,8 +479,8 @@ def test_a_part_that_would_change_the_path_is_our_bug(part):
     assert fly.requests == []
 
 
-def test_threads_never_share_a_connection_at_once_and_leave_theirs_behind():
-    """As many clients as calls at the same time, used again by later threads, on one TLS context."""
+def test_threads_reuse_connections_but_never_share_one_at_once():
+    """There are as many clients as concurrent calls. Later threads reuse them. All share one TLS context."""
     together = threading.Barrier(4)
 
     class Meeting(ScriptedFly):

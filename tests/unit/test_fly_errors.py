@@ -1,4 +1,4 @@
-"""Which branch of the error tree each answer of Fly leads to; the texts are those Fly puts on the wire."""
+"""Which error each response of Fly becomes. The texts are those that Fly sends."""
 
 import httpx
 import pytest
@@ -7,7 +7,7 @@ from shared.domain import errors
 from shared.fly.errors import classify_answer
 from shared.fly.messages import Request, Response, parse_retry_after, read_answer
 from shared.observability.redaction import EXCERPT_CHARS, hide_secrets
-from tests.unit.scripted_fly import ScriptedFly, answer, make_client, told
+from tests.unit.scripted_fly import ScriptedFly, answer, error_body, make_client
 
 APP, ID = "vyx-user-0a1b2c3d", "148e1234c56789"
 
@@ -61,74 +61,80 @@ SMALL = "invalid config.guest.memory_mb, minimum required 4096 MiB"
 
 ROWS = [
     # create app
-    (create_app, 422, told(TAKEN, "name_taken"), errors.NameTaken, "name_taken"),
-    (create_app, 422, told(TAKEN), errors.NameTaken, "name_taken"),
-    (create_app, 422, told("uniqueness constraint violated"), errors.NameTaken, "name_taken"),
-    (create_app, 409, told("whatever"), errors.NameTaken, "name_taken"),
-    (create_app, 422, told(BAD_NAME), errors.Refused, "name"),
-    (create_app, 400, told("EOF"), errors.Refused, "bad_request"),
-    (create_app, 401, told("Authenticate: token validation error"), errors.Refused, "auth"),
-    (create_app, 403, told("unauthorized"), errors.Refused, "auth"),
-    (create_app, 404, told("organization not found"), errors.Refused, "org"),
+    (create_app, 422, error_body(TAKEN, "name_taken"), errors.NameTaken, "name_taken"),
+    (create_app, 422, error_body(TAKEN), errors.NameTaken, "name_taken"),
+    (create_app, 422, error_body("uniqueness constraint violated"), errors.NameTaken, "name_taken"),
+    (create_app, 409, error_body("whatever"), errors.NameTaken, "name_taken"),
+    (create_app, 422, error_body(BAD_NAME), errors.Refused, "name"),
+    (create_app, 400, error_body("EOF"), errors.Refused, "bad_request"),
+    (create_app, 401, error_body("Authenticate: token validation error"), errors.Refused, "auth"),
+    (create_app, 403, error_body("unauthorized"), errors.Refused, "auth"),
+    (create_app, 404, error_body("organization not found"), errors.Refused, "org"),
     (create_app, 408, None, errors.OutcomeUnknown, "outcome_unknown"),
     (create_app, 500, "<html>oops</html>", errors.OutcomeUnknown, "outcome_unknown"),
     # get app
-    (get_app, 404, told("app not found"), errors.NotFound, "gone"),
+    (get_app, 404, error_body("app not found"), errors.NotFound, "gone"),
     (get_app, 410, None, errors.NotFound, "gone"),
     (get_app, 404, "404 page not found", errors.TransientError, "not_fly"),
     (get_app, 404, "<html>not found</html>", errors.TransientError, "not_fly"),
-    (get_app, 403, told("unauthorized"), errors.NotOwned, "foreign"),
-    (get_app, 401, told("invalid token"), errors.Refused, "auth"),
-    (get_app, 503, told("unavailable: try again"), errors.TransientError, "unavailable"),
+    (get_app, 403, error_body("unauthorized"), errors.NotOwned, "foreign"),
+    (get_app, 401, error_body("invalid token"), errors.Refused, "auth"),
+    (get_app, 503, error_body("unavailable: try again"), errors.TransientError, "unavailable"),
     (get_app, 301, None, errors.Refused, "unsupported"),
     # create machine
-    (create_machine, 409, told(DUPLICATE), errors.Conflict, "exists"),
-    (create_machine, 422, told("could not find a candidate host", "insufficient_capacity"), errors.Capacity, "region"),
-    (create_machine, 409, told("aborted: no capacity"), errors.Capacity, "region"),
-    (create_machine, 503, told("out of capacity", "insufficient_capacity"), errors.Capacity, "region"),
-    (create_machine, 503, told("out of capacity"), errors.Capacity, "region"),
-    (create_machine, 412, told(VOLUME_FULL, "volume_placement_capacity"), errors.Capacity, "volume"),
-    (create_machine, 412, told(VOLUME_FULL), errors.Capacity, "host"),
-    (create_machine, 400, told("no capacity"), errors.Capacity, "region"),
-    (create_machine, 403, told(QUOTA), errors.Capacity, "quota"),
-    (create_machine, 403, told("unauthorized"), errors.NotOwned, "foreign"),
+    (create_machine, 409, error_body(DUPLICATE), errors.Conflict, "exists"),
+    (
+        create_machine,
+        422,
+        error_body("could not find a candidate host", "insufficient_capacity"),
+        errors.Capacity,
+        "region",
+    ),
+    (create_machine, 409, error_body("aborted: no capacity"), errors.Capacity, "region"),
+    (create_machine, 503, error_body("out of capacity", "insufficient_capacity"), errors.Capacity, "region"),
+    (create_machine, 503, error_body("out of capacity"), errors.Capacity, "region"),
+    (create_machine, 412, error_body(VOLUME_FULL, "volume_placement_capacity"), errors.Capacity, "volume"),
+    (create_machine, 412, error_body(VOLUME_FULL), errors.Capacity, "host"),
+    (create_machine, 400, error_body("no capacity"), errors.Capacity, "region"),
+    (create_machine, 403, error_body(QUOTA), errors.Capacity, "quota"),
+    (create_machine, 403, error_body("unauthorized"), errors.NotOwned, "foreign"),
     (
         create_machine,
         400,
-        told("To create more than 1 machine per app please add a payment method."),
+        error_body("To create more than 1 machine per app please add a payment method."),
         errors.Refused,
         "quota",
     ),
-    (create_machine, 400, told(SMALL), errors.Refused, "size"),
-    (create_machine, 400, told(f"invalid_argument: {SMALL}"), errors.Refused, "size"),
-    (create_machine, 400, told("could not resolve image registry.fly.io/x:y"), errors.Refused, "image"),
-    (create_machine, 422, told("MANIFEST_UNKNOWN"), errors.Refused, "image"),
-    (create_machine, 404, told("app not found"), errors.NotFound, "gone"),
-    (create_machine, 408, told("deadline_exceeded: request timed out"), errors.OutcomeUnknown, "outcome_unknown"),
-    (create_machine, 400, told("deadline_exceeded: request timed out"), errors.OutcomeUnknown, "outcome_unknown"),
+    (create_machine, 400, error_body(SMALL), errors.Refused, "size"),
+    (create_machine, 400, error_body(f"invalid_argument: {SMALL}"), errors.Refused, "size"),
+    (create_machine, 400, error_body("could not resolve image registry.fly.io/x:y"), errors.Refused, "image"),
+    (create_machine, 422, error_body("MANIFEST_UNKNOWN"), errors.Refused, "image"),
+    (create_machine, 404, error_body("app not found"), errors.NotFound, "gone"),
+    (create_machine, 408, error_body("deadline_exceeded: request timed out"), errors.OutcomeUnknown, "outcome_unknown"),
+    (create_machine, 400, error_body("deadline_exceeded: request timed out"), errors.OutcomeUnknown, "outcome_unknown"),
     (create_machine, 502, None, errors.OutcomeUnknown, "outcome_unknown"),
     (create_machine, 504, "<html>", errors.OutcomeUnknown, "outcome_unknown"),
-    (create_machine, 500, told("unknown: internal"), errors.OutcomeUnknown, "outcome_unknown"),
-    (create_machine, 501, told("not implemented"), errors.Refused, "unsupported"),
-    (create_machine, 429, told("rate limit exceeded"), errors.TransientError, "rate_limited"),
-    (create_machine, 400, told("volume not found"), errors.Refused, "bad_request"),
+    (create_machine, 500, error_body("unknown: internal"), errors.OutcomeUnknown, "outcome_unknown"),
+    (create_machine, 501, error_body("not implemented"), errors.Refused, "unsupported"),
+    (create_machine, 429, error_body("rate limit exceeded"), errors.TransientError, "rate_limited"),
+    (create_machine, 400, error_body("volume not found"), errors.Refused, "bad_request"),
     # update, start
-    (update_machine, 409, told(HOST_FULL), errors.Capacity, "host"),
-    (update_machine, 409, told(CONCURRENT), errors.Conflict, "conflict"),
+    (update_machine, 409, error_body(HOST_FULL), errors.Capacity, "host"),
+    (update_machine, 409, error_body(CONCURRENT), errors.Conflict, "conflict"),
     (update_machine, 409, None, errors.Conflict, "conflict"),
-    (update_machine, 409, told(LEASED), errors.TransientError, "leased"),
-    (update_machine, 503, told(MAINTENANCE), errors.Capacity, "host"),
-    (update_machine, 412, told("volume already claimed by machine 1"), errors.TransientError, "settling"),
-    (start_machine, 412, told(CREATED), errors.TransientError, "settling"),
-    (start_machine, 412, told(REPLACED), errors.TransientError, "settling"),
-    (start_machine, 412, told(ACTIVE), errors.TransientError, "settling"),
-    (start_machine, 412, told(DESTROYED), errors.NotFound, "gone"),
-    (get_machine, 404, told("not_found: machine not found"), errors.NotFound, "gone"),
-    (get_machine, 404, told("invalid machine ID, 'x'"), errors.NotFound, "gone"),
+    (update_machine, 409, error_body(LEASED), errors.TransientError, "leased"),
+    (update_machine, 503, error_body(MAINTENANCE), errors.Capacity, "host"),
+    (update_machine, 412, error_body("volume already claimed by machine 1"), errors.TransientError, "settling"),
+    (start_machine, 412, error_body(CREATED), errors.TransientError, "settling"),
+    (start_machine, 412, error_body(REPLACED), errors.TransientError, "settling"),
+    (start_machine, 412, error_body(ACTIVE), errors.TransientError, "settling"),
+    (start_machine, 412, error_body(DESTROYED), errors.NotFound, "gone"),
+    (get_machine, 404, error_body("not_found: machine not found"), errors.NotFound, "gone"),
+    (get_machine, 404, error_body("invalid machine ID, 'x'"), errors.NotFound, "gone"),
     (get_machine, 408, None, errors.TransientError, "unavailable"),
     # listings
-    (list_org, 403, told("unauthorized"), errors.Refused, "auth"),
-    (list_org, 404, told("organization not found"), errors.Refused, "org"),
+    (list_org, 403, error_body("unauthorized"), errors.Refused, "auth"),
+    (list_org, 404, error_body("organization not found"), errors.Refused, "org"),
     (list_apps, 404, None, errors.Refused, "org"),
     (list_apps, 500, None, errors.TransientError, "unavailable"),
 ]
@@ -136,7 +142,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("act", "status", "body", "kind", "code"), ROWS)
 def test_each_answer_leads_to_one_reaction(act, status, body, kind, code):
-    """The same status means different things; status word, prefix and text decide, in that order."""
+    """One HTTP status has several meanings. Fly's status word, the prefix and the text decide, in that order."""
     with make_client(ScriptedFly(answer(status, body))) as fly, pytest.raises(errors.HangarError) as caught:
         act(fly)
     error = caught.value
@@ -149,14 +155,14 @@ def test_each_answer_leads_to_one_reaction(act, status, body, kind, code):
 def test_a_duplicate_machine_names_the_one_to_adopt():
     """The 409 of a name in use carries the id of the machine that holds it."""
     with pytest.raises(errors.Conflict) as caught:
-        create_machine(make_client(ScriptedFly(answer(409, told(DUPLICATE)))))
+        create_machine(make_client(ScriptedFly(answer(409, error_body(DUPLICATE)))))
     assert caught.value.machine_id == ID
 
 
 @pytest.mark.parametrize("act", [create_app, create_machine, update_machine, start_machine])
 @pytest.mark.parametrize("failure", [httpx.ReadTimeout("slow"), httpx.ReadError(""), httpx.RemoteProtocolError("cut")])
 def test_a_write_without_an_answer_may_have_happened(act, failure):
-    """After the request has left, silence proves nothing."""
+    """Without a response, a request that was sent may or may not have taken effect."""
     with pytest.raises(errors.OutcomeUnknown) as caught:
         act(make_client(ScriptedFly(failure)))
     assert type(failure).__name__ in str(caught.value)
@@ -164,15 +170,15 @@ def test_a_write_without_an_answer_may_have_happened(act, failure):
 
 
 @pytest.mark.parametrize("failure", [httpx.ConnectError("refused"), httpx.ConnectTimeout(""), httpx.PoolTimeout("")])
-def test_a_write_that_never_left_is_no_unknown_outcome(failure):
-    """Without a connection nothing can have happened."""
+def test_a_write_that_was_not_sent_is_a_transient_error(failure):
+    """Without a connection the call cannot have had an effect."""
     with pytest.raises(errors.TransientError) as caught:
         create_machine(make_client(ScriptedFly(failure)))
     assert (type(caught.value), caught.value.code) == (errors.TransientError, "unreachable")
 
 
-def test_a_read_without_an_answer_has_no_effect_to_wonder_about():
-    """A read is repeated later; there is no outcome to find out."""
+def test_a_read_without_an_answer_is_a_transient_error():
+    """A read has no effect, so it is repeated later."""
     with pytest.raises(errors.TransientError) as caught:
         get_machine(make_client(ScriptedFly(httpx.ReadTimeout("slow"))))
     assert type(caught.value) is errors.TransientError
@@ -180,15 +186,15 @@ def test_a_read_without_an_answer_has_no_effect_to_wonder_about():
 
 @pytest.mark.parametrize("body", ["<html>ok</html>", "{", {"id": ""}, [], None])
 def test_a_success_that_cannot_be_read_is_an_unknown_outcome(body):
-    """A 200 without a machine in it says that something happened, not what."""
+    """A 200 without a machine in it shows that the call took effect, but not with which result."""
     with pytest.raises(errors.OutcomeUnknown):
         create_machine(make_client(ScriptedFly(answer(200, body))))
 
 
 def test_a_long_body_is_cut():
-    """No more than 256 characters of what Fly sent are repeated."""
+    """A message repeats at most 256 characters of Fly's response."""
     with pytest.raises(errors.Refused) as caught:
-        create_machine(make_client(ScriptedFly(answer(400, told("z" * 5000)))))
+        create_machine(make_client(ScriptedFly(answer(400, error_body("z" * 5000)))))
     assert 200 < str(caught.value).count("z") <= EXCERPT_CHARS
 
 
@@ -207,12 +213,12 @@ def test_a_long_body_is_cut():
     ],
 )
 def test_retry_after_is_read_in_both_forms(value, date, seconds):
-    """Seconds, or a date against the answer's own clock; nonsense is as good as none."""
+    """The header holds seconds, or a date relative to the response's own date. Invalid values are ignored."""
     assert parse_retry_after(value, date) == seconds
 
 
 def test_secrets_are_hidden_whole_and_in_parts():
-    """A token of several macaroons is hidden however much of it is echoed."""
+    """Every part of a token with several macaroons is hidden."""
     assert "canary" not in hide_secrets(
         "got fm2_canary1 of 'FlyV1 fm2_canary1,fm2_canary2'", ("FlyV1 fm2_canary1,fm2_canary2",)
     )
@@ -230,19 +236,19 @@ def test_secrets_are_hidden_whole_and_in_parts():
     ],
 )
 def test_an_answers_credentials_do_not_enter_a_message(credential):
-    """Also those that nobody told the client of, and those that the cut at 256 characters would leave half of."""
+    """Includes credentials unknown to the client, and those that the cut at 256 characters would split."""
     for distance in (0, 240):
         call, answer = (
             Request("create", "POST", "/v1/apps"),
             Response(422, None, "x" * distance + f" {credential}", None),
         )
-        told = str(classify_answer(call, answer))
-        assert "canary" not in told
-        assert "eyJ" not in told
+        message = str(classify_answer(call, answer))
+        assert "canary" not in message
+        assert "eyJ" not in message
 
 
-def test_what_is_hidden_is_hidden_in_every_call():
-    """A machine's secrets are hidden also where another call's answer repeats them."""
+def test_a_known_secret_is_hidden_in_every_call():
+    """A machine's secrets are also hidden in the response to another call."""
     call, answer = Request("create", "POST", "/v1/apps"), Response(422, None, "no EXCHANGE_KEY=canary-machine", None)
     assert "canary" not in str(classify_answer(call, answer, ("token-1", "canary-machine")))
 
@@ -250,16 +256,16 @@ def test_what_is_hidden_is_hidden_in_every_call():
 @pytest.mark.parametrize(
     "header", ["fm2_canary", "FlyV1 canary", "canary canary", "canary" * 20, "canary-token", "canary\\n"]
 )
-def test_a_request_id_looks_like_one_or_is_none(header):
-    """It is stored with the events and shown to callers, and nothing keeps a proxy from putting a token there."""
+def test_a_malformed_request_id_is_dropped(header):
+    """The id is stored with events and shown to callers, and a proxy could put a token into the header."""
     response = httpx.Response(500, headers={"fly-request-id": header})
     assert read_answer(response, ("canary-token",)).request_id is None
     good = httpx.Response(500, headers={"fly-request-id": "01JD2N4V3X0PZ4K5QZJ3A0W8X7-sin"})
     assert read_answer(good).request_id == "01JD2N4V3X0PZ4K5QZJ3A0W8X7-sin"
 
 
-def test_every_branch_is_one_reaction():
-    """Catching one branch never catches another, except that an unknown outcome is also to be retried."""
+def test_error_classes_do_not_overlap():
+    """Catching one class never catches another, except that an unknown outcome is also a transient error."""
     branches = [
         errors.TransientError,
         errors.Capacity,

@@ -1,4 +1,4 @@
-"""Fly's JSON becomes plain values, whatever it looks like; the unknown never reads as good news."""
+"""Any JSON from Fly becomes plain values. An unknown value never counts as healthy."""
 
 from datetime import UTC, datetime
 
@@ -52,7 +52,7 @@ FULL = {
 
 
 def test_a_full_machine_is_read_in_full():
-    """Size, image, metadata, checks, newest event and newest exit, in whatever order the events come."""
+    """Size, image, metadata, checks, newest event and newest exit are read from events in any order."""
     machine = parse_machine(FULL)
     assert (machine.version, machine.image_digest, machine.cpu_kind) == ("01HOLD", "sha256:abc", "shared")
     assert dict(machine.metadata) == {"row": "r-1"}
@@ -68,38 +68,38 @@ def test_a_full_machine_is_read_in_full():
 @pytest.mark.parametrize(
     "broken", [{"incomplete_config": FULL["config"], "config": None}, {"config": None}, {"config": {}}]
 )
-def test_a_machine_whose_host_is_away_is_incomplete(broken):
-    """Fly sends `incomplete_config` in place of `config` then, and nothing may be rebuilt from it."""
+def test_a_machine_on_an_unreachable_host_is_incomplete(broken):
+    """Fly then sends `incomplete_config` instead of `config`. It is not used to rebuild a machine."""
     machine = parse_machine(FULL | broken | {"host_status": "unreachable"})
     assert machine.incomplete
     assert machine.host_status == "unreachable"
 
 
 def test_both_configs_at_once_are_still_incomplete():
-    """What Fly itself calls incomplete is believed to be so."""
+    """`incomplete_config` wins over `config`."""
     assert parse_machine(FULL | {"incomplete_config": {"image": "x"}}).incomplete
 
 
-def test_no_word_about_the_host_is_not_ok():
-    """Only Fly's own "ok" is ok."""
+def test_a_missing_host_status_is_not_ok():
+    """Only the value "ok" counts as ok."""
     assert parse_machine({"id": "1"}).host_status == "unknown"
     assert parse_machine({"id": "1", "host_status": "fine"}).host_status == "unknown"
 
 
-def test_states_fly_may_invent_are_unknown():
-    """A new word neither stops the sweep nor passes for one we know."""
+def test_new_states_are_unknown():
+    """A new state neither stops the sweep nor counts as a known one."""
     assert parse_state("hibernating") == parse_state(None) == parse_state(7) == parse_state([]) == "unknown"
     assert all(parse_state(each) == each for each in MACHINE_STATES)
 
 
 @pytest.mark.parametrize("raw", ["", "soon", None, True, -5, 0, 1e300, float("nan"), [], {}])
-def test_a_time_that_is_none_is_none(raw):
-    """No guess stands in for a time."""
+def test_an_invalid_time_is_none(raw):
+    """An invalid time is not replaced by a guess."""
     assert parse_time(raw) is None
 
 
 def test_times_come_as_text_seconds_or_milliseconds():
-    """RFC 3339 in machines, milliseconds in events, seconds in leases."""
+    """Machines use RFC 3339, events milliseconds, leases seconds."""
     wanted = datetime(2026, 11, 22, 10, tzinfo=UTC)
     seconds = int(wanted.timestamp())
     assert parse_time("2026-11-22T10:00:00Z") == parse_time(seconds) == parse_time(seconds * 1000) == wanted
@@ -115,8 +115,8 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*FULL, "incomplete_config"]), json_values) | json_values)
-def test_nothing_fly_could_send_breaks_the_reading(raw):
-    """Any JSON is read; what is missing or of another type is empty or unknown."""
+def test_any_json_can_be_parsed(raw):
+    """A field that is missing or has another type becomes empty or unknown."""
     machine = parse_machine(raw)
     assert isinstance(machine, FlyMachine)
     assert machine.state in MACHINE_STATES | {"unknown"}
@@ -125,7 +125,7 @@ def test_nothing_fly_could_send_breaks_the_reading(raw):
 
 
 def test_machines_are_values():
-    """Equal when equal, usable in sets, not to be changed."""
+    """Machines compare by value, are hashable and cannot be changed."""
     assert {parse_machine(FULL), parse_machine(FULL)} == {parse_machine(FULL)}
     with pytest.raises(AttributeError):
         parse_machine(FULL).state = "started"  # type: ignore[misc]  # what is tested

@@ -1,4 +1,4 @@
-"""Fly's documented limits are never passed by ourselves, and a 429 holds back whom it concerns and nobody else."""
+"""The client stays within Fly's documented limits. A 429 delays only the calls that it applies to."""
 
 import threading
 from collections import Counter
@@ -10,9 +10,9 @@ from local.fly.state.rate import RateLimits as FlysOwn
 from shared.domain import errors
 from shared.fly.messages import Request
 from shared.fly.rate_limits import RateLimits
-from tests.unit.scripted_fly import ScriptedFly, Time, answer, make_client, told
+from tests.unit.scripted_fly import ScriptedFly, Time, answer, error_body, make_client
 
-BUSY = answer(429, told("rate limit exceeded"))
+BUSY = answer(429, error_body("rate limit exceeded"))
 
 
 def delete_app(app):
@@ -32,7 +32,7 @@ def create_app(app):
 
 
 def sends(limits, time, call, seconds):
-    """When each of as many calls as fit into `seconds` went out."""
+    """The time at which each call was sent, for as many calls as fit into `seconds`."""
     went, ends_at = [], time.clock() + seconds
     while True:
         try:
@@ -45,7 +45,7 @@ def sends(limits, time, call, seconds):
 
 
 def rounded(seconds):
-    """To whole seconds: each wait is a little longer than Fly says."""
+    """Waits are rounded up to whole seconds, so none is shorter than Fly asks for."""
     return [round(each) for each in seconds]
 
 
@@ -55,7 +55,7 @@ def most_in(times, window_s):
 
 @pytest.mark.parametrize(("call", "burst", "a_second"), [(stop_machine("a"), 3, 1), (get_machine("a"), 10, 5)])
 def test_one_action_on_one_app_or_machine_keeps_its_pace(call, burst, a_second):
-    """A burst at once, then one at a time for ever."""
+    """The burst is sent at once, then calls keep the documented rate."""
     time = Time()
     limits = RateLimits(time.clock, time.sleep)
     went = sends(limits, time, call, 20)
@@ -64,7 +64,7 @@ def test_one_action_on_one_app_or_machine_keeps_its_pace(call, burst, a_second):
 
 
 def test_other_apps_and_other_actions_do_not_wait():
-    """Many different apps in parallel are what Fly allows, and creating apps has no documented limit."""
+    """Limits apply per app and action. Creating apps has no documented limit."""
     time = Time()
     limits = RateLimits(time.clock, time.sleep)
     for number in range(500):
@@ -74,10 +74,10 @@ def test_other_apps_and_other_actions_do_not_wait():
     assert time.slept == []
 
 
-def test_no_minute_sees_more_than_a_hundred_app_deletions():
-    """However they bunch: in no window of 60 s are there more."""
+def test_no_minute_has_more_than_a_hundred_app_deletions():
+    """The limit holds in every window of 60 s."""
     time = Time()
-    limits, random, went = RateLimits(time.clock, time.sleep), Random(1), []  # noqa: S311  chance that can be repeated
+    limits, random, went = RateLimits(time.clock, time.sleep), Random(1), []  # noqa: S311  reproducible randomness
     for number in range(450):
         time.now += random.choice([0, 0, 0, 0.2, 3])
         limits.wait_turn(delete_app(f"a{number}"), None)
@@ -85,8 +85,8 @@ def test_no_minute_sees_more_than_a_hundred_app_deletions():
     assert most_in(went, 60) == 100
 
 
-def test_what_the_limiter_lets_out_fly_takes():
-    """A thousand random calls over few apps and machines: not one 429 by the simulator's own count."""
+def test_fly_accepts_every_call_that_the_limiter_allows():
+    """A thousand random calls to a few apps and machines cause no 429 in the simulator."""
     time = Time()
     limits, fly, random = RateLimits(time.clock, time.sleep), FlysOwn(), Random(2)  # noqa: S311  as above
     for _ in range(1000):
@@ -103,8 +103,8 @@ def test_what_the_limiter_lets_out_fly_takes():
         time.now += random.choice([0, 0, 0.1, 0.5])
 
 
-def test_a_turn_beyond_the_budget_is_not_waited_for():
-    """The call was not sent, nothing is counted, and the error says when its turn comes."""
+def test_a_wait_beyond_the_budget_is_refused():
+    """The call is not sent and not counted. The error says when it may be sent."""
     time = Time()
     limits = RateLimits(time.clock, time.sleep)
     for _ in range(3):
@@ -117,7 +117,7 @@ def test_a_turn_beyond_the_budget_is_not_waited_for():
 
 
 def test_a_429_on_a_deletion_holds_back_all_deletions_and_nothing_else():
-    """The limit of app deletions is the organisation's."""
+    """The limit of app deletions applies to the organisation."""
     time = Time()
     limits = RateLimits(time.clock, time.sleep)
     limits.hold(delete_app("a"), 20)
@@ -129,7 +129,7 @@ def test_a_429_on_a_deletion_holds_back_all_deletions_and_nothing_else():
 
 
 def test_a_429_on_one_app_holds_back_that_action_on_that_app():
-    """And afterwards one at a time, without a burst."""
+    """Afterwards calls are sent one at a time, without a burst."""
     time = Time()
     limits = RateLimits(time.clock, time.sleep)
     limits.hold(stop_machine("a"), 20)
@@ -141,7 +141,7 @@ def test_a_429_on_one_app_holds_back_that_action_on_that_app():
 
 
 def test_a_429_on_creating_apps_holds_back_all_creations():
-    """It names no app, so it is the organisation's."""
+    """The call names no app, so the hold applies to the organisation."""
     time = Time()
     limits = RateLimits(time.clock, time.sleep)
     limits.hold(create_app("a"), 7)
@@ -149,8 +149,8 @@ def test_a_429_on_creating_apps_holds_back_all_creations():
     assert rounded(time.slept) == [7]
 
 
-def test_who_sleeps_for_a_turn_also_minds_a_429_that_came_meanwhile():
-    """The hold of one worker reaches those who already wait."""
+def test_a_waiting_call_also_respects_a_later_429():
+    """A hold that one worker causes also applies to workers which already wait."""
     time = Time()
     held = []
 
@@ -166,8 +166,8 @@ def test_who_sleeps_for_a_turn_also_minds_a_429_that_came_meanwhile():
     assert time.clock() >= 1000 + 60 + 15
 
 
-def test_frozen_in_the_wait_means_not_sent():
-    """A process that was frozen past its budget may have lost its lease."""
+def test_a_call_is_not_sent_after_a_suspension_past_its_budget():
+    """A process that was suspended past its budget may have lost its lease."""
     time = Time()
     limits = RateLimits(time.clock, lambda _seconds: time.sleep(300))
     for _ in range(3):
@@ -176,8 +176,8 @@ def test_frozen_in_the_wait_means_not_sent():
         limits.wait_turn(stop_machine("a"), time.clock() + 40)
 
 
-def test_ten_thousand_apps_leave_nothing_behind():
-    """What is remembered are the paces of the last seconds."""
+def test_memory_stays_bounded_for_ten_thousand_apps():
+    """Only the rates of the last seconds are kept."""
     time = Time()
     limits = RateLimits(time.clock, time.sleep)
     most = 0
@@ -192,7 +192,7 @@ def test_ten_thousand_apps_leave_nothing_behind():
 
 
 def test_threads_share_one_limit():
-    """Sixteen threads at once: nobody finds a place that another has taken."""
+    """With 16 concurrent threads, no two calls use the same place."""
     slept = []
     limits = RateLimits(lambda: 1000.0, slept.append, deletions_a_minute=10)
     gate = threading.Barrier(16)
@@ -210,10 +210,10 @@ def test_threads_share_one_limit():
     assert Counter(int(seconds // 60) for seconds in slept) == dict.fromkeys(range(1, 8), 10)
 
 
-def test_a_429_teaches_the_client_and_its_other_calls():
-    """Fly's Retry-After on one deletion is kept by the next deletion too."""
+def test_a_429_also_delays_other_calls_of_the_client():
+    """Fly's Retry-After on one deletion also delays the next deletion."""
     time = Time()
-    fly = ScriptedFly(answer(429, told("rate limit exceeded"), retry_after="20"), answer(202))
+    fly = ScriptedFly(answer(429, error_body("rate limit exceeded"), retry_after="20"), answer(202))
     client = make_client(fly, time)
     with pytest.raises(errors.TransientError) as caught:
         client.delete_app("a", budget_s=5)
@@ -227,25 +227,25 @@ def test_a_429_teaches_the_client_and_its_other_calls():
 
 @pytest.mark.parametrize("dated", [{}, {"date": "Thu, 26 Nov 2026 10:00:00 GMT"}])
 def test_a_429_without_a_usable_time_holds_for_the_first_wait(dated):
-    """No header, or a date that cannot be counted or has passed: two seconds, as between our own attempts."""
+    """A missing, invalid or past time counts as two seconds, the first wait between attempts."""
     time = Time()
     headers = {"retry_after": "Thu, 26 Nov 2026 10:00:00 GMT", **dated} if dated else {}
-    client = make_client(ScriptedFly(answer(429, told("rate limit exceeded"), **headers), answer(202)), time)
+    client = make_client(ScriptedFly(answer(429, error_body("rate limit exceeded"), **headers), answer(202)), time)
     client.delete_app("a")
     assert time.slept == [2]
 
 
 def test_retry_after_as_a_date_is_kept():
-    """RFC 9110 allows both forms; a date counts from the answer's own."""
+    """RFC 9110 allows both forms. A date is relative to the response's own date."""
     time = Time()
     headers = {"retry_after": "Thu, 26 Nov 2026 10:00:12 GMT", "date": "Thu, 26 Nov 2026 10:00:00 GMT"}
-    client = make_client(ScriptedFly(answer(429, told("rate limit exceeded"), **headers), answer(202)), time)
+    client = make_client(ScriptedFly(answer(429, error_body("rate limit exceeded"), **headers), answer(202)), time)
     client.delete_app("a")
     assert time.slept == [12]
 
 
 def test_a_storm_of_429_ends_after_four_attempts():
-    """The error is Fly's, so it counts as attempts; waits are ours, as for any transient failure."""
+    """Each 429 counts as an attempt. The waits are those of any transient failure."""
     time = Time()
     fly = ScriptedFly(BUSY)
     with pytest.raises(errors.TransientError) as caught:
@@ -255,7 +255,7 @@ def test_a_storm_of_429_ends_after_four_attempts():
 
 
 def test_an_unknown_outcome_is_not_hidden_by_holding_back():
-    """The first attempt may have happened; that there is no room for a second one does not undo it."""
+    """The first attempt may have taken effect, even if the limit does not allow a second one."""
     time = Time()
     fly = ScriptedFly(answer(504))
     client = make_client(fly, time)

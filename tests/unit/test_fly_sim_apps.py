@@ -76,7 +76,7 @@ def test_no_token_and_wrong_token_are_401():
 
 
 def test_every_response_has_a_request_id(fly):
-    """Also errors and faults."""
+    """Errors and faults also have one."""
     ids = [fly.http.get(path).headers["fly-request-id"] for path in ("/v1/apps/none", "/v1/nowhere", "/v1/apps")]
     assert len(set(ids)) == 3
 
@@ -158,7 +158,7 @@ def test_malformed_requests_are_400_in_flys_shape_and_change_nothing(fly, method
 
 
 def test_typical_calls_take_their_time(slow):
-    """Creating an app takes longer than reading it, as in every measurement."""
+    """Creating an app takes longer than reading it."""
     slow.app()
     create_s = slow.clock() - VirtualClock()()
     slow.http.get("/v1/apps/app-one")

@@ -76,7 +76,7 @@ def test_first_match_wins_and_times_run_out(fly):
         {"method": "*", "path": "/v1/apps/app-one", "status": 504},
     )
     assert [fly.http.get("/v1/apps/app-one").status_code for _ in range(4)] == [500, 500, 504, 504]
-    assert fly.http.get(MACHINES).status_code == 200, "a star is one segment"
+    assert fly.http.get(MACHINES).status_code == 200, "a star matches one segment"
     fly.faults()
     assert fly.http.get("/v1/apps/app-one").status_code == 200
 

@@ -61,7 +61,7 @@ def test_machines_appear_and_change_in_lists_only_after_the_lag():
     fly = Fly(unkind=LAG)
     machine_id = fly.add(0)
     path = f"/v1/apps/app-0/machines/{machine_id}"
-    assert fly.http.get(path).status_code == 200, "a direct look sees it at once"
+    assert fly.http.get(path).status_code == 200, "a direct read shows it at once"
     assert fly.page()["machines"] == []
     assert fly.http.get("/v1/apps/app-0/machines").json() == []
     fly.clock.advance(5)

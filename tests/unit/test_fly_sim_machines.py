@@ -159,7 +159,7 @@ def test_a_new_machine_can_be_invisible_for_a_while():
     machine_id = fly.machine().json()["id"]
     path = f"/v1/apps/app-one/machines/{machine_id}"
     assert fly.http.get(path).status_code == 404
-    assert machine_id in fly.machine().json()["error"], "its name is taken all the same"
+    assert machine_id in fly.machine().json()["error"], "its name is nevertheless taken"
     fly.clock.advance(1.1)
     assert fly.http.get(path).status_code == 200
 

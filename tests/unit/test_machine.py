@@ -1,4 +1,4 @@
-"""The machine a row asks for, whole: Fly replaces a config by what it is sent, so what stands here is all there is."""
+"""The complete machine config of a row. An update replaces the whole config, so nothing may be missing."""
 
 import json
 from uuid import UUID
@@ -31,13 +31,13 @@ def config_of(row):
 
 
 def test_the_environment_is_the_contract_and_the_extras():
-    """What is configured beside it is added, and never takes the place of a name that is ours."""
+    """Configured variables are added but never replace one of Hangar's names."""
     assert env_with() == OURS
     assert env_with(LOG_LEVEL="debug", RUN_MODE="shared_backend", USER_ID="another") == OURS | {"LOG_LEVEL": "debug"}
 
 
 def test_the_whole_config():
-    """Restarted whatever happens, never destroyed by itself, stopped gently, watched on both endpoints, open to nobody."""
+    """Always restarted, never auto-destroyed, stopped gracefully, checked on both endpoints, not public."""
     check = {"type": "http", "port": 8080, "method": "GET", "interval": "15s", "timeout": "5s"}
     assert config_of(ROW) == {
         "image": "registry.example/app@sha256:1",
@@ -67,7 +67,7 @@ def test_the_whole_config():
     ],
 )
 def test_only_a_public_plan_is_reached_from_outside(power, expected):
-    """And always-on says so itself."""
+    """An always-on plan states it explicitly."""
     [service] = config_of(having(ROW, public_service=True, power=power))["services"]
     assert service == {
         "protocol": "tcp",
@@ -80,8 +80,8 @@ def test_only_a_public_plan_is_reached_from_outside(power, expected):
     }
 
 
-def test_what_is_secret_goes_by_fly_secrets_alone():
-    """I9: the user's token and the configured secrets; in the environment none of them, and nowhere a key of ours."""
+def test_secrets_are_sent_as_fly_secrets_only():
+    """I9: the user's token and configured secrets are not in the environment. Hangar's keys are nowhere."""
     given = {"HANGAR_MACHINE_SECRETS": '{"BROKER_KEY": "canary-broker"}'}
     config = Config.from_env(GOOD | given | {"HANGAR_MACHINE_ENV": '{"LOG_LEVEL": "debug"}'})
     provisions = make_machine_inputs(config)

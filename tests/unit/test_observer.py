@@ -7,7 +7,7 @@ from shared.reconcile.observer import judge_health, to_observation
 
 
 def machine(state="started", host_status="ok", checks=(("alive", "passing"), ("ready", "passing")), **more):
-    told = [{"name": name, "status": status} for name, status in checks]
+    checks_json = [{"name": name, "status": status} for name, status in checks]
     config = {"image": "app", "guest": {}, "metadata": {"hangar_spec": "s"}}
     return parse_machine(
         {
@@ -15,7 +15,7 @@ def machine(state="started", host_status="ok", checks=(("alive", "passing"), ("r
             "name": "a-main",
             "state": state,
             "host_status": host_status,
-            "checks": told,
+            "checks": checks_json,
             "config": config,
             **more,
         }
@@ -43,8 +43,8 @@ def test_health_needs_a_result_and_never_guesses(seen, expected):
     assert judge_health(seen) == expected
 
 
-def test_an_incomplete_machine_is_not_to_be_judged():
-    """Its host could not be asked, so its spec and size are no evidence of drift."""
+def test_an_incomplete_machine_is_not_drift():
+    """Its host cannot be reached, so its spec and size do not prove drift."""
     assert to_observation(machine(config=None, incomplete_config={"image": "app"})).host_ok is False
     assert to_observation(machine()).host_ok is True
     assert to_observation(machine()).spec == "s"

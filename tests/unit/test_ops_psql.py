@@ -1,4 +1,4 @@
-"""`make psql`: which psql and which database it opens, and what it says when there is none."""
+"""`make psql`: which psql and which database it opens, and the message without a database."""
 
 import json
 import os

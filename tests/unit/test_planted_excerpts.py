@@ -15,6 +15,6 @@ CREDENTIALS = [
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
 def test_an_excerpt_shows_no_credential(credential):
-    """I9: also where the process does not know the secret, as in an answer of the database about somebody else's key."""
+    """I9: unknown secrets are also masked, such as another process's key in a response of the database."""
     assert credential not in cut_excerpt(f"refused for {credential} today")
     assert credential not in str(explain_refusal("fly_save", "XX000", f"refused for {credential}"))

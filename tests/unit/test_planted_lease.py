@@ -42,7 +42,7 @@ def lease_row(clock, **store):
 
 
 def test_the_databases_time_moves_on_with_this_process(clock):
-    """I8: what waits for a time is judged by the time now, also long after the last save."""
+    """I8: a deadline is compared with the current time, even long after the last save."""
     lease, _ = lease_row(clock)
     clock.now += 90
     assert lease.time() == NOW + timedelta(seconds=90)
