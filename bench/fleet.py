@@ -88,7 +88,7 @@ def settle_rows(host: psycopg.Connection, made: Iterable[Made]) -> None:
 
 
 def spread_looks(host: psycopg.Connection, now_s: float) -> None:
-    """What half an hour of sweeps leaves: everyone found healthy, each looked at directly at its last turn."""
+    """The state after half an hour of sweeps: every app healthy, each probed at its last turn."""
     slot_s = SWEEP_EVERY.total_seconds()
     slot = int(now_s // slot_s)
     rows = read_rows(host)

@@ -25,7 +25,7 @@ class DevError(RuntimeError):
 
 
 class CancelledError(DevError):
-    """The cloud was told to stop while it was starting."""
+    """The cloud was asked to stop while it was starting."""
 
 
 class Child:

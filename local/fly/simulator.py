@@ -186,7 +186,7 @@ class FlySim:
                 response = wait.check(now)
                 if response is not None:
                     return response
-                # A clock that stands still during our sleep means that the caller has gone.
+                # A clock that did not advance during our sleep means that the caller has gone.
                 if now >= wait.deadline or now <= slept_at:
                     raise wait.expired()
                 slept_at = now

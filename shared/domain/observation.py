@@ -37,7 +37,7 @@ class Observation:
     """Everything observed of one app, and what this worker did moments ago, because Fly's reads lag its writes.
 
     `absences` counts the direct 404s in a row; `denied_once` says that the app is foreign by one 403 so far, and no other word;
-    `machine_made` says that Fly has named us a machine which no look shows yet.
+    `machine_made` means that Fly returned the id of a machine which no read shows yet.
     """
 
     app: AppPresence

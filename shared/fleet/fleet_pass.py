@@ -67,7 +67,7 @@ class Page:
 
 @dataclass
 class FleetPass:
-    """A new pass, or the rest of the one that the claim's cursor tells of. `detail` says why it ended early, if it did.
+    """A new pass, or the rest of the one that the claim's cursor continues. `detail` says why it ended early, if it did.
 
     `lost`: another sweep has taken over, so this one must judge nothing more.
     """

@@ -94,7 +94,7 @@ class FlyClient:
 
     @property
     def policy(self) -> RetryPolicy:
-        """How this client repeats calls; whoever uses `single_attempts()` repeats them by the same policy."""
+        """How this client repeats calls; callers of `single_attempts()` repeat them by the same policy."""
         return self._link.policy
 
     def single_attempts(self) -> Self:

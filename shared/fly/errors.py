@@ -2,7 +2,7 @@
 
 Fly uses 400, 403, 409, 412 and 422 each for several unrelated things, so the table is asked in this order: status code,
 then the body's `status`, then the gRPC-like prefix of `error`, then its text. Sources: Fly's OpenAPI description and
-docs, fly-go `flaps_error.go` and its tests, flyctl `leasable_machine.go`; texts stand here as they come over the wire.
+docs, fly-go `flaps_error.go` and its tests, flyctl `leasable_machine.go`; texts are quoted as Fly sends them.
 """
 
 from __future__ import annotations

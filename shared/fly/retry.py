@@ -99,7 +99,7 @@ def repeat(
     sleep: Callable[[float], None],
     before_wait: AttemptLog | None = None,
 ) -> T:
-    """The result of `attempt`, or the error of its last run. `before_wait` is told of every failed one that is repeated."""
+    """The result of `attempt`, or the error of its last run. `before_wait` gets every failed one that is repeated."""
 
     def report(state: RetryCallState) -> None:
         if before_wait is not None:

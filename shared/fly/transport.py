@@ -239,12 +239,12 @@ class AppCookies:
 
 
 def app_path(app: str) -> str:
-    """The path of one app; `InternalError` if the name cannot stand in one."""
+    """The path of one app; `InternalError` if the name cannot be part of a path."""
     return f"/v1/apps/{check_part('app name', app)}"
 
 
 def machine_path(app: str, machine_id: str) -> str:
-    """The path of one machine; `InternalError` if a part cannot stand in one."""
+    """The path of one machine; `InternalError` if a part cannot be part of a path."""
     return f"{app_path(app)}/machines/{check_part('machine id', machine_id)}"
 
 
@@ -256,7 +256,7 @@ def check_part(what: str, value: str) -> str:
 
 
 def check_token(token: str) -> str:
-    """`token` without space around it; ValueError, which does not show it, if it cannot stand in a header."""
+    """`token` without space around it; ValueError, which does not show it, if no header can hold it."""
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable():
         raise ValueError("FLY_API_TOKEN must be one line of printable ASCII")

@@ -27,7 +27,7 @@ class Effects:
     created: ObservedMachine | None = None
 
     def apply_to(self, observer: AppObserver) -> None:
-        """Tell the observer what has changed on Fly."""
+        """Report to the observer what has changed on Fly."""
         match self.kind:
             case ActionKind.CREATE_APP:
                 observer.app_created()

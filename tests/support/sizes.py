@@ -8,11 +8,11 @@ import os
 
 # Name: the size in `make test`, and in `make proof`.
 _SIZES = {
-    "SEEDS": (60, 10_000),
-    "MATRIX_STEP": (600, 1),
+    "SEEDS": (40, 10_000),
+    "MATRIX_STEP": (1_000, 1),
     "FLEET": (2_000, 10_000),
     "UPGRADES": (200, 1_000),
-    "DOWNGRADES": (250, 1_000),
+    "DOWNGRADES": (150, 1_000),
     "FLIPPING_USERS": (60, 250),
     "STORMS": (1, 6),
     "STATE_MACHINE_EXAMPLES": (8, 100),
