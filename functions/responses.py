@@ -24,16 +24,18 @@ A sweep answers `complete` or `incomplete`. Operators are refused with `unknown_
 """
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from shared.domain.errors import TransientError
 from shared.domain.models import OperatorRequest
-from shared.fleet.sweep import SweepReport
 from shared.http.endpoint import Answer, Call
 from shared.http.problem import Problem, retry_after_header
 from shared.reconcile.restart import NOT_RESTARTED
 from shared.reconcile.result import Result
+
+if TYPE_CHECKING:
+    from shared.fleet.sweep import SweepReport
 
 Direction = Literal["provision", "deprovision"]
 What = Literal["provision", "deprovision", "check", "restart"]
@@ -46,7 +48,7 @@ def read_operator_request(call: Call, what: What) -> OperatorRequest | None:
     return OperatorRequest(call.caller.name, what) if call.caller.kind == "operator" else None
 
 
-def answer_sweep(report: SweepReport) -> Answer:
+def answer_sweep(report: "SweepReport") -> Answer:
     """The counts of a sweep. A sweep that did not finish is a success too: the next one continues."""
     return Answer(200, {**report.as_answer(), "code": "complete" if report.complete else "incomplete"})
 

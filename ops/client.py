@@ -12,7 +12,7 @@ import httpx
 from ops.connection import Target, TargetError
 from shared.adapters.database import PostgrestStore, explain_refusal
 from shared.adapters.http_client import make_client
-from shared.adapters.procedures import Database
+from shared.adapters.operator_database import OperatorDatabase
 from shared.http.webhook_auth import sign_webhook
 from shared.observability.redaction import cut_excerpt
 from shared.settings.validators import webhook_key
@@ -27,7 +27,7 @@ class Installation:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.database = Database(PostgrestStore(target.supabase_url, target.secret_key))
+        self.database = OperatorDatabase(PostgrestStore(target.supabase_url, target.secret_key))
 
     def _open_http(self, url: str, timeout_s: float, headers: dict[str, str] | None = None) -> httpx.Client:
         return make_client(url, headers=headers, timeout=httpx.Timeout(timeout_s))
@@ -37,7 +37,7 @@ class Installation:
     ) -> list[dict[str, Any]]:
         """Rows of a table or view of schema public. A filter is in PostgREST's syntax: `user_id="eq.…"`.
 
-        A list gives several conditions on one column. Raises the same errors as `Database`.
+        A list gives several conditions on one column. Raises the same errors as `OperatorDatabase`.
         """
         headers = {"apikey": self.target.secret_key, "Authorization": f"Bearer {self.target.secret_key}"}
         url = f"{self.target.supabase_url.rstrip('/')}/rest/v1/{name}"

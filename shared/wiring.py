@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from shared.adapters.database import PostgrestStore
@@ -15,13 +15,15 @@ from shared.adapters.procedures import Database
 from shared.adapters.user_tokens import mint_user_token
 from shared.domain.machine_config import build_env
 from shared.domain.models import OperatorRequest, Row
-from shared.fleet.sweep import Sweep, SweepReport
 from shared.fly.client import FlyClient
 from shared.reconcile.reconciler import reconcile
 from shared.reconcile.restart import restart
 from shared.reconcile.result import Result
 from shared.reconcile.worker import MachineInputs, Worker, make_holder
 from shared.settings.config import Config
+
+if TYPE_CHECKING:
+    from shared.fleet.sweep import SweepReport
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class Runtime:
         found = self.worker.database.find_operator(user_id)
         return {"operator": found.is_operator, "email": found.email}
 
-    def sweep(self, deadline_s: float, drain_only: bool) -> SweepReport:
+    def sweep(self, deadline_s: float, drain_only: bool) -> "SweepReport":
         """Run one sweep, or with `drain_only` only the rows that are due."""
+        from shared.fleet.sweep import Sweep  # noqa: PLC0415  only `health` sweeps, so only it pays for the import
+
         return Sweep(self.worker, time.monotonic() + deadline_s).run(drain_only=drain_only)
 
 

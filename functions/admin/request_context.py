@@ -12,7 +12,7 @@ import flask
 from functions.admin.auth.session import CookieSealer, Session
 from functions.admin.auth.sign_in_service import SignInService
 from shared.adapters.database import PostgrestStore
-from shared.adapters.procedures import Database
+from shared.adapters.operator_database import OperatorDatabase
 from shared.settings.config import Config
 
 # The page's script sends this header when it refreshes the page.
@@ -27,7 +27,7 @@ class AdminContext:
     """What a process has once: settings, database, sign-in service, cookie sealer."""
 
     config: Config
-    database: Database
+    database: OperatorDatabase
     sign_in_service: SignInService
     sealer: CookieSealer
 
@@ -36,7 +36,7 @@ def make_admin_context(config: Config) -> AdminContext:
     """The context for these settings. It opens no connection."""
     return AdminContext(
         config=config,
-        database=Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.get_secret_value())),
+        database=OperatorDatabase(PostgrestStore(config.supabase_url, config.supabase_secret_key.get_secret_value())),
         sign_in_service=SignInService(config.token_issuer, config.supabase_publishable_key),
         sealer=CookieSealer(config.supabase_secret_key),
     )
@@ -56,7 +56,7 @@ class RequestContext:
     frame: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def database(self) -> Database:
+    def database(self) -> OperatorDatabase:
         return self.admin.database
 
     @property

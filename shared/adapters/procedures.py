@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from shared.adapters.procedures_dashboard import DashboardProcedures
-from shared.adapters.procedures_migration import MigrationProcedures
-from shared.adapters.procedures_operator import OperatorProcedures
 from shared.adapters.procedures_sweep import SweepProcedures
 from shared.domain.models import Json, Row, Settings
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Whether a user may operate Hangar now, and the e-mail address that signs the audit log."""
+
+    is_operator: bool
+    email: str | None
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Saved:
     successor: UUID | None
 
 
-class Database(SweepProcedures, OperatorProcedures, DashboardProcedures, MigrationProcedures):
-    """Every procedure that Python calls, by name and type."""
+class Database(SweepProcedures):
+    """The procedures of the reconcile loop, the sweep and the alerts; `OperatorDatabase` has all."""
 
     def claim(self, user_id: UUID, holder: str, *, force: bool) -> Claim:
         """Derive the user's desired state and lease the row, if there is one to lease."""
@@ -89,6 +94,11 @@ class Database(SweepProcedures, OperatorProcedures, DashboardProcedures, Migrati
             retry_in_s=float(answer["retry_in_s"] or 0),
             successor=UUID(answer["successor"]) if answer["successor"] else None,
         )
+
+    def find_operator(self, user_id: UUID) -> Operator:
+        """Look a user up by id; an unknown one is no operator."""
+        answer = self._call("fly_operator", user=str(user_id))
+        return Operator(is_operator=answer["operator"] is True, email=answer["email"])
 
     def raise_alert(self, kind: str, key: str, message: str, metadata: Json) -> bool:
         """Open an alert; True when it was not open already, so that it is sent once."""

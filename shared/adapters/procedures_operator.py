@@ -11,15 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.database import Caller
+from shared.adapters.procedures import Operator
 from shared.domain.models import Json
-
-
-@dataclass(frozen=True)
-class Operator:
-    """Whether a user may operate Hangar now, and the e-mail address that signs the audit log."""
-
-    is_operator: bool
-    email: str | None
 
 
 @dataclass(frozen=True)
@@ -84,11 +77,6 @@ class OperatorProcedures(Caller):
     """What an operator asks of the database. `actor` signs the audit log; `reason` goes with it."""
 
     # Operators
-
-    def find_operator(self, user_id: UUID) -> Operator:
-        """Look a user up by id; an unknown one is no operator."""
-        answer = self._call("fly_operator", user=str(user_id))
-        return Operator(is_operator=answer["operator"] is True, email=answer["email"])
 
     def list_operators(self) -> list[Json]:
         """Every operator: `user_id`, `email`, `operator` (may sign in now), `added_by`, `added_at`."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.adapters.procedures import Database
+from shared.adapters.operator_database import OperatorDatabase
 
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = ROOT / "shared" / "adapters"
@@ -49,7 +49,7 @@ def test_a_change_of_the_operators_keeps_the_keys_of_its_answer(change):
     """`hangar operators add --json` prints them in this order."""
     answer = {"email": "ops@example.com", "changed": True, "operator": change == "add_operator"}
     store = Store(answer)
-    found = getattr(Database(store), change)(USER, actor="cli:test", reason=None)
+    found = getattr(OperatorDatabase(store), change)(USER, actor="cli:test", reason=None)
     assert store.called == (f"fly_{change}", {"p_user": str(USER), "p_actor": "cli:test", "p_reason": None})
     assert (found.is_operator, found.email, found.changed) == (change == "add_operator", "ops@example.com", True)
     assert list(found.as_json().items()) == list(answer.items())
@@ -58,7 +58,7 @@ def test_a_change_of_the_operators_keeps_the_keys_of_its_answer(change):
 def test_a_change_of_settings_keeps_the_keys_of_its_answer():
     """`hangar settings set --json` prints them in this order."""
     answer = {"changed": ["live"], "settings": {"live": True}}
-    found = Database(Store(answer)).set_settings({"live": True}, actor="cli:test", reason="test")
+    found = OperatorDatabase(Store(answer)).set_settings({"live": True}, actor="cli:test", reason="test")
     assert (found.changed, found.settings) == (("live",), {"live": True})
     assert list(found.as_json().items()) == list(answer.items())
 
@@ -66,28 +66,28 @@ def test_a_change_of_settings_keeps_the_keys_of_its_answer():
 @pytest.mark.parametrize("answer", [{"operator": False, "email": "a@example.com"}, {"operator": "yes"}, {}])
 def test_only_an_operator_gets_a_frame(answer):
     """The guard refuses everything except a plain `true`."""
-    assert Database(Store(answer)).read_frame(str(USER)) is None
+    assert OperatorDatabase(Store(answer)).read_frame(str(USER)) is None
 
 
 def test_the_frame_of_an_operator_is_the_whole_answer():
     answer = {"operator": True, "email": "a@example.com", "settings": {}}
-    assert Database(Store(answer)).read_frame(str(USER)) == answer
+    assert OperatorDatabase(Store(answer)).read_frame(str(USER)) == answer
 
 
 def test_an_unknown_user_has_no_page():
-    assert Database(Store({"known": False})).read_user(USER) is None
-    assert Database(Store({"known": True, "row": None})).read_user(USER) == {"known": True, "row": None}
+    assert OperatorDatabase(Store({"known": False})).read_user(USER) is None
+    assert OperatorDatabase(Store({"known": True, "row": None})).read_user(USER) == {"known": True, "row": None}
 
 
 def test_the_outcomes_of_an_admission_are_by_user():
     store = Store({"users": {str(USER): "inserted"}})
-    assert Database(store).admit([USER], actor="cli:test") == {USER: "inserted"}
+    assert OperatorDatabase(store).admit([USER], actor="cli:test") == {USER: "inserted"}
     assert store.called == ("fly_admit", {"p_users": [str(USER)], "p_actor": "cli:test"})
 
 
 def test_pages_of_candidates_continue_at_a_user():
     store = Store({"users": [], "next": str(USER)})
-    page = Database(store).read_candidate_page(None, 500)
+    page = OperatorDatabase(store).read_candidate_page(None, 500)
     assert (page.candidates, page.next) == ((), USER)
-    Database(store).read_candidate_page(USER, 500)
+    OperatorDatabase(store).read_candidate_page(USER, 500)
     assert store.called == ("fly_migration_candidates", {"p_after": str(USER), "p_limit": 500})

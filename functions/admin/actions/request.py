@@ -8,7 +8,7 @@ from uuid import UUID
 
 from functions.admin.actions.function_client import ActionOutcome, call_function
 from functions.admin.request_context import RequestContext
-from shared.adapters.procedures import Database
+from shared.adapters.operator_database import OperatorDatabase
 
 _MOST_REASON_CHARS = 500
 
@@ -24,7 +24,7 @@ class ActionRequest:
     form: Mapping[str, str]
 
     @property
-    def database(self) -> Database:
+    def database(self) -> OperatorDatabase:
         return self.context.database
 
     @property

@@ -10,7 +10,7 @@ from functions.admin.pagination import read_cursor, write_cursor
 from functions.admin.request_context import get_context, read_arg, show
 from functions.admin.views.export import write_csv
 from functions.admin.views.render import pick
-from shared.adapters.procedures import Database
+from shared.adapters.operator_database import OperatorDatabase
 from shared.adapters.procedures_dashboard import AppPage
 
 blueprint = flask.Blueprint("fleet", __name__)
@@ -60,7 +60,7 @@ def read_values() -> dict[str, str]:
     return values | {name: text for name, text in free.items() if text}
 
 
-def read_page(database: Database, values: Mapping[str, str], limit: int, after: list[str] | None) -> AppPage:
+def read_page(database: OperatorDatabase, values: Mapping[str, str], limit: int, after: list[str] | None) -> AppPage:
     """One page of apps."""
     sort = values.get("sort", "created")
     descending = values["order"] == "desc" if "order" in values else SORTS[sort]

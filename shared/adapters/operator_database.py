@@ -1,0 +1,10 @@
+"""All procedures, for the dashboard and the command line; other functions import only what they call, to start faster."""
+
+from shared.adapters.procedures import Database
+from shared.adapters.procedures_dashboard import DashboardProcedures
+from shared.adapters.procedures_migration import MigrationProcedures
+from shared.adapters.procedures_operator import OperatorProcedures
+
+
+class OperatorDatabase(Database, OperatorProcedures, DashboardProcedures, MigrationProcedures):
+    """The procedures by name and type, those for operators included."""
