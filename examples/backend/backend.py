@@ -79,7 +79,7 @@ def find_problems(env: dict[str, str]) -> list[str]:
 
 
 def read_settings(env: dict[str, str]) -> Settings:
-    """The settings of an environment without problems. ValueError for a number that is none."""
+    """The settings of an environment without problems. Raises ValueError if a number is not valid."""
     token = env["SUPABASE_USER_TOKEN"]
     dedicated = env["RUN_MODE"] == "user_dedicated"
     return Settings(

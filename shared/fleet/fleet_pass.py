@@ -60,8 +60,8 @@ class Page:
     next: "UUID | None"
     probes: "dict[UUID, Future[Probe | None]]" = field(default_factory=dict)
 
-    def is_probed(self) -> bool:
-        """Whether every probe of it was made. Waits for those in progress."""
+    def has_every_probe(self) -> bool:
+        """Whether every probe of this page was made. Waits for those in progress."""
         return all(_was_made(probe) for probe in self.probes.values())
 
 
@@ -137,7 +137,7 @@ class FleetPass:
                 return
             if not self._save_cursor(SweepCursor(page.next, self.started_at, self.unprobed, self.broken)):
                 break
-            if self.is_time_up() and not (self._ahead and self._ahead[0].is_probed()):
+            if self.is_time_up() and not (self._ahead and self._ahead[0].has_every_probe()):
                 self.detail = "the time was up; the next sweep continues from here"
                 break
         self._record_rest(inventory)

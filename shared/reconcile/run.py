@@ -126,9 +126,8 @@ class Run:
             call_fly(self.worker, self.lease, self.observer, action, intent, self.budget_s())
         except NameTaken as taken:
             self.name_refusals += 1
-            if (
-                self.name_refusals >= NAME_REFUSALS_LIMIT
-            ):  # at once: another wait might outlast the turn, and nobody would hear
+            # Fail now: after another wait the turn may be over, and a pause raises no alert.
+            if self.name_refusals >= NAME_REFUSALS_LIMIT:
                 message = f"Fly refused the name {self.lease.row.fly_app_name} {self.name_refusals} times"
                 raise Conflict(message, code="no_progress") from taken
         except (Conflict, NotFound, NotOwned):

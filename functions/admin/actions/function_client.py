@@ -49,7 +49,7 @@ def call_function(context: RequestContext, name: str, body: Mapping[str, Any]) -
 
 
 def format_response(name: str, response: httpx.Response) -> ActionOutcome:
-    """A function's answer in words. Only status and `code` are interpreted; `detail` is shown as it is."""
+    """A function's answer as a message for the operator. Only status and `code` are interpreted; `detail` is shown as it is."""
     body = _read_object(response)
     code, status = body.get("code"), response.status_code
     detail = str(body.get("detail") or f"The {name} function answered {status}").rstrip(".")
