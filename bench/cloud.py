@@ -22,6 +22,7 @@ from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
 from shared.adapters.database import PostgrestStore
 from shared.adapters.notifications import Notifier
+from shared.adapters.operator_database import OperatorDatabase
 from shared.adapters.procedures import Database
 from shared.domain.models import Json
 from shared.fly.client import FlyClient
@@ -90,6 +91,11 @@ class Cloud:
             holder="bench",
         )
         return worker, store
+
+    @property
+    def operator(self) -> OperatorDatabase:
+        """The operator's procedures, over the same gateway."""
+        return OperatorDatabase(PostgrestStore(self.supabase_url, self.keys.secret_key))
 
     def count_fly_requests(self) -> Counter[str]:
         """What reached the simulator so far, by method and path template."""

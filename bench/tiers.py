@@ -48,9 +48,8 @@ def measure_tiers(cloud: Cloud, sizes: Sizes) -> dict[str, Any]:
         "select count(distinct machine_id) from public.user_fly_apps where user_id = any(%s) and status = 'active'",
         users,
     )
-    worker, _ = cloud.make_worker()
     brake_floor = 2 * len(users)
-    worker.database.set_settings(
+    cloud.operator.set_settings(
         {"brake_floor": brake_floor, "deletes_per_minute": 100 * len(users)},
         actor="operator",
         reason="the benchmark downgrades every user at once",
