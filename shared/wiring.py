@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -47,11 +47,11 @@ class Runtime:
         found = self.worker.database.find_operator(user_id)
         return {"operator": found.is_operator, "email": found.email}
 
-    def sweep(self, deadline_s: float, drain_only: bool) -> "SweepReport":
-        """Run one sweep, or with `drain_only` only the rows that are due."""
+    def sweep(self, deadline_s: float, drain_only: bool, users: Sequence[UUID] = ()) -> "SweepReport":
+        """Run one sweep, or with `drain_only` only the rows that are due, of these `users` if there are any."""
         from shared.fleet.sweep import Sweep  # noqa: PLC0415  only `health` sweeps, so only it pays for the import
 
-        return Sweep(self.worker, time.monotonic() + deadline_s).run(drain_only=drain_only)
+        return Sweep(self.worker, time.monotonic() + deadline_s).run(drain_only=drain_only, users=users)
 
 
 def make_runtime(config: Config, function: str) -> Runtime:

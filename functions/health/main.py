@@ -1,5 +1,7 @@
 """The HTTP function `health`: a sweep over the fleet, a drain of what is due, or a check of one user."""
 
+from uuid import UUID
+
 import flask
 
 from functions.bootstrap import open_endpoint
@@ -7,9 +9,10 @@ from functions.responses import answer_result, answer_sweep, read_operator_reque
 from shared.domain.errors import TransientError
 from shared.http.endpoint import Answer, Call
 from shared.http.problem import Problem
-from shared.http.request_body import find_user_id
+from shared.http.request_body import find_user_id, require_user_id
 from shared.wiring import get_runtime
 
+MAX_USERS = 5
 _endpoint = open_endpoint("health", frozenset({"webhook", "static", "operator"}))
 
 
@@ -34,7 +37,18 @@ def _check(call: Call) -> Answer:
                 raise refuse_unanswered_restart(error) from error
             raise
         return answer_result(result, user_id, request=request)
-    return answer_sweep(get_runtime().sweep(call.remaining_s, drain_only))
+    users = _read_users(call)
+    if users and not drain_only:
+        raise Problem(400, "user_ids", "user_ids needs drain_only: true, because a sweep always covers every app")
+    return answer_sweep(get_runtime().sweep(call.remaining_s, drain_only, users))
+
+
+def _read_users(call: Call) -> list[UUID]:
+    """The users that a wake-up call of the database names: `user_ids`, at most five."""
+    value = call.body.get("user_ids", [])
+    if not isinstance(value, list) or len(value) > MAX_USERS:
+        raise Problem(400, "user_ids", f"user_ids must be a list of at most {MAX_USERS} users")
+    return [require_user_id({"user_id": each}) for each in value]
 
 
 def _read_flag(call: Call, name: str) -> bool:

@@ -43,7 +43,7 @@ def make_database(server: Postgres) -> tuple[str, str]:
     url = prepare(server, dbname=DBNAME)
     with psycopg.connect(url, autocommit=True) as session:
         row = session.execute(
-            "update hangar.settings set live = true, retry_base_s = 5, retry_cap_s = 30, fly_org_slug = %s,"
+            "update hangar.settings set live = true, removal_hold_s = 2, retry_base_s = 5, retry_cap_s = 30, fly_org_slug = %s,"
             " default_image = %s, default_region = %s returning installation_id::text",
             (ORG, name_image(), REGION),
         ).fetchone()

@@ -27,6 +27,7 @@ class Claim:
     settings: Settings
     now: datetime
     entitled: bool | None
+    why: str | None
     known: bool
 
 
@@ -59,8 +60,13 @@ class Database(SweepProcedures):
             settings=Settings.model_validate(answer["settings"]),
             now=datetime.fromisoformat(answer["now"]),
             entitled=answer["entitled"],
+            why=answer.get("why"),
             known=bool(answer["known"]),
         )
+
+    def end_removal_hold(self, user_id: UUID, actor: str) -> bool:
+        """Let the removal of this user's app begin now; False when it is not being held."""
+        return bool(self._call("fly_end_removal_hold", user=str(user_id), actor=actor)["ended"])
 
     def claim_due(self, limit: int, holder: str, first: str = "present") -> tuple[list[Row], Settings, datetime, int]:
         """Lease up to `limit` due rows, oldest first; with settings, the database's time and how many stay due.

@@ -103,6 +103,18 @@ class OrphanVerdict:
     reason: str
 
 
+@dataclass(frozen=True)
+class AppliedMarks:
+    """How many users with changed subscriptions were brought up to date, and how many marks are `left`.
+
+    `everybody`: something changed that names no user, so every user has to be looked at.
+    """
+
+    users: int
+    left: int
+    everybody: bool
+
+
 class SweepProcedures(Caller):
     """What the sweep and the orphan finder ask of the database."""
 
@@ -132,6 +144,11 @@ class SweepProcedures(Caller):
         """End the sweep; one that is not complete keeps its cursor. False when another worker has taken it over."""
         answer = self._call("fly_sweep_finish", name="fleet", token=str(token), report=report, complete=complete)
         return bool(answer["ok"])
+
+    def apply_marks(self, limit: int) -> AppliedMarks:
+        """Bring up to `limit` users up to date whose subscriptions the host has changed."""
+        answer = self._call("fly_apply_marks", limit=limit)
+        return AppliedMarks(int(answer["users"]), int(answer["left"]), bool(answer["everybody"]))
 
     def sync_entitlements(self, after: UUID | None, limit: int) -> UUID | None:
         """Correct up to `limit` users whose row differs from what they are entitled to; where to continue, if anywhere."""

@@ -123,6 +123,8 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime) -> Decisi
 
 def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decision:
     machine = find_main(row, observation)
+    if row.hold_until is not None and now < row.hold_until:
+        return Done("deprovisioning", machine)  # the removal hold: the machine keeps running
     in_grace = row.delete_after is not None and now < row.delete_after
     if observation.app is AppPresence.FOREIGN:
         return _decide_foreign(row, observation, now) or Done("deleted")

@@ -45,6 +45,7 @@ class Row(_FromDatabase):
     error_code: str | None = None
     error_message: str | None = None
     next_attempt_at: datetime | None = None
+    hold_until: datetime | None = None
     delete_after: datetime | None = None
     create_unknown_at: datetime | None = None
     lease_token: UUID | None = None

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from shared.domain.entitlement import explain_unknown
+
 Surface = Literal["cli", "dashboard"]
 
 
@@ -150,6 +152,9 @@ def _explain_hold(user: Mapping[str, Any], settings: Mapping[str, Any], now: dat
     row = user["row"]
     if settings["paused"]:
         return f"Hangar is paused: nothing happens until somebody resumes it{' (`hangar resume`)' if is_cli else ''}"
+    if row.get("hold_until") and datetime.fromisoformat(row["hold_until"]) > now:
+        until = f"{datetime.fromisoformat(row['hold_until']):%H:%M:%S} UTC ({format_time(row['hold_until'], now)})"
+        return f"the app keeps running until {until}; a renewal cancels its removal"
     if row["delete_after"] and datetime.fromisoformat(row["delete_after"]) > now:
         when = format_time(row["delete_after"], now)
         return f"the grace period ends {when}; then the app is deleted unless the user pays again"
@@ -173,7 +178,7 @@ def _format_failed_attempts(row: Mapping[str, Any]) -> str:
 
 def _format_without_row(user: Mapping[str, Any], settings: Mapping[str, Any], *, is_cli: bool) -> str:
     if user["entitled"] is None:
-        return "nothing: fly_plans does not list the user's tier; add it there, and the next sweep decides"
+        return f"nothing: {explain_unknown(user['why'])}; every sweep looks again"
     if not user["entitled"]:
         return "nothing: the user has no app and is not entitled to one"
     if settings["live"] or user["last"]:

@@ -68,6 +68,8 @@ def runs_in_grace(row: Row, inventory: Inventory, now: datetime) -> bool:
     """Whether the listing shows a machine running that is stopped for the grace: a person or a request has started it."""
     if row.status != "deprovisioning" or row.delete_after is None or row.delete_after <= now:
         return False
+    if row.hold_until is not None and now < row.hold_until:
+        return False  # the removal hold: it is meant to run
     machines = inventory.machines.get(row.fly_app_name, [])
     return any(machine.id == row.machine_id and machine.state == "started" for machine in machines)
 

@@ -15,11 +15,13 @@ from shared.fleet.fleet_pass import FleetCounts, FleetPass, is_probed, write_rep
 from shared.fleet.health_probe import Prober
 from shared.fleet.inventory import Inventory, read_machines, read_networks
 from shared.fleet.orphans import Orphans
-from shared.reconcile.drain import WORKERS, Drained, drain
+from shared.reconcile.drain import WORKERS, Drained, drain, look_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
     from datetime import datetime
+    from uuid import UUID
 
     from shared.reconcile.worker import Worker
 
@@ -72,11 +74,13 @@ class Sweep:
         self.worker = replace(self.worker, fly=self.worker.fly.count_from_zero())
         self._probes_end_at = self.ends_at - FINISH_S
 
-    def run(self, *, drain_only: bool) -> SweepReport:
-        """Drain, and unless `drain_only` or another sweep is under way, pass over the fleet."""
+    def run(self, *, drain_only: bool, users: "Sequence[UUID]" = ()) -> SweepReport:
+        """Drain, and unless `drain_only` or another sweep is under way, pass over the fleet. `users`: only these are drained."""
         started = self.worker.clock()
         share = 1.0 if drain_only else DRAIN_SHARE
-        self.report.add(drain(self.worker, started + (self.ends_at - started) * share))
+        drain_ends_at = started + (self.ends_at - started) * share
+        self._follow_host(drain_ends_at)
+        self.report.add(look_at(self.worker, users, drain_ends_at) if users else drain(self.worker, drain_ends_at))
         if drain_only:
             self.report.complete = True
         else:
@@ -109,8 +113,20 @@ class Sweep:
             self.worker.database.finish_sweep(claim.token, self.report.as_answer(), complete=self.report.complete)
             self.worker.notifier.deliver()  # what this sweep has raised
 
+    def _follow_host(self, ends_at: float) -> None:
+        """Bring the users up to date whose subscriptions the host has changed since the last call."""
+        everybody = False
+        while True:
+            applied = self.worker.database.apply_marks(SYNC_AT_ONCE)
+            everybody = everybody or applied.everybody
+            # A mark that is put back, because its row was locked, is left for the next drain.
+            if applied.left == 0 or applied.users < SYNC_AT_ONCE or self.worker.clock() > ends_at:
+                break
+        if everybody:
+            self._sync_entitlements()
+
     def _sync_entitlements(self) -> None:
-        """Correct what the trigger could not write: changes it had to skip, expiries, deleted users."""
+        """Look at every user: expiries, deleted users, and changes of the host that have no mark."""
         after = self.worker.database.sync_entitlements(None, SYNC_AT_ONCE)
         while after is not None:
             after = self.worker.database.sync_entitlements(after, SYNC_AT_ONCE)

@@ -50,7 +50,7 @@ def hold(lease: "LeasedApp", refused: str) -> Result:
     notifier = lease.worker.notifier
     if refused == "brake":
         notifier.deliver()  # the database has raised it, with the figures
-    elif refused not in ("paused", "deletes_paused"):
+    elif refused not in ("paused", "deletes_paused", "entitlement_unknown"):
         notifier.open(refused, "fleet", REFUSALS[refused], {"app": lease.row.fly_app_name})
     return pause(lease, _HOLD_S.get(refused, _OTHER_HOLD_S), refused, REFUSALS[refused])
 

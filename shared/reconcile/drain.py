@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.domain.models import Row
-from shared.reconcile.reconciler import work_on
+from shared.reconcile.reconciler import attempt_reconcile, work_on
 from shared.reconcile.result import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
     from shared.reconcile.worker import Worker
 
 # A worker waits for Fly most of the time, and Fly limits calls per app, not per organisation.
@@ -44,6 +47,24 @@ class Drained:
                 self.repaired += 1
             else:
                 self.provisioned += 1
+
+
+def look_at(worker: "Worker", users: "Sequence[UUID]", ends_at: float) -> Drained:
+    """Bring these users' apps to their desired state, all at the same time. Raises what claiming raises."""
+    drained = Drained()
+    with ThreadPoolExecutor(max(1, len(users)), thread_name_prefix="look") as pool:
+        contexts = [copy_context() for _ in users]
+        futures = [
+            pool.submit(context.run, attempt_reconcile, worker, user, ends_at)
+            for context, user in zip(contexts, users, strict=True)
+        ]
+    for result in [future.result() for future in futures]:
+        if result.failure is not None:
+            drained.failed += 1
+        elif result.state == "converged" and result.actions:
+            drained.deprovisioned += result.status == "deleted"
+            drained.provisioned += result.status == "active"
+    return drained
 
 
 def drain(worker: "Worker", ends_at: float, workers: int = WORKERS) -> Drained:

@@ -11,10 +11,14 @@ from shared.domain.models import OperatorRequest, Row, Settings
 from shared.reconcile import conclude
 from shared.reconcile.lease import LeasedApp
 from shared.reconcile.result import Result, result_of, result_unclaimed
-from shared.reconcile.run import Run
+from shared.reconcile.run import MARGIN_S, Run
 
 if TYPE_CHECKING:
+    from shared.adapters.procedures import Claim
     from shared.reconcile.worker import Worker
+
+# A removal hold that ends within this time is waited for. Longer ones end in a drain.
+SHORT_HOLD_S = 5.0
 
 _log = logging.getLogger("hangar.reconciler")
 
@@ -38,7 +42,9 @@ def attempt_reconcile(
 ) -> Result:
     """As `reconcile`, but a failure of the run is in its result. Raises what claiming raises."""
     force = force or request is not None
-    claim = worker.database.claim(user_id, worker.holder, force=force)
+    if request is not None and request.what == "deprovision":
+        worker.database.end_removal_hold(user_id, request.actor)
+    claim = _claim(worker, user_id, ends_at, force=force)
     while claim.outcome == "claimed" and claim.row is not None:
         result = work_on(worker, claim.row, claim.settings, claim.now, ends_at, request)
         if result.status != "deleted" or isinstance(result.failure, TransientError):
@@ -48,6 +54,17 @@ def attempt_reconcile(
         if claim.row is None:
             return result
     return result_unclaimed(claim)
+
+
+def _claim(worker: "Worker", user_id: UUID, ends_at: float, *, force: bool) -> "Claim":
+    """Claim the row, after waiting for the end of a removal hold that is near."""
+    claim = worker.database.claim(user_id, worker.holder, force=force)
+    if claim.outcome == "waiting" and claim.row is not None and claim.row.hold_until is not None:
+        hold_s = (claim.row.hold_until - claim.now).total_seconds()
+        if 0 < hold_s <= min(SHORT_HOLD_S, ends_at - worker.clock() - MARGIN_S):
+            worker.sleep(hold_s)
+            return worker.database.claim(user_id, worker.holder, force=force)
+    return claim
 
 
 def work_on(

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from shared.domain.actions import ActionKind
+from shared.domain.entitlement import explain_unknown
 from shared.domain.models import Row
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ REFUSALS = {
     "brake": "the brake is on, so the app stays as it is; `hangar brake` shows why and releases it",
     "max_apps": "hangar.settings.max_apps apps are running; raise the limit, or wait until an app is removed",
     "max_cost": "the estimated cost would exceed hangar.settings.max_monthly_cost_usd; raise it, or wait until an app is removed",
+    "entitlement_unknown": "nothing is removed while it is not known what the user is entitled to (an alert says why)",
     "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",
 }
 
@@ -29,7 +31,8 @@ class Result:
     """`pending`: accepted, not finished, continues at `next_attempt_at`. `nothing`: there is no app, and none is needed.
 
     `code` is stable and for programs: "converged", "waiting", "changed", "deadline", "leased", "lease_lost", "out_of_reach",
-    "unknown_user", "unknown_tier", "not_live", "not_entitled", "app_gone", a key of `REFUSALS`, or an error's code.
+    "removal_hold", "unknown_user", a key of `entitlement.UNKNOWN_ENTITLEMENT`, "not_live", "not_entitled", "app_gone", a key
+    of `REFUSALS`, or an error's code.
     `failure` is the error that ended this run. `actions` are the kinds of calls it made on Fly. `restarted` and
     `restart_detail` are set when an operator asked for a restart.
     """
@@ -75,12 +78,16 @@ def result_unclaimed(claim: "Claim") -> Result:
         soon = (claim.now + timedelta(seconds=5)).isoformat()
         return replace(result, next_attempt_at=result.next_attempt_at or soon)
     if claim.row is not None:
+        if claim.row.hold_until is not None and claim.now < claim.row.hold_until:
+            detail = f"the app keeps running until {claim.row.hold_until:%H:%M:%S} UTC; a renewal cancels its removal"
+            return result_of(claim.row, "pending", "removal_hold", detail)
         code = claim.row.error_code or "waiting"
         return result_of(claim.row, "pending", code, claim.row.error_message or "waiting until next_attempt_at")
     if not claim.known:
         return Result("nothing", "unknown_user", "no such user; nothing to do", known=False, entitled=False)
     if claim.entitled is None:
-        return Result("nothing", "unknown_tier", "fly_plans has no plan for the user's tier; nothing was changed")
+        code = claim.why or "unknown_tier"
+        return Result("nothing", code, f"{explain_unknown(code)}; nothing was changed")
     if claim.entitled and not claim.settings.live:
         detail = "entitled, but Hangar is not live yet; admit this user with `hangar migrate-users`"
         return Result("nothing", "not_live", detail, entitled=True)

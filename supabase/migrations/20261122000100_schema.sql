@@ -1,36 +1,10 @@
--- The schema `hangar`, its clock, the users of the host, and the pure functions that SQL and Python share.
--- Builds on the host alone: it names every column and role that is missing there and then leaves nothing behind.
+-- The schema `hangar`, its clock, and the pure functions that SQL and Python share.
+-- Builds on Supabase's roles alone: it names those that are missing and then leaves nothing behind.
 
 do $$
 declare
   v_missing text;
 begin
-  select string_agg(format('%s.%s (%s)', needed.tbl, needed.col, coalesce(found.problem, 'missing')), ', ' order by needed.tbl, needed.col)
-    into v_missing
-    from (values
-      ('auth.users', 'id', 'uuid'),
-      ('public.user_profiles', 'id', 'uuid'),
-      ('public.user_profiles', 'email', null),
-      ('public.user_subscriptions', 'user_id', 'uuid'),
-      ('public.user_subscriptions', 'tier', null),
-      ('public.user_subscriptions', 'status', null),
-      ('public.user_subscriptions', 'expires_at', null)
-    ) as needed (tbl, col, typ)
-    left join lateral (
-      select case when needed.typ is not null and a.atttypid <> needed.typ::pg_catalog.regtype
-                  then format('is %s, must be %s', format_type(a.atttypid, a.atttypmod), needed.typ) end as problem
-        from pg_catalog.pg_attribute a
-       where a.attrelid = to_regclass(needed.tbl) and a.attname = needed.col and not a.attisdropped
-    ) as found on true
-   where to_regclass(needed.tbl) is null
-      or found.problem is not null
-      or not exists (select 1 from pg_catalog.pg_attribute a
-                      where a.attrelid = to_regclass(needed.tbl) and a.attname = needed.col and not a.attisdropped);
-  if v_missing is not null then
-    raise exception 'Hangar needs these columns of the host and does not find them: %', v_missing
-      using errcode = 'undefined_table',
-            hint = 'Create auth.users, user_profiles and user_subscriptions first. See docs/database.md, "What the host must have".';
-  end if;
   select string_agg(r, ', ') into v_missing
     from unnest(array['anon', 'authenticated', 'service_role']) r
    where not exists (select 1 from pg_catalog.pg_roles where rolname = r);
@@ -43,7 +17,7 @@ $$;
 create schema hangar;
 comment on schema hangar is 'Internal to Hangar: settings, operators, sweeps, alerts and the functions behind the procedures. The API does not expose it.';
 revoke all on schema hangar from public;
--- Views with security_invoker call hangar.now() as the role that reads them.
+-- Views with security_invoker call hangar.now() and hangar.user_email() as the role that reads them.
 grant usage on schema hangar to service_role;
 
 -- PL/pgSQL even where one expression would do: Postgres plans an SQL function with a search_path again at each call, and these
@@ -57,21 +31,6 @@ begin
 end
 $$;
 comment on function hangar.now() is 'The only clock. Tests and the local cloud replace it.';
-
--- Supabase deletes a user either completely or softly (deleted_at). A host may have a users table without that column.
-do $$
-declare
-  v_where text := '';
-begin
-  if exists (select 1 from pg_catalog.pg_attribute
-              where attrelid = 'auth.users'::pg_catalog.regclass and attname = 'deleted_at' and not attisdropped) then
-    v_where := ' where deleted_at is null';
-  end if;
-  execute 'create view hangar.active_users with (security_invoker = on) as select id from auth.users' || v_where;
-end
-$$;
-comment on view hangar.active_users is 'The users who exist and are not softly deleted.';
-revoke all on hangar.active_users from public, anon, authenticated, service_role;
 
 -- Tables that are created in this schema from here on: service_role reads them and writes them only through the procedures.
 alter default privileges in schema hangar grant select on tables to service_role;
@@ -141,7 +100,7 @@ declare
   v_function record;
 begin
   for v_function in
-    select p.oid::regprocedure as name, n.nspname = 'public' or p.oid = 'hangar.now()'::regprocedure as is_public
+    select p.oid::regprocedure as name, n.nspname = 'public' or p.oid::regprocedure::text in ('hangar.now()', 'hangar.user_email(uuid)') as is_public
       from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
      where n.nspname = 'hangar'
         or n.nspname = 'public' and p.proname like 'fly\_%' and obj_description(p.oid, 'pg_proc') like '%docs/database.md%'

@@ -33,6 +33,11 @@ create table hangar.settings (
   incident_share numeric not null default 0.2 check (incident_share between 0 and 1),
   unhealthy_after integer not null default 3 check (unhealthy_after > 0),
   bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 604800),
+  -- A user who loses entitlement keeps a running machine for this long. Then the plan's grace begins.
+  removal_hold_s numeric not null default 300 check (removal_hold_s between 0 and 604800),
+  -- If more apps than this, and more than this share of all, lose their entitlement at once, an operator must confirm it.
+  host_loss_floor integer not null default 10 check (host_loss_floor >= 0),
+  host_loss_share numeric not null default 0.5 check (host_loss_share between 0 and 1),
   updated_at timestamptz not null default hangar.now()
 );
 comment on table hangar.settings is 'One row. `live`: serve every entitled user; `paused`: the kill switch, Hangar changes nothing on Fly.';
@@ -87,10 +92,12 @@ create table public.fly_plans (
   public_service boolean not null default false,
   grace_s integer not null default 0 check (grace_s >= 0),
   price_usd numeric(10, 2) check (price_usd >= 0),
+  rank integer,
   created_at timestamptz not null default hangar.now(),
   updated_at timestamptz not null default hangar.now()
 );
 comment on table public.fly_plans is 'What a tier includes. Region and image default to those of hangar.settings; grace_s is the time between losing the tier and losing the app.';
+comment on column public.fly_plans.rank is 'Which plan a user with several entitling subscriptions gets: the highest rank, then the highest price, then the most memory.';
 comment on column public.fly_plans.price_usd is 'What the customer pays per month, for the margin in reports.';
 
 create table public.user_fly_apps (
@@ -132,6 +139,12 @@ create table public.user_fly_apps (
   lease_expires_at timestamptz,
   open_intent jsonb,
   create_unknown_at timestamptz,
+  -- The removal hold: until then a row that is no longer wanted keeps its machine running. The grace begins after it.
+  hold_until timestamptz,
+  -- Whether the app was as desired when the hold began, so that a renewal needs no call to Fly.
+  converged_before_hold boolean not null default false,
+  -- The grace of the plan that the row was given, for a plan that is renamed or removed while the app runs.
+  grace_s integer check (grace_s >= 0),
   delete_after timestamptz,
   delete_turn_at timestamptz,
   name_seq integer not null default 0 check (name_seq >= 0),
@@ -221,6 +234,47 @@ create unique index fly_cost_intervals_one_open on public.fly_cost_intervals (fl
 create index fly_cost_intervals_app on public.fly_cost_intervals (fly_app_id, started_at);
 create index fly_cost_intervals_user on public.fly_cost_intervals (user_id);
 
+-- What the host says about one subscription, whichever table or function it comes from. `problem`: why ends_at could not be read.
+create type hangar.host_subscription as (user_id uuid, tier text, status text, ends_at timestamptz, problem text);
+
+create table hangar.binding (
+  only_row boolean primary key default true check (only_row),
+  kind text not null check (kind in ('table', 'function')),
+  -- The name at the time of binding, and the oid, which survives a rename by the host. No reference, so that the host may drop it.
+  source text not null,
+  source_oid oid not null,
+  columns jsonb not null default '{}',
+  users jsonb not null default '{}',
+  bound_at timestamptz not null default hangar.now(),
+  bound_by text not null default session_user
+);
+comment on table hangar.binding is 'Where the host keeps its subscriptions and users; no row: Hangar changes nobody. Written by hangar.bind_subscriptions and hangar.bind_function. docs/host-binding.md.';
+
+create table hangar.status_rules (
+  status text primary key check (status = lower(btrim(status)) and status <> ''),
+  rule text not null check (rule in ('entitled', 'until_end', 'no')),
+  note text
+);
+comment on table hangar.status_rules is 'What each status of a subscription means. A status that is not here changes nothing and raises an alert. docs/host-binding.md.';
+
+-- No index and no key: the host's transaction only appends. A null user means: look at every user.
+create table hangar.marks (
+  user_id uuid,
+  marked_at timestamptz not null default hangar.now()
+);
+comment on table hangar.marks is 'Users whose subscription changed and whose desired state has not followed yet. The host''s transaction appends; fly_claim, fly_apply_marks and fly_sync_entitlements remove.';
+
+create table hangar.host_state (
+  only_row boolean primary key default true check (only_row),
+  held_since timestamptz,
+  losing integer not null default 0,
+  present integer not null default 0,
+  reason text check (reason in ('empty', 'share')),
+  obeyed_by text
+);
+comment on table hangar.host_state is 'Whether a mass loss of entitlement is held for an operator (held_since), and who has confirmed it (obeyed_by).';
+insert into hangar.host_state default values;
+
 -- The machine that a row desires. The columns of public.user_fly_apps keep it for outsiders; functions pass it as one value.
 create type hangar.machine_spec as (
   region text, docker_image text, cpu_kind text, cpu_count integer, memory_mb integer, power text, public_service boolean
@@ -231,6 +285,10 @@ alter table hangar.settings enable row level security;
 alter table hangar.operators enable row level security;
 alter table hangar.sweeps enable row level security;
 alter table hangar.alerts enable row level security;
+alter table hangar.binding enable row level security;
+alter table hangar.status_rules enable row level security;
+alter table hangar.marks enable row level security;
+alter table hangar.host_state enable row level security;
 alter table public.fly_plans enable row level security;
 alter table public.user_fly_apps enable row level security;
 alter table public.user_fly_app_events enable row level security;

@@ -1,5 +1,5 @@
--- Calls from the database to the functions: signed webhooks, and the nudge, a best-effort wake-up call when a row's desired state
--- changes. Correctness never depends on a call; a lost one costs latency.
+-- Calls from the database to the functions: signed webhooks, among them the nudge, a best-effort wake-up call. Correctness never depends
+-- on a call; a lost one costs latency.
 -- Builds on: tables, alerts. Needs pg_net and Vault at run time; without them an alert says so and scheduled sweeps do the work.
 
 -- HMAC-SHA256 (RFC 2104) with the built-in sha256(), because pgcrypto is not installed everywhere.
@@ -70,56 +70,24 @@ begin
 end
 $$;
 
--- The first five users of a transaction get a call each. The sixth call requests one drain, which covers all the others; after it no more
--- calls are sent. `hangar.nudges` counts them in the transaction; 'off' mutes them.
-create function hangar.nudge() returns trigger
-language plpgsql security definer set search_path = '' set lock_timeout = '200ms'
+-- The nudge: p_users have changed (null: unknown which). Up to five users are named, more are one drain. The first five
+-- calls of a transaction are sent, then one drain covers the rest. A call that cannot be queued costs latency only.
+create function hangar.wake_up(p_users uuid[]) returns void
+language plpgsql volatile set search_path = ''
 as $$
 declare
-  v_sent text := coalesce(nullif(current_setting('hangar.nudges', true), ''), '0');
+  v_sent text := coalesce(nullif(current_setting('hangar.wake_ups', true), ''), '0');
 begin
-  if v_sent in ('off', '6') then
-    return null;
+  if v_sent = '6' then
+    return;
   end if;
-  begin
-    if v_sent = '5' then
-      perform hangar.call_function('health', '{"drain_only": true}');
-    else
-      perform hangar.call_function(case new.desired_state when 'present' then 'provision' else 'deprovision' end,
-        jsonb_build_object('user_id', new.user_id, 'reason', 'desired_' || new.desired_state));
-    end if;
-    perform set_config('hangar.nudges', (v_sent::integer + 1)::text, true);
-  exception
-    when query_canceled or assert_failure or others then
-      -- Something is missing, raises or is locked: the next row of this transaction would fail in the same way.
-      perform set_config('hangar.nudges', 'off', true);
-      raise log 'hangar: wake-up call not sent: % (%). The next sweep does the work', sqlerrm, sqlstate;
-  end;
-  return null;
-end
-$$;
-create trigger nudge_on_insert after insert on public.user_fly_apps for each row execute function hangar.nudge();
-create trigger nudge_on_change after update on public.user_fly_apps
-  for each row when (old.generation is distinct from new.generation) execute function hangar.nudge();
-
--- Mutes nudges for the rest of this transaction, for a procedure whose caller does the work itself. Returns the state before, for
--- hangar.restore_nudges().
-create function hangar.mute_nudges() returns text
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_before text := coalesce(current_setting('hangar.nudges', true), '');
-begin
-  perform set_config('hangar.nudges', 'off', true);
-  return v_before;
-end
-$$;
-
-create function hangar.restore_nudges(p_before text) returns void
-language plpgsql volatile set search_path = ''
-as $$
-begin
-  perform set_config('hangar.nudges', p_before, true);
+  perform hangar.call_function('health', case when v_sent = '5' or p_users is null or cardinality(p_users) > 5 then '{"drain_only": true}'::jsonb
+    else jsonb_build_object('drain_only', true, 'user_ids', to_jsonb(p_users)) end);
+  perform set_config('hangar.wake_ups', (v_sent::integer + 1)::text, true);
+exception
+  when others then
+    perform set_config('hangar.wake_ups', '6', true);  -- it would fail for the next statement too
+    raise log 'hangar: wake-up call not sent: % (%). The next drain does the work', sqlerrm, sqlstate;
 end
 $$;
 

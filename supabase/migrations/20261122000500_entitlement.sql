@@ -1,263 +1,126 @@
--- Who is entitled to which app, decided in one place, and how a row's desired state follows from it.
--- Trigger, sync, claim, save, overrides and orphans all call hangar.sync_desired_state.
--- Builds on: tables, audit_log, alerts.
+-- Who is entitled to which app, and why: decided here and nowhere else.
+-- Builds on: tables, host_binding, status_rules, alerts.
 
--- The entitlement table of docs/database.md, the first case that applies. `entitled` null: the tier is unknown, change nothing.
--- PL/pgSQL and a generic plan, because the plan is then kept for the session: the trigger calls this for each row of the host's UPDATE,
--- and the length of an array makes every custom plan look cheaper than it is.
-create function hangar.entitlements(p_users uuid[])
-returns table (
-  user_id uuid, known boolean, user_exists boolean, entitled boolean, why text, tier text, plan text, spec hangar.machine_spec,
-  has_subscription boolean, subscription_status text, subscription_expires_at timestamptz
-)
-language plpgsql stable set search_path = '' set plan_cache_mode = 'force_generic_plan'
+-- One answer about one subscription. `verdict`: true or false, or null if nothing may follow from it.
+create type hangar.subscription_verdict as (
+  user_id uuid, verdict boolean, why text, tier text, status text, ends_at timestamptz, place bigint
+);
+
+-- Judges every subscription on its own, and puts each user's subscriptions in order: an entitling one first, by plan rank, price, memory,
+-- later end and tier name; then one that says nothing; then one that denies. A definite no comes before an unknown tier.
+create function hangar.judge_subscriptions(p_rows hangar.host_subscription[]) returns setof hangar.subscription_verdict
+language plpgsql stable set search_path = ''
 as $$
 declare
   v_now timestamptz := hangar.now();
 begin
   return query
+  select j.user_id, case j.verdict when 'yes' then true when 'no' then false end, j.why, j.tier, j.status, j.ends_at,
+         row_number() over (partition by j.user_id
+           order by case j.verdict when 'yes' then 0 when 'no' then 2 else 1 end, j.rank desc nulls last, j.price_usd desc nulls last,
+                    j.memory_mb desc nulls last, j.cpu_count desc nulls last, j.ends_at desc nulls first, j.tier, j.status, j.why)
+    from (
+      select s.user_id, s.tier, s.status, s.ends_at, p.rank, p.price_usd, p.memory_mb, p.cpu_count,
+             judged.answer[1] as verdict, judged.answer[2] as why
+        from unnest(p_rows) s
+        left join hangar.status_rules r on r.status = lower(btrim(s.status))
+        left join public.fly_plans p on p.tier = s.tier
+        cross join lateral (select lower(btrim(s.status)) as word) w
+        cross join lateral (select case
+          when r.rule = 'no' then array['no', 'status_' || w.word]
+          when not p.dedicated then array['no', 'plan_not_dedicated']
+          when coalesce(w.word, '') = '' then array['unknown', 'no_status']
+          when r.rule is null then array['unknown', 'unknown_status']
+          when s.problem is not null then array['unknown', 'unreadable_end']
+          when r.rule = 'until_end' and coalesce(s.ends_at <= v_now, true) then array['no', w.word]
+          when s.ends_at <= v_now then array['no', 'expired']
+          when s.tier is null then array['unknown', 'no_tier']
+          when p.tier is null then array['unknown', 'unknown_tier']
+          when r.rule = 'until_end' or w.word = 'past_due' and s.ends_at is not null then array['yes', w.word || '_until']
+          else array['yes', w.word] end as answer) judged
+    ) j;
+end
+$$;
+
+-- The rows of the host for these users; null if the host cannot be read, for whatever reason lies in its tables or functions. A time-out,
+-- a lost connection or a conflict with another transaction is no such reason, and ends the caller's transaction.
+create function hangar.try_read_subscriptions(p_users uuid[]) returns hangar.host_subscription[]
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return (select coalesce(array_agg(s), '{}') from hangar.read_subscriptions(p_users) s);
+exception
+  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+    return null;
+end
+$$;
+
+-- Which of these users exist; null if that cannot be read.
+create function hangar.try_existing_users(p_users uuid[]) returns uuid[]
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return hangar.existing_users(p_users);
+exception
+  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+    return null;
+end
+$$;
+
+-- The entitlement table of docs/database.md, the first case that applies. `entitled` null: nothing is known for certain, change nothing.
+create function hangar.entitlements(p_users uuid[])
+returns table (
+  user_id uuid, known boolean, user_exists boolean, entitled boolean, why text, tier text, plan text, spec hangar.machine_spec, grace_s integer,
+  has_subscription boolean, subscription_status text, subscription_expires_at timestamptz
+)
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_rows hangar.host_subscription[] := hangar.try_read_subscriptions(p_users);
+  v_existing uuid[] := hangar.try_existing_users(p_users);
+  v_bound boolean := exists (select 1 from hangar.binding);
+begin
+  return query
   select u.id,
-         l.id is not null or s.found is not null,
+         l.id is not null or s.user_id is not null,
          l.id is not null,
-         case judged.why
-           when 'unknown_tier' then null
-           else judged.why in ('override_grant', 'active', 'cancelled_until', 'past_due_until') end,
+         case when judged.why in ('override_deny', 'user_deleted', 'no_subscription') then false
+              when judged.why = 'override_grant' then true
+              when judged.why in ('not_bound', 'unreadable_host') then null
+              else s.verdict end,
          judged.why,
          s.tier,
          p.tier,
          row(coalesce(p.region, g.default_region), coalesce(p.docker_image, g.default_image), p.cpu_kind, p.cpu_count, p.memory_mb,
              p.power, p.public_service)::hangar.machine_spec,
-         s.found is not null, s.status, s.expires_at
-    from unnest(p_users) as u (id)
+         p.grace_s,
+         s.user_id is not null, s.status, s.ends_at
+    from (select distinct x as id from unnest(p_users) x where x is not null) as u
     cross join hangar.settings g
     left join public.fly_overrides o on o.user_id = u.id and (o.ends_at is null or o.ends_at > v_now)
-    left join hangar.active_users l on l.id = u.id
-    left join lateral (
-      -- The original has one row per user; if a host keeps several, the best one counts.
-      select true as found, h.tier::text as tier, h.status::text as status, h.expires_at::timestamptz as expires_at
-        from public.user_subscriptions h
-       where h.user_id = u.id
-       order by (h.status::text = 'active') desc, h.expires_at desc nulls first
-       limit 1
-    ) s on true
+    left join (select distinct y as id from unnest(v_existing) y) l on l.id = u.id
+    left join hangar.judge_subscriptions(v_rows) s on s.user_id = u.id and s.place = 1
     left join public.fly_plans p on p.tier = case when o.override = 'grant' then o.plan else s.tier end
     cross join lateral (select case
       when o.override = 'deny' then 'override_deny'
       when o.override = 'grant' then 'override_grant'
+      when not v_bound then 'not_bound'
+      when v_existing is null or v_rows is null then 'unreadable_host'
       when l.id is null then 'user_deleted'
-      when s.found is null then 'no_subscription'
-      when p.tier is null then 'unknown_tier'
-      when not p.dedicated then 'plan_not_dedicated'
-      when s.status = 'active' then case when s.expires_at <= v_now then 'expired' else 'active' end
-      when s.status in ('cancelled', 'past_due') then
-        case when s.expires_at > v_now then s.status || '_until' else s.status end
-      else coalesce('status_' || s.status, 'no_status') end as why
-    ) judged;
+      when s.user_id is null then 'no_subscription'
+      else s.why end as why) judged;
 end
 $$;
 comment on function hangar.entitlements(uuid[]) is 'What these users should have now, and why. Set-based; only reads.';
 
--- The next free app name of a user, and its number. A name is never used twice, not even after its row was closed.
-create function hangar.next_name(p_prefix text, p_user uuid, inout seq integer, out name text)
-language plpgsql stable set search_path = ''
-as $$
-begin
-  loop
-    name := hangar.app_name(p_prefix, p_user, seq);
-    exit when not exists (select 1 from public.user_fly_apps a where a.fly_app_name = name);
-    seq := seq + 1;
-  end loop;
-end
-$$;
-
-create function hangar.spec_of(p_row public.user_fly_apps) returns hangar.machine_spec
+-- Whether this reason says that nothing is known for certain.
+create function hangar.is_unknown(p_why text) returns boolean
 language plpgsql immutable set search_path = ''
 as $$
 begin
-  return row(p_row.region, p_row.docker_image, p_row.cpu_kind, p_row.cpu_count, p_row.memory_mb, p_row.power,
-             p_row.public_service)::hangar.machine_spec;
+  return coalesce(p_why in ('unknown_status', 'no_status', 'unreadable_end', 'no_tier', 'unknown_tier', 'not_bound', 'unreadable_host'), true);
 end
 $$;
-
-create function hangar.record_desired_change(p_row public.user_fly_apps, p_from jsonb, p_why text, p_source text) returns void
-language plpgsql volatile set search_path = ''
-as $$
-begin
-  insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
-  select p_row.id, p_row.user_id, e.kind, 'info', jsonb_build_object(
-           'generation', p_row.generation, 'desired_state', p_row.desired_state, 'tier', p_row.tier,
-           'from', p_from, 'why', p_why, 'source', p_source)
-    from (values
-      ('desired_changed', true),
-      ('provision_requested', p_row.desired_state = 'present' and p_from ->> 'desired_state' is distinct from 'present'),
-      ('deprovision_requested', p_row.desired_state = 'absent' and p_from ->> 'desired_state' = 'present')
-    ) as e (kind, applies)
-   where e.applies;
-end
-$$;
-
--- Inserts a live row and records why. Null if the user has a live row already, or the name, the id or the network is taken.
--- p_create_unknown_at: since when it is uncertain whether the app exists on Fly.
-create function hangar.insert_app_row(
-  p_id uuid, p_user uuid, p_app text, p_seq integer, p_network text, p_plan text, p_spec hangar.machine_spec, p_why text, p_source text,
-  p_create_unknown_at timestamptz default null
-) returns uuid
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_row public.user_fly_apps;
-begin
-  insert into public.user_fly_apps (
-    id, user_id, fly_app_name, fly_org_slug, network, status, desired_state, generation, next_attempt_at, tier, name_seq,
-    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, monthly_cost_estimate_usd, create_unknown_at)
-  select p_id, p_user, p_app, g.fly_org_slug, p_network, 'provisioning', 'present', 1, hangar.now(), p_plan, p_seq,
-         p_spec.*, hangar.monthly_cost_estimate_usd(p_spec.cpu_count, p_spec.memory_mb), p_create_unknown_at
-    from hangar.settings g
-  on conflict do nothing
-  returning * into v_row;
-  if v_row.id is not null then
-    perform hangar.record_desired_change(v_row, null, p_why, p_source);
-  end if;
-  return v_row.id;
-end
-$$;
-
--- A new live row for an entitled user. Null if another transaction has just created one.
-create function hangar.create_app_row(p_user uuid, p_plan text, p_spec hangar.machine_spec, p_why text, p_source text) returns uuid
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_settings hangar.settings;
-  v_id uuid := gen_random_uuid();
-  v_seq integer;
-  v_name text;
-  v_created uuid;
-begin
-  select * into strict v_settings from hangar.settings;
-  select coalesce(max(a.name_seq) + 1, 0) into v_seq from public.user_fly_apps a where a.user_id = p_user;
-  loop
-    select n.seq, n.name into v_seq, v_name from hangar.next_name(v_settings.app_prefix, p_user, v_seq) n;
-    v_created := hangar.insert_app_row(v_id, p_user, v_name, v_seq, hangar.network_name(v_settings.installation_id, v_id), p_plan,
-                                       p_spec, p_why, p_source);
-    -- Otherwise either the user was given a row meanwhile, or another user was given the same name.
-    exit when v_created is not null or exists (select 1 from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null);
-    v_seq := v_seq + 1;
-  end loop;
-  return v_created;
-end
-$$;
-
--- After the database was restored from an older copy: creates the row that belongs to an app which the last sweep found running for this
--- user. The reconciler then adopts its machine. The row counts as a create whose outcome is unknown, so that no second app is created if
--- Fly denies this one for a moment. Null if there is no such app, or another transaction is about to decide about it.
-create function hangar.readopt_orphan(p_user uuid, p_plan text, p_spec hangar.machine_spec, p_why text) returns uuid
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_orphan public.fly_orphans;
-begin
-  select o.* into v_orphan from public.fly_orphans o
-   where o.user_id = p_user and o.lost
-     and not exists (select 1 from public.user_fly_apps a where a.fly_app_name = o.app or a.id = right(o.network, 32)::uuid)
-   order by o.first_seen_at, o.app limit 1
-     for no key update skip locked;
-  if v_orphan.app is null or hangar.is_being_removed(v_orphan.app) then
-    return null;
-  end if;
-  return hangar.insert_app_row(right(v_orphan.network, 32)::uuid, p_user, v_orphan.app,
-    coalesce((select max(a.name_seq) + 1 from public.user_fly_apps a where a.user_id = p_user), 0), v_orphan.network, p_plan, p_spec,
-    p_why, 'readopted', hangar.now());
-end
-$$;
-
--- Makes a live row desired with this plan and machine: a new generation, due now, without its old failure.
-create function hangar.make_present(p_row_id uuid, p_plan text, p_spec hangar.machine_spec) returns public.user_fly_apps
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_row public.user_fly_apps;
-begin
-  update public.user_fly_apps a
-     set desired_state = 'present', generation = a.generation + 1, tier = p_plan,
-         status = case when a.desired_state = 'present' and a.status = 'active' then 'active' else 'provisioning' end,
-         (region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service) = (select p_spec.*),
-         monthly_cost_estimate_usd = hangar.monthly_cost_estimate_usd(p_spec.cpu_count, p_spec.memory_mb),
-         delete_after = null, next_attempt_at = hangar.now(), retry_count = 0, error_code = null, error_message = null
-   where a.id = p_row_id
-  returning a.* into v_row;
-  return v_row;
-end
-$$;
-
--- Makes one user's row desire what the user is entitled to now. Returns what changed: 'inserted', 'changed', 'unchanged', 'unknown'
--- (the tier is not in fly_plans) or 'none' (there is no row and none is due). Leaves the live row locked, whether or not it changed.
--- NO KEY UPDATE, not UPDATE: it excludes every other writer, and does not block the host's own inserts that refer to the row.
-create function hangar.sync_desired_state(p_user uuid, p_source text, p_admit boolean default false) returns text
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_row public.user_fly_apps;
-  v_want record;
-  v_from jsonb;
-begin
-  for v_try in 1..3 loop
-    select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
-    -- A later statement than the lock, hence a later snapshot: it sees what was committed while we waited.
-    select e.* into v_want from hangar.entitlements(array[p_user]) e;
-    exit when v_row.id is not null;
-    -- The row we waited for was closed and has a successor: try again with that one.
-    continue when exists (select 1 from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null);
-    if v_want.entitled is null then
-      return case when v_want.why = 'unknown_tier' then 'unknown' else 'none' end;
-    end if;
-    if not v_want.entitled or not (p_admit
-        or (select g.live from hangar.settings g)
-        or exists (select 1 from public.user_fly_apps a where a.user_id = p_user)) then
-      return 'none';
-    end if;
-    if coalesce(hangar.readopt_orphan(p_user, v_want.plan, v_want.spec, v_want.why),
-                hangar.create_app_row(p_user, v_want.plan, v_want.spec, v_want.why, p_source)) is not null then
-      return 'inserted';
-    end if;
-  end loop;
-  if v_row.id is null then
-    raise exception 'the row of user % was created and closed three times while it was being read', p_user
-      using errcode = 'serialization_failure';
-  end if;
-
-  if v_want.entitled is null then
-    return 'unknown';
-  end if;
-  v_from := jsonb_strip_nulls(jsonb_build_object('desired_state', v_row.desired_state, 'tier', v_row.tier, 'error_code', v_row.error_code));
-  if v_want.entitled then
-    if v_row.desired_state = 'present' and v_row.tier is not distinct from v_want.plan then
-      return 'unchanged';
-    end if;
-    v_row := hangar.make_present(v_row.id, v_want.plan, v_want.spec);
-  elsif v_row.desired_state = 'present' then
-    update public.user_fly_apps a
-       set desired_state = 'absent', generation = a.generation + 1, tier = coalesce(v_want.tier, a.tier), status = 'deprovisioning',
-           -- The grace of the plan that is lost; a deleted user has none.
-           delete_after = (select hangar.now() + make_interval(secs => p.grace_s) from public.fly_plans p
-                            where p.tier = a.tier and p.grace_s > 0 and v_want.user_exists),
-           next_attempt_at = hangar.now(), retry_count = 0, error_code = null, error_message = null
-     where a.id = v_row.id
-    returning a.* into v_row;
-  elsif v_row.delete_after > hangar.now() and not v_want.user_exists then
-    update public.user_fly_apps a
-       set delete_after = null, generation = a.generation + 1, next_attempt_at = hangar.now()
-     where a.id = v_row.id
-    returning a.* into v_row;
-  else
-    return 'unchanged';
-  end if;
-  if v_from ->> 'error_code' is not null then
-    perform hangar.resolve_failure_alerts(v_row.id);
-  end if;
-  perform hangar.record_desired_change(v_row, v_from, v_want.why, p_source);
-  return 'changed';
-end
-$$;
-comment on function hangar.sync_desired_state(uuid, text, boolean) is 'The only way a row''s desired state changes. p_admit creates a row although hangar.settings.live is off.';
 
 select hangar.restrict_functions();

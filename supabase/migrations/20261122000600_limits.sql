@@ -1,5 +1,5 @@
 -- What limits Hangar: the brake (the destroy budget), the operator's caps on apps and cost, and Fly's rate of app deletions.
--- Builds on: tables, audit_log, alerts.
+-- Builds on: tables, audit_log, alerts, host_loss.
 
 -- An orphan of which this database never had the row. Without that row it cannot know whose the app is, so an operator must decide.
 create function hangar.needs_approval(p_orphan public.fly_orphans) returns boolean
@@ -64,11 +64,11 @@ declare
     when 'lost' then format(
       'The brake is on and Hangar destroys nothing: %s Fly app(s) carry this installation''s proof of ownership and name rows that this '
       'database never had. It was restored from an older copy, or emptied, or a second Hangar runs with the same HANGAR_INSTALLATION_ID. '
-      'First bring user_subscriptions up to date: entitled users then get their apps back. Then list the rest with `hangar orphans`. '
+      'First bring the subscriptions up to date: entitled users then get their apps back. Then list the rest with `hangar orphans`. '
       '`hangar brake --release` lets Hangar remove it', p_brake ->> 'lost_apps')
     else format(
       'The brake is on and Hangar destroys nothing more: %s apps were taken away in the last hour, the limit is %s. List them with '
-      '`hangar events --type action --since 1h`. If this was a mistake, undo it in user_subscriptions or fly_plans (run `hangar pause` '
+      '`hangar events --type action --since 1h`. If this was a mistake, undo it in the subscriptions or fly_plans (run `hangar pause` '
       'first if you need time): users who are entitled again keep their apps. If it was intended, run `hangar brake --release`. Without a '
       'release, Hangar continues as the hour passes', p_brake ->> 'destroyed_last_hour', p_brake ->> 'most') end;
 begin
@@ -194,7 +194,8 @@ as $$
     select a.id from public.user_fly_apps a
      where a.deleted_at is null and a.desired_state = 'absent' and a.next_attempt_at > hangar.now()
        and (a.delete_turn_at is null or a.delete_turn_at <= hangar.now())  -- Fly's own limit still applies
-       and (a.delete_after is null or a.delete_after <= hangar.now()) and a.error_code is null
+       and (a.delete_after is null or a.delete_after <= hangar.now()) and (a.hold_until is null or a.hold_until <= hangar.now())
+       and a.error_code is null
      order by a.next_attempt_at limit 500
        for no key update skip locked
   )
@@ -206,7 +207,9 @@ language sql volatile security definer set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object(
            'destroyed_last_hour', pg_catalog.cardinality(b.destroyed), 'most', pg_catalog.trunc(b.destroy_limit, 2)::text,
-           'tripped', b.reason is not null, 'why', b.reason, 'lost_apps', b.unknown_apps, 'released_at', g.brake_released_at)
+           'tripped', b.reason is not null, 'why', b.reason, 'lost_apps', b.unknown_apps, 'released_at', g.brake_released_at,
+           'host_loss', (select case when h.held_since is not null then pg_catalog.jsonb_build_object(
+             'held_since', h.held_since, 'losing', h.losing, 'present', h.present, 'reason', h.reason) end from hangar.host_state h))
     from hangar.settings g cross join hangar.brake_status() b
 $$;
 comment on function public.fly_brake_status() is 'What was taken away in the last hour (since the last release), the limit, and the apps whose rows this database never had. docs/database.md.';
@@ -221,6 +224,7 @@ begin
   perform hangar.set_actor(p_actor, p_reason);
   update hangar.settings set brake_released_at = v_now where only_row;
   perform hangar.clear_actor();
+  perform hangar.obey_host_loss(p_actor);
   perform hangar.resume_deletions();
   update hangar.alerts set resolved_at = v_now where kind = 'brake' and resolved_at is null;
   return jsonb_build_object('released_at', v_now);

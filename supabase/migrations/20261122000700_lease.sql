@@ -1,5 +1,5 @@
 -- Leases: which worker may act on an app now, decided by hangar.now() alone.
--- Builds on: entitlement, nudge, audit_log.
+-- Builds on: desired_state, marks, nudge, audit_log.
 -- The procedures are SECURITY DEFINER: service_role may call them and read, and nothing else can change a row.
 
 -- Leases a row that is locked and free. Closes an intent without an outcome as unknown, because its worker is gone.
@@ -35,7 +35,6 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_now timestamptz;
-  v_nudges text := hangar.mute_nudges();  -- the caller works on this user already
   v_row public.user_fly_apps;
   v_last public.user_fly_apps;
   v_want record;
@@ -45,8 +44,9 @@ begin
   if p_user is null then
     raise exception 'p_user must be a uuid, not null' using errcode = 'invalid_parameter_value';
   end if;
+  perform hangar.take_marks(500, p_user);
   perform hangar.sync_desired_state(p_user, 'claim');
-  select e.known, e.entitled into v_want from hangar.entitlements(array[p_user]) e;
+  select e.known, e.entitled, e.why into v_want from hangar.entitlements(array[p_user]) e;
   select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
   v_now := hangar.now();
   if v_row.id is null then
@@ -57,17 +57,16 @@ begin
     v_outcome := 'leased';
   elsif not coalesce(p_force, false)
     and (v_row.status = 'error' and (v_row.next_attempt_at is null or v_row.next_attempt_at > v_now)
-      or v_row.desired_state = 'absent' and v_row.delete_after > v_now and v_row.next_attempt_at > v_now) then
+      or v_row.desired_state = 'absent' and greatest(v_row.hold_until, v_row.delete_after) > v_now and v_row.next_attempt_at > v_now) then
     v_outcome := 'waiting';
   else
     v_outcome := 'claimed';
     v_closed := v_row.open_intent is not null;
     v_row := hangar.lease_row(v_row, coalesce(p_holder, 'unknown'));
   end if;
-  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object(
     'outcome', v_outcome, 'row', hangar.row_json(v_row, v_outcome = 'claimed'), 'last', hangar.row_json(v_last),
-    'settings', hangar.settings_json(), 'now', v_now, 'entitled', v_want.entitled,
+    'settings', hangar.settings_json(), 'now', v_now, 'entitled', v_want.entitled, 'why', v_want.why,
     'known', coalesce(v_want.known, false) or v_row.id is not null or v_last.id is not null, 'closed_unknown', v_closed);
 end
 $$;
@@ -78,7 +77,6 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_now timestamptz := hangar.now();
-  v_nudges text := hangar.mute_nudges();
   v_row public.user_fly_apps;
   v_queue text;
   v_round integer := 0;
@@ -113,7 +111,6 @@ begin
       v_claimed := v_claimed || jsonb_build_object('row', hangar.row_json(v_row, true), 'closed_unknown', v_closed);
     end loop;
   end loop;
-  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object(
     'claimed', v_claimed, 'settings', hangar.settings_json(), 'now', v_now,
     -- More rows can be claimed than were counted, because each statement sees what was committed before it.

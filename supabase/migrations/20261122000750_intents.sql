@@ -1,5 +1,5 @@
 -- Intents: what a worker announces before a call that changes Fly, whether it may make that call, and how an intent ends.
--- Builds on: limits, entitlement, audit_log.
+-- Builds on: limits, desired_state, audit_log.
 
 -- Why this intent must be refused now, as a code of docs/database.md; null if it may be carried out. The row is locked.
 create function hangar.check_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
@@ -11,6 +11,7 @@ declare
   v_destroys boolean := v_meta ->> 'action' in ('destroy_machine', 'delete_app');
   v_takes_away boolean := v_destroys or v_meta ->> 'action' = 'stop_machine';
   v_brake jsonb;
+  v_synced text;
 begin
   select * into strict v_settings from hangar.settings;
   if p_row.network not like hangar.network_name(v_settings.installation_id, p_row.id)
@@ -29,9 +30,13 @@ begin
   v_brake := case when v_takes_away then hangar.check_brake(p_row.id::text) end;
   -- Stopping counts too: it destroys nothing, but an entitled user's machine should not even pause.
   if v_meta ->> 'purpose' = 'deprovision' then
-    perform hangar.sync_desired_state(p_row.user_id, 'save');
+    v_synced := hangar.sync_desired_state(p_row.user_id, 'save');
     if (select a.desired_state from public.user_fly_apps a where a.id = p_row.id) = 'present' then
       return 'entitled';
+    elsif v_synced = 'unknown' then
+      return 'entitlement_unknown';  -- the user may pay under a tier or status that Hangar does not know yet
+    elsif (select a.hold_until > hangar.now() from public.user_fly_apps a where a.id = p_row.id) then
+      return 'removal_hold';
     end if;
   end if;
   if v_brake is not null then

@@ -68,7 +68,8 @@ begin
     p_row.retry_count := 0;
     p_row.error_code := null;
     p_row.error_message := null;
-    p_row.next_attempt_at := case when p_row.desired_state = 'absent' and p_row.delete_after > v_now then p_row.delete_after end;
+    p_row.next_attempt_at := case when p_row.desired_state = 'present' then null when p_row.hold_until > v_now then p_row.hold_until
+                                  when p_row.delete_after > v_now then p_row.delete_after end;
   end if;
   if p_patch ? 'error_code' then
     p_row.error_code := p_patch ->> 'error_code';
@@ -116,7 +117,7 @@ begin
 end
 $$;
 
--- After a row was closed: a user who is entitled by now gets a new row with a new name. If the tier is unknown, the closed row decides.
+-- After a row was closed: a user who is entitled by now gets a new row with a new name. If that is unknown, the closed row decides.
 create function hangar.open_successor(p_closed public.user_fly_apps) returns uuid
 language plpgsql volatile set search_path = ''
 as $$
@@ -127,7 +128,7 @@ begin
   if v_want.entitled then
     return hangar.create_app_row(p_closed.user_id, v_want.plan, v_want.spec, v_want.why, 'successor');
   elsif v_want.entitled is null and p_closed.desired_state = 'present' then
-    return hangar.create_app_row(p_closed.user_id, p_closed.tier, hangar.spec_of(p_closed), 'unknown_tier', 'successor');
+    return hangar.create_app_row(p_closed.user_id, p_closed.tier, hangar.spec_of(p_closed), v_want.why, 'successor');
   end if;
   return null;
 end
@@ -141,7 +142,6 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_now timestamptz;
-  v_nudges text := hangar.mute_nudges();  -- the caller continues with this row; whatever else is due is drained
   v_intent jsonb := hangar.find_intent(p_events);
   v_row public.user_fly_apps;
   v_moved boolean;
@@ -158,13 +158,11 @@ begin
   end if;
   select a.* into v_row from public.user_fly_apps a where a.id = p_id for no key update;
   if v_row.id is null then
-    perform hangar.restore_nudges(v_nudges);
     return 'null'::jsonb;
   end if;
   v_now := hangar.now();  -- after the wait for the lock: an expired lease never writes
   if v_row.lease_token is distinct from p_lease_token or p_lease_token is null or v_row.lease_expires_at <= v_now then
     perform hangar.store_events(v_row.id, v_row.user_id, p_events, (v_intent ->> 'id')::uuid);
-    perform hangar.restore_nudges(v_nudges);
     return 'null'::jsonb;
   end if;
 
@@ -213,7 +211,6 @@ begin
   if v_deleted then
     v_successor := hangar.open_successor(v_row);
   end if;
-  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object('row', hangar.row_json(v_row, v_row.lease_token is not null), 'settings', hangar.settings_json(),
     'now', v_now, 'generation_moved', v_moved, 'refused', v_refused, 'successor', v_successor,
     'retry_in_s', case when v_refused = 'rate' then greatest(extract(epoch from v_row.delete_turn_at - v_now), 0.1) end);

@@ -196,7 +196,6 @@ create function public.fly_judge_orphan(p_app text, p_network text, p_row_id uui
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
-  v_nudges text := hangar.mute_nudges();
   v_orphan public.fly_orphans;
   v_owner uuid := (select a.user_id from public.user_fly_apps a where a.id = p_row_id);
   v_want record;
@@ -219,11 +218,10 @@ begin
     return hangar.keep_orphan('not_recorded', 'no sweep has recorded it, or it is being returned to its user now');
   end if;
   select e.* into v_want from hangar.entitlements(array[v_orphan.user_id]) e;
-  if v_want.entitled is null and v_want.why = 'unknown_tier' then
-    return hangar.keep_orphan('unknown_tier', 'its user''s tier is not in fly_plans');
+  if v_orphan.user_id is not null and v_want.entitled is null then
+    return hangar.keep_orphan(v_want.why, 'nothing is known for certain about its user''s entitlement');
   elsif v_want.entitled then
     select r.* into v_return from hangar.return_orphan_to_user(v_orphan) r;
-    perform hangar.restore_nudges(v_nudges);
     if v_return.verdict is not null then
       return jsonb_build_object('verdict', v_return.verdict, 'code', v_return.code, 'reason', v_return.reason);
     end if;

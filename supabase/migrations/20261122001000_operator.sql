@@ -17,8 +17,8 @@ begin
   end if;
   perform hangar.require_actor(p_actor);
   if p_override = 'grant' then
-    v_plan := coalesce(v_plan, (select p.tier from public.fly_plans p join public.user_subscriptions s on s.tier::text = p.tier
-                                 where s.user_id = p_user and p.dedicated limit 1));
+    v_plan := coalesce(v_plan, (select e.plan from hangar.entitlements(array[p_user]) e join public.fly_plans p on p.tier = e.plan
+                                 where p.dedicated));
     if v_plan is null or not exists (select 1 from public.fly_plans p where p.tier = v_plan and p.dedicated) then
       raise exception 'a grant needs a dedicated plan, not %. Dedicated plans: %', coalesce(p_plan, 'null'),
         coalesce((select string_agg(p.tier, ', ' order by p.tier) from public.fly_plans p where p.dedicated), 'none')
@@ -42,6 +42,7 @@ begin
       'actor', p_actor, 'reason', p_reason, 'ends_at', p_ends_at)));
   -- A grant is an operator's decision about this user, so it gives the user a row although Hangar is not live for everybody yet.
   perform hangar.sync_desired_state(p_user, 'override', p_admit => p_override is not distinct from 'grant');
+  perform hangar.wake_up(array[p_user]);
   select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null;
   return jsonb_build_object('row', hangar.row_json(v_row), 'entitled', (select e.entitled from hangar.entitlements(array[p_user]) e));
 end
@@ -69,6 +70,7 @@ begin
            sweep_lease_s = v_new.sweep_lease_s, max_apps = v_new.max_apps, max_monthly_cost_usd = v_new.max_monthly_cost_usd,
            brake_floor = v_new.brake_floor, brake_share = v_new.brake_share, brake_lost = v_new.brake_lost, unhealthy_after = v_new.unhealthy_after,
            bad_sample_gap_s = v_new.bad_sample_gap_s, orphan_after_s = v_new.orphan_after_s,
+           removal_hold_s = v_new.removal_hold_s, host_loss_floor = v_new.host_loss_floor, host_loss_share = v_new.host_loss_share,
            incident_floor = v_new.incident_floor, incident_share = v_new.incident_share, deletes_per_minute = v_new.deletes_per_minute
      where g.only_row;  -- Supabase's safeupdate refuses an UPDATE without a WHERE
   end if;
@@ -98,7 +100,7 @@ begin
     -- What stopped because of the pause is due at once. Rows that wait after a failure, or for the end of their grace, keep their time.
     update public.user_fly_apps a set next_attempt_at = hangar.now()
      where a.deleted_at is null and a.next_attempt_at > hangar.now() and a.status in ('provisioning', 'deprovisioning')
-       and (a.delete_after is null or a.delete_after <= hangar.now());
+       and (a.delete_after is null or a.delete_after <= hangar.now()) and (a.hold_until is null or a.hold_until <= hangar.now());
   end if;
   return jsonb_build_object('paused', p_paused, 'changed', v_done -> 'changed' ? 'paused');
 end
@@ -109,7 +111,6 @@ create function public.fly_admit(p_users uuid[], p_actor text) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
-  v_nudges text := hangar.mute_nudges();
   v_user uuid;
   v_done jsonb := '{}'::jsonb;
 begin
@@ -117,11 +118,31 @@ begin
   for v_user in select distinct u from unnest(p_users) u where u is not null order by u loop
     v_done := v_done || jsonb_build_object(v_user::text, hangar.sync_desired_state(v_user, 'admit:' || coalesce(p_actor, 'unknown'), p_admit => true));
   end loop;
-  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object('users', v_done);
 end
 $$;
 comment on function public.fly_admit(uuid[], text) is 'Gives chosen entitled users a row although Hangar is not live for everybody yet. docs/database.md.';
+
+-- An operator's own deprovision does not wait for the removal hold: it ends here, and the grace of the plan begins.
+create function public.fly_end_removal_hold(p_user uuid, p_actor text) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_row public.user_fly_apps;
+begin
+  perform hangar.require_actor(p_actor);
+  update public.user_fly_apps a
+     set delete_after = a.delete_after - (a.hold_until - hangar.now()), hold_until = null, next_attempt_at = hangar.now()
+   where a.user_id = p_user and a.deleted_at is null and a.desired_state = 'absent' and a.hold_until > hangar.now()
+  returning a.* into v_row;
+  if v_row.id is not null then
+    insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+    values (v_row.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'end_hold'));
+  end if;
+  return jsonb_build_object('ended', v_row.id is not null);
+end
+$$;
+comment on function public.fly_end_removal_hold(uuid, text) is 'Ends the removal hold of a user''s app, so that its machine stops now. docs/database.md.';
 
 -- Makes a failed app due at once, with the machine that plan and settings ask for now. The row copied them when it was created, so a
 -- corrected image or size would not reach it otherwise.
@@ -129,7 +150,6 @@ create function public.fly_retry(p_user uuid, p_actor text) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
-  v_nudges text := hangar.mute_nudges();  -- the caller calls the function as well
   v_row public.user_fly_apps;
   v_want record;
   v_changed boolean := false;
@@ -149,7 +169,6 @@ begin
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
     values (v_row.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry'));
   end if;
-  perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object('changed', v_changed,
     'row', (select hangar.row_json(a) from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null));
 end

@@ -6,7 +6,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   -- As JSON, because Supabase Auth owns the table: a column that a project's version lacks is null here instead of an error.
-  v_user jsonb := (select to_jsonb(u) from auth.users u join hangar.active_users l on l.id = u.id where u.id = p_user);
+  v_user jsonb := (select to_jsonb(u) from auth.users u where u.id = p_user and to_jsonb(u) ->> 'deleted_at' is null);
 begin
   return jsonb_build_object(
     'operator', exists (select 1 from hangar.operators o where o.user_id = p_user)
@@ -35,7 +35,7 @@ declare
   v_changed boolean;
 begin
   perform hangar.require_actor(p_actor);
-  if p_user is null or not exists (select 1 from hangar.active_users l where l.id = p_user) then
+  if p_user is null or not exists (select 1 from auth.users u where u.id = p_user and to_jsonb(u) ->> 'deleted_at' is null) then
     raise exception 'user % does not exist in auth.users', coalesce(p_user::text, 'null') using errcode = 'invalid_parameter_value';
   end if;
   perform hangar.set_actor(p_actor, p_reason);

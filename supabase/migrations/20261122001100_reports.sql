@@ -43,7 +43,7 @@ begin
     from (
       select c.id
         from (
-          select s.user_id as id from public.user_subscriptions s join public.fly_plans p on p.tier = s.tier::text
+          select s.user_id as id from hangar.list_known_subscriptions() s join public.fly_plans p on p.tier = s.tier
            where p.dedicated and (p_after is null or s.user_id > p_after)
           union
           select o.user_id from public.fly_overrides o where o.override = 'grant' and (p_after is null or o.user_id > p_after)
@@ -63,7 +63,7 @@ begin
            'next_attempt_at', a.next_attempt_at) order by d.user_id), '[]')
     into v_users
     from hangar.entitlements(coalesce(v_page, '{}')) d
-    left join public.user_profiles u on u.id = d.user_id
+    left join hangar.emails(coalesce(v_page, '{}')) u on u.user_id = d.user_id
     left join public.user_fly_apps a on a.user_id = d.user_id and a.deleted_at is null
    where d.entitled;
   return jsonb_build_object('users', v_users, 'next', case when cardinality(v_page) = p_limit then v_page[p_limit] end);
@@ -80,6 +80,8 @@ begin
   return jsonb_build_object(
     'now', v_now,
     'settings', hangar.settings_json(),
+    'binding', (select jsonb_build_object('kind', b.kind, 'source', b.source, 'columns', b.columns, 'users', b.users) from hangar.binding b),
+    'changes_waiting', (select jsonb_build_object('users', count(*), 'oldest', min(m.marked_at)) from hangar.marks m),
     'due', (select jsonb_build_object('apps', count(*), 'oldest', min(a.next_attempt_at)) from public.user_fly_apps a
              where a.deleted_at is null and a.next_attempt_at <= v_now),
     'working', (select count(*) from public.user_fly_apps a where a.deleted_at is null and a.lease_expires_at > v_now),
@@ -142,7 +144,7 @@ begin
                    'user_id', t.user_id, 'email', u.email, 'fly_app_name', t.fly_app_name, 'tier', t.tier,
                    'monthly_cost_estimate_usd', t.monthly_cost_estimate_usd::text, 'running_seconds', t.seconds::text,
                    'to_date_usd', t.usd::text) order by t.usd desc, t.monthly_cost_estimate_usd desc nulls last, t.user_id), '[]')
-            from top_users t left join public.user_profiles u on u.id = t.user_id)
+            from top_users t left join lateral (select hangar.user_email(t.user_id) as email) u on true)
     into v_to_date, v_users;
   return jsonb_build_object('now', v_now, 'month_start', v_month, 'groups', v_groups, 'to_date', v_to_date, 'users', v_users,
     'plans', (select coalesce(jsonb_agg(jsonb_build_object('tier', p.tier, 'cpu_kind', p.cpu_kind, 'cpu_count', p.cpu_count,

@@ -62,8 +62,7 @@ $$;
 comment on function public.fly_admin_figures() is 'Live apps by status and health: how many, running, due, overdue, stuck, leased, and what they cost. Money as text. docs/database.md.';
 
 -- The users that a search text means: the id of a user or an app, the beginning of an e-mail address, the beginning of an app's name (with
--- or without the prefix), or a whole machine id. At most p_limit of each. The pattern is a literal in the statement, so that a host's index
--- on lower(email) can be used.
+-- or without the prefix), or a whole machine id. At most p_limit of each.
 create function hangar.search_users(p_query text, p_limit integer) returns uuid[]
 language plpgsql stable set search_path = ''
 as $$
@@ -80,13 +79,10 @@ begin
   if v_query ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
     select array_agg(x.id) into v_found from (
       select a.user_id as id from public.user_fly_apps a where a.user_id = v_query::uuid or a.id = v_query::uuid
-      union select u.id from auth.users u where u.id = v_query::uuid
-      union select s.user_id from public.user_subscriptions s where s.user_id = v_query::uuid) x;
+      union select e.user_id from hangar.entitlements(array[v_query::uuid]) e where e.known) x;
     return coalesce(v_found, '{}'::uuid[]);
   end if;
-  execute format('select array_agg(x.id) from (select u.id from public.user_profiles u where lower(u.email::text) like %L limit %s) x',
-                 v_like, p_limit) into v_found;
-  v_users := v_users || coalesce(v_found, '{}');
+  v_users := v_users || hangar.search_emails(v_like, p_limit);
   execute format('select array_agg(x.user_id) from ('
                  '(select a.user_id from public.user_fly_apps a where a.deleted_at is null and a.fly_app_name collate "C" like %1$L limit %3$s)'
                  ' union (select a.user_id from public.user_fly_apps a where a.deleted_at is null and a.fly_app_name collate "C" like %2$L limit %3$s)'
@@ -169,12 +165,12 @@ begin
              'memory_mb', p.memory_mb, 'machine_id', p.machine_id, 'machine_state', p.machine_state, 'docker_image', p.docker_image,
              'monthly_cost_estimate_usd', p.monthly_cost_estimate_usd::text, 'last_health_check', p.last_health_check,
              'retry_count', p.retry_count, 'error_code', p.error_code, 'error_message', p.error_message, 'created_at', p.created_at,
-             'next_attempt_at', p.next_attempt_at, 'delete_after', p.delete_after, 'override', o.override,
+             'next_attempt_at', p.next_attempt_at, 'hold_until', p.hold_until, 'delete_after', p.delete_after, 'override', o.override,
              'lease_holder', case when p.lease_expires_at > %5$L then p.lease_holder end) order by p.place), '[]'),
            (select jsonb_build_array(l.sort_value, l.id) from page l
              where l.place = %6$s and exists (select 1 from page m where m.place > %6$s))
       from page p
-      left join public.user_profiles u on u.id = p.user_id
+      left join lateral (select hangar.user_email(p.user_id) as email) u on true
       left join public.fly_overrides o on o.user_id = p.user_id and (o.ends_at is null or o.ends_at > %5$L)
      where p.place <= %6$s
     $q$, v_column, case when p_descending then 'desc' else 'asc' end, v_where, p_limit + 1, v_now, p_limit)
@@ -200,7 +196,7 @@ begin
                        'override', o.override, 'fly_app_name', a.fly_app_name, 'status', a.status,
                        'health_status', case when a.id is not null then coalesce(a.health_status, 'unknown') end) order by x.email, x.id), '[]')
                 from (select i.id, u.email from (select distinct y as id from unnest(v_users) y) i
-                        left join public.user_profiles u on u.id = i.id order by u.email, i.id limit p_limit) x
+                        left join hangar.emails(v_users) u on u.user_id = i.id order by u.email, i.id limit p_limit) x
                 left join hangar.entitlements(v_users) e on e.user_id = x.id
                 left join public.fly_overrides o on o.user_id = x.id and (o.ends_at is null or o.ends_at > hangar.now())
                 left join public.user_fly_apps a on a.user_id = x.id and a.deleted_at is null),

@@ -18,7 +18,7 @@ begin
   v_row := coalesce(v_status -> 'row' ->> 'id', v_status -> 'last' ->> 'id')::uuid;
   return v_status || jsonb_build_object(
     'now', v_now,
-    'email', (select u.email from public.user_profiles u where u.id = p_user),
+    'email', hangar.user_email(p_user),
     'settings', hangar.settings_json(),
     'plans', (select coalesce(jsonb_agg(p.tier order by p.cpu_kind desc, p.cpu_count, p.memory_mb, p.price_usd, p.tier), '[]')
                 from public.fly_plans p where p.dedicated),
@@ -80,7 +80,7 @@ begin
     select coalesce(jsonb_agg(to_jsonb(p) || jsonb_build_object('seq', p.seq::text, 'email', u.email, 'fly_app_name', a.fly_app_name)
                               order by p.created_at desc, p.seq desc), '[]')
       from (select e.* from public.user_fly_app_events e where %s order by e.created_at desc, e.seq desc limit %s) p
-      left join public.user_profiles u on u.id = p.user_id
+      left join lateral (select hangar.user_email(p.user_id) as email) u on true
       left join public.user_fly_apps a on a.id = p.fly_app_id
     $q$, v_where, p_limit + 1) into v_rows;
   return jsonb_build_object('now', hangar.now(),

@@ -1,5 +1,5 @@
 -- Views for monitoring with plain SQL. They run with the rights of the role that reads them (security_invoker), which is service_role.
--- Builds on: tables.
+-- Builds on: tables, host_binding.
 
 create view public.fly_fleet_summary with (security_invoker = on) as
 select a.status,
@@ -33,10 +33,9 @@ select e.event_type, e.status, count(*) as events, max(e.created_at) as latest
 comment on view public.fly_recent_events is 'Events of the last 24 hours by type and status.';
 
 create view public.fly_failures with (security_invoker = on) as
-select a.id as fly_app_id, a.user_id, u.email, a.fly_app_name, a.error_code, a.error_message, a.retry_count,
+select a.id as fly_app_id, a.user_id, hangar.user_email(a.user_id) as email, a.fly_app_name, a.error_code, a.error_message, a.retry_count,
        a.next_attempt_at, a.desired_state, a.created_at, a.updated_at
   from public.user_fly_apps a
-  left join public.user_profiles u on u.id = a.user_id
  where a.status = 'error' and a.deleted_at is null;
 comment on view public.fly_failures is 'Apps whose last attempt failed. If next_attempt_at is null, an operator must act.';
 

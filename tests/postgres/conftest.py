@@ -69,6 +69,12 @@ class Hangar:
         sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(key), sql.Placeholder()) for key in columns)
         query = sql.SQL("update public.user_subscriptions set {} where user_id = {}").format(sets, sql.Placeholder())
         self.admin.execute(query, [*columns.values(), user])
+        self.follow()
+
+    def follow(self) -> None:
+        """Let the rows follow the host's changes, as a drain does."""
+        while self.rpc("fly_apply_marks")["left"]:
+            pass
 
     def row(self, user: uuid.UUID) -> dict[str, Any] | None:
         """The user's live row."""
