@@ -50,6 +50,8 @@ class Options:
     """Record a trace and check promises at every step (tests.support.recorder)."""
     standing: StandingDatabase | None = None
     """A database that is emptied instead of being made; its sessions stay open."""
+    follow_host: bool = True
+    """Rows follow the host's changes at once, as if every wake-up call arrived. Otherwise claims and drains follow them."""
     rewinds: bool = False
     """Everything happens in one transaction, which can be put back (tests.support.rewind)."""
 
@@ -192,7 +194,10 @@ class World:
     def sql(self, query: str, *params: Any) -> list[Any]:
         """A statement of the host's at the virtual time; its rows, if it has any."""
         cursor = self._session.execute(query, params)
-        return cursor.fetchall() if cursor.description else []
+        rows = cursor.fetchall() if cursor.description else []
+        if self.options.follow_host and ("user_subscriptions" in query or "auth.users" in query):
+            self._session.execute("select public.fly_apply_marks()", ())
+        return rows
 
     def add_user(self, tier: str = "free") -> UUID:
         return self.add_users([tier])[0]
