@@ -1,4 +1,4 @@
-"""The cloud a benchmark runs against: Postgres, the gateway and Fly, each a process of its own on 127.0.0.1."""
+"""The cloud that a benchmark uses: Postgres, the gateway and Fly's simulator, each as a process on 127.0.0.1."""
 
 import json
 import shutil
@@ -76,7 +76,7 @@ class Cloud:
         return made
 
     def make_worker(self) -> tuple[Worker, CountingStore]:
-        """A reconciler over the gateway and HTTP, as `shared.wiring` makes it, and its store."""
+        """A worker over the gateway and HTTP, wired as in `shared.wiring`, and its store."""
         # The simulator here has no rate limits (see docs/benchmarks.md), so only work is measured, not waiting.
         limits = RateLimits(time.monotonic, time.sleep, deletions_a_minute=1_000_000)
         store = CountingStore(self.supabase_url, self.keys.secret_key)

@@ -77,7 +77,7 @@ class Project:
         return {"apikey": key, "Authorization": f"Bearer {token or key}"}
 
     def rest(self, key: str | None = None, token: str | None = None, schema: str = "public") -> SyncPostgrestClient:
-        """An unmodified PostgREST client; with the secret key unless told otherwise."""
+        """An unmodified PostgREST client, by default with the secret key."""
         headers = self.headers(key, token)
         return SyncPostgrestClient(f"{self.url}/rest/v1", schema=schema, headers=headers, http_client=self.http)
 

@@ -109,7 +109,7 @@ class Campaign:
             is_reserved = self.tally["rounds"] % 2 == 0 and turn and turn[0] in self._waiting
             others = [] if is_reserved else self.chance.sample(self._waiting, len(self._waiting) // 2)
             self._run_step([each for each in (*turn, *others) if each in self._waiting], is_first=step == 0)
-        if turn and turn[0] in self._waiting:  # no call reached it
+        if turn and turn[0] in self._waiting:  # no call reached this point
             self._waiting.remove(turn[0])
             self._waiting.append(turn[0])
         self._was_in_vain = kills > 0 and len(self.killer.done) == begun
@@ -169,7 +169,7 @@ class Campaign:
 
     def _start(self, call: Callable[..., object], *args: Any) -> threading.Thread:
         """Run the call on its own thread. An exception, such as a failed write of the host, becomes a problem."""
-        self.cloud.deliveries.begin()  # here, so that the cloud does not count as quiet before the thread has begun
+        self.cloud.deliveries.begin()  # before the thread starts, so that the cloud does not look quiet until then
 
         def run() -> None:
             try:

@@ -11,7 +11,7 @@ from tests.kill.host import STRANGER
 _SAME_MOMENT = timedelta(seconds=1)
 
 Problem = tuple[str, uuid.UUID | None]
-"""What is wrong, and whose app it is about."""
+"""A violation as a sentence, and the user whose app it concerns."""
 
 
 def find_broken(cloud: KillCloud) -> list[Problem]:

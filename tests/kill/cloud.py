@@ -226,7 +226,7 @@ class KillCloud(LocalCloud):
         try:
             return int(self.sql("select count(*) from net.http_request_queue")[0][0])
         except psycopg.OperationalError:
-            return 1  # in the middle of a restart
+            return 1  # Postgres is restarting
 
     # Read its state, and move its clock
 

@@ -30,7 +30,7 @@ class Host:
     expected: dict[uuid.UUID, set[str]] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Settings for the tests, a record of every row's states, and a stranger's app in the same organisation."""
+        """Set the settings for the tests, record every row's states, and make a stranger's app in the same organisation."""
         sql = self.cloud.sql
         sql(
             "update hangar.settings set brake_floor = 100000, orphan_after_s = 120, retry_base_s = 20, retry_cap_s = 60"

@@ -1,4 +1,4 @@
-"""What a kill leaves behind: of the host's write and ours, of pg_net's queue, and of a request in a process sent SIGTERM."""
+"""What remains after a kill: of the host's write and Hangar's, of pg_net's queue; and what SIGTERM does to a request."""
 
 import random
 import threading

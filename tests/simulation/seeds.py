@@ -80,7 +80,7 @@ def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
     return SeedRun(seed, violations, seen.trace.show(names) if names else [], seen.steps, seen.faults_met, seen.kills)
 
 
-_STEADY_AT = (  # when the apps in a crash loop have been left alone for an hour
+_STEADY_AT = (  # when apps in a crash loop have had no repair for an hour
     "select e.created_at + interval '1 hour' from hangar.alerts l join public.user_fly_app_events e on e.fly_app_id::text = l.key"
     " where l.kind = 'crash_loop' and l.resolved_at is null and e.metadata ->> 'purpose' in ('repair', 'replace')"
 )
@@ -171,14 +171,14 @@ def explain(result: SeedRun) -> str:
 
 def _run_share(job: tuple[str, range]) -> list[SeedRun]:
     url, seeds = job
-    gc.set_threshold(50_000)  # traces grow by small objects, and none of them is a cycle
+    gc.set_threshold(50_000)  # traces consist of many small objects without reference cycles
     return [run_seed(url, seed) for seed in seeds]
 
 
 def run_many(first: int, count: int) -> Iterator[SeedRun]:
-    """Seeds `first` to `first + count - 1` on every core, each core with a database of its own, as they come."""
+    """Seeds `first` to `first + count - 1` on every core, each core with its own database. Yields results as they come."""
     workers = os.cpu_count() or 1
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  databases by the thousand are for memory
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  thousands of databases belong in memory
     with (
         TemporaryDirectory(dir=memory) as folder,
         Postgres(Path(folder), fsync=False, settings=_FAST | {"unix_socket_directories": f"{folder}/data"}) as server,

@@ -58,7 +58,7 @@ class SmallStorm:
     # The run
 
     def run(self) -> None:
-        """All moves in order, with time between them."""
+        """Make all moves, with time between them."""
         moves = self._weigh_moves()
         kinds, weights = list(moves), list(moves.values())
         gaps, gap_weights = zip(*_GAPS_S, strict=True)

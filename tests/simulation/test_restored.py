@@ -167,7 +167,7 @@ def test_an_orphan_stays_until_its_users_new_app_runs(world, copy):
     world.sweep(drain_only=True)
     assert world.row(user)["status"] == "error"
     sweep_on(world, 120)
-    assert {each.user for each in seen.taken} <= {None}  # the app that never had a machine
+    assert {each.user for each in seen.taken} <= {None}  # None: the app that never had a machine
     assert running(world) == ran
     world.control("PUT", "faults", [])
     world.sql("select public.fly_retry(%s, 'operator')", user)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 class Killed(BaseException):
-    """The process died here. It is no Exception, so that no handler of the product can catch it."""
+    """The process died here. It is a BaseException, so that no handler of the product catches it."""
 
 
 @dataclass

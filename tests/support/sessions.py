@@ -117,7 +117,7 @@ class StandingDatabase:
         return sql.SQL("; ").join([begin, *deletes, sql.SQL("commit")])
 
     def empty(self) -> None:
-        """Leave a live installation without users, rows and events."""
+        """Reset to a live installation without users, rows and events."""
         self.host.execute(self._empty, prepare=False)
         self._emptied += 1
         if self._emptied % 25 == 0:

@@ -87,7 +87,7 @@ class Turns:
     def spawn(
         self, name: str, body: Callable[[], Any], *, process: Process | None = None, in_s: float = 0.0
     ) -> TurnFuture:
-        """Run `body` from `in_s` seconds from now, as a process of its own unless one is given."""
+        """Run `body` from `in_s` seconds from now, as a new process unless one is given."""
         future = TurnFuture()
         future.turns = self
         thread = SimulatedThread(name, process or Process(name), self.clock() + in_s)

@@ -31,7 +31,7 @@ class SimulatedWorker(Worker):
     def reconcile(
         self, user_id: UUID, deadline_s: float, *, force: bool = False, request: OperatorRequest | None = None
     ) -> Result:
-        """As `shared.wiring.Runtime.reconcile`."""
+        """Like `shared.wiring.Runtime.reconcile`."""
         if request is not None and request.what == "restart":
             return restart(self, user_id, deadline_s, request)
         return reconcile(self, user_id, deadline_s, force=force, request=request)
