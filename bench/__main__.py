@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     """Run every scenario, print its figures and write them to a file."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: proves that the bench runs, measures little")
+    parser.add_argument("--quick", action="store_true", help="small sizes: only checks that the benchmark runs")
     sizes = QUICK if parser.parse_args().quick else FULL
     logging.disable(logging.WARNING)
     started = time.perf_counter()
@@ -55,23 +55,23 @@ def main() -> None:
 
 
 def format_sweeps(found: dict[str, Any]) -> list[str]:
-    """One sweep over the fleet beside the plain loop."""
+    """One sweep over the fleet, compared with the plain loop."""
     plain, slow = found["plain_s"], found["plain_with_latency_s"]
     lines = [
         "",
         f"{found['fleet']:,} active apps, one sweep",
-        f"  {'':<38} {'org lists':>9} {'app lists':>9} {'direct':>7} {'results in':>13} {'':>8} {'plain loop':>10}",
-        f"  {'':<38} {'(<= 11)':>9} {'(<= 3)':>9} {'looks':>7} {'statements':>13} {'seconds':>8} {'/ sweep':>10}",
+        f"  {'':<38} {'org lists':>9} {'app lists':>9} {'health':>7} {'results in':>13} {'':>8} {'plain loop':>10}",
+        f"  {'':<38} {'(<= 11)':>9} {'(<= 3)':>9} {'probes':>7} {'statements':>13} {'seconds':>8} {'/ sweep':>10}",
     ]
     for key, name, beside in (
-        ("first", "right after provisioning, looks at all", plain),
+        ("first", "right after provisioning, probes all", plain),
         ("rest", "at rest", plain),
-        ("rest_with_latency", "at rest, Fly as slow as it is", slow),
+        ("rest_with_latency", "at rest, with Fly's latency", slow),
     ):
         one = found[key]
         results = f"{one['health_results']:,} in {one['health_statements']}"
         lines.append(
-            f"  {name:<38} {one['org_lists']:>9} {one['app_lists']:>9} {one['looks']:>7,}"
+            f"  {name:<38} {one['org_lists']:>9} {one['app_lists']:>9} {one['probes']:>7,}"
             f" {results:>13} {one['seconds']:>8.1f} {beside / one['seconds']:>8.1f} x"
         )
     lines.append(
@@ -82,18 +82,18 @@ def format_sweeps(found: dict[str, Any]) -> list[str]:
 
 
 def format_tiers(found: dict[str, Any]) -> list[str]:
-    """A thousand changes in one statement."""
+    """A thousand tier changes in one statement."""
     lines = [
         "",
         f"{found['users']:,} users in one statement",
-        f"  {'':<12} {'with trigger':>13} {'without':>9} {'ratio':>8} {'more a row':>11} {'2x + 1 ms a row':>16}",
+        f"  {'':<12} {'with trigger':>13} {'without':>9} {'ratio':>8} {'extra per row':>13} {'2x + 1 ms per row':>18}",
     ]
     for name in ("upgrade", "downgrade"):
         one = found[name]
         lines.append(
             f"  {name:<12} {one['with_trigger_s']:>11.3f} s {one['without_trigger_s']:>7.3f} s"
-            f" {one['with_trigger_s'] / one['without_trigger_s']:>6.1f} x {one['extra_ms_a_row']:>8.2f} ms"
-            f" {one['bound_s']:>9.3f} s {'kept' if one['with_trigger_s'] <= one['bound_s'] else 'BROKEN'}"
+            f" {one['with_trigger_s'] / one['without_trigger_s']:>6.1f} x {one['extra_ms_a_row']:>10.2f} ms"
+            f" {one['bound_s']:>11.3f} s {'kept' if one['with_trigger_s'] <= one['bound_s'] else 'BROKEN'}"
         )
     lines += [
         (
@@ -109,7 +109,7 @@ def format_tiers(found: dict[str, Any]) -> list[str]:
 
 
 def format_starts(found: dict[str, Any]) -> list[str]:
-    """Cold starts, beside Python's own."""
+    """Cold starts, compared with the start of Python alone."""
     bare = found["python_s"]
     lines = [
         "",
@@ -126,7 +126,7 @@ def format_starts(found: dict[str, Any]) -> list[str]:
 
 
 def keep(result: dict[str, Any]) -> None:
-    """Write the figures down; the folder keeps itself out of the repository."""
+    """Write the figures to a file. The folder's own .gitignore keeps it out of the repository."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / ".gitignore").write_text("*\n")
     path = RESULTS / f"{result['at'].replace(':', '')}.json"

@@ -1,4 +1,4 @@
-"""The cloud a benchmark runs against: Postgres, the gateway and Fly, each a process of its own on 127.0.0.1."""
+"""The cloud that a benchmark uses: Postgres, the gateway and Fly's simulator, each as a process on 127.0.0.1."""
 
 import json
 import shutil
@@ -30,12 +30,12 @@ from shared.fly.rate_limits import RateLimits
 from shared.reconcile.worker import MachineInputs, Worker
 
 ORG = "hangar-bench"
-WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes that guard nothing
+WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes that protect nothing
 _PATIENCE_S = 120.0
 
 
 class CountingStore(PostgrestStore):
-    """The product's own store, which also remembers what was called and how many health results were written."""
+    """The product's own store, which also counts the calls and the health results that were written."""
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(url, key)
@@ -62,22 +62,22 @@ class Cloud:
     fly_url: str = ""
 
     def start_fly(self, rows: Path | None = None) -> list[dict[str, Any]]:
-        """Start the simulator; with a file of rows it has their apps and machines from the start, and says which."""
+        """Start the simulator. With a file of rows it starts with their apps and machines, and returns what it made."""
         ready = self.folder / "fly.json"
         command: list[str | Path] = [sys.executable, "-m", "bench.fly_process", "--ready-file", ready, "--org", ORG]
         if rows:
             command += ["--rows", rows]
         child = process.spawn(command, log=self.folder / "fly.log")
         self.children.callback(process.stop, child)
-        told = json.loads(_await_file(ready, self.folder / "fly.log"))
+        report = json.loads(_await_file(ready, self.folder / "fly.log"))
         ready.unlink()
-        self.fly_url = told["url"]
-        made: list[dict[str, Any]] = told["made"]
+        self.fly_url = report["url"]
+        made: list[dict[str, Any]] = report["made"]
         return made
 
     def make_worker(self) -> tuple[Worker, CountingStore]:
-        """A reconciler over the gateway and HTTP, as `shared.wiring` makes it, and its store."""
-        # The simulator here has no limits (docs/benchmarks.md says so): what is measured is our own work, not our waiting.
+        """A worker over the gateway and HTTP, wired as in `shared.wiring`, and its store."""
+        # The simulator here has no rate limits (see docs/benchmarks.md), so only work is measured, not waiting.
         limits = RateLimits(time.monotonic, time.sleep, deletions_a_minute=1_000_000)
         store = CountingStore(self.supabase_url, self.keys.secret_key)
         database = Database(store)
@@ -98,7 +98,7 @@ class Cloud:
         return OperatorDatabase(PostgrestStore(self.supabase_url, self.keys.secret_key))
 
     def count_fly_requests(self) -> Counter[str]:
-        """What reached the simulator so far, by method and path template."""
+        """The requests that reached the simulator so far, by method and path template."""
         return Counter(httpx.get(f"{self.fly_url}/_sim/world", timeout=60).json()["requests"])
 
     def set_fly_latency(self, profile: str) -> None:
@@ -112,10 +112,10 @@ class Cloud:
 
 @contextmanager
 def run_cloud() -> Iterator[Cloud]:
-    """Postgres with our migrations and the gateway, live, with nobody in it; all ends with the block."""
-    memory = Path("/dev/shm")  # noqa: S108  mkdtemp makes the folder in it
+    """Postgres with Hangar's migrations and the gateway: live, and without users. All of it stops at the end of the block."""
+    memory = Path("/dev/shm")  # noqa: S108  mkdtemp creates a private folder there
     folder = Path(tempfile.mkdtemp(prefix="hangar-bench-", dir=memory if memory.is_dir() else None))
-    folder.chmod(0o755)  # Postgres may have to run as somebody else
+    folder.chmod(0o755)  # Postgres may have to run as another user
     with ExitStack() as children:
         children.callback(shutil.rmtree, folder, ignore_errors=True)
         postgres = Postgres(folder / "postgres", settings={"max_wal_size": "512MB"}).start()
@@ -153,4 +153,4 @@ def _await_file(path: Path, log: Path) -> str:
         if path.exists():
             return path.read_text()
         time.sleep(0.02)
-    raise RuntimeError(f"{path.name} never came: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"{path.name} was not written in time: {log.read_text()[-2000:]}")

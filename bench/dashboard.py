@@ -1,7 +1,7 @@
-"""The dashboard over a large fleet: how long its process takes for a page, and how large the page is.
+"""The dashboard over a large fleet: how long its process needs for a page, and how large the page is.
 
-The fleet is inserted as plain rows with the triggers off, since nothing here asks Fly; the gateway and the function are the
-processes of the local cloud, and the time is what the function itself measured (Server-Timing).
+The fleet is inserted as plain rows with the triggers off, since nothing here calls Fly. The gateway and the function are the
+processes of the local cloud. The time is the one that the function itself measured (Server-Timing).
 """
 
 import re
@@ -60,7 +60,7 @@ set session_replication_role = origin;
 
 
 def measure_dashboard(sizes: Sizes) -> dict[str, Any]:
-    """Median and slowest of several answers of every page, in seconds, and the page's bytes."""
+    """For every page, the median and the slowest of several responses in seconds, and its size in bytes."""
     with tempfile.TemporaryDirectory(prefix="hangar-bench-") as folder, LocalCloud(Path(folder), processes=0) as cloud:
         cloud.pg_net.stop()
         cloud.pg_cron.stop()
@@ -87,7 +87,7 @@ def _measure(http: httpx.Client, path: str, cookie: str, answers: int) -> dict[s
         answer.raise_for_status()
         size = len(answer.content)
         timing = re.search(r"dur=(\d+)", answer.headers["server-timing"])
-        if place and timing:  # the first one opens connections
+        if place and timing:  # the first request opens connections
             seconds.append(int(timing[1]) / 1000)
     return {"median_s": statistics.median(seconds), "slowest_s": max(seconds), "bytes": size}
 

@@ -1,7 +1,7 @@
-"""A fleet in the shape that provisioning leaves it, made without waiting for it to be provisioned.
+"""Makes a fleet in the state after provisioning, without waiting for the provisioning.
 
-The rows come from the host's own write and our trigger; the apps, secrets and machines from the simulator's own API with the
-very config that Hangar sends; what a worker would have saved at the end is then copied onto the rows.
+The host's own write and Hangar's trigger make the rows. The simulator's API makes the apps, secrets and machines, with the same
+config that Hangar sends. Then the rows get what a worker would have saved at the end.
 """
 
 import json
@@ -24,7 +24,7 @@ from shared.fleet.inventory import SHARES, SWEEP_EVERY
 
 @dataclass(frozen=True)
 class Made:
-    """What Fly gave for one row."""
+    """The ids and the price that Fly returned for one row."""
 
     row_id: str
     machine_id: str
@@ -34,7 +34,7 @@ class Made:
 
 
 def sign_up(host: psycopg.Connection, count: int, mark: str = "user") -> list[UUID]:
-    """`count` new users on the free tier, in one statement; the host's own trigger makes profile and subscription."""
+    """Add `count` users on the free tier in one statement. The host's own trigger makes profile and subscription."""
     made = host.execute(
         "insert into auth.users (id, email) select gen_random_uuid(), format('%%s-%%s@example.test', %s::text, n)"
         " from generate_series(1, %s) n returning id",
@@ -44,7 +44,7 @@ def sign_up(host: psycopg.Connection, count: int, mark: str = "user") -> list[UU
 
 
 def change_tier(host: psycopg.Connection, users: list[UUID], tier: str) -> None:
-    """The host's own write: one statement for all of them."""
+    """The host's own write: one statement for all users."""
     host.execute("update public.user_subscriptions set tier = %s where user_id = any(%s)", (tier, users))
 
 
@@ -55,7 +55,7 @@ def read_rows(host: psycopg.Connection) -> list[Row]:
 
 
 def make_apps(sim: FlySim, rows: Iterable[Row], installation_id: UUID) -> list[Made]:
-    """App, secrets and machine of each row, by the three calls that provisioning makes."""
+    """Make app, secrets and machine of each row with the three calls of provisioning."""
     today = datetime.now(UTC).date()
     made = []
     for row in rows:
@@ -71,7 +71,7 @@ def make_apps(sim: FlySim, rows: Iterable[Row], installation_id: UUID) -> list[M
 
 
 def settle_rows(host: psycopg.Connection, made: Iterable[Made]) -> None:
-    """What the last save of each provisioning leaves on its row: active, due no more, its health not yet known."""
+    """Write what the last save of a provisioning writes: active, no longer due, health still unknown."""
     with host.cursor() as cursor, host.transaction():
         cursor.execute(
             "create temporary table made (id uuid, machine_id text, region text, version bigint, price numeric) on commit drop"
@@ -87,25 +87,25 @@ def settle_rows(host: psycopg.Connection, made: Iterable[Made]) -> None:
         )
 
 
-def spread_looks(host: psycopg.Connection, now_s: float) -> None:
-    """The state after half an hour of sweeps: every app healthy, each probed at its last turn."""
+def spread_probes(host: psycopg.Connection, now_s: float) -> None:
+    """Write the state after half an hour of sweeps: every app is healthy and was probed in its slot."""
     slot_s = SWEEP_EVERY.total_seconds()
     slot = int(now_s // slot_s)
     rows = read_rows(host)
     with host.cursor() as cursor, host.transaction():
-        cursor.execute("create temporary table looks (id uuid, at double precision) on commit drop")
-        with cursor.copy("copy looks from stdin") as copy:
+        cursor.execute("create temporary table probes (id uuid, at double precision) on commit drop")
+        with cursor.copy("copy probes from stdin") as copy:
             for row in rows:
                 turn = slot - (slot - row.id.int) % SHARES
                 copy.write_row((str(row.id), min(turn * slot_s + 20, now_s - 1)))
         cursor.execute(
             "update public.user_fly_apps a set health_status = 'healthy', last_health_check = to_timestamp(l.at),"
-            " observed_at = to_timestamp(l.at) from looks l where l.id = a.id"
+            " observed_at = to_timestamp(l.at) from probes l where l.id = a.id"
         )
 
 
 def make_fleet(host: psycopg.Connection, sim: FlySim, count: int, tick: Callable[[], None]) -> list[UUID]:
-    """`count` active apps, rows and machines; `tick` lets the machines boot. Hangar must be live."""
+    """Make `count` active apps with rows and machines. `tick` lets the machines boot. Hangar must be live."""
     users = sign_up(host, count)
     change_tier(host, users, "pro")
     (installation_id,) = host.execute("select installation_id from hangar.settings").fetchone() or (None,)

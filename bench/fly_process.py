@@ -1,4 +1,4 @@
-"""The Fly simulator as a process, with the apps of a file of rows in it from the start: `python -m bench.fly_process`."""
+"""The Fly simulator as a process that starts with the apps of a file of rows: `python -m bench.fly_process`."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from shared.domain.models import Row
 
 
 def main() -> None:
-    """Build, serve, and tell the URL and what was made, until SIGTERM."""
+    """Make the apps, write the URL and what was made to the ready file, and serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m bench.fly_process", description=__doc__)
     parser.add_argument("--ready-file", type=Path, required=True)
     parser.add_argument("--org", required=True)
@@ -25,16 +25,16 @@ def main() -> None:
     sim = FlySim(time.time, org=given.org)
     made = []
     if given.rows:
-        told = json.loads(given.rows.read_text())
-        made = make_apps(sim, [Row.model_validate(row) for row in told["rows"]], UUID(told["installation_id"]))
-    asked_to_end = threading.Event()
+        fleet = json.loads(given.rows.read_text())
+        made = make_apps(sim, [Row.model_validate(row) for row in fleet["rows"]], UUID(fleet["installation_id"]))
+    stop = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: asked_to_end.set())
+        signal.signal(each, lambda *_: stop.set())
     with FlyServer(sim) as server:
         draft = given.ready_file.with_suffix(".part")
         draft.write_text(json.dumps({"url": server.url, "made": [asdict(each) for each in made]}))
         draft.replace(given.ready_file)
-        asked_to_end.wait()
+        stop.wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How large each scenario is: `FULL` for figures to publish, `QUICK` to prove in under 90 seconds that the bench still runs."""
+"""The size of each scenario: `FULL` for published figures, `QUICK` to check in under 90 seconds that the benchmark runs."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Sizes:
     """Counts of apps, users and repetitions."""
 
-    fleet: int  # apps that a sweep passes over
-    plain_apps: int  # apps of the plain loop; the rest of the fleet is scaled from them
+    fleet: int  # apps that a sweep covers
+    plain_apps: int  # apps of the plain loop; its time is scaled up to the fleet
     plain_apps_with_latency: int  # with Fly's latency each app takes about 0.13 s
     tier_users: int  # users whose tier changes in one statement
     tier_rounds: int
@@ -29,7 +29,7 @@ FULL = Sizes(
     dashboard_apps=100_000,
     dashboard_answers=15,
 )
-# More than 1,000 apps: the fleet has two pages, and only suspects and one share of it are probed.
+# More than 1,000 apps, so that the listing has two pages, and a sweep probes only one share and the suspicious apps.
 QUICK = Sizes(
     fleet=1_100,
     plain_apps=60,

@@ -1,4 +1,4 @@
-"""Cold starts: from the start of a function's process to its first answer, and to the first one that did real work."""
+"""Cold starts: the time from the start of a function's process to its first response, and to the first that did real work."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _IMPORT = "import time; t = time.perf_counter(); import functions.{}.main; print
 
 
 def measure_starts(cloud: Cloud, sizes: Sizes) -> dict[str, Any]:
-    """Medians, in seconds, of processes as they are deployed (functions-framework, gunicorn), bytecode compiled."""
+    """Medians in seconds. The processes run as deployed (functions-framework, gunicorn), with compiled bytecode."""
     environ, rounds = _settings(cloud), sizes.start_rounds
     bare = statistics.median(_time_command([sys.executable, "-c", "pass"], environ) for _ in range(rounds))
     return {"python_s": bare} | {name: _measure(name, environ, rounds) for name in sizes.start_functions}
@@ -41,7 +41,7 @@ def _measure(name: str, environ: dict[str, str], rounds: int) -> dict[str, float
 
 
 def _start(name: str, environ: dict[str, str]) -> tuple[float, float]:
-    """Seconds from the start to an answer at all (401), and to one that asked the database (200)."""
+    """Seconds from the start to the first response (401), and to the first that used the database (200)."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]

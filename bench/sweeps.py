@@ -1,7 +1,7 @@
-"""Many active apps: what one sweep costs, beside a plain loop over the same simulator and the same gateway.
+"""Many active apps: the cost of one sweep, compared with a plain loop over the same simulator and the same gateway.
 
-The plain loop does for each app what a health check without a listing does: one GET, one update of the row, one event. It
-keeps its connections, and has one thread.
+For each app the plain loop does what a health check without listings does: one GET, one update of the row, one event. It keeps
+its connections open and has one thread.
 """
 
 import json
@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 
 from bench.cloud import Cloud
-from bench.fleet import Made, change_tier, read_rows, settle_rows, sign_up, spread_looks
+from bench.fleet import Made, change_tier, read_rows, settle_rows, sign_up, spread_probes
 from bench.sizes import Sizes
 from shared.fleet.inventory import SWEEP_EVERY
 from shared.fleet.sweep import Sweep
 
 ORG_LIST, APP_LIST = "GET /v1/orgs/{org_slug}/machines", "GET /v1/apps"
-LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
+PROBE = "GET /v1/apps/{app_name}/machines/{machine_id}"
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Measured:
     seconds: float
     org_lists: int
     app_lists: int
-    looks: int
+    probes: int
     other_fly_calls: int
     health_results: int
     health_statements: int
@@ -41,27 +41,27 @@ class Measured:
 
 
 def build_fleet(cloud: Cloud, apps: int) -> None:
-    """Rows by the host's write and our trigger, apps by the simulator's API, rows then as provisioning leaves them."""
+    """Make rows with the host's write, apps with the simulator's API, and set the rows to the state after provisioning."""
     change_tier(cloud.host, sign_up(cloud.host, apps, "fleet"), "pro")
     rows = cloud.folder / "rows.json"
-    told = {
+    fleet = {
         "installation_id": str(cloud.installation_id),
         "rows": [row.model_dump(mode="json") for row in read_rows(cloud.host)],
     }
-    rows.write_text(json.dumps(told))
+    rows.write_text(json.dumps(fleet))
     made = cloud.start_fly(rows)
     settle_rows(cloud.host, [Made(**each) for each in made])
     cloud.host.execute("vacuum analyze public.user_fly_apps")
 
 
 def measure_sweeps(cloud: Cloud, sizes: Sizes) -> dict[str, Any]:
-    """The first sweep after provisioning, one at rest, one at rest with Fly's latency, each beside the plain loop."""
+    """Measure the first sweep after provisioning, one at rest, and one at rest with Fly's latency; also the plain loop."""
     first = measure_sweep(cloud)
-    spread_looks(cloud.host, time.time() - SWEEP_EVERY.total_seconds())  # this slot's turn is due
+    spread_probes(cloud.host, time.time() - SWEEP_EVERY.total_seconds())  # one slot is due
     cloud.host.execute("vacuum analyze public.user_fly_apps")
     rest = measure_sweep(cloud)
     plain_s = measure_plain_loop(cloud, sizes.plain_apps)
-    spread_looks(cloud.host, time.time() - SWEEP_EVERY.total_seconds())  # this slot's turn is due
+    spread_probes(cloud.host, time.time() - SWEEP_EVERY.total_seconds())  # one slot is due
     cloud.set_fly_latency("typical")
     slow = measure_sweep(cloud)
     slow_plain_s = measure_plain_loop(cloud, sizes.plain_apps_with_latency)
@@ -89,12 +89,12 @@ def measure_sweep(cloud: Cloud) -> Measured:
     if not report.complete:
         raise RuntimeError(f"the sweep is not complete: {report.detail}")
     calls = cloud.count_fly_requests() - before
-    named = (ORG_LIST, APP_LIST, LOOK)
+    named = (ORG_LIST, APP_LIST, PROBE)
     return Measured(
         seconds=seconds,
         org_lists=calls[ORG_LIST],
         app_lists=calls[APP_LIST],
-        looks=calls[LOOK],
+        probes=calls[PROBE],
         other_fly_calls=sum(count for call, count in calls.items() if call not in named),
         health_results=store.results,
         health_statements=store.calls["fly_record_sweep"],
@@ -103,7 +103,7 @@ def measure_sweep(cloud: Cloud) -> Measured:
 
 
 def measure_plain_loop(cloud: Cloud, sample: int) -> float:
-    """Seconds an app: GET the machine, PATCH the row, POST an event. In this database service_role may write for it."""
+    """Seconds per app: GET the machine, PATCH the row, POST an event. service_role gets the grants for it in this database."""
     cloud.host.execute("grant update on public.user_fly_apps to service_role")
     cloud.host.execute("grant insert on public.user_fly_app_events to service_role")
     rows = cloud.host.execute(

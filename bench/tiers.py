@@ -1,4 +1,4 @@
-"""Many users upgraded, then downgraded, in one statement each: what that costs the host, and when every app has followed."""
+"""Many users upgraded, then downgraded, in one statement each: the cost for the host, and the time until every app follows."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ _TRIGGER = "alter table public.user_subscriptions {} trigger on_user_tier_change
 
 @dataclass
 class Statement:
-    """One UPDATE of `users` rows, median of several rounds that were rolled back, with and without our trigger."""
+    """One UPDATE of `users` rows with and without Hangar's trigger: medians of several rounds, each rolled back."""
 
     users: int
     with_trigger_s: float
@@ -26,7 +26,7 @@ class Statement:
 
     @property
     def bound_s(self) -> float:
-        """Twice the plain time and a millisecond a row."""
+        """The promised limit: twice the time without the trigger plus a millisecond per row."""
         return 2 * self.without_trigger_s + self.users / 1000
 
     @property
@@ -35,7 +35,7 @@ class Statement:
 
 
 def measure_tiers(cloud: Cloud, sizes: Sizes) -> dict[str, Any]:
-    """Upgrade and downgrade, while Fly answers at once and neither Fly nor Hangar limits the rate of app deletions."""
+    """Measure upgrade and downgrade. Fly answers at once, and neither Fly nor Hangar limits the rate of app deletions."""
     users = sign_up(cloud.host, sizes.tier_users, "tier")
     upgrade = measure_statement(cloud.host, users, "pro", sizes.tier_rounds)
     change_tier(cloud.host, users, "pro")
@@ -75,7 +75,7 @@ def _show(statement: Statement) -> dict[str, float]:
 
 
 def measure_statement(host: psycopg.Connection, users: list[UUID], tier: str, rounds: int) -> Statement:
-    """Alternate between both, so that a slow moment of the machine affects both."""
+    """Alternate between with and without the trigger, so that a slow moment of the machine affects both."""
     taken: dict[str, list[float]] = {"enable": [], "disable": []}
     for _ in range(rounds):
         for word, seconds in taken.items():
@@ -90,7 +90,7 @@ def measure_statement(host: psycopg.Connection, users: list[UUID], tier: str, ro
 
 
 def drain_all(cloud: Cloud, users: list[UUID], status: str) -> float:
-    """Seconds until all of them have this status, by one drain after another. RuntimeError after three minutes."""
+    """Drain repeatedly; return the seconds until all users have this status. RuntimeError after three minutes."""
     worker, _ = cloud.make_worker()
     started = time.perf_counter()
     while time.perf_counter() - started < 180:

@@ -1,7 +1,7 @@
-"""The system's Chromium for the tests of the dashboard: found, or installed where no permission is needed.
+"""Find the system's Chromium for the tests of the dashboard, or install it.
 
-`python -m tests.browser.chromium` installs it with apt-get, as root on Debian and its derivatives. Elsewhere it prints how to
-get one. The tests then skip with the same reason.
+`python -m tests.browser.chromium` installs it with apt-get if it runs as root on Debian or a derivative. Elsewhere it prints how
+to install it, and the tests are skipped with the same reason.
 """
 
 import os
@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# These stop requests of Chromium itself at its start. As root it runs only without its sandbox.
+# These switch off the requests that Chromium itself makes at start. As root it runs only without its sandbox.
 ARGUMENTS = (
     "--disable-gpu",
     "--disable-background-networking",
@@ -29,7 +29,7 @@ def find_chromium() -> str | None:
 
 
 def install_chromium() -> None:
-    """Install Chromium if it is missing and this process may. Prints on standard error what it does, or why it does not."""
+    """Install Chromium if it is missing and this process has the rights. Prints to standard error what it does, or why not."""
     if find_chromium():
         return
     apt = shutil.which("apt-get")

@@ -53,7 +53,7 @@ PATHS = (
 
 
 def test_markup_in_the_data_is_shown_and_not_run(operator_page, cloud, hostile):
-    """No page runs it, no request is sent for it, and a person can still read it."""
+    """No page runs the markup or sends a request for it, and a person can still read it as text."""
     requested = []
     operator_page.on("request", lambda request: requested.append(request.url))
     for path in PATHS:
@@ -68,7 +68,7 @@ def test_markup_in_the_data_is_shown_and_not_run(operator_page, cloud, hostile):
 
 
 def test_a_forged_form_does_nothing(operator_page, cloud, console_errors):
-    """A forged form is refused even with the cookie, and so is a form from another site."""
+    """A forged form is refused even if it comes with the cookie. So is a form from another site."""
     console_errors.expect("403")
     forged = operator_page.request.post(
         f"{cloud.dashboard}/actions/pause", form={"reason": "forged", "proof": "x" * 40}

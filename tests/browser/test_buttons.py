@@ -1,4 +1,4 @@
-"""Every other button does what it says, on Fly and in the database, with the operator's name. Pressing it twice is harmless."""
+"""Every other button does what it says, on Fly and in the database, under the operator's name. Pressing it twice is harmless."""
 
 import pytest
 from playwright.sync_api import expect
@@ -25,7 +25,7 @@ def settings_events(cloud) -> int:
 
 
 def test_a_pause_stops_every_change_and_is_shown_on_every_page(press, operator_page, cloud):
-    """Paused: a banner on every page, and a paying user waits. Resumed: the app is created. Two presses make one event each."""
+    """Paused: every page shows a banner and a paying user waits. Resumed: the app is created. Two presses make one event."""
     before = settings_events(cloud)
     expect(press("pause", "Pause Hangar", Reason="Fly has an incident")).to_contain_text("now paused")
     expect(press("pause", "Pause Hangar", Reason="again")).to_contain_text("already paused")
@@ -85,7 +85,7 @@ def test_a_deprovision_is_cancelled(press, operator_page, cloud, provisioned):
 
 
 def test_an_override_is_shown_and_removed(press, operator_page, cloud):
-    """A grant is shown in list and page. Once it is removed, the subscription decides and the app is removed."""
+    """The list and the user's page show a grant. Once it is removed, the subscription decides and the app is removed."""
     person = cloud.add_user()
     press("provision", "Provision", query=f"?user={person.id}", Reason="on trial")
     name = cloud.row(person)["fly_app_name"]
@@ -103,7 +103,7 @@ def test_an_override_is_shown_and_removed(press, operator_page, cloud):
 
 
 def test_check_now_restarts_a_crashed_machine(press, cloud, provisioned):
-    """The machine crashed without notice. The check starts it."""
+    """The machine crashed and Hangar does not know it yet. The check starts it."""
     row = cloud.row(provisioned)
     cloud.http.post(f"{cloud.sim}/machines/{row['machine_id']}/crash").raise_for_status()
     press("check", "Check now", query=f"?user={provisioned.id}")
@@ -111,14 +111,14 @@ def test_check_now_restarts_a_crashed_machine(press, cloud, provisioned):
 
 
 def test_a_sweep_by_hand(press, operator_page, cloud):
-    """Sweep now covers the fleet, and the fleet page shows when."""
+    """The button "Sweep now" covers the fleet, and the fleet page shows when it did."""
     press("sweep", "Sweep now")
     operator_page.goto(cloud.dashboard)
     expect(operator_page.get_by_role("link", name="last complete sweep")).to_contain_text("ago")
 
 
 def test_the_brake_is_shown_and_released(press, operator_page, cloud):
-    """Two users leave where one may be removed in an hour. Every page shows the brake, and its release lets the second go."""
+    """Two users leave, but only one app an hour may be removed. Every page shows the brake. After its release both apps go."""
     old = cloud.sql("select brake_floor, brake_share from hangar.settings")[0]
     people = [cloud.add_user("pro") for _ in range(2)]
     for person in people:

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 
 def test_focus_scroll_and_typing_stay(operator_page, cloud, user_page, provisioned):
-    """While rows come in, the focused element, an opened detail, a half-typed search and the scroll position stay."""
+    """When rows are added, the focused element, an opened detail, a half-typed search and the scroll position stay."""
     operator_page.set_viewport_size({"width": 900, "height": 400})
     operator_page.goto(user_page(provisioned))
     summary = operator_page.get_by_role("table", name="Events, newest first").locator("summary").last
@@ -33,7 +33,7 @@ def test_focus_scroll_and_typing_stay(operator_page, cloud, user_page, provision
 
 
 def test_an_unchanged_page_is_not_sent_again(operator_page, cloud, user_page, provisioned):
-    """The answer is 304 without a body."""
+    """The response is 304 without a body."""
     operator_page.goto(user_page(provisioned))
     with operator_page.expect_response(lambda answer: answer.status == 304) as answered:
         pass
@@ -56,7 +56,7 @@ def test_without_javascript_everything_works(open_context, sign_in, cloud):
 
 @pytest.mark.parametrize("width", [1024, 1100, 1240, 400])
 def test_no_page_is_wider_than_its_window(operator_page, cloud, user_page, width):
-    """The list has content in every column, and an e-mail without a place to break it."""
+    """The list has content in every column, and an e-mail address too long to break."""
     person = cloud.add_user("pro", email=f"{'x' * 200}{width}@example.test")
     cloud.wait_until("the app is active", lambda: cloud.row(person).get("status") == "active")
     operator_page.set_viewport_size({"width": width, "height": 800})
@@ -66,7 +66,7 @@ def test_no_page_is_wider_than_its_window(operator_page, cloud, user_page, width
 
 
 def test_a_notice_disappears_once_the_state_has_changed(operator_page, cloud, user_page, provisioned):
-    """It described the previous state."""
+    """The notice described the previous state."""
     operator_page.goto(f"{cloud.dashboard}/actions/check?user={provisioned.id}")
     operator_page.get_by_role("main").get_by_role("button", name="Check now").click()
     expect(operator_page.locator("main > .notice")).to_be_visible()

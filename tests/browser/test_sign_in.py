@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 
 def test_a_wrong_password_says_so_and_keeps_the_address(page, sign_in, cloud, console_errors):
-    """One message for a wrong e-mail and a wrong password alike."""
+    """A wrong e-mail and a wrong password give the same message."""
     console_errors.expect("400")
     sign_in(page, password="not this")
     expect(page.get_by_role("alert").filter(has_text="The e-mail or the password is wrong.")).to_be_visible()
@@ -39,7 +39,7 @@ def test_a_user_who_is_not_an_operator_sees_nothing(page, sign_in, cloud, consol
 
 
 def test_a_removed_operator_loses_access_at_once(operator_page, open_context, sign_in, cloud, console_errors):
-    """The next click after the removal does nothing."""
+    """The first click after the removal changes nothing."""
     console_errors.expect("403")
     person = cloud.add_user(password="a long enough one")
     cloud.sql("insert into hangar.operators (user_id, added_by) values (%s, 'test')", person.id)
@@ -54,7 +54,7 @@ def test_a_removed_operator_loses_access_at_once(operator_page, open_context, si
 
 
 def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing(operator_page, cloud, console_errors):
-    """After a sign-out in another tab the form is answered with the sign-in form and a message that nothing was done."""
+    """After a sign-out in another tab, sending the form shows the sign-in form and a message that nothing was done."""
     console_errors.expect("401")
     operator_page.goto(f"{cloud.dashboard}/actions/pause")
     operator_page.get_by_label("Reason").fill("too late")

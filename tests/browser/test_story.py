@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 def test_provision_watch_restart_and_deprovision_by_hand(operator_page, cloud, user_page, console_errors):
     """Find a free user, provision an app, see it become active without a reload, restart it, remove it by typing its name."""
-    console_errors.expect("400")  # the name mistyped on purpose
+    console_errors.expect("400")  # the name is mistyped on purpose
     person = cloud.add_user()
     operator_page.get_by_role("searchbox", name="Find a user").fill(person.email)
     operator_page.keyboard.press("Enter")
@@ -67,7 +67,7 @@ def test_an_app_becomes_active_without_a_reload(operator_page, cloud, user_page)
 
 
 def test_a_failure_of_fly_is_shown_within_one_refresh(operator_page, cloud, user_page):
-    """A refusal of Fly is shown on the user's page, in the list and among the failures with advice. A retry repairs it."""
+    """A refusal of Fly is shown on the user's page, in the list and among the failures, with advice. A retry repairs the app."""
     cloud.fault(
         {
             "method": "POST",

@@ -1,4 +1,4 @@
-"""Every request of the Fly client fits Fly's own OpenAPI description, when a copy of that lies beside the checkout."""
+"""Every request of the Fly client fits Fly's own OpenAPI description. Skipped without a copy beside the checkout."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from shared.fly.client import FlyClient
 
 _DESCRIPTION = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "fly-machines-openapi.json"
 
-# Left out of the description, but sent by Fly's own clients or taught by its guides:
+# Missing from the description, but sent by Fly's own clients or shown in its guides:
 # fly-go sends `?wait=true`, the guides use `app_name` and `?force=true` for apps.
 BEYOND_QUERY = {("POST", "/v1/apps"): {"wait"}, ("DELETE", "/v1/apps/{app_name}"): {"force"}}
 BEYOND_BODY = {("POST", "/v1/apps"): {"app_name"}}
@@ -30,7 +30,7 @@ def description():
 
 
 class Checking(httpx.BaseTransport):
-    """Holds every request against the description before it passes it on."""
+    """Checks every request against the description before it passes it on."""
 
     def __init__(self, inner, description):
         self._inner = inner
@@ -54,13 +54,13 @@ class Checking(httpx.BaseTransport):
 
 
 def test_every_request_fits_the_description(description):
-    """Paths, query names, body fields and their types, over a whole life."""
+    """Paths, query names, body fields and their types, over the whole lifecycle of an app."""
     clock = VirtualClock()
     checking = Checking(SimTransport(FlySim(clock)), description)
     fly = FlyClient("http://fly.test", "token", org_slug="acme", transport=checking, sleep=lambda _: None)
     fly.create_app("app-1", "net-1", "key-1")
     fly.get_app("app-1")
-    version = fly.set_secrets("app-1", {"A": "value-1"})  # null unsets by the text of the description, not by its type
+    version = fly.set_secrets("app-1", {"A": "value-1"})  # the description allows null in its text, not in its type
     machine = fly.create_machine("app-1", "app-1-main", ("fra", "eu"), CONFIG, version)
     fly.wait_machine("app-1", machine.id, "started", machine.version, 5)
     changed = fly.update_machine("app-1", machine.id, CONFIG, machine.version, min_secrets_version=version)

@@ -36,14 +36,14 @@ def description():
 
 @lru_cache
 def strict_components():
-    """The schemas, closed: a field that Fly does not describe is an error."""
+    """The schemas without additional properties: a field that Fly does not describe is an error."""
     components = json.loads(json.dumps(description()["components"]))
     for schema in components["schemas"].values():
         if schema.get("type") == "object" and schema.get("properties") and "additionalProperties" not in schema:
             schema["additionalProperties"] = False
-    # Fly's documentation shows a lease inside {"status", "data"}, its description draws it flat; we answer both at once.
+    # Fly's documentation shows a lease inside {"status", "data"}, its description has it flat; the simulator sends both.
     components["schemas"]["Lease"]["properties"] |= {"status": {"type": "string"}, "data": {"type": "object"}}
-    # The text of the description says that answers carry booleans here, its enum does not.
+    # The text of the description says that responses have booleans here, its enum does not.
     autostop = components["schemas"]["fly.MachineService"]["properties"]["autostop"]
     components["schemas"]["fly.MachineService"]["properties"]["autostop"] = {"anyOf": [autostop, {"type": "boolean"}]}
     return components
@@ -128,7 +128,7 @@ def live_a_whole_life(fly):
 
 
 def live_under_lease(fly, app, version):
-    """Create a machine, wait until it runs, read it in every way; returns its path."""
+    """Create a machine, wait until it runs, read it with every operation. Returns its path."""
     expect = fly.expect
     create = {"name": "main", "region": "fra,eu", "config": CONFIG, "min_secrets_version": version, "lease_ttl": 20}
     created = expect(200, "POST", f"{app}/machines", json=create).json()
@@ -180,7 +180,7 @@ def live_through_power(fly, machine):
 
 @pytest.mark.parametrize("profile", ["instant", "typical"])
 def test_every_response_of_a_lifecycle_fits_the_description(profile):
-    """Every answered operation is called, and each response fits the schema and status of its path template."""
+    """Every operation that the simulator answers is called, and each response fits the schema and status of its path template."""
     description()
     fly = Fly(profile=profile, rate_limits=False)
     live_a_whole_life(fly)

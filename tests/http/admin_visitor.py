@@ -64,12 +64,12 @@ class Visitor:
         return self.send("POST", "sign-in", data={"email": email, "password": password, "next": after})
 
     def follow(self, answer):
-        """The page to which a redirect leads."""
+        """Follow a redirect. Returns the page that it leads to."""
         assert answer.status_code == 303, answer.text
         return self.get(urljoin(str(answer.url), answer.headers["location"]).removeprefix(f"{self.url}/"))
 
     def submit(self, path, **values):
-        """Open the page at `path`, fill in its last form, send it. The answer to the form."""
+        """Open the page at `path`, fill in its last form and send it. Returns the response."""
         page = self.get(path)
         assert page.status_code == 200, page.text
         form = Forms(page.text).forms[-1]
@@ -106,7 +106,7 @@ def shown_state(page):
 
 
 def wait_until(check, page=lambda: None):
-    """Wait until `check` is true. The dashboard answers "accepted" to what takes longer than its time-out."""
+    """Wait until `check` is true. The dashboard answers "accepted" if an action takes longer than its time-out."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if check():

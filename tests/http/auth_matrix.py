@@ -3,7 +3,7 @@
 A function, an HTTP method or a kind of caller that is missing here fails `tests/unit/test_auth_matrix.py`.
 """
 
-# For any caller. "caller" means that the answer depends on the credential: see CALLERS.
+# For every caller. "caller" means that the response depends on the credential: see CALLERS.
 METHODS = """
 method       provision  deprovision  health
 GET          405        405          405
@@ -17,7 +17,7 @@ BREW         405        405          405
 OPTIONS      204        204          204
 """
 
-# A POST about a user who needs nothing. It is a refusal for an operator and a success for a machine.
+# A POST about a user for whom nothing is due. An operator gets a refusal, a program gets a success.
 CALLERS = """
 caller                                         kind     provision  deprovision  health
 nobody                                         -        401        401          401
@@ -62,7 +62,7 @@ a user's session and the right signature       webhook  200        200          
 
 
 def read_table(text: str) -> dict[str, dict[str, str]]:
-    """The rows by their first column, each a dict by the other heads. A column begins below the start of its head."""
+    """The rows by their first column; each is a dict by the other headings. A column begins below its heading."""
     head, *lines = (line for line in text.splitlines() if line)
     names = head.split()
     starts = [head.index(name) for name in names]

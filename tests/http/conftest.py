@@ -1,4 +1,4 @@
-"""A local Supabase project for tests over HTTP: a database with tables of its own, and the gateway before it."""
+"""A local Supabase project for tests over HTTP: a database with its own tables, and the gateway in front of it."""
 
 import uuid
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ truncate auth.users, auth.flow_state cascade;
 
 @dataclass
 class Project:
-    """A project's address and keys, with clients for whoever asks."""
+    """A project's address and keys, with clients for different roles."""
 
     url: str
     keys: Keys
@@ -77,7 +77,7 @@ class Project:
         return {"apikey": key, "Authorization": f"Bearer {token or key}"}
 
     def rest(self, key: str | None = None, token: str | None = None, schema: str = "public") -> SyncPostgrestClient:
-        """An unmodified PostgREST client; with the secret key unless told otherwise."""
+        """An unmodified PostgREST client, by default with the secret key."""
         headers = self.headers(key, token)
         return SyncPostgrestClient(f"{self.url}/rest/v1", schema=schema, headers=headers, http_client=self.http)
 
@@ -117,7 +117,7 @@ def open_project(database_url: str, keys: Keys, http: httpx.Client) -> Iterator[
 
 @pytest.fixture(scope="session")
 def _gateway_databases(_postgres_servers) -> Iterator[dict[int, str]]:
-    """One database per Postgres server, by port, emptied before each test: a copy per test would cost ten times more."""
+    """One database per Postgres server, by port, emptied before each test: a copy per test would take ten times as long."""
     made: dict[int, str] = {}
     yield made
     for url in made.values():
@@ -137,7 +137,7 @@ def project(postgres, _gateway_databases, keys, http) -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def reading_project(_postgres_servers, keys, http) -> Iterator[Project]:
-    """One project for all tests that only read, and make nothing."""
+    """One project for all tests that only read."""
     database_url = fresh_database(_postgres_servers("default"), migrations=False, seed=False, host_tables=False)
     with open_project(database_url, keys, http) as made:
         yield made
@@ -146,7 +146,7 @@ def reading_project(_postgres_servers, keys, http) -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def admin_cloud(tmp_path_factory):
-    """One local cloud for all tests of the dashboard; each makes the users it needs. Nudges are off: only operators act."""
+    """One local cloud for all tests of the dashboard. Each test makes its users. Nudges are off: only operators act."""
     with run_cloud(tmp_path_factory.mktemp("admin")) as cloud:
         cloud.pg_net.stop()
         yield cloud
@@ -154,7 +154,7 @@ def admin_cloud(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sql(admin_cloud):
-    """Ask the database of `admin_cloud` as superuser."""
+    """Run a statement in the database of `admin_cloud` as superuser."""
     with psycopg.connect(admin_cloud.addresses["database_url"], autocommit=True) as session:
 
         def run(query, *values):
@@ -166,7 +166,7 @@ def sql(admin_cloud):
 
 @pytest.fixture
 def visitor(admin_cloud, http):
-    """Somebody at the dashboard who has not signed in."""
+    """A visitor of the dashboard who has not signed in."""
     known = admin_cloud.addresses
     return Visitor(known["functions"]["admin"], http, known["secret_key"])
 
@@ -181,7 +181,7 @@ def operator(admin_cloud, visitor):
 
 @pytest.fixture
 def make_user(sql):
-    """A new user of the host: `make_user("pro", email=…)`; the id."""
+    """Create a user of the host: `make_user("pro", email=…)`. Returns the user's id."""
 
     def make(tier="free", email=None):
         user = str(uuid.uuid4())
@@ -219,7 +219,7 @@ def make_app(sql, make_user):
 
 @pytest.fixture
 def world(admin_cloud, http):
-    """The names of the apps that exist on Fly, and their machines' states."""
+    """The names of the apps that exist on Fly, with the states of their machines."""
 
     def look():
         state = http.get(f"{admin_cloud.addresses['fly_api_url']}/_sim/world").json()

@@ -1,7 +1,7 @@
-"""What `docker build -f deploy/Dockerfile .` would make, made in a folder: no engine is needed to see what is in it and runs.
+"""Builds the file tree of `docker build -f deploy/Dockerfile .` in a folder, so that tests need no Docker engine.
 
-The instructions are followed in their order and by their words: COPY through .dockerignore, RUN in a shell of a fresh virtual
-environment, CMD as it stands. What cannot be followed so is the base image, and compiling its standard library.
+The instructions are carried out in order, as written: COPY through .dockerignore, RUN in the shell of a new virtual environment,
+CMD unchanged. Only the base image and the compilation of its standard library are left out.
 """
 
 import fnmatch
@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 UV = Path(sys.executable).parent / "uv"
-# As pip, so that the Dockerfile's own words are run; uv takes the same options and installs in a second.
+# Named pip, so that the Dockerfile's commands run unchanged; uv takes the same options and installs in a second.
 _PIP = '#!/bin/sh\nexec "$UV" pip "$@"\n'
 _OUT_OF_REACH = re.compile(
     r"error sending request|dns error|failed to lookup|[Cc]onnect|timed out|[Nn]etwork", re.ASCII
@@ -27,14 +27,14 @@ _OUT_OF_REACH = re.compile(
 
 
 def read_instructions(dockerfile=DOCKERFILE):
-    """(word, rest) of each instruction, continued lines joined, comments dropped."""
+    """Each instruction as (word, rest), with continued lines joined and comments dropped."""
     lines = [line for line in dockerfile.read_text().splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
 
 
 def is_sent(path, patterns):
-    """Whether Docker sends this file of the context: the last pattern that fits it, or a folder above it, decides."""
+    """Whether Docker sends this file of the context. The last pattern that matches it or a folder above it decides."""
     sent = True
     for pattern in patterns:
         wanted = pattern.removeprefix("!").removeprefix("**/")
@@ -50,11 +50,11 @@ def is_sent(path, patterns):
 
 
 def copy_context(source, target):
-    """Copy what .dockerignore leaves of `source`, as far as the instructions could ask for it."""
+    """Copy the files of `source` that .dockerignore keeps, as far as the instructions could use them."""
     ignore = (source / ".dockerignore").read_text().splitlines()
     patterns = [line for line in ignore if line and not line.startswith("#")]
     for top in source.iterdir():
-        if top.name in (".venv", ".git", ".hangar"):  # big, and shown to be left out by their names alone
+        if top.name in (".venv", ".git", ".hangar"):  # large; their names alone show that they are left out
             assert not is_sent(Path(top.name) / "file", patterns)
             continue
         for path in [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]:
@@ -66,7 +66,7 @@ def copy_context(source, target):
 
 @dataclass
 class Layout:
-    """The image's file tree below `root`, its environment, and how it starts."""
+    """The image's file tree below `root`, its environment, and its start command."""
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
@@ -87,14 +87,14 @@ class Layout:
         return {path for path in self.root.rglob("*") if path.is_file() and "context" not in path.parts}
 
     def run(self, *command, **more):
-        """Run to its end in the image's folder and environment."""
+        """Run a command in the image's folder and environment, and wait for its end."""
         return subprocess.run(
             command, cwd=self.folder, env=self.environ(**more), capture_output=True, text=True, timeout=170, check=False
         )
 
 
 def build(root):
-    """Follow the Dockerfile below `root`. Skips the test, saying so, when the package index cannot be reached."""
+    """Carry out the Dockerfile below `root`. Skips the test with a reason if the package index cannot be reached."""
     layout = Layout(root)
     context = root / "context"
     copy_context(ROOT, context)
@@ -120,7 +120,7 @@ def follow(layout, context, word, rest):
         (layout.folder / target).parent.mkdir(parents=True, exist_ok=True)
         copy(context / source, layout.folder / target)
     elif word == "RUN" and 'get_path("stdlib")' in rest:
-        layout.skipped.append(rest)  # the base image's files; here they would be this computer's
+        layout.skipped.append(rest)  # these files belong to the base image; here they would be those of this computer
     elif word == "RUN":
         # This computer's proxy and certificates are needed to fetch packages; the image's own variables win.
         ours = {"UV": str(UV), "VIRTUAL_ENV": str(layout.root / "venv"), "PATH": layout.environ()["PATH"]}
@@ -132,10 +132,10 @@ def follow(layout, context, word, rest):
     elif word == "CMD":
         layout.command = json.loads(rest)
     else:
-        assert word in ("FROM", "EXPOSE"), f"the test does not know how to follow {word}"
+        assert word in ("FROM", "EXPOSE"), f"the test cannot carry out {word}"
 
 
 def skip_when_unreachable(ended):
-    """Skip the test when this installer run failed for want of a network, and for no other reason."""
+    """Skip the test if this installer run failed because there is no network, and for no other reason."""
     if ended.returncode and _OUT_OF_REACH.search(ended.stderr):
-        pytest.skip("the package index cannot be reached, and what it would give is not cached here")
+        pytest.skip("the package index cannot be reached, and the packages are not cached here")

@@ -1,4 +1,4 @@
-"""A function as it is deployed: a functions-framework process of its own, asked over HTTP; and what it would reach."""
+"""A function as deployed: its own functions-framework process, called over HTTP, and the services that it would reach."""
 
 import base64
 import http.client
@@ -48,7 +48,7 @@ SECRET_TEXTS = ("canary", base64.b64encode(KEY).decode(), *PEM.splitlines()[1:-1
 
 
 def make_environ(settings):
-    """An environment of these settings and what Python needs, and nothing of the machine's own."""
+    """An environment of these settings and what Python needs, without other variables of this machine."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return inherited | settings
 
@@ -59,14 +59,14 @@ def framework(target, *arguments):
 
 @contextmanager
 def closed_port():
-    """A port on which nobody listens, and nobody else can: bound, never listening."""
+    """A port on which nothing listens. It is bound, so that no other process can listen on it either."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
 
 
 def sign(body, *, at=None, key=KEY, **changes):
-    """The headers of one signed delivery; `changes` replaces them by their name with underscores."""
+    """The headers of one signed delivery. `changes` replaces headers; their names have underscores."""
     delivery, sent_at = f"msg_{uuid.uuid4()}", str(int(time.time()) if at is None else at)
     headers = {
         "webhook-id": delivery,
@@ -87,11 +87,11 @@ class Reply:
 
 
 class RunningFunction:
-    """One function's process on a port the system gave; its output is kept in `folder`."""
+    """The process of one function on a free port; its output is in `folder`."""
 
     def __init__(self, target, settings, folder):
         self.out, self.err = folder / f"{target}.out", folder / f"{target}.err"
-        # At info, gunicorn says which port it got.
+        # At level info, gunicorn logs its port.
         environ = make_environ(settings) | {"GUNICORN_LOG_LEVEL": "info", "THREADS": "4"}
         with self.out.open("wb") as out, self.err.open("wb") as err:
             command = framework(target, "--port", "0")
@@ -108,7 +108,7 @@ class RunningFunction:
         raise AssertionError(f"the function did not start: {self.err.read_text()}")
 
     def ask(self, body=b"{}", headers=None, method="POST", path="/"):
-        """One request as given; nothing is added but the length (or chunks, when `body` is an iterator)."""
+        """Send one request as given. Only the length is added (or chunks, if `body` is an iterator)."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body=body, headers=headers or {})
@@ -118,7 +118,7 @@ class RunningFunction:
             connection.close()
 
     def ask_raw(self, head):
-        """Send exactly these bytes and read until the status line is there."""
+        """Send exactly these bytes and read the response."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as raw:
             raw.sendall(head)
             answer = http.client.HTTPResponse(raw)
@@ -162,7 +162,7 @@ DATABASE_DOWN = Response(
 
 @dataclass
 class Outside:
-    """Database and Fly in one, as far as a function notices: counts what reaches it, answers procedures as told."""
+    """Stands for both the database and Fly: records the requests that reach it, and returns `answers` by procedure."""
 
     answers: dict = field(default_factory=dict)
     reached: list = field(default_factory=list)
@@ -184,7 +184,7 @@ class Outside:
 
 @contextmanager
 def outside():
-    """An `Outside` that is listening, and the settings that lead to it."""
+    """An `Outside` that is listening, and the settings with its addresses."""
     world = Outside()
     with Server(world.handle) as server:
         yield world, SETTINGS | {"SUPABASE_URL": server.url, "FLY_API_URL": server.url}

@@ -68,7 +68,7 @@ class Operator:
         return cursor.fetchall() if cursor.description else []
 
     def add_users(self, count, tier="pro"):
-        """Users who paid before Hangar was installed, in the order of their ids."""
+        """Add users who paid before Hangar was installed. Returns them in the order of their ids."""
         users = sorted(uuid.uuid4() for _ in range(count))
         for number, user in enumerate(users):
             self.sql(
@@ -92,7 +92,7 @@ class Operator:
         httpx.put(f"{self.fly_url}/_sim/faults", json=list(faults), trust_env=False).raise_for_status()
 
     def refuse_machine_of(self, user):
-        """Fly refuses the image of this one user."""
+        """Make Fly refuse the image of this one user."""
         path = f"/v1/apps/{app_name('vyx-user', user, 0)}/machines"
         self.set_faults({"method": "POST", "path": path, "status": 422, "body": {"error": "image not found"}})
 
@@ -100,7 +100,7 @@ class Operator:
         return self.sql("select live from hangar.settings")[0][0]
 
     def reset(self):
-        """No live apps, no paying users, not live, not paused."""
+        """Reset to: no live apps, no paying users, not live, not paused."""
         self.sql("set session_replication_role = replica")
         self.sql("update public.user_subscriptions set tier = 'free' where true")
         self.sql("update public.user_fly_apps set status = 'deleted', deleted_at = now() where deleted_at is null")

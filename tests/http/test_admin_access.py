@@ -1,4 +1,4 @@
-"""Who may use the dashboard, and how: sessions, cookies, forms, headers, and what everybody else gets."""
+"""Who may use the dashboard, and how: sessions, cookies, forms, headers, and the responses to everybody else."""
 
 import re
 import time
@@ -36,7 +36,7 @@ def test_without_a_session_every_page_leads_to_the_sign_in_and_back(visitor, pag
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_user_who_is_not_an_operator_sees_nothing(stranger, page):
-    """No page name, no figure, no user: only that access is denied."""
+    """The response shows no page name, no figure and no user, only that access is denied."""
     answer = stranger.get(page)
     assert answer.status_code == 403
     assert "not an operator" in answer.text
@@ -151,7 +151,7 @@ def test_a_form_from_another_site_is_refused(operator, sql, headers, path):
 
 
 def test_a_link_from_another_site_reloads_once_on_ours(visitor):
-    """The browser holds back the strict cookie for the link, and sends it with the reload."""
+    """For the link the browser does not send the strict cookie. For the reload it does."""
     answer = visitor.get("events", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
     assert answer.status_code == 200
     assert '<meta http-equiv="refresh" content="0">' in answer.text

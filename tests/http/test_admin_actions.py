@@ -183,7 +183,7 @@ def test_without_its_override_the_subscription_decides(operator, provisioned, wo
 
 
 def test_a_failure_is_shown_and_a_retry_repairs_it(operator, make_user, row, faults, logged):
-    """Fly has no such image; then it has."""
+    """Fly does not have the image at first, and has it for the retry."""
     faults({"method": "POST", "path": "/v1/apps/*/machines", "when": "before", "status": 422,
             "body": {"error": "could not find image: manifest unknown"}})  # fmt: skip
     user = make_user()
@@ -219,7 +219,7 @@ def test_a_notice_is_shown_once(operator, make_user):
 
 
 def test_a_notice_travels_in_a_cookie_of_its_own(operator, make_user):
-    """The cookie with the tokens is not written again, so two tabs cannot overwrite each other's tokens."""
+    """A notice does not rewrite the cookie with the tokens, so two tabs cannot overwrite each other's tokens."""
     answer = operator.submit(f"actions/check?user={make_user()}")
     [cookie] = answer.headers.get_list("set-cookie")
     assert cookie.startswith(f"{FLASH_COOKIE}=")

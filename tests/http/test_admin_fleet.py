@@ -106,7 +106,7 @@ def test_an_address_with_unknown_values_shows_the_first_page(operator, path):
 
 @pytest.mark.parametrize("after", ["WyJ4IiwieSJd", "WyIyMDI2IiwieSJd"])
 def test_an_invalid_cursor_is_400(operator, after):
-    """The database refuses two texts that are neither time nor id."""
+    """The database refuses a cursor whose two parts are not a time and an id."""
     answer = operator.get(f"?after={after}")
     assert answer.status_code == 400
     assert "contains an invalid value" in answer.text

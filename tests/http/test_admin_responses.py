@@ -1,4 +1,4 @@
-"""What every answer of the dashboard has and what none contains: headers, caching, methods, error pages, secrets."""
+"""What every response of the dashboard must have, and what none may contain: headers, caching, methods, errors, secrets."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def test_a_static_file_with_its_hash_is_cached_for_ever(visitor):
 
 
 def test_every_route_names_its_methods(operator):
-    """Only POST changes anything, no other method is accepted, and every endpoint but the open ones is for operators."""
+    """Only POST changes anything, other methods are refused, and every endpoint except the open ones needs an operator."""
     sealer = CookieSealer(SecretStr("sb_secret_test"))
     app = make_app(AdminContext(config=None, database=None, sign_in_service=None, sealer=sealer))
     methods = {rule.endpoint: rule.methods - {"HEAD", "OPTIONS"} for rule in app.url_map.iter_rules()}
@@ -79,7 +79,7 @@ class InlineParts(HTMLParser):
 
 
 def test_no_page_has_an_inline_script_or_style(operator):
-    """The content security policy would block them. There must be none to block."""
+    """The content security policy would block them, so there must be none."""
     assert InlineParts('<p title="a onclick=b">c onclick=d</p>').found == []
     assert len(InlineParts('<style></style><script>1</script><a onclick=b style=c href="JavaScript:d">').found) == 5
     answers = {page: operator.get(page) for page in PAGES}
@@ -89,7 +89,7 @@ def test_no_page_has_an_inline_script_or_style(operator):
 
 
 def test_an_error_page_shows_the_request_id_and_no_secret(admin_cloud, operator, sql):
-    """A procedure is missing, as when migrations have not been applied."""
+    """A procedure is missing, as it is before the migrations are applied."""
     sql("alter function public.fly_admin_figures() rename to fly_admin_figures_gone")
     sql("notify pgrst, 'reload schema'")
     try:

@@ -27,7 +27,7 @@ def test_a_session_in_its_last_minute_is_renewed(operator):
 
 
 def test_two_tabs_that_refresh_at_once_both_stay_signed_in(operator):
-    """Each tab sends the old cookie. Whichever answer the browser keeps, the session is valid."""
+    """Each tab sends the old cookie. The session is valid with either response that the browser keeps."""
     operator.change_session(expires_at=time.time() - 5)
     tabs = [replace(operator, cookies=dict(operator.cookies)) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -61,7 +61,7 @@ def test_signing_out_ends_the_session_at_supabase_too(operator, http, admin_clou
 
 
 def go_to_provider(visitor, after=""):
-    """Follow the link from the sign-in form. The address of the provider's page."""
+    """Follow the link from the sign-in form. Returns the address of the provider's page."""
     form = visitor.get(f"sign-in?next={after}")
     [link] = re.findall(r'href="\./(sign-in/github\?next=[^"]*)"', form.text)
     away = visitor.get(link)
@@ -71,7 +71,7 @@ def go_to_provider(visitor, after=""):
 
 
 def come_back(visitor, http, authorize, email):
-    """Sign in at the provider. The address to which it sends the browser back."""
+    """Sign in at the provider. Returns the address to which it sends the browser back."""
     provider = http.get(authorize).headers["location"]
     state = parse_qs(urlsplit(provider).query)["state"][0]
     callback = http.get(provider.split("/local-provider")[0] + "/callback", params={"state": state, "code": email})
@@ -79,7 +79,7 @@ def come_back(visitor, http, authorize, email):
 
 
 def test_signing_in_through_a_provider(visitor, http):
-    """PKCE: away with a challenge, back with a code, signed in with the verifier that only this browser has."""
+    """PKCE: the browser leaves with a challenge and returns with a code. The sign-in needs its verifier."""
     authorize = go_to_provider(visitor, "costs")
     query = parse_qs(urlsplit(authorize).query)
     assert query["code_challenge_method"] == ["s256"]
@@ -93,7 +93,7 @@ def test_signing_in_through_a_provider(visitor, http):
 
 
 def test_a_code_is_refused_in_another_browser(visitor, http):
-    """An attacker cannot sign somebody in with a link that carries the attacker's code."""
+    """An attacker cannot sign another person in with a link that carries the attacker's code."""
     back = come_back(visitor, http, go_to_provider(visitor), ADMIN.email).removeprefix(f"{visitor.url}/")
     other = replace(visitor, cookies={})
     assert other.get(back).status_code == 400
@@ -130,5 +130,5 @@ def test_behind_a_proxy_the_way_back_is_the_address_the_browser_uses(visitor):
 
 
 def test_an_invalid_host_header_is_refused(visitor):
-    """Otherwise the way back from the provider would be invalid."""
+    """Otherwise the address to which the provider returns would be invalid."""
     assert visitor.get("sign-in/github", Host="a b/@c").status_code == 400

@@ -1,4 +1,4 @@
-"""How the answers of Supabase Auth reach the dashboard: as tokens, a refusal with its code, or an error to try again."""
+"""How the dashboard receives responses of Supabase Auth: as tokens, a refusal with its code, or a transient error."""
 
 import json
 
@@ -13,7 +13,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def call(answer, use):
-    """What `use` of the service comes to if Supabase Auth always gives this answer."""
+    """The result of `use` of the service if Supabase Auth always returns this response."""
     with Server(lambda _: answer) as server:
         return use(SignInService(f"{server.url}/auth/v1", "sb_publishable_0000000000"))
 

@@ -1,4 +1,4 @@
-"""Every caller, function and method, sent to real processes: they answer as in the table, and a refused call reaches nothing."""
+"""Every caller, function and method against real processes: responses match the table, and a refused call reaches nothing."""
 
 import base64
 import json
@@ -72,7 +72,7 @@ def machine_token():
 
 
 def many(count):
-    """This many signatures, of which only the last is right."""
+    """This many signatures; only the last one is right."""
     right = sign(BODY)
     wrong = "v1," + base64.b64encode(b"x" * 32).decode()
     return right | {"webhook-signature": " ".join([*[wrong] * (count - 1), right["webhook-signature"]])}
@@ -164,14 +164,14 @@ def test_every_row_of_the_table_has_a_caller():
 
 
 def set_answers(world, caller):
-    """Set what project and database answer to this caller."""
+    """Set the responses of the project and the database for this caller."""
     world.answers |= {"fly_claim": NOTHING_NEEDED, "jwks.json": PROJECT_KEYS.jwks()}
     world.answers["fly_operator"] = {"operator": ROWS[caller]["kind"] == "operator", "email": "user@example.test"}
 
 
 @pytest.mark.parametrize("method", WAYS)
 def test_every_caller_gets_the_answer_in_the_table(deployed, method):
-    """The column of one function and method. A refused caller reaches nothing except the check of its identity."""
+    """One column of the table. A refused caller reaches nothing except the check of its identity."""
     name, function, world = deployed
     for caller, headers in HEADERS.items():
         expected = WAYS[method][name]
@@ -187,7 +187,7 @@ def test_every_caller_gets_the_answer_in_the_table(deployed, method):
 
 
 def test_the_log_names_the_kind_of_caller_in_the_table(deployed):
-    """The log names the kind of each accepted caller, and none for a refused one."""
+    """The log names the kind of each accepted caller. For a refused caller it names none."""
     name, function, world = deployed
     for caller, row in ROWS.items():
         set_answers(world, caller)

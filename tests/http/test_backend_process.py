@@ -53,7 +53,7 @@ class Host:
         return values["id"]
 
     def waits(self, table, mode):
-        """Whether a session is held up at this table, wanting a lock of this mode."""
+        """Whether a session waits for a lock of this mode on this table."""
         query = "select 1 from pg_locks where relation = %s::regclass and mode = %s and not granted"
         return self.sql.execute(query, (table, mode)).fetchone()
 
@@ -79,7 +79,7 @@ def host(bare_database, keys, connect):
 
 
 class Backend:
-    """One running backend; `url` is known once it listens."""
+    """One running backend. `url` waits until it listens."""
 
     def __init__(self, log: Path, env: dict[str, str]) -> None:
         self.log = log
@@ -129,7 +129,7 @@ def records(environment):
 
 @pytest.fixture
 def start(environment, tmp_path):
-    """`start(**changes)`: a backend for USER with changes in its environment, ended after the test."""
+    """`start(**changes)` starts a backend for USER with changes in its environment. It is stopped after the test."""
     running = []
 
     def start(**changes):
@@ -146,7 +146,7 @@ def test_only_the_users_own_enabled_traders_signal(host, start):
     own = host.add_trader()
     never = [host.add_trader(enabled=False), host.add_trader(OTHER), host.add_trader(None, is_built_in=True)]
     backend = start()
-    eventually(lambda: len(host.signals(own)) >= 3, "the trader does not go on signalling")
+    eventually(lambda: len(host.signals(own)) >= 3, "the trader sends no more signals")
     assert set(host.signals(own)) == {(USER, APP)}
     assert [host.signals(trader) for trader in never] == [[], [], []]
     body = backend.get("/ready").json()
@@ -169,7 +169,7 @@ def test_a_disabled_trader_stops_and_a_new_one_starts_without_a_restart(host, st
     eventually(lambda: host.signals(first))
     host.sql.execute("update public.traders set enabled = false where id = %s", (first,))
     added = host.add_trader()
-    # A signal of the added one comes after the poll that dropped the first; let it go round a few times more.
+    # The new trader's signal comes after the poll that dropped the first one. Wait for a few more polls.
     eventually(lambda: host.signals(added))
     before, seen = len(host.signals(first)), len(host.signals(watch))
     eventually(lambda: len(host.signals(watch)) >= seen + 3)
@@ -177,7 +177,7 @@ def test_a_disabled_trader_stops_and_a_new_one_starts_without_a_restart(host, st
 
 
 def test_health_is_always_200_and_ready_follows_the_database(host, start):
-    """The gateway is down, starts, dies and starts again: /health is always 200, /ready follows."""
+    """The gateway is down, starts, is killed and starts again: /health is always 200, /ready follows the gateway."""
     host.add_trader()
     port = int(host.gateway.url.rsplit(":", 1)[1])
     host.gateway.stop()
@@ -208,7 +208,7 @@ def test_a_refused_token_is_not_ready(host, start):
 
 @pytest.mark.parametrize("ask", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_lets_the_current_write_finish(host, start, connect, ask):
-    """The stop comes during a write (its table is locked); the signal is stored."""
+    """The signal to stop arrives during a write, whose table is locked. The write is completed."""
     trader = host.add_trader()
     other = connect(host.database_url)
     with other.transaction():
@@ -222,7 +222,7 @@ def test_a_stop_lets_the_current_write_finish(host, start, connect, ask):
 
 
 def test_a_stop_does_not_wait_for_a_database_that_hangs(host, start, connect):
-    """The lock stays; the process ends before its HTTP timeout of five seconds."""
+    """The lock is never released. The process ends before its HTTP time-out of five seconds."""
     host.add_trader()
     other = connect(host.database_url)
     with other.transaction():
@@ -265,7 +265,7 @@ def test_unknown_paths_are_404_and_methods_405(start):
 
 
 def test_traders_are_read_beyond_one_page(host, records, environment):
-    """A cut listing would look complete: loaded equals expected, and other traders do not run."""
+    """With a truncated list everything would look fine (loaded equals expected), but the other traders would not run."""
     many = "insert into public.traders (user_id, name) select %s, 't' from generate_series(1, %s)"
     host.sql.execute(many, (USER, PAGE + 1))
     rows = list(records.read_traders(select_for(read_settings(environment))))
@@ -281,7 +281,7 @@ def test_a_signal_sent_again_after_a_lost_response_is_stored_once(host, records)
 
 
 def test_a_signal_in_another_users_name_is_refused_by_the_database(host, records):
-    """Row security limits a machine to its user, not the backend's code."""
+    """Row-level security limits a machine to its user, whatever the backend's code does."""
     trader = host.add_trader(OTHER)
     signal = {"id": str(uuid4()), "trader_id": trader, "user_id": OTHER, "fly_app_id": APP, "payload": {}}
     with pytest.raises(RecordsError, match="42501"):

@@ -19,7 +19,7 @@ KEYS = {
     *("fly_api_url", "fly_api_token", "fly_org", "webhook_secret", "static_secret"),
     *("functions", "admin", "alerts_url", "pid", "version"),
 }
-DEADLINE_S = 150  # a nudge lost on a loaded machine is made good by the drain of the next full minute
+DEADLINE_S = 150  # if a nudge is lost on a busy machine, the drain of the next full minute does its work
 
 
 def eventually(look, reason="it did not come true"):

@@ -37,7 +37,7 @@ def test_a_lock_file_of_a_killed_cloud_does_not_block(tmp_path):
 
 
 def test_a_lock_on_a_removed_file_is_taken_again(tmp_path, monkeypatch):
-    """The holder may remove the file between our open and our lock; a lock on that file excludes no other process."""
+    """The holder may remove the file between our open and our lock. A lock on a removed file keeps no other process out."""
     real, opened = os.open, []
 
     def open_and_lose(path, *arguments):

@@ -1,4 +1,4 @@
-"""The examples for hosts: Hangar installs on the smallest schema, and the smallest backend keeps the contract on it."""
+"""The examples for hosts: Hangar installs on the smallest schema, and the smallest backend fulfils its contract there."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def host(postgres):
 
 
 def test_hangar_installs_on_the_example_schema_and_follows_its_tiers(host):
-    """An upgrade asks for an app, a downgrade asks for its removal. A sign-up alone changes nothing."""
+    """After an upgrade the row's desired state is an app, after a downgrade its removal. A sign-up changes nothing."""
     session, url = host
     migrate(url)
     session.execute((ROOT / "supabase" / "seed.sql").read_bytes())
@@ -63,7 +63,7 @@ def test_hangar_installs_on_the_example_schema_and_follows_its_tiers(host):
 
 @pytest.fixture
 def environment(host, keys):
-    """What Hangar gives a machine of USER, with shorter intervals."""
+    """The environment that Hangar gives a machine of USER, with shorter intervals."""
     _, url = host
     with Gateway(url.replace("supabase_admin@", "authenticator@"), keys) as gateway:
         yield {

@@ -143,7 +143,7 @@ def test_a_delete_succeeds_the_second_time_after_a_lost_response(server, fly, or
 
 
 def test_a_strangers_app_is_taken_and_foreign(server, fly):
-    """Creating it is `taken`, reading it is `foreign`, and it is not deleted."""
+    """A create of this name returns `taken`, a read returns `foreign`, and the app is not deleted."""
     httpx.put(f"{server.url}/_sim/foreign-apps", json=["strangers-app"], trust_env=False).raise_for_status()
     with pytest.raises(errors.NameTaken):
         fly.create_app("strangers-app", "net-1", "k")
@@ -180,7 +180,7 @@ def test_refusals_of_fly_are_classified(server, fly):
 
 
 def test_a_slow_boot_is_not_yet_and_start_waits_until_it_settles():
-    """`wait` returns "not yet" after its second; a start before the machine has settled is retried."""
+    """`wait` returns "not yet" after one second. A start is retried until the machine has settled."""
     with (
         FlyServer(FlySim(time.time, seed=3, profile="typical", rate_limits=False)) as server,
         FlyClient(server.url, TOKEN, org_slug=ORG, policy=QUICK) as fly,
@@ -201,7 +201,7 @@ def test_a_slow_boot_is_not_yet_and_start_waits_until_it_settles():
 
 
 def test_rate_limits_are_waited_for():
-    """Fly allows bursts of three per action: a client that exceeds it waits and succeeds."""
+    """Fly allows bursts of three per action. A client that exceeds them waits and succeeds."""
     policy = RetryPolicy(waits_s=(0.6, 0.6, 0.6))
     with (
         FlyServer(FlySim(time.time, seed=5, rate_limits=True)) as server,
@@ -266,7 +266,7 @@ def test_two_at_once_make_one_machine(server, fly):
 
 
 def test_a_cut_connection_shows_no_token_even_with_variables(fly, order, caplog):
-    """The HTTP library's frames hold the raw header; an error reporter that prints variables must not show it."""
+    """The stack frames of the HTTP library hold the raw header. An error report with variables must not show it."""
     caplog.set_level(logging.DEBUG)
     order({"method": "*", "path": "/v1/apps/*", "disconnect": True})
     with pytest.raises(errors.TransientError) as caught:

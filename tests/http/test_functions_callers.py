@@ -157,7 +157,7 @@ def test_a_huge_length_is_413_before_anything_is_sent(function):
 
 
 def test_a_chunked_body_is_limited_by_counting(function, world):
-    """Without a length, the limit holds by counting."""
+    """Without a length header the function counts the bytes."""
     chunks = itertools.repeat(b" " * 10_000, 100)
     assert_problem(function.ask(chunks, JSON | STATIC), 413)
     assert world.reached == []
@@ -283,7 +283,7 @@ def test_with_nobody_listening_it_is_503_with_retry_after(target, tmp_path):
 
 
 def test_bodies_that_never_arrive_do_not_block_other_callers(function):
-    """There are more half-sent bodies than threads. Each gets 408, and the next caller gets an answer."""
+    """More callers send half a body than there are threads. Each gets 408, and the next caller gets its response."""
     stalled = [socket.create_connection(("127.0.0.1", function.port), timeout=PATIENCE_S) for _ in range(5)]
     try:
         for connection in stalled:

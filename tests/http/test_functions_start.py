@@ -111,7 +111,7 @@ print(json.dumps(sorted(sys.modules)))
 
 @pytest.mark.parametrize("target", [*FUNCTIONS, "admin"])
 def test_loading_one_function_loads_no_other_and_nothing_heavy(target):
-    """Every cold start pays for the imports. The token signer and the database client are imported at their first use."""
+    """Imports make every cold start slower. The token signer and the database client are imported at their first use."""
     ended = run_python(f"TARGET = {target!r}\n{LOADED}")
     assert ended.returncode == 0, ended.stderr
     loaded = set(json.loads(ended.stdout))

@@ -57,7 +57,7 @@ def test_row_level_security_holds(project):
 
 
 def test_missing_grants_answer_401_or_403(project):
-    """A table without grants stays closed, for the secret key too: 403, or 401 for anon with a challenge."""
+    """Nobody may read a table without grants, not even with the secret key: 403, or 401 with a challenge for anon."""
     closed = "/rest/v1/unreachable"
     anonymous = project.send("GET", closed, key=project.keys.publishable_key)
     assert (anonymous.status_code, anonymous.json()["code"]) == (401, "42501")
@@ -81,7 +81,7 @@ def test_missing_grants_answer_401_or_403(project):
     ],
 )
 def test_failed_authentication_is_401(reading_project, headers, message):
-    """No key, a wrong key, a key as a bearer that is not the apikey, a secret key in a browser."""
+    """401 without a key, with a wrong key, with a bearer key other than the apikey, with a secret key in a browser."""
     known = {"SECRET": reading_project.keys.secret_key, "PUBLISHABLE": reading_project.keys.publishable_key}
     sent = {
         name: value.replace("SECRET", known["SECRET"]).replace("PUBLISHABLE", known["PUBLISHABLE"])
@@ -144,7 +144,7 @@ def test_a_clock_skew_of_thirty_seconds_is_accepted(bare_database, keys, http):
 
 
 def test_tokens_signed_by_others(reading_project):
-    """Another key under our key id, an unknown key id, HS256 or no signature at all: PGRST301."""
+    """Another key under the project's key id, an unknown key id, HS256 and no signature at all are PGRST301."""
     keys, other = reading_project.keys, Keys.generate()
     forged = jwt.encode({"role": "service_role"}, ec.generate_private_key(ec.SECP256R1()), "ES256", {"kid": keys.kid})
     hmac = jwt.encode({"role": "service_role"}, "x" * 40, "HS256", {"kid": keys.kid})
@@ -185,7 +185,7 @@ def test_statement_timeouts_by_role(project, whoami):
 
 
 def test_a_login_without_settings_gets_those_of_a_project(project, whoami):
-    """8 s and UTC apply to every login role, as for that of a hosted project."""
+    """8 s and UTC apply to every login role, as in a hosted project."""
     assert whoami("statement_timeout") == "8s"
     headers, ask = project.headers(), {"p_setting": "statement_timeout"}
     with Gateway(project.database_url, project.keys) as gateway:
@@ -209,7 +209,7 @@ def test_browsers_may_call(reading_project):
 
 
 def test_other_paths_have_no_route(reading_project):
-    """A path of no service is 404 in the form of Supabase's edge."""
+    """A path that belongs to no service is 404, with the body that Supabase's edge returns."""
     answer = reading_project.send("GET", "/storage/v1/object")
     assert (answer.status_code, answer.json()) == (404, {"message": "no Route matched with those values"})
     assert reading_project.send("GET", "/rest/v1/a/b/c").json()["code"] == "PGRST125"

@@ -1,4 +1,4 @@
-"""Errors in Postgres or of its connection, and the response the caller gets."""
+"""Errors of Postgres or of its connection, and the response that the caller gets."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ end $$;
 
 
 def wait_for(condition, *, within_s: float = 30):
-    """The first true value of `condition`, called repeatedly; AssertionError when it takes too long."""
+    """Call `condition` until it returns a true value, and return that. AssertionError if this takes too long."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "not in time"
@@ -129,7 +129,7 @@ def test_schema_reload_by_notify(project):
 
 
 def test_new_columns_and_tables_are_found_at_once(project):
-    """A miss reads the catalog again."""
+    """If a name is not found, the catalog is read again."""
     with pytest.raises(APIError):
         project.rest().from_("items").insert({"name": "x", "colour": "red"}).execute()
     project.sql("alter table public.items add colour text")
@@ -163,7 +163,7 @@ def test_all_connections_busy(bare_database, keys, http):
 
 
 def test_a_killed_session_is_replaced(project):
-    """The next request succeeds when an idle backend was terminated."""
+    """After an idle backend was terminated, the next request succeeds."""
     project.send("GET", "/rest/v1/items")
     project.sql("select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'authenticator'"
                 " and datname = current_database()")  # fmt: skip
@@ -190,7 +190,7 @@ def test_the_server_dies_and_comes_back(tmp_path, keys, http):
             table = f"{gateway.url}/rest/v1/late"
             assert http.get(table, headers=headers).json()["code"] == "PGRST205"
             server.kill()
-            wait_for(lambda: http.get(table, headers=headers).status_code == 503)  # its backends live on for a moment
+            wait_for(lambda: http.get(table, headers=headers).status_code == 503)  # its backends end later
             down = http.get(table, headers=headers)
             assert (down.status_code, down.json()["code"]) == (503, "PGRST000")
             server.start()

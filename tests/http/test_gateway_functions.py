@@ -6,7 +6,7 @@ from postgrest.exceptions import APIError
 
 @pytest.fixture
 def call(project):
-    """`call(name, arguments, ...)`: the data an rpc with the secret key returns."""
+    """`call(name, arguments, ...)` calls a function with the secret key and returns its data."""
     return lambda name, arguments=None, **options: project.rest().rpc(name, arguments or {}, **options).execute().data
 
 
@@ -22,7 +22,7 @@ def refusal(call, *arguments, **options) -> str | None:
 
 @pytest.mark.every_postgres
 def test_rpc_returns_the_jsonb_a_function_returns(project):
-    """One jsonb value comes back as it is, arguments by name, of their own types."""
+    """Arguments are passed by name with their own types, and one jsonb value comes back unchanged."""
     define(
         project,
         "echo(p_user uuid, p_many integer[], p_doc jsonb, p_note text default 'none') returns jsonb volatile",
@@ -58,14 +58,14 @@ def test_values_go_and_come_back(project, call):
 
 
 def test_money_as_text_is_not_touched(project, call):
-    """Text in a jsonb document stays text: no number is made of it."""
+    """Text in a jsonb document stays text and does not become a number."""
     define(project, "bill() returns jsonb stable", """select '{"usd": "6.00", "n": 6.00}'::jsonb""")
     assert call("bill") == {"usd": "6.00", "n": 6.0}
     assert project.send("POST", "/rest/v1/rpc/bill", json={}).text == '{"n": 6.00, "usd": "6.00"}'
 
 
 def test_void_gives_no_content(project, call):
-    """A void function runs and answers 204; the client makes [] of it."""
+    """A void function returns 204, which the client turns into []."""
     define(project, "touch() returns void volatile", "update public.items set stock = 0 where id = 1")
     assert call("touch") == []
     assert project.send("POST", "/rest/v1/rpc/touch").status_code == 204
@@ -73,7 +73,7 @@ def test_void_gives_no_content(project, call):
 
 
 def test_plain_values(project, call):
-    """A value is itself, and null is null; one jsonb value is never cut by the limit of rows."""
+    """Plain values and null come back unchanged. The row limit does not cut one jsonb value."""
     define(project, "one() returns integer stable", "select 1")
     define(project, "nothing() returns text stable", "select null::text")
     define(project, "whole() returns jsonb stable", "select jsonb_agg(g) from generate_series(1, 1500) g")
@@ -81,7 +81,7 @@ def test_plain_values(project, call):
 
 
 def test_stable_functions_cannot_write(project, call):
-    """A call of a STABLE function runs read only: 25006, HTTP 405."""
+    """A STABLE function runs in a read-only transaction. A write is 25006, HTTP 405."""
     write = "begin insert into public.items (name) values ('dog'); return 1; end"
     define(project, "writes() returns integer volatile", write, language="plpgsql")
     define(project, "claims_stable() returns integer stable", write, language="plpgsql")
@@ -90,7 +90,7 @@ def test_stable_functions_cannot_write(project, call):
 
 
 def test_unknown_function_or_arguments(project, call):
-    """No function of that name, or none that takes these arguments: 404 PGRST202 that lists them."""
+    """If no function has this name, or none takes these arguments: 404 PGRST202, with the arguments listed."""
     define(project, "add(a integer, b integer) returns integer stable", "select a + b")
     assert refusal(call, "nowhere") == "PGRST202"
     assert refusal(call, "add", {"a": 1}) == "PGRST202"
@@ -101,7 +101,7 @@ def test_unknown_function_or_arguments(project, call):
 
 
 def test_overloads_that_both_fit_are_ambiguous(project, call):
-    """PGRST203: never overload an RPC on types alone."""
+    """PGRST203: overloads that differ only in types cannot be told apart."""
     define(project, "twice(a integer) returns integer stable", "select 1")
     define(project, "twice(a text) returns integer stable", "select 2")
     define(project, "twice(a integer, b integer) returns integer stable", "select 3")
@@ -140,7 +140,7 @@ def test_trigger_functions_are_not_callable(project, call):
 
 
 def test_new_functions_are_found_at_once(project, call):
-    """A miss reads the catalog again, which the DDL watcher of a hosted project does after a change."""
+    """If a name is not found, the catalog is read again. In a hosted project the DDL watcher reloads it after a change."""
     assert refusal(call, "late") == "PGRST202"
     define(project, "late() returns integer stable", "select 1")
     assert call("late") == 1

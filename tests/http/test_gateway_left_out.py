@@ -34,7 +34,7 @@ def refused(answer) -> str:
     ],
 )
 def test_a_query_that_is_left_out_is_refused_by_name(reading_project, query, form):
-    """The message names the form; no form is answered with the rows of another one."""
+    """The message names the form. No unsupported query returns the rows of another one."""
     assert refused(reading_project.send("GET", f"/rest/v1/items?{query}")) == form
 
 
@@ -59,13 +59,13 @@ def test_a_header_that_is_left_out_is_refused_by_name(reading_project, headers):
 
 
 def test_a_range_header_is_refused(reading_project):
-    """The window of a read is `limit` and `offset`."""
+    """`limit` and `offset` are the supported way to read a part of the rows."""
     answer = reading_project.send("GET", "/rest/v1/items", headers={"Range": "0-1"})
     assert refused(answer) == "the header Range (use limit and offset)"
 
 
 def test_other_media_types_are_not_available(reading_project):
-    """A media type that PostgREST does not know either is 406 PGRST107."""
+    """A media type that PostgREST itself does not know is 406 PGRST107."""
     answer = reading_project.send("GET", "/rest/v1/items", headers={"Accept": "image/png"})
     assert (answer.status_code, answer.json()["code"]) == (406, "PGRST107")
 

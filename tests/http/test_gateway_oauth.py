@@ -31,7 +31,7 @@ class Browser:
         self.http, self.gateway = clocked.project.http, gateway
 
     def go(self, url):
-        """The page one ends on, or the address outside that one is sent to."""
+        """Follow redirects. Returns the last page, or the outside address to which it redirects."""
         for _ in range(5):
             answer = self.http.get(url, follow_redirects=False)
             if not answer.is_redirect:
@@ -39,10 +39,10 @@ class Browser:
             url = str(answer.url.join(answer.headers["location"]))
             if not url.startswith(self.gateway.url):
                 return url
-        raise AssertionError(f"round in circles: {url}")
+        raise AssertionError(f"endless redirects: {url}")
 
     def submit(self, page, button):
-        """Press a button of the provider's page: its form's hidden fields, and its own name."""
+        """Press a button of the provider's page. Sends the form's hidden fields and the button's name."""
         [form] = [form for form in re.findall(r"<form.*?</form>", page.text, re.DOTALL) if button in form]
         fields = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form))
         if f'<button name="code" value="{button}">' in form:
@@ -64,7 +64,7 @@ def query_of(url):
 
 
 def test_a_user_signs_in_through_the_provider(clocked, gateway, browser):
-    """The provider sends the browser back with a code; code and verifier make a session."""
+    """The provider sends the browser back with a code. Code and verifier are exchanged for a session."""
     auth = clocked.client(gateway)
     page = browser.go(start(auth))
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -98,7 +98,7 @@ def test_a_code_works_once(clocked, gateway, browser):
 
 
 def test_a_code_needs_its_verifier(clocked, gateway, browser):
-    """A code from a log or a history is useless; the browser that began can still use it."""
+    """A code found in a log or a history is useless. The browser that began the sign-in can still use it."""
     auth, code = get_code(clocked, gateway, browser)
     thief = clocked.client(gateway)
     stolen = {"auth_code": code, "code_verifier": "v" * 60}

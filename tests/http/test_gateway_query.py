@@ -1,4 +1,4 @@
-"""The grammar of the query string, tested without a server so that a thousand texts cost little."""
+"""The grammar of the query string, tested without a server so that a thousand texts take little time."""
 
 import pytest
 from hypothesis import given
@@ -77,7 +77,7 @@ def test_groups_nest():
     ],
 )
 def test_fields(text, field):
-    """A filter names a column or a place inside its JSON."""
+    """A filter names a column or a path inside its JSON."""
     assert parse_query([(text, "eq.1")]).conditions == [Filter(field, "eq", "1")]
 
 

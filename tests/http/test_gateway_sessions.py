@@ -83,7 +83,7 @@ def test_a_refresh_continues_the_session_with_new_tokens(clocked, gateway):
 
 
 def test_a_lost_response_can_be_requested_again(clocked, gateway):
-    """The parent of the current token returns the current token at any time, and no second one."""
+    """A refresh with the parent of the current token returns the current token, at any time, and makes no second one."""
     first = clocked.sign_in(gateway).refresh_token
     second = clocked.client(gateway).refresh_session(first).session.refresh_token
     clocked.seconds += REUSE_S + 3600
@@ -92,7 +92,7 @@ def test_a_lost_response_can_be_requested_again(clocked, gateway):
 
 
 def test_an_old_token_used_again_ends_the_session(clocked, gateway):
-    """A thief and the owner cannot both continue: after the reuse interval the whole family is revoked."""
+    """A thief and the owner cannot both continue: reuse after the interval revokes the whole token family."""
     first = clocked.sign_in(gateway).refresh_token
     auth = clocked.client(gateway)
     second = auth.refresh_session(first).session.refresh_token
@@ -114,7 +114,7 @@ def test_within_the_reuse_interval_an_older_token_is_accepted(clocked, gateway):
 
 
 def test_two_refreshes_at_once_get_the_same_token(clocked, gateway):
-    """Two tabs wake up together: both wait for the session's row and get the same token."""
+    """Two tabs refresh at the same time: both wait for the session's row and get the same token."""
     token = clocked.sign_in(gateway).refresh_token
     auth = [clocked.client(gateway) for _ in range(2)]
     waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
@@ -200,7 +200,7 @@ def test_a_machines_token_is_refused_by_the_sign_in_service(clocked, gateway):
 
 
 def test_no_api_role_reads_sessions(clocked, gateway):
-    """Refresh tokens are credentials."""
+    """Refresh tokens are credentials, so no API role may read them."""
     clocked.sign_in(gateway)
     for role in ("anon", "authenticated", "service_role"):
         for table in ("sessions", "refresh_tokens", "mfa_amr_claims", "flow_state"):

@@ -11,13 +11,13 @@ def names(builder) -> list[str]:
 
 @pytest.fixture
 def items(reading_project):
-    """A function that starts a select of `items` with the secret key."""
+    """A function that begins a query of `items` with the secret key."""
     return lambda *columns, **options: reading_project.rest().from_("items").select(*(columns or ("*",)), **options)
 
 
 @pytest.mark.every_postgres
 def test_select_gives_json_types(project):
-    """Numbers are numbers, timestamps ISO 8601 with T and offset, arrays and json are themselves."""
+    """Numbers stay numbers, timestamps are ISO 8601 with T and offset, arrays and json stay arrays and json."""
     row = project.rest().from_("items").select("*").eq("name", "ant").execute().data[0]
     assert row == {
         "id": 1,
@@ -32,7 +32,7 @@ def test_select_gives_json_types(project):
 
 
 def test_numeric_keeps_its_scale_on_the_wire(reading_project):
-    """`numeric(10,2)` travels as the JSON number 1.50, not as text and not as 1.5."""
+    """`numeric(10,2)` is sent as the JSON number 1.50, not as text and not as 1.5."""
     body = reading_project.send("GET", "/rest/v1/items?select=price&id=eq.1").text
     assert body == '[{"price":1.50}]'
 
@@ -70,26 +70,26 @@ def test_select_picks_columns(items):
     ],
 )  # fmt: skip
 def test_filters(items, apply, found):
-    """Each filter finds the rows its SQL would."""
+    """Each filter finds the same rows as its SQL."""
     assert names(apply(items("name"))) == found
 
 
 def test_order_with_nulls(items):
-    """Direction and place of nulls are as requested; without a request Postgres's defaults hold."""
+    """Direction and position of nulls are as requested. Without a request Postgres's defaults apply."""
     assert [row["name"] for row in items("name").order("price", desc=True).execute().data] == ["cat", "bee", "ant"]
     last = items("name").order("price", desc=True, nullsfirst=False).order("id").execute().data
     assert [row["name"] for row in last] == ["bee", "ant", "cat"]
 
 
 def test_limit_offset_and_range(items):
-    """A window cuts the result. After limit() and range() the range counts, because its limit is sent last."""
+    """limit() and range() restrict the result. With both the range applies, because its limit is sent last."""
     assert names(items("name").limit(1).offset(1)) == ["bee"]
     assert names(items("name").limit(1).range(1, 2)) == ["bee", "cat"]
     assert names(items("name").limit(0)) == []
 
 
 def test_count_comes_in_the_content_range(reading_project, items):
-    """`count=exact` counts beyond the window; a part of the rows is 206."""
+    """`count=exact` also counts the rows outside the range. A partial result is 206."""
     assert items("id", count=CountMethod.exact).limit(1).execute().count == 3
     assert items("id", count=CountMethod.exact, head=True).gt("id", 1).execute().count == 2
     part = reading_project.send("GET", "/rest/v1/items?limit=2&offset=1", headers={"Prefer": "count=exact"})
@@ -114,7 +114,7 @@ def test_single_wants_exactly_one_row(items):
 
 
 def test_max_rows_cuts_tables_and_their_windows(project):
-    """db-max-rows truncates silently, however large the limit; the count still tells the truth."""
+    """db-max-rows truncates silently, even with a larger limit. The count is still correct."""
     items = project.rest().from_("items").select
     project.sql("insert into public.items (name) select 'n' || g from generate_series(1, 1500) g")
     assert len(items("id").execute().data) == 1000
@@ -123,7 +123,7 @@ def test_max_rows_cuts_tables_and_their_windows(project):
 
 
 def test_views_are_read_like_tables(reading_project):
-    """A view is read like a table."""
+    """Columns, filters and order work on a view."""
     assert names(reading_project.rest().from_("item_names").select("id", "name").lt("id", 3)) == ["ant", "bee"]
 
 

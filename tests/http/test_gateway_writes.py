@@ -25,7 +25,7 @@ def refusal(builder) -> str | None:
 
 @pytest.mark.every_postgres
 def test_insert_returns_the_row_with_its_defaults(project):
-    """`return=representation` shows what the database made of the row."""
+    """`return=representation` returns the row as the database stored it."""
     made = project.rest().from_("items").insert({"name": "dog", "price": 2}).execute().data
     assert [(row["name"], row["price"], row["stock"]) for row in made] == [("dog", 2.00, 7)]
     assert project.sql("select stock from public.items where name = 'dog'") == [(7,)]
@@ -51,7 +51,7 @@ def test_insert_chosen_columns_come_back(project, items):
 
 
 def test_bulk_insert_fills_missing_keys(items):
-    """The rows of a list may have different keys; a missing one becomes null."""
+    """The rows of a list may have different keys. A missing key becomes null."""
     made = items().insert([{"name": "dog", "stock": 1}, {"name": "eel", "price": 3, "stock": 2}]).execute().data
     assert [(row["name"], row["stock"], row["price"]) for row in made] == [("dog", 1, None), ("eel", 2, 3)]
     assert refusal(items().insert([{"name": "fly", "stock": 1}, {"name": "gnu"}])) == "23502"
@@ -74,7 +74,7 @@ def test_columns_named_like_anything(project):
 
 
 def test_insert_of_nothing(project, items):
-    """An empty list inserts no row; an empty object a row of defaults."""
+    """An empty list inserts no row. An empty object inserts a row of defaults."""
     assert items().insert([]).execute().data == []
     project.sql("create table public.marks (id integer generated always as identity, at date default '2026-11-22')")
     project.sql("grant all on public.marks to service_role")
@@ -82,7 +82,7 @@ def test_insert_of_nothing(project, items):
 
 
 def test_insert_refusals(items):
-    """Constraint, type, key and body errors each have their code; nothing is stored of a failed list."""
+    """Constraint, type, key and body errors each have their code. Of a failed list no row is stored."""
     assert refusal(items().insert({"name": "ant"})) == "23505"
     assert refusal(items().insert({"name": "dog", "price": "much"})) == "22P02"
     assert refusal(items().insert({"name": "dog", "colour": "red"})) == "PGRST204"
@@ -139,14 +139,14 @@ def test_update_compares_and_sets(items):
 
 
 def test_update_sets_null_and_counts(project, items):
-    """An explicit null is a value; minimal is 204, with the count in the Content-Range."""
+    """An explicit null is a value. A minimal response is 204, with the count in Content-Range."""
     assert items().update({"price": None}).eq("id", 1).execute().data[0]["price"] is None
     answer = project.send("PATCH", "/rest/v1/items?id=lt.3", json={"stock": 1}, headers={"Prefer": "count=exact"})
     assert (answer.status_code, answer.text, answer.headers["Content-Range"]) == (204, "", "0-1/2")
 
 
 def test_update_of_nothing_changes_nothing(items):
-    """A body without keys is no update."""
+    """A body without keys changes no row."""
     assert items().update({}).eq("id", 1).execute().data == []
 
 
@@ -176,7 +176,7 @@ def test_single_on_a_write_rolls_back(project):
 
 
 def test_foreign_key_violation_is_a_conflict(project):
-    """23503 is 409, as 23505 is."""
+    """23503 is 409, like 23505."""
     project.sql("create table public.parts (item integer references public.items)")
     project.sql("grant all on public.parts to service_role")
     answer = project.send("POST", "/rest/v1/parts", json={"item": 99})
@@ -186,7 +186,7 @@ def test_foreign_key_violation_is_a_conflict(project):
 
 
 def test_a_minimal_write_needs_no_right_to_read(project):
-    """With return=minimal INSERT alone must be granted; a representation needs SELECT on what it shows."""
+    """With return=minimal the role needs only INSERT. A representation needs SELECT on the columns it returns."""
     project.sql(
         "create table public.box (id integer, note text); grant insert, select (id) on public.box to service_role"
     )

@@ -1,6 +1,7 @@
 """The credential in a user's machine gives access to that user's rows and nothing else, whatever its program requests.
 
-The token is the one that Hangar puts there (`mint_user_token`). The path is the real one: gateway, role, grants, row security.
+The token is the one that Hangar puts there (`mint_user_token`). The path is the real one: gateway, role, grants, row-level
+security.
 """
 
 import base64
@@ -32,7 +33,7 @@ OWNED = (
     ("user_subscriptions", "user_id"),
     ("user_profiles", "id"),
 )
-NOT_UPDATABLE = (500, "55000")  # PostgreSQL's answer for an aggregating view, before it checks privileges
+NOT_UPDATABLE = (500, "55000")  # PostgreSQL's error for an aggregating view, raised before it checks privileges
 VALUES = {"uuid": B, "uuid[]": [B], "integer": 1, "bigint": 1, "boolean": False, "jsonb": {}, "text": "x"}
 
 
@@ -120,7 +121,7 @@ def test_a_user_reads_only_their_own_rows(tenants, table, column):
     ],
 )
 def test_embedded_rows_are_the_users_own_too(tenants, path):
-    """Embedded rows are read by the same role: no row of B, and none of a table that users may not read."""
+    """Embedded rows are read by the same role: no row of B, and no row of a table that users may not read."""
     answer = tenants.ask("GET", path.format(b=B))
     assert answer.status_code in (200, 400, 403), answer.text
     for mark in (B, tenants.app_b, tenants.trader_b):
@@ -141,7 +142,7 @@ def test_a_user_reads_events_of_the_app_and_none_of_operators(tenants):
 
 
 def test_nothing_the_api_exposes_shows_another_user(tenants):
-    """Every table and view of the exposed schema, including future ones, is refused or shows no row of B."""
+    """Every table and view of the exposed schema, including future ones, either refuses the read or shows no row of B."""
     names = exposed(tenants).keys()
     assert {"user_fly_apps", "fly_plans", "fly_failures", "fly_fleet_summary", "fly_overrides"} <= names
     shown = set()
@@ -209,7 +210,7 @@ def test_the_publishable_key_alone_gives_no_access(tenants):
 
 
 def test_the_secret_key_writes_no_table_of_hangar_except_plans(tenants):
-    """Lease, generation, brake and audit bind service_role too: it has to use the procedures."""
+    """The rules of lease, generation, brake and audit also bind service_role: it has to use the procedures."""
     before = tenants.of_b()
     ours = {name: column for name, column in exposed(tenants).items() if name.startswith(("fly_", "user_fly_"))}
     assert len(ours) >= 10
@@ -257,7 +258,7 @@ def test_no_row_is_written_for_another_user_or_in_a_table_of_operators(tenants, 
 
 
 def test_a_user_writes_their_own_signal(tenants):
-    """The only row that a machine may write. It shows that the refusals above are not a general failure."""
+    """A signal is the only row that a machine may write. This shows that the refusals above are not a general failure."""
     row = {"user_id": A, "fly_app_id": tenants.app_a, "payload": {"seen": 1}}
     assert tenants.ask("POST", "signals", json=row, headers={"Prefer": "return=minimal"}).status_code == 201
     assert len(tenants.rows("signals?payload->>seen=eq.1")) == 1
@@ -285,7 +286,7 @@ def test_a_user_changes_neither_their_tier_nor_their_machine(tenants, table, cha
 
 
 def test_no_procedure_of_hangar_runs_for_a_user(tenants):
-    """Every procedure, called with arguments of the right types, about B and about A."""
+    """Every procedure is refused, for B and for A, even with arguments of the right types."""
     found = procedures(tenants)
     assert len(found) >= 18
     before = tenants.of_b()
@@ -353,7 +354,7 @@ sys.exit(serve(settings, threading.Event()))
 
 @pytest.mark.parametrize(("user", "expected"), [(A, 1), (B, 0)], ids=["own", "anothers"])
 def test_a_backend_that_does_not_check_finds_nothing_of_another_user(tenants, tmp_path, user, expected):
-    """The same program with the same token asks for A's traders and for B's. The database decides."""
+    """The same program with the same token reads the traders of A and of B. The database decides what it gets."""
     before = tenants.of_b()
     log = tmp_path / "backend.log"
     child = process.spawn([sys.executable, "-c", UNCHECKED, user], env=environment(tenants), cwd=ROOT, log=log)

@@ -26,7 +26,7 @@ USER, STRANGER = FREE_USERS[0], FREE_USERS[1]
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
     with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        cloud.pg_net.stop()  # nobody but the operator asks for anything
+        cloud.pg_net.stop()  # only the operator's calls start work
         yield cloud
 
 
@@ -49,7 +49,7 @@ def sql(cloud):
 
 @pytest.fixture(scope="module")
 def sign_in(cloud, http):
-    """Sign in through the unmodified Supabase client; the access token."""
+    """Sign in through the unmodified Supabase client. Returns the access token."""
 
     def sign_in(email, password):
         options = ClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
@@ -211,13 +211,13 @@ def session_of(keys, url):
 
 
 def assert_unchecked(reply):
-    """Not 401: the token may be valid, so nobody is asked to sign in again."""
+    """503 and not 401: the token may be valid, so the operator need not sign in again."""
     assert (reply.status, reply.json()["code"]) == (503, "proof_unchecked")
     assert int(reply.headers["Retry-After"]) >= 1
 
 
 def test_without_the_projects_keys_it_is_503(lonely):
-    """The second call is 503 too, without another request to the project."""
+    """The second call also gets 503, without another request to the project."""
     _, headers = session_of(Keys.generate(), SETTINGS["SUPABASE_URL"])
     for _ in range(2):
         assert_unchecked(lonely.ask(b"{}", headers))
@@ -238,7 +238,7 @@ def test_without_the_database_it_is_503(tmp_path):
 
 
 def test_a_held_port_is_reserved_for_our_server():
-    """The system gives it to no other socket, and our server can still listen on it."""
+    """The system assigns the port to no other socket, and our server can still listen on it."""
     with hold_port() as port:
         others = [socket.create_server(("127.0.0.1", 0)) for _ in range(200)]
         assert port not in {other.getsockname()[1] for other in others}

@@ -78,7 +78,7 @@ def subscribe(sql, tier):
 
 
 def test_a_replayed_nudge_changes_nothing(cloud, sql):
-    """Of 51 copies one acts. After a downgrade no copy restores the app; while the user is entitled no copy removes it."""
+    """One of 51 copies acts. After a downgrade no copy restores the app. While the user is entitled no copy removes it."""
     upgrade, downgrade = CapturedNudge(cloud, "provision"), CapturedNudge(cloud, "deprovision")
     subscribe(sql, "pro")
     assert upgrade.send() == 200

@@ -1,7 +1,7 @@
-"""Forged and foreign access tokens, sent to a function as deployed: none is accepted, and none causes needless requests.
+"""Forged and foreign access tokens, sent to a deployed function: none is accepted, and none causes needless requests.
 
-The rules themselves are tested in tests/unit/test_operators.py. Here the project that publishes its keys, and an attacker
-who publishes others, are real servers.
+The rules themselves are tested in tests/unit/test_operators.py. Here two real servers take part: the project that publishes its
+keys, and an attacker that publishes other keys.
 """
 
 import base64
@@ -93,7 +93,7 @@ def tamper(project):
 
 
 def sign_with_published_key(project):
-    """The public key used as a shared secret. Built by hand, because libraries refuse to sign like this."""
+    """A token signed with the public key as a shared secret. Built by hand, because libraries refuse to sign like this."""
     public = PROJECT.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     signed = f"{encode({'alg': 'HS256', 'kid': PROJECT.kid})}.{encode(project.claims())}"
     signature = base64.urlsafe_b64encode(hmac.digest(public, signed.encode(), "sha256")).rstrip(b"=").decode()
@@ -123,14 +123,14 @@ FORGED = {
 
 
 def test_an_operators_own_token_is_accepted(project):
-    """Without this, the refusals below would prove nothing."""
+    """A valid token is accepted, so the refusals below have another cause than a broken set-up."""
     assert project.ask(project.sign()).status == 200
 
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
 def test_a_forged_token_is_401_and_reaches_nothing(project, forge):
-    """Not even the check whether its user is an operator."""
-    assert project.ask(project.sign()).status == 200  # the keys are there
+    """The call does not reach the check whether its user is an operator."""
+    assert project.ask(project.sign()).status == 200  # the keys have been fetched
     reply = project.ask(forge(project))
     assert reply.status == 401, reply.body
     assert project.world.reached == []
@@ -152,7 +152,7 @@ def test_key_addresses_in_a_token_are_ignored(project, attacker, header):
 
 
 def test_a_removed_operator_is_out_at_the_next_call(project):
-    """The same token: accepted, then 403, then accepted again."""
+    """The same token is accepted, then refused with 403, then accepted again."""
     token = project.sign()
     assert project.ask(token).status == 200
     project.world.answers["fly_operator"] = {"operator": False, "email": "operator@example.test"}
@@ -163,7 +163,7 @@ def test_a_removed_operator_is_out_at_the_next_call(project):
 
 
 def test_unknown_key_ids_do_not_cause_a_request_each(tmp_path):
-    """Fifty of them cause one request or two. Without the keys the answer is 503, neither yes nor no."""
+    """Fifty of them cause one or two requests. Without the keys the response is 503: the token may be valid."""
     with outside() as (world, settings), running("deprovision", settings, tmp_path) as function:
         project = Project(function, world, f"{settings['SUPABASE_URL']}/auth/v1")
         world.answers |= {"fly_claim": NOTHING_NEEDED, "fly_operator": {"operator": True, "email": None}}

@@ -1,9 +1,10 @@
 """`python -m tests.kill [--sample] [KILLS [SEED]]`: kill workers, functions, Postgres and the gateway, and check what is left.
 
-With `--sample` any process may be killed from the beginning, and it ends after so many kills; otherwise a worker dies at every
-point first, and the campaign ends only when somebody died at each. Exit code 0: every promise held after every round; 1: one was
-broken, with its seed, the deaths and the app's history; 130: interrupted. No process and no file is left. The seed decides who is
-to die where and what the host does; real processes run as they like, so a second run with it is similar, not the same.
+With `--sample` any process may be killed from the beginning, and the campaign ends after that many kills. Otherwise a worker is
+killed at every point first, and the campaign ends when a process has been killed at each point. Exit code 0: every promise held
+after every round; 1: a promise was broken, and the seed, the kills and the app's history are printed; 130: interrupted. No
+process and no file is left behind. The seed decides which process is killed where and what the host does. Real processes run
+with varying speed, so a second run with the same seed is similar, not identical.
 """
 
 import contextlib
@@ -48,7 +49,7 @@ def main(kills: int, seed: int, *, sample: bool = False) -> int:
 
 
 def clear_remains() -> None:
-    """Remove the folder of a run that was killed itself: its lock is free, and its processes died with it."""
+    """Remove the folder of a run that was itself killed: its lock is free, and its processes died with it."""
     for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/cloud/lock"):
         with lock.open() as file, contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
-"""Hundreds of kills; after every few of them it checks whether anything was lost, doubled or orphaned.
+"""Kill processes hundreds of times, and check every few kills that nothing was lost, doubled or orphaned.
 
-A round: the host changes subscriptions while functions work, and a process is killed. Then, up to three times, the clock moves
-past every lease, two sweeps run at once, and another process is killed. Then everything is repaired, no process is killed any
-more, and two sweeps, each at the last deadline that stands, must reach the promised state.
+A round: the host changes subscriptions while functions work, and a process is killed. Then, up to four times, the clock moves
+past every lease, two sweeps run at once, and another process is killed. Then everything is repaired and the kills stop. Two
+more sweeps, each after the last open deadline, must reach the promised state.
 """
 
 import random
@@ -20,7 +20,7 @@ from tests.kill.planned_kills import VICTIMS, WHENS, Killer, PlannedKill, Point
 
 _WEIGHTS = {"worker": 9, "function": 2, "postgres": 3, "gateway": 2}
 _MOST_KILLS_A_ROUND = 5
-# Points that wait: with fewer the next pass begins, or those that are hard to come by would be all there is to wait for.
+# When fewer points than this are left, the next pass begins: rounds that wait only for rare points would kill too little.
 _FEW = 60
 _MOST_ROUNDS_MORE = 40
 _CUT_FLY_EVERY = 60
@@ -32,8 +32,8 @@ _LOSE_QUEUE_EVERY = 7
 class Campaign:
     """One campaign on one cloud; `problems` is empty as long as every promise held.
 
-    The first pass over the points kills workers only, so that a worker has died at each; later ones, and all of a `mixed`
-    campaign, kill whomever.
+    The first pass over the points kills only workers, so that a worker has died at each point. Later passes, and every pass of
+    a `mixed` campaign, kill any process.
     """
 
     cloud: KillCloud
@@ -47,7 +47,7 @@ class Campaign:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)  # noqa: S311  chance that can be repeated
         self.host = Host(self.cloud, self._make_chance("host"))
-        self.killer = Killer(self.cloud, self._make_chance("trap"))
+        self.killer = Killer(self.cloud, self._make_chance("killer"))
         self._door = self._make_chance("door")
         self._door_lock = threading.Lock()
         self._late: list[tuple[str, Request]] = []
@@ -65,7 +65,7 @@ class Campaign:
 
     @property
     def points(self) -> list[Point]:
-        """Every side of every call that was ever seen, in a fixed order."""
+        """Every point of every call seen so far, in a fixed order."""
         return [Point(call, when) for call in sorted(self.killer.seen) for when in WHENS]
 
     @property
@@ -74,9 +74,9 @@ class Campaign:
         return [point for point in self.points if point not in reached]
 
     def run(self, at_least: int, *, everywhere: bool = False) -> None:
-        """Two rounds without a kill, which show the calls there are; then kills, until enough or a promise is broken.
+        """Run two rounds without a kill to learn the calls, then kill until `at_least` is reached or a promise is broken.
 
-        With `everywhere`, some more rounds for points that no call has reached yet.
+        With `everywhere`, add rounds for points at which no process was killed yet.
         """
         self.host.prepare()
         self.host.sign_up_all()
@@ -86,7 +86,7 @@ class Campaign:
         while not self.problems and (self.total < at_least or (more and self.never_reached)):
             if self.tally["rounds"] > 10 + 3 * at_least:
                 self.problems.append(
-                    f"only {self.total} kills in {self.tally['rounds']} rounds: calls no longer pass by"
+                    f"only {self.total} kills in {self.tally['rounds']} rounds: calls no longer reach the planned points"
                 )
                 break
             more -= self.total >= at_least
@@ -100,16 +100,16 @@ class Campaign:
             return
         self.tally["rounds"] += 1
         begun = len(self.killer.done)
-        # Rare points gather from pass to pass: while only they are left, no process dies.
+        # Points of rare calls accumulate from pass to pass. While only they are left, hardly any process is killed.
         if kills and (len(self._waiting) < _FEW or self._was_in_vain):
             self._begin_pass()
         turn = self._waiting[:1] if kills else []
         for step in range(max(1, kills)):
-            # Every other round is for the point whose turn it is, until a call reaches it: no earlier death may prevent it.
+            # Every other round is reserved for one point until a call reaches it: no earlier kill may prevent that.
             is_reserved = self.tally["rounds"] % 2 == 0 and turn and turn[0] in self._waiting
             others = [] if is_reserved else self.chance.sample(self._waiting, len(self._waiting) // 2)
             self._run_step([each for each in (*turn, *others) if each in self._waiting], is_first=step == 0)
-        if turn and turn[0] in self._waiting:  # no call reached it
+        if turn and turn[0] in self._waiting:  # no call reached this point
             self._waiting.remove(turn[0])
             self._waiting.append(turn[0])
         self._was_in_vain = kills > 0 and len(self.killer.done) == begun
@@ -121,7 +121,7 @@ class Campaign:
             died = "; ".join(map(str, self.killer.done[begun:])) or "nobody"
             self.problems.insert(0, f"seed {self.seed}, round {self.tally['rounds']}; killed in it: {died}")
 
-    # One step: work, a death in the midst of it, and everything up again
+    # One step: functions work, a process is killed meanwhile, and everything is repaired
 
     def _begin_pass(self) -> None:
         self._passes += 1
@@ -142,7 +142,7 @@ class Campaign:
         if is_first:
             self.host.hurt()
         if planned and self.chance.random() < 1 / _CUT_FLY_EVERY:
-            self.tally["times Fly was out of reach"] += 1
+            self.tally["times Fly was unreachable"] += 1
             self.cloud.cut_fly(self.chance.uniform(0.5, _LONGEST_CUT_S))
         body = self.chance.choice((b"{}", b'{"drain_only": true}'))
         work = [
@@ -160,7 +160,7 @@ class Campaign:
             call.join()
         self.cloud.settle()
         kill = self.killer.disarm()
-        self.cloud.settle()  # the process that died last has left something half answered, too
+        self.cloud.settle()  # the last kill cut off requests as well; wait until they have ended
         if kill:
             self.kills[kill.point, kill.victim] += 1
             self._waiting.remove(kill)
@@ -168,13 +168,13 @@ class Campaign:
         self.problems += self.host.find_lost_writes()
 
     def _start(self, call: Callable[..., object], *args: Any) -> threading.Thread:
-        """Call it on a thread of its own; what it raises is a problem (a host's write that failed, above all)."""
-        self.cloud.deliveries.begin()  # here, so that the cloud does not count as quiet before the thread has begun
+        """Run the call on its own thread. An exception, such as a failed write of the host, becomes a problem."""
+        self.cloud.deliveries.begin()  # before the thread starts, so that the cloud does not look quiet until then
 
         def run() -> None:
             try:
                 call(*args)
-            except Exception as failure:  # noqa: BLE001  told with the round's other problems
+            except Exception as failure:  # noqa: BLE001  reported with the round's other problems
                 self.problems.append(f"{getattr(call, '__name__', call)} failed: {type(failure).__name__}: {failure}")
             finally:
                 self.cloud.deliveries.end()
@@ -184,11 +184,11 @@ class Campaign:
         return thread
 
     def _move_clock(self) -> None:
-        """To the last deadline that stands: no one works now, so no lease is cut short."""
+        """Move to just after the last open deadline. Nothing is at work now, so no active lease expires."""
         self.cloud.control("POST", "clock", {"advance_s": find_last_deadline_s(self.cloud) + 1})
 
     def _recover(self) -> None:
-        """Two sweeps, each at the last deadline that then stands, during which no process dies."""
+        """Run two sweeps without kills, each after the last deadline that is open at its start."""
         self._send_late()
         self.cloud.settle()
         for _ in range(2):
@@ -197,7 +197,7 @@ class Campaign:
             self.cloud.settle()
         self.problems += find_undesired(self.cloud)
 
-    # Nudges: delivered, lost, doubled, late
+    # Nudges: delivered, lost, delivered twice, delivered late
 
     def _deliver(self, function: str, request: Request) -> Response:
         with self._door_lock:
@@ -221,7 +221,7 @@ class Campaign:
 
 
 def describe(campaign: Campaign) -> str:
-    """The table: every point and who died there how often, then the totals."""
+    """The table: for every point how often which process was killed there, then the totals."""
     by_victim: Counter[str] = Counter()
     lines = [f"{'point':<52}" + "".join(f"{victim:>10}" for victim in VICTIMS)]
     for point in campaign.points:

@@ -1,4 +1,4 @@
-"""The promises, asked from outside: the host's own tables, Fly's own world, the audit log. Each answers with what is wrong."""
+"""Check the promises from outside: the host's own tables, Fly's own state, the audit log. Each check returns the violations."""
 
 import uuid
 from collections import Counter
@@ -11,11 +11,11 @@ from tests.kill.host import STRANGER
 _SAME_MOMENT = timedelta(seconds=1)
 
 Problem = tuple[str, uuid.UUID | None]
-"""What is wrong, and whose app it is about."""
+"""A violation as a sentence, and the user whose app it concerns."""
 
 
 def find_broken(cloud: KillCloud) -> list[Problem]:
-    """I1, I2, I3, I4, I8, I10, I11, at rest."""
+    """Violations of I1, I2, I3, I4, I8, I10 and I11, checked at rest."""
     world = cloud.control("GET", "world")
     rows = cloud.sql(
         "select user_id, fly_app_name, machine_id, status from public.user_fly_apps where deleted_at is null"
@@ -30,7 +30,7 @@ def find_broken(cloud: KillCloud) -> list[Problem]:
 
 
 def find_entitled(cloud: KillCloud) -> set[uuid.UUID]:
-    """By the table of the design, from the host's own data, in words of Python."""
+    """The entitled users by the host's own data: the rules of the design, written again in Python."""
     ((now,),) = cloud.sql("select hangar.now()")
     entitled = set()
     for user, tier, status, expires_at in cloud.sql(
@@ -43,7 +43,7 @@ def find_entitled(cloud: KillCloud) -> set[uuid.UUID]:
 
 
 def find_undesired(cloud: KillCloud) -> list[str]:
-    """I1 and I12: rows that do not ask for what their user's last committed write entitles them to, at any moment."""
+    """I1 and I12: rows whose desired state differs from what the user's last committed write entitles them to."""
     entitled = find_entitled(cloud)
     wanted = cloud.sql("select user_id, desired_state from public.user_fly_apps where deleted_at is null")
     problems = [
@@ -55,9 +55,10 @@ def find_undesired(cloud: KillCloud) -> list[str]:
 
 
 def find_last_deadline_s(cloud: KillCloud) -> float:
-    """How far ahead, in seconds, the last thing lies that something waits for.
+    """Seconds until the last open deadline.
 
-    A lease, a retry, an orphan's age, or the ten minutes after which a sweep closes what a dead remover of one intended.
+    Deadlines are the ends of leases, the times of retries, the age at which an orphan may be removed, and the ten minutes after
+    which a sweep closes the intent of a killed orphan removal.
     """
     ((seconds,),) = cloud.sql(
         "select extract(epoch from max(at) - hangar.now())::float8 from ("
@@ -76,7 +77,7 @@ def find_last_deadline_s(cloud: KillCloud) -> float:
 
 
 def format_story(cloud: KillCloud, user: uuid.UUID) -> str:
-    """The newest events of a user's app, oldest first: what was meant, what came of it, and who said so."""
+    """The newest events of a user's app, oldest first: intents, outcomes and their metadata."""
     events = cloud.sql(
         "select created_at, event_type, status, metadata, error_details from public.user_fly_app_events"
         " where user_id = %s order by seq desc limit 40",
@@ -91,7 +92,7 @@ def format_story(cloud: KillCloud, user: uuid.UUID) -> str:
 
 
 def _compare(world: dict[str, Any], rows: list[tuple], entitled: set[uuid.UUID]) -> list[Problem]:
-    """One app with one started machine for each entitled user, the stranger's, and no other."""
+    """Fly must hold one app with one started machine for each entitled user, the stranger's app, and no other."""
     owners = {name: user for user, name, _, _ in rows}
     wanted = {name: {machine: "started"} for _, name, machine, _ in rows}
     problems: list[Problem] = []
@@ -113,7 +114,7 @@ def _compare(world: dict[str, Any], rows: list[tuple], entitled: set[uuid.UUID])
 
 
 def _find_restless(cloud: KillCloud) -> list[Problem]:
-    """I8: at rest nothing is leased, half-way, failed or due."""
+    """I8: at rest no row is leased, has an open intent or an error, or is due."""
     rows = cloud.sql(
         "select user_id, to_jsonb(a) from public.user_fly_apps a where deleted_at is null and (lease_token is not null"
         " or open_intent is not null or error_code is not null or next_attempt_at is not null"
@@ -123,7 +124,7 @@ def _find_restless(cloud: KillCloud) -> list[Problem]:
 
 
 def _find_open_intents(cloud: KillCloud) -> list[Problem]:
-    """I11: every intent has one outcome, and every outcome an intent."""
+    """I11: every intent has exactly one outcome, and every outcome belongs to an intent."""
     return [
         (f"intent {intent} ({action}) has {outcomes} outcomes", user)
         for intent, user, action, outcomes in cloud.sql(
@@ -138,7 +139,7 @@ def _find_open_intents(cloud: KillCloud) -> list[Problem]:
 
 
 def _find_unannounced_writes(cloud: KillCloud) -> list[Problem]:
-    """I11, seen on the wire: Fly got no more writes about an app than the log has intents for it."""
+    """I11, checked against the requests: Fly received no more writes about an app than the log has intents for it."""
     intents = dict(
         cloud.sql(
             "select metadata ->> 'app', count(*) from public.user_fly_app_events"
@@ -178,7 +179,7 @@ def _find_runs(states: list[tuple]) -> list[tuple]:
 
 
 def _are_alike(spans: list[tuple], others: list[tuple]) -> bool:
-    """The same spans; two triggers of one statement read a running clock one after the other."""
+    """Whether the spans match. Two triggers of one statement read the running clock at slightly different times."""
     return len(spans) == len(others) and all(
         (one is None and other is None) or (one and other and abs(one - other) <= _SAME_MOMENT)
         for span, like in zip(spans, others, strict=True)
@@ -187,7 +188,7 @@ def _are_alike(spans: list[tuple], others: list[tuple]) -> bool:
 
 
 def _spans_by_app(spans: list[tuple]) -> dict[uuid.UUID, list[tuple[datetime, datetime | None]]]:
-    """Adjoining spans joined, empty ones dropped; overlapping ones stay two, so that they differ from what ran."""
+    """Spans by app: adjoining ones joined, empty ones dropped. Overlapping ones stay apart and so differ from what ran."""
     joined: dict[uuid.UUID, list[tuple[datetime, datetime | None]]] = {}
     for app, start, end in spans:
         if start == end:

@@ -1,7 +1,7 @@
-"""The local cloud with everything in it killable: real functions, gateway, Postgres with fsync on, Fly's simulator.
+"""The local cloud whose processes a test can kill: real functions, gateway, Postgres with fsync on, Fly's simulator.
 
-Between the functions and what they call, and between pg_net and the functions, stand relays of ours. Every function's
-process has relays of its own, so the caller of each call is known, and no call of a process passes once it is doomed.
+A relay passes on every request between the functions and what they call, and between pg_net and the functions. Each function
+process has its own relays, so the caller of each request is known. Once a process is about to be killed, its requests stop.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ PATIENCE_S = 300.0
 
 
 def until(look: Callable[[], Any], what: str) -> Any:
-    """What `look` finds, asked until it finds something; AssertionError after PATIENCE_S, far beyond any load."""
+    """Call `look` until it returns a true value, and return that. AssertionError after PATIENCE_S, longer than any load needs."""
     ends_at = time.monotonic() + PATIENCE_S
     while not (found := look()):
         assert time.monotonic() < ends_at, f"{what}: not within {PATIENCE_S:.0f} s"
@@ -38,7 +38,7 @@ def until(look: Callable[[], Any], what: str) -> Any:
 
 
 class Slot:
-    """The place of one function's process, which dies and is started again; its relays stay."""
+    """One function's process, which may be killed and started again behind the same relays."""
 
     def __init__(self, name: str, cloud: "KillCloud", settings: dict[str, str]) -> None:
         self.name, self.cloud = name, cloud
@@ -51,7 +51,7 @@ class Slot:
         self._function: Function | None = None
 
     def start(self) -> None:
-        """A cold start, as the platform does it when there is no process."""
+        """Start the process, as the platform does when none is running."""
         self._starts += 1
         scratch = self.cloud.folder / "run" / f"{self.name} {self._starts}"
         scratch.mkdir()
@@ -71,7 +71,7 @@ class Slot:
         return self.child.failure() is not None
 
     def kill_workers(self) -> None:
-        """SIGKILL to what serves the requests; its parent, which has done no work, forks the next one at once."""
+        """Send SIGKILL to the workers that serve requests. Their parent serves none and forks new workers at once."""
         self.is_doomed = True
         arbiter = self.child.pid or 0
         before = find_children(arbiter)
@@ -82,7 +82,7 @@ class Slot:
         self.is_doomed = self.is_dead
 
     def kill_function(self) -> None:
-        """SIGKILL to the whole process group: what the loss of an instance looks like."""
+        """Send SIGKILL to the whole process group, as when an instance is lost."""
         self.is_doomed = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid or 0, signal.SIGKILL)
@@ -103,7 +103,7 @@ class Slot:
                 return LOST
             answer = pass_on()
             if request.method != "GET" and request.path.startswith("/v1/apps/") and self.fly.is_open:
-                # With the port closed nobody hears the answer, and the same call may rightly come again.
+                # After the port has closed, no client receives the response, so the same call may come again.
                 self.cloud.writes[request.path.split("/")[3]] += 1
             return answer
 
@@ -124,7 +124,7 @@ class KillCloud(LocalCloud):
         self._gateways = 0
         self._repairing = threading.Lock()
 
-    # Starting: as the local cloud does, with relays in between
+    # Start as the local cloud does, with relays in between
 
     def _start_gateway(self, keys: Any) -> Child:
         self._gateway = super()._start_gateway(keys)
@@ -140,7 +140,7 @@ class KillCloud(LocalCloud):
         for name in SLOTS:
             self.slots[name] = Slot(name, self, settings)
             self._undo.callback(self.slots[name].stop)
-        # On the way down all are asked first, so that they end at the same time.
+        # On exit all processes receive the signal to stop first, so that they stop in parallel.
         for slot in self.slots.values():
             self._undo.callback(slot.ask_to_stop)
         starts = [threading.Thread(target=slot.start, daemon=True) for slot in self.slots.values()]
@@ -151,7 +151,7 @@ class KillCloud(LocalCloud):
         assert all(slot.url for slot in self.slots.values()), "a function did not start; its log says why"
         return {function: f"{self.door.url}/{function}" for function in sorted(set(SLOTS.values()))}
 
-    # The way in: pg_net and the test call the functions through one door
+    # pg_net and the test call the functions through one entrance
 
     def _let_in(self, request: Request) -> Response:
         return self.deliver(request.path.strip("/"), request)
@@ -163,21 +163,21 @@ class KillCloud(LocalCloud):
         return forward(random.choice(slots).url, inner)  # noqa: S311  a load balancer
 
     def ask_health(self, slot: str, body: bytes = b"{}") -> Response:
-        """One signed-in call of `health` on this very process; a cut connection is what a caller sees of a death."""
+        """Call `health` on this process with valid credentials. The connection is cut if the process is killed."""
         headers = {"x-hangar-secret": self.addresses["static_secret"], "content-type": "application/json"}
         with self.deliveries:
             return forward(self.slots[slot].url, Request("POST", "/", (), headers, body))
 
-    # Killing and repairing
+    # Kill and repair
 
     def kill_postgres(self) -> None:
-        """Kill -9 while it works, and start it again at once."""
+        """Send SIGKILL to Postgres while it works, and start it again at once."""
         with self._repairing:
             self.postgres.kill()
             self.postgres.start()
 
     def kill_gateway(self) -> None:
-        """Kill -9 the gateway; its port refuses until the next one, somewhere else, has come up."""
+        """Send SIGKILL to the gateway. Its relay refuses connections until the next gateway, on another port, is ready."""
         with self._repairing:
             gateway = self._gateway
             assert gateway is not None
@@ -197,7 +197,7 @@ class KillCloud(LocalCloud):
         return path.read_text() if path.exists() else None
 
     def cut_fly(self, seconds: float) -> None:
-        """Fly refuses every connection from now on, for so long or until everything is repaired."""
+        """Let Fly refuse every connection for this long, or until `repair`."""
         for slot in self.slots.values():
             slot.fly.refuse()
             timer = threading.Timer(seconds, slot.fly.accept)
@@ -205,7 +205,7 @@ class KillCloud(LocalCloud):
             timer.start()
 
     def repair(self) -> None:
-        """Everything that was killed runs again, and Fly can be reached."""
+        """Start everything that was killed, and make Fly reachable again."""
         with self._repairing:
             for slot in self.slots.values():
                 slot.fly.accept()
@@ -214,9 +214,9 @@ class KillCloud(LocalCloud):
                     slot.start()
 
     def settle(self) -> None:
-        """Return when nothing is under way anywhere: no nudge queued, no function at work, no call half answered."""
+        """Wait until nothing is in progress: no nudge queued, no function at work, no request unanswered."""
         until(
-            lambda: self._is_quiet() and not self._count_queued() and self._is_quiet(), "requests are still under way"
+            lambda: self._is_quiet() and not self._count_queued() and self._is_quiet(), "requests are still in progress"
         )
 
     def _is_quiet(self) -> bool:
@@ -226,9 +226,9 @@ class KillCloud(LocalCloud):
         try:
             return int(self.sql("select count(*) from net.http_request_queue")[0][0])
         except psycopg.OperationalError:
-            return 1  # in the middle of a restart
+            return 1  # Postgres is restarting
 
-    # Looking at it, and moving its clock
+    # Read its state, and move its clock
 
     def sql(self, query: str, *values: Any) -> list[tuple]:
         with psycopg.connect(self.database_url, autocommit=True) as session:
@@ -236,7 +236,7 @@ class KillCloud(LocalCloud):
             return cursor.fetchall() if cursor.description else []
 
     def control(self, method: str, what: str, body: Any = None) -> Any:
-        """Ask Fly's simulator, past all relays."""
+        """Call Fly's simulator directly, not through a relay."""
         with httpx.Client(trust_env=False, timeout=60) as client:
             return client.request(method, f"{self.fly_url}/_sim/{what}", json=body).raise_for_status().json()
 

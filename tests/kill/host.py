@@ -1,6 +1,7 @@
-"""The host of the tests: users who change their minds, machines that break, apps without an owner; and what it was promised.
+"""The simulated host: users who change tiers, machines that break, apps without an owner, and the writes it committed.
 
-A write that was answered is durable; one whose connection was cut is either there or not. The ledger knows which is which.
+A write that was answered is durable. A write whose connection was cut may or may not have been committed: `expected` then
+holds both states.
 """
 
 import random
@@ -22,20 +23,20 @@ _CUT = (psycopg.OperationalError, psycopg.InterfaceError)
 
 @dataclass
 class Host:
-    """One host; `expected` is what each user's tier and status may be, as far as the host was told."""
+    """One host; `expected` holds the states (tier and status, or "gone") in which each user may be."""
 
     cloud: KillCloud
     chance: random.Random
     expected: dict[uuid.UUID, set[str]] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Settings for the tests, a record of every row's states, and a stranger's app in the same organisation."""
+        """Set the settings for the tests, record every row's states, and make a stranger's app in the same organisation."""
         sql = self.cloud.sql
         sql(
             "update hangar.settings set brake_floor = 100000, orphan_after_s = 120, retry_base_s = 20, retry_cap_s = 60"
         )
         sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
-        # Every state that a row passes through, to hold the bill against.
+        # Record every state of a row, to compare the bill with it.
         sql(
             "create table public.states (app uuid, at timestamptz, runs boolean, seq bigint generated always as identity)"
         )
@@ -52,20 +53,20 @@ class Host:
         self._make_app(STRANGER, "default")
 
     def sign_up_all(self) -> None:
-        """As many users as a campaign needs."""
+        """Sign up as many users as a campaign needs."""
         self.expected = {user: {state} for user, state in self.cloud.sql(_STATES)}
         for _ in range(USERS - len(self.expected)):
             self.sign_up()
 
     def change(self, changes: int) -> None:
-        """Some of everything, all at random: one statement for one user, one for several, machines, orphans, leavers."""
+        """Make random changes: to one user, to several at once, to machines, to orphans, to accounts."""
         for _ in range(changes):
             self.chance.choice(
                 (self.flip_one, self.flip_one, self.flip_one, self.flip_one, self.flip_some, self.end_one, self.leave)
             )()
 
     def hurt(self) -> None:
-        """Break a machine or two, and leave an app behind that has our proof and no row."""
+        """Break one or two machines, and create an app that has our proof of ownership and no row."""
         machines = [
             machine["id"]
             for app in self.cloud.control("GET", "world")["apps"]
@@ -92,7 +93,7 @@ class Host:
         )
 
     def flip_some(self) -> None:
-        """Several users in one transaction of two statements."""
+        """Change several users in one transaction of two statements."""
         users, tier = sorted(self._pick(3)), self.chance.choice(TIERS)
 
         def write(session: psycopg.Connection) -> None:
@@ -103,7 +104,7 @@ class Host:
         self._write(write, dict.fromkeys(users, f"{tier} active"))
 
     def end_one(self) -> None:
-        """Cancelled, with some days left or none."""
+        """Cancel a subscription, with some days left or none."""
         (user,) = self._pick()
         days = self.chance.choice((None, 30))
         self._write(
@@ -136,10 +137,10 @@ class Host:
         self._write(write, {user: f"{tier} active"})
 
     def find_lost_writes(self) -> list[str]:
-        """What the database holds against what it said it holds; afterwards the database's word is what is expected."""
+        """Compare the database with the writes that it confirmed. From then on its content is what is expected."""
         found = dict(self.cloud.sql(_STATES))
         lost = [
-            f"the host was told that {user} is {' or '.join(sorted(may_be))}, and finds {found.get(user, 'gone')}"
+            f"{user} must be {' or '.join(sorted(may_be))} by the host's writes, and is {found.get(user, 'gone')}"
             for user, may_be in self.expected.items()
             if found.get(user, "gone") not in may_be
         ]
@@ -147,7 +148,7 @@ class Host:
         return lost
 
     def _write(self, write: Callable[[psycopg.Connection], object], becomes: dict[uuid.UUID, str]) -> bool:
-        """One transaction of the host; False when it was cut. Any other failure of it is ours, and is raised."""
+        """Run one transaction of the host; False if its connection was cut. Any other failure is our fault and is raised."""
         before = {user: self.expected[user] for user in becomes}
         self.expected |= {user: before[user] | {state} for user, state in becomes.items()}
         try:
@@ -159,7 +160,7 @@ class Host:
         return True
 
     def _pick(self, number: int = 1) -> list[uuid.UUID]:
-        """Users of whom it is certain that they are there; there are always some, for who leaves is replaced."""
+        """Random users whose rows certainly exist. There are always some, because each deleted user is replaced."""
         there = sorted(user for user, may_be in self.expected.items() if "gone" not in may_be)
         return self.chance.sample(there, min(number, len(there)))
 

@@ -1,4 +1,4 @@
-"""Planned kills: at which call of the functions, on which side of it, and which process dies there."""
+"""Planned kills: at which call of the functions, at which moment of the call, and which process is killed."""
 
 import random
 import threading
@@ -18,9 +18,9 @@ _DIES_WITHIN_S = 0.004
 
 @dataclass(frozen=True)
 class Point:
-    """A side of a call: before it is passed on; after its effect, with the response lost; after the response was passed on.
+    """A moment of a call: before it is passed on; after its effect, with the response lost; after its response was passed on.
 
-    Postgres and the gateway die `answered` while the call is under way: after it they do nothing that could be cut short.
+    For Postgres and the gateway `answered` means during the call: after it they do no work that a kill could interrupt.
     """
 
     call: str
@@ -32,7 +32,7 @@ class Point:
 
 @dataclass(frozen=True)
 class PlannedKill:
-    """One kill: which process dies at which point, at the n-th such call."""
+    """One kill: which process is killed at which point, at the n-th such call."""
 
     point: Point
     victim: str
@@ -44,7 +44,7 @@ class PlannedKill:
 
 @dataclass
 class Killer:
-    """Watches every call of the functions and kills once each time it is armed. A killed function stays dead until repaired."""
+    """Watches every call of the functions. Each `arm` leads to at most one kill. A killed function stays down until `repair`."""
 
     cloud: KillCloud
     chance: random.Random
@@ -59,7 +59,7 @@ class Killer:
         self.cloud.watch = self.watch
 
     def arm(self, kills: Iterable[PlannedKill]) -> None:
-        """The first of these that becomes possible is carried out, and no other."""
+        """Carry out the first of these kills whose call arrives, and only that one."""
         with self._lock:
             self._armed = {}
             for kill in kills:
@@ -68,7 +68,7 @@ class Killer:
             self._has_killed = False
 
     def disarm(self) -> PlannedKill | None:
-        """The kill that was carried out since `arm`, once its victim is dead; from now on none is."""
+        """Allow no more kills. Wait until the victim is dead, and return the kill carried out since `arm`, if any."""
         with self._lock:
             self._armed = {}
         for death in self._deaths:
@@ -108,7 +108,7 @@ class Killer:
             answer = pass_on()
         slot.is_doomed = True
         if planned.point.when == "answered":
-            # It runs on with the answer for as long as this takes, and no call of its passes: it dies between two calls.
+            # The process continues with this response for a moment, but its next request is blocked: it dies between two calls.
             self._let_die(kill, self.chance.random() * _DIES_WITHIN_S)
             return answer
         self._let_die(kill, 0).join()

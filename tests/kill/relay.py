@@ -1,6 +1,6 @@
-"""What stands between two processes of the cloud: passes every request on, and lets a watcher interfere on either side.
+"""A relay between two processes of the cloud: it passes on every request, and a test may act before and after it.
 
-A relay listens on a port that stays the same while what is behind it dies and comes back somewhere else.
+A relay keeps its port when the process behind it is killed and started again on another port.
 """
 
 import http.client
@@ -21,7 +21,7 @@ Meet = Callable[[Request, Forward], Response]
 
 
 class Counter:
-    """How many requests are under way, over any number of relays; quiet means none, for the moment."""
+    """Counts the requests in progress over any number of relays; quiet means none at this moment."""
 
     def __init__(self) -> None:
         self._under_way = 0
@@ -48,7 +48,7 @@ class Counter:
 
 @dataclass
 class Relay:
-    """Forwards to the URL that `target` gives at each request, through `meet`; where nothing listens, the connection is cut."""
+    """Forwards each request through `meet` to the URL that `target` returns. If nothing listens there, the connection is cut."""
 
     target: Callable[[], str]
     meet: Meet
@@ -61,7 +61,7 @@ class Relay:
         self.is_open = True
 
     def refuse(self) -> None:
-        """Close the port: connections are refused from now on, and what is under way is cut."""
+        """Close the port: new connections are refused, and open ones are cut."""
         with self._changing:
             if self.is_open:
                 self.is_open = False
@@ -80,7 +80,7 @@ class Relay:
 
 
 def forward(base_url: str, request: Request) -> Response:
-    """What `base_url` answers, on a connection of its own; a cut one when it is not there or goes away."""
+    """Send the request to `base_url` on a new connection and return the response, or cut the connection if it fails."""
     place = urlsplit(base_url)
     path = quote(request.path, safe="/:@") + (f"?{urlencode(request.query)}" if request.query else "")
     headers = {name: value for name, value in request.headers.items() if name not in _OF_THE_CONNECTION}
@@ -98,7 +98,7 @@ def forward(base_url: str, request: Request) -> Response:
 
 
 def name_call(request: Request) -> str:
-    """What kind of call this is: a procedure (a save by what it records), or method and path of Fly's API without names."""
+    """The kind of call: a procedure (a save also by what it records), or method and path of Fly's API without names."""
     procedure = request.path.removeprefix("/rest/v1/rpc/")
     if procedure != request.path:
         return f"{procedure} {_name_save(json.loads(request.body))}" if procedure == "fly_save" else procedure

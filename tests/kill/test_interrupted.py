@@ -1,4 +1,4 @@
-"""A campaign that is ended in the middle leaves no process and no file, whichever way it ends."""
+"""A campaign that is interrupted or killed leaves no process and no file."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def test_an_interrupted_campaign_leaves_nothing_and_a_killed_one_is_cleared_by_t
         with log.open("wb") as file:
             command = [sys.executable, "-m", "tests.kill", "1000", "1"]
             campaign = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=file, stderr=file)
-        until(lambda: is_far_enough() or campaign.poll() is not None, f"{log.name} got nowhere")
+        until(lambda: is_far_enough() or campaign.poll() is not None, f"no progress in {log.name}")
         assert campaign.poll() is None, log.read_text()
         return campaign, find_family(campaign.pid)
 

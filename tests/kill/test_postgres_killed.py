@@ -1,4 +1,4 @@
-"""What exactly a kill leaves behind: of the host's write and ours, of pg_net's queue, and of a request asked to end."""
+"""What remains after a kill: of the host's write and Hangar's, of pg_net's queue; and what SIGTERM does to a request."""
 
 import random
 import threading
@@ -12,7 +12,7 @@ from tests.kill.checks import find_broken, find_last_deadline_s, find_undesired
 from tests.kill.cloud import KillCloud, until
 from tests.kill.host import STRANGER, Host
 
-pytestmark = pytest.mark.timeout(600)  # a Postgres that recovers on a loaded disk takes its time
+pytestmark = pytest.mark.timeout(600)  # recovery of Postgres on a busy disk is slow
 SET_TIER = "update public.user_subscriptions set tier = %s where user_id = %s"
 USERS = [user.id for user in FREE_USERS]
 
@@ -20,13 +20,13 @@ USERS = [user.id for user in FREE_USERS]
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
     with KillCloud(tmp_path_factory.mktemp("kill") / "cloud") as cloud:
-        Host(cloud, random.Random(0)).prepare()  # noqa: S311  it decides nothing here
+        Host(cloud, random.Random(0)).prepare()  # noqa: S311  no test here depends on it
         yield cloud
 
 
 @pytest.fixture(autouse=True)
 def at_rest(cloud):
-    """Before each test no user pays and nothing exists; the test does the work of the schedule."""
+    """Before each test no user pays and no app exists. The schedule is off: the test starts the sweeps."""
     cloud.deliver = cloud.pass_to
     cloud.watch = lambda _slot, _call, pass_on: pass_on()
     for user in USERS:
@@ -41,7 +41,7 @@ def count_apps(cloud):
 
 
 def sweep_twice(cloud):
-    """Two calls of health, each at the last deadline that stands."""
+    """Call health twice, each time after the last open deadline."""
     for _ in range(2):
         cloud.control("POST", "clock", {"advance_s": find_last_deadline_s(cloud) + 1})
         assert cloud.ask_health("health 1").status == 200
@@ -53,7 +53,7 @@ def count_queued(cloud):
 
 
 def test_a_commit_that_was_answered_outlives_a_kill_together_with_what_it_asks_for(cloud):
-    """I1, I12: killed the moment the host's COMMIT is answered; subscription and desired state are both there."""
+    """I1, I12: Postgres is killed right after the host's COMMIT is answered. Subscription and desired state are both saved."""
     for round_, tier in enumerate(("pro", "free", "elite")):
         cloud.sql(SET_TIER, tier, USERS[round_ % 3])
         cloud.kill_postgres()
@@ -64,7 +64,7 @@ def test_a_commit_that_was_answered_outlives_a_kill_together_with_what_it_asks_f
 
 
 def test_a_write_that_a_kill_cuts_short_leaves_neither_half(cloud):
-    """I1, I12: killed with the host's UPDATE done and not committed; neither the subscription nor our row has moved."""
+    """I1, I12: Postgres is killed between the host's UPDATE and its COMMIT. Neither the subscription nor our row has changed."""
     session = psycopg.connect(cloud.database_url)
     session.execute(SET_TIER, ("pro", USERS[0]))
     wanted = session.execute("select desired_state from public.user_fly_apps where deleted_at is null").fetchall()
@@ -78,7 +78,7 @@ def test_a_write_that_a_kill_cuts_short_leaves_neither_half(cloud):
 
 
 def test_a_kill_under_many_writes_leaves_each_whole_or_undone(cloud):
-    """I12: four sessions of the host write while Postgres dies and comes back: no failure but a cut connection."""
+    """I12: four sessions of the host write while Postgres is killed and restarted. The only failures are cut connections."""
     failures, stop = [], threading.Event()
 
     def write(seat):
@@ -107,7 +107,7 @@ def test_a_kill_under_many_writes_leaves_each_whole_or_undone(cloud):
 
 
 def test_crash_recovery_empties_pg_nets_queue_and_the_sweep_makes_it_good(cloud):
-    """The nudge is queued, Postgres dies before it is sent, the unlogged queue comes back empty: the sweep provisions."""
+    """Postgres is killed before a queued nudge is sent. The unlogged queue is empty afterwards, and the sweep provisions."""
     holds = threading.Event()
 
     def hold(_function, _request):
@@ -115,7 +115,7 @@ def test_crash_recovery_empties_pg_nets_queue_and_the_sweep_makes_it_good(cloud)
         return Response(200, b"{}")
 
     cloud.deliver = hold
-    cloud.sql(SET_TIER, "pro", USERS[0])  # its nudge keeps pg_net busy for its second, and the next one waits
+    cloud.sql(SET_TIER, "pro", USERS[0])  # pg_net waits for this nudge, so the next one stays queued
     with psycopg.connect(cloud.database_url) as session:
         session.execute(SET_TIER, ("pro", USERS[1]))
         (queued,) = session.execute("select count(*) from net.http_request_queue").fetchone()
@@ -133,7 +133,7 @@ def test_crash_recovery_empties_pg_nets_queue_and_the_sweep_makes_it_good(cloud)
 
 
 def test_a_function_asked_to_end_finishes_its_request_and_leaves_no_lease(cloud):
-    """SIGTERM while Fly creates the app: the request is answered, the app stands, the process ends with 0."""
+    """SIGTERM while Fly creates the app: the request is answered, the app exists, the process ends with 0."""
     arrived, go_on, answers = threading.Event(), threading.Event(), []
 
     def hold(_slot, call, pass_on):

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
-from tests.simulation.seeds import forget, play_seed
+from tests.simulation.seeds import check_seed, forget
 
 
 def count_seeds(most: int, within_s: float) -> str:
@@ -34,7 +34,7 @@ def count_seeds(most: int, within_s: float) -> str:
 def is_broken(url: str, seed: int) -> bool:
     """Whether this seed's promises hold; what raises does not hold either."""
     try:
-        return bool(play_seed(url, seed))
+        return bool(check_seed(url, seed))
     except Exception:  # noqa: BLE001  a bug may do anything
         return True
 

@@ -1,10 +1,10 @@
-"""Every call of every use case, failing in every way, with every fate of the process and every delivery of the nudge.
+"""Runs every use case with every failure of every call, every fate of the process and every delivery of the nudge.
 
-    python -m tests.simulation.exhaustive            all of it, on every core
+    python -m tests.simulation.exhaustive            every case, on every core
     python -m tests.simulation.exhaustive 50         every 50th case
     python -m tests.simulation.exhaustive --case 7   one case, by the number that a violation names
 
-When the faults have stopped, the promises must hold one sweep or two after the last deadline. docs/reliability.md.
+After the faults have stopped, the promises must hold within two sweeps after the last deadline. See docs/reliability.md.
 """
 
 import logging
@@ -29,11 +29,12 @@ from tests.simulation.exhaustive_ways import WAYS
 from tests.support.rewind import ProcessPlan, without_threads
 from tests.support.world import World
 
-# What happens to the process at the call: it continues; it dies before the call leaves, behind its effect and before the answer,
-# or behind the answer and before anything is recorded; it is frozen until its lease has expired and another process has worked.
-FATES = ("lives", "dies before", "dies behind", "dies unrecorded", "sleeps before", "sleeps behind")
-# The nudge comes once; twice, one after the other; twice, the second in the middle of the first; after it an older one of the
-# opposite direction; only when a sweep has begun to settle things; never.
+# What happens to the process at the call. It continues; it dies before the call is sent, after its effect and before the
+# response, or after the response and before anything is recorded; it is frozen until its lease has expired and another process
+# has worked.
+FATES = ("lives", "dies before", "dies after", "dies unrecorded", "sleeps before", "sleeps after")
+# How the nudge arrives: once; twice, one after the other; twice, the second during the first; once, followed by an older nudge of
+# the opposite direction; only after a sweep has begun; never.
 DELIVERIES = ("once", "doubled", "interleaved", "reordered", "late", "never")
 OFTEN = 5
 RPC_FAILURES = ("refused", "lost")
@@ -41,7 +42,7 @@ CHUNK = 250
 
 
 def trace_ways(world: World) -> dict[str, ProcessPlan]:
-    """What each way's worker calls when nothing goes wrong."""
+    """The calls of each use case's worker when nothing fails."""
     traces = {}
     for name, way in WAYS.items():
         world.rewind.begin()
@@ -56,7 +57,7 @@ def trace_ways(world: World) -> dict[str, ProcessPlan]:
 
 
 def enumerate_cases(traces: dict[str, ProcessPlan]) -> Iterator[Case]:
-    """All of them, in a fixed order."""
+    """All cases, in a fixed order."""
     for way, trace in traces.items():
         for number, call in enumerate(trace.calls):
             yield from _enumerate_at(way, number, call)
@@ -68,10 +69,10 @@ def enumerate_cases(traces: dict[str, ProcessPlan]) -> Iterator[Case]:
 
 
 def _enumerate_at(way: str, number: int, call: tuple[str, str]) -> Iterator[Case]:
-    """Every failure with every fate, and with every delivery; where one stands for its kind, every fate with every delivery."""
+    """Every failure with every fate and with every delivery. A typical failure is combined with every pair of both."""
     reads = call[0] == "GET"
-    # A read has no effect that anything could come before or behind.
-    fates = [fate for fate in FATES if not (reads and fate.endswith("behind"))]
+    # A read has no effect, so "after its effect" does not apply to it.
+    fates = [fate for fate in FATES if not (reads and fate.endswith("after"))]
     for name, failure in FAILURES.items():
         if not failure.may_meet(call):
             continue
@@ -86,7 +87,7 @@ def _enumerate_at(way: str, number: int, call: tuple[str, str]) -> Iterator[Case
 
 @dataclass
 class Share:
-    """What was run: how many of each value of each dimension, how many sweeps it took to settle, and what broke."""
+    """The results of a share of the cases: counts of each value of each dimension, sweeps until settled, violations."""
 
     cases: int = 0
     values: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -98,8 +99,8 @@ class Share:
         """Count one case that was run."""
         self.cases += 1
         failure = case.failure if case.call[0] != "rpc" else f"database {case.failure}"
-        said = {"way": case.way, "failure": failure, "fate": case.fate, "delivery": case.delivery, "when": case.when}
-        self.values.update((name, value) for name, value in said.items())
+        labels = {"way": case.way, "failure": failure, "fate": case.fate, "delivery": case.delivery, "when": case.when}
+        self.values.update((name, value) for name, value in labels.items())
         self.sweeps[run.sweeps] += 1
         self.unmet += not run.armed
         self.broken += [f"{number}: {case}: {line}" for line in broken]
@@ -113,7 +114,7 @@ class Share:
 
 
 class CaseRunner:
-    """One process's world, and every case by its number."""
+    """The world of one process, and every case by its number."""
 
     def __init__(self, url: str) -> None:
         logging.getLogger("hangar").setLevel(logging.CRITICAL)
@@ -122,7 +123,7 @@ class CaseRunner:
             self.cases = list(enumerate_cases(trace_ways(self.world)))
 
     def run(self, numbers: list[int]) -> Share:
-        """These cases, one after the other; what a use case starts from is set up once."""
+        """Run these cases one after the other. The starting point of a use case is set up once."""
         share = Share()
         with without_threads():
             for way, group in groupby(numbers, lambda number: self.cases[number].way):
@@ -134,14 +135,14 @@ class CaseRunner:
                     run = CaseRun(self.world, start, self.cases[number])
                     try:
                         broken = run.run()
-                    except Exception as failure:  # noqa: BLE001  whatever breaks is a violation, and the other cases still run
+                    except Exception as failure:  # noqa: BLE001  any error is a violation; the other cases still run
                         broken = [f"{type(failure).__name__}: {failure}"]
                     share.count(number, self.cases[number], run, broken)
         return share
 
 
 def draw(cases: int, step: int) -> list[int]:
-    """The numbers of every `step`-th case, in an order in which no dimension repeats with the step."""
+    """The numbers of every `step`-th case, drawn from a shuffled order, so that no dimension is left out regularly."""
     numbers = list(range(cases))
     if step > 1:
         random.Random(20261126).shuffle(numbers)  # noqa: S311  chance that can be repeated
@@ -152,7 +153,7 @@ _runners: list[CaseRunner] = []
 
 
 def open_runner(server_url: str) -> None:
-    """Open this process's world; each process of the pool does that first."""
+    """Open the world of this process. Each process of the pool calls this first."""
     _runners.append(CaseRunner(fresh_database(server_url)))
 
 
@@ -170,7 +171,7 @@ def main(arguments: list[str]) -> int:
     step = int(arguments[0]) if arguments and named is None else 1
     processes = 1 if named else os.cpu_count() or 1
     started, total = time.monotonic(), Share()
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  made to be thrown away
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  only for temporary files
     with (
         TemporaryDirectory(dir=memory) as folder,
         Postgres(Path(folder), fsync=False) as server,
@@ -189,7 +190,7 @@ def main(arguments: list[str]) -> int:
 
 
 def report(total: Share, seconds: float) -> None:
-    """How many cases by dimension, and how it ended."""
+    """Print the number of cases by dimension, and the totals."""
     for dimension in ("way", "failure", "when", "fate", "delivery"):
         counts = {value: count for (name, value), count in total.values.items() if name == dimension}
         say(f"by {dimension}: " + ", ".join(f"{value} {count}" for value, count in counts.items()))

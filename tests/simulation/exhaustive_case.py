@@ -1,4 +1,4 @@
-"""One case of the matrix from beginning to end, and what must be true afterwards."""
+"""Runs one case of the matrix from start to end, and checks what must be true afterwards."""
 
 import json
 from contextlib import suppress
@@ -21,13 +21,13 @@ LEASE_S = 120
 SWEEP_EVERY_S = 300
 # After this long without an outcome, a sweep records an orphan's deletion as unknown.
 ORPHAN_UNKNOWN_S = 601
-# I7: what one tier change may write without faults, and what each fault (a death is one) may add.
+# I7: how many writes one tier change may cause without faults, and how many more each fault. A death counts as a fault.
 WRITES, WRITES_A_FAULT = 12, 3
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that goes wrong on one way. `number` counts the way's calls to Fly, or to the database, from 0."""
+    """One failure in one use case (`way`). `number` counts the calls to Fly, or to the database, from 0."""
 
     way: str
     number: int
@@ -45,7 +45,7 @@ class Case:
 
 
 class CaseRun:
-    """One run of a case. The world must stand where the use case begins; `run` leaves it where the case ends."""
+    """One run of a case. The world must be at the starting point of the use case; `run` leaves it in its end state."""
 
     def __init__(self, world: World, start: Start, case: Case) -> None:
         self.world, self.start, self.case = world, start, case
@@ -55,13 +55,13 @@ class CaseRun:
         self.left_by_other: str | None = None
 
     def run(self) -> list[str]:
-        """What was broken; nothing, if the promises held."""
+        """Run the case. Returns the violations; an empty list if every promise held."""
         self._arm()
         if self.case.delivery == "reordered":
             self.world.flip_twice(self.start.user)
         self._deliver()
         if self.case.fate.startswith("dies"):
-            # The next worker, who may meet the fault in the dead one's place.
+            # The next worker takes over and may meet the same fault.
             self.world.rewind.faults_met += 1
             self._let_leases_end()
             self._drain()
@@ -79,7 +79,7 @@ class CaseRun:
             worker.rpc_at, worker.rpc_times, worker.rpc_failure = case.number, case.times, case.failure
             self.armed = True
         else:
-            worker.at, worker.before, worker.behind = case.number, self._meet_before, self._meet_behind
+            worker.at, worker.before, worker.after = case.number, self._meet_before, self._meet_after
 
     def _meet_before(self) -> None:
         self.armed = True
@@ -91,13 +91,13 @@ class CaseRun:
         if self.case.fate == "sleeps before":
             self._sleep()
 
-    def _meet_behind(self) -> None:
-        self.worker.behind = None
-        if self.case.fate == "dies behind":
+    def _meet_after(self) -> None:
+        self.worker.after = None
+        if self.case.fate == "dies after":
             raise Killed(self.case.call)
         if self.case.fate == "dies unrecorded":
             self.worker.die_at_next_rpc = True
-        if self.case.fate == "sleeps behind":
+        if self.case.fate == "sleeps after":
             self._sleep()
 
     def _begin_fault(self) -> None:
@@ -131,7 +131,7 @@ class CaseRun:
         self._work_as_another()
         self.left_by_other = json.dumps(self.world.row(self.start.user))
 
-    # Workers and their order
+    # Workers and the order in which they run
 
     def _deliver(self) -> None:
         late = self.case.delivery in ("late", "never")
@@ -173,7 +173,7 @@ class CaseRun:
     # The end state
 
     def _settle(self) -> list[str]:
-        """At most two sweeps after the last deadline; what is broken after them. Then rest must be rest."""
+        """Run at most two sweeps after the last deadline and return the violations. A settled world must then stay at rest."""
         self._let_leases_end()
         row = self.world.row(self.start.user)
         if row.get("status") == "error" and row["next_attempt_at"] is None:
@@ -200,10 +200,10 @@ class CaseRun:
         self.world.clock.advance(SWEEP_EVERY_S)
         self._sweep(ProcessPlan())
         broken = self._check()
-        return broken if self.world.rewind.writes == writes else [*broken, "at rest something was written to Fly"]
+        return broken if self.world.rewind.writes == writes else [*broken, "something was written to Fly at rest"]
 
     def _check(self) -> list[str]:
-        """I1, I2, I3, I5, I8, I10 and I11, from the world's own state."""
+        """Violations of I1, I2, I3, I5, I8, I10 and I11 in the world's own state."""
         world, start = self.world, self.start
         facts: dict[str, Any] = world.sql(_FACTS, start.user, start.user, start.user)[0][0]
         row, broken = facts["row"] or {}, []

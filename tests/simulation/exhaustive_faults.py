@@ -1,7 +1,7 @@
-"""Every way in which Fly's API fails that Hangar can meet: the answers, and what Fly's world may be like.
+"""Every failure of Fly's API that Hangar can meet: responses, and states of Fly's world.
 
-After the collected facts about the Machines API: documented errors, and what others wrote down from production. Where a
-failure belongs to some calls only it says so; the others may meet any call.
+They come from the collected facts about the Machines API: documented errors, and reports from production. `calls` limits a
+failure to some calls; without it any call may fail in this way.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _ANSWERING = frozenset({CREATE_MACHINE, UPDATE_MACHINE, GET_MACHINE, LIST_MACHIN
 
 @dataclass(frozen=True)
 class Failure:
-    """One kind. `rule` is a fault of the simulator's; `bend` makes the machines at hand look so until the faults end."""
+    """One kind of failure. `rule` is a fault of the simulator; `bend` changes all machines until the faults end."""
 
     rule: Mapping[str, Any] = field(default_factory=dict)
     calls: frozenset[Call] | None = None
@@ -35,8 +35,8 @@ class Failure:
         return self.calls is None or call in self.calls
 
 
-def _says(status: int, error: str, *calls: Call, told: str | None = None, **rule: Any) -> Failure:
-    body = {"error": error} | ({"status": told} if told else {})
+def _says(status: int, error: str, *calls: Call, code: str | None = None, **rule: Any) -> Failure:
+    body = {"error": error} | ({"status": code} if code else {})
     return Failure({"status": status, "body": body, **rule}, frozenset(calls) or None)
 
 
@@ -80,8 +80,8 @@ FAILURES: dict[str, Failure] = {
     "404 page": _text(404, "404 page not found\n"),
     "404 empty": _text(404),
     "410": _says(410, "gone"),
-    "422 name taken": _says(422, "Validation failed: Name has already been taken", CREATE_APP, told="name_taken"),
-    "422 name taken, untold": _says(422, "uniqueness constraint violated", CREATE_APP),
+    "422 name taken": _says(422, "Validation failed: Name has already been taken", CREATE_APP, code="name_taken"),
+    "422 name taken, no code": _says(422, "uniqueness constraint violated", CREATE_APP),
     "409 exists": _says(409, "already exists", CREATE_APP),
     "409 machine exists": _says(
         409,
@@ -104,12 +104,12 @@ FAILURES: dict[str, Failure] = {
         400, "invalid_argument: invalid WaitMachineRequest.Timeout: value must be inside range [1s, 1m0s]", WAIT
     ),
     # Capacity
-    "422 capacity": _says(422, "could not find a candidate host", *_PLACING, told="insufficient_capacity"),
+    "422 capacity": _says(422, "could not find a candidate host", *_PLACING, code="insufficient_capacity"),
     "409 capacity": _says(409, "aborted: no capacity", *_PLACING),
     "409 host full": _says(409, "aborted: could not reserve resource for machine: insufficient CPUs", *_PLACING),
-    "503 capacity": _says(503, "out of capacity", *_PLACING, told="insufficient_capacity"),
+    "503 capacity": _says(503, "out of capacity", *_PLACING, code="insufficient_capacity"),
     "412 volume": _says(
-        412, "insufficient resources to create new machine", *_PLACING, told="volume_placement_capacity"
+        412, "insufficient resources to create new machine", *_PLACING, code="volume_placement_capacity"
     ),
     # An operator is needed
     "422 validation": _says(422, "validation failed"),
@@ -138,5 +138,5 @@ FAILURES: dict[str, Failure] = {
     "region full": Failure(region={"full": True}, calls=frozenset({CREATE_MACHINE})),
     "no quota left": Failure(region={"quota_mb": 0}, calls=frozenset({CREATE_MACHINE})),
 }
-# One for each reaction: these meet every crash with every delivery.
+# One failure for each kind of reaction. These are combined with every fate and every delivery.
 TYPICAL = (NOTHING, "503", "reset", "429 with Retry-After", "404", "409 concurrent update", "422 capacity", "200 empty")

@@ -1,4 +1,4 @@
-"""Everything Hangar does to one user's app, each from where it begins; the matrix breaks every call of each."""
+"""Every use case of one user's app: each function sets up its starting point, and the matrix makes every call of it fail."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ REGION = "iad"
 
 @dataclass(frozen=True)
 class Start:
-    """Where a way begins: whose app it is, the machine that must survive it all, and who goes to work."""
+    """The starting point of a use case: the app's user, the machine that must survive, and what starts the worker."""
 
     user: UUID
     keeps: str | None = None
@@ -65,7 +65,7 @@ def end_grace(world: World) -> Start:
 
 
 def return_in_grace(world: World) -> Start:
-    """A user pays again before the grace is over, and finds the same machine."""
+    """A user pays again before the grace ends, and keeps the same machine."""
     start = enter_grace(world)
     world.reconciler.reconcile(start.user, 240)
     world.set_tier(start.user, "pro")
@@ -123,7 +123,7 @@ def replace_vanished_app(world: World) -> Start:
 
 
 def remove_stray(world: World) -> Start:
-    """A second machine has been in the app for a while."""
+    """The app has had a second machine for a while."""
     user = _provisioned(world)
     with open_client(world.sim) as fly:
         config = {"image": "app@sha256:1", "guest": {"cpus": 1, "memory_mb": 256, "cpu_kind": "shared"}}
@@ -156,7 +156,7 @@ def depart(world: World) -> Start:
 
 
 def remove_orphan(world: World) -> Start:
-    """A create that took effect when its row was closed long ago, seen often and long enough; the sweep removes the app."""
+    """A create took effect after its row was closed. Sweeps have seen the orphan often and long enough, so one removes it."""
     user, gone = _provisioned(world), _provisioned(world)
     world.set_tier(gone, "free")
     world.reconciler.reconcile(gone, 240)
@@ -170,7 +170,7 @@ def remove_orphan(world: World) -> Start:
 
 
 def readopt_orphan(world: World) -> Start:
-    """As after a restore of an older database: the app of an entitled user who has no row."""
+    """An entitled user's app has no row, as after the restore of an older database."""
     world.sql("update hangar.settings set live = false")
     user = world.add_user("pro")
     machine_id = _make_app(world, "vyx-user-0badcafe", world.make_id(), user)

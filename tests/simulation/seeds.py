@@ -1,6 +1,6 @@
-"""Small worlds by the thousand: `make simulate SEEDS=10000 SEED=1`. docs/simulation.md says what a seed runs.
+"""Thousands of small worlds: `make simulate SEEDS=10000 SEED=1`. docs/simulation.md describes what a seed runs.
 
-`play_seed(url, seed)` runs one of them; the same seed gives the same run, call for call.
+`run_seed(url, seed)` runs one of them. The same seed gives the same run, call for call.
 """
 
 import gc
@@ -29,7 +29,7 @@ from tests.support.turns import use_turns
 from tests.support.world import World
 
 AT_ONCE = 25  # seeds that a worker runs before it reports
-FLY_TAKES_S = 10.0  # for a deletion that it has accepted
+FLY_TAKES_S = 10.0  # time that Fly needs for a deletion it has accepted
 _LINES_BEFORE, _LINES_ABOUT = 60, 80
 _FAST = {
     "synchronous_commit": "off",
@@ -43,7 +43,7 @@ _standing: dict[str, StandingDatabase] = {}
 
 @dataclass
 class SeedRun:
-    """What one seed was, and what it broke."""
+    """The result of one seed: its violations, its trace and its counts."""
 
     seed: int
     violations: list[str] = field(default_factory=list)
@@ -53,13 +53,13 @@ class SeedRun:
     kills: int = 0
 
 
-def play_seed(url: str, seed: int) -> list[str]:
+def check_seed(url: str, seed: int) -> list[str]:
     """The violations of one seed. The database must hold our schema and have no other user; it is emptied first."""
     return run_seed(url, seed).violations
 
 
 def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
-    """One seed from an empty world to the last check; with its trace when it breaks something, or when that is asked for."""
+    """Run one seed from an empty world to the last check. The result has a trace if a promise broke or `keep_trace` is set."""
     with _make_world(url, seed) as world:
         storm = SmallStorm(world, seed)
         storm.run()
@@ -71,7 +71,7 @@ def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
         world.turns.run(world.clock() + FLY_TAKES_S)
         violations = world.recorder.violations + find_unrest(world)
         world.turns.run(world.clock() + 300.0)
-        storm.call_health()  # tells what the second one brought about: health, and the end of alerts
+        storm.call_health()  # reports the effects of the second call: health, and resolved alerts
         violations += find_all(world)
         names = world.read_names() if violations or keep_trace else {}
     for id_, name in names.items():
@@ -80,14 +80,14 @@ def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
     return SeedRun(seed, violations, seen.trace.show(names) if names else [], seen.steps, seen.faults_met, seen.kills)
 
 
-_STEADY_AT = (  # when the apps in a crash loop have been left alone for an hour
+_STEADY_AT = (  # when apps in a crash loop have had no repair for an hour
     "select e.created_at + interval '1 hour' from hangar.alerts l join public.user_fly_app_events e on e.fly_app_id::text = l.key"
     " where l.kind = 'crash_loop' and l.resolved_at is null and e.metadata ->> 'purpose' in ('repair', 'replace')"
 )
 
 
 def find_last_deadline(world: World) -> float:
-    """The time at which every wait of Hangar has ended; docs/simulation.md lists the waits."""
+    """The time at which every wait of Hangar has ended. docs/simulation.md lists the waits."""
     times = world.sql(
         "select max(at) from ("
         " select greatest(lease_expires_at, next_attempt_at, delete_after, create_unknown_at + interval '120 s') at"
@@ -106,7 +106,7 @@ def find_last_deadline(world: World) -> float:
 
 
 def find_second_deadline(world: World) -> float:
-    """What the first call began: an orphan's age, a grace, a machine's boot, and the age of a second machine that it found."""
+    """The end of the waits that the first call began: an orphan's age, a grace, a boot, the age of a second machine."""
     times = world.sql(
         "select max(at) from (select greatest(delete_after,"
         "     case when machine_state in ('created', 'starting') then next_attempt_at end) at"
@@ -121,13 +121,13 @@ def find_second_deadline(world: World) -> float:
 
 
 def find_end_of_boots(world: World) -> float:
-    """When every machine that Fly is bringing up will have come up; 0 when there is none."""
+    """The time at which every machine that is booting will have booted; 0 if none is booting."""
     boots = any(machine.state in ("created", "starting") for machine in world.sim.machines())
     return world.sim.world.last_at() if boots else 0.0
 
 
 def forget(url: str) -> None:
-    """Close the sessions that `play_seed` keeps to a database."""
+    """Close the sessions that `run_seed` keeps open to a database."""
     if url in _standing:
         _standing.pop(url).close()
 
@@ -156,7 +156,7 @@ def _make_world(url: str, seed: int) -> Iterator[World]:
 
 
 def explain(result: SeedRun) -> str:
-    """A failing seed for a person: how to see it again, what broke, the last of the trace and all about who is concerned."""
+    """Describe a failing seed: how to reproduce it, what broke, the trace of the apps concerned and the end of the trace."""
     lines = [f"seed {result.seed} breaks a promise; reproduce: make simulate SEEDS=1 SEED={result.seed}"]
     lines += [f"  {violation}" for violation in result.violations]
     concerned = {word.strip("(),:.") for violation in result.violations for word in violation.replace("(", " ").split()}
@@ -171,14 +171,14 @@ def explain(result: SeedRun) -> str:
 
 def _run_share(job: tuple[str, range]) -> list[SeedRun]:
     url, seeds = job
-    gc.set_threshold(50_000)  # traces grow by small objects, and none of them is a cycle
+    gc.set_threshold(50_000)  # traces consist of many small objects without reference cycles
     return [run_seed(url, seed) for seed in seeds]
 
 
 def run_many(first: int, count: int) -> Iterator[SeedRun]:
-    """Seeds `first` to `first + count - 1` on every core, each core with a database of its own, as they come."""
+    """Seeds `first` to `first + count - 1` on every core, each core with its own database. Yields results as they come."""
     workers = os.cpu_count() or 1
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  databases by the thousand are for memory
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  thousands of databases belong in memory
     with (
         TemporaryDirectory(dir=memory) as folder,
         Postgres(Path(folder), fsync=False, settings=_FAST | {"unix_socket_directories": f"{folder}/data"}) as server,

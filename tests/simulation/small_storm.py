@@ -1,4 +1,4 @@
-"""Up to forty-eight moves of a small world, drawn from one seed: what users and operators do, what breaks, who dies."""
+"""Up to forty-eight moves of a small world, drawn from one seed: acts of users and operators, failures, and kills."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +29,7 @@ _WHOLE_FAULT_S = 4000.0
 
 
 def draw_unkindness(seed: int) -> Unkindness:
-    """What this seed's Fly does without being asked: each kind of trouble is absent, rare or frequent."""
+    """The troubles of this seed's Fly: each kind is absent, rare or frequent."""
     chance = make_chance(seed, "unkindness")
     fresh = chance.choice(((0.0, 0.0), (0.0, 4.0)))
     return replace(
@@ -41,7 +41,7 @@ def draw_unkindness(seed: int) -> Unkindness:
 
 
 class SmallStorm:
-    """One seed. Each kind of chance has its own stream, so that one more draw here changes nothing there."""
+    """One seed. Each kind of decision has its own random stream, so that an extra draw in one does not change the others."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.turns = world, world.turns
@@ -58,7 +58,7 @@ class SmallStorm:
     # The run
 
     def run(self) -> None:
-        """All moves in order, with time between them."""
+        """Make all moves, with time between them."""
         moves = self._weigh_moves()
         kinds, weights = list(moves), list(moves.values())
         gaps, gap_weights = zip(*_GAPS_S, strict=True)
@@ -91,7 +91,7 @@ class SmallStorm:
         }
 
     def end(self) -> None:
-        """Everything that was broken on purpose is whole again; lags, short pages and rate limits stay: they are Fly."""
+        """End all injected faults. Lags, short pages and rate limits stay, because Fly always has them."""
         world = self.world
         world.note("the faults stop")
         world.database_fails = 0.0
@@ -107,17 +107,17 @@ class SmallStorm:
         self.turns.run_out(world.clock() + _WHOLE_FAULT_S)
 
     def call_health(self) -> None:
-        """One complete sweep by a worker without faults."""
+        """Run one complete sweep with a worker that is not killed."""
         self._work("sweep", lambda by: Sweep(by, self.world.clock() + 240.0).run(drain_only=False), mortal=False)
         self.turns.run_out(self.world.clock() + 600.0)
 
     # The host
 
     def _change(self, what: str, query: str, *params, nudged=()) -> None:
-        """One statement of the host. Sometimes our trigger has to give way."""
-        gives_way = self.host.random() < 0.04
-        self.world.note(f"{what}{' (the trigger gives way)' if gives_way else ''}", "host")
-        if gives_way:
+        """Run one statement of the host. Sometimes our trigger skips its work, as it does when it fails."""
+        skips = self.host.random() < 0.04
+        self.world.note(f"{what}{' (the trigger skips it)' if skips else ''}", "host")
+        if skips:
             self.world.sql("select 1")
             with self.world.host.transaction():
                 self.world.host.execute("select set_config('hangar.skip_rest', 'on', true)")
@@ -224,7 +224,7 @@ class SmallStorm:
     def _kill(self) -> None:
         killed = self.turns.kill_one()
         if killed is not None:
-            self.world.note("! dies where it stands", killed.name)
+            self.world.note("! is killed", killed.name)
             self.world.recorder.kills += 1
             self.world.recorder.count_fault(killed.working_on)
 
@@ -252,10 +252,10 @@ class SmallStorm:
 
     def _lose_database(self) -> None:
         self.world.database_fails = self.chaos.choice((0.0, 0.02, 0.1))
-        self.world.note(f"of the database's answers {self.world.database_fails:.0%} are lost", "chaos")
+        self.world.note(f"{self.world.database_fails:.0%} of the database's calls fail", "chaos")
 
     def _squat(self) -> None:
-        """An app without our proof takes the name that a user's next app would have."""
+        """Let an app without our proof of ownership take the name of a user's next app."""
         user = self._pick()
         taken = self.world.sql(
             "select coalesce(max(name_seq) + 1, 0) from public.user_fly_apps where user_id = %s", user
@@ -267,7 +267,7 @@ class SmallStorm:
         self._make_stranger(name)
 
     def _make_stranger(self, name: str) -> None:
-        """In our organisation, without our proof, and with a machine."""
+        """Create an app in our organisation that has a machine and lacks our proof of ownership."""
         self.world.strangers.add(name)
         with by_hand(self.world) as fly:
             fly.post("/v1/apps", json={"app_name": name, "org_slug": ORG, "network": "default"})

@@ -14,7 +14,7 @@ import pytest
 from local.fly.transport import open_client
 from shared.domain.errors import HangarError
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users, make_app
-from tests.support.destruction_watch import amiss, watch
+from tests.support.destruction_watch import find_wrong_apps, watch
 from tests.support.world import World
 
 FLOOR = 2
@@ -203,7 +203,7 @@ def test_no_entitled_users_app_is_lost(world, way, attack):
     WAYS[way](world, users[0])
     kind.begin(world)
     sweep_on(world, 50)
-    assert seen.wrongs() == []
+    assert seen.find_wrong_calls() == []
     assert seen.most_in_an_hour() <= FLOOR
     if kind.frees:
         assert ("brake", "fleet") in world.open_alerts()
@@ -213,6 +213,6 @@ def test_no_entitled_users_app_is_lost(world, way, attack):
     world.sql("select public.fly_release_brake('operator', 'looked at')")
     sweep_on(world, 40)
     world.settle()
-    assert seen.wrongs() == []
-    assert amiss(world) == []
+    assert seen.find_wrong_calls() == []
+    assert find_wrong_apps(world) == []
     assert {alert for alert in world.open_alerts() if alert[0] in ("brake", "orphans", "installation")} == set()

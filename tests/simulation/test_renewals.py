@@ -6,7 +6,7 @@ import pytest
 
 from local.fly.transport import open_client
 from tests.simulation.test_guards import MINUTES, make_app, our_network
-from tests.support.destruction_watch import amiss, watch
+from tests.support.destruction_watch import find_wrong_apps, watch
 
 DESTROYS = "('stop_machine', 'destroy_machine', 'delete_app')"
 
@@ -72,7 +72,7 @@ def test_a_renewal_at_every_boundary_of_a_destruction(world, begin):
         for _ in range(3):
             world.clock.advance(20 * MINUTES)
             world.sweep()
-        assert amiss(world) == [], boundary
+        assert find_wrong_apps(world) == [], boundary
         world.set_tier(user, "free")
         world.sweep(drain_only=True)
         boundary += 1
@@ -88,7 +88,7 @@ def test_an_approval_is_void_after_the_user_paid(world):
     world.sweep()
     assert seen.taken == []
     world.settle()
-    assert amiss(world) == []
+    assert find_wrong_apps(world) == []
     assert world.row(user)["fly_app_name"].startswith("orphan-")
 
 
@@ -103,4 +103,4 @@ def test_an_approved_orphan_that_a_row_has_by_now_is_kept(world):
     seen = watch(world)
     world.settle()
     assert seen.taken == []
-    assert amiss(world) == []
+    assert find_wrong_apps(world) == []

@@ -1,6 +1,6 @@
 """A restored older database, and two installations on copies of one database.
 
-Real copies: `create database … template`, taken at an earlier moment, and the workers pointed at it.
+The copies are real: made with `create database … template` at an earlier moment. The workers then use the copy.
 """
 
 import uuid
@@ -16,14 +16,14 @@ from shared.fleet.orphans import Orphans
 from shared.fleet.sweep import Sweep
 from tests.simulation.test_attacks import fail, have_surplus, lie, sweep_on
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users
-from tests.support.destruction_watch import amiss, entitled, watch
+from tests.support.destruction_watch import entitled, find_wrong_apps, watch
 from tests.support.sessions import Session
 from tests.support.world import World
 
 
 @pytest.fixture
 def copy() -> Iterator:
-    """`copy(world)`: the URL of a database as that of `world` is now."""
+    """`copy(world)` copies the database of `world` as it is now, and returns the URL of the copy."""
     copies: list[str] = []
 
     def make(world: World) -> str:
@@ -45,7 +45,7 @@ def copy() -> Iterator:
 
 
 def point_at(world: World, url: str) -> None:
-    """From now on the workers and the host of `world` use this database."""
+    """Make the workers and the host of `world` use this database from now on."""
     world.close()
     world.stores.clear()
     world.url = url
@@ -68,10 +68,10 @@ def replace_machine(world, user):
 
 
 def live_on(world, users):
-    """What happens after the copy was taken: the same, moved, dearer, back, gone; and two new ones, and two that upgraded."""
-    _same, moved, dearer, back, gone, *free = users
+    """Changes after the copy: a replaced machine, a higher tier, a return, a cancellation, two new users, two upgrades."""
+    _same, moved, raised, back, gone, *free = users
     replace_machine(world, moved)
-    world.set_tier(dearer, "elite")
+    world.set_tier(raised, "elite")
     leave_and_come_back(world, back)
     world.set_tier(gone, "free")
     new = [world.add_user("pro") for _ in range(2)]
@@ -79,14 +79,14 @@ def live_on(world, users):
         world.set_tier(user, "pro")
     world.sweep(drain_only=True)
     world.clock.advance(60)
-    assert amiss(world) == []
+    assert find_wrong_apps(world) == []
     return new
 
 
 def bring_up_to_date(world, users, new):
-    """The host's billing tells the restored database what it has missed."""
-    _same, _moved, dearer, _back, gone, *free = users
-    world.set_tier(dearer, "elite")
+    """The host's billing writes the missed changes to the restored database."""
+    _same, _moved, raised, _back, gone, *free = users
+    world.set_tier(raised, "elite")
     world.set_tier(gone, "free")
     for user in new:
         world.sql("insert into auth.users (id, email) values (%s, %s)", user, f"{user.hex[:8]}@example.test")
@@ -95,7 +95,7 @@ def bring_up_to_date(world, users, new):
 
 
 def running(world):
-    """Every running machine's user and id."""
+    """The user and the id of every running machine."""
     return {
         (machine.config["metadata"]["hangar_user"], machine.id)
         for machine in world.sim.machines()
@@ -106,7 +106,7 @@ def running(world):
 @pytest.mark.parametrize("live", [True, False], ids=["live", "not-live"])
 @pytest.mark.parametrize("hours", [0, 3], ids=["told-at-once", "told-hours-later"])
 def test_an_older_database_came_back(world, copy, hours, live):
-    """I5: no paying user loses the running machine, even if the copy does not know it. The user who left does."""
+    """I5: no paying user loses the running machine, even if the copy does not know it. The user who cancelled loses it."""
     users = [*have_active_users(world, 5), world.add_user(), world.add_user()]
     old = copy(world)
     new = live_on(world, users)
@@ -120,21 +120,21 @@ def test_an_older_database_came_back(world, copy, hours, live):
         assert ("brake", "database") in world.open_alerts()
         assert event_types(world).count("brake_tripped") == 1
         assert [each.app for each in seen.taken] == []
-    world.sweep()  # the restored database's own first look at what is there
+    world.sweep()  # the first sweep with the restored database finds what exists
     bring_up_to_date(world, users, new)
     sweep_on(world, 60)
-    assert seen.wrongs() == []
+    assert seen.find_wrong_calls() == []
     assert ran - running(world) == set()
     world.sql("select public.fly_release_brake('operator', 'restored, and billing is up to date')")
     sweep_on(world, 60)
     world.settle()
-    assert amiss(world) == []
+    assert find_wrong_apps(world) == []
     assert {machine for machine in ran if machine[0] in entitled(world)} - running(world) == set()
     assert not [alert for alert in world.open_alerts() if alert[0] in ("brake", "orphans")]
 
 
 def test_a_new_name_that_a_newer_app_of_ours_has(world, copy):
-    """name_seq is lower than what Fly carries: the successor's name is taken, by our proof of another row. No theft, no loss."""
+    """The copy's name_seq is too low: the next name belongs to another row's app on Fly. No app is taken over, none is lost."""
     (user,) = have_active_users(world, 1)
     old = copy(world)
     leave_and_come_back(world, user)
@@ -149,12 +149,12 @@ def test_a_new_name_that_a_newer_app_of_ours_has(world, copy):
     world.sweep(drain_only=True)
     sweep_on(world, 60)
     world.settle()
-    assert seen.wrongs() == []
-    assert amiss(world) == []
+    assert seen.find_wrong_calls() == []
+    assert find_wrong_apps(world) == []
 
 
 def test_an_orphan_stays_until_its_users_new_app_runs(world, copy):
-    """I5: the user got a new row at once, and its app cannot be made; the old one, which the database never knew, runs on."""
+    """I5: the user gets a new row whose app cannot be created. The old app, unknown to the database, keeps running."""
     other, user = *have_active_users(world, 1), world.add_user()
     old = copy(world)
     world.set_tier(user, "pro")
@@ -167,13 +167,13 @@ def test_an_orphan_stays_until_its_users_new_app_runs(world, copy):
     world.sweep(drain_only=True)
     assert world.row(user)["status"] == "error"
     sweep_on(world, 120)
-    assert {each.user for each in seen.taken} <= {None}  # the app that never had a machine
+    assert {each.user for each in seen.taken} <= {None}  # None: the app that never had a machine
     assert running(world) == ran
     world.control("PUT", "faults", [])
     world.sql("select public.fly_retry(%s, 'operator')", user)
     sweep_on(world, 60)
-    assert seen.wrongs() == []
-    assert amiss(world) == []
+    assert seen.find_wrong_calls() == []
+    assert find_wrong_apps(world) == []
     assert world.row(other)["status"] == "active"
 
 
@@ -186,11 +186,11 @@ def test_a_surplus_app_stays_until_the_users_own_one_runs(world):
     seen = watch(world)
     sweep_on(world, 120)
     assert "surplus" in world.apps()
-    assert seen.wrongs() == []
+    assert seen.find_wrong_calls() == []
     world.control("PUT", "faults", [])
     world.sql("select public.fly_retry(%s, 'operator')", user)
     sweep_on(world, 60)
-    assert amiss(world) == []
+    assert find_wrong_apps(world) == []
 
 
 def test_a_silent_list_does_not_unmake_an_owner(world, copy):
@@ -214,11 +214,11 @@ def test_a_silent_list_does_not_unmake_an_owner(world, copy):
     assert world.row(user)["fly_app_name"] == orphan
     world.control("PUT", "faults", [])
     world.settle()
-    assert amiss(world) == []
+    assert find_wrong_apps(world) == []
 
 
 def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
-    """I6: removal was allowed, then the user paid and the app was re-adopted. The verdict is stale."""
+    """I6: the removal was allowed, then the user paid and the app was readopted. The old verdict no longer counts."""
     _, user = *have_active_users(world, 1), world.add_user()
     old = copy(world)
     world.set_tier(user, "pro")
@@ -249,9 +249,9 @@ def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
     world.reconciler = other
     assert len(verdicts) == 1
     assert running(world) == ran
-    assert seen.wrongs() == []
+    assert seen.find_wrong_calls() == []
     world.settle()
-    assert amiss(world) == []
+    assert find_wrong_apps(world) == []
 
 
 def test_with_little_time_every_orphan_has_its_turn(world, copy, monkeypatch):
@@ -285,7 +285,7 @@ def test_with_little_time_every_orphan_has_its_turn(world, copy, monkeypatch):
 
 
 def twin_of(world, url):
-    """A second Hangar on a copy of the database, with the same environment: id, token, organisation."""
+    """A second Hangar on a copy of the database, with the same installation id, token and organisation."""
     twin = World(url, seed=1)
     twin.sim, twin.clock = world.sim, world.clock
     twin._session = Session(twin.host, twin.clock)
@@ -295,7 +295,7 @@ def twin_of(world, url):
 
 
 def test_two_hangars_with_one_installations_id(world, copy):
-    """Undetectable (ADR 6) but bounded: new apps of either are safe; known apps go at most a floor per hour."""
+    """Not detectable (ADR 6), but limited: new apps of both are safe; known apps are removed at most `brake_floor` an hour."""
     world.sql("update hangar.settings set brake_floor = 2, brake_share = 0")
     users = have_active_users(world, 6)
     twin = twin_of(world, copy(world))
@@ -319,4 +319,4 @@ def test_two_hangars_with_one_installations_id(world, copy):
     world.sql("select public.fly_release_brake('operator', 'the other Hangar is off')")
     world.settle()
     world.settle()
-    assert amiss(world) == []
+    assert find_wrong_apps(world) == []

@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from bench.fleet import change_tier, make_fleet, sign_up, spread_looks
+from bench.fleet import change_tier, make_fleet, sign_up, spread_probes
 from shared.fleet import inventory as listings
 from tests.support.boundaries import Killed
 from tests.support.sizes import size
 
 ORG_LIST, APP_LIST = "GET /v1/orgs/{org_slug}/machines", "GET /v1/apps"
-LOOK = "GET /v1/apps/{app_name}/machines/{machine_id}"
+PROBE = "GET /v1/apps/{app_name}/machines/{machine_id}"
 
 
 def have_fleet(world, count):
@@ -26,7 +26,7 @@ def have_fleet(world, count):
         world.sql("select 1")
 
     users = make_fleet(world.host, world.sim, count, boot)
-    spread_looks(world.host, world.clock())
+    spread_probes(world.host, world.clock())
     return users
 
 
@@ -71,8 +71,8 @@ def test_a_large_fleet_is_swept_with_few_lists_and_a_share_of_looks(world):
     assert (report.apps, report.healthy, report.complete) == (count, count, True)
     assert requests[ORG_LIST] <= org_lists
     assert requests[APP_LIST] <= app_lists
-    assert requests[LOOK] <= count / 3
-    assert sum(requests.values()) == requests[ORG_LIST] + requests[APP_LIST] + requests[LOOK]
+    assert requests[PROBE] <= count / 3
+    assert sum(requests.values()) == requests[ORG_LIST] + requests[APP_LIST] + requests[PROBE]
     assert sum(calls.values()) <= 60
 
     suspects = list(world.sim.world.machines)[:: count // 10]
@@ -94,7 +94,7 @@ def test_six_hundred_health_results_are_two_statements(world):
     world.sql("update public.user_fly_apps set health_status = 'unknown'")
     report, requests, calls = count_sweep(world)
     assert report.healthy == 600
-    assert requests[LOOK] == 600
+    assert requests[PROBE] == 600
     assert calls["fly_record_sweep"] <= 2
 
 
@@ -110,7 +110,7 @@ def test_every_app_is_probed_within_half_an_hour(world, monkeypatch):
     for number in range(24):
         report, requests, _ = count_sweep(world)
         assert report.complete
-        assert requests[LOOK] < 60
+        assert requests[PROBE] < 60
         if number >= 6:
             assert max(read_looks(world)) <= 1800
 

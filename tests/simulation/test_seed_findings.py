@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.seeds import forget, play_seed
+from tests.simulation.seeds import check_seed, forget
 from tests.support.fault_schedule import by_hand
 
 
@@ -136,6 +136,6 @@ def test_an_app_deleted_by_hand_is_made_again_as_soon_as_fly_frees_its_name(worl
 def test_a_seed_that_broke_a_promise_holds(database, seed):
     """An app deleted by hand while its name is held, twice; and a second machine made by hand that is not ten minutes old."""
     try:
-        assert play_seed(database, seed) == []
+        assert check_seed(database, seed) == []
     finally:
         forget(database)

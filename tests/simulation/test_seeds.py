@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.supabase.postgres.database import drop_database, fresh_database
-from tests.simulation.seeds import explain, forget, play_seed, run_seed
+from tests.simulation.seeds import check_seed, explain, forget, run_seed
 from tests.support.sizes import size
 
 FIRST = 20261126
@@ -29,7 +29,7 @@ def test_a_seed_gives_the_same_run_again(database):
     """The traces are equal byte for byte, even after another seed on the same database."""
     try:
         first = run_seed(database, 3, keep_trace=True).trace
-        assert play_seed(database, 4) == []
+        assert check_seed(database, 4) == []
         assert run_seed(database, 3, keep_trace=True).trace == first
         assert len(first) > 200
     finally:

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 
 class Killed(BaseException):
-    """The process died here. It is no Exception, so that no handler of the product can catch it."""
+    """The process died here. It is a BaseException, so that no handler of the product catches it."""
 
 
 @dataclass
 class Boundaries:
-    """Counts the points of one process, and kills it at the one that the test names."""
+    """Counts the points that one process passes, and kills it at the point that the test names."""
 
     passed: int = 0
     die_at: int | None = None
@@ -17,8 +17,8 @@ class Boundaries:
     calls: list[tuple[str, str]] = field(default_factory=list)
     die_after: tuple[str, str] | None = None
 
-    def die_behind(self, method: str, path: str) -> None:
-        """Die once Fly has carried out this call and before its response is read."""
+    def die_after_effect(self, method: str, path: str) -> None:
+        """Die after Fly has carried out this call and before its response is read."""
         if self.die_after == (method, name_path(path)):
             self.die_after = None
             raise Killed(path)
@@ -32,6 +32,6 @@ class Boundaries:
 
 
 def name_path(path: str) -> str:
-    """The path with names and ids as `*`, as a fault names it."""
+    """The path with `*` for names and ids, as in the rules for faults."""
     parts = path.split("/")
     return "/".join("*" if number in (3, 5) and parts[2] == "apps" else part for number, part in enumerate(parts))

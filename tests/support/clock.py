@@ -21,5 +21,5 @@ class Clock:
 
 
 def make_chance(seed: int, what: str) -> Random:
-    """One stream of random numbers for each concern, so that one more draw for one changes nothing for the others."""
+    """A separate stream of random numbers for each purpose, so that an extra draw for one does not change the others."""
     return Random(f"{seed}:{what}")  # noqa: S311  chance that can be repeated

@@ -7,7 +7,7 @@ from typing import Any
 from local.fly.state.latency_profiles import Unkindness
 
 _METHODS_BY_SEGMENTS = {
-    # How many segments a path of the Machines API has, and which methods exist there.
+    # The paths of the Machines API by number of segments, and the methods of each.
     ("apps", 1): {"GET", "POST"},
     ("apps", 2): {"GET", "DELETE"},
     ("apps", 3): {"GET", "POST"},
@@ -31,7 +31,7 @@ def check_options(options: Any) -> None:
             ("keep_turn is a probability", not 0 <= options.keep_turn <= 1),
             ("keep_turn needs take_turns=True", options.keep_turn and not options.take_turns),
             (
-                "record=True needs a standing database, whose statements are prepared",
+                "record=True needs a standing database, which prepares its statements",
                 options.record and not options.standing,
             ),
         )
@@ -43,7 +43,7 @@ def check_options(options: Any) -> None:
 
 
 def check_faults(rules: list[Mapping[str, Any]]) -> None:
-    """Raises ImpossibleWorldError for a fault that no request of Hangar's can meet, or that Fly cannot show."""
+    """Raises ImpossibleWorldError for a fault that no request of Hangar can meet, or that Fly cannot produce."""
     _refuse([problem for rule in rules for problem in _find_problems(rule)])
 
 
@@ -52,9 +52,9 @@ def _find_impossible(unkind: Unkindness) -> list[str]:
     for each in fields(unkind):
         value = getattr(unkind, each.name)
         if isinstance(value, float) and not 0 <= value <= 1:
-            problems.append(f"{each.name}={value} is no probability")
+            problems.append(f"{each.name}={value} is not a probability")
         if isinstance(value, tuple) and len(value) == 2 and not 0 <= value[0] <= value[1]:
-            problems.append(f"{each.name}={value} is no span: from least to most")
+            problems.append(f"{each.name}={value} is not a range: give the smaller number first")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""The way from a simulated process to its procedures in Postgres: a runner behind layers."""
+"""The connection from a simulated process to its procedures in Postgres: a runner behind layers."""
 
 import contextlib
 import threading
@@ -38,7 +38,7 @@ class DatabaseLink:
 
 
 def run_in_session(session: Session) -> Call:
-    """A procedure as a statement of this session."""
+    """Run each procedure as a statement of this session."""
 
     def run(name: str, args: dict[str, Any]) -> Any:
         try:
@@ -50,7 +50,7 @@ def run_in_session(session: Session) -> Call:
 
 
 class PreparedRunner:
-    """Straight to libpq, time and call in one prepared statement: half of what psycopg's cursors cost."""
+    """Sends the time and the call to libpq as one prepared statement. This takes half the time of psycopg's cursors."""
 
     def __init__(self, session: Session, prepared: set[bytes]) -> None:
         self._connection, self._clock, self._prepared = session.connection.pgconn, session.clock, prepared
@@ -75,7 +75,7 @@ class PreparedRunner:
 
 
 def format_names(args: dict[str, Any]) -> str:
-    """The arguments of a call by name, with a placeholder of psycopg's for each."""
+    """The arguments of a call by name, each with a psycopg placeholder."""
     return ", ".join(f"{key} => %s" for key in args)
 
 
@@ -87,14 +87,14 @@ def adapt(args: dict[str, Any]) -> list[Any]:
 def _encode(value: Any) -> bytes | None:
     if value is None or isinstance(value, str):
         return None if value is None else value.encode()
-    return to_json(value)  # also true, false and numbers are words that Postgres reads
+    return to_json(value)  # Postgres also reads JSON's true, false and numbers
 
 
 # Layers
 
 
 def cross(boundaries: Any, calls: list[str], *, threads: bool) -> Layer:
-    """Record the call, with a boundary on either side; with `threads` one call at a time, as the session demands."""
+    """Record the call, with a boundary before and after it. With `threads`, run one call at a time: there is one session."""
     lock = threading.Lock() if threads else contextlib.nullcontext()
 
     def layer(pass_on: Call, name: str, args: dict[str, Any]) -> Any:
@@ -109,7 +109,7 @@ def cross(boundaries: Any, calls: list[str], *, threads: bool) -> Layer:
 
 
 def ask_again(sleep: Callable[[float], None]) -> Layer:
-    """Repeat a call once whose answer was lost, as the product's own client does."""
+    """Repeat a call once if its answer was lost, as the product's own client does."""
 
     def layer(pass_on: Call, name: str, args: dict[str, Any]) -> Any:
         try:
@@ -122,7 +122,7 @@ def ask_again(sleep: Callable[[float], None]) -> Layer:
 
 
 def lose_answers(world: Any) -> Layer:
-    """Of the calls the share `world.database_fails` fails: half of them before anything happens, half with the answer lost."""
+    """Let the share `world.database_fails` of all calls fail: half before any effect, half with the answer lost."""
 
     def layer(pass_on: Call, name: str, args: dict[str, Any]) -> Any:
         lose = world.random.random() < world.database_fails

@@ -1,6 +1,6 @@
-"""Watches what is taken from whom: every call that stops, destroys or deletes, judged by Fly's truth and the host's own tables.
+"""Checks every call that stops, destroys or deletes, against Fly's actual state and the host's own tables.
 
-Independent of the product's SQL: who is entitled is worked out here from the host's rows, and what ran from the simulator.
+It does not use the product's SQL: it computes the entitled users from the host's rows, and reads from the simulator what ran.
 """
 
 import re
@@ -18,7 +18,7 @@ RUNNING = ("started", "starting", "created")
 
 @dataclass
 class Taken:
-    """One such call: when, which app, whose, and why that was wrong, if it was."""
+    """One such call: its time, the app, the app's user, and what was wrong with it, if anything."""
 
     at: float
     app: str
@@ -28,7 +28,7 @@ class Taken:
 
 @dataclass
 class Watch(Boundaries):
-    """The boundaries of a world, with an eye on destruction and, on demand, something that happens at one of them."""
+    """The boundaries of a world. Records every destructive call; with `act_at` it runs `act` at that boundary."""
 
     world: World | None = None
     taken: list[Taken] = field(default_factory=list)
@@ -59,25 +59,25 @@ class Watch(Boundaries):
         wrong = "entitled, and nothing else of theirs runs" if user in entitled(self.world) and not left else None
         return Taken(self.world.clock(), app, user, wrong)
 
-    def wrongs(self) -> list[Taken]:
-        """Every call that took everything from a user who was entitled at that moment."""
+    def find_wrong_calls(self) -> list[Taken]:
+        """Every call that took the last running machine from a user who was entitled at that moment."""
         return [each for each in self.taken if each.wrong]
 
     def most_in_an_hour(self, since: float = 0.0) -> int:
-        """The most different apps of which something was taken within any one hour."""
+        """The largest number of different apps that such calls touched within one hour."""
         taken = [each for each in self.taken if each.at >= since]
         return max((len({b.app for b in taken if a.at <= b.at < a.at + 3600}) for a in taken), default=0)
 
 
 def watch(world: World) -> Watch:
-    """Have every worker of `world` from now on watched."""
+    """Watch every worker of `world` from now on."""
     world.boundaries = Watch(world=world)
     world.reconciler = world.new_worker()
     return world.boundaries
 
 
 def entitled(world: World) -> set[str]:
-    """Who should have an app by the host's tables and the plans, worked out by hand."""
+    """The users who should have an app by the host's tables and the plans, computed without the product's SQL."""
     now = world.clock()
     plans = dict(world.sql("select tier, dedicated from public.fly_plans"))
     users = {str(user) for (user,) in world.sql("select id from auth.users")}
@@ -94,8 +94,8 @@ def _is_over(expires_at: datetime | None, now: float) -> bool:
     return expires_at is not None and expires_at.timestamp() <= now
 
 
-def amiss(world: World) -> list[str]:
-    """What is not as it should be at rest: exactly one app with one running machine for each entitled user, and none else."""
+def find_wrong_apps(world: World) -> list[str]:
+    """Deviations from the state at rest: one app with one running machine for each entitled user, and no other app."""
     ran: dict[str, list[str]] = {}
     found = []
     for name, machines in world.apps().items():

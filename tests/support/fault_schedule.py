@@ -1,4 +1,4 @@
-"""What goes wrong on Fly: every kind of failure that facts about its API name, for every call that we make."""
+"""What goes wrong on Fly: every kind of failure that is known of its API, for every call that Hangar makes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ _REFUSALS = {
 
 
 def draw_faults(chance: Random) -> list[dict]:
-    """Up to four rules for `/_sim/faults`: a call, how it fails, before or after its effect, and how often."""
+    """Up to four rules for `/_sim/faults`: which call fails, how, before or after its effect, and how often."""
     rules = []
     for _ in range(chance.randint(1, 4)):
         method, path = chance.choice(_EVERY_CALL)
@@ -90,7 +90,7 @@ def draw_faults(chance: Random) -> list[dict]:
 
 @contextmanager
 def by_hand(world) -> Iterator[httpx.Client]:
-    """Another client of the same organisation, which meets none of the ordered failures."""
+    """Another client of the same organisation, whose calls do not meet the injected faults."""
     fly = world.sim.world
     faults, unkindness = fly.faults, fly.unkindness
     fly.faults, fly.unkindness = [], replace(unkindness, lost_answers=0.0)
@@ -102,7 +102,7 @@ def by_hand(world) -> Iterator[httpx.Client]:
 
 
 def hurt_machine(world, chance: Random) -> str | None:
-    """Break one running machine of ours; the return value says how."""
+    """Break one running machine of Hangar's. Returns a description of how."""
     machines = [m for m in world.sim.machines() if m.app.name not in world.strangers and m.state == "started"]
     if not machines:
         return None

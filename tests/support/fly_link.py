@@ -1,4 +1,4 @@
-"""The way from a simulated process to Fly's simulator: a transport of layers."""
+"""The connection from a simulated process to Fly's simulator: a transport made of layers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _HEADERS = {"authorization": "Bearer any", "content-type": "application/json"}
 
 
 class LayeredTransport(SimTransport):
-    """Fly in this process, behind layers that each see the request. A `ShortRequest` takes the short path."""
+    """Fly's simulator in this process, behind layers that each see the request. A `ShortRequest` skips httpx."""
 
     def __init__(
         self, sim: FlySim, sleep: Callable[[float], None], layers: Sequence[Layer], *, short_path: bool = False
@@ -34,7 +34,7 @@ class LayeredTransport(SimTransport):
 
 
 class ShortRequest:
-    """As much of an `httpx.Request` as the layers look at."""
+    """The part of an `httpx.Request` that the layers read."""
 
     def __init__(self, call: Any) -> None:
         self.method, self.path, self.url = call.method, call.path, self
@@ -51,7 +51,7 @@ class ShortRequest:
 
 
 class ShortResponse:
-    """As much of an `httpx.Response` as the client looks at."""
+    """The part of an `httpx.Response` that the client reads."""
 
     def __init__(self, response: Response) -> None:
         self.status_code, self.content = response.status, response.body
@@ -63,7 +63,7 @@ class ShortResponse:
 
 
 class CrossBoundaries:
-    """A boundary on either side of every write, where the test may kill the process."""
+    """A boundary before and after every write, where the test may kill the process."""
 
     def __init__(self, boundaries: Boundaries) -> None:
         self.boundaries = boundaries
@@ -76,14 +76,14 @@ class CrossBoundaries:
         try:
             response = pass_on(request)
         finally:
-            self.boundaries.die_behind(request.method, request.url.path)
+            self.boundaries.die_after_effect(request.method, request.url.path)
         if request.method != "GET":
             self.boundaries.cross(f"after {where}")
         return response
 
 
 class CountWrites:
-    """A boundary on either side of every write, where another process may take its turn; counts writes and failures by app."""
+    """A boundary before and after every write, where another process may get the turn. Counts writes and failures by app."""
 
     def __init__(self, world: Any) -> None:
         self.world, self.turns = world, world.turns
@@ -108,7 +108,7 @@ class CountWrites:
         what = f"{request.method} {request.url.path}"
         self.turns.cross(f"before {what}")
         self.world.writes[app] += 1
-        if app in self.world.strangers and request.url.path != "/v1/apps":  # asking for a taken name touches nothing
+        if app in self.world.strangers and request.url.path != "/v1/apps":  # a refused create changes nothing
             self.world.strange_writes.append(what)
         if self.turns.process:
             self.turns.process.working_on = app
@@ -130,7 +130,7 @@ class NoteLimits:
 
 
 def find_app(request: Any) -> str:
-    """The app that a request is about; "" for a request about all of them."""
+    """The app that a request is about; "" for a request about all apps."""
     parts = request.url.path.split("/")
     if request.method == "POST" and request.url.path == "/v1/apps":
         return str(json.loads(request.read())["name"])

@@ -1,15 +1,15 @@
-"""Calls that pass through layers: each sees the call, may act before and after, and passes it on."""
+"""Calls that pass through layers. Each layer sees the call, may act before and after it, and passes it on."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 Call = Callable[..., Any]
 Layer = Callable[..., Any]
-"""Called with what comes behind it and the call's arguments: `layer(pass_on, *arguments)`."""
+"""A layer is called as `layer(pass_on, *arguments)`: `pass_on` is the next layer, `arguments` are the call's."""
 
 
 def compose(layers: Sequence[Layer], innermost: Call) -> Call:
-    """One callable that passes through all layers, the first of them outermost."""
+    """One callable that passes through all layers; the first layer is the outermost."""
     for layer in reversed(layers):
         innermost = _wrap(layer, innermost)
     return innermost

@@ -1,4 +1,4 @@
-"""The promises of a world at rest, asked of the world itself: each function gives what is wrong, in words."""
+"""The promises of a world at rest. Each function checks the world itself and returns the violations as sentences."""
 
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from shared.domain.cost import list_price_usd_per_s
 
 
 def find_all(world) -> list[str]:
-    """Everything that is wrong with a world whose faults have stopped and whose last deadline has passed."""
+    """All violations in a world whose faults have stopped and whose last deadline has passed."""
     return [
         str(problem)
         for find in (
@@ -24,7 +24,7 @@ def find_all(world) -> list[str]:
 
 
 def find_entitled(world) -> set[UUID]:
-    """By the table of the design, from the host's own data, in words of Python."""
+    """The entitled users by the host's own data: the rules of the design, written again in Python."""
     now = datetime.fromtimestamp(world.clock(), UTC)
     entitled = set()
     for user, word, ends_at, tier, status, expires_at in world.sql(
@@ -43,7 +43,7 @@ def find_entitled(world) -> set[UUID]:
 
 
 def find_unrest(world):
-    """What Fly holds against what should be there: one app with one started machine for each entitled user."""
+    """Compare Fly with what should exist: one app with one started machine for each entitled user."""
     world.sim.settle()
     rows = world.sql(
         "select user_id, fly_app_name, machine_id, status from public.user_fly_apps where deleted_at is null"
@@ -65,7 +65,7 @@ def find_unrest(world):
 
 
 def find_wrong_rows(world):
-    """I8: at rest nothing is leased, half-way, failed or due."""
+    """I8: at rest no row is leased, has an open intent or an error, or is due."""
     return [
         f"{name}: {row}"
         for name, row in world.sql(
@@ -77,7 +77,7 @@ def find_wrong_rows(world):
 
 
 def find_open_intents(world):
-    """I11: every intent has one outcome. One that a claimer had closed as unknown may get its own word later, from a sleeper."""
+    """I11: every intent has one outcome. An intent closed as unknown may get a second one, from its worker, frozen until then."""
     outcomes, closed = Counter(), set()
     for intent, by_another in world.sql(
         "select metadata ->> 'intent_id', metadata ? 'closed_by' from public.user_fly_app_events"
@@ -98,7 +98,7 @@ def find_open_intents(world):
 
 
 def find_cost_errors(world):
-    """I10: the intervals of an app cover exactly the time in which its row said `started`: no gap, no overlap."""
+    """I10: the intervals of an app cover exactly the time in which its row was `started`, without gap or overlap."""
     problems, billed = [], defaultdict(list)
     for app, start, end, price in world.sql(
         "select fly_app_id, started_at, ended_at, price_usd_per_s from public.fly_cost_intervals"
@@ -117,7 +117,7 @@ def find_cost_errors(world):
 
 
 def find_wrong_prices(world):
-    """An open interval costs what Fly asks for the machine that stands there."""
+    """An open interval has Fly's price of the machine that exists."""
     today = datetime.fromtimestamp(world.clock(), UTC).date()
     machines = {machine.id: machine for machine in world.sim.machines()}
     for name, machine_id, price in world.sql(
@@ -132,7 +132,7 @@ def find_wrong_prices(world):
 
 
 def join_spans(spans):
-    """Adjoining spans as one; None when two overlap. Spans of no length count for nothing."""
+    """Join adjoining spans and drop empty ones. None if two spans overlap."""
     joined = []
     for start, end in spans:
         if joined and (joined[-1][1] is None or start < joined[-1][1]):
@@ -145,7 +145,7 @@ def join_spans(spans):
 
 
 def read_running_spans(world):
-    """When the row of each app said that the machine was started."""
+    """The spans in which each app's row said that the machine was started."""
     states, ran = defaultdict(list), defaultdict(list)
     for app, at, runs in world.sql("select app, at, runs from public.states order by seq"):
         states[app].append((at, runs))
@@ -162,7 +162,7 @@ def read_running_spans(world):
 
 
 def find_excess_writes(world):
-    """I7: at most 12 Fly writes for each change of what is desired, and 3 more for each fault."""
+    """I7: at most 12 writes to Fly for each change of the desired state, and 3 more for each fault."""
     problems = []
     names = world.sql(
         "select a.user_id, array_agg(distinct a.fly_app_name), (select count(*) from public.user_fly_app_events e"

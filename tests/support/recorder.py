@@ -1,7 +1,7 @@
-"""What happens in a simulated world, recorded as it happens, and the promises that can be checked at every step.
+"""Records what happens in a simulated world, and checks the promises that must hold at every step.
 
-A write to Fly has an intent (I11), nothing is taken from somebody who is entitled (I5), and a lease that has ended changes no
-row (I6). tests.support.promises holds what is asked of a world at rest.
+Every write to Fly has an intent (I11), nothing is taken from an entitled user (I5), and an expired lease changes no row (I6).
+tests.support.promises has the checks of a world at rest.
 """
 
 import uuid
@@ -13,19 +13,19 @@ import httpx
 from shared.domain.errors import HangarError
 from tests.support.fly_link import find_app
 from tests.support.promises import find_entitled
-from tests.support.trace import TOLD, Trace, show_answer, show_row, show_save
+from tests.support.trace import SHOWN_PROCEDURES, Trace, show_answer, show_row, show_save
 from tests.support.turns import Process
 
 
 class Recorder:
-    """The trace of one world, its counts, and what was violated on the way."""
+    """The trace of one world, its counts, and the violations found so far."""
 
     def __init__(self, world: Any) -> None:
         self.world = world
         self.trace, self.violations = Trace(), []
         self.steps = self.kills = self.faults_met = 0
         self._app_names: dict[str, str] = {}
-        # Of each app the process with the last intent, and the intent; None if it was refused.
+        # For each app, the process with the last intent, and the intent; None if it was refused.
         self._intents: dict[str, tuple[Process | None, dict | None]] = {}
 
     def note(self, what: str, who: str | None = None) -> None:
@@ -36,7 +36,7 @@ class Recorder:
         self.trace.lines.append((self.world.clock(), who, what))
 
     def add_violation(self, what: str) -> None:
-        """Something happened that must never happen."""
+        """Record something that must never happen."""
         self.note(f"VIOLATION: {what}")
         self.violations.append(what)
 
@@ -46,7 +46,7 @@ class Recorder:
             self.world.faults[app] += 1
 
     def count_fate(self, process: Process, fate: str) -> None:
-        """A process dies or freezes."""
+        """Record that a process dies or freezes."""
         self.kills += 1
         self.note(f"! {fate}", process.name)
         self.count_fault(process.working_on)
@@ -54,7 +54,7 @@ class Recorder:
     # Layers
 
     def note_failures(self, pass_on: Callable, name: str, args: dict[str, Any]) -> Any:
-        """Of the database: note a call that fails."""
+        """Database layer: note a call that fails."""
         try:
             return pass_on(name, args)
         except HangarError as error:
@@ -63,7 +63,7 @@ class Recorder:
             raise
 
     def watch_procedure(self, pass_on: Callable, name: str, args: dict[str, Any]) -> Any:
-        """Of the database: note what a procedure did, and check every save."""
+        """Database layer: note what a procedure did, and check every save."""
         process = self.world.turns.process
         self.steps += 1
         if name == "fly_save":
@@ -81,17 +81,17 @@ class Recorder:
             if answer["verdict"] == "remove":
                 self._intents[args["p_app"]] = (process, args["p_intent"]["metadata"])
         elif name == "fly_record_sweep":
-            told = [
+            observations = [
                 f"{each['id']} {each['machine_state']} {each['health']}{' due' if each['due'] else ''}"
                 for each in args["p_observations"]
             ]
-            self.note(f"{name}: {', '.join(told)} -> {answer['updated']} taken")
-        elif name in TOLD:
+            self.note(f"{name}: {', '.join(observations)} -> {answer['updated']} updated")
+        elif name in SHOWN_PROCEDURES:
             self.note(f"{name}: {show_answer(answer)}")
         return answer
 
     def note_request(self, pass_on: Callable, request: Any) -> Any:
-        """Of Fly: note each request and its response."""
+        """Fly layer: note each request and its response."""
         self.steps += 1
         what = str(request)
         try:
@@ -108,7 +108,7 @@ class Recorder:
         return response
 
     def watch_write(self, pass_on: Callable, request: Any) -> Any:
-        """Of Fly: check each write at the moment when Fly receives it."""
+        """Fly layer: check each write when Fly receives it."""
         if request.method != "GET":
             self._check_write(request)
         return pass_on(request)
@@ -116,7 +116,7 @@ class Recorder:
     # Checks
 
     def _check_write(self, request: Any) -> None:
-        """I11: this very process has an intent. I5: a running machine of somebody entitled is not destroyed to repair it."""
+        """I11: this same process has an intent. I5: the running machine of an entitled user is not destroyed to repair it."""
         world, process, app = self.world, self.world.turns.process, find_app(request)
         announced, intent = self._intents.get(app, (None, None))
         has_slept = process is not None and process.slept
@@ -148,7 +148,7 @@ class Recorder:
         return answer
 
     def _check_intent(self, row: dict, intent: dict, process: Process | None) -> None:
-        """I5: a user who is entitled at the moment of the intent keeps everything."""
+        """I5: no intent takes anything from a user who is entitled at that moment."""
         self._intents[row["fly_app_name"]] = (process, intent)
         if intent["purpose"] == "deprovision" and uuid.UUID(row["user_id"]) in find_entitled(self.world):
             self.add_violation(f"I5: {intent['action']} intended for {row['user_id']}, who is entitled")
@@ -158,7 +158,7 @@ class Recorder:
             self._app_names[row["id"]] = row["fly_app_name"]
 
     def _read_lease(self, args: dict[str, Any]) -> dict | None:
-        """The whole row when this token gives no right to change it, else None."""
+        """The whole row if this lease token does not allow a change to it, else None."""
         found = self.world.sql(
             "select to_jsonb(a) from public.user_fly_apps a where id = %s and (lease_token is distinct from %s"
             " or lease_expires_at <= hangar.now())",

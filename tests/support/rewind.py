@@ -1,7 +1,7 @@
-"""A world in one transaction that is never committed: put back to where a case begins instead of being set up again.
+"""A world in one transaction that is never committed. It is reset to the start of a case instead of being set up again.
 
-Every procedure is the real one on a real Postgres. The transaction is rolled back to a savepoint, and the simulated Fly is
-copied from there. Processes run inside one another, never beside one another: there is one session.
+Every procedure is the real one on a real Postgres. A reset rolls the transaction back to a savepoint and restores a copy of the
+simulated Fly. There is one session, so processes run nested, one inside a call of another, and never in parallel.
 """
 
 import copy
@@ -23,7 +23,7 @@ from tests.support.database_link import adapt, format_names
 from tests.support.layers import Call
 from tests.support.sessions import Session
 
-# What each write to Fly is called in the intent that must stand before it.
+# The name of each write to Fly in the intent that must be recorded before it.
 ACTION_OF = {
     ("POST", "/v1/apps"): "create_app",
     ("DELETE", "/v1/apps/*"): "delete_app",
@@ -40,16 +40,17 @@ Hook = Callable[[], None]
 
 @dataclass
 class ProcessPlan:
-    """One process: its calls in their order, and what happens to it at which of them."""
+    """One process: its calls in order, and what happens to it at which call."""
 
     calls: list[tuple[str, str]] = field(default_factory=list)
     rpcs: list[str] = field(default_factory=list)
-    # What to do before and behind the call of this number (from 0); behind the answer means before the next procedure.
+    # What to do before and after the call to Fly with this number (from 0).
     at: int | None = None
     before: Hook | None = None
-    behind: Hook | None = None
+    after: Hook | None = None
+    # Die after the response of a call to Fly and before anything is recorded.
     die_at_next_rpc: bool = False
-    # The procedure of this number and the following ones, up to `rpc_times`: "refused" or "lost".
+    # How the procedure with this number and the next ones, `rpc_times` in all, fail: "refused" or "lost".
     rpc_at: int | None = None
     rpc_failure: str = ""
     rpc_times: int = 0
@@ -57,7 +58,7 @@ class ProcessPlan:
 
 
 class TransactionSession(Session):
-    """The host's session: inside a transaction each statement carries role and time along, in one trip."""
+    """The host's session. Inside a transaction it sends role and time together with each statement, in one round trip."""
 
     def __init__(self, connection: psycopg.Connection, clock: Any) -> None:
         super().__init__(connection, clock)
@@ -71,7 +72,7 @@ class TransactionSession(Session):
         return self._ask(f"reset role; {query}", params) if self.is_in_transaction else super().execute(query, params)
 
     def call(self, name: str, args: dict[str, Any]) -> Any:
-        """One procedure as service_role. Nothing is refused here that a test did not order."""
+        """Call one procedure as service_role. Any error is a bug, since injected failures come from the layers."""
         query = f"set role service_role; select public.{name}({format_names(args)})"
         return self._ask(query, adapt(args)).fetchall()[0][0]
 
@@ -83,17 +84,17 @@ class TransactionSession(Session):
 
 
 class Rewind:
-    """Where the cases of a world begin, and what the case at hand did: writes, faults met, promises broken."""
+    """The starting point of a world's cases, and what the current case did: writes, faults met, promises broken."""
 
     def __init__(self, world: Any, session: TransactionSession) -> None:
         self._world, self._session, self._fresh = world, session, world.sim.world
         self.broken: list[str] = []
         self.writes = self.faults_met = 0
         self.upon: tuple[tuple[str, str], Hook] | None = None
-        """What happens at the first such call, whichever process makes it."""
+        """A call, and what happens when any process first makes it."""
 
     def begin(self) -> None:
-        """An empty world, in a transaction of its own."""
+        """Start with an empty world in a new transaction."""
         world = self._world
         world.host.execute("rollback" if self._session.is_in_transaction else "select 1")
         world.clock.seconds = START
@@ -104,7 +105,7 @@ class Rewind:
         world.reconciler = world.new_worker()
 
     def keep(self) -> None:
-        """Let every case from now on begin with what stands at this moment."""
+        """Make the present state the starting point of every case from now on."""
         world, fly = self._world, self._world.sim.world
         while (moment := fly.next_at()) is not None:  # timers cannot be copied
             world.clock.advance(max(0.0, moment - fly.now()))
@@ -113,7 +114,7 @@ class Rewind:
         self._kept = self._copy_fly(fly), world.clock(), world.random.getstate(), self.upon
 
     def put_back(self) -> None:
-        """Restore what stood when `keep` was called."""
+        """Restore the state at which `keep` was called."""
         world = self._world
         world.host.execute("rollback to savepoint way")
         fly, world.clock.seconds, chance, self.upon = self._kept
@@ -123,14 +124,14 @@ class Rewind:
         world.reconciler = world.new_worker()
 
     def _copy_fly(self, fly: FlyWorld) -> FlyWorld:
-        # Locks, counters and the clock cannot or must not be copied.
+        # Locks cannot be copied; counters and the clock must not be.
         shared = (fly.lock, fly.clock, fly.runner, fly.settings, fly._order, fly._numbers)
         return copy.deepcopy(fly, {id(each): each for each in shared})
 
     # Layers of one process
 
     def fail_procedures(self, plan: ProcessPlan) -> Callable:
-        """Of the database: let the process meet what its plan holds, and remember what it intends."""
+        """Database layer: carry out the plan of the process, and remember its last intent."""
 
         def layer(pass_on: Call, name: str, args: dict[str, Any]) -> Any:
             if plan.die_at_next_rpc:
@@ -151,7 +152,7 @@ class Rewind:
         return layer
 
     def fail_requests(self, plan: ProcessPlan) -> Callable:
-        """Of Fly: let the process meet what its plan holds, and check that every write was intended (I11)."""
+        """Fly layer: carry out the plan of the process, and check that every write has an intent (I11)."""
 
         def layer(pass_on: Call, request: Any) -> Any:
             call = (request.method, name_path(request.url.path))
@@ -167,8 +168,8 @@ class Rewind:
                 return pass_on(request)
             finally:
                 self.faults_met += left - self._count_faults_left()
-                if number == plan.at and plan.behind:
-                    plan.behind()
+                if number == plan.at and plan.after:
+                    plan.after()
 
         return layer
 
@@ -187,7 +188,7 @@ class Rewind:
 
 
 def _find_intent(name: str, args: dict[str, Any], answer: Any) -> str | None:
-    """The action that this procedure has just allowed, if it has."""
+    """The action that this procedure has just allowed, if any."""
     if name == "fly_judge_orphan":
         return "delete_app" if answer["verdict"] == "remove" else None
     if name != "fly_save" or answer is None or answer["refused"]:
@@ -197,10 +198,10 @@ def _find_intent(name: str, args: dict[str, Any], answer: Any) -> str | None:
 
 
 class InlineExecutor:
-    """An executor that has done the work when `submit` returns."""
+    """An executor whose `submit` does the work before it returns."""
 
     def __init__(self, *_: object, **__: object) -> None:
-        """Takes what a pool takes."""
+        """Accepts the arguments of a pool and ignores them."""
 
     def __enter__(self) -> Self:
         return self
@@ -212,14 +213,14 @@ class InlineExecutor:
         future: Future = Future()
         try:
             future.set_result(call(*args))
-        except BaseException as error:  # noqa: BLE001  raised again where the result is asked for, as threads do
+        except BaseException as error:  # noqa: BLE001  raised again by `result`, as with threads
             future.set_exception(error)
         return future
 
 
 @contextmanager
 def without_threads() -> Iterator[None]:
-    """Pools of threads would need sessions of their own; where one row is at work they change nothing."""
+    """Replace thread pools, which would need more sessions. With one row at work the result is the same."""
     kept = drain.ThreadPoolExecutor, health_probe.ThreadPoolExecutor
     drain.ThreadPoolExecutor = health_probe.ThreadPoolExecutor = InlineExecutor
     try:

@@ -1,4 +1,4 @@
-"""Sessions of a simulated installation, whose `hangar.now()` is the virtual clock's."""
+"""Database sessions of a simulated installation, in which `hangar.now()` returns the virtual time."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _KEPT = ("fly_plans", "settings", "operators")
 
 
 class Session:
-    """A connection that tells Postgres the virtual time before a statement, when it has moved."""
+    """A connection that sets the virtual time in Postgres before a statement, if the time has changed."""
 
     def __init__(self, connection: psycopg.Connection, clock: Clock) -> None:
         self.connection, self.clock = connection, clock
@@ -21,7 +21,7 @@ class Session:
     def execute(self, query: str, params: Any = ()) -> psycopg.Cursor:
         now = self.clock()
         if now != self._sent:
-            # Not by a cursor, which costs ten times as much; under its lock, because a drain's workers ask side by side.
+            # Without a cursor, which would take ten times as long. Under the lock, because a drain's workers call in parallel.
             with self.connection.lock:
                 self.connection.pgconn.exec_(f"set hangar.test_now = '{now}'".encode())
             self._sent = now
@@ -29,17 +29,17 @@ class Session:
 
 
 def open_service(url: str) -> psycopg.Connection:
-    """A session with the rights that our functions have."""
+    """A session with the rights of Hangar's functions."""
     connection = psycopg.connect(url, autocommit=True)
     connection.execute("set role service_role")
     return connection
 
 
 def open_host(url: str) -> psycopg.Connection:
-    """The host's own session in a live installation whose time is the session's `hangar.test_now`."""
+    """The host's own session in a live installation, in which `hangar.now()` returns the session's `hangar.test_now`."""
     host = psycopg.connect(url, autocommit=True)
     host.execute(
-        # No search_path of its own and nothing volatile, so that it is inlined: it is asked a thousand times a second.
+        # Without a search_path and without volatile calls Postgres inlines it: it is called a thousand times a second.
         "create or replace function hangar.now() returns timestamptz language sql stable as $$"
         " select coalesce(pg_catalog.to_timestamp(nullif(pg_catalog.current_setting('hangar.test_now', true), '')"
         "::double precision), pg_catalog.statement_timestamp()) $$"
@@ -52,10 +52,10 @@ def open_host(url: str) -> psycopg.Connection:
 
 
 def record_states(host: psycopg.Connection) -> None:
-    """Make row ids (and with them the order of claims) follow from the seed, and record every state of a row."""
+    """Derive row ids, and with them the order of claims, from the seed. Record every state of a row."""
     host.execute(
         "create function public.repeatable_id() returns trigger language plpgsql as $$ begin"
-        # Version 4 is what chance made; an orphan's row keeps the id that its app proves.
+        # Replace only random ids (version 4). The row of an adopted orphan keeps the id that its app proves.
         " if substr(new.id::text, 15, 1) = '4' then"
         " new.id := overlay(md5(new.user_id || ':' || new.name_seq) placing '8' from 13)::uuid;"
         " new.network := hangar.network_name((select installation_id from hangar.settings), new.id);"
@@ -86,7 +86,7 @@ def record_states(host: psycopg.Connection) -> None:
 
 
 class StandingDatabase:
-    """One database with the sessions to it, emptied for one seed after another instead of being made again."""
+    """One database and its sessions, emptied before each seed instead of being created again."""
 
     def __init__(self, url: str) -> None:
         self.host, self.service = open_host(url), open_service(url)
@@ -102,7 +102,7 @@ class StandingDatabase:
         self._emptied = 0
 
     def _write_emptying(self) -> sql.Composed:
-        """All tables but a few, found in the catalog, so that a new one is not forgotten."""
+        """Empty all tables but a few. They come from the catalog, so that a new table is not forgotten."""
         tables = self.host.execute(
             "select schemaname, tablename from pg_tables where schemaname in ('public', 'hangar') and tablename not like 'kept%%'"
             " and tablename <> all (%s) order by 1, 2",
@@ -112,12 +112,12 @@ class StandingDatabase:
         deletes += [sql.SQL("delete from public.fly_plans"), sql.SQL("delete from hangar.settings")]
         deletes.append(sql.SQL("insert into public.fly_plans select * from public.kept_plans"))
         deletes.append(sql.SQL("insert into hangar.settings select * from public.kept_settings"))
-        # The audit log refuses even this, otherwise.
+        # Otherwise the audit log refuses even this deletion.
         begin = sql.SQL("begin; set local session_replication_role = replica")
         return sql.SQL("; ").join([begin, *deletes, sql.SQL("commit")])
 
     def empty(self) -> None:
-        """Leave a live installation without users, rows and events."""
+        """Reset to a live installation without users, rows and events."""
         self.host.execute(self._empty, prepare=False)
         self._emptied += 1
         if self._emptied % 25 == 0:

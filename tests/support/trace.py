@@ -1,10 +1,10 @@
-"""What happened in a small world, in lines for a person who has to find out why a seed broke a promise."""
+"""The trace of a small world, as lines that help a person to find out why a seed broke a promise."""
 
 from dataclasses import dataclass, field
 
 from tests.support.clock import START
 
-TOLD = {
+SHOWN_PROCEDURES = {
     "fly_sweep_claim",
     "fly_sweep_finish",
     "fly_record_orphans",
@@ -17,12 +17,12 @@ _LEFT_OUT = {"token", "settings", "now", "started_at", "id"}
 
 @dataclass
 class Trace:
-    """What happened, in order: virtual second, who, what."""
+    """What happened, in order: virtual second, actor, text."""
 
     lines: list[tuple[float, str, str]] = field(default_factory=list)
 
     def show(self, names: dict[str, str]) -> list[str]:
-        """Readable lines; `names` are the words for ids that say nothing."""
+        """Readable lines; `names` gives a readable name for each id."""
         shown = []
         for at, who, what in self.lines:
             text = what

@@ -1,8 +1,8 @@
 """Simulated processes that take turns in virtual time; a seed chooses which one runs next.
 
 At every point before and after a call that leaves a process, another process may get the turn, and the process may die or freeze.
-Sleeping takes no real time: when all processes sleep, the clock moves to the first one that wakes. Their threads are greenlets,
-because handing a turn from thread to thread costs more than what most turns do. None may hold a lock across a boundary.
+Sleeping takes no real time: when all processes sleep, the clock moves to the time at which the first one wakes. Their threads are
+greenlets, because a switch between real threads takes longer than most turns. No thread may hold a lock across a boundary.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ _NEVER = float("inf")
 
 @dataclass
 class Process:
-    """What dies, and freezes, as one. `fate` is what happens at its boundary number `fate_at`: "die", or seconds of sleep."""
+    """Threads that die and freeze together. `fate` happens at boundary number `fate_at`: "die", or seconds of sleep."""
 
     name: str
     dead: bool = False
@@ -37,7 +37,7 @@ class Process:
 
 @dataclass(eq=False)
 class SimulatedThread:
-    """One thread of one process. Only the thread whose turn it is runs; `waits_on` is what wakes a waiting one."""
+    """One thread of one process. It runs only during its turn; `waits_on` identifies the wait that a result ends."""
 
     name: str
     process: Process
@@ -47,7 +47,7 @@ class SimulatedThread:
 
 
 class TurnFuture(Future):
-    """A future; waiting for it gives the turn away."""
+    """A future. A thread that waits for it gives its turn away."""
 
     turns: "Turns"
 
@@ -87,7 +87,7 @@ class Turns:
     def spawn(
         self, name: str, body: Callable[[], Any], *, process: Process | None = None, in_s: float = 0.0
     ) -> TurnFuture:
-        """Run `body` from `in_s` seconds from now, as a process of its own unless one is given."""
+        """Run `body` from `in_s` seconds from now, as a new process unless one is given."""
         future = TurnFuture()
         future.turns = self
         thread = SimulatedThread(name, process or Process(name), self.clock() + in_s)
@@ -114,7 +114,7 @@ class Turns:
             self.run(min(until, max(latest, self.clock()) + 1e-3))
 
     def pause(self, seconds: float = 0.0) -> None:
-        """Give the turn away, for `seconds` at least. Outside a run the clock simply moves. Raises Killed in a dead process."""
+        """Give the turn away for at least `seconds`. Outside a run only the clock moves. Raises Killed in a dead process."""
         thread = self._turn_of
         if thread is self._main:
             self.clock.advance(seconds)
@@ -131,14 +131,14 @@ class Turns:
         self.pause()
 
     def kill(self, process: Process) -> None:
-        """End a process at the boundaries where its threads stand."""
+        """End a process at the boundaries where its threads are now."""
         process.dead = True
         for thread in self._threads:
             if thread.process is process:
                 thread.wakes_at = min(thread.wakes_at, self.clock())
 
     def kill_one(self) -> Process | None:
-        """End one process that is under way, at the boundary where it stands; None when there is none."""
+        """End one running process at the boundary where it is now. None if no process runs."""
         names = {
             id(thread.process): thread.process for thread in self._threads if thread.process.name.startswith("worker")
         }
@@ -149,7 +149,7 @@ class Turns:
         return chosen
 
     def close(self) -> None:
-        """End all threads, so that none waits for a turn that will not come."""
+        """End all threads, so that none waits for a turn that never comes."""
         for thread in self._threads:
             thread.process.dead = True
             thread.wakes_at = self.clock()
@@ -183,7 +183,7 @@ class Turns:
             self._main.body.switch()
 
     def _choose(self) -> SimulatedThread:
-        """Which thread is next: one of those that are awake; if none is, the clock first moves to the first that wakes."""
+        """The next thread: one of those that are awake. If all sleep, the clock first moves to the earliest wake-up."""
         now = self.clock()
         ready = [each for each in self._threads if each.wakes_at <= now]
         if not ready:
@@ -196,27 +196,27 @@ class Turns:
         try:
             if not thread.process.dead:
                 future.set_result(body())
-        except BaseException as error:  # noqa: BLE001  raised again where the result is asked for, as threads do
+        except BaseException as error:  # noqa: BLE001  raised again by `result`, as with threads
             future.set_exception(error)
         if not future.done():
             future.set_exception(Killed(thread.name))
         self._threads.remove(thread)
         self._turn_of = self._choose()
 
-    # What concurrent.futures offers, in turns
+    # The interface of concurrent.futures, with turns
 
     def executor(self, *_: object, **__: object) -> "TurnPool":
         return TurnPool(self)
 
     def wait(self, futures: Iterable[Future], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
         """`concurrent.futures.wait` in virtual time."""
-        asked, ends_at = list(futures), None if timeout is None else self.clock() + timeout
+        awaited, ends_at = list(futures), None if timeout is None else self.clock() + timeout
         while True:
-            done = {each for each in asked if each.done()}
-            enough = bool(done) if return_when == "FIRST_COMPLETED" else len(done) == len(asked)
+            done = {each for each in awaited if each.done()}
+            enough = bool(done) if return_when == "FIRST_COMPLETED" else len(done) == len(awaited)
             if enough or (ends_at is not None and self.clock() >= ends_at):
-                return _Waited(done, set(asked) - done)
-            self._await_any([each for each in asked if not each.done()], _NEVER if ends_at is None else ends_at)
+                return _Waited(done, set(awaited) - done)
+            self._await_any([each for each in awaited if not each.done()], _NEVER if ends_at is None else ends_at)
 
     def _await_any(self, futures: list[Future], until: float) -> None:
         thread = self.thread
@@ -241,7 +241,7 @@ class _Waited:
 
 
 class TurnPool:
-    """A pool whose threads are actors of the process that opened it."""
+    """A pool whose threads belong to the process that opened it."""
 
     def __init__(self, turns: Turns) -> None:
         self.turns = turns
@@ -263,7 +263,7 @@ class TurnPool:
 
 
 def use_turns(monkeypatch: Any, turns: Turns) -> None:
-    """Make the thread pools of the drain and of the health probe take turns, too."""
+    """Make the thread pools of the drain and of the health probe take turns as well."""
     monkeypatch.setattr(drain, "ThreadPoolExecutor", turns.executor)
     monkeypatch.setattr(drain, "wait", turns.wait)
     monkeypatch.setattr(health_probe, "ThreadPoolExecutor", turns.executor)

@@ -1,6 +1,6 @@
-"""How a simulated process is wired: the product's real worker over a link to Postgres and a transport into Fly's simulator.
+"""Builds a simulated process: the product's real worker over a link to Postgres and a transport to Fly's simulator.
 
-This is the only place of the simulation that knows what the product's worker is made of.
+Only this module of the simulation knows the parts of the product's worker.
 """
 
 from collections.abc import Callable
@@ -26,15 +26,15 @@ ORG = "hangar-test"
 
 
 class SimulatedWorker(Worker):
-    """Passes for a `Worker` wherever one is wanted."""
+    """Takes the place of a `Worker`."""
 
     def reconcile(
-        self, user_id: UUID, deadline_s: float, *, force: bool = False, asked: OperatorRequest | None = None
+        self, user_id: UUID, deadline_s: float, *, force: bool = False, request: OperatorRequest | None = None
     ) -> Result:
-        """As `shared.wiring.Runtime.reconcile`."""
-        if asked is not None and asked.what == "restart":
-            return restart(self, user_id, deadline_s, asked)
-        return reconcile(self, user_id, deadline_s, force=force, request=asked)
+        """Like `shared.wiring.Runtime.reconcile`."""
+        if request is not None and request.what == "restart":
+            return restart(self, user_id, deadline_s, request)
+        return reconcile(self, user_id, deadline_s, force=force, request=request)
 
 
 def build_worker(
@@ -48,9 +48,9 @@ def build_worker(
     chance: Callable[[], float],
     short_path: bool = False,
 ) -> SimulatedWorker:
-    """A fresh process, which knows nothing but what is in the database and on Fly.
+    """A new process, which knows only what is in the database and on Fly.
 
-    With `short_path` calls go to the transport without httpx's client, which costs more than both ends together.
+    With `short_path` calls go to the transport without httpx's client, which takes longer than caller and simulator together.
     """
     fly = FlyClient("http://fly.test", "any", org_slug=ORG, transport=transport, sleep=sleep, clock=clock)
     if short_path:
@@ -70,7 +70,7 @@ def build_worker(
 
 
 class _ShortLink(FlyLink):
-    """Hands a call to the transport as it is, without a request of httpx's."""
+    """Passes a call to the transport directly, without building an httpx request."""
 
     def _exchange(self, call: Request) -> Response:
         self.calls += 1

@@ -1,7 +1,7 @@
-"""The simulated world: one installation in one process, at a time that moves only when a test moves it.
+"""The simulated world: one installation in one process, whose clock moves only when a test moves it.
 
-The real SQL on a real Postgres, the real client and worker, and Fly's simulator. `World(url)` is one process after another on a
-Fly without surprises; the options of `Options` add what a test needs.
+It has the real SQL on a real Postgres, the real client and worker, and Fly's simulator. `World(url)` runs one process after
+another on a Fly without surprises. `Options` adds what a test needs.
 """
 
 import json
@@ -35,13 +35,13 @@ STRANGER = "a-strangers-app"
 
 @dataclass(frozen=True)
 class Options:
-    """What a world is like. tests.support.consistency refuses combinations that cannot be."""
+    """What a world is like. tests.support.consistency refuses impossible combinations."""
 
     seed: int = 0
     unkind: bool | Unkindness = False
-    """What Fly does without being asked: lists that lag, short pages, rate limits, lost answers, names held after deletion."""
+    """Fly's own irregularities: lists that lag, short pages, rate limits, lost answers, names held after deletion."""
     rate_limits: bool = False
-    """Fly refuses what exceeds its documented limits; `world.refused` and `world.deletions` hold what it did."""
+    """Fly enforces its documented rate limits. `world.refused` and `world.deletions` record what it did."""
     take_turns: bool = False
     """Several processes, which take turns at every call that leaves them (tests.support.turns); ids come from the seed."""
     keep_turn: float = 0.0
@@ -49,15 +49,15 @@ class Options:
     record: bool = False
     """Record a trace and check promises at every step (tests.support.recorder)."""
     standing: StandingDatabase | None = None
-    """A database that is emptied instead of being made; its sessions stay open."""
+    """A database that is emptied instead of being created; its sessions stay open."""
     follow_host: bool = True
     """Rows follow the host's changes at once, as if every wake-up call arrived. Otherwise claims and drains follow them."""
     rewinds: bool = False
-    """Everything happens in one transaction, which can be put back (tests.support.rewind)."""
+    """Everything happens in one transaction, which can be rolled back (tests.support.rewind)."""
 
 
 class World:
-    """The installation, its host's users, and the questions that a test asks about them."""
+    """The installation, its host's users, and methods to change and read them."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self.options = Options(**options)
@@ -107,7 +107,7 @@ class World:
     # Processes
 
     def new_worker(self, plan: ProcessPlan | None = None) -> Any:
-        """A fresh process: it knows nothing but what is in the database and on Fly. `plan` is for a world that rewinds."""
+        """A new process, which knows only what is in the database and on Fly. `plan` is for a world that rewinds."""
         return self._open_worker(plan)[0]
 
     def _open_worker(self, plan: ProcessPlan | None = None) -> tuple[Any, DatabaseLink]:
@@ -169,7 +169,7 @@ class World:
         return link
 
     def run_process(self, process: Process | str, job: Callable[[Any], Any], in_s: float = 0.0) -> Any:
-        """Start a process that does `job(worker)` and ends, also by an error of Hangar's or by its death."""
+        """Start a process that runs `job(worker)` and then ends, also after an error of Hangar's or a kill."""
         if isinstance(process, str):
             process = Process(f"worker {process}")
 
@@ -192,18 +192,28 @@ class World:
     # The host
 
     def sql(self, query: str, *params: Any) -> list[Any]:
-        """A statement of the host's at the virtual time; its rows, if it has any."""
+        """Run a statement of the host at the virtual time. Returns its rows, if it has any."""
         cursor = self._session.execute(query, params)
         rows = cursor.fetchall() if cursor.description else []
         if self.options.follow_host and ("user_subscriptions" in query or "auth.users" in query):
-            self._session.execute("select public.fly_apply_marks()", ())
+            self._follow_host()
         return rows
+
+    def _follow_host(self) -> None:
+        left = True
+        while left:
+            [(applied,)] = self._session.execute("select public.fly_apply_marks()", ()).fetchall()
+            left = applied["left"]
+
+    def allow_mass_losses(self) -> None:
+        """Let any number of users lose their apps at once: for tests of what comes after that check."""
+        self.sql("update hangar.settings set host_loss_floor = 1000000")
 
     def add_user(self, tier: str = "free") -> UUID:
         return self.add_users([tier])[0]
 
     def add_users(self, tiers: list[str]) -> list[UUID]:
-        """One user for each tier: all sign up first, then each takes the tier."""
+        """Add one user for each tier: all sign up first, then each gets the tier."""
         users = [self.make_id() for _ in tiers]
         self.sql(
             "insert into auth.users (id, email) select id, left(id::text, 8) || '@example.test' from unnest(%s::uuid[]) id",
@@ -255,7 +265,7 @@ class World:
         )
 
     def count_actions(self, user: UUID, *statuses: str) -> int:
-        """How many audit lines of an action have one of these statuses."""
+        """The number of audit entries of actions that have one of these statuses."""
         return sum(kind == "action" and status in statuses for kind, status, _ in self.events(user))
 
     def count_events(self, *kinds: str) -> int:
@@ -267,7 +277,7 @@ class World:
         return set(self.sql("select kind, key from hangar.alerts where resolved_at is null and kind <> 'nudges'"))
 
     def read_names(self) -> dict[str, str]:
-        """What ids are called in a trace."""
+        """A readable name for each id in a trace."""
         names = {str(user): f"user{number}" for number, user in enumerate(self.users, 1)}
         for id_, user, app, seq in self.sql("select id, user_id, fly_app_name, name_seq from public.user_fly_apps"):
             names[app] = f"{app}({names.get(str(user), user)}.{seq})"
@@ -277,7 +287,7 @@ class World:
     # Fly
 
     def apps(self) -> dict[str, list]:
-        """Fly's truth: each existing app's living machines."""
+        """Fly's actual state: each existing app's live machines."""
         self.sim.settle()
         return {
             name: [machine for machine in self.sim.machines() if machine.app.name == name]
@@ -285,32 +295,32 @@ class World:
         }
 
     def fault(self, **rule: Any) -> None:
-        """Order one kind of failure, instead of those ordered before."""
+        """Set one kind of failure, in place of those set before."""
         self.set_faults(rule)
 
     def set_faults(self, *rules: dict[str, Any]) -> None:
-        """Order these failures, instead of those ordered before; none: Fly works again."""
+        """Set these failures, in place of those set before. Without arguments Fly works again."""
         check_faults(list(rules))
         self.control("PUT", "faults", list(rules))
 
     def control(self, method: str, what: str, body: Any) -> None:
-        """Change Fly's world from outside, as `/_sim` allows it to everybody."""
+        """Change Fly's world from outside, through `/_sim`."""
         answer = self.sim.handle(Request(method, f"/_sim/{what}", (), {}, json.dumps(body).encode()))
         assert answer.status < 300, answer.body
 
     # Faults and deaths
 
     def watch_calls(self) -> list[tuple[str, str]]:
-        """The list that every call to Fly from now on is added to."""
+        """A list to which every call to Fly is added from now on."""
         self.boundaries.calls = []
         return self.boundaries.calls
 
     def kill_after(self, method: str, path: str) -> None:
-        """The process dies behind its next such call."""
+        """Kill the process after its next such call."""
         self.boundaries.die_after = (method, path)
 
     def spare(self) -> None:
-        """Let no process die any more."""
+        """Kill no process any more."""
         self.boundaries.die_after = self.boundaries.die_at = None
 
     # What is recorded
@@ -321,7 +331,7 @@ class World:
             self.recorder.note(what, who)
 
     def close(self) -> None:
-        """End all processes and close all sessions but those of a standing database."""
+        """End all processes and close all sessions except those of a standing database."""
         self.turns.close()
         if self.rewind:
             self.host.execute("rollback")
@@ -338,11 +348,11 @@ class World:
 
 
 def make_storm_world(url: str, seed: int, **options: Any) -> World:
-    """A world of several processes on a Fly as unkind as Fly is; with odd seeds its lists miss new machines for longer."""
+    """A world of several processes on a Fly with realistic troubles. With odd seeds its lists miss new machines for longer."""
     unkind = replace(UNKIND, fresh_machine_lag_s=(0.0, 4.0)) if seed % 2 else UNKIND
     return World(url, **{"seed": seed, "unkind": unkind, "take_turns": True} | options)
 
 
 def make_busy_world(url: str) -> World:
-    """A world of several processes in which nothing fails but what Fly's own rate limits refuse."""
+    """A world of several processes in which only Fly's own rate limits refuse calls."""
     return World(url, seed=2, rate_limits=True, take_turns=True)

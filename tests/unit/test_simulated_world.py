@@ -15,8 +15,8 @@ from tests.support.world import Options
         ({"rewinds": True, "take_turns": True}, "one session"),
         ({"take_turns": True, "keep_turn": 2.0}, "probability"),
         ({"keep_turn": 0.5}, "needs take_turns"),
-        ({"unkind": Unkindness(lost_answers=1.5)}, "no probability"),
-        ({"unkind": Unkindness(list_lag_s=(9.0, 1.0))}, "no span"),
+        ({"unkind": Unkindness(lost_answers=1.5)}, "not a probability"),
+        ({"unkind": Unkindness(list_lag_s=(9.0, 1.0))}, "not a range"),
     ],
 )
 def test_options_that_contradict_one_another_are_refused(options, problem):
