@@ -1,6 +1,6 @@
 """Makes a fleet in the state after provisioning, without waiting for the provisioning.
 
-The host's own write and Hangar's trigger make the rows. The simulator's API makes the apps, secrets and machines, with the same
+The host's own write and Hangar's procedure make the rows. The simulator's API makes the apps, secrets and machines, with the same
 config that Hangar sends. Then the rows get what a worker would have saved at the end.
 """
 
@@ -46,6 +46,14 @@ def sign_up(host: psycopg.Connection, count: int, mark: str = "user") -> list[UU
 def change_tier(host: psycopg.Connection, users: list[UUID], tier: str) -> None:
     """The host's own write: one statement for all users."""
     host.execute("update public.user_subscriptions set tier = %s where user_id = any(%s)", (tier, users))
+
+
+def follow_host(host: psycopg.Connection) -> None:
+    """Let the rows follow the host's changes, as a drain does."""
+    left = True
+    while left:
+        row = host.execute("select public.fly_apply_marks()").fetchone()
+        left = bool(row and row[0]["left"])
 
 
 def read_rows(host: psycopg.Connection) -> list[Row]:
@@ -108,6 +116,7 @@ def make_fleet(host: psycopg.Connection, sim: FlySim, count: int, tick: Callable
     """Make `count` active apps with rows and machines. `tick` lets the machines boot. Hangar must be live."""
     users = sign_up(host, count)
     change_tier(host, users, "pro")
+    follow_host(host)
     (installation_id,) = host.execute("select installation_id from hangar.settings").fetchone() or (None,)
     made = make_apps(sim, read_rows(host), UUID(str(installation_id)))
     tick()

@@ -11,7 +11,8 @@ class Sizes:
     plain_apps: int  # apps of the plain loop; its time is scaled up to the fleet
     plain_apps_with_latency: int  # with Fly's latency each app takes about 0.13 s
     tier_users: int  # users whose tier changes in one statement
-    tier_rounds: int
+    statement_rows: tuple[int, ...]  # rows of one UPDATE of the host
+    statement_rounds: int
     start_rounds: int
     start_functions: tuple[str, ...]
     dashboard_apps: int
@@ -23,7 +24,8 @@ FULL = Sizes(
     plain_apps=1_000,
     plain_apps_with_latency=60,
     tier_users=1_000,
-    tier_rounds=5,
+    statement_rows=(1, 1_000, 20_000),
+    statement_rounds=7,
     start_rounds=3,
     start_functions=("provision", "deprovision", "health"),
     dashboard_apps=100_000,
@@ -35,7 +37,8 @@ QUICK = Sizes(
     plain_apps=60,
     plain_apps_with_latency=10,
     tier_users=40,
-    tier_rounds=1,
+    statement_rows=(1, 1_000),
+    statement_rounds=3,
     start_rounds=1,
     start_functions=("health",),
     dashboard_apps=2_000,

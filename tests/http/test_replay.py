@@ -70,9 +70,9 @@ def sql(cloud):
 
 
 def subscribe(sql, tier):
-    """Change the tier with nudges muted, so that only the replays are sent."""
+    """Change the tier without a wake-up call, so that only the replays are sent."""
     sql.execute("begin")
-    sql.execute("select hangar.mute_nudges()")
+    sql.execute("set local hangar.wake_ups = '6'")
     sql.execute("update public.user_subscriptions set tier = %s where user_id = %s", (tier, USER))
     sql.execute("commit")
 

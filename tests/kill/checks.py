@@ -37,7 +37,7 @@ def find_entitled(cloud: KillCloud) -> set[uuid.UUID]:
         "select user_id, tier, status, expires_at from public.user_subscriptions"
     ):
         ahead = expires_at is not None and expires_at > now
-        if tier != "free" and ((status == "active" and expires_at is None) or ahead):
+        if tier != "free" and ((status in ("active", "past_due") and expires_at is None) or ahead):
             entitled.add(user)
     return entitled
 

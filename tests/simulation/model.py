@@ -33,7 +33,7 @@ class User:
             return self.word_plan if self.word == "grant" else None
         if self.deleted or self.tier in (None, "free"):
             return None
-        if self.status == "active":
+        if self.status in ("active", "past_due"):
             return self.tier if self.expires_at is None or now < self.expires_at else None
         return self.tier if self.expires_at is not None and now < self.expires_at else None
 

@@ -46,11 +46,12 @@ WAYS = {"deprovision": leave, "orphan": have_surplus, "stray": have_stray, "repl
 
 @dataclass(frozen=True)
 class Attack:
-    """A wrong input and how it is undone. `frees` means that it entitles no user at all."""
+    """A wrong input and how it is undone. `frees`: it entitles nobody; `empties`: no subscription is left."""
 
     begin: Callable[[World], object]
     end: Callable[[World], object] = lambda world: world.control("PUT", "faults", [])
     frees: bool = False
+    empties: bool = False
 
 
 def lie(*answers: tuple[str, object]) -> Callable[[World], None]:
@@ -165,8 +166,8 @@ ATTACKS = {
     "everybody expired": Attack(
         save_and("update public.user_subscriptions set expires_at = '2020-01-01'"), put_back, frees=True
     ),
-    "subscriptions truncated": Attack(save_and("truncate public.user_subscriptions"), put_back, frees=True),
-    "users deleted": Attack(save_and("delete from auth.users"), put_back, frees=True),
+    "subscriptions truncated": Attack(save_and("truncate public.user_subscriptions"), put_back, empties=True),
+    "users deleted": Attack(save_and("delete from auth.users"), put_back, empties=True),
     "the clock leaps": Attack(jump),
     "a brake that lets nothing through": Attack(
         run("update hangar.settings set brake_floor = 0, brake_share = 0"),
@@ -205,6 +206,9 @@ def test_no_entitled_users_app_is_lost(world, way, attack):
     sweep_on(world, 50)
     assert seen.find_wrong_calls() == []
     assert seen.most_in_an_hour() <= FLOOR
+    if kind.empties:
+        assert ("host_loss", "subscriptions") in world.open_alerts()
+        assert seen.most_in_an_hour() <= 1  # the way's own
     if kind.frees:
         assert ("brake", "fleet") in world.open_alerts()
         assert event_types(world).count("brake_tripped") == 1

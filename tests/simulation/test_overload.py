@@ -67,6 +67,7 @@ def statuses(world):
 def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgrade_pass(busy):
     """At most 100 deletions a minute, without 429, failure or alert. An upgrade in between is not delayed."""
     users = have_busy_fleet(busy, DOWNGRADES)
+    busy.allow_mass_losses()
     busy.sql("select 1")
     change_tier(busy.host, users, "free")
     started = busy.clock()
@@ -101,6 +102,7 @@ def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgra
 def test_a_storm_of_429_is_outlived(busy, headers, method):
     """Fly refuses everything for ten minutes: health calls end in time, writes stay few, then all users converge."""
     leaving = have_busy_fleet(busy, 20)
+    busy.allow_mass_losses()
     busy.sql("select 1")
     change_tier(busy.host, leaving, "free")
     coming = [busy.add_user("pro") for _ in range(5)]
@@ -139,6 +141,7 @@ def test_a_drain_ends_in_its_time_while_fly_asks_for_patience(busy):
 def test_a_local_rate_limit_is_not_a_failure(busy):
     """Fly refuses one deletion for 30 s: the process delays the others without error, alert or attempt."""
     leaving = have_busy_fleet(busy, 12)
+    busy.allow_mass_losses()
     busy.sql("select 1")
     change_tier(busy.host, leaving, "free")
     refusal = {"status": 429, "body": {"error": "rate limit exceeded"}, "headers": {"Retry-After": "30"}}
@@ -336,9 +339,10 @@ def test_a_sweep_that_could_not_probe_every_app_is_not_whole(world, monkeypatch)
 @pytest.mark.sized
 @pytest.mark.timeout(300)
 def test_thousands_of_flips_in_a_minute(world):
-    """After 20 flips per user exactly the entitled users have apps. A flip costs the host one lookup of one user."""
+    """After 20 flips per user exactly the entitled users have apps. A flip costs the host a mark."""
     count = size("FLIPPING_USERS")
     world.sql("update hangar.settings set brake_floor = 100000")
+    world.allow_mass_losses()
     world.sql("select vault.create_secret('http://127.0.0.1:9', 'hangar_functions_url')")
     world.sql("select vault.create_secret(%s, 'hangar_webhook_secret')", "whsec_" + "q83v" * 8)
     world.control("PUT", "latency", {"profile": "typical"})  # so that each drain gets as far as its time allows
@@ -346,9 +350,9 @@ def test_thousands_of_flips_in_a_minute(world):
     for number in range(20):
         queued = count_nudges(world)
         calls = count_calls(world, lambda tier=("pro", "free")[number % 2]: change_tier(world.host, users, tier))
-        assert calls["on_user_tier_change"] == calls["sync_desired_state"] == calls["entitlements"] == count
-        assert calls["now"] <= 10 * count, calls
-        assert count_nudges(world) - queued == 6  # five users by name, one drain for the rest
+        assert calls["sync_desired_state"] == calls["entitlements"] == 0  # the host only leaves marks
+        assert calls["mark_subscriptions"] == 1
+        assert count_nudges(world) - queued == 1
         world.clock.advance(5)
         if number in (2, 9, 15):
             Sweep(world.reconciler, world.clock() + 20).run(drain_only=True)

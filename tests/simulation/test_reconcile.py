@@ -324,8 +324,8 @@ def test_a_lease_lost_between_two_tries_ends_the_worker(world):
 
 def test_a_size_fly_refuses_waits_for_a_person(world):
     """Two shared vCPU with 256 MB: nothing more is tried, and the row says what to do."""
+    world.give_size_that_fly_refuses()
     user = world.add_user("pro")
-    world.sql("update public.user_fly_apps set memory_mb = 256 where user_id = %s", user)
     outcome = provision(world, user)
     row = world.row(user)
     assert outcome.state == "pending"

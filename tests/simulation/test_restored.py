@@ -264,7 +264,7 @@ def test_with_little_time_every_orphan_has_its_turn(world, copy, monkeypatch):
     ran = running(world)
     point_at(world, old)
     last = users[4]
-    world.sql("alter table public.user_subscriptions disable trigger on_user_tier_change")
+    world.sql("alter table public.user_subscriptions disable trigger hangar_mark_update")
     world.sql("update hangar.settings set live = false")
     world.set_tier(last, "pro")
     looks = []

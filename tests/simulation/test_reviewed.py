@@ -204,8 +204,8 @@ def test_an_unexpected_error_of_one_user_stops_no_other(world):
 
 def test_an_alert_outlives_the_worker_that_failed(world):
     """Killed right after the failing save: the alert was stored with the row and the next sweep sends it."""
+    world.give_size_that_fly_refuses()
     user = world.add_user("pro")
-    world.sql("update public.user_fly_apps set memory_mb = 256 where user_id = %s", user)
     save = world.reconciler.database.save
 
     def save_and_die(row, patch, events, *, release):
@@ -222,8 +222,8 @@ def test_an_alert_outlives_the_worker_that_failed(world):
 
 
 def test_an_alert_ends_when_what_failed_is_no_longer_wanted(world):
+    world.give_size_that_fly_refuses()
     user = world.add_user("pro")
-    world.sql("update public.user_fly_apps set memory_mb = 256 where user_id = %s", user)
     world.reconciler.reconcile(user, 240)
     assert world.open_alerts()
     world.set_tier(user, "free")

@@ -176,6 +176,7 @@ def test_hundreds_of_upgrades_in_one_statement(world):
 def test_the_brake_left_alone_lets_a_floor_of_a_thousand_downgrades_go(world):
     """Without an operator's approval a mass downgrade stops at the brake for an hour."""
     users = have_fleet(world, 200)
+    world.allow_mass_losses()
     change_tier(world.host, users, "free")
     world.sweep(drain_only=True)
     assert len(world.sim.apps) == 200 - 20

@@ -63,7 +63,7 @@ def test_an_expiry_is_found_without_a_write(world):
 def test_a_change_the_trigger_missed_is_found(world):
     """I1: the trigger was disabled; the sweep derives the same from the host's tables."""
     user = world.add_user()
-    world.sql("alter table public.user_subscriptions disable trigger on_user_tier_change")
+    world.sql("alter table public.user_subscriptions disable trigger hangar_mark_update")
     world.set_tier(user, "pro")
     assert world.row(user) == {}
     world.sweep()

@@ -36,7 +36,7 @@ def find_entitled(world) -> set[UUID]:
             pays = word == "grant"
         else:
             ahead = expires_at is not None and expires_at > now
-            pays = tier is not None and (ahead or (status == "active" and expires_at is None))
+            pays = tier is not None and (ahead or (status in ("active", "past_due") and expires_at is None))
         if pays:
             entitled.add(user)
     return entitled

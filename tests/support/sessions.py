@@ -8,7 +8,7 @@ from psycopg import sql
 from tests.support.clock import Clock
 from tests.support.worker import ORG
 
-_KEPT = ("fly_plans", "settings", "operators")
+_KEPT = ("fly_plans", "settings", "operators", "binding", "status_rules", "host_state")
 
 
 class Session:
@@ -110,6 +110,9 @@ class StandingDatabase:
         ).fetchall()
         deletes = [sql.SQL("delete from {}").format(sql.Identifier(*each)) for each in [*tables, ("auth", "users")]]
         deletes += [sql.SQL("delete from public.fly_plans"), sql.SQL("delete from hangar.settings")]
+        deletes.append(
+            sql.SQL("update hangar.host_state set held_since = null, reason = null, obeyed_by = null, losing = 0")
+        )
         deletes.append(sql.SQL("insert into public.fly_plans select * from public.kept_plans"))
         deletes.append(sql.SQL("insert into hangar.settings select * from public.kept_settings"))
         # Otherwise the audit log refuses even this deletion.

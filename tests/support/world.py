@@ -205,6 +205,12 @@ class World:
             [(applied,)] = self._session.execute("select public.fly_apply_marks()", ()).fetchall()
             left = applied["left"]
 
+    def give_size_that_fly_refuses(self) -> None:
+        """Give the plan pro 2 shared vCPU with 256 MB, which its guard would refuse."""
+        self.sql("alter table public.fly_plans disable trigger guard_plan")
+        self.sql("update public.fly_plans set cpu_count = 2, memory_mb = 256 where tier = 'pro'")
+        self.sql("alter table public.fly_plans enable trigger guard_plan")
+
     def allow_mass_losses(self) -> None:
         """Let any number of users lose their apps at once: for tests of what comes after that check."""
         self.sql("update hangar.settings set host_loss_floor = 1000000")
