@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZED_TESTS = ("tests/simulation", "-m", "sized", "--timeout=7200", "-p", "no:cacheprovider")
+SIZED_TESTS = ("tests", "-m", "sized", "--timeout=7200", "-p", "no:cacheprovider")
 FIRST_SEED = 20261126
 
 

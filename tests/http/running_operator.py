@@ -65,7 +65,7 @@ class Operator:
         out, err = child.communicate(timeout=DEADLINE_S * 2)
         return self._check(arguments, exits, child.returncode, out, err)
 
-    def run_here(self, arguments, env):
+    def run_here(self, arguments, env=None):
         """Exit code, output and error of the entry point of the console script."""
         out, err, code = io.StringIO(), io.StringIO(), 0
         with (
@@ -77,7 +77,7 @@ class Operator:
         ):
             for name in os.environ.keys() - self.env.keys():
                 patch.delenv(name)
-            for name, value in {**self.env, **env}.items():
+            for name, value in {**self.env, **(env or {})}.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["hangar", *arguments])
             patch.setattr(logging.root, "handlers", [])  # pytest's own would keep warnings from standard error
