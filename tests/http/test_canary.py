@@ -108,10 +108,16 @@ class Run:
         return answer.status_code
 
     def hangar(self, *arguments, **env):
+        """Run a command as a process of its own."""
         child = self.operator.start(*arguments, **env)
         out, err = child.communicate(timeout=120)
         self.recorder.record(f"hangar {' '.join(arguments)}", out + err)
         return child.returncode
+
+    def hangar_here(self, *arguments):
+        """Run a command in this process."""
+        _, out, err = self.operator.run_here(arguments)
+        self.recorder.record(f"hangar {' '.join(arguments)}", out + err)
 
     def child(self, name) -> Child:
         return next(child for child in self.cloud._children if child.name == name)
@@ -226,7 +232,7 @@ def run_commands(run, users):
         ("brake",), ("retry", str(users[0])), ("sweep",), ("migrate-users", "--dry-run"),
     ):  # fmt: skip
         run.hangar(*command)
-        run.hangar(*command, "--json")
+        run.hangar_here(*command, "--json")
     other = "sb_secret_canary-that-nobody-knows-4411"
     run.recorder.canaries["unknown secret key"] = other
     for wrong in (

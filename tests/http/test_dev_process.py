@@ -13,10 +13,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from local.dev.cloud import LocalCloud
+from tests.support.sizes import size
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
+# Parts of the cloud: a word of the command, the words that report its end, and its log.
+PARTS = (
+    (b"local.supabase.gateway", "the Supabase gateway ended with code -9", "gateway.log"),
+    (b"bin/postgres", "Postgres does not answer", "postgres.log"),
+)
 
 
 def eventually(look, reason="it did not come true"):
@@ -152,13 +158,8 @@ def test_a_stop_while_starting_leaves_nothing(start):
     assert dev.left() == ["logs"]
 
 
-@pytest.mark.parametrize(
-    ("command", "words", "log"),
-    [
-        (b"local.supabase.gateway", "the Supabase gateway ended with code -9", "gateway.log"),
-        (b"bin/postgres", "Postgres does not answer", "postgres.log"),
-    ],
-)
+@pytest.mark.sized
+@pytest.mark.parametrize(("command", "words", "log"), PARTS[: size("PARTS_KILLED")])
 def test_a_part_that_ends_stops_the_cloud_and_is_named(start, command, words, log):
     dev = start()
     dev.wait_up()

@@ -77,10 +77,10 @@ def make_orphan(operator, name, row=None, **metadata):
 
 
 def test_status_shows_the_fleet_as_tables_and_as_json(operator):
-    """State, fleet, health, alerts, failures, events and cost. Money is text."""
+    """State, fleet, health, alerts, failures, events and cost. Money is text. In a process, as into a pipe."""
     users = give_apps(operator)
     operator.hangar("sweep")
-    out, _ = operator.hangar("status")
+    out, _ = operator.hangar_process("status")
     for text in (
         "NOT LIVE",
         "Brake off",
@@ -92,7 +92,7 @@ def test_status_shows_the_fleet_as_tables_and_as_json(operator):
         "Events of",
     ):
         assert text in out
-    report = operator.json("status")
+    report = json.loads(operator.hangar_process("status", "--json")[0])
     [fleet] = report["fleet_summary"]
     assert (fleet["status"], fleet["apps"], fleet["monthly_cost_estimate_usd"]) == ("active", len(users), "12.00")
     assert report["failures"] == []

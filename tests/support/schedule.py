@@ -12,7 +12,13 @@ from xdist.scheduler import LoadScopeScheduling
 # Folders in the order in which their tests begin: a slow group that begins last keeps every other worker waiting.
 FOLDERS = ("kill", "browser", "http", "simulation", "postgres", "contract", "unit")
 # Files that take ten seconds and more; measure with `pytest --durations=0`.
-SLOW_FILES = ("tests/http/test_ops_commands.py", "tests/http/test_dev_process.py")
+SLOW_FILES = (
+    "tests/http/test_ops_migrate.py",
+    "tests/http/test_dev_process.py",
+    "tests/http/test_canary.py",
+    "tests/http/test_ops_commands.py",
+    "tests/http/test_ops_dev.py",
+)
 
 
 class GroupScheduling(LoadScopeScheduling):

@@ -8,14 +8,18 @@ import os
 
 # Name: the size in `make test`, and in `make proof`.
 _SIZES = {
-    "SEEDS": (40, 10_000),
+    "SEEDS": (24, 10_000),
     "MATRIX_STEP": (1_000, 1),
-    "FLEET": (2_000, 10_000),
-    "UPGRADES": (200, 1_000),
-    "DOWNGRADES": (150, 1_000),
+    "DEATH_STEP": (3, 1),
+    "RENEWAL_STEP": (3, 1),
+    "FLEET": (1_200, 10_000),
+    "UPGRADES": (100, 1_000),
+    "DOWNGRADES": (120, 1_000),
     "FLIPPING_USERS": (60, 250),
     "STORMS": (1, 6),
     "STATE_MACHINE_EXAMPLES": (8, 100),
+    "PARTS_KILLED": (1, 2),
+    "AXE_RUNS_PER_PAGE": (1, 2),
 }
 
 
