@@ -1,8 +1,8 @@
 """A sample fleet for `make dev`: 30 users over three tiers and three regions, one of them failing, one in grace.
 
 It does what a host does: it signs users up and changes their tier by SQL, and calls the health function as the scheduler
-does. Hangar does the rest. `user-23@example.com` fails because Fly refuses the image that the plan named at the time. The
-plan names a good one now, so `hangar retry user-23@example.com` succeeds. `user-30@example.com` cancelled and is in grace.
+does. Hangar does the rest. `user-23@example.com` fails because Fly refuses the image once, as if it had not been pushed yet.
+`hangar retry user-23@example.com` succeeds. `user-30@example.com` cancelled and is in grace.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import psycopg
-from psycopg import sql
 
 FREE, PRO, ELITE = range(1, 7), range(7, 24), range(24, 31)
 IN_FRANKFURT = range(15, 23)  # the Pro users who signed up while the Pro plan named the region fra
@@ -44,15 +43,16 @@ def _fill(addresses: Mapping[str, Any], stopping: threading.Event) -> None:
     with psycopg.connect(addresses["database_url"], autocommit=True) as database:
         _sign_up(database)
         _set_plans(database)
-        _set_tier(database, "pro", [user for user in PRO if user not in (*IN_FRANKFURT, FAILING)])
+        elsewhere = [user for user in PRO if user not in (*IN_FRANKFURT, FAILING)]
+        _set_tier(database, "pro", elsewhere)
         _set_tier(database, "elite", ELITE)
-        _change_plan(database, "region", "fra")
+        _wait_until(database, {"active": len(elsewhere) + len(ELITE)}, stopping)
+        _change_region(database, "fra")
         _set_tier(database, "pro", IN_FRANKFURT)
-        _change_plan(database, "region", None)
+        _wait_until(database, {"active": len(PRO) + len(ELITE) - 1}, stopping)
+        _change_region(database, None)  # now, because a row that is still on its way would follow the plan
         _refuse_image(addresses, database)
-        _change_plan(database, "docker_image", MISSING_IMAGE)
         _set_tier(database, "pro", [FAILING])
-        _change_plan(database, "docker_image", None)
         expected = {"active": len(PRO) + len(ELITE) - 1, "error": 1}
         if _wait_until(database, expected, stopping):
             _set_tier(database, "free", [IN_GRACE])
@@ -91,10 +91,9 @@ def _set_plans(database: psycopg.Connection) -> None:
     )
 
 
-def _change_plan(database: psycopg.Connection, column: str, value: str | None) -> None:
-    """Set a column of the Pro plan. Users who have an app keep it as it is."""
-    query = sql.SQL("update public.fly_plans set {} = %s where tier = 'pro'")
-    database.execute(query.format(sql.Identifier(column)), (value,))
+def _change_region(database: psycopg.Connection, region: str | None) -> None:
+    """Set the region of the Pro plan. Users who have an app keep it where it is."""
+    database.execute("update public.fly_plans set region = %s where tier = 'pro'", (region,))
 
 
 def _set_tier(database: psycopg.Connection, tier: str, numbers: "range | list[int]") -> None:

@@ -1,4 +1,4 @@
-"""The user pays again while the app is on its way out: at every point before and after every call of a caller that removes it."""
+"""The user pays again while the app is on its way out: at every point before and after every call that removes it."""
 
 import uuid
 
