@@ -7,7 +7,7 @@ import click
 
 from ops.cli_support import get_actor, json_option, open_installation, print_json, reason_option, report_errors, stop
 from ops.exit_codes import EXIT_USAGE
-from shared.domain.status_text import UNKNOWN_APPS_ADVICE, format_brake_count
+from shared.domain.status_text import UNKNOWN_APPS_ADVICE, format_brake_count, format_host_loss
 
 RELEASE_COMMAND = 'hangar brake --release --reason "…"'
 
@@ -34,6 +34,8 @@ def brake(release: bool, reason: str | None, as_json: bool) -> None:
         print_json(state)
         return
     click.echo(format_brake(state))
+    if loss := state["host_loss"]:
+        click.echo(f"HELD: {format_host_loss(loss)}: {RELEASE_COMMAND}")
     if release:
         click.echo("Released: deletions that waited for the brake are due now, and the count restarts at zero")
     elif state["tripped"]:

@@ -132,7 +132,7 @@ def format_next_step(
         if row["status"] == "error":
             advice = advise(row["error_code"], user_id, goes_on=False, surface=surface)
             return f"Hangar waits for an operator: {advice}"
-        return "up to date; every sweep checks it again"
+        return _format_at_rest(user)
     if held := _explain_hold(user, settings, now, is_cli=is_cli):
         return held
     when, is_due = format_time(row["next_attempt_at"], now), datetime.fromisoformat(row["next_attempt_at"]) <= now
@@ -145,6 +145,15 @@ def format_next_step(
     if is_due:
         return f"the next drain {goal}, within a minute (due {when})"
     return f"Hangar {goal} {when}"
+
+
+def _format_at_rest(user: Mapping[str, Any]) -> str:
+    """A row that needs no work now: up to date, or waiting for what only the host or an operator can say."""
+    if user["entitled"] is None:
+        return f"nothing changes: {explain_unknown(user['why'])}; every sweep looks again"
+    if user["entitled"] is False and user["row"]["desired_state"] == "present":
+        return "the user has lost entitlement; the next drain follows, unless a mass loss waits for an operator (see the alerts)"
+    return "up to date; every sweep checks it again"
 
 
 def _explain_hold(user: Mapping[str, Any], settings: Mapping[str, Any], now: datetime, *, is_cli: bool) -> str | None:

@@ -58,6 +58,26 @@ def format_brake_count(brake: Mapping[str, Any]) -> str:
     return f"{destroyed} {noun} destroyed in the last hour; the limit is {limit:f}"
 
 
+def format_host_loss(loss: Mapping[str, Any]) -> str:
+    """A mass loss of entitlement that waits for an operator, from `host_loss` of fly_brake_status."""
+    return (
+        f"{loss['losing']} of {loss['present']} apps would lose their entitlement at once. They keep running until somebody "
+        "corrects the subscriptions or releases the brake"
+    )
+
+
+def describe_host(overview: Mapping[str, Any], now: datetime) -> str:
+    """Where the subscriptions come from, and how many changes of them wait, from fly_overview."""
+    if overview["binding"] is None:
+        return "NOT BOUND: Hangar does not know where the subscriptions are and changes no user (docs/host-binding.md)"
+    waiting, source = overview["changes_waiting"], overview["binding"]["source"]
+    if not waiting["users"]:
+        return f"Subscriptions: {source}; no change waits"
+    age_s = (now - datetime.fromisoformat(waiting["oldest"])).total_seconds()
+    noun = "change waits" if waiting["users"] == 1 else "changes wait"
+    return f"Subscriptions: {source}; {waiting['users']} {noun}, the oldest for {format_duration(max(age_s, 0))}"
+
+
 def format_paused(*, paused: bool, changed: bool) -> str:
     """The answer to pause or resume."""
     when = "now" if changed else "already"

@@ -156,7 +156,8 @@ def test_why_a_deletion_waits(row, settings, brake, words):
     ],
 )
 def test_the_next_step_of_a_user_without_an_app(entitled, live, last, words):
-    assert words in format_next_step({"row": None, "last": last, "entitled": entitled}, {**SETTINGS, "live": live}, NOW)
+    user = {"row": None, "last": last, "entitled": entitled, "why": "unknown_tier"}
+    assert words in format_next_step(user, {**SETTINGS, "live": live}, NOW)
 
 
 @pytest.mark.parametrize(

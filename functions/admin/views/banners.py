@@ -14,11 +14,15 @@ _DELETES_PAUSED = "Hangar still stops the machines of users who left, but destro
 _TITLES = {
     "installation": "Installation mismatch",
     "fly_unreachable": "Fly cannot be reached",
+    "host_loss": "Many users would lose their apps at once",
+    "host_binding": "The host's subscriptions cannot be read",
     "incident": "Many apps are unhealthy at once",
     "nudges": "Webhook calls are not arriving",
     "max_apps": "The app limit is reached",
     "max_cost": "The cost limit is reached",
     "unknown_tier": "A tier is not in the plans table",
+    "unknown_status": "A subscription status has no rule",
+    "unreadable_end": "The end of a subscription cannot be read",
     "orphans": "Orphans need attention",
     "orphan_look": "An orphan cannot be checked",
     "provisioning_slow": "Provisioning is slow",
@@ -55,7 +59,11 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
     ranks = {kind: rank for rank, kind in enumerate(_TITLES)}
     for alert in sorted(alerts, key=lambda each: ranks.get(each["kind"], len(ranks))):
         title = _TITLES.get(alert["kind"], alert["kind"].replace("_", " ").capitalize())
-        tone = "bad" if alert["kind"] in ("installation", "fly_unreachable", "incident") else "busy"
+        tone = (
+            "bad"
+            if alert["kind"] in ("installation", "fly_unreachable", "incident", "host_loss", "host_binding")
+            else "busy"
+        )
         text = alert["message"]
         if alert["kind"] == "fly_unreachable":
             since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from functions.admin.views.banners import list_banners
 from shared.domain.cost import to_cents
 from shared.domain.remediation import format_event, format_time
+from shared.domain.status_text import format_host_loss
 
 _HALF_CENT = Decimal("0.005")
 _STATIC = Path(__file__).parents[1] / "static"
@@ -48,6 +49,7 @@ def add_filters(app: flask.Flask) -> None:
         "image": shorten_image,
         "query": lambda values: urlencode(pick(values)),
         "summary": summarise_event,
+        "host_loss": format_host_loss,
         "words": lambda text: str(text).replace("_", " "),
     }
     app.jinja_env.globals |= {"asset": _link_asset, "list_banners": list_banners, "zip": zip}
