@@ -157,7 +157,9 @@ begin
     values ('settings_changed', 'info', hangar.actor_json() || jsonb_build_object('changes',
       jsonb_build_object('binding', jsonb_build_object('from', p_from, 'to', v_to))));
   end if;
-  insert into hangar.marks (user_id) values (null);
+  -- Whoever has an app, or should get one now, is looked at under the new binding.
+  insert into hangar.marks (user_id) select null::uuid from hangar.settings g
+   where g.live or exists (select 1 from public.user_fly_apps a where a.deleted_at is null);
   return v_to;
 end
 $$;

@@ -76,6 +76,16 @@ class Hangar:
         while self.rpc("fly_apply_marks")["left"]:
             pass
 
+    def deafen(self) -> None:
+        """Let the host's changes leave no marks."""
+        for table in ("public.user_subscriptions", "auth.users"):
+            for event in ("insert", "update", "delete", "truncate"):
+                self.sql(f"alter table {table} disable trigger hangar_mark_{event}")
+
+    def marked(self) -> set[uuid.UUID | None]:
+        """The users with a mark; None means everybody."""
+        return {row["user_id"] for row in self.sql("select user_id from hangar.marks")}
+
     def row(self, user: uuid.UUID) -> dict[str, Any] | None:
         """The user's live row."""
         rows = self.sql("select * from public.user_fly_apps where user_id = %s and deleted_at is null", user)

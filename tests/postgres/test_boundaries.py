@@ -32,11 +32,11 @@ def still(hangar):
         ("past_due", NOW + SECOND, True),
         ("past_due", NOW, False),
         ("past_due", NOW - SECOND, False),
-        (None, None, False),
+        (None, None, None),
     ],
 )
 def test_a_subscription_ends_at_the_moment_it_names(hangar, still, status, expires_at, entitled):
-    """I1: `expires_at` lies ahead or it does not; a subscription without a status buys nothing."""
+    """I1: `expires_at` lies ahead or it does not; a subscription without a status says nothing."""
     hangar.sql("alter table user_subscriptions alter column status drop not null")
     user = hangar.user("pro", status=status, expires_at=expires_at)
     assert hangar.rpc("fly_user_status", user=user)["entitled"] is entitled

@@ -55,13 +55,19 @@ def test_hmac_of_every_key_length(common):
         assert common.one("select hangar.hmac_sha256(%s, 'body')", key) == expected
 
 
-def test_upgrade_calls_provision_signed(hangar):
-    """Standard Webhooks over the very bytes that are sent, an id and a reason in the body, one second at most."""
+def change(hangar, *users, tier="pro"):
+    """The host's own statement, whose marks nobody takes."""
+    hangar.sql("update user_subscriptions set tier = %s where user_id = any(%s)", tier, list(users))
+
+
+def test_a_change_calls_health_signed(hangar):
+    """Standard Webhooks over the very bytes that are sent, the user in the body, one second at most."""
+    user = hangar.user()
     hangar.fill_vault(URL, SECRET)
-    user = hangar.user("pro")
+    change(hangar, user)
     [sent] = hangar.queued()
-    assert sent["url"] == f"{URL}/provision"
-    assert json.loads(sent["body"]) == {"user_id": str(user), "reason": "desired_present"}
+    assert sent["url"] == f"{URL}/health"
+    assert json.loads(sent["body"]) == {"drain_only": True, "user_ids": [str(user)]}
     assert sent["timeout_milliseconds"] == 1000
     headers = sent["headers"]
     assert headers["Content-Type"] == "application/json"
@@ -73,72 +79,69 @@ def test_upgrade_calls_provision_signed(hangar):
 
 def test_signing_time_is_real_time(hangar):
     """The receiver compares with its own clock, so a shifted hangar.now() may not be in the signature."""
+    user = hangar.user()
     hangar.fill_vault(URL, SECRET)
     hangar.shift_clock(86_400)
-    hangar.user("pro")
+    change(hangar, user)
     [sent] = hangar.queued()
     assert abs(time.time() - int(sent["headers"]["webhook-timestamp"])) < 60
 
 
-def test_downgrade_calls_deprovision(hangar):
-    """The call goes in the direction that the row wants now."""
-    user = hangar.user("pro")
-    hangar.fill_vault(URL + "/", SECRET)
-    hangar.subscribe(user, tier="free")
-    assert [sent["url"] for sent in hangar.queued()] == [f"{URL}/deprovision"]
-
-
 def test_one_url_for_each_function(hangar):
     """Cloud Run gives each service its own host name."""
-    urls = {
-        "provision": "https://p.example.test",
-        "deprovision": "https://d.example.test/x",
-        "health": "https://h.example.test",
-    }
+    urls = {"provision": "https://p.example.test", "health": "https://h.example.test/x"}
+    user = hangar.user()
     hangar.fill_vault(json.dumps(urls), SECRET)
-    user = hangar.user("pro")
-    hangar.subscribe(user, tier="free")
+    change(hangar, user)
     hangar.sql("select hangar.call_health(false)")
-    assert [sent["url"] for sent in hangar.queued()] == list(urls.values())
+    assert [sent["url"] for sent in hangar.queued()] == [urls["health"]] * 2
 
 
-def test_first_five_by_name_then_one_drain(hangar):
-    """A bulk change must not flood pg_net, which the host's webhooks share. Each transaction counts separately."""
-    users = [hangar.user() for _ in range(12)]
+@pytest.mark.parametrize(("count", "named"), [(1, 1), (5, 5), (6, 0), (40, 0)])
+def test_one_call_for_each_statement(hangar, count, named):
+    """Up to five users are named; more are one drain."""
+    users = [hangar.user() for _ in range(count)]
     hangar.fill_vault(URL, SECRET)
-    hangar.sql("update user_subscriptions set tier = 'pro' where user_id = any(%s)", users)
-    urls = [sent["url"] for sent in hangar.queued()]
-    assert urls == [f"{URL}/provision"] * 5 + [f"{URL}/health"]
-    assert json.loads(hangar.queued()[5]["body"]) == {"drain_only": True}
-    hangar.subscribe(users[0], tier="free")
+    change(hangar, *users)
+    [sent] = hangar.queued()
+    assert len(json.loads(sent["body"]).get("user_ids", [])) == named
+
+
+def test_five_calls_in_a_transaction_then_one_drain(hangar):
+    """Many statements must not flood pg_net, which the host's webhooks share. Each transaction counts separately."""
+    users = [hangar.user() for _ in range(12)]
+    hangar.follow()
+    hangar.fill_vault(URL, SECRET)
+    with hangar.admin.transaction():
+        for user in users:
+            change(hangar, user)
+    bodies = [json.loads(sent["body"]) for sent in hangar.queued()]
+    assert bodies == [{"drain_only": True, "user_ids": [str(user)]} for user in users[:5]] + [{"drain_only": True}]
+    assert hangar.marked() == set(users)
+    change(hangar, users[0], tier="free")
     assert len(hangar.queued()) == 7
 
 
-def test_no_nudge_without_a_new_generation(hangar):
-    """Only a changed generation is worth a call."""
+def test_no_call_for_a_change_that_says_nothing(hangar):
+    """Neither a statement that changes nothing bound, nor our own writes, nor an UPDATE of no row is worth a call."""
     user = hangar.user("pro")
     hangar.fill_vault(URL, SECRET)
-    hangar.subscribe(user, tier="pro")
-    hangar.sql("update user_fly_apps set machine_state = 'started'")
-    assert hangar.queued() == []
-
-
-def test_own_work_sends_no_nudge(hangar):
-    """Sync, claim and save run with nudges off, and turn them on again for what follows in the transaction."""
-    hangar.fill_vault(URL, SECRET)
-    hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
-    synced, claimed = hangar.user("pro"), hangar.user("pro")
-    hangar.sql("alter table user_subscriptions enable trigger on_user_tier_change")
-    hangar.claim(claimed)
+    change(hangar, user)
+    change(hangar)
+    hangar.sql("update user_subscriptions set updated_at = now()")
+    hangar.sql("update user_fly_apps set machine_state = 'started', generation = generation + 1")
+    hangar.claim(user)
     hangar.rpc("fly_sync_entitlements")
-    assert hangar.row(synced)
-    assert hangar.row(claimed)
     assert hangar.queued() == []
-    owner = hangar.connect(hangar.url, "postgres")
-    with owner.transaction():
-        owner.execute("select public.fly_sync_entitlements()")
-        owner.execute("update user_subscriptions set tier = 'free' where user_id = %s", (synced,))
-    assert len(hangar.queued()) == 1
+
+
+def test_an_override_calls_health_for_its_user(hangar):
+    """An operator's decision is acted on at once too."""
+    user = hangar.user()
+    hangar.fill_vault(URL, SECRET)
+    hangar.rpc("fly_set_override", user=user, override="grant", plan="pro", actor="test", reason="test")
+    [sent] = hangar.queued()
+    assert json.loads(sent["body"]) == {"drain_only": True, "user_ids": [str(user)]}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ pytestmark = pytest.mark.every_postgres
 
 @pytest.fixture
 def deaf(hangar):
-    """The host's trigger is off: only sync can notice anything."""
-    hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
+    """The triggers on the host's tables are off: only sync can notice anything."""
+    hangar.deafen()
     return hangar
 
 

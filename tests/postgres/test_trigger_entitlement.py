@@ -22,7 +22,7 @@ ENTITLEMENT = [
     ("pro", "cancelled", PAST, None, False, "cancelled"),
     ("pro", "cancelled", None, None, False, "cancelled"),
     ("pro", "past_due", AHEAD, None, True, "past_due_until"),
-    ("pro", "past_due", None, None, False, "past_due"),
+    ("pro", "past_due", None, None, True, "past_due"),
     ("pro", "paused", AHEAD, None, False, "status_paused"),
     ("unknown", "active", None, None, None, "unknown_tier"),
     ("unknown", "active", None, "grant", True, "override_grant"),
@@ -157,8 +157,9 @@ def test_a_change_that_changes_nothing(hangar):
 
 
 def test_a_plan_edit_changes_no_row_without_a_rollout(hangar):
-    """Size and image are copied to the row when its generation changes. An edited plan applies by a rollout only."""
+    """Size and image are copied to the row when its generation changes. An edited plan does not move a running app."""
     user = hangar.user("pro")
+    hangar.converge(user)
     hangar.sql("update fly_plans set memory_mb = 1024 where tier = 'pro'")
     hangar.sql("update hangar.settings set default_image = 'other'")
     hangar.rpc("fly_sync_entitlements")
@@ -178,6 +179,7 @@ def test_grace_is_that_of_the_lost_plan(hangar):
     assert hangar.live_row(user)["delete_after"] is None
     hangar.subscribe(user, tier="free")
     hangar.sql("delete from auth.users where id = %s", user)
+    hangar.follow()
     row = hangar.live_row(user)
     assert (row["delete_after"], row["generation"]) == (None, 5)
 
@@ -186,9 +188,11 @@ def test_grace_is_that_of_the_lost_plan(hangar):
     "leave", ["delete from auth.users where id = %s", "delete from user_subscriptions where user_id = %s"]
 )
 def test_leaving_by_deletion(hangar, leave):
-    """The row asks for absence in the same transaction."""
+    """The deletion is marked, and the row asks for absence."""
     user = hangar.user("pro")
     hangar.sql(leave, user)
+    assert hangar.marked() == {user}
+    hangar.follow()
     assert hangar.live_row(user)["desired_state"] == "absent"
 
 
@@ -197,15 +201,18 @@ def test_paid_from_the_first_insert(hangar):
     user = hangar.user()
     hangar.sql("delete from user_subscriptions where user_id = %s", user)
     hangar.sql("insert into user_subscriptions (user_id, tier) values (%s, 'pro')", user)
+    hangar.follow()
     assert hangar.live_row(user)["desired_state"] == "present"
 
 
 def test_rolled_back_change_leaves_nothing(hangar):
-    """Row, event and nudge live and die with the host's transaction."""
-    hangar.fill_vault()
+    """Mark and nudge live and die with the host's transaction."""
     user = hangar.user()
+    hangar.follow()
+    hangar.fill_vault()
     with hangar.admin.transaction(force_rollback=True):
-        hangar.subscribe(user, tier="pro")
-        assert hangar.row(user) is not None
+        hangar.sql("update user_subscriptions set tier = 'pro' where user_id = %s", user)
+        assert hangar.marked() == {user}
         assert len(hangar.queued()) == 1
+    hangar.follow()
     assert (hangar.row(user), hangar.events(user), hangar.queued()) == (None, [], [])
