@@ -119,7 +119,8 @@ class NotFound(HangarError):
 class Refused(HangarError):
     """Permanent until a person changes something.
 
-    Codes: "image", "size", "quota", "auth", "org", "name", "bad_request", "unsupported".
+    Codes: "image", "size", "quota", "auth", "org", "name", "bad_request", "unsupported", and of the database "migrations" and
+    "invalid_value".
     """
 
     default_code = "bad_request"

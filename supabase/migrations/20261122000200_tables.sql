@@ -12,27 +12,29 @@ create table hangar.settings (
   app_prefix text not null default 'vyx-user' check (app_prefix ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$'),
   default_region text not null default 'sin' check (default_region ~ '^[a-z]{3}$'),
   default_image text not null default 'registry.fly.io/vyx-app:latest' check (default_image <> ''),
-  -- At most a week. The upper bound also excludes Infinity and NaN, which pass every lower bound and break every interval.
-  retry_base_s numeric not null default 300 check (retry_base_s > 0),
+  -- hangar.setting_rules() names the same bounds for operators. The upper bounds also exclude Infinity and NaN, which pass every lower
+  -- bound and break every interval.
+  retry_base_s numeric not null default 300 check (retry_base_s >= 1),
   retry_cap_s numeric not null default 1800 check (retry_cap_s >= retry_base_s and retry_cap_s <= 604800),
-  -- Longer than the longest HTTP time-out of one action (waiting for a machine on Fly: 60 s).
-  lease_s numeric not null default 120 check (lease_s > 0 and lease_s <= 604800),
-  sweep_lease_s numeric not null default 120 check (sweep_lease_s > 0 and sweep_lease_s <= 604800),
-  max_apps integer check (max_apps >= 0),
-  max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd >= 0 and max_monthly_cost_usd < 'NaN'),
-  brake_floor integer not null default 20 check (brake_floor >= 0),
+  -- Longer than a call to Fly with its repetitions (40 s), and the 60 s that Fly may still take to close it.
+  lease_s numeric not null default 120 check (lease_s between 90 and 7200),
+  -- A sweep trusts its lease for 60 s (shared/fleet/sweep.py).
+  sweep_lease_s numeric not null default 120 check (sweep_lease_s between 60 and 7200),
+  max_apps integer check (max_apps between 0 and 1000000),
+  max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd between 0 and 9999999999),
+  brake_floor integer not null default 20 check (brake_floor between 0 and 1000000),
   brake_share numeric not null default 0.05 check (brake_share between 0 and 1),
   -- If more apps than this belong to rows that this database never had, the database has lost rows.
-  brake_lost integer not null default 3 check (brake_lost >= 0),
+  brake_lost integer not null default 3 check (brake_lost between 0 and 1000000),
   brake_released_at timestamptz,
   -- Fly accepts 100; the rest is room for calls that are repeated.
-  deletes_per_minute integer not null default 90 check (deletes_per_minute > 0),
+  deletes_per_minute integer not null default 90 check (deletes_per_minute between 1 and 100),
   orphan_after_s numeric not null default 900 check (orphan_after_s between 0 and 604800),
   -- If more apps than this are broken at once, they are one incident and are not repaired one by one.
-  incident_floor integer not null default 10 check (incident_floor > 0),
+  incident_floor integer not null default 10 check (incident_floor between 1 and 1000000),
   incident_share numeric not null default 0.2 check (incident_share between 0 and 1),
-  unhealthy_after integer not null default 3 check (unhealthy_after > 0),
-  bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 604800),
+  unhealthy_after integer not null default 3 check (unhealthy_after between 1 and 100),
+  bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 3600),
   updated_at timestamptz not null default hangar.now()
 );
 comment on table hangar.settings is 'One row. `live`: serve every entitled user; `paused`: the kill switch, Hangar changes nothing on Fly.';

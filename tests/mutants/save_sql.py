@@ -148,7 +148,7 @@ BUGS = (
     ),
     PlantedBug(
         "resume-wakes-a-grace",
-        Sql("function public.fly_set_paused"),
+        Sql("function hangar.resume_work"),
         exactly("and (a.delete_after is null or a.delete_after <= hangar.now())"),
         "",
         "I7: a resume does not make rows due that wait for the end of their grace",
