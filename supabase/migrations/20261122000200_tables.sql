@@ -176,6 +176,13 @@ create index user_fly_app_events_created on public.user_fly_app_events (created_
 -- The brake counts these events before each destroy, and so does the limit of app deletions per minute.
 create index user_fly_app_events_destroys on public.user_fly_app_events (created_at)
   where event_type = 'action' and status = 'intent' and (metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app');
+-- What the log remembers is found without reading the log: the outcome of an intent, the removals of orphans, the deletions of one app.
+create index user_fly_app_events_outcomes on public.user_fly_app_events ((metadata ->> 'intent_id'))
+  where event_type = 'action' and status <> 'intent';
+create index user_fly_app_events_orphans on public.user_fly_app_events (created_at)
+  where event_type = 'action' and (metadata ->> 'purpose') = 'orphan';
+create index user_fly_app_events_deletes on public.user_fly_app_events (fly_app_id)
+  where event_type = 'action' and status = 'intent' and (metadata ->> 'action') = 'delete_app';
 
 create table public.fly_overrides (
   user_id uuid primary key,
@@ -198,9 +205,13 @@ create table public.fly_orphans (
   sightings integer not null default 1,
   approved_by text,
   user_id uuid,
-  lost boolean not null default false
+  lost boolean not null default false,
+  listed boolean not null default true,
+  absent_at timestamptz
 );
 comment on table public.fly_orphans is 'Fly apps with our proof of ownership and no live row, as of the last sweep. Age and sightings are the first of two checks before one is removed.';
+comment on column public.fly_orphans.listed is 'Whether the last listing showed it. A list that lacks an app proves nothing, so a lost or approved orphan stays until Fly says directly that it is gone.';
+comment on column public.fly_orphans.absent_at is 'When Fly first answered a direct question with 404, since it was last listed.';
 comment on column public.fly_orphans.user_id is 'The owner according to the closed row, or to the machine''s metadata when it could last be read.';
 comment on column public.fly_orphans.lost is 'Its machine names a row that this database never had. A row always exists before its app, so the database has lost rows.';
 

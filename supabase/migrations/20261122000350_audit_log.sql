@@ -86,7 +86,7 @@ as $$
                     and i.metadata ->> 'purpose' = 'orphan' and i.metadata ->> 'app' = p_app
                     and i.created_at > hangar.now() - interval '10 minutes'
                     and not exists (select 1 from public.user_fly_app_events o
-                                     where o.event_type = 'action' and o.metadata ->> 'intent_id' = i.id::text and o.created_at >= i.created_at))
+                                     where o.event_type = 'action' and o.status <> 'intent' and o.metadata ->> 'intent_id' = i.id::text))
 $$;
 
 -- Whether an operator restarted this app's machine within the last minute, or is restarting it. A restart that failed does not count.

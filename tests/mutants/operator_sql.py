@@ -5,6 +5,7 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _SETTINGS = "tests/postgres/test_settings_all.py"
 _TOGETHER = "tests/postgres/test_settings_together.py"
+_LOST = "tests/simulation/test_lost_apps.py"
 
 BUGS = (
     PlantedBug(
@@ -30,6 +31,46 @@ BUGS = (
         "check (lease_s > 0 and lease_s <= 7200)",
         "D11: a lease outlasts the longest call to Fly",
         (f"{_SETTINGS}::test_the_range_that_is_shown_is_the_range_of_the_table",),
+    ),
+    PlantedBug(
+        "short-list-forgets-lost-apps",
+        Sql("function public.fly_record_orphans"),
+        exactly("and (not o.lost and o.approved_by is null"),
+        "and (o.approved_by is null",
+        "D2: a list that lacks a lost app does not release the brake",
+        (f"{_LOST}::test_a_short_list_does_not_release_the_brake",),
+    ),
+    PlantedBug(
+        "short-list-forgets-approvals",
+        Sql("function public.fly_record_orphans"),
+        exactly("and (not o.lost and o.approved_by is null"),
+        "and (not o.lost",
+        "D11: an approval survives a list that lacks the app",
+        (f"{_LOST}::test_an_approval_survives_a_short_list",),
+    ),
+    PlantedBug(
+        "one-404-forgets-a-lost-app",
+        Sql("function public.fly_record_orphan_absence"),
+        exactly("if not coalesce(v_orphan.absent_at < v_sweep_started_at, false) then"),
+        "if false then",
+        "D2: one direct 404 beside a short list does not release the brake",
+        (f"{_LOST}::test_one_direct_404_beside_a_short_list_does_not_release_the_brake",),
+    ),
+    PlantedBug(
+        "old-404-counts-after-a-listing",
+        Sql("function public.fly_record_orphans"),
+        exactly("listed = true, absent_at = null"),
+        "listed = true",
+        "D2: the two direct looks follow each other, without a listing that shows the app in between",
+        (f"{_LOST}::test_one_direct_404_beside_a_short_list_does_not_release_the_brake",),
+    ),
+    PlantedBug(
+        "outcomes-looked-up-in-the-whole-log",
+        Sql("index user_fly_app_events_outcomes"),
+        exactly("((metadata ->> 'intent_id'))"),
+        "((metadata ->> 'another'))",
+        "D6: the cost of recording orphans does not grow with the log",
+        ("tests/postgres/test_large_log.py",),
     ),
     PlantedBug(
         "resume-waits-for-a-row",
