@@ -23,13 +23,14 @@ from shared.domain.errors import (
     SaveFailed,
     TransientError,
 )
+from shared.domain.models import Row
 from shared.domain.observation import Observation
 from shared.reconcile import conclude
 from shared.reconcile.call import call_fly
 from shared.reconcile.executor import patch_from_machine, patch_from_observation
 from shared.reconcile.lease import CALL_BUDGET_S, LeasedApp
 from shared.reconcile.observer import AppObserver
-from shared.reconcile.result import REFUSALS, Result
+from shared.reconcile.result import CAPS, REFUSALS, Result
 
 if TYPE_CHECKING:
     from shared.reconcile.worker import Worker
@@ -117,6 +118,9 @@ class Run:
         if refused == "rate":
             detail = "Fly limits app deletions per minute; this one waits for its slot"
             return conclude.pause(self.lease, self.lease.retry_in_s, "rate_limited", detail)
+        as_it_was = _start_as_it_was(action, self.lease.row) if refused in CAPS else None
+        if as_it_was is not None and not self.calls[as_it_was.kind]:
+            return self._act(as_it_was)
         if refused in REFUSALS:
             return conclude.hold(self.lease, refused)
         if refused:  # "stale" or "entitled": the desired state has changed, so decide again from the fresh row
@@ -190,3 +194,11 @@ class Run:
 
     def _left_s(self) -> float:
         return self.ends_at - self.worker.clock()
+
+
+def _start_as_it_was(refused: Action, row: Row) -> Action | None:
+    """The start of a machine that a cap does not let become larger: meanwhile it runs with the size it has."""
+    machine = refused.machine
+    if refused.kind is not ActionKind.UPDATE_MACHINE or machine is None or row.power != "always_on":
+        return None
+    return Action(ActionKind.START_MACHINE, machine, "repair") if machine.state in ("stopped", "suspended") else None

@@ -141,6 +141,7 @@ create table public.user_fly_apps (
   bad_sample_at timestamptz,
   price_usd_per_s numeric,
   observed_at timestamptz,
+  admitted_cost_usd numeric(10, 2),
   check ((status = 'deleted') = (deleted_at is not null)),
   check ((lease_token is null) = (lease_expires_at is null))
 ) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column

@@ -123,7 +123,8 @@ begin
       'observed_generation', p_row.observed_generation::text,
       'secrets_version', p_row.secrets_version::text,
       'monthly_cost_estimate_usd', p_row.monthly_cost_estimate_usd::text,
-      'price_usd_per_s', p_row.price_usd_per_s::text)
+      'price_usd_per_s', p_row.price_usd_per_s::text,
+      'admitted_cost_usd', p_row.admitted_cost_usd::text)
     || case when p_with_token then '{}' else '{"lease_token": null}'::jsonb end end;
 end
 $$;

@@ -1,5 +1,5 @@
 -- Intents: what a worker announces before a call that changes Fly, whether it may make that call, and how an intent ends.
--- Builds on: limits, entitlement, audit_log.
+-- Builds on: limits, caps, entitlement, audit_log.
 
 -- Why this intent must be refused now, as a code of docs/database.md; null if it may be carried out. The row is locked.
 create function hangar.check_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
@@ -22,8 +22,8 @@ begin
     return 'deletes_paused';
   elsif v_meta ->> 'action' = 'restart_machine' and hangar.was_restarted(p_row.id) then
     return 'restarted';
-  elsif v_meta ->> 'action' = 'create_app' then
-    return hangar.check_caps(p_row, v_settings);
+  elsif v_meta ->> 'action' in ('create_app', 'create_machine', 'update_machine') then
+    return hangar.check_caps(p_row, v_settings, v_meta ->> 'action');
   end if;
   -- Before the entitlement, because this waits for a lock, and a renewal that is committed meanwhile must be seen.
   v_brake := case when v_takes_away then hangar.check_brake(p_row.id::text) end;

@@ -1,10 +1,11 @@
 """Bugs planted in what an operator sets, and in what limits Hangar between two of its own calls."""
 
-from tests.mutants.places import Sql
+from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _SETTINGS = "tests/postgres/test_settings_all.py"
 _TOGETHER = "tests/postgres/test_settings_together.py"
+_CAPS = "tests/simulation/test_caps.py"
 _LOST = "tests/simulation/test_lost_apps.py"
 
 BUGS = (
@@ -71,6 +72,46 @@ BUGS = (
         "((metadata ->> 'another'))",
         "D6: the cost of recording orphans does not grow with the log",
         ("tests/postgres/test_large_log.py",),
+    ),
+    PlantedBug(
+        "plan-change-not-asked",
+        Sql("function hangar.check_intent"),
+        exactly("in ('create_app', 'create_machine', 'update_machine')"),
+        "in ('create_app', 'create_machine')",
+        "D3: a plan change that would exceed the cap on cost waits",
+        (f"{_CAPS}::test_a_plan_change_beyond_the_cap_waits_with_an_alert",),
+    ),
+    PlantedBug(
+        "held-upgrade-counts",
+        Sql("function hangar.count_apps"),
+        exactly("else coalesce(a.admitted_cost_usd, a.monthly_cost_estimate_usd) end) filter"),
+        "else a.monthly_cost_estimate_usd end) filter",
+        "D3: an upgrade that the cap holds back takes no room from others",
+        (f"{_CAPS}::test_an_upgrade_that_waits_takes_no_room_from_a_new_user",),
+    ),
+    PlantedBug(
+        "downgrade-frees-no-room",
+        Sql("function hangar.admit_cost"),
+        exactly("new.admitted_cost_usd := new.monthly_cost_estimate_usd;"),
+        "",
+        "D3: once an app runs at a smaller size, the smaller cost counts",
+        (f"{_CAPS}::test_a_downgrade_is_never_refused_and_makes_room",),
+    ),
+    PlantedBug(
+        "held-upgrade-is-stalled",
+        Sql("function hangar.find_stalled"),
+        exactly("or a.deployed_at is not null and a.monthly_cost_estimate_usd <= a.admitted_cost_usd end"),
+        "or a.deployed_at is not null end",
+        "I12: a row that a cap holds back raises no second alert",
+        (f"{_CAPS}::test_a_plan_change_beyond_the_cap_waits_with_an_alert",),
+    ),
+    PlantedBug(
+        "held-upgrade-stays-down",
+        Python("shared.reconcile.run", "Run._act"),
+        exactly("if refused in CAPS else None"),
+        "if False else None",
+        "D3: an app whose upgrade waits keeps running with the size it has",
+        (f"{_CAPS}::test_a_held_upgrade_still_starts_a_machine_that_stopped",),
     ),
     PlantedBug(
         "resume-waits-for-a-row",
