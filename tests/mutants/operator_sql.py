@@ -5,6 +5,7 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _SETTINGS = "tests/postgres/test_settings_all.py"
 _TOGETHER = "tests/postgres/test_settings_together.py"
+_ASKED = "tests/simulation/test_asked_again.py"
 _CAPS = "tests/simulation/test_caps.py"
 _LOST = "tests/simulation/test_lost_apps.py"
 
@@ -107,11 +108,43 @@ BUGS = (
     ),
     PlantedBug(
         "held-upgrade-stays-down",
-        Python("shared.reconcile.run", "Run._act"),
+        Python("shared.reconcile.run", "Run._conclude_refusal"),
         exactly("if refused in CAPS else None"),
         "if False else None",
         "D3: an app whose upgrade waits keeps running with the size it has",
         (f"{_CAPS}::test_a_held_upgrade_still_starts_a_machine_that_stopped",),
+    ),
+    PlantedBug(
+        "attempts-without-asking",
+        Python("shared.reconcile.call", "call_fly"),
+        exactly("if retries.last_error is not None:"),
+        "if False:",
+        "D5: the kill switch is asked before each attempt of a call",
+        (f"{_ASKED}::test_a_pause_during_a_wait_stops_the_next_attempt",),
+    ),
+    PlantedBug(
+        "attempt-without-an-answer",
+        Python("shared.reconcile.call", "_ask_again"),
+        exactly("raise last_error from failed"),
+        "refused = None",
+        "D5: a call is not repeated when the database cannot say whether it may be",
+        (f"{_ASKED}::test_without_an_answer_of_the_database_there_is_no_further_attempt",),
+    ),
+    PlantedBug(
+        "repeat-counts-against-the-rate",
+        Sql("function hangar.check_intent"),
+        exactly("= 'delete_app' and not v_repeated and not"),
+        "= 'delete_app' and not",
+        "I8: the next attempt of a deletion does not wait for the slot that the call itself has taken",
+        (f"{_ASKED}::test_a_call_that_is_allowed_is_repeated_as_before",),
+    ),
+    PlantedBug(
+        "orphan-removed-by-repeated-attempts",
+        Python("shared.fleet.orphans", "Orphans._remove"),
+        exactly("fly.single_attempts().delete_app"),
+        "fly.delete_app",
+        "D5: a verdict allows one attempt to remove an orphan",
+        (f"{_ASKED}::test_an_orphans_removal_is_attempted_once_for_each_verdict",),
     ),
     PlantedBug(
         "resume-waits-for-a-row",
