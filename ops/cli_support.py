@@ -14,11 +14,11 @@ from rich.console import Console
 
 from ops.client import Installation
 from ops.connection import TargetError, load_target
-from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
-from shared.domain.errors import HangarError, InternalError, Refused
+from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
+from shared.domain.errors import Conflict, HangarError, InternalError, Refused
 
-# Refusals that the operator's own settings cause.
-_SETTINGS_CODES = ("auth", "migrations")
+# Refusals that the operator's own settings or values cause.
+_SETTINGS_CODES = ("auth", "migrations", "invalid_value")
 # SQLSTATEs that reject a value: P0001 and the classes 22 and 23 (PostgreSQL documentation, appendix A).
 _INVALID_VALUE = ("22", "23", "P0001")
 
@@ -37,6 +37,8 @@ def report_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             stop(EXIT_USAGE, str(error))
         except Refused as error:
             stop(EXIT_USAGE if error.code in _SETTINGS_CODES else EXIT_SOME_FAILED, str(error))
+        except Conflict as error:
+            stop(EXIT_REFUSED, str(error))
         except InternalError as error:
             stop(EXIT_USAGE if error.code.startswith(_INVALID_VALUE) else EXIT_SOME_FAILED, str(error))
         except HangarError as error:

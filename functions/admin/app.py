@@ -22,7 +22,7 @@ from functions.admin.request_context import (
     show,
 )
 from functions.admin.views.render import add_filters, get_asset_version
-from shared.domain.errors import HangarError, InternalError, TransientError
+from shared.domain.errors import HangarError, InternalError, Refused, TransientError
 from shared.http.request_body import discard_rest
 from shared.observability.logging import read_trace, request_context
 
@@ -156,10 +156,11 @@ def _add_error_pages(app: flask.Flask) -> None:
         response.headers["Retry-After"] = "10"
         return response
 
+    @app.errorhandler(Refused)
     @app.errorhandler(InternalError)
-    def show_internal_error(error: InternalError) -> flask.Response:
-        # Class 22 (PostgreSQL documentation, appendix A): a value in the address or form is invalid.
-        if error.code.startswith("22"):
+    def show_internal_error(error: Refused | InternalError) -> flask.Response:
+        # A value in the address or form is invalid: a procedure says so, or Postgres (class 22 in its appendix A).
+        if error.code == "invalid_value" or error.code.startswith("22"):
             _log.info("%s", error)
             return _show_error(400)
         return show_failure(error)

@@ -37,7 +37,7 @@ def orphans(approve: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"orphans": found, "not_found": missing})
     else:
-        _print_orphans(found, overview.now)
+        _print_orphans(found, overview.now, is_brake_on=database.read_brake()["tripped"])
         if found and not approve:
             click.echo("Nothing was changed. To let the next sweep remove one: hangar orphans --approve APP")
         elif set(approve) - set(missing):
@@ -49,7 +49,7 @@ def orphans(approve: tuple[str, ...], as_json: bool) -> None:
         )
 
 
-def _print_orphans(found: list[dict[str, Any]], now: datetime) -> None:
+def _print_orphans(found: list[dict[str, Any]], now: datetime, *, is_brake_on: bool) -> None:
     rows = [
         {
             "app": orphan["app"],
@@ -63,7 +63,7 @@ def _print_orphans(found: list[dict[str, Any]], now: datetime) -> None:
     ]
     make_console().print(make_table("Orphans", rows))
     if any(orphan["awaits_word"] for orphan in found):
-        click.echo(f"{UNKNOWN_APPS_ADVICE}\nRelease: {RELEASE_COMMAND}")
+        click.echo(f"{UNKNOWN_APPS_ADVICE}\nRelease: {RELEASE_COMMAND}" if is_brake_on else UNKNOWN_APPS_ADVICE)
 
 
 def _why_deletions_wait(settings: Mapping[str, Any]) -> str | None:
@@ -77,6 +77,8 @@ def _why_deletions_wait(settings: Mapping[str, Any]) -> str | None:
 def _format_next_sweep(orphan: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     if reason := _why_deletions_wait(settings):
         return f"keeps it: {reason}"
+    if not orphan["listed"]:
+        return "asks Fly directly whether it is gone, because the last listing did not show it"
     if orphan["awaits_word"]:
         return "keeps it until its user is entitled and gets it back, or an operator approves the removal"
     if orphan["ripe"]:

@@ -46,10 +46,13 @@ def show_settings(as_json: bool) -> None:
 
 @settings.command("set")
 @click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE…")
+@click.option(
+    "--expect", multiple=True, metavar="KEY=VALUE", help="Change nothing unless KEY has this value. May be repeated."
+)
 @reason_option
 @json_option
 @report_errors
-def set_settings(changes: tuple[str, ...], reason: str | None, as_json: bool) -> None:
+def set_settings(changes: tuple[str, ...], expect: tuple[str, ...], reason: str | None, as_json: bool) -> None:
     """Change settings, all of them or none.
 
     For example live=true, max_apps=500 or max_apps=none.
@@ -57,7 +60,8 @@ def set_settings(changes: tuple[str, ...], reason: str | None, as_json: bool) ->
     installation = open_installation()
     known = installation.database.read_overview().settings
     values = dict(_read_change(change, known) for change in changes)
-    change = installation.database.set_settings(values, actor=get_actor(), reason=reason)
+    expected = dict(_read_change(value, known) for value in expect)
+    change = installation.database.set_settings(values, actor=get_actor(), reason=reason, expected=expected)
     if as_json:
         print_json(change.as_json())
         return

@@ -2,7 +2,8 @@
 
 In production the calls go over PostgREST, in simulations directly to Postgres. `Database` in `procedures.py` adds names and
 types and works with every store. Errors: TransientError (nothing happened), OutcomeUnknown (it may have happened), Refused (an
-operator must fix the key, the grants or the migrations), InternalError.
+operator must fix the key, the grants or the migrations, or has given a value that is not allowed), Conflict (somebody else has
+changed it meanwhile), InternalError.
 """
 
 import threading
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 
 from shared.adapters.http_client import make_client
-from shared.domain.errors import HangarError, InternalError, OutcomeUnknown, Refused, TransientError
+from shared.domain.errors import Conflict, HangarError, InternalError, OutcomeUnknown, Refused, TransientError
 from shared.domain.models import Json
 from shared.observability.redaction import cut_excerpt
 
@@ -26,6 +27,9 @@ _PAUSE_BEFORE_SECOND_TRY_S = 0.3
 _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
 _TRANSIENT_GATEWAY = {"PGRST000", "PGRST001", "PGRST002", "PGRST003"}
 _UNKNOWN_GATEWAY = {"502", "503", "504", "520", "521", "522", "523", "524"}
+# Our procedures raise these themselves, with a sentence for the operator: a value that is not allowed, and a value that is
+# not the one that the caller saw (PostgREST answers 409 to PT409).
+_INVALID_VALUE, _CHANGED_MEANWHILE = "22023", "PT409"
 _MISSING_SCHEMA = {"PGRST202", "PGRST205", "42883", "42P01"}
 
 
@@ -109,6 +113,10 @@ def explain_refusal(
             code="migrations",
             advice="Apply supabase/migrations with `supabase db push`, then reload PostgREST's schema cache",
         )
+    if code == _INVALID_VALUE:
+        return Refused(excerpt, code="invalid_value")
+    if code == _CHANGED_MEANWHILE:
+        return Conflict(excerpt, code="changed", advice="Read it again, then decide")
     # Supabase's gateway rejects a wrong key without any code.
     if code in {"42501", "401", "403", "PGRST301", "PGRST302", "PGRST303"} or (not code and "API key" in excerpt):
         return Refused(

@@ -126,9 +126,15 @@ class OperatorProcedures(Caller):
         """Pause or resume every change on Fly; False when it already was so."""
         return bool(self._call("fly_set_paused", paused=paused, actor=actor, reason=reason)["changed"])
 
-    def set_settings(self, changes: Json, *, actor: str, reason: str | None) -> SettingsChange:
-        """Change columns of hangar.settings, all of them or none."""
-        answer = self._call("fly_set_settings", changes=changes, actor=actor, reason=reason)
+    def set_settings(
+        self, changes: Json, *, actor: str, reason: str | None, expected: Json | None = None
+    ) -> SettingsChange:
+        """Change columns of hangar.settings, all of them or none.
+
+        `expected` is what the caller saw of some settings. Raises Conflict when one has another value by now, and Refused
+        with the code "invalid_value" when a value is not allowed; both leave every setting as it is.
+        """
+        answer = self._call("fly_set_settings", changes=changes, actor=actor, reason=reason, expected=expected)
         return SettingsChange(changed=tuple(answer["changed"]), settings=answer["settings"])
 
     def release_brake(self, *, actor: str, reason: str | None) -> None:

@@ -87,12 +87,16 @@ class ListedApp:
 
 @dataclass(frozen=True)
 class Orphan:
-    """A row of `fly_orphans`. `user_id` is the user it belonged to, as far as that is known."""
+    """A row of `fly_orphans`. `user_id` is the user it belonged to, as far as that is known.
+
+    `is_listed`: the last listing shows it. One that is not listed is kept until Fly says directly that it is gone.
+    """
 
     app: str
     network: str
     sightings: int
     user_id: UUID | None
+    is_listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,9 +190,14 @@ class SweepProcedures(Caller):
                 network=each["network"],
                 sightings=int(each["sightings"]),
                 user_id=UUID(each["user_id"]) if each["user_id"] else None,
+                is_listed=bool(each["listed"]),
             )
             for each in answer["orphans"]
         )
+
+    def record_orphan_absence(self, app: str, network: str) -> bool:
+        """Fly answered 404 to a direct question about an orphan that is not listed. True when it counts as gone."""
+        return bool(self._call("fly_record_orphan_absence", app=app, network=network)["forgotten"])
 
     def judge_orphan(self, app: str, network: str, row_id: UUID, user_id: UUID | None, intent: Json) -> OrphanVerdict:
         """What becomes of an orphan that was just looked at; `intent` is stored when it may be removed."""

@@ -10,6 +10,7 @@
     ├── NameTaken            the app name is in use: find out who owns it, otherwise take the next name
     ├── NotOwned             the app belongs to another organisation: never touch it
     ├── NotFound             it does not exist, or no longer exists
+    ├── Withheld             the database no longer allows a call that is being repeated: decide again
     ├── LeaseLost            another worker owns the row, or may by now: stop, and change nothing more
     ├── SaveFailed           the database did not accept a save: stop; the row stays due
     ├── Refused              permanent until a person changes something; `code` says what, `advice` says how
@@ -119,7 +120,8 @@ class NotFound(HangarError):
 class Refused(HangarError):
     """Permanent until a person changes something.
 
-    Codes: "image", "size", "quota", "auth", "org", "name", "bad_request", "unsupported".
+    Codes: "image", "size", "quota", "auth", "org", "name", "bad_request", "unsupported", and of the database "migrations" and
+    "invalid_value".
     """
 
     default_code = "bad_request"
@@ -136,6 +138,12 @@ class LeaseLost(HangarError):
     """Another worker owns the row, or may own it by now: stop, and change nothing more."""
 
     default_code = "lease_lost"
+
+
+class Withheld(HangarError):
+    """The database no longer allows the next attempt of a call. `code` is its refusal, as in the answer of `fly_save`."""
+
+    default_code = "withheld"
 
 
 class SaveFailed(HangarError):

@@ -16,7 +16,7 @@ from shared.domain.machine_config import ROW_KEY, USER_KEY
 from shared.domain.models import Json
 from shared.domain.naming import read_proof
 from shared.fleet.inventory import Inventory
-from shared.fly.models import FlyMachine
+from shared.fly.models import FlyApp, FlyMachine
 
 if TYPE_CHECKING:
     from shared.reconcile.worker import Worker
@@ -35,6 +35,7 @@ class Orphans:
     end_alert: Callable[[str, str], bool]
     removed: int = 0
     readopted: int = 0
+    _settled: set[str] = field(default_factory=set)
     _found: tuple[Orphan, ...] = field(default=())
 
     def __len__(self) -> int:
@@ -60,10 +61,10 @@ class Orphans:
             if self.is_time_up():
                 break
             listed = {machine.id for machine in inventory.machines.get(orphan.app, [])}
-            self._deal_with(orphan.app, orphan.network, listed)
+            self._deal_with(orphan, listed)
         # An app may be deleted, and its row closed, while a sweep reads. Two sightings rule that out.
-        left = [orphan.app for orphan in self._found if orphan.sightings > 1]
-        if len(left) > self.removed + self.readopted:
+        left = [each.app for each in self._found if each.sightings > 1 and each.app not in self._settled]
+        if left:
             message = (
                 f"{len(left)} Fly app(s) carry this installation's proof and belong to no live row: "
                 f"{', '.join(left[:_NAMED_IN_ALERT])}. `hangar orphans` shows whose each was and what happens to it"
@@ -72,15 +73,16 @@ class Orphans:
         else:
             self.end_alert("orphans", "fleet")
 
-    def _deal_with(self, app: str, network: str, listed: set[str]) -> None:
+    def _deal_with(self, orphan: Orphan, listed: set[str]) -> None:
+        app, network = orphan.app, orphan.network
         proof = read_proof(network)
         try:
-            found = self.worker.fly.get_app(app, budget_s=ORPHAN_CALL_BUDGET_S)
-            if proof is None or found.network != network:
+            found = self._read_app(orphan)
+            if found is None or proof is None or found.network != network:
                 return
             machines = self.worker.fly.list_machines(app, budget_s=ORPHAN_CALL_BUDGET_S)
         except (NotFound, NotOwned, Throttled):
-            return  # the next listing no longer shows it, or the next sweep asks again
+            return  # the next sweep asks again
         except HangarError as error:
             message = f"Fly did not answer about the orphan {app}: {error}. The next sweep asks again"
             self.worker.notifier.open("orphan_look", app, message, {"app": app})
@@ -95,8 +97,18 @@ class Orphans:
         verdict = self.worker.database.judge_orphan(app, network, proof.row_id, user_id, intent)
         if verdict.verdict == "readopted":
             self.readopted += 1
+            self._settled.add(app)
         elif verdict.verdict == "remove":
             self._remove(app, intent, ORPHAN_CALL_BUDGET_S - (self.worker.clock() - asked_at))
+
+    def _read_app(self, orphan: Orphan) -> FlyApp | None:
+        try:
+            return self.worker.fly.get_app(orphan.app, budget_s=ORPHAN_CALL_BUDGET_S)
+        except NotFound:
+            # Neither a list that lacks an app nor one direct answer proves that it is gone: the database counts the answers.
+            if not orphan.is_listed and self.worker.database.record_orphan_absence(orphan.app, orphan.network):
+                self._settled.add(orphan.app)
+            return None
 
     def _remove(self, app: str, intent: Json, budget_s: float) -> None:
         status, details = "succeeded", None
@@ -107,8 +119,10 @@ class Orphans:
             )
         else:
             try:
-                self.worker.fly.delete_app(app, force=True, budget_s=budget_s)
+                # One attempt for each verdict: before another one, the next sweep asks the kill switch and the brake again.
+                self.worker.fly.single_attempts().delete_app(app, force=True, budget_s=budget_s)
                 self.removed += 1
+                self._settled.add(app)
             except HangarError as error:
                 status, details = "unknown" if isinstance(error, OutcomeUnknown) else "failed", str(error)
         outcome = self._event(status, {**intent["metadata"], "intent_id": intent["id"]}, details)

@@ -88,6 +88,10 @@ class AuditLog:
         self.add_event(row, "action", status, metadata, str(error) if error else None)
         self._open = {}
 
+    def drop_call(self) -> None:
+        """The database has closed the open intent itself."""
+        self._open = {}
+
     def _make(self, row: Row, event_type: str, status: str, metadata: Json, details: str | None) -> Json:
         return {
             "id": str(self.new_id()),

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from shared.domain.actions import Action
-from shared.domain.errors import Conflict, HangarError, LeaseLost, NameTaken, OutcomeUnknown
+from shared.domain.errors import Conflict, HangarError, LeaseLost, NameTaken, OutcomeUnknown, SaveFailed, Withheld
 from shared.domain.models import Json
 from shared.fly.retry import RetryState, repeat
 from shared.reconcile.executor import Effects, execute
@@ -20,12 +20,15 @@ def call_fly(
     """Make the call within `budget_s` seconds and the lease; its effects and outcome go with the next save.
 
     The client makes single attempts here: this function repeats them, and shows each failed one on the row before the wait.
-    Raises what the call raises, and LeaseLost.
+    Before each repetition it asks the database whether the call is still allowed. Raises what the call raises, Withheld if it
+    is not allowed any more, and LeaseLost.
     """
     ends_at = worker.clock() + min(lease.call_budget_s(), budget_s)
     fly, today = worker.fly.single_attempts(), lease.time().date()
 
     def attempt() -> Effects:
+        if retries.last_error is not None:
+            _ask_again(lease, intent, retries.last_error)
         left_s = ends_at - worker.clock()
         return execute(action, lease.row, fly=fly, inputs=worker.inputs, today=today, budget_s=left_s)
 
@@ -35,12 +38,24 @@ def call_fly(
         effects = repeat(attempt, retries, sleep=worker.sleep, before_wait=lease.record_attempt)
     except LeaseLost:
         raise
+    except Withheld:
+        observer.invalidate()
+        raise
     except HangarError as error:
         _record_failure(lease, observer, error)
         raise
     effects.apply_to(observer)
     lease.learn(effects.patch)
     lease.record_outcome("succeeded")
+
+
+def _ask_again(lease: LeasedApp, intent: Json, last_error: HangarError) -> None:
+    try:
+        refused = lease.ask_again(intent)
+    except SaveFailed as failed:
+        raise last_error from failed  # no attempt without an answer; the policy waits and asks again
+    if refused is not None:
+        raise Withheld(f"the database no longer allows this call ({refused})", code=refused)
 
 
 def _record_failure(lease: LeasedApp, observer: AppObserver, error: HangarError) -> None:

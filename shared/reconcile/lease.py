@@ -96,11 +96,30 @@ class LeasedApp:
         # Keep the row from before the save: the current action was decided on it.
         self.row, self._shows_attempts = planned, True
 
+    def ask_again(self, intent: Json) -> str | None:
+        """Ask the database before another attempt of the open call. Returns why it is no longer allowed, or None.
+
+        An operator may have paused Hangar during the wait, or the user may have paid again. Raises LeaseLost and SaveFailed.
+        """
+        planned = self.row
+        refused = self.save(intent=intent).refused
+        if refused is None:
+            self.row = planned  # the current action was decided on it
+        else:
+            # The refused save has closed the intent as unknown, because an earlier attempt may have worked.
+            self.audit.drop_call()
+            if self.row.generation == planned.generation:
+                self._hide_attempts(planned)
+        return refused
+
     def record_outcome(self, status: str, error: HangarError | None = None) -> None:
         """Close the open call: succeeded, failed or unknown. Only the failure of a whole round stays on the row."""
         self.audit.close_call(self.row, status, error)
+        self._hide_attempts(self.row)
+
+    def _hide_attempts(self, planned: Row) -> None:
         if self._shows_attempts:
-            self.patch |= {"retry_count": self.row.retry_count, "error_message": self.row.error_message}
+            self.patch |= {"retry_count": planned.retry_count, "error_message": planned.error_message}
             self._shows_attempts = False
 
     def time(self) -> datetime:

@@ -20,10 +20,14 @@ REFUSALS = {
     "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are resumed",
     "brake": "the brake is on, so the app stays as it is; `hangar brake` shows why and releases it",
     "max_apps": "hangar.settings.max_apps apps are running; raise the limit, or wait until an app is removed",
-    "max_cost": "the estimated cost would exceed hangar.settings.max_monthly_cost_usd; raise it, or wait until an app is removed",
     "entitlement_unknown": "nothing is removed while it is not known what the user is entitled to (an alert says why)",
+    "max_cost": "the estimated cost would exceed hangar.settings.max_monthly_cost_usd, so no app is created or becomes "
+    "larger; apps that run keep their size. Raise the limit, or wait until an app is removed",
     "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",
 }
+
+# Refusals of what an app would cost. The app itself may run on as it is.
+CAPS = frozenset({"max_apps", "max_cost"})
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,16 @@ from shared.domain.errors import (
     Refused,
     SaveFailed,
     TransientError,
+    Withheld,
 )
+from shared.domain.models import Row
 from shared.domain.observation import Observation
 from shared.reconcile import conclude
 from shared.reconcile.call import call_fly
 from shared.reconcile.executor import patch_from_machine, patch_from_observation
 from shared.reconcile.lease import CALL_BUDGET_S, LeasedApp
 from shared.reconcile.observer import AppObserver
-from shared.reconcile.result import REFUSALS, Result
+from shared.reconcile.result import CAPS, REFUSALS, Result
 
 if TYPE_CHECKING:
     from shared.reconcile.worker import Worker
@@ -114,16 +116,13 @@ class Run:
             # What an earlier app of this name had went with it. The row must say so before the new app can exist.
             self.lease.learn({"secrets_version": None, "machine_id": None, "machine_state": "absent"})
         intent, refused = self.lease.record_intent(action)
-        if refused == "rate":
-            detail = "Fly limits app deletions per minute; this one waits for its slot"
-            return conclude.pause(self.lease, self.lease.retry_in_s, "rate_limited", detail)
-        if refused in REFUSALS:
-            return conclude.hold(self.lease, refused)
-        if refused:  # "stale" or "entitled": the desired state has changed, so decide again from the fresh row
-            return None
+        if refused:
+            return self._conclude_refusal(action, refused)
         self.calls[action.kind] += 1
         try:
             call_fly(self.worker, self.lease, self.observer, action, intent, self.budget_s())
+        except Withheld as withheld:
+            return self._conclude_refusal(action, withheld.code)
         except NameTaken as taken:
             self.name_refusals += 1
             # Fail now: after another wait the turn may be over, and a pause raises no alert.
@@ -133,6 +132,18 @@ class Run:
         except (Conflict, NotFound, NotOwned):
             pass  # Fly differs from what was observed: observe again
         return None
+
+    def _conclude_refusal(self, action: Action, refused: str) -> Result | None:
+        """How the run ends because the database forbids the call; None if it continues with a fresh decision."""
+        if refused == "rate":
+            detail = "Fly limits app deletions per minute; this one waits for its slot"
+            return conclude.pause(self.lease, self.lease.retry_in_s, "rate_limited", detail)
+        as_it_was = _start_as_it_was(action, self.lease.row) if refused in CAPS else None
+        if as_it_was is not None and not self.calls[as_it_was.kind]:
+            return self._act(as_it_was)
+        if refused in REFUSALS:
+            return conclude.hold(self.lease, refused)
+        return None  # "stale" or "entitled": the desired state has changed
 
     def _limit_repetition(self, action: Action) -> None:
         app, times = self.lease.row.fly_app_name, self.calls[action.kind]
@@ -190,3 +201,11 @@ class Run:
 
     def _left_s(self) -> float:
         return self.ends_at - self.worker.clock()
+
+
+def _start_as_it_was(refused: Action, row: Row) -> Action | None:
+    """The start of a machine that a cap does not let become larger: meanwhile it runs with the size it has."""
+    machine = refused.machine
+    if refused.kind is not ActionKind.UPDATE_MACHINE or machine is None or row.power != "always_on":
+        return None
+    return Action(ActionKind.START_MACHINE, machine, "repair") if machine.state in ("stopped", "suspended") else None

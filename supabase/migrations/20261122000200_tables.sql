@@ -12,32 +12,34 @@ create table hangar.settings (
   app_prefix text not null default 'vyx-user' check (app_prefix ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$'),
   default_region text not null default 'sin' check (default_region ~ '^[a-z]{3}$'),
   default_image text not null default 'registry.fly.io/vyx-app:latest' check (default_image <> ''),
-  -- At most a week. The upper bound also excludes Infinity and NaN, which pass every lower bound and break every interval.
-  retry_base_s numeric not null default 300 check (retry_base_s > 0),
+  -- hangar.setting_rules() names the same bounds for operators. The upper bounds also exclude Infinity and NaN, which pass every lower
+  -- bound and break every interval.
+  retry_base_s numeric not null default 300 check (retry_base_s >= 1),
   retry_cap_s numeric not null default 1800 check (retry_cap_s >= retry_base_s and retry_cap_s <= 604800),
-  -- Longer than the longest HTTP time-out of one action (waiting for a machine on Fly: 60 s).
-  lease_s numeric not null default 120 check (lease_s > 0 and lease_s <= 604800),
-  sweep_lease_s numeric not null default 120 check (sweep_lease_s > 0 and sweep_lease_s <= 604800),
-  max_apps integer check (max_apps >= 0),
-  max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd >= 0 and max_monthly_cost_usd < 'NaN'),
-  brake_floor integer not null default 20 check (brake_floor >= 0),
+  -- Longer than a call to Fly with its repetitions (40 s), and the 60 s that Fly may still take to close it.
+  lease_s numeric not null default 120 check (lease_s between 90 and 7200),
+  -- A sweep trusts its lease for 60 s (shared/fleet/sweep.py).
+  sweep_lease_s numeric not null default 120 check (sweep_lease_s between 60 and 7200),
+  max_apps integer check (max_apps between 0 and 1000000),
+  max_monthly_cost_usd numeric(12, 2) check (max_monthly_cost_usd between 0 and 9999999999),
+  brake_floor integer not null default 20 check (brake_floor between 0 and 1000000),
   brake_share numeric not null default 0.05 check (brake_share between 0 and 1),
   -- If more apps than this belong to rows that this database never had, the database has lost rows.
-  brake_lost integer not null default 3 check (brake_lost >= 0),
+  brake_lost integer not null default 3 check (brake_lost between 0 and 1000000),
   brake_released_at timestamptz,
   -- Fly accepts 100; the rest is room for calls that are repeated.
-  deletes_per_minute integer not null default 90 check (deletes_per_minute > 0),
+  deletes_per_minute integer not null default 90 check (deletes_per_minute between 1 and 100),
   orphan_after_s numeric not null default 900 check (orphan_after_s between 0 and 604800),
   -- If more apps than this are broken at once, they are one incident and are not repaired one by one.
-  incident_floor integer not null default 10 check (incident_floor > 0),
+  incident_floor integer not null default 10 check (incident_floor between 1 and 1000000),
   incident_share numeric not null default 0.2 check (incident_share between 0 and 1),
-  unhealthy_after integer not null default 3 check (unhealthy_after > 0),
-  bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 604800),
   -- A user who loses entitlement keeps a running machine for this long. Then the plan's grace begins.
   removal_hold_s numeric not null default 300 check (removal_hold_s between 0 and 604800),
   -- If more apps than this, and more than this share of all, lose their entitlement at once, an operator must confirm it.
-  host_loss_floor integer not null default 10 check (host_loss_floor >= 0),
+  host_loss_floor integer not null default 10 check (host_loss_floor between 0 and 1000000),
   host_loss_share numeric not null default 0.5 check (host_loss_share between 0 and 1),
+  unhealthy_after integer not null default 3 check (unhealthy_after between 1 and 100),
+  bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 3600),
   updated_at timestamptz not null default hangar.now()
 );
 comment on table hangar.settings is 'One row. `live`: serve every entitled user; `paused`: the kill switch, Hangar changes nothing on Fly.';
@@ -152,6 +154,7 @@ create table public.user_fly_apps (
   bad_sample_at timestamptz,
   price_usd_per_s numeric,
   observed_at timestamptz,
+  admitted_cost_usd numeric(10, 2),
   check ((status = 'deleted') = (deleted_at is not null)),
   check ((lease_token is null) = (lease_expires_at is null))
 ) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column
@@ -187,6 +190,13 @@ create index user_fly_app_events_created on public.user_fly_app_events (created_
 -- The brake counts these events before each destroy, and so does the limit of app deletions per minute.
 create index user_fly_app_events_destroys on public.user_fly_app_events (created_at)
   where event_type = 'action' and status = 'intent' and (metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app');
+-- What the log remembers is found without reading the log: the outcome of an intent, the removals of orphans, the deletions of one app.
+create index user_fly_app_events_outcomes on public.user_fly_app_events ((metadata ->> 'intent_id'))
+  where event_type = 'action' and status <> 'intent';
+create index user_fly_app_events_orphans on public.user_fly_app_events (created_at)
+  where event_type = 'action' and (metadata ->> 'purpose') = 'orphan';
+create index user_fly_app_events_deletes on public.user_fly_app_events (fly_app_id)
+  where event_type = 'action' and status = 'intent' and (metadata ->> 'action') = 'delete_app';
 
 create table public.fly_overrides (
   user_id uuid primary key,
@@ -209,9 +219,13 @@ create table public.fly_orphans (
   sightings integer not null default 1,
   approved_by text,
   user_id uuid,
-  lost boolean not null default false
+  lost boolean not null default false,
+  listed boolean not null default true,
+  absent_at timestamptz
 );
 comment on table public.fly_orphans is 'Fly apps with our proof of ownership and no live row, as of the last sweep. Age and sightings are the first of two checks before one is removed.';
+comment on column public.fly_orphans.listed is 'Whether the last listing showed it. A list that lacks an app proves nothing, so a lost or approved orphan stays until Fly says directly that it is gone.';
+comment on column public.fly_orphans.absent_at is 'When Fly first answered a direct question with 404, since it was last listed.';
 comment on column public.fly_orphans.user_id is 'The owner according to the closed row, or to the machine''s metadata when it could last be read.';
 comment on column public.fly_orphans.lost is 'Its machine names a row that this database never had. A row always exists before its app, so the database has lost rows.';
 

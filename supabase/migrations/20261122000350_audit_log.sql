@@ -86,7 +86,7 @@ as $$
                     and i.metadata ->> 'purpose' = 'orphan' and i.metadata ->> 'app' = p_app
                     and i.created_at > hangar.now() - interval '10 minutes'
                     and not exists (select 1 from public.user_fly_app_events o
-                                     where o.event_type = 'action' and o.metadata ->> 'intent_id' = i.id::text and o.created_at >= i.created_at))
+                                     where o.event_type = 'action' and o.status <> 'intent' and o.metadata ->> 'intent_id' = i.id::text))
 $$;
 
 -- Whether an operator restarted this app's machine within the last minute, or is restarting it. A restart that failed does not count.
@@ -123,7 +123,8 @@ begin
       'observed_generation', p_row.observed_generation::text,
       'secrets_version', p_row.secrets_version::text,
       'monthly_cost_estimate_usd', p_row.monthly_cost_estimate_usd::text,
-      'price_usd_per_s', p_row.price_usd_per_s::text)
+      'price_usd_per_s', p_row.price_usd_per_s::text,
+      'admitted_cost_usd', p_row.admitted_cost_usd::text)
     || case when p_with_token then '{}' else '{"lease_token": null}'::jsonb end end;
 end
 $$;

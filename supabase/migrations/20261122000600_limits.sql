@@ -1,4 +1,4 @@
--- What limits Hangar: the brake (the destroy budget), the operator's caps on apps and cost, and Fly's rate of app deletions.
+-- What limits the removal of apps: the brake (the destroy budget), and Fly's rate of app deletions.
 -- Builds on: tables, audit_log, alerts, host_loss.
 
 -- An orphan of which this database never had the row. Without that row it cannot know whose the app is, so an operator must decide.
@@ -76,60 +76,6 @@ begin
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
     values (p_row, p_user, 'brake_tripped', 'info', p_brake);
   end if;
-end
-$$;
-
--- What counts against the caps: every app that exists or is being created, and the app of p_also. Beside it the rows that wait to be
--- created: how many, and the highest estimate among them.
-create function hangar.count_apps(
-  p_also uuid default null, out apps bigint, out cost_usd numeric, out waiting bigint, out highest_waiting_usd numeric
-)
-language plpgsql volatile set search_path = ''
-as $$
-begin
-  select count(*) filter (where c.counts), sum(a.monthly_cost_estimate_usd) filter (where c.counts),
-         count(*) filter (where not c.counts and a.desired_state = 'present' and a.next_attempt_at is not null),
-         max(a.monthly_cost_estimate_usd) filter (where not c.counts and a.desired_state = 'present' and a.next_attempt_at is not null)
-    into apps, cost_usd, waiting, highest_waiting_usd
-    from public.user_fly_apps a
-    cross join lateral (select a.deployed_at is not null or a.open_intent is not null or a.machine_id is not null
-                            or a.secrets_version is not null or a.create_unknown_at is not null
-                            or coalesce(a.id = p_also, false) as counts) c
-   where a.deleted_at is null;
-end
-$$;
-
--- Which of the operator's caps refuses the creation of this row's app; null if none does.
-create function hangar.check_caps(p_row public.user_fly_apps, p_settings hangar.settings) returns text
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_count record;
-begin
-  if p_settings.max_apps is null and p_settings.max_monthly_cost_usd is null then
-    return null;
-  end if;
-  -- One at a time, otherwise two workers would both see room for one more.
-  perform pg_advisory_xact_lock(hashtextextended('hangar.caps', 0));
-  select c.* into v_count from hangar.count_apps(p_row.id) c;
-  return case when v_count.apps > p_settings.max_apps then 'max_apps'
-              when v_count.cost_usd > p_settings.max_monthly_cost_usd then 'max_cost' end;
-end
-$$;
-
--- Whether this cap holds back at least one app now. Reads without the lock of check_caps: for alerts, not for decisions.
-create function hangar.is_cap_in_force(p_cap text) returns boolean
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_settings hangar.settings;
-  v_count record;
-begin
-  select * into strict v_settings from hangar.settings;
-  select c.* into v_count from hangar.count_apps() c;
-  return v_count.waiting > 0 and coalesce(case p_cap
-    when 'max_apps' then v_count.apps + 1 > v_settings.max_apps
-    when 'max_cost' then coalesce(v_count.cost_usd, 0) + v_count.highest_waiting_usd > v_settings.max_monthly_cost_usd end, false);
 end
 $$;
 

@@ -63,7 +63,8 @@ begin
        and greatest(a.created_at, a.delete_after, a.delete_turn_at) <= v_now - interval '1 hour'
        and case a.desired_state
              when 'absent' then not (v_settings.deletes_paused or 'brake' = any (v_held))
-             else a.deployed_at is not null or not v_held && array['max_apps', 'max_cost'] end
+             else not v_held && array['max_apps', 'max_cost']
+                  or a.deployed_at is not null and a.monthly_cost_estimate_usd <= a.admitted_cost_usd end
        and not exists (
          select 1 from public.user_fly_app_events e
           where e.fly_app_id = a.id and e.created_at > v_now - interval '1 hour' and e.event_type = 'desired_changed')

@@ -1,5 +1,5 @@
 -- Intents: what a worker announces before a call that changes Fly, whether it may make that call, and how an intent ends.
--- Builds on: limits, desired_state, audit_log.
+-- Builds on: limits, caps, desired_state, audit_log.
 
 -- Why this intent must be refused now, as a code of docs/database.md; null if it may be carried out. The row is locked.
 create function hangar.check_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
@@ -10,6 +10,8 @@ declare
   v_meta jsonb := p_intent -> 'metadata';
   v_destroys boolean := v_meta ->> 'action' in ('destroy_machine', 'delete_app');
   v_takes_away boolean := v_destroys or v_meta ->> 'action' = 'stop_machine';
+  -- Before another attempt of a call, its worker asks again. The call itself is in the log already, so it is not counted against itself.
+  v_repeated boolean := coalesce(p_row.open_intent ->> 'id' = p_intent ->> 'id', false);
   v_brake jsonb;
   v_synced text;
 begin
@@ -21,10 +23,10 @@ begin
     return 'paused';
   elsif v_destroys and v_settings.deletes_paused then
     return 'deletes_paused';
-  elsif v_meta ->> 'action' = 'restart_machine' and hangar.was_restarted(p_row.id) then
+  elsif v_meta ->> 'action' = 'restart_machine' and not v_repeated and hangar.was_restarted(p_row.id) then
     return 'restarted';
-  elsif v_meta ->> 'action' = 'create_app' then
-    return hangar.check_caps(p_row, v_settings);
+  elsif v_meta ->> 'action' in ('create_app', 'create_machine', 'update_machine') then
+    return hangar.check_caps(p_row, v_settings, v_meta ->> 'action');
   end if;
   -- Before the entitlement, because this waits for a lock, and a renewal that is committed meanwhile must be seen.
   v_brake := case when v_takes_away then hangar.check_brake(p_row.id::text) end;
@@ -43,7 +45,7 @@ begin
     perform hangar.raise_brake_alert(v_brake, p_row.id, p_row.user_id);
     return 'brake';
   end if;
-  return case when v_meta ->> 'action' = 'delete_app' and not hangar.reserve_delete_slot(p_row) then 'rate' end;
+  return case when v_meta ->> 'action' = 'delete_app' and not v_repeated and not hangar.reserve_delete_slot(p_row) then 'rate' end;
 end
 $$;
 

@@ -1,4 +1,4 @@
--- What an operator decides: overrides, settings, the kill switch, admission, and one failed user retried.
+-- What an operator decides about users: overrides, admission, and one failed user retried.
 -- Builds on: entitlement, limits, nudge, access (the actor).
 
 create function public.fly_set_override(
@@ -48,64 +48,6 @@ begin
 end
 $$;
 comment on function public.fly_set_override(uuid, text, text, text, text, timestamptz) is 'An operator''s decision about one user; null removes it. docs/database.md.';
-
-create function public.fly_set_settings(p_changes jsonb, p_actor text, p_reason text default null) returns jsonb
-language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
-as $$
-declare
-  v_before jsonb := hangar.settings_json();
-  v_after jsonb;
-  v_new hangar.settings;
-begin
-  perform hangar.require_actor(p_actor);
-  perform hangar.check_keys('settings', p_changes, (select array_agg(k order by k) from jsonb_object_keys(v_before) k
-                                                     where k not in ('installation_id', 'updated_at', 'brake_released_at', 'incident_open')));
-  perform hangar.set_actor(p_actor, p_reason);
-  select n.* into v_new from hangar.settings g, jsonb_populate_record(g, p_changes) n;
-  if p_changes <> '{}' and exists (select 1 from jsonb_each(p_changes) c where v_before -> c.key is distinct from to_jsonb(v_new) -> c.key) then
-    update hangar.settings g
-       set live = v_new.live, paused = v_new.paused, deletes_paused = v_new.deletes_paused, fly_org_slug = v_new.fly_org_slug,
-           app_prefix = v_new.app_prefix, default_region = v_new.default_region, default_image = v_new.default_image,
-           retry_base_s = v_new.retry_base_s, retry_cap_s = v_new.retry_cap_s, lease_s = v_new.lease_s,
-           sweep_lease_s = v_new.sweep_lease_s, max_apps = v_new.max_apps, max_monthly_cost_usd = v_new.max_monthly_cost_usd,
-           brake_floor = v_new.brake_floor, brake_share = v_new.brake_share, brake_lost = v_new.brake_lost, unhealthy_after = v_new.unhealthy_after,
-           bad_sample_gap_s = v_new.bad_sample_gap_s, orphan_after_s = v_new.orphan_after_s,
-           removal_hold_s = v_new.removal_hold_s, host_loss_floor = v_new.host_loss_floor, host_loss_share = v_new.host_loss_share,
-           incident_floor = v_new.incident_floor, incident_share = v_new.incident_share, deletes_per_minute = v_new.deletes_per_minute
-     where g.only_row;  -- Supabase's safeupdate refuses an UPDATE without a WHERE
-  end if;
-  perform hangar.clear_actor();
-  v_after := hangar.settings_json();
-  if v_before -> 'deletes_paused' = 'true' and v_after -> 'deletes_paused' = 'false' then
-    perform hangar.resume_deletions();
-  end if;
-  return jsonb_build_object('settings', v_after, 'changed', (
-    select coalesce(jsonb_agg(a.key order by a.key), '[]') from jsonb_each(v_after) a
-     where a.key <> 'updated_at' and v_before -> a.key is distinct from a.value));
-end
-$$;
-comment on function public.fly_set_settings(jsonb, text, text) is 'Changes hangar.settings and records who did. installation_id can be changed only with SQL. docs/database.md.';
-
-create function public.fly_set_paused(p_paused boolean, p_actor text, p_reason text default null) returns jsonb
-language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
-as $$
-declare
-  v_done jsonb;
-begin
-  if p_paused is null then
-    raise exception 'p_paused must be true or false' using errcode = 'invalid_parameter_value';
-  end if;
-  v_done := public.fly_set_settings(jsonb_build_object('paused', p_paused), p_actor, p_reason);
-  if not p_paused then
-    -- What stopped because of the pause is due at once. Rows that wait after a failure, or for the end of their grace, keep their time.
-    update public.user_fly_apps a set next_attempt_at = hangar.now()
-     where a.deleted_at is null and a.next_attempt_at > hangar.now() and a.status in ('provisioning', 'deprovisioning')
-       and (a.delete_after is null or a.delete_after <= hangar.now()) and (a.hold_until is null or a.hold_until <= hangar.now());
-  end if;
-  return jsonb_build_object('paused', p_paused, 'changed', v_done -> 'changed' ? 'paused');
-end
-$$;
-comment on function public.fly_set_paused(boolean, text, text) is 'The kill switch: while paused, Hangar changes nothing on Fly. docs/database.md.';
 
 create function public.fly_admit(p_users uuid[], p_actor text) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'

@@ -215,10 +215,31 @@ def test_settings_are_shown_and_changed_with_an_audit_entry_and_unknown_ones_ref
     )
     assert metadata["reason"] == "budget"
     operator.hangar("settings", "set", "max_apps=none", "max_monthly_cost_usd=none")
-    for invalid in ("no_such=1", "installation_id=1", "live=perhaps", "max_apps=-1", "max_apps=many", "paused"):
-        _, err = operator.hangar("settings", "set", invalid, exits=2)
-        assert len(err.strip().splitlines()) == 1
     assert "brake_floor" in operator.hangar("settings", "set", "no_such=1", exits=2)[1]
+    for changes, sentence in {
+        "no_such=1": "there is no setting 'no_such'",
+        "installation_id=1": "there is no setting 'installation_id' to change",
+        "live=perhaps": "live must be true or false, not 'perhaps'",
+        "max_apps=-1": 'max_apps must be a whole number from 0 to 1000000, or null for no limit, not "-1"',
+        "brake_floor=abc": 'brake_floor must be a whole number from 0 to 1000000, not "abc"',
+        "retry_base_s=-5": 'retry_base_s must be a number from 1 to 604800, not "-5"',
+        "retry_base_s=3600": "retry_cap_s (30) must be at least retry_base_s (3600)",
+        "default_image=nonsense": "default_image must be an image with a tag or a digest, like registry.fly.io/my-app:v1, not ",
+        "paused": "does not have the form KEY=VALUE",
+    }.items():
+        _, err = operator.hangar("settings", "set", changes, exits=2)
+        assert sentence in err
+        assert len(err.strip().splitlines()) == 1
+        assert not any(word in err for word in ("22023", "report", "database", "try again"))
+
+
+def test_a_setting_that_somebody_else_has_changed_is_not_written_over(operator):
+    """`--expect` compares before it sets: exit code 3, and the sentence says what the value is by now."""
+    operator.hangar("settings", "set", "brake_floor=25", "--expect", "brake_floor=20")
+    _, err = operator.hangar("settings", "set", "brake_floor=30", "max_apps=1", "--expect", "brake_floor=20", exits=3)
+    assert "nothing was changed: brake_floor is 25 by now, not 20" in err
+    assert operator.json("settings", "show")["max_apps"] is None
+    operator.hangar("settings", "set", "brake_floor=20")
 
 
 def test_orphans_are_listed_and_the_next_sweep_removes_an_approved_one(operator):

@@ -76,8 +76,8 @@ BUGS = (
     PlantedBug(
         "orphan-without-a-direct-look",
         Python("shared.fleet.orphans", "Orphans._deal_with"),
-        exactly("if proof is None or found.network != network:"),
-        "if proof is None:",
+        exactly("if found is None or proof is None or found.network != network:"),
+        "if found is None or proof is None:",
         "I5: two independent checks are required before an orphan is removed, one of them a direct look",
         ("tests/simulation/test_planted_ownership.py::test_the_list_alone_removes_no_orphan",),
     ),

@@ -141,14 +141,14 @@ BUGS = (
     PlantedBug(
         "cap-ignored",
         Sql("function hangar.check_caps"),
-        exactly("case when v_count.apps > p_settings.max_apps then 'max_apps'"),
-        "case when false then 'max_apps'",
+        exactly("if v_adds_app and v_count.apps > p_settings.max_apps then"),
+        "if false then",
         "I10: no more than max_apps apps are created",
         ("tests/simulation/test_guards.py::test_a_spend_cap_holds_new_apps_back_and_says_so", _LIMITS),
     ),
     PlantedBug(
         "resume-wakes-a-grace",
-        Sql("function public.fly_set_paused"),
+        Sql("function hangar.resume_work"),
         exactly("and (a.delete_after is null or a.delete_after <= hangar.now())"),
         "",
         "I7: a resume does not make rows due that wait for the end of their grace",

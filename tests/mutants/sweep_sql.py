@@ -125,9 +125,9 @@ BUGS = (
     ),
     PlantedBug(
         "removal-forgotten-within-the-day",
-        Sql("function public.fly_record_orphans"),
-        exactly("e.created_at > v_now - interval '1 day'"),
-        "e.created_at > v_now - interval '1 hour'",
+        Sql("function hangar.orphan_removals"),
+        exactly("e.created_at > hangar.now() - interval '1 day'"),
+        "e.created_at > hangar.now() - interval '1 hour'",
         "I11: an orphan that is gone hours after its removal was intended counts as removed",
         (f"{_ORPHANS}::test_a_removal_counts_for_a_day",),
     ),

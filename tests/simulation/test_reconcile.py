@@ -258,16 +258,18 @@ def test_tries_that_led_to_success_leave_nothing_on_the_row(world):
     assert world.row(user)["status"] == "active"
 
 
-def test_a_failure_is_not_recorded_for_a_state_desired_later(world):
+def test_a_failure_is_not_recorded_for_a_state_desired_later(world, monkeypatch):
     """The failure belongs to the previous desired state. It is not recorded for the new one, which is due at once."""
     world.fault(method="POST", path="/v1/apps", when="before", status=503)
     user = world.add_user("pro")
+    save = world.reconciler.database.save
 
-    def wait(seconds):
-        world.clock.advance(seconds)
-        world.set_tier(user, "free")
+    def leave_before_the_failure_is_saved(row, patch, events, *, release):
+        if patch.get("status") == "error":
+            world.set_tier(user, "free")
+        return save(row, patch, events, release=release)
 
-    world.reconciler.sleep = wait
+    monkeypatch.setattr(world.reconciler.database, "save", leave_before_the_failure_is_saved)
     with pytest.raises(Exception, match="503"):
         provision(world, user)
     row = world.row(user)

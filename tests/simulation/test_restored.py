@@ -271,9 +271,9 @@ def test_with_little_time_every_orphan_has_its_turn(world, copy, monkeypatch):
     monkeypatch.setattr(Sweep, "_is_time_up", lambda _: bool(looks) and len(looks) >= limit)
     forward = Orphans._deal_with
 
-    def deal(self, app, network, listed):
-        looks.append(app)
-        return forward(self, app, network, listed)
+    def deal(self, orphan, listed):
+        looks.append(orphan.app)
+        return forward(self, orphan, listed)
 
     monkeypatch.setattr(Orphans, "_deal_with", deal)
     for _ in range(4):
