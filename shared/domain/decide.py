@@ -181,7 +181,7 @@ def _decide_foreign(row: Row, observation: Observation, now: datetime) -> Decisi
 
 def _not_ours(row: Row) -> GiveUp:
     return GiveUp(
-        "not_ours",
+        "not_owned",
         f"the Fly app {row.fly_app_name} was ours, and its network no longer carries our proof",
         "check that FLY_API_TOKEN belongs to the organisation in hangar.settings.fly_org_slug and that nobody re-created "
         "the app by hand, then retry this user; Hangar will not touch an app it cannot prove to own",

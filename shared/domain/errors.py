@@ -8,7 +8,7 @@
     ├── Capacity             no room (region, host, quota): try much later or elsewhere, never at once
     ├── Conflict             it exists already, or it changed meanwhile: observe again; adopt `machine_id` if it is set
     ├── NameTaken            the app name is in use: find out who owns it, otherwise take the next name
-    ├── NotOwned             the app belongs to another organisation: never touch it
+    ├── NotOwned             Fly says that the app belongs to another organisation: never touch it
     ├── NotFound             it does not exist, or no longer exists
     ├── LeaseLost            another worker owns the row, or may by now: stop, and change nothing more
     ├── SaveFailed           the database did not accept a save: stop; the row stays due
@@ -87,9 +87,9 @@ class Throttled(TransientError):
 
 
 class Capacity(HangarError):
-    """No room now. Codes: "region", "host", "volume", "quota"."""
+    """No room now. Codes: "region_full", "host", "volume", and "quota" where another region may still have room."""
 
-    default_code = "region"
+    default_code = "region_full"
 
 
 class Conflict(HangarError):
@@ -105,9 +105,9 @@ class NameTaken(HangarError):
 
 
 class NotOwned(HangarError):
-    """Fly answers 403 for the app: another organisation owns it."""
+    """Fly answers 403 with the words of another organisation's app. A 403 with other words is `Refused`."""
 
-    default_code = "foreign"
+    default_code = "not_owned"
 
 
 class NotFound(HangarError):
@@ -117,12 +117,13 @@ class NotFound(HangarError):
 
 
 class Refused(HangarError):
-    """Permanent until a person changes something.
+    """Permanent until a person changes something. It destroys nothing and replaces nothing.
 
-    Codes: "image", "size", "quota", "auth", "org", "name", "bad_request", "unsupported".
+    Codes: "billing", "quota", "policy", "token" (these concern the whole organisation: `hangar.is_org_wide`), "image",
+    "size", "org", "name", "unsupported", "not_owned", else "refused". The database answers "auth" when it refuses our key.
     """
 
-    default_code = "bad_request"
+    default_code = "refused"
 
 
 class InternalError(HangarError):

@@ -160,9 +160,16 @@ class Sweep:
         except HangarError as error:
             prober.stop()
             message = f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}"
-            self.worker.notifier.open("fly_unreachable", "listing", message, {})
+            # A refusal of the whole organisation has one alert, whichever call was refused.
+            if self.worker.database.record_refusal(error.code, str(error)):
+                self._end_alert("fly_unreachable", "listing")
+                self.worker.notifier.deliver()
+            else:
+                self.worker.notifier.open("fly_unreachable", "listing", message, {})
             self._record_all_unknown(now, str(error))
             raise TransientError(message, code=error.code, status=error.status) from error
+        if any(kind == "fly_refused" for kind, _ in self._open_alerts):
+            self.worker.database.record_acceptance()
         if self._end_alert("fly_unreachable", "listing"):
             self.worker.database.end_outage()
         return inventory

@@ -49,6 +49,10 @@ class Request:
     def is_read(self) -> bool:
         return self.method == "GET"
 
+    @property
+    def creates_machine(self) -> bool:
+        return self.method == "POST" and self.app is not None and self.path == f"/v1/apps/{self.app}/machines"
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

@@ -1,11 +1,12 @@
 """All planted bugs, by area: the modules named here hold the lists."""
 
-from tests.mutants import domain, fleet, fly, host_sql, loop, operations, pages, rights, save_sql, sweep_sql
+from tests.mutants import bad_days, domain, fleet, fly, host_sql, loop, operations, pages, rights, save_sql, sweep_sql
 from tests.mutants.planted import PlantedBug
 
 AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "domain": domain.BUGS,
     "fly": fly.BUGS,
+    "Fly's bad days": bad_days.BUGS,
     "reconcile": loop.BUGS,
     "fleet": fleet.BUGS,
     "http, adapters, logs": rights.BUGS,

@@ -14,6 +14,7 @@ _DELETES_PAUSED = "Hangar still stops the machines of users who left, but destro
 _TITLES = {
     "installation": "Installation mismatch",
     "fly_unreachable": "Fly cannot be reached",
+    "fly_refused": "Fly refuses the organisation",
     "incident": "Many apps are unhealthy at once",
     "nudges": "Webhook calls are not arriving",
     "max_apps": "The app limit is reached",
@@ -55,7 +56,7 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
     ranks = {kind: rank for rank, kind in enumerate(_TITLES)}
     for alert in sorted(alerts, key=lambda each: ranks.get(each["kind"], len(ranks))):
         title = _TITLES.get(alert["kind"], alert["kind"].replace("_", " ").capitalize())
-        tone = "bad" if alert["kind"] in ("installation", "fly_unreachable", "incident") else "busy"
+        tone = "bad" if alert["kind"] in ("installation", "fly_unreachable", "fly_refused", "incident") else "busy"
         text = alert["message"]
         if alert["kind"] == "fly_unreachable":
             since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()

@@ -1,0 +1,57 @@
+"""Bugs planted in what Hangar does on Fly's bad days: refusals of the whole organisation and of one call."""
+
+from tests.mutants.places import Python, Sql
+from tests.mutants.planted import PlantedBug, exactly
+
+_REFUSALS = "tests/simulation/test_refusals.py"
+
+BUGS = (
+    PlantedBug(
+        "refused-starts-replace-the-machine",
+        Python("shared.reconcile.conclude", "_count_failures"),
+        exactly("(row.retry_count if row.error_code == START_FAILED else 0)"),
+        "row.retry_count",
+        "C1: starts that Fly refused do not count as starts that failed",
+        (f"{_REFUSALS}::test_refused_starts_do_not_count_as_failed_starts",),
+    ),
+    PlantedBug(
+        "rejection-forgotten",
+        Python("shared.reconcile.run", "Run._act"),
+        exactly("self.rejections[action.kind] = rejection"),
+        "pass",
+        "C2: what was done without effect says what Fly answered",
+        (_REFUSALS,),
+    ),
+    PlantedBug(
+        "one-alert-for-each-refused-user",
+        Sql("function hangar.is_org_wide"),
+        exactly("'billing', 'quota', 'policy', 'token', 'org'"),
+        "'billing', 'quota', 'policy', 'org'",
+        "C12: a revoked token is one alert for the fleet",
+        (f"{_REFUSALS}::test_one_cause_of_the_organisation_is_one_alert_for_the_fleet",),
+    ),
+    PlantedBug(
+        "refusal-alert-outlives-its-rows",
+        Sql("function hangar.sync_alerts"),
+        exactly("perform hangar.check_refusal(p_was);"),
+        "null;",
+        "C1: the alert ends when Fly accepts again",
+        (_REFUSALS,),
+    ),
+    PlantedBug(
+        "accepted-user-frees-nobody",
+        Sql("function hangar.sync_alerts"),
+        exactly("perform hangar.retry_refused(p_was);"),
+        "null;",
+        "C12: when Fly accepts one user, the others follow at once",
+        (f"{_REFUSALS}::test_one_cause_of_the_organisation_is_one_alert_for_the_fleet",),
+    ),
+    PlantedBug(
+        "listing-refusal-forgotten-by-a-save",
+        Sql("function hangar.check_refusal"),
+        exactly("p_listing, (select"),
+        "p_listing, '', (select",
+        "D9: the alert about a refused listing ends with a listing, not with one user's success",
+        (f"{_REFUSALS}::test_a_refused_listing_is_the_same_alert",),
+    ),
+)
