@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.adapters.procedures_sweep import AppReport, SweepClaim, SweepHeld
 from shared.domain.errors import HangarError, TransientError
+from shared.domain.paging import Paging
 from shared.fleet import inventory as listings
 from shared.fleet.fleet_pass import FleetCounts, FleetPass, is_probed, write_reports
 from shared.fleet.health_probe import Prober
@@ -111,8 +112,10 @@ class Sweep:
 
     def _sync_entitlements(self) -> None:
         """Correct what the trigger could not write: changes it had to skip, expiries, deleted users."""
+        paging = Paging("sync entitlements")
         after = self.worker.database.sync_entitlements(None, SYNC_AT_ONCE)
         while after is not None:
+            paging.advance(after)
             after = self.worker.database.sync_entitlements(after, SYNC_AT_ONCE)
         self.worker.notifier.deliver()
 
@@ -175,8 +178,9 @@ class Sweep:
         return inventory
 
     def _record_all_unknown(self, now: "datetime", reason: str) -> None:
-        after = None
+        after, paging = None, Paging("read the fleet")
         while True:
+            paging.advance(after)
             page = self.worker.database.read_fleet_page(after, PAGE)
             reports = [AppReport(row.id, health="unknown", reason=reason) for row in page.rows if is_probed(row)]
             self.report.add_written(write_reports(self.worker.database, reports, now))

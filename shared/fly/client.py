@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from shared.domain.errors import Conflict, HangarError, NotFound
+from shared.domain.paging import Paging
 from shared.fly.errors import explain_unreadable
 from shared.fly.messages import GONE, Request, Response
 from shared.fly.models import (
@@ -189,11 +190,20 @@ class FlyClient:
 
     def list_machines(self, app: str, **options: Unpack[CallOptions]) -> tuple[FlyMachine, ...]:
         """The app's machines that are not destroyed; the list may lag behind a create by seconds."""
-        call = Request(f"list machines of app {app}", "GET", f"{app_path(app)}/machines", app)
-        answer = self._send(call, **options)
-        if not isinstance(answer.data, list) and answer.text.strip() != "null":  # null: Go's empty list
-            raise explain_unreadable(call, answer)
-        return tuple(parse_machine(each) for each in answer.data or ())
+        found: list[FlyMachine] = []
+        paging, cursor = Paging(f"list machines of app {app}"), None
+        while True:
+            paging.advance(cursor)
+            # Without a limit Fly sends all at once; a header says if there is more after all.
+            params: dict[str, str] = {"limit": str(MACHINES_PER_PAGE), "cursor": cursor} if cursor else {}
+            call = Request(paging.what, "GET", f"{app_path(app)}/machines", app, params)
+            answer = self._send(call, **options)
+            if not isinstance(answer.data, list) and answer.text.strip() != "null":  # null: Go's empty list
+                raise explain_unreadable(call, answer)
+            found += [parse_machine(each) for each in answer.data or ()]
+            cursor = answer.next_cursor
+            if cursor is None:
+                return tuple(found)
 
     def get_machine(self, app: str, machine_id: str, **options: Unpack[CallOptions]) -> FlyMachine:
         """The machine now. A destroyed one still answers for a while, with state "destroyed", before it is `NotFound`."""

@@ -63,6 +63,7 @@ class Response:
     text: str = field(repr=False)
     request_id: str | None
     retry_after_s: float | None = None
+    next_cursor: str | None = None
 
     @property
     def error(self) -> str:
@@ -103,6 +104,7 @@ def read_answer(response: httpx.Response, hidden: tuple[str, ...] = ()) -> Respo
         text=response.text if data is None else "",
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else None,
         retry_after_s=parse_retry_after(headers.get("retry-after"), headers.get("date")),
+        next_cursor=headers.get("fly-next-cursor") or None,
     )
 
 

@@ -17,6 +17,7 @@ import httpx
 
 from shared.adapters.http_client import make_client
 from shared.domain.errors import InternalError, OutcomeUnknown, Refused, TransientError
+from shared.domain.paging import Paging
 from shared.fly.errors import classify_answer, explain_unreadable, translate_failure
 from shared.fly.messages import GONE, Request, Response, read_answer
 from shared.fly.rate_limits import RateLimits
@@ -127,7 +128,9 @@ class FlyLink:
         budget_s: float | None = None,
     ) -> Iterator[tuple[list[Any], dict[str, Any], str | None]]:
         """(items, body, next cursor) of each page, from `cursor` on; `budget_s` holds for each page by itself."""
+        paging = Paging(call.what)
         while True:
+            paging.advance(cursor)
             params = dict(call.params) | ({"cursor": cursor} if cursor else {})
             page_call = Request(call.what, call.method, call.path, call.app, params)
             try:
@@ -145,8 +148,8 @@ class FlyLink:
             if not isinstance(items, list):
                 raise explain_unreadable(page_call, answer)
             following = body.get("next_cursor") or None
-            if following is not None and following == cursor:
-                raise TransientError(f"{call.what}: the listing does not advance beyond its cursor", code="cursor")
+            if following is not None and not isinstance(following, str):
+                raise explain_unreadable(page_call, answer)
             yield items, body, following
             if following is None:
                 return

@@ -54,4 +54,20 @@ BUGS = (
         "D9: the alert about a refused listing ends with a listing, not with one user's success",
         (f"{_REFUSALS}::test_a_refused_listing_is_the_same_alert",),
     ),
+    PlantedBug(
+        "listing-goes-in-circles",
+        Python("shared.domain.paging", "Paging.advance"),
+        exactly("if cursor in self._seen:"),
+        "if False:",
+        "C9: a listing whose cursor comes again ends in an error",
+        ("tests/unit/test_fly_client.py::test_a_listing_that_repeats_itself_ends_in_an_error",),
+    ),
+    PlantedBug(
+        "listing-without-an-end",
+        Python("shared.domain.paging", "Paging.advance"),
+        exactly("if len(self._seen) > self.most_pages:"),
+        "if False:",
+        "C9: a listing that is longer than any real one ends in an error",
+        ("tests/unit/test_fly_client.py::test_a_listing_without_an_end_ends_in_an_error",),
+    ),
 )
