@@ -98,6 +98,10 @@ _BY_CODE = {
         "find out why the machine stops{step}; Hangar replaces the machine after three failed starts",
         cli=" (`fly logs`)",
     ),
+    "contradiction": Advice(
+        "Fly's answers deny each other: Hangar keeps the app's name, creates no other app and retries automatically; if it "
+        "lasts, look at the app on Fly and tell Fly's support"
+    ),
     "no_progress": Advice("look at the app on Fly: something reverts what Hangar does; Hangar retries automatically"),
 }
 _BRAKE = {

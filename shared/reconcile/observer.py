@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from shared.domain.cost import CpuKind
 from shared.domain.decide import GONE_STATES
 from shared.domain.errors import NotFound, NotOwned, TransientError
-from shared.domain.machine_config import SPEC_KEY
+from shared.domain.machine_config import ROW_KEY, SPEC_KEY
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyMachine
@@ -78,6 +78,8 @@ class AppObserver:
     _just_created: bool = False
     _just_deleted: bool = False
     _name_was_taken: bool = False
+    _listed_as_ours: bool = False
+    _asks_lists: bool = False
     _read_directly: bool = False
     _listed_ids: list[str] | None = None
     _absences: int = 0
@@ -89,6 +91,8 @@ class AppObserver:
         """Everything `decide()` needs, from memory where nothing can have changed."""
         if self._app is None:
             self._app = self._read_app(row)
+        if self._asks_lists and self._app is not AppPresence.OURS:
+            self._listed_as_ours, self._asks_lists = self._read_lists(row), False
         if self._app is AppPresence.OURS and not self._just_deleted and self._machines is None:
             self._machines = self._read_machines(row)
         return Observation(
@@ -100,6 +104,7 @@ class AppObserver:
             absences=self._absences,
             denied_once=self._denials == 1,
             machine_made=self._new_machine_reads > 0,
+            listed_as_ours=self._listed_as_ours,
         )
 
     def take_read_directly(self) -> bool:
@@ -111,6 +116,11 @@ class AppObserver:
     def has_new_app(self) -> bool:
         """Whether this worker created the app, so that Fly may still answer 401 for it."""
         return self._just_created
+
+    @property
+    def listed_as_ours(self) -> bool:
+        """Whether the lists showed the app as this row's when they were last asked, which a direct read denied."""
+        return self._listed_as_ours
 
     # What a call has changed
 
@@ -142,7 +152,7 @@ class AppObserver:
         self._machines, self._listed_ids, self._new_machine_reads = None, None, 0
 
     def name_taken(self) -> None:
-        self._name_was_taken = True
+        self._name_was_taken = self._asks_lists = True
 
     def waited(self) -> None:
         """Time has passed: read again what may have changed meanwhile."""
@@ -161,9 +171,29 @@ class AppObserver:
             return AppPresence.ABSENT
         except NotOwned:
             self._denials += 1
+            self._asks_lists = True
             return AppPresence.FOREIGN
         self._absences = self._denials = 0
-        return AppPresence.OURS if app.network == row.network else AppPresence.FOREIGN
+        if app.network == row.network:
+            self._listed_as_ours = False
+            return AppPresence.OURS
+        self._asks_lists = True
+        return AppPresence.FOREIGN
+
+    def _read_lists(self, row: Row) -> bool:
+        """Whether the organisation's lists show the app as this row's.
+
+        Asked before a name is given up: one wrong answer to a direct read must not abandon an app that runs.
+        """
+        for apps in self.fly.list_apps(attempts=self.on_attempt, budget_s=self.budget_s):
+            for app in apps.apps:
+                if app.name == row.fly_app_name:
+                    return app.network in ("", row.network)  # a list may leave the network out
+        for page in self.fly.list_org_machines(attempts=self.on_attempt, budget_s=self.budget_s):
+            for machine in page.machines:
+                if machine.app_name == row.fly_app_name and machine.metadata.get(ROW_KEY) == str(row.id):
+                    return machine.state not in GONE_STATES
+        return False
 
     def _read_machines(self, row: Row) -> tuple[ObservedMachine, ...]:
         """The known machine by its id, because a list may lag; and once the list, which shows whether there are others."""

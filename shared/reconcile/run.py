@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from shared.domain.actions import Action, ActionKind, Adopt, Decision, Done, GiveUp, Rename, Wait
 from shared.domain.backoff import asked_to_wait_s, counts_as_before
-from shared.domain.decide import START_FAILED, decide
+from shared.domain.decide import CONTRADICTION, CONTRADICTION_ADVICE, START_FAILED, decide
 from shared.domain.errors import (
     Conflict,
     HangarError,
@@ -107,7 +107,8 @@ class Run:
             case Done():
                 return conclude.finish(self.lease, decision)
             case GiveUp(code, message, advice):
-                return conclude.fail(self.lease, Refused(message, code=code, advice=advice))
+                kind = TransientError if decision.passes else Refused
+                return conclude.fail(self.lease, kind(message, code=code, advice=advice))
         return None
 
     def _act(self, action: Action) -> Result | None:
@@ -129,6 +130,12 @@ class Run:
         except NameTaken as taken:
             self.name_refusals += 1
             # Fail now: after another wait the turn may be over, and a pause raises no alert.
+            if self.name_refusals >= NAME_REFUSALS_LIMIT and self.observer.listed_as_ours:
+                message = (
+                    f"Fly answers 404 for the app {self.lease.row.fly_app_name} and refuses its name as taken, while the "
+                    "organisation's lists show it as ours"
+                )
+                raise TransientError(message, code=CONTRADICTION, advice=CONTRADICTION_ADVICE) from taken
             if self.name_refusals >= NAME_REFUSALS_LIMIT:
                 message = (
                     f"Fly refused the name {self.lease.row.fly_app_name} {self.name_refusals} times. The last: {taken}"

@@ -4,6 +4,7 @@ from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _REFUSALS = "tests/simulation/test_refusals.py"
+_CONTRADICTIONS = "tests/simulation/test_contradictions.py"
 
 BUGS = (
     PlantedBug(
@@ -69,5 +70,29 @@ BUGS = (
         "if False:",
         "C9: a listing that is longer than any real one ends in an error",
         ("tests/unit/test_fly_client.py::test_a_listing_without_an_end_ends_in_an_error",),
+    ),
+    PlantedBug(
+        "listed-app-given-up",
+        Python("shared.domain.decide", "_decide_missing_app"),
+        exactly(" and not observation.listed_as_ours"),
+        "",
+        "C6: a running app that the lists show is never given up for another name",
+        (f"{_CONTRADICTIONS}::test_an_app_that_the_lists_show_is_not_given_up_for_a_404",),
+    ),
+    PlantedBug(
+        "listed-app-is-somebody-elses",
+        Python("shared.domain.decide", "_decide_foreign"),
+        exactly("if observation.listed_as_ours:"),
+        "if False:",
+        "C6: a direct read alone does not make an app somebody else's",
+        (f"{_CONTRADICTIONS}::test_an_app_that_the_lists_show_as_ours_is_not_someone_elses",),
+    ),
+    PlantedBug(
+        "one-list-is-enough-to-give-up",
+        Python("shared.reconcile.observer", "AppObserver._read_lists"),
+        exactly("return machine.state not in GONE_STATES"),
+        "return False",
+        "C6: both of Fly's lists are asked before a name is given up",
+        (f"{_CONTRADICTIONS}::test_an_app_that_the_lists_show_is_not_given_up_for_a_404",),
     ),
 )
