@@ -32,6 +32,7 @@ from shared.fly.transport import CONNECT_S, POOL_S, WRITE_S, FlyLink, app_path, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime, timedelta
 
     import httpx
 
@@ -92,6 +93,10 @@ class FlyClient:
     def calls(self) -> int:
         """How many requests were sent, including repeats."""
         return self._link.calls
+
+    def lead_over(self, now: datetime) -> timedelta | None:
+        """How far Fly's clock is ahead of `now`, by Fly's answers so far; None while they deny each other."""
+        return self._link.fly_clock.lead_over(now)
 
     @property
     def policy(self) -> RetryPolicy:

@@ -18,6 +18,7 @@ import httpx
 from shared.adapters.http_client import make_client
 from shared.domain.errors import InternalError, OutcomeUnknown, Refused, TransientError
 from shared.domain.paging import Paging
+from shared.fly.clock import FlyClock
 from shared.fly.errors import classify_answer, explain_unreadable, translate_failure
 from shared.fly.messages import GONE, Request, Response, read_answer
 from shared.fly.rate_limits import RateLimits
@@ -66,6 +67,7 @@ class FlyLink:
         # One client serves one thread at a time, because httpx slows down quadratically when many share one.
         self._idle: deque[httpx.Client] = deque()
         self._cookies = AppCookies()
+        self.fly_clock = FlyClock(clock)
         self._counting = threading.Lock()
         self.calls = 0
 
@@ -163,6 +165,7 @@ class FlyLink:
             error = translate_failure(call, failure, self._hidden)
             cause = self._strip(failure)
         else:
+            self.fly_clock.note(answer.date)
             if 200 <= answer.status < 300:
                 return answer
             if answer.status in call.accept and (answer.status not in GONE or answer.proves_absence):

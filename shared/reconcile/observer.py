@@ -1,6 +1,7 @@
 """What one worker knows of one app on Fly: it reads Fly directly, and only what its own actions have made stale."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.cost import CpuKind
@@ -12,6 +13,8 @@ from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyMachine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
     from typing import Literal
 
     from shared.fly.client import FlyClient
@@ -37,8 +40,12 @@ def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
     return "bad" if "critical" in results else "unknown"
 
 
-def to_observation(machine: FlyMachine) -> ObservedMachine:
-    """Fly's machine as the domain sees it."""
+def to_observation(machine: FlyMachine, lead: timedelta | None) -> ObservedMachine:
+    """Fly's machine as the domain sees it, with times by the database's clock: `lead` is how far Fly's is ahead of it.
+
+    With a lead of None nothing is known about a time, so that the machine is never taken for old.
+    """
+    changed_at = machine.updated_at or machine.created_at
     return ObservedMachine(
         id=machine.id,
         name=machine.name,
@@ -47,7 +54,7 @@ def to_observation(machine: FlyMachine) -> ObservedMachine:
         version=machine.version,
         spec=machine.metadata.get(SPEC_KEY),
         host_ok=machine.host_status == "ok" and not machine.incomplete,
-        changed_at=machine.updated_at or machine.created_at,
+        changed_at=None if changed_at is None or lead is None else changed_at - lead,
         health=judge_health(machine),
         size=_read_size(machine),
     )
@@ -72,6 +79,7 @@ class AppObserver:
 
     fly: "FlyClient"
     on_attempt: "AttemptLog"
+    time: "Callable[[], datetime]"  # the database's
     budget_s: float = 40.0
     _app: AppPresence | None = None
     _machines: tuple[ObservedMachine, ...] | None = None
@@ -202,7 +210,7 @@ class AppObserver:
             listed = self._list_machines(row)
             self._listed_ids = [machine.id for machine in listed]
             if known is None:
-                return tuple(to_observation(machine) for machine in listed)
+                return tuple(self._to_observation(machine) for machine in listed)
         # A second machine may be destroyed for what is read of it, so it is read directly as well. One that existed before
         # the main machine was replaced still exists.
         others = [each for each in self._listed_ids if each != known.id and each not in self._destroyed]
@@ -236,4 +244,7 @@ class AppObserver:
         if machine.state in GONE_STATES:
             self._destroyed.add(machine_id)
             return None
-        return to_observation(machine)
+        return self._to_observation(machine)
+
+    def _to_observation(self, machine: FlyMachine) -> ObservedMachine:
+        return to_observation(machine, self.fly.lead_over(self.time()))

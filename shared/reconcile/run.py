@@ -50,7 +50,7 @@ class Run:
 
     def __init__(self, worker: "Worker", lease: LeasedApp, ends_at: float) -> None:
         self.worker, self.lease, self.ends_at = worker, lease, ends_at
-        self.observer = AppObserver(worker.fly, lease.record_attempt)
+        self.observer = AppObserver(worker.fly, lease.record_attempt, lease.time)
         self.calls: Counter[ActionKind] = Counter()
         self.rejections: dict[ActionKind, HangarError] = {}
         self.name_refusals = 0
@@ -170,7 +170,7 @@ class Run:
         self.lease.add_event("error_occurred", "info", renamed, reason)
         self.lease.patch["rename"] = True
         self.lease.save()
-        self.observer = AppObserver(self.worker.fly, self.lease.record_attempt)
+        self.observer = AppObserver(self.worker.fly, self.lease.record_attempt, self.lease.time)
         self.calls.pop(ActionKind.CREATE_APP, None)
         self.name_refusals = 0
 

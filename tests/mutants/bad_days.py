@@ -4,6 +4,7 @@ from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _REFUSALS = "tests/simulation/test_refusals.py"
+_SKEW = "tests/simulation/test_clock_skew.py"
 _CONTRADICTIONS = "tests/simulation/test_contradictions.py"
 
 BUGS = (
@@ -94,5 +95,29 @@ BUGS = (
         "return False",
         "C6: both of Fly's lists are asked before a name is given up",
         (f"{_CONTRADICTIONS}::test_an_app_that_the_lists_show_is_not_given_up_for_a_404",),
+    ),
+    PlantedBug(
+        "flys-time-taken-for-ours",
+        Python("shared.reconcile.observer", "to_observation"),
+        exactly("changed_at - lead"),
+        "changed_at",
+        "C10: the age of a machine is measured by Fly's clock",
+        (f"{_SKEW}::test_a_machine_that_boots_is_not_old_by_another_clock",),
+    ),
+    PlantedBug(
+        "one-wrong-date-is-believed",
+        Python("shared.fly.clock", "FlyClock.lead_over"),
+        exactly("if abs(offsets[0] - offsets[-1]) > AGREEMENT.total_seconds():"),
+        "if False:",
+        "C10: while two answers deny each other, no machine is old",
+        ("tests/unit/test_fly_clock.py", _SKEW),
+    ),
+    PlantedBug(
+        "skew-without-an-alert",
+        Python("shared.fleet.clock_skew", "alert_clock_skew"),
+        exactly("if abs(lead) <= ALERT_ABOVE:"),
+        "if abs(lead) <= 30 * ALERT_ABOVE:",
+        "C10: above 30 seconds an alert names both clocks",
+        (f"{_SKEW}::test_an_alert_names_both_clocks_above_thirty_seconds",),
     ),
 )

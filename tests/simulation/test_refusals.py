@@ -36,7 +36,7 @@ def read_alert(world, kind="fly_refused"):
 
 def destroys(world):
     return world.sql(
-        "select count(*) from public.user_fly_app_events where event_type = 'action'"
+        "select count(*) from public.user_fly_app_events where event_type = 'action' and status = 'intent'"
         " and (metadata ->> 'action') in ('destroy_machine', 'delete_app')"
     )[0][0]
 

@@ -16,6 +16,7 @@ _TITLES = {
     "fly_unreachable": "Fly cannot be reached",
     "fly_refused": "Fly refuses the organisation",
     "incident": "Many apps are unhealthy at once",
+    "clock_skew": "The clocks of Fly and the database differ",
     "nudges": "Webhook calls are not arriving",
     "max_apps": "The app limit is reached",
     "max_cost": "The cost limit is reached",
