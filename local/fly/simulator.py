@@ -12,6 +12,7 @@ from local.fly.api.tokens import authenticate
 from local.fly.errors import FlyError
 from local.fly.faults.faults import Fault
 from local.fly.runtime.runner import MachineRunner, VirtualRunner
+from local.fly.skew import shift_stamps, to_http_date
 from local.fly.state.latency_profiles import PROFILES, Span, Unkindness
 from local.fly.state.model import App, Machine
 from local.fly.state.state import Settings, World, unkindness_of
@@ -115,7 +116,7 @@ class FlySim:
         if fault is not None and fault.when == "before":
             sleep(fault.delay_s)
             if fault.replaces:
-                return _signed(fault.response(), ticket)
+                return self._sign(fault.response(), ticket)
         sleep(ticket.latency_s)
         response = self._answer(request, ticket, sleep, poll_s)
         if fault is not None and fault.when == "after":
@@ -124,7 +125,7 @@ class FlySim:
                 response = fault.response()
         elif fault is None:
             response = self._perhaps_lose(request, response)
-        return _signed(response, ticket)
+        return self._sign(response, ticket)
 
     def _control(self, request: Request) -> Response:
         with self.world.lock:
@@ -194,6 +195,21 @@ class FlySim:
             pause_s = wait.deadline - now if next_at is None else min(next_at, wait.deadline) - now
             sleep(max(1e-3, pause_s if poll_s is None else min(pause_s, poll_s)))
 
+    def _sign(self, response: Response, ticket: _Ticket) -> Response:
+        """Every response of Fly has a request id and Fly's time."""
+        if response.disconnect:
+            return response
+        skew_s = self.world.skew_s
+        headers = {
+            "fly-request-id": ticket.request_id,
+            "server": "Fly/simulator",
+            "via": "1.1 fly.io",
+            "date": to_http_date(int(self.world.now() + skew_s)),
+        }
+        given = {name.lower(): value for name, value in response.headers.items()}
+        body = shift_stamps(response.body, skew_s) if skew_s else response.body
+        return Response(response.status, body, headers | given)
+
     def _perhaps_lose(self, request: Request, response: Response) -> Response:
         """Unkind: some writes happen and their response is lost, by a reset or in the proxy."""
         world = self.world
@@ -204,11 +220,3 @@ class FlySim:
                 return response
             reset = world.chance(0.5)
         return Response(0, disconnect=True) if reset else Response(504)
-
-
-def _signed(response: Response, ticket: _Ticket) -> Response:
-    """Every response of Fly has a request id."""
-    if response.disconnect:
-        return response
-    headers = {"fly-request-id": ticket.request_id, "server": "Fly/simulator", "via": "1.1 fly.io", **response.headers}
-    return Response(response.status, response.body, headers)

@@ -14,6 +14,7 @@ from ops.client import Installation
 from ops.connection import TargetError
 from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table, print_event_lines
+from shared.domain.paging import Paging
 from shared.domain.remediation import format_event
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -115,7 +116,9 @@ def _follow(
 
 def _read_all(installation: Installation, filters: dict[str, str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    paging = Paging("read events")
     while True:
+        paging.advance(len(rows))
         query = {**filters, "order": "created_at.asc,seq.asc", "offset": str(len(rows))}
         page = installation.read_rows("user_fly_app_events", limit=_PAGE, **query)
         rows += page

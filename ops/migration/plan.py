@@ -8,6 +8,7 @@ from typing import Any
 from ops.client import Installation
 from shared.adapters.procedures_migration import Candidate
 from shared.domain.cost import list_price_monthly_usd, to_cents
+from shared.domain.paging import Paging
 
 _PAGE = 500
 
@@ -15,8 +16,9 @@ _PAGE = 500
 def read_candidates(installation: Installation) -> list[Candidate]:
     """Every entitled user without an active app, by user id."""
     found: list[Candidate] = []
-    after = None
+    after, paging = None, Paging("list the users without an app")
     while True:
+        paging.advance(after)
         page = installation.database.read_candidate_page(after, _PAGE)
         found += page.candidates
         after = page.next

@@ -177,6 +177,14 @@ class SweepProcedures(Caller):
         """Fly answers again: make rows due that wait after failures."""
         self._call("fly_end_outage")
 
+    def record_refusal(self, code: str, message: str) -> bool:
+        """Fly refuses to be listed. True if the cause concerns the whole organisation, whose alert then says so."""
+        return bool(self._call("fly_record_refusal", code=code, message=message)["org_wide"])
+
+    def record_acceptance(self) -> None:
+        """Fly was listed: what an earlier refusal of the listing said is over."""
+        self._call("fly_record_refusal", code=None, message=None)
+
     def is_brake_tripped(self) -> bool:
         """Whether the destroy budget of the hour is used up."""
         return bool(self._call("fly_brake_status")["tripped"])

@@ -64,11 +64,12 @@ class Done:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Only an operator can help: `message` says what happened, `advice` what to do."""
+    """Hangar can do nothing now: `message` says what happened, `advice` what an operator can do. `passes`: it may end alone."""
 
     code: str
     message: str
     advice: str
+    passes: bool = False
 
 
 Decision = Action | Adopt | Rename | Wait | Done | GiveUp

@@ -26,6 +26,12 @@ STRAY_AGE = timedelta(minutes=10)
 # After this many failed starts the machine is replaced.
 STARTS_BEFORE_REPLACE = 3
 START_FAILED = "start_failed"
+# Two answers of Fly deny each other. Hangar keeps the name, creates nothing else and reads again.
+CONTRADICTION = "contradiction"
+CONTRADICTION_ADVICE = (
+    "Hangar keeps the name, creates no other app and asks again; if it lasts, look at the app with `fly status -a APP` and "
+    "tell Fly's support"
+)
 
 _TRANSITIONAL = {"created", "creating", "starting", "restarting", "updating", "replacing"}
 # States that do not end without an action; a transitional state that lasted longer than STRAY_AGE is stuck.
@@ -76,7 +82,8 @@ def _decide_missing_app(row: Row, observation: Observation, now: datetime) -> De
     if observation.name_was_taken:
         # Fly refuses the name although no app answers to it: it holds a deleted app's name for a while. Renaming while a
         # create of ours may still take effect would leave that app behind as an orphan.
-        if row.retry_count >= 2 and not _create_may_take_effect(row, now):
+        # And while the lists show the app as ours, the 404 is the one that is wrong: a running app is never given up.
+        if row.retry_count >= 2 and not _create_may_take_effect(row, now) and not observation.listed_as_ours:
             return Rename("Fly refuses the name although no app answers to it")
         return Wait(10, "Fly holds the name although no app answers to it yet")
     return Action(ActionKind.CREATE_APP, purpose="repair" if _was_ours(row) else "provision")
@@ -172,6 +179,8 @@ def _was_ours(row: Row) -> bool:
 
 def _decide_foreign(row: Row, observation: Observation, now: datetime) -> Decision | None:
     """None if the app can only belong to someone else: nothing of ours existed under the name or may still appear."""
+    if observation.listed_as_ours:
+        return _contradicted(row)
     if _was_ours(row):
         return _not_ours(row)
     if _create_may_take_effect(row, now):
@@ -183,10 +192,19 @@ def _decide_foreign(row: Row, observation: Observation, now: datetime) -> Decisi
 
 def _not_ours(row: Row) -> GiveUp:
     return GiveUp(
-        "not_ours",
+        "not_owned",
         f"the Fly app {row.fly_app_name} was ours, and its network no longer carries our proof",
         "check that FLY_API_TOKEN belongs to the organisation in hangar.settings.fly_org_slug and that nobody re-created "
         "the app by hand, then retry this user; Hangar will not touch an app it cannot prove to own",
+    )
+
+
+def _contradicted(row: Row) -> GiveUp:
+    return GiveUp(
+        CONTRADICTION,
+        f"Fly's lists show the app {row.fly_app_name} as ours, and a direct read says that it belongs to someone else",
+        CONTRADICTION_ADVICE,
+        passes=True,
     )
 
 

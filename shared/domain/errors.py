@@ -8,7 +8,7 @@
     ├── Capacity             no room (region, host, quota): try much later or elsewhere, never at once
     ├── Conflict             it exists already, or it changed meanwhile: observe again; adopt `machine_id` if it is set
     ├── NameTaken            the app name is in use: find out who owns it, otherwise take the next name
-    ├── NotOwned             the app belongs to another organisation: never touch it
+    ├── NotOwned             Fly says that the app belongs to another organisation: never touch it
     ├── NotFound             it does not exist, or no longer exists
     ├── Withheld             the database no longer allows a call that is being repeated: decide again
     ├── LeaseLost            another worker owns the row, or may by now: stop, and change nothing more
@@ -88,9 +88,9 @@ class Throttled(TransientError):
 
 
 class Capacity(HangarError):
-    """No room now. Codes: "region", "host", "volume", "quota"."""
+    """No room now. Codes: "region_full", "host", "volume", and "quota" where another region may still have room."""
 
-    default_code = "region"
+    default_code = "region_full"
 
 
 class Conflict(HangarError):
@@ -106,9 +106,9 @@ class NameTaken(HangarError):
 
 
 class NotOwned(HangarError):
-    """Fly answers 403 for the app: another organisation owns it."""
+    """Fly answers 403 with the words of another organisation's app. A 403 with other words is `Refused`."""
 
-    default_code = "foreign"
+    default_code = "not_owned"
 
 
 class NotFound(HangarError):
@@ -118,13 +118,14 @@ class NotFound(HangarError):
 
 
 class Refused(HangarError):
-    """Permanent until a person changes something.
+    """Permanent until a person changes something. It destroys nothing and replaces nothing.
 
-    Codes: "image", "size", "quota", "auth", "org", "name", "bad_request", "unsupported", and of the database "migrations" and
-    "invalid_value".
+    Codes: "billing", "quota", "policy", "token" (these concern the whole organisation: `hangar.is_org_wide`), "image",
+    "size", "org", "name", "unsupported", "not_owned", else "refused". The database answers "auth" when it refuses our key, and
+    "migrations" and "invalid_value".
     """
 
-    default_code = "bad_request"
+    default_code = "refused"
 
 
 class InternalError(HangarError):

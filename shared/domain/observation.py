@@ -37,7 +37,8 @@ class Observation:
     """Everything observed of one app, and what this worker did moments ago, because Fly's reads lag its writes.
 
     `absences` counts the direct 404s in a row; `denied_once` says that the app is foreign by one 403 so far, and no other word;
-    `machine_made` means that Fly returned the id of a machine which no read shows yet.
+    `machine_made` means that Fly returned the id of a machine which no read shows yet. `listed_as_ours` means that the
+    organisation's lists show the app as this row's, although a direct read denies it.
     """
 
     app: AppPresence
@@ -48,3 +49,4 @@ class Observation:
     absences: int = 0
     denied_once: bool = False
     machine_made: bool = False
+    listed_as_ours: bool = False

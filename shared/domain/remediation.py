@@ -52,8 +52,17 @@ _BY_CODE = {
         dashboard="the plans table or in the setting default_image",
     ),
     "size": Advice("give the plan in fly_plans a size that Fly offers", retry=True),
-    "quota": Advice("ask Fly to raise the organisation's quota, or add a payment method at Fly", retry=True),
-    "auth": Advice(
+    "billing": Advice(
+        "pay what is open at Fly, or add a payment method, on the organisation's billing page; nothing is destroyed, and "
+        "Hangar then continues automatically"
+    ),
+    "quota": Advice(
+        "ask Fly to raise the organisation's limit, or remove what is not needed; Hangar then continues automatically"
+    ),
+    "policy": Advice(
+        "do what Fly asks for on the organisation's page (verification, support); Hangar then continues automatically"
+    ),
+    "token": Advice(
         "set FLY_API_TOKEN of the functions to a valid token of the organisation; Hangar then continues automatically"
     ),
     "org": Advice(
@@ -66,19 +75,23 @@ _BY_CODE = {
         retry=True,
         cli=" with `hangar settings set app_prefix=…`",
     ),
-    "not_ours": Advice(
+    "not_owned": Advice(
         "check that FLY_API_TOKEN belongs to fly_org_slug and that nobody re-created the app by hand", retry=True
     ),
     "unsupported": Advice("check FLY_API_URL of the functions", retry=True),
     "not_fly": Advice(
         "check FLY_API_URL of the functions: what answers there is not Fly; Hangar then continues automatically"
     ),
-    "bad_request": Advice(
-        "Fly refused this request: read the error message and correct the plan or the settings", retry=True
+    "refused": Advice(
+        "Fly refused this request and its words say why: read the error message; Hangar retries automatically, {step} to "
+        "try at once",
+        cli="run `hangar retry {user}`",
+        dashboard="press Retry now",
     ),
     "bug": Advice("this is a bug in Hangar: report it with the log lines around it"),
-    "region": Advice(
-        "nothing, or choose another region in fly_plans: Fly has no capacity there; Hangar retries automatically"
+    "region_full": Advice(
+        "nothing, or add a region to the list of the plan in fly_plans: Fly has no capacity in those it names; Hangar "
+        "retries automatically"
     ),
     "host": _AUTOMATIC,
     "volume": _AUTOMATIC,
@@ -86,6 +99,10 @@ _BY_CODE = {
     "start_failed": Advice(
         "find out why the machine stops{step}; Hangar replaces the machine after three failed starts",
         cli=" (`fly logs`)",
+    ),
+    "contradiction": Advice(
+        "Fly's answers deny each other: Hangar keeps the app's name, creates no other app and retries automatically; if it "
+        "lasts, look at the app on Fly and tell Fly's support"
     ),
     "no_progress": Advice("look at the app on Fly: something reverts what Hangar does; Hangar retries automatically"),
 }

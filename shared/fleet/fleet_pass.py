@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from shared.adapters.procedures_sweep import AppReport, SweepClaim, SweepCursor
 from shared.domain.models import Row
+from shared.domain.paging import Paging
 from shared.fleet.health_probe import Probe, Prober, report_probe
 from shared.fleet.incidents import IncidentGuard
 from shared.fleet.inventory import Inventory, is_its_turn, is_suspect, observe_listed, runs_in_grace
@@ -85,6 +86,7 @@ class FleetPass:
     _ahead: deque[Page] = field(default_factory=deque)
     _inventory: Inventory | None = None
     _read_all: bool = False
+    _paging: Paging = field(default_factory=lambda: Paging("read the fleet"))
 
     def __post_init__(self) -> None:
         self.cursor = self.claim.cursor
@@ -106,6 +108,7 @@ class FleetPass:
     def read_ahead(self) -> None:
         """Read pages and start their probes, as far as memory allows."""
         while len(self._ahead) < PAGES_AHEAD and not self._read_all and not (self._ahead and self.is_time_up()):
+            self._paging.advance(self._read_after)
             found = self.database.read_fleet_page(self._read_after, self.page_size)
             self._read_after, self._read_all = found.next, found.next is None
             page = Page(found.rows, found.next)

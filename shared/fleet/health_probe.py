@@ -40,8 +40,9 @@ class Probe:
 class Prober:
     """Asks Fly about many machines at once, on one pool of threads. Leaving the block ends it."""
 
-    def __init__(self, worker: "Worker", is_time_up: Callable[[], bool]) -> None:
+    def __init__(self, worker: "Worker", is_time_up: Callable[[], bool], time: Callable[[], datetime]) -> None:
         self._worker = worker
+        self._time = time  # the database's
         self._is_time_up = is_time_up
         self._stopped = False
         self._held_until = float("-inf")
@@ -77,7 +78,7 @@ class Prober:
             machine = self._worker.fly.get_machine(
                 row.fly_app_name, row.machine_id, attempts=self._hold_if_refused, budget_s=LOOK_BUDGET_S
             )
-            return Probe(machine=to_observation(machine))
+            return Probe(machine=to_observation(machine, self._worker.fly.lead_over(self._time())))
         except Throttled:
             return None  # the request was not sent
         except HangarError as error:

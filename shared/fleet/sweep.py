@@ -6,11 +6,14 @@ is continued by the next one.
 """
 
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.adapters.procedures_sweep import AppReport, SweepClaim, SweepHeld
 from shared.domain.errors import HangarError, TransientError
+from shared.domain.paging import Paging
 from shared.fleet import inventory as listings
+from shared.fleet.clock_skew import alert_clock_skew
 from shared.fleet.fleet_pass import FleetCounts, FleetPass, is_probed, write_reports
 from shared.fleet.health_probe import Prober
 from shared.fleet.inventory import Inventory, read_machines, read_networks
@@ -65,6 +68,7 @@ class Sweep:
     worker: "Worker"
     ends_at: float
     report: SweepReport = field(default_factory=SweepReport)
+    _claimed_at: float = 0.0
     _probes_end_at: float = 0.0
     _orphan_error: HangarError | None = None
     _open_alerts: frozenset[tuple[str, str]] = frozenset()  # the fleet's alerts when this sweep began
@@ -94,7 +98,7 @@ class Sweep:
         if isinstance(claim, SweepHeld):
             self.report.detail = f"another sweep is under way ({claim.holder})"
             return
-        self._open_alerts = claim.open_alerts
+        self._claimed_at, self._open_alerts = self.worker.clock(), claim.open_alerts
         is_ours = claim.settings.installation_id == self.worker.inputs.installation_id
         try:
             self._sync_entitlements()
@@ -127,20 +131,23 @@ class Sweep:
 
     def _sync_entitlements(self) -> None:
         """Look at every user: expiries, deleted users, and changes of the host that have no mark."""
+        paging = Paging("sync entitlements")
         after = self.worker.database.sync_entitlements(None, SYNC_AT_ONCE)
         while after is not None:
+            paging.advance(after)
             after = self.worker.database.sync_entitlements(after, SYNC_AT_ONCE)
         self.worker.notifier.deliver()
 
     def _pass_over(self, claim: SweepClaim, *, is_ours: bool) -> None:
         began_at = self.worker.clock()
         orphans = Orphans(self.worker, self._is_time_up, self._end_alert)
-        with Prober(self.worker, self._is_probing_over) as prober:
+        with Prober(self.worker, self._is_probing_over, lambda: self._time(claim)) as prober:
             fleet = self._start_pass(claim, prober)
             machines = prober.submit(lambda: read_machines(self.worker.fly))
             networks = prober.submit(lambda: read_networks(self.worker.fly))
             fleet.read_ahead()  # and probe, while Fly is listed
             inventory = self._await_inventory(machines, networks, prober, claim.now)
+            alert_clock_skew(self.worker, self._time(claim), self._end_alert)
             # A process that was suspended for longer than the lease must not judge orphans by its old listing.
             if is_ours and (self.worker.clock() - began_at < LEASE_TRUSTED_S or fleet.keeps_lease()):
                 self._find_orphans(orphans, inventory, claim, fleet, began_at)
@@ -176,16 +183,24 @@ class Sweep:
         except HangarError as error:
             prober.stop()
             message = f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}"
-            self.worker.notifier.open("fly_unreachable", "listing", message, {})
+            # A refusal of the whole organisation has one alert, whichever call was refused.
+            if self.worker.database.record_refusal(error.code, str(error)):
+                self._end_alert("fly_unreachable", "listing")
+                self.worker.notifier.deliver()
+            else:
+                self.worker.notifier.open("fly_unreachable", "listing", message, {})
             self._record_all_unknown(now, str(error))
             raise TransientError(message, code=error.code, status=error.status) from error
+        if any(kind == "fly_refused" for kind, _ in self._open_alerts):
+            self.worker.database.record_acceptance()
         if self._end_alert("fly_unreachable", "listing"):
             self.worker.database.end_outage()
         return inventory
 
     def _record_all_unknown(self, now: "datetime", reason: str) -> None:
-        after = None
+        after, paging = None, Paging("read the fleet")
         while True:
+            paging.advance(after)
             page = self.worker.database.read_fleet_page(after, PAGE)
             reports = [AppReport(row.id, health="unknown", reason=reason) for row in page.rows if is_probed(row)]
             self.report.add_written(write_reports(self.worker.database, reports, now))
@@ -227,6 +242,10 @@ class Sweep:
     def _end_alert(self, kind: str, key: str) -> bool:
         """Resolve an alert that was open when this sweep began; one that was not costs no call. True when it was open."""
         return (kind, key) in self._open_alerts and self.worker.notifier.resolve(kind, key)
+
+    def _time(self, claim: SweepClaim) -> "datetime":
+        """The database's time: read with the claim, continued by this process's clock."""
+        return claim.now + timedelta(seconds=self.worker.clock() - self._claimed_at)
 
     def _is_time_up(self) -> bool:
         return self.worker.clock() > self.ends_at - FINISH_S

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from shared.domain.errors import Conflict, HangarError, NotFound
+from shared.domain.paging import Paging
 from shared.fly.errors import explain_unreadable
 from shared.fly.messages import GONE, Request, Response
 from shared.fly.models import (
@@ -31,6 +32,7 @@ from shared.fly.transport import CONNECT_S, POOL_S, WRITE_S, FlyLink, app_path, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime, timedelta
 
     import httpx
 
@@ -91,6 +93,10 @@ class FlyClient:
     def calls(self) -> int:
         """How many requests were sent, including repeats."""
         return self._link.calls
+
+    def lead_over(self, now: datetime) -> timedelta | None:
+        """How far Fly's clock is ahead of `now`, by Fly's answers so far; None while they deny each other."""
+        return self._link.fly_clock.lead_over(now)
 
     @property
     def policy(self) -> RetryPolicy:
@@ -189,11 +195,20 @@ class FlyClient:
 
     def list_machines(self, app: str, **options: Unpack[CallOptions]) -> tuple[FlyMachine, ...]:
         """The app's machines that are not destroyed; the list may lag behind a create by seconds."""
-        call = Request(f"list machines of app {app}", "GET", f"{app_path(app)}/machines", app)
-        answer = self._send(call, **options)
-        if not isinstance(answer.data, list) and answer.text.strip() != "null":  # null: Go's empty list
-            raise explain_unreadable(call, answer)
-        return tuple(parse_machine(each) for each in answer.data or ())
+        found: list[FlyMachine] = []
+        paging, cursor = Paging(f"list machines of app {app}"), None
+        while True:
+            paging.advance(cursor)
+            # Without a limit Fly sends all at once; a header says if there is more after all.
+            params: dict[str, str] = {"limit": str(MACHINES_PER_PAGE), "cursor": cursor} if cursor else {}
+            call = Request(paging.what, "GET", f"{app_path(app)}/machines", app, params)
+            answer = self._send(call, **options)
+            if not isinstance(answer.data, list) and answer.text.strip() != "null":  # null: Go's empty list
+                raise explain_unreadable(call, answer)
+            found += [parse_machine(each) for each in answer.data or ()]
+            cursor = answer.next_cursor
+            if cursor is None:
+                return tuple(found)
 
     def get_machine(self, app: str, machine_id: str, **options: Unpack[CallOptions]) -> FlyMachine:
         """The machine now. A destroyed one still answers for a while, with state "destroyed", before it is `NotFound`."""

@@ -8,21 +8,27 @@ docs, fly-go `flaps_error.go` and its tests, flyctl `leasable_machine.go`; texts
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from shared.domain import errors
+from shared.fly import refusals
 from shared.fly.messages import GONE, GRPC_PREFIX, MACHINE_ID, Request, Response
 from shared.observability.redaction import cut_excerpt, hide_secrets
 
+if TYPE_CHECKING:
+    import re
+
 ANY = frozenset(range(300, 600))
 CLIENT_ERRORS = frozenset(range(400, 500))
+# A refusal that gives a reason in words; 404, 408, 410 and 429 have a meaning of their own, whatever their text.
+REFUSING = CLIENT_ERRORS - {404, 408, 410, 429}
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`kind` and `code` for responses that match every given part; `text` is searched case-insensitively."""
+    """`kind` and `code` for responses that match every given part; `text` and `words` are searched case-insensitively."""
 
     statuses: frozenset[int]
     kind: type[errors.HangarError]
@@ -30,14 +36,19 @@ class Rule:
     body_status: str = ""
     prefix: str = ""
     text: str = ""
+    words: re.Pattern[str] | None = None
     org_wide: bool | None = None
     create_app: bool | None = None
+    create_machine: bool | None = None
     stray: bool = False
     advice: str = ""
 
 
-ELSEWHERE = "Hangar tries again later; another region or a list such as 'lhr,eu' helps at once"
-RAISE_QUOTA = "Ask Fly to raise the organisation's quota, or choose another region"
+ELSEWHERE = "Hangar tries the next region of the list, and this one again later; a list such as 'lhr,eu' helps at once"
+WAIT_FOR_HOST = "Hangar keeps the machine and tries again later"
+PAY = "Open the organisation's billing page at Fly: pay what is open, or add a payment method"
+VERIFY = "Open the organisation at Fly and do what it asks for, or write to Fly's support"
+RAISE_QUOTA = "Ask Fly to raise the organisation's limit, or remove what is not needed"
 FIX_TOKEN = "Set FLY_API_TOKEN to a valid organisation token of FLY_ORG_SLUG (fly tokens create org)"  # noqa: S105 advice, not a token
 FIX_IMAGE = "Check that the image exists and that Fly may pull it: see the image of the plan and of hangar.settings"
 FIX_SIZE = "Change the plan's size to one Fly offers (shared: 256 to 2048 MB for each CPU, in steps of 256)"
@@ -50,22 +61,32 @@ def _on(*statuses: int) -> frozenset[int]:
 
 RULES: tuple[Rule, ...] = (
     # The body's own status word.
-    Rule(ANY, errors.Capacity, "region", body_status="insufficient_capacity", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "region_full", body_status="insufficient_capacity", advice=ELSEWHERE),
     Rule(ANY, errors.Capacity, "volume", body_status="volume_placement_capacity", advice=ELSEWHERE),
     Rule(CLIENT_ERRORS, errors.NameTaken, "name_taken", body_status="name_taken"),
-    # No room, recognised by its text: older servers send no status word, and hosts never do.
-    Rule(ANY, errors.Capacity, "host", text="could not reserve resource for machine", advice=ELSEWHERE),
-    Rule(ANY, errors.Capacity, "host", text="insufficient resources to create", advice=ELSEWHERE),
-    Rule(ANY, errors.Capacity, "host", text="deploys to this host are temporarily disabled", advice=ELSEWHERE),
-    Rule(ANY, errors.Capacity, "region", text="could not find a candidate host", advice=ELSEWHERE),
-    Rule(ANY, errors.Capacity, "region", text="no capacity", advice=ELSEWHERE),
-    Rule(ANY, errors.Capacity, "region", text="out of capacity", advice=ELSEWHERE),
-    Rule(_on(403, 409, 422), errors.Capacity, "quota", text="over the allowed quota", advice=RAISE_QUOTA),
-    Rule(CLIENT_ERRORS, errors.Refused, "quota", text="add a payment method", advice="Add a payment method at Fly"),
+    # No room, recognised by its text: older servers send no status word, and hosts never do. A new machine may find room
+    # elsewhere; an existing one has to wait for its host.
+    Rule(ANY, errors.Capacity, "region_full", text="could not reserve resource", create_machine=True, advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "host", text="could not reserve resource for machine", advice=WAIT_FOR_HOST),
+    Rule(ANY, errors.Capacity, "host", text="insufficient resources to create", advice=WAIT_FOR_HOST),
+    Rule(ANY, errors.Capacity, "host", text="deploys to this host are temporarily disabled", advice=WAIT_FOR_HOST),
+    Rule(ANY, errors.Capacity, "region_full", text="could not find a candidate host", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "region_full", text="no capacity", advice=ELSEWHERE),
+    Rule(ANY, errors.Capacity, "region_full", text="out of capacity", advice=ELSEWHERE),
+    # Why the organisation is refused. What is wrong with the request itself comes first: its text may name a limit too.
+    Rule(REFUSING, errors.Refused, "size", words=refusals.SIZE, advice=FIX_SIZE),
+    Rule(REFUSING, errors.TransientError, "rate_limited", text="rate limit"),
+    Rule(_on(402), errors.Refused, "billing", advice=PAY),
+    Rule(REFUSING, errors.Refused, "policy", words=refusals.POLICY, advice=VERIFY),
+    Rule(REFUSING, errors.Capacity, "quota", words=refusals.REGION_QUOTA, advice=RAISE_QUOTA),
+    Rule(REFUSING, errors.Refused, "quota", words=refusals.QUOTA, advice=RAISE_QUOTA),
+    Rule(REFUSING, errors.Refused, "billing", words=refusals.BILLING, advice=PAY),
     # Who we are.
-    Rule(_on(401), errors.Refused, "auth", advice=FIX_TOKEN),
-    Rule(_on(403), errors.Refused, "auth", org_wide=True, advice=FIX_TOKEN),
-    Rule(_on(403), errors.NotOwned, "foreign"),
+    Rule(_on(401), errors.Refused, "token", advice=FIX_TOKEN),
+    Rule(_on(403), errors.Refused, "image", words=refusals.IMAGE, advice=FIX_IMAGE),
+    Rule(_on(403), errors.Refused, "token", words=refusals.TOKEN, advice=FIX_TOKEN),
+    Rule(_on(403), errors.Refused, "token", words=refusals.NOT_AUTHORIZED, org_wide=True, advice=FIX_TOKEN),
+    Rule(_on(403), errors.NotOwned, "not_owned", words=refusals.NOT_OWNED, org_wide=False),
     # What exists.
     Rule(GONE, errors.TransientError, "not_fly", stray=True, advice="This is not Fly's own answer: check FLY_API_URL"),
     Rule(_on(404), errors.Refused, "org", org_wide=True, advice=FIX_ORG),
@@ -93,12 +114,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         CLIENT_ERRORS, errors.Refused, "name", text="validation failed: name", advice="Check app_prefix in the settings"
     ),
-    Rule(CLIENT_ERRORS, errors.Refused, "size", text="config.guest", advice=FIX_SIZE),
-    Rule(CLIENT_ERRORS, errors.Refused, "size", text="memory_mb", advice=FIX_SIZE),
-    Rule(CLIENT_ERRORS, errors.Refused, "image", text="image", advice=FIX_IMAGE),
-    Rule(CLIENT_ERRORS, errors.Refused, "image", text="manifest", advice=FIX_IMAGE),
+    Rule(CLIENT_ERRORS, errors.Refused, "image", words=refusals.IMAGE, advice=FIX_IMAGE),
 )
-_OTHERWISE = Rule(ANY, errors.Refused, "bad_request", advice="Fly does not accept this request; see its text")
+_OTHERWISE = Rule(ANY, errors.Refused, "refused", advice="Fly does not accept this request; its text says why")
 
 
 def classify_answer(call: Request, answer: Response, hidden: tuple[str, ...] = ()) -> errors.HangarError:
@@ -174,9 +192,13 @@ def _matches(rule: Rule, call: Request, answer: Response) -> bool:
         return False
     if rule.text and rule.text not in answer.error.lower():
         return False
+    if rule.words and not rule.words.search(answer.error):
+        return False
     if rule.stray and answer.proves_absence:
         return False
     creates_app = call.path == "/v1/apps" and call.method == "POST"
     if rule.create_app is not None and rule.create_app != creates_app:
+        return False
+    if rule.create_machine is not None and rule.create_machine != call.creates_machine:
         return False
     return rule.org_wide is None or rule.org_wide == (call.app is None or creates_app)

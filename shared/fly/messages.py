@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from shared.observability.redaction import hide_secrets
@@ -49,6 +51,10 @@ class Request:
     def is_read(self) -> bool:
         return self.method == "GET"
 
+    @property
+    def creates_machine(self) -> bool:
+        return self.method == "POST" and self.app is not None and self.path == f"/v1/apps/{self.app}/machines"
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -59,6 +65,8 @@ class Response:
     text: str = field(repr=False)
     request_id: str | None
     retry_after_s: float | None = None
+    next_cursor: str | None = None
+    date: datetime | None = None
 
     @property
     def error(self) -> str:
@@ -99,7 +107,19 @@ def read_answer(response: httpx.Response, hidden: tuple[str, ...] = ()) -> Respo
         text=response.text if data is None else "",
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else None,
         retry_after_s=parse_retry_after(headers.get("retry-after"), headers.get("date")),
+        next_cursor=headers.get("fly-next-cursor") or None,
+        # An answer without Fly's id comes from something in between, which has a clock of its own.
+        date=parse_date(headers.get("date")) if _REQUEST_ID.fullmatch(request_id) else None,
     )
+
+
+@lru_cache(64)
+def parse_date(value: str | None) -> datetime | None:
+    """The time of a `Date` header in UTC; None if it is not one."""
+    try:
+        return parsedate_to_datetime(value or "").astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def parse_retry_after(value: str | None, date: str | None = None) -> float | None:

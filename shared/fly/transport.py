@@ -17,6 +17,8 @@ import httpx
 
 from shared.adapters.http_client import make_client
 from shared.domain.errors import InternalError, OutcomeUnknown, Refused, TransientError
+from shared.domain.paging import Paging
+from shared.fly.clock import FlyClock
 from shared.fly.errors import classify_answer, explain_unreadable, translate_failure
 from shared.fly.messages import GONE, Request, Response, read_answer
 from shared.fly.rate_limits import RateLimits
@@ -65,6 +67,7 @@ class FlyLink:
         # One client serves one thread at a time, because httpx slows down quadratically when many share one.
         self._idle: deque[httpx.Client] = deque()
         self._cookies = AppCookies()
+        self.fly_clock = FlyClock(clock)
         self._counting = threading.Lock()
         self.calls = 0
 
@@ -127,7 +130,9 @@ class FlyLink:
         budget_s: float | None = None,
     ) -> Iterator[tuple[list[Any], dict[str, Any], str | None]]:
         """(items, body, next cursor) of each page, from `cursor` on; `budget_s` holds for each page by itself."""
+        paging = Paging(call.what)
         while True:
+            paging.advance(cursor)
             params = dict(call.params) | ({"cursor": cursor} if cursor else {})
             page_call = Request(call.what, call.method, call.path, call.app, params)
             try:
@@ -145,8 +150,8 @@ class FlyLink:
             if not isinstance(items, list):
                 raise explain_unreadable(page_call, answer)
             following = body.get("next_cursor") or None
-            if following is not None and following == cursor:
-                raise TransientError(f"{call.what}: the listing does not advance beyond its cursor", code="cursor")
+            if following is not None and not isinstance(following, str):
+                raise explain_unreadable(page_call, answer)
             yield items, body, following
             if following is None:
                 return
@@ -160,6 +165,7 @@ class FlyLink:
             error = translate_failure(call, failure, self._hidden)
             cause = self._strip(failure)
         else:
+            self.fly_clock.note(answer.date)
             if 200 <= answer.status < 300:
                 return answer
             if answer.status in call.accept and (answer.status not in GONE or answer.proves_absence):

@@ -24,13 +24,13 @@ def call_fly(
     is not allowed any more, and LeaseLost.
     """
     ends_at = worker.clock() + min(lease.call_budget_s(), budget_s)
-    fly, today = worker.fly.single_attempts(), lease.time().date()
+    fly = worker.fly.single_attempts()
 
     def attempt() -> Effects:
         if retries.last_error is not None:
             _ask_again(lease, intent, retries.last_error)
         left_s = ends_at - worker.clock()
-        return execute(action, lease.row, fly=fly, inputs=worker.inputs, today=today, budget_s=left_s)
+        return execute(action, lease.row, fly=fly, inputs=worker.inputs, time=lease.time, budget_s=left_s)
 
     lease.audit.open_call(intent)
     retries = RetryState(worker.fly.policy, worker.clock, ends_at)

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from shared.domain.actions import Done
 from shared.domain.backoff import ATTEMPTS_A_ROUND, back_off_s, choose_next_attempt_s
+from shared.domain.decide import START_FAILED
 from shared.domain.errors import HangarError, TransientError
+from shared.domain.models import Row
 from shared.reconcile.result import REFUSALS, Result, result_of
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def fail(lease: "LeasedApp", error: HangarError) -> Result:
     """Write the failure to the row: what happened and when the next attempt is. The save raises the alert with it."""
     row = lease.row
     kind = "provision_failed" if row.desired_state == "present" else "deprovision_failed"
-    retries = row.retry_count + lease.audit.failed_attempts + 1
+    retries = _count_failures(row, error, lease.audit.failed_attempts)
     next_in_s = choose_next_attempt_s(error, retries, lease.settings, lease.worker.chance)
     lease.patch |= {
         "status": "error",
@@ -85,3 +87,13 @@ def fail(lease: "LeasedApp", error: HangarError) -> Result:
     lease.worker.notifier.deliver()  # the save has raised the alert, so it survives this process
     when = f"the next attempt is in about {next_in_s:.0f} s" if next_in_s is not None else "an operator has to act"
     return result_of(lease.row, "pending", error.code, f"{kind.replace('_', ' ')}: {error}; {when}", error)
+
+
+def _count_failures(row: Row, error: HangarError, attempts: int) -> int:
+    """The row's `retry_count` after this failure. Failed starts are counted alone, because three replace the machine.
+
+    Starts that Fly refused, and calls that were repeated, must not add to them.
+    """
+    if error.code != START_FAILED:
+        return row.retry_count + attempts + 1
+    return 1 + (row.retry_count if row.error_code == START_FAILED else 0)

@@ -14,6 +14,9 @@ from shared.domain.observation import Observation, ObservedMachine
 from shared.reconcile.observer import AppObserver, to_observation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from shared.fly.client import FlyClient
     from shared.reconcile.worker import MachineInputs
 
@@ -44,9 +47,15 @@ class Effects:
 
 
 def execute(
-    action: Action, row: Row, *, fly: "FlyClient", inputs: "MachineInputs", today: date, budget_s: float
+    action: Action,
+    row: Row,
+    *,
+    fly: "FlyClient",
+    inputs: "MachineInputs",
+    time: "Callable[[], datetime]",
+    budget_s: float,
 ) -> Effects:
-    """Make the call within `budget_s` seconds. Raises what the client raises."""
+    """Make the call within `budget_s` seconds; `time` is the database's. Raises what the client raises."""
     kind, app = action.kind, row.fly_app_name
     match kind:
         case ActionKind.CREATE_APP:
@@ -57,17 +66,16 @@ def execute(
             version = fly.set_secrets(app, inputs.secrets(row), budget_s=budget_s)
             return Effects(kind, {"secrets_version": version})
         case ActionKind.CREATE_MACHINE:
-            created = to_observation(
-                fly.create_machine(
-                    app,
-                    machine_name(app),
-                    region=row.region,
-                    config=_config(row, inputs),
-                    min_secrets_version=row.secrets_version,
-                    budget_s=budget_s,
-                )
+            machine = fly.create_machine(
+                app,
+                machine_name(app),
+                region=row.region,
+                config=_config(row, inputs),
+                min_secrets_version=row.secrets_version,
+                budget_s=budget_s,
             )
-            return Effects(kind, patch_from_machine(row, created, today), created)
+            created = to_observation(machine, fly.lead_over(time()))
+            return Effects(kind, patch_from_machine(row, created, time().date()), created)
         case ActionKind.DELETE_APP:
             fly.delete_app(app, force=True, budget_s=budget_s)
             return Effects(kind)

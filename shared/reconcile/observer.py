@@ -1,17 +1,20 @@
 """What one worker knows of one app on Fly: it reads Fly directly, and only what its own actions have made stale."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.cost import CpuKind
 from shared.domain.decide import GONE_STATES
 from shared.domain.errors import NotFound, NotOwned, TransientError
-from shared.domain.machine_config import SPEC_KEY
+from shared.domain.machine_config import ROW_KEY, SPEC_KEY
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyMachine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
     from typing import Literal
 
     from shared.fly.client import FlyClient
@@ -37,8 +40,12 @@ def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
     return "bad" if "critical" in results else "unknown"
 
 
-def to_observation(machine: FlyMachine) -> ObservedMachine:
-    """Fly's machine as the domain sees it."""
+def to_observation(machine: FlyMachine, lead: timedelta | None) -> ObservedMachine:
+    """Fly's machine as the domain sees it, with times by the database's clock: `lead` is how far Fly's is ahead of it.
+
+    With a lead of None nothing is known about a time, so that the machine is never taken for old.
+    """
+    changed_at = machine.updated_at or machine.created_at
     return ObservedMachine(
         id=machine.id,
         name=machine.name,
@@ -47,7 +54,7 @@ def to_observation(machine: FlyMachine) -> ObservedMachine:
         version=machine.version,
         spec=machine.metadata.get(SPEC_KEY),
         host_ok=machine.host_status == "ok" and not machine.incomplete,
-        changed_at=machine.updated_at or machine.created_at,
+        changed_at=None if changed_at is None or lead is None else changed_at - lead,
         health=judge_health(machine),
         size=_read_size(machine),
     )
@@ -72,12 +79,15 @@ class AppObserver:
 
     fly: "FlyClient"
     on_attempt: "AttemptLog"
+    time: "Callable[[], datetime]"  # the database's
     budget_s: float = 40.0
     _app: AppPresence | None = None
     _machines: tuple[ObservedMachine, ...] | None = None
     _just_created: bool = False
     _just_deleted: bool = False
     _name_was_taken: bool = False
+    _listed_as_ours: bool = False
+    _asks_lists: bool = False
     _read_directly: bool = False
     _listed_ids: list[str] | None = None
     _absences: int = 0
@@ -89,6 +99,8 @@ class AppObserver:
         """Everything `decide()` needs, from memory where nothing can have changed."""
         if self._app is None:
             self._app = self._read_app(row)
+        if self._asks_lists and self._app is not AppPresence.OURS:
+            self._listed_as_ours, self._asks_lists = self._read_lists(row), False
         if self._app is AppPresence.OURS and not self._just_deleted and self._machines is None:
             self._machines = self._read_machines(row)
         return Observation(
@@ -100,6 +112,7 @@ class AppObserver:
             absences=self._absences,
             denied_once=self._denials == 1,
             machine_made=self._new_machine_reads > 0,
+            listed_as_ours=self._listed_as_ours,
         )
 
     def take_read_directly(self) -> bool:
@@ -111,6 +124,11 @@ class AppObserver:
     def has_new_app(self) -> bool:
         """Whether this worker created the app, so that Fly may still answer 401 for it."""
         return self._just_created
+
+    @property
+    def listed_as_ours(self) -> bool:
+        """Whether the lists showed the app as this row's when they were last asked, which a direct read denied."""
+        return self._listed_as_ours
 
     # What a call has changed
 
@@ -142,7 +160,7 @@ class AppObserver:
         self._machines, self._listed_ids, self._new_machine_reads = None, None, 0
 
     def name_taken(self) -> None:
-        self._name_was_taken = True
+        self._name_was_taken = self._asks_lists = True
 
     def waited(self) -> None:
         """Time has passed: read again what may have changed meanwhile."""
@@ -161,9 +179,29 @@ class AppObserver:
             return AppPresence.ABSENT
         except NotOwned:
             self._denials += 1
+            self._asks_lists = True
             return AppPresence.FOREIGN
         self._absences = self._denials = 0
-        return AppPresence.OURS if app.network == row.network else AppPresence.FOREIGN
+        if app.network == row.network:
+            self._listed_as_ours = False
+            return AppPresence.OURS
+        self._asks_lists = True
+        return AppPresence.FOREIGN
+
+    def _read_lists(self, row: Row) -> bool:
+        """Whether the organisation's lists show the app as this row's.
+
+        Asked before a name is given up: one wrong answer to a direct read must not abandon an app that runs.
+        """
+        for apps in self.fly.list_apps(attempts=self.on_attempt, budget_s=self.budget_s):
+            for app in apps.apps:
+                if app.name == row.fly_app_name:
+                    return app.network in ("", row.network)  # a list may leave the network out
+        for page in self.fly.list_org_machines(attempts=self.on_attempt, budget_s=self.budget_s):
+            for machine in page.machines:
+                if machine.app_name == row.fly_app_name and machine.metadata.get(ROW_KEY) == str(row.id):
+                    return machine.state not in GONE_STATES
+        return False
 
     def _read_machines(self, row: Row) -> tuple[ObservedMachine, ...]:
         """The known machine by its id, because a list may lag; and once the list, which shows whether there are others."""
@@ -172,7 +210,7 @@ class AppObserver:
             listed = self._list_machines(row)
             self._listed_ids = [machine.id for machine in listed]
             if known is None:
-                return tuple(to_observation(machine) for machine in listed)
+                return tuple(self._to_observation(machine) for machine in listed)
         # A second machine may be destroyed for what is read of it, so it is read directly as well. One that existed before
         # the main machine was replaced still exists.
         others = [each for each in self._listed_ids if each != known.id and each not in self._destroyed]
@@ -206,4 +244,7 @@ class AppObserver:
         if machine.state in GONE_STATES:
             self._destroyed.add(machine_id)
             return None
-        return to_observation(machine)
+        return self._to_observation(machine)
+
+    def _to_observation(self, machine: FlyMachine) -> ObservedMachine:
+        return to_observation(machine, self.fly.lead_over(self.time()))

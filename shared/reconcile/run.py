@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from shared.domain.actions import Action, ActionKind, Adopt, Decision, Done, GiveUp, Rename, Wait
 from shared.domain.backoff import asked_to_wait_s, counts_as_before
-from shared.domain.decide import START_FAILED, decide
+from shared.domain.decide import CONTRADICTION, CONTRADICTION_ADVICE, START_FAILED, decide
 from shared.domain.errors import (
     Conflict,
     HangarError,
@@ -26,6 +26,7 @@ from shared.domain.errors import (
 )
 from shared.domain.models import Row
 from shared.domain.observation import Observation
+from shared.fly.errors import FIX_TOKEN
 from shared.reconcile import conclude
 from shared.reconcile.call import call_fly
 from shared.reconcile.executor import patch_from_machine, patch_from_observation
@@ -51,8 +52,9 @@ class Run:
 
     def __init__(self, worker: "Worker", lease: LeasedApp, ends_at: float) -> None:
         self.worker, self.lease, self.ends_at = worker, lease, ends_at
-        self.observer = AppObserver(worker.fly, lease.record_attempt)
+        self.observer = AppObserver(worker.fly, lease.record_attempt, lease.time)
         self.calls: Counter[ActionKind] = Counter()
+        self.rejections: dict[ActionKind, HangarError] = {}
         self.name_refusals = 0
 
     def run(self) -> Result:
@@ -107,7 +109,8 @@ class Run:
             case Done():
                 return conclude.finish(self.lease, decision)
             case GiveUp(code, message, advice):
-                return conclude.fail(self.lease, Refused(message, code=code, advice=advice))
+                kind = TransientError if decision.passes else Refused
+                return conclude.fail(self.lease, kind(message, code=code, advice=advice))
         return None
 
     def _act(self, action: Action) -> Result | None:
@@ -126,11 +129,21 @@ class Run:
         except NameTaken as taken:
             self.name_refusals += 1
             # Fail now: after another wait the turn may be over, and a pause raises no alert.
+            if self.name_refusals >= NAME_REFUSALS_LIMIT and self.observer.listed_as_ours:
+                message = (
+                    f"Fly answers 404 for the app {self.lease.row.fly_app_name} and refuses its name as taken, while the "
+                    "organisation's lists show it as ours"
+                )
+                raise TransientError(message, code=CONTRADICTION, advice=CONTRADICTION_ADVICE) from taken
             if self.name_refusals >= NAME_REFUSALS_LIMIT:
-                message = f"Fly refused the name {self.lease.row.fly_app_name} {self.name_refusals} times"
+                message = (
+                    f"Fly refused the name {self.lease.row.fly_app_name} {self.name_refusals} times. The last: {taken}"
+                )
                 raise Conflict(message, code="no_progress") from taken
-        except (Conflict, NotFound, NotOwned):
-            pass  # Fly differs from what was observed: observe again
+        except (Conflict, NotFound, NotOwned) as rejection:
+            self.rejections[action.kind] = rejection  # Fly differs from what was observed: observe again
+        else:
+            self.rejections.pop(action.kind, None)
         return None
 
     def _conclude_refusal(self, action: Action, refused: str) -> Result | None:
@@ -146,20 +159,29 @@ class Run:
         return None  # "stale" or "entitled": the desired state has changed
 
     def _limit_repetition(self, action: Action) -> None:
+        """End the run when an action does not bring the app forward, with Fly's own words if Fly has rejected it."""
         app, times = self.lease.row.fly_app_name, self.calls[action.kind]
-        if action.kind is ActionKind.START_MACHINE and times:
+        rejection = self.rejections.get(action.kind)
+        if isinstance(rejection, NotOwned):
+            # What was read since says that the app is ours, so it is the token that may not change it.
+            message = (
+                f"{rejection.message}, although Fly shows the app as ours: the token may read it but not change it"
+            )
+            raise Refused(message, code="token", advice=FIX_TOKEN, status=rejection.status) from rejection
+        if action.kind is ActionKind.START_MACHINE and times and rejection is None:
             raise Conflict(f"the machine of {app} was started and did not stay up", code=START_FAILED)
         if action.kind is ActionKind.CREATE_APP:
             times -= self.name_refusals
         if times >= SAME_ACTION_LIMIT:
-            raise Conflict(f"{action.kind} on {app} was done {times} times without effect", code="no_progress")
+            last = f". The last time: {rejection}" if rejection else ""
+            raise Conflict(f"{action.kind} on {app} was done {times} times without effect{last}", code="no_progress")
 
     def _rename(self, reason: str) -> None:
         renamed = {"action": "rename", "old_name": self.lease.row.fly_app_name}
         self.lease.add_event("error_occurred", "info", renamed, reason)
         self.lease.patch["rename"] = True
         self.lease.save()
-        self.observer = AppObserver(self.worker.fly, self.lease.record_attempt)
+        self.observer = AppObserver(self.worker.fly, self.lease.record_attempt, self.lease.time)
         self.calls.pop(ActionKind.CREATE_APP, None)
         self.name_refusals = 0
 
@@ -186,7 +208,7 @@ class Run:
 
     def conclude_error(self, error: HangarError) -> Result | None:
         """How the run ends with this error; None if it goes on."""
-        if error.code == "auth" and self.observer.has_new_app:
+        if error.code == "token" and self.observer.has_new_app:
             self.worker.sleep(SETTLE_S)  # Fly may answer 401 for an app that was created a moment ago
             return None
         # A call that has to wait for Fly's rate limit continues later, without an alert and without counting as an attempt.

@@ -163,6 +163,7 @@ create unique index user_fly_apps_one_live on public.user_fly_apps (user_id) whe
 create index user_fly_apps_user on public.user_fly_apps (user_id, created_at desc);
 create index user_fly_apps_turns on public.user_fly_apps (delete_turn_at)
   where deleted_at is null and desired_state = 'absent' and delete_turn_at is not null;
+create index user_fly_apps_errors on public.user_fly_apps (error_code) where deleted_at is null and error_code is not null;
 create index user_fly_apps_due on public.user_fly_apps (desired_state, next_attempt_at, id) where deleted_at is null and next_attempt_at is not null;
 
 create table public.user_fly_app_events (

@@ -1,5 +1,5 @@
 -- The save: compare-and-set on lease and generation. The only way a worker's findings reach a row.
--- Builds on: intents, lease, watchdogs, alerts.
+-- Builds on: intents, lease, watchdogs, refusals.
 
 -- Facts: true whatever the row desires by now.
 create function hangar.apply_facts(p_row public.user_fly_apps, p_patch jsonb) returns public.user_fly_apps
@@ -149,6 +149,7 @@ declare
   v_withheld uuid;  -- the intent that was refused
   v_deleted boolean := p_patch -> 'deleted' is not distinct from 'true';
   v_successor uuid;
+  v_was text;  -- the error code before this save
 begin
   perform hangar.check_keys('patch', p_patch, array[
     'machine_id', 'machine_state', 'machine_region', 'secrets_version', 'price_usd_per_s', 'rename', 'observed',
@@ -166,6 +167,7 @@ begin
     return 'null'::jsonb;
   end if;
 
+  v_was := v_row.error_code;
   v_moved := v_row.generation is distinct from p_planned_generation;
   if v_intent is not null then
     v_refused := case when v_moved then 'stale' else hangar.check_intent(v_row, v_intent) end;
@@ -206,7 +208,7 @@ begin
     v_row.lease_expires_at := null;
   end if;
   v_row := hangar.store_row(v_row);
-  perform hangar.sync_failure_alert(v_row, v_moved, p_patch);
+  perform hangar.sync_alerts(v_row, v_moved, p_patch, v_was);
   perform hangar.check_crash_loop(v_row, p_events);
   if v_deleted then
     v_successor := hangar.open_successor(v_row);

@@ -1,5 +1,5 @@
 -- The second half of a sweep: what it observed, and the lease, cursor and report of the sweep itself.
--- Builds on: limits, watchdogs, nudge, alerts.
+-- Builds on: limits, watchdogs, nudge, refusals.
 
 create function public.fly_record_sweep(p_observations jsonb, p_started_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -95,7 +95,7 @@ begin
       'held_by', null, 'settings', hangar.settings_json(), 'now', v_now,
       'fleet', (select count(*) from public.user_fly_apps a where a.deleted_at is null),
       'alerts', (select coalesce(jsonb_agg(jsonb_build_array(a.kind, a.key) order by a.kind, a.key), '[]')
-                   from hangar.alerts a where a.resolved_at is null and a.key in ('fleet', 'database', 'listing')));
+                   from hangar.alerts a where a.resolved_at is null and (a.key in ('fleet', 'database', 'listing') or a.kind = 'fly_refused')));
   end if;
   select w.* into v_sweep from hangar.sweeps w where w.name = coalesce(p_name, 'fleet');
   return jsonb_build_object('outcome', 'held', 'token', null, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
@@ -148,6 +148,7 @@ begin
   end if;
   if v_ended then
     perform hangar.check_stalled();
+    perform hangar.check_refusals();
   end if;
   return jsonb_build_object('ok', v_ended);
 end

@@ -143,7 +143,7 @@ def test_a_delete_succeeds_the_second_time_after_a_lost_response(server, fly, or
 
 
 def test_a_strangers_app_is_taken_and_foreign(server, fly):
-    """A create of this name returns `taken`, a read returns `foreign`, and the app is not deleted."""
+    """Creating it is `taken`, reading it is `not_owned`, and it is not deleted."""
     httpx.put(f"{server.url}/_sim/foreign-apps", json=["strangers-app"], trust_env=False).raise_for_status()
     with pytest.raises(errors.NameTaken):
         fly.create_app("strangers-app", "net-1", "k")
@@ -174,7 +174,7 @@ def test_refusals_of_fly_are_classified(server, fly):
     with pytest.raises(errors.Capacity) as quota:
         fly.create_machine(app, "m", "fra", CONFIG)
     refusals = [each.value for each in (size, name, auth, full, quota)]
-    assert [each.code for each in refusals] == ["size", "name", "auth", "region", "quota"]
+    assert [each.code for each in refusals] == ["size", "name", "token", "region_full", "quota"]
     assert all(each.advice and each.fly_request_id for each in refusals)
     assert fly.create_machine(app, "m", ("fra", "any"), CONFIG).region != "fra"
 

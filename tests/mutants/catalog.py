@@ -1,6 +1,7 @@
 """All planted bugs, by area: the modules named here hold the lists."""
 
 from tests.mutants import (
+    bad_days,
     domain,
     fleet,
     fly,
@@ -18,6 +19,7 @@ from tests.mutants.planted import PlantedBug
 AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "domain": domain.BUGS,
     "fly": fly.BUGS,
+    "Fly's bad days": bad_days.BUGS,
     "reconcile": loop.BUGS,
     "fleet": fleet.BUGS,
     "http, adapters, logs": rights.BUGS,

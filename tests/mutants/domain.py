@@ -92,7 +92,7 @@ BUGS = (
         "wrong-token-needs-a-person",
         Python(_BACKOFF, "NEEDS_A_PERSON"),
         exactly('{"image", "size"}'),
-        '{"image", "size", "auth"}',
+        '{"image", "size", "token"}',
         "I8: after a wrong token is replaced, no user has to be retried by hand",
         ("tests/simulation/test_reconcile.py::test_a_wrong_token_is_retried_automatically",),
     ),

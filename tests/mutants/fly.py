@@ -11,10 +11,18 @@ BUGS = (
     PlantedBug(
         "forbidden-is-gone",
         Python("shared.fly.errors", "RULES"),
-        exactly('errors.NotOwned, "foreign"'),
+        exactly('errors.NotOwned, "not_owned"'),
         'errors.NotFound, "gone"',
         "I4: a 403 means that the app belongs to somebody else",
         (f"{_ANSWERS}::test_each_answer_leads_to_one_reaction",),
+    ),
+    PlantedBug(
+        "unknown-403-is-a-strangers-app",
+        Python("shared.fly.errors", "RULES"),
+        exactly("words=refusals.NOT_OWNED, org_wide=False"),
+        "org_wide=False",
+        "C1: only Fly's own words say that an app is not ours",
+        (f"{_ANSWERS}::test_a_403_that_nobody_knows_is_not_a_strangers_app",),
     ),
     PlantedBug(
         "server-error-had-no-effect",

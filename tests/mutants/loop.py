@@ -20,8 +20,8 @@ BUGS = (
     PlantedBug(
         "ownership-check-dropped",
         Python("shared.reconcile.observer", "AppObserver._read_app"),
-        exactly("AppPresence.OURS if app.network == row.network else AppPresence.FOREIGN"),
-        "AppPresence.OURS",
+        exactly("if app.network == row.network:"),
+        "if True:",
         "I4: an app without our proof is never adopted",
         (f"{_RECONCILE}::test_an_app_of_our_own_organisation_without_our_proof_is_left_alone",),
     ),

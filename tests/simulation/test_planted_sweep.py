@@ -38,7 +38,7 @@ def test_a_row_in_error_whose_app_is_fine_is_due_at_once(world):
     """I8: the app was repaired by hand on Fly. The row does not wait for its attempt in an hour."""
     [user] = have_active_users(world, 1)
     world.sql(
-        "update public.user_fly_apps set status = 'error', error_code = 'region', retry_count = 4,"
+        "update public.user_fly_apps set status = 'error', error_code = 'region_full', retry_count = 4,"
         " next_attempt_at = hangar.now() + interval '1 hour'"
     )
     world.clock.advance(MINUTES)

@@ -167,7 +167,7 @@ def test_a_wrong_token_is_retried_automatically(world):
     user = world.add_user("pro")
     provision(world, user)
     row = world.row(user)
-    assert (row["status"], row["error_code"]) == ("error", "auth")
+    assert (row["status"], row["error_code"]) == ("error", "token")
     assert row["next_attempt_at"] is not None
     world.control("PUT", "faults", [])
     world.settle()

@@ -10,6 +10,7 @@ import pytest
 
 from shared.adapters.http_client import get_tls_context
 from shared.domain import errors
+from shared.domain.paging import MOST_PAGES
 from shared.fly.client import FlyClient
 from shared.fly.models import Check, ExecResult
 from shared.fly.transport import AppCookies, format_authorization
@@ -348,6 +349,45 @@ def test_a_listing_that_cannot_continue_must_restart():
     ):
         with pytest.raises(errors.TransientError):
             list(make_client(fly).list_org_machines(cursor="c7"))
+
+
+def read_cursors(*cursors):
+    """A Fly whose pages follow each other in this order, again and again."""
+    return ScriptedFly(*(answer(200, {"machines": [], "apps": [], "next_cursor": each}) for each in cursors * 20))
+
+
+@pytest.mark.parametrize("cursors", [("a",), ("a", "b"), ("a", "b", "c", "b"), ("a", "b", "c", "d")])
+@pytest.mark.parametrize("listing", ["list_org_machines", "list_apps"])
+def test_a_listing_that_repeats_itself_ends_in_an_error(listing, cursors):
+    """C9: whichever earlier cursor comes again. Each page is read at most once, and the fleet is never half a list."""
+    fly = read_cursors(*cursors)
+    with pytest.raises(errors.TransientError, match="repeats a page") as caught:
+        list(getattr(make_client(fly), listing)())
+    assert caught.value.code == "cursor"
+    assert len(fly.requests) == len(set(cursors)) + 1
+
+
+def test_a_listing_without_an_end_ends_in_an_error():
+    """Every page has a new cursor and nothing on it."""
+    fly = ScriptedFly(*(answer(200, {"apps": [], "next_cursor": str(number)}) for number in range(MOST_PAGES + 5)))
+    with pytest.raises(errors.TransientError, match="does not end"):
+        list(make_client(fly).list_apps())
+    assert len(fly.requests) == MOST_PAGES
+
+
+def test_a_listing_whose_cursor_is_no_text_cannot_be_read():
+    with pytest.raises(errors.TransientError):
+        list(make_client(ScriptedFly(answer(200, {"apps": [], "next_cursor": {"at": 1}}))).list_apps())
+
+
+def test_an_apps_machines_are_read_to_the_last_page():
+    """Fly sends all at once; should it page after all, no machine is missing, and a repeated page is an error."""
+    pages = [answer(200, [MACHINE | {"id": ID}], fly_next_cursor="c1"), answer(200, [MACHINE | {"id": "d8"}])]
+    fly = ScriptedFly(*pages)
+    assert [machine.id for machine in make_client(fly).list_machines(APP)] == [ID, "d8"]
+    assert fly.paths[1].endswith("?limit=1000&cursor=c1")
+    with pytest.raises(errors.TransientError, match="repeats a page"):
+        make_client(ScriptedFly(pages[0])).list_machines(APP)
 
 
 @pytest.mark.parametrize("answer_body", [[MACHINE], [], "null"])

@@ -66,9 +66,9 @@ ROWS = [
     (create_app, 422, error_body("uniqueness constraint violated"), errors.NameTaken, "name_taken"),
     (create_app, 409, error_body("whatever"), errors.NameTaken, "name_taken"),
     (create_app, 422, error_body(BAD_NAME), errors.Refused, "name"),
-    (create_app, 400, error_body("EOF"), errors.Refused, "bad_request"),
-    (create_app, 401, error_body("Authenticate: token validation error"), errors.Refused, "auth"),
-    (create_app, 403, error_body("unauthorized"), errors.Refused, "auth"),
+    (create_app, 400, error_body("EOF"), errors.Refused, "refused"),
+    (create_app, 401, error_body("Authenticate: token validation error"), errors.Refused, "token"),
+    (create_app, 403, error_body("unauthorized"), errors.Refused, "token"),
     (create_app, 404, error_body("organization not found"), errors.Refused, "org"),
     (create_app, 408, None, errors.OutcomeUnknown, "outcome_unknown"),
     (create_app, 500, "<html>oops</html>", errors.OutcomeUnknown, "outcome_unknown"),
@@ -77,8 +77,8 @@ ROWS = [
     (get_app, 410, None, errors.NotFound, "gone"),
     (get_app, 404, "404 page not found", errors.TransientError, "not_fly"),
     (get_app, 404, "<html>not found</html>", errors.TransientError, "not_fly"),
-    (get_app, 403, error_body("unauthorized"), errors.NotOwned, "foreign"),
-    (get_app, 401, error_body("invalid token"), errors.Refused, "auth"),
+    (get_app, 403, error_body("unauthorized"), errors.NotOwned, "not_owned"),
+    (get_app, 401, error_body("invalid token"), errors.Refused, "token"),
     (get_app, 503, error_body("unavailable: try again"), errors.TransientError, "unavailable"),
     (get_app, 301, None, errors.Refused, "unsupported"),
     # create machine
@@ -88,22 +88,22 @@ ROWS = [
         422,
         error_body("could not find a candidate host", "insufficient_capacity"),
         errors.Capacity,
-        "region",
+        "region_full",
     ),
-    (create_machine, 409, error_body("aborted: no capacity"), errors.Capacity, "region"),
-    (create_machine, 503, error_body("out of capacity", "insufficient_capacity"), errors.Capacity, "region"),
-    (create_machine, 503, error_body("out of capacity"), errors.Capacity, "region"),
+    (create_machine, 409, error_body("aborted: no capacity"), errors.Capacity, "region_full"),
+    (create_machine, 503, error_body("out of capacity", "insufficient_capacity"), errors.Capacity, "region_full"),
+    (create_machine, 503, error_body("out of capacity"), errors.Capacity, "region_full"),
     (create_machine, 412, error_body(VOLUME_FULL, "volume_placement_capacity"), errors.Capacity, "volume"),
     (create_machine, 412, error_body(VOLUME_FULL), errors.Capacity, "host"),
-    (create_machine, 400, error_body("no capacity"), errors.Capacity, "region"),
+    (create_machine, 400, error_body("no capacity"), errors.Capacity, "region_full"),
     (create_machine, 403, error_body(QUOTA), errors.Capacity, "quota"),
-    (create_machine, 403, error_body("unauthorized"), errors.NotOwned, "foreign"),
+    (create_machine, 403, error_body("unauthorized"), errors.NotOwned, "not_owned"),
     (
         create_machine,
         400,
         error_body("To create more than 1 machine per app please add a payment method."),
         errors.Refused,
-        "quota",
+        "billing",
     ),
     (create_machine, 400, error_body(SMALL), errors.Refused, "size"),
     (create_machine, 400, error_body(f"invalid_argument: {SMALL}"), errors.Refused, "size"),
@@ -117,9 +117,11 @@ ROWS = [
     (create_machine, 500, error_body("unknown: internal"), errors.OutcomeUnknown, "outcome_unknown"),
     (create_machine, 501, error_body("not implemented"), errors.Refused, "unsupported"),
     (create_machine, 429, error_body("rate limit exceeded"), errors.TransientError, "rate_limited"),
-    (create_machine, 400, error_body("volume not found"), errors.Refused, "bad_request"),
+    (create_machine, 400, error_body("volume not found"), errors.Refused, "refused"),
     # update, start
     (update_machine, 409, error_body(HOST_FULL), errors.Capacity, "host"),
+    (start_machine, 409, error_body(HOST_FULL), errors.Capacity, "host"),
+    (create_machine, 409, error_body(HOST_FULL), errors.Capacity, "region_full"),
     (update_machine, 409, error_body(CONCURRENT), errors.Conflict, "conflict"),
     (update_machine, 409, None, errors.Conflict, "conflict"),
     (update_machine, 409, error_body(LEASED), errors.TransientError, "leased"),
@@ -133,11 +135,88 @@ ROWS = [
     (get_machine, 404, error_body("invalid machine ID, 'x'"), errors.NotFound, "gone"),
     (get_machine, 408, None, errors.TransientError, "unavailable"),
     # listings
-    (list_org, 403, error_body("unauthorized"), errors.Refused, "auth"),
+    (list_org, 403, error_body("unauthorized"), errors.Refused, "token"),
     (list_org, 404, error_body("organization not found"), errors.Refused, "org"),
     (list_apps, 404, None, errors.Refused, "org"),
     (list_apps, 500, None, errors.TransientError, "unavailable"),
 ]
+
+
+# What Fly says when it refuses the organisation, from public reports; the status is one of several that Fly uses for each.
+WORDS = {
+    "billing": (
+        (403, "organization is suspended: pay the open invoice"),
+        (422, "We require your organization to have a payment method on file. Please add a credit card."),
+        (403, "Your trial has ended. Please add a credit card by visiting https://fly.io/trial to continue."),
+        (412, "failed_precondition: organization suspended"),
+        (402, "whatever"),
+        (402, None),
+        (403, "account has an overdue balance"),
+        (401, "Authenticate: your account is suspended for unpaid invoices"),
+        (409, "aborted: unpaid invoice"),
+    ),
+    "quota": (
+        (
+            422,
+            "Your organization has reached its machine limit. Please contact billing@fly.io to increase your limits.",
+        ),
+        (403, "You have exceeded the limit of 10 apps for this organization"),
+        (400, "maximum number of machines reached"),
+        (422, "app limit reached for organization acme"),
+        (412, "failed_precondition: quota exceeded: performance CPUs"),
+        (403, "trial organizations are limited to 10 machines"),
+    ),
+    "policy": (
+        (403, "Your Fly.io account has been marked as high risk. Please verify your account."),
+        (422, "Your organization is high-risk: go to https://fly.io/high-risk-unlock"),
+        (403, "account is not verified"),
+        (403, "account has been blocked for abuse; billing is not affected"),
+        (403, "this app violates our terms of service"),
+    ),
+}
+CALLS = [create_app, create_machine, update_machine, start_machine, get_app, get_machine, list_org, list_apps]
+
+
+@pytest.mark.parametrize("act", CALLS)
+@pytest.mark.parametrize(
+    ("status", "text", "code"), [(status, text, code) for code, rows in WORDS.items() for status, text in rows]
+)
+def test_a_refusal_of_the_organisation_has_its_code_and_flys_words_on_every_call(act, status, text, code):
+    """C1, C2: the words decide, not the call and not the status. Fly's words stay in the message."""
+    with (
+        make_client(ScriptedFly(answer(status, text and error_body(text)))) as fly,
+        pytest.raises(errors.Refused) as caught,
+    ):
+        act(fly)
+    assert caught.value.code == code
+    assert text is None or text in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "forbidden", "access denied", "this app is locked", "no"])
+@pytest.mark.parametrize("act", [create_machine, update_machine, start_machine, get_app, get_machine])
+def test_a_403_that_nobody_knows_is_not_a_strangers_app(act, text):
+    """Only Fly's own words say that an app is not ours: everything else is a refusal, which destroys and renames nothing."""
+    with make_client(ScriptedFly(answer(403, error_body(text)))) as fly, pytest.raises(errors.Refused) as caught:
+        act(fly)
+    assert caught.value.code == "refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "code"),
+    [
+        (400, "invalid config.guest.memory_mb, exceeds the limit of 2048 MiB", "size"),
+        (400, "invalid guest: maximum number of cpus is 8", "size"),
+        (403, "unauthorized: authentication required to pull image registry.fly.io/x:y", "image"),
+        (403, "token expired", "token"),
+        (400, "invalid config.restart.policy", "refused"),
+        (403, "rate limit exceeded", "rate_limited"),
+    ],
+)
+def test_a_fault_of_the_request_is_not_taken_for_one_of_the_organisation(status, text, code):
+    """One plan's size is not the organisation's quota, and one image's login is not our token."""
+    with make_client(ScriptedFly(answer(status, error_body(text)))) as fly, pytest.raises(errors.HangarError) as caught:
+        create_machine(fly)
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(("act", "status", "body", "kind", "code"), ROWS)

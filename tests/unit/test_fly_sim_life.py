@@ -1,5 +1,8 @@
 """A machine's lifecycle: boots, stops, exits, restarts, waits and billing, in process and in virtual time."""
 
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from tests.unit.fly_sim import CONFIG, Fly, error_of
@@ -180,3 +183,32 @@ def test_a_machine_can_be_stuck_in_a_passing_state(fly):
     assert fly.state(path) == "stopping"
     assert fly.http.delete(f"{path}?force=true").status_code == 200
     assert fly.state(path) == "destroyed"
+
+
+def test_a_wrong_clock_shifts_what_fly_shows_and_no_timer(slow):
+    """`PUT /_sim/clock`: the Date and every time stamp; the machine boots as fast as before."""
+    slow.app()
+    right = slow.http.get("/v1/apps/app-one")
+    shown = slow.http.put("/_sim/clock", json={"skew_s": -720}).json()
+    assert (shown["skew_s"], slow.http.get("/_sim/clock").json()["skew_s"]) == (-720, -720)
+    machine = slow.machine().json()
+    path = f"/v1/apps/app-one/machines/{machine['id']}"
+    assert slow.http.get(f"{path}/wait?state=started&timeout=60").status_code == 200
+    wrong = slow.http.get(path)
+    ago_s = (
+        parsedate_to_datetime(right.headers["date"]) - parsedate_to_datetime(wrong.headers["date"])
+    ).total_seconds()
+    assert 600 < ago_s < 720
+    created_at = datetime.fromisoformat(machine["created_at"]).timestamp()
+    assert slow.clock() - created_at > 720
+    assert all(event["timestamp"] < (slow.clock() - 700) * 1000 for event in wrong.json()["events"])
+    assert wrong.json()["config"].items() >= CONFIG.items()
+    slow.http.put("/_sim/clock", json={"skew_s": 0})
+    assert datetime.fromisoformat(slow.http.get(path).json()["created_at"]).timestamp() == pytest.approx(
+        created_at + 720
+    )
+
+
+@pytest.mark.parametrize("body", [{}, {"skew_s": "1"}, {"skew_s": True}, {"skew_s": 1e9}, {"other": 1}, []])
+def test_a_wrong_skew_is_refused(fly, body):
+    assert fly.http.put("/_sim/clock", json=body).status_code == 400

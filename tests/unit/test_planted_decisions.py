@@ -38,5 +38,5 @@ def test_destroying_a_stray_leaves_the_rows_machine_as_it_is(destroyed, patch):
     fly = SimpleNamespace(destroy_machine=lambda *args, **_: calls.append(args))
     inputs = MachineInputs(UUID(int=9), lambda _: {}, lambda _: {})
     action = Action(ActionKind.DESTROY_MACHINE, replace(MACHINE, id=destroyed), "stray")
-    effects = execute(action, READY, fly=fly, inputs=inputs, today=NOW.date(), budget_s=10)
+    effects = execute(action, READY, fly=fly, inputs=inputs, time=lambda: NOW, budget_s=10)
     assert (calls, effects.patch) == ([(READY.fly_app_name, destroyed)], patch)

@@ -50,7 +50,7 @@ def test_a_429_to_one_probe_holds_back_those_that_have_not_begun(monkeypatch):
     worker = SimpleNamespace(
         fly=fly, clock=lambda: clock[0], sleep=lambda seconds: clock.__setitem__(0, clock[0] + seconds)
     )
-    with probes.Prober(worker, lambda: False) as prober:
+    with probes.Prober(worker, lambda: False, lambda: None) as prober:
         asked = [prober.probe(make_row(number)) for number in range(3)]
         assert all(probe.result().failure.status == 503 for probe in asked)
     assert fly.asked_at == [0.0, 7.0, 7.0]

@@ -12,6 +12,7 @@ from functions.admin.views.export import write_csv
 from functions.admin.views.render import pick
 from shared.adapters.operator_database import OperatorDatabase
 from shared.adapters.procedures_dashboard import AppPage
+from shared.domain.paging import Paging
 
 blueprint = flask.Blueprint("fleet", __name__)
 PAGE_ROWS = 50
@@ -102,9 +103,10 @@ def export_fleet() -> flask.Response:
     first = read_page(context.database, values, EXPORT_ROWS, None)
 
     def rows() -> Iterator[Mapping[str, Any]]:
-        page = first
+        page, paging = first, Paging("export the fleet")
         yield from page.rows
         while page.next is not None:
+            paging.advance(str(page.next))
             page = read_page(context.database, values, EXPORT_ROWS, page.next)
             yield from page.rows
 

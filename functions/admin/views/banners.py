@@ -16,7 +16,9 @@ _TITLES = {
     "fly_unreachable": "Fly cannot be reached",
     "host_loss": "Many users would lose their apps at once",
     "host_binding": "The host's subscriptions cannot be read",
+    "fly_refused": "Fly refuses the organisation",
     "incident": "Many apps are unhealthy at once",
+    "clock_skew": "The clocks of Fly and the database differ",
     "nudges": "Webhook calls are not arriving",
     "max_apps": "The app limit is reached",
     "max_cost": "The cost limit is reached",
@@ -61,7 +63,8 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
         title = _TITLES.get(alert["kind"], alert["kind"].replace("_", " ").capitalize())
         tone = (
             "bad"
-            if alert["kind"] in ("installation", "fly_unreachable", "incident", "host_loss", "host_binding")
+            if alert["kind"]
+            in ("installation", "fly_unreachable", "fly_refused", "incident", "host_loss", "host_binding")
             else "busy"
         )
         text = alert["message"]

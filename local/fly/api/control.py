@@ -16,6 +16,7 @@ from local.fly.times import to_rfc3339
 from local.http_server import Request, Response
 
 HOST_STATUSES = ("ok", "unknown", "unreachable")
+MAX_SKEW_S = 7 * 86_400
 FORCED_STATES = ("failed", "created", "starting", "stopping", "restarting", "replacing")
 
 
@@ -174,8 +175,17 @@ def _post_clock(world: World, request: Request) -> Response:
     return _get_clock(world, request)
 
 
+def _put_clock(world: World, request: Request) -> Response:
+    """How wrong the time is that answers show."""
+    seconds = _object(request, "skew_s").get("skew_s")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not abs(seconds) <= MAX_SKEW_S:
+        raise FlyError(400, f"skew_s must be a number of seconds from -{MAX_SKEW_S} to {MAX_SKEW_S}")
+    world.skew_s = float(seconds)
+    return _get_clock(world, request)
+
+
 def _get_clock(world: World, _request: Request) -> Response:
-    return answer({"now": to_rfc3339(world.now()), "offset_s": world.offset_s})
+    return answer({"now": to_rfc3339(world.now()), "offset_s": world.offset_s, "skew_s": world.skew_s})
 
 
 def _post_reset(world: World, request: Request) -> Response:
@@ -229,6 +239,6 @@ _CONTROLS: dict[str, dict[str, Callable[[World, Request], Response]]] = {
     "latency": {"PUT": _put_latency},
     "foreign-apps": {"PUT": _put_foreign_apps},
     "bad-images": {"PUT": _put_bad_images},
-    "clock": {"GET": _get_clock, "POST": _post_clock},
+    "clock": {"GET": _get_clock, "POST": _post_clock, "PUT": _put_clock},
     "reset": {"POST": _post_reset},
 }

@@ -57,13 +57,17 @@ class Cursor:
 
 @dataclass
 class World:
-    """Everything that exists. `clock` gives seconds since 1970; control calls add `offset_s` to it."""
+    """Everything that exists. `clock` gives seconds since 1970; control calls add `offset_s` to it.
+
+    `skew_s` is how wrong the time is that answers show.
+    """
 
     settings: Settings
     clock: Callable[[], float]
     runner: MachineRunner
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     offset_s: float = 0.0
+    skew_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.reset()
@@ -74,7 +78,7 @@ class World:
         # One stream per concern: one more listing must not change the ids that follow.
         # The names are part of the seed: another name would change every recorded world.
         self.ids, self.times, self.chances = (Random(f"{seed}:{name}") for name in ("ids", "times", "moods"))
-        self.offset_s = 0.0
+        self.offset_s = self.skew_s = 0.0
         self.profile = self.settings.profile
         self.unkindness = self.settings.unkindness
         self.apps: dict[str, App] = {}
