@@ -10,6 +10,7 @@ from shared.domain.machine_config import SPEC_KEY
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyMachine
+from shared.reconcile.symptom_finder import backend_checks, find_symptom, missing_checks
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # A machine that was created or named a moment ago may answer 404 for seconds and be in no list; reads are two seconds apart.
 READS_FOR_A_NEW_MACHINE = 6
-# Prefix of the checks that steer Fly's own proxy; they are no results of the backend's endpoints.
-_PROXY_CHECK = "servicecheck-"
 
 
 def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
@@ -29,8 +28,8 @@ def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
         return "unknown"
     if machine.state != "started":
         return "bad" if machine.state in ("stopped", "suspended", "failed") else "unknown"
-    results = {check.status for check in machine.checks if not check.name.startswith(_PROXY_CHECK)}
-    if not results:
+    results = {check.status for check in backend_checks(machine)}
+    if not results or ("critical" not in results and missing_checks(machine)):
         return "unknown"
     if results == {"passing"}:
         return "healthy"
@@ -50,6 +49,7 @@ def to_observation(machine: FlyMachine) -> ObservedMachine:
         changed_at=machine.updated_at or machine.created_at,
         health=judge_health(machine),
         size=_read_size(machine),
+        symptom=find_symptom(machine),
     )
 
 

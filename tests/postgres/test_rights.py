@@ -14,6 +14,7 @@ SEQUENCE_RIGHTS = {"r": "select", "w": "update", "U": "usage"}
 RELATIONS = """
                                     anon  authenticated  service_role
 hangar.alerts                       -     -              r
+hangar.app_health                   -     -              r
 hangar.active_users                 -     -              -
 hangar.operators                    -     -              r
 hangar.settings                     -     -              r
