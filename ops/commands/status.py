@@ -15,6 +15,7 @@ from ops.commands.user_status import print_user
 from ops.exit_codes import EXIT_SOME_FAILED
 from ops.tables import make_table, print_failures
 from shared.domain.cost import to_cents
+from shared.domain.health_text import format_unhealthy
 from shared.domain.remediation import advise, format_next_step, format_time
 from shared.domain.status_text import NOT_LIVE, PAUSED, describe_host, describe_sweep
 
@@ -160,6 +161,7 @@ def _format_state(fleet: Mapping[str, Any], now: datetime) -> list[str]:
         describe_host(fleet, now),
         format_brake(fleet["brake"]),
         _format_sweep(fleet["sweep"], now),
+        *([f"Health: {wrong} (hangar explain USER)"] if (wrong := format_unhealthy(fleet["unhealthy"])) else []),
         f"Due: {due['apps']} apps{oldest}; in progress: {fleet['working']}",
         f"Cost: {estimate} USD a month as estimated, {running} USD by Fly's list price for what runs now (more: hangar cost)",
     ]

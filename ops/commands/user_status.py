@@ -23,6 +23,8 @@ def print_user(console: Console, report: Mapping[str, Any], now: datetime) -> No
         facts["override"] = f"{override['override']} by {override['actor']}: {override['reason'] or 'no reason given'}"
     if row := report["row"] or report["last"]:
         facts |= _describe_app(row, now, live=report["row"] is not None)
+    if symptom := report["symptom"]:
+        facts["wrong"] = f"{symptom['code']}, first seen {format_time(symptom['since'], now)}: {symptom['detail']}"
     facts["next"] = report["next"]
     console.print(make_facts("User", facts))
     events = [

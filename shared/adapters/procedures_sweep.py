@@ -55,7 +55,7 @@ class FleetPage:
 class AppReport:
     """What one sweep says of one app, as `fly_record_sweep` takes it; None leaves what the row says.
 
-    `direct`: Fly was asked for this machine itself. `due`: its reconciler has something to do.
+    `direct`: Fly was asked for this machine itself. `due`: its reconciler has something to do. `symptom` is a `SymptomCode`.
     """
 
     id: UUID
@@ -64,6 +64,8 @@ class AppReport:
     direct: bool = False
     due: bool = False
     reason: str | None = None
+    symptom: str | None = None
+    detail: str | None = None
 
     def as_json(self) -> Json:
         return asdict(self) | {"id": str(self.id)}

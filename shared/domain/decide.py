@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.actions import Action, ActionKind, Adopt, Decision, Done, GiveUp, Rename, Wait
 from shared.domain.cost import explain_refused_size
+from shared.domain.health_step import decide_health_step
 from shared.domain.machine_config import spec_fingerprint
 from shared.domain.models import Row
 from shared.domain.naming import machine_name
@@ -119,7 +120,7 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime) -> Decisi
     if machine.spec != spec_fingerprint(row):
         return Action(ActionKind.UPDATE_MACHINE, machine, "update")
     if machine.state == "started" or row.power == "on_demand":
-        return Done("active", machine)
+        return decide_health_step(row, machine) or Done("active", machine)
     if row.error_code == START_FAILED and row.retry_count >= STARTS_BEFORE_REPLACE:
         return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
     # A user who returns within the grace period finds the machine that Hangar stopped: this is not a repair.

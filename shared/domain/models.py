@@ -53,6 +53,7 @@ class Row(_FromDatabase):
     name_seq: int = 0
     monthly_cost_estimate_usd: Decimal | None = None
     observed_at: datetime | None = None
+    health_step: Literal["restart", "replace"] | None = None
     deployed_at: datetime | None = None
     deleted_at: datetime | None = None
     updated_at: datetime | None = None

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 from shared.domain.cost import CpuKind
+from shared.domain.symptom import Symptom
 
 
 class AppPresence(StrEnum):
@@ -18,7 +19,10 @@ class AppPresence(StrEnum):
 
 @dataclass(frozen=True)
 class ObservedMachine:
-    """One machine as a direct read shows it. `spec` is the fingerprint in its metadata, `size` is CPU kind, CPUs and MB."""
+    """One machine as a direct read shows it. `spec` is the fingerprint in its metadata, `size` is CPU kind, CPUs and MB.
+
+    `symptom` is what is wrong with the machine, if anything is.
+    """
 
     id: str
     name: str
@@ -30,6 +34,7 @@ class ObservedMachine:
     changed_at: datetime | None
     health: Literal["healthy", "bad", "unknown"]
     size: tuple[CpuKind, int, int] | None = None
+    symptom: Symptom | None = None
 
 
 @dataclass(frozen=True)

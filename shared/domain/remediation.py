@@ -8,11 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from shared.domain.entitlement import explain_unknown
-
-Surface = Literal["cli", "dashboard"]
+from shared.domain.health_text import Surface, explain_symptom
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,8 @@ def format_next_step(
         return _format_without_row(user, settings, is_cli=is_cli)
     if row["lease_holder"] and row["lease_expires_at"] and datetime.fromisoformat(row["lease_expires_at"]) > now:
         return f"{row['lease_holder']} is working on it now{_format_failed_attempts(row)}"
+    if wrong := _explain_symptom(user, now, surface):
+        return wrong
     if row["next_attempt_at"] is None:
         if row["status"] == "error":
             advice = advise(row["error_code"], user_id, goes_on=False, surface=surface)
@@ -171,6 +172,12 @@ def _format_at_rest(user: Mapping[str, Any]) -> str:
     if user["entitled"] is False and user["row"]["desired_state"] == "present":
         return "the user has lost entitlement; the next drain follows, unless a mass loss waits for an operator (see the alerts)"
     return "up to date; every sweep checks it again"
+
+
+def _explain_symptom(user: Mapping[str, Any], now: datetime, surface: Surface) -> str | None:
+    """What is wrong with an app that has no failure of its own."""
+    symptom = user.get("symptom")
+    return explain_symptom(symptom, user["row"], format_time(symptom["since"], now), surface) if symptom else None
 
 
 def _explain_hold(user: Mapping[str, Any], settings: Mapping[str, Any], now: datetime, *, is_cli: bool) -> str | None:

@@ -149,10 +149,11 @@ class FleetPass:
         return self.probe_all or is_its_turn(row, self.claim.now)
 
     def _probe_suspects(self, page: Page, inventory: Inventory) -> None:
-        """What only the listing can tell: doubtful apps, and machines that run in their grace."""
+        """What only the listing can tell: doubtful apps, and machines that run in their grace. And machines that come up."""
         doubtful = [row for row in page.rows if is_probed(row) and is_suspect(row, inventory)]
         woken = [row for row in page.rows if runs_in_grace(row, inventory, self.claim.now)]
-        self._probe(page, [row for row in [*doubtful, *woken] if row.id not in page.probes])
+        booting = [row for row in page.rows if is_booting(row)]
+        self._probe(page, [row for row in [*doubtful, *woken, *booting] if row.id not in page.probes])
 
     def _probe(self, page: Page, rows: list[Row]) -> None:
         # The app whose last probe is the oldest comes first: a sweep that has time for a few starves none.
@@ -182,8 +183,8 @@ class FleetPass:
         unprobed = sum(found.get(row.id, _NOT_NEEDED) is None for row in probed)
         reports = [found.get(row.id) or observe_listed(row, inventory) for row in probed]
         limited = self._guard.limit_repairs([report for report in reports if report], judged or len(probed))
-        in_grace = [found.get(row.id) for row in page.rows if not is_probed(row)]
-        return limited + [report for report in in_grace if report], unprobed
+        others = [found.get(row.id) for row in page.rows if not is_probed(row)]  # in grace, or being provisioned
+        return limited + [report for report in others if report], unprobed
 
     def _record_rest(self, inventory: Inventory) -> None:
         """Write what was probed of pages that the cursor has not reached. They are counted by the sweep that reaches them."""
@@ -224,6 +225,11 @@ def write_reports(database: "Database", reports: Sequence[AppReport], now: "date
 def is_probed(row: Row) -> bool:
     """Whether a sweep judges this row: wanted, and past its provisioning."""
     return row.desired_state == "present" and row.status in ("active", "error")
+
+
+def is_booting(row: Row) -> bool:
+    """Whether the row waits for a machine that exists. Without a look at it, one that never becomes ready is silent."""
+    return row.desired_state == "present" and row.status == "provisioning" and row.machine_id is not None
 
 
 def _was_made(probe: "Future[Probe | None]") -> bool:

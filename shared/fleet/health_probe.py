@@ -4,18 +4,20 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
 from shared.adapters.procedures_sweep import AppReport
 from shared.domain.actions import Action, Done, Wait
 from shared.domain.decide import GONE_STATES, decide
-from shared.domain.errors import HangarError, NotFound, Throttled, TransientError
+from shared.domain.errors import HangarError, Throttled, TransientError
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
+from shared.domain.symptom import Symptom, SymptomCode
+from shared.fleet.app_symptoms import explain_failure, explain_machine, is_asleep
 from shared.fleet.inventory import Inventory
 from shared.reconcile.observer import to_observation
 
@@ -106,7 +108,10 @@ def report_probe(row: Row, probed: "Future[Probe | None]", inventory: Inventory,
         probe = probed.result()
         if probe is None:
             return None
-        return (_report_wanted if row.desired_state == "present" else _report_in_grace)(row, probe, inventory, now)
+        report = (_report_wanted if row.desired_state == "present" else _report_in_grace)(row, probe, inventory, now)
+        # A row that is being provisioned is due anyway, and has no health yet; only what is wrong with it is counted.
+        is_booting = report is not None and row.status == "provisioning"
+        return replace(report, health=None, due=False) if report and is_booting else report
     except Exception:  # noqa: BLE001  one odd app must not blind the sweep to the others
         _log.exception("the probe of %s failed", row.fly_app_name)
         return AppReport(row.id, health="unknown", reason="the probe failed; the log has the details")
@@ -114,23 +119,35 @@ def report_probe(row: Row, probed: "Future[Probe | None]", inventory: Inventory,
 
 def _report_wanted(row: Row, probe: Probe, inventory: Inventory, now: datetime) -> AppReport:
     active, machine = row.status == "active", probe.machine
-    if isinstance(probe.failure, NotFound):
-        reason = "Fly has no such machine"
-        return AppReport(row.id, machine_state="absent", health="unknown", direct=True, due=active, reason=reason)
     if probe.failure is not None:
-        return AppReport(row.id, health="unknown", reason=str(probe.failure))
+        return _report_unread(row, explain_failure(row, probe.failure, inventory), probe.failure)
     if machine is None:
         return AppReport(row.id, due=active, reason="the row names no machine")
+    symptom = explain_machine(row, machine, inventory)
+    told = AppReport(row.id, machine_state=machine.state, direct=True, **_describe(symptom))
     if machine.state in GONE_STATES:
-        reason = f"the machine is {machine.state}"
-        return AppReport(row.id, machine_state=machine.state, health="unknown", direct=True, due=active, reason=reason)
+        return replace(told, health="unknown", due=active, reason=f"the machine is {machine.state}")
     due, wrong = _is_due(row, machine, now)
     if not due and len(inventory.machines.get(row.fly_app_name, [])) > 1:
         due, wrong = True, "the app has a second machine"
     # An on-demand machine that sleeps is neither healthy nor unhealthy.
-    asleep = row.power == "on_demand" and machine.state in ("stopped", "suspended")
-    health = None if asleep else machine.health
-    return AppReport(row.id, machine_state=machine.state, health=health, direct=True, due=due, reason=wrong)
+    health = None if is_asleep(row, machine) else machine.health
+    return replace(told, health=health, due=due, reason=wrong)
+
+
+def _report_unread(row: Row, symptom: Symptom, failure: HangarError) -> AppReport:
+    if symptom.code is SymptomCode.MISSING:
+        due = row.status == "active"
+        told = AppReport(row.id, machine_state="absent", health="unknown", direct=True, due=due, reason=symptom.detail)
+    else:
+        # While Fly's list still shows the machine, a 404 is no reason to make another one.
+        reason = symptom.detail if symptom.code is SymptomCode.CONTRADICTION else str(failure)
+        told = AppReport(row.id, health="unknown", reason=reason)
+    return replace(told, **_describe(symptom))
+
+
+def _describe(symptom: Symptom | None) -> dict[str, Any]:
+    return {"symptom": symptom.code.value, "detail": symptom.detail} if symptom else {}
 
 
 def _report_in_grace(row: Row, probe: Probe, _inventory: Inventory, now: datetime) -> AppReport | None:
@@ -153,4 +170,4 @@ def _is_due(row: Row, machine: ObservedMachine, now: datetime) -> tuple[bool, st
         return False, "Fly cannot reach the machine's host"
     if machine.state != "started":
         return due, f"the machine is {machine.state}"
-    return due, "a check fails" if machine.health == "bad" else None
+    return due, machine.symptom.detail if machine.symptom else None

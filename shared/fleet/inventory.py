@@ -26,11 +26,15 @@ SHARES = LOOK_EVERY // SWEEP_EVERY - 1
 
 @dataclass
 class Inventory:
-    """Machines by app, every app's network, and the regions that could not be read."""
+    """Machines by app, every app's network, and the regions that could not be read.
+
+    `lists_ours`: Fly's lists show at least one app of this installation.
+    """
 
     machines: dict[str, list[OrgMachine]] = field(default_factory=dict)
     networks: dict[str, str] = field(default_factory=dict)
     error_regions: set[str] = field(default_factory=set)
+    lists_ours: bool = True
 
     def list_ours(self, installation_id: "UUID") -> list[ListedApp]:
         """The apps whose network carries the proof of this installation."""

@@ -180,6 +180,7 @@ class Sweep:
         try:
             inventory = machines.result()
             inventory.networks = networks.result()
+            inventory.lists_ours = bool(inventory.list_ours(self.worker.inputs.installation_id))
         except HangarError as error:
             prober.stop()
             message = f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}"

@@ -42,10 +42,11 @@ class FlyApp:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check result: passing, warning, critical or unknown."""
+    """One health check result: passing, warning, critical or unknown, with what the check answered."""
 
     name: str
     status: str
+    output: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class FlyMachine:
     """One machine as a direct GET (or create, update) shows it.
 
     No `checks` means "no result yet", not "all passing". `incomplete` = its host could not be asked, so size, image and
-    metadata may be missing: never judge ownership or drift from it.
+    metadata may be missing: never judge ownership or drift from it. `raw_state` is Fly's own word.
     """
 
     id: str
@@ -97,6 +98,8 @@ class FlyMachine:
     last_event: MachineEvent | None
     last_exit: MachineExit | None
     incomplete: bool
+    configured_checks: tuple[str, ...] = ()
+    raw_state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,8 @@ def parse_machine(raw: Any) -> FlyMachine:
         last_event=_parse_last_event(events),
         last_exit=_parse_last_exit(events),
         incomplete=incomplete,
+        configured_checks=tuple(name for name in _as_dict(config.get("checks")) if isinstance(name, str)),
+        raw_state=_as_str(data.get("state")),
     )
 
 
@@ -233,7 +238,7 @@ def _parse_checks(raw: Any) -> tuple[Check, ...]:
         name, status = _as_str(each.get("name")), _as_str(each.get("status"))
         # Placeholders of Fly's own deployments, not results (fly-go machine_types.go).
         if name and not name.startswith("bg_deployments_compat"):
-            checks.append(Check(name, status if status in _CHECK_STATUSES else "unknown"))
+            checks.append(Check(name, status if status in _CHECK_STATUSES else "unknown", _as_str(each.get("output"))))
     return tuple(checks)
 
 

@@ -55,7 +55,7 @@ class AuditLog:
         """The intent of one action. It is returned, not collected, because the database may refuse its save."""
         self.record_start(row)
         machine: Json = {"machine_id": action.machine.id} if action.machine else {}
-        if action.purpose in ("repair", "replace"):
+        if action.purpose in ("repair", "replace", "unhealthy"):
             self.add_event(row, "recovery_attempted", "info", {"action": action.kind, **machine})
         elif action.kind is ActionKind.STOP_MACHINE and row.observed_generation == row.generation:
             self.add_event(row, "recovery_attempted", "info", {"action": action.kind, **machine}, _STOPPED_AGAIN)

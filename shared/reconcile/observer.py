@@ -11,6 +11,7 @@ from shared.domain.machine_config import ROW_KEY, SPEC_KEY
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyMachine
+from shared.reconcile.symptom_finder import backend_checks, find_symptom, missing_checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 # A machine that was created or named a moment ago may answer 404 for seconds and be in no list; reads are two seconds apart.
 READS_FOR_A_NEW_MACHINE = 6
-# Prefix of the checks that steer Fly's own proxy; they are no results of the backend's endpoints.
-_PROXY_CHECK = "servicecheck-"
 
 
 def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
@@ -32,8 +31,8 @@ def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
         return "unknown"
     if machine.state != "started":
         return "bad" if machine.state in ("stopped", "suspended", "failed") else "unknown"
-    results = {check.status for check in machine.checks if not check.name.startswith(_PROXY_CHECK)}
-    if not results:
+    results = {check.status for check in backend_checks(machine)}
+    if not results or ("critical" not in results and missing_checks(machine)):
         return "unknown"
     if results == {"passing"}:
         return "healthy"
@@ -57,6 +56,7 @@ def to_observation(machine: FlyMachine, lead: timedelta | None) -> ObservedMachi
         changed_at=None if changed_at is None or lead is None else changed_at - lead,
         health=judge_health(machine),
         size=_read_size(machine),
+        symptom=find_symptom(machine),
     )
 
 

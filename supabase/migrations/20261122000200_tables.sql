@@ -96,10 +96,12 @@ create table public.fly_plans (
   price_usd numeric(10, 2) check (price_usd >= 0),
   rank integer,
   created_at timestamptz not null default hangar.now(),
-  updated_at timestamptz not null default hangar.now()
+  updated_at timestamptz not null default hangar.now(),
+  on_unhealthy text not null default 'replace' check (on_unhealthy in ('alert', 'restart', 'replace'))
 );
 comment on table public.fly_plans is 'What a tier includes. Region and image default to those of hangar.settings; grace_s is the time between losing the tier and losing the app.';
 comment on column public.fly_plans.rank is 'Which plan a user with several entitling subscriptions gets: the highest rank, then the highest price, then the most memory.';
+comment on column public.fly_plans.on_unhealthy is 'How far Hangar goes for an app whose checks fail: only alert, restart it once, or also replace its machine once.';
 comment on column public.fly_plans.price_usd is 'What the customer pays per month, for the margin in reports.';
 
 create table public.user_fly_apps (
@@ -155,6 +157,7 @@ create table public.user_fly_apps (
   price_usd_per_s numeric,
   observed_at timestamptz,
   admitted_cost_usd numeric(10, 2),
+  health_step text check (health_step in ('restart', 'replace')),
   check ((status = 'deleted') = (deleted_at is not null)),
   check ((lease_token is null) = (lease_expires_at is null))
 ) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column

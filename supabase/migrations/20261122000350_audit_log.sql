@@ -135,7 +135,7 @@ language sql stable set search_path = ''
 as $$
   select pg_catalog.to_jsonb(s) - 'only_row' || pg_catalog.jsonb_build_object(
            'max_monthly_cost_usd', s.max_monthly_cost_usd::text,
-           'incident_open', exists (select 1 from hangar.alerts a where a.kind = 'incident' and a.resolved_at is null))
+           'incident_open', exists (select 1 from hangar.alerts a where a.kind = 'incident' and a.key = 'fleet' and a.resolved_at is null))
     from hangar.settings s
 $$;
 comment on function hangar.settings_json() is 'The settings as the procedures return them: money as text.';

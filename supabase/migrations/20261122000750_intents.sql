@@ -1,5 +1,5 @@
 -- Intents: what a worker announces before a call that changes Fly, whether it may make that call, and how an intent ends.
--- Builds on: limits, caps, desired_state, audit_log.
+-- Builds on: limits, caps, desired_state, audit_log, app_health.
 
 -- Why this intent must be refused now, as a code of docs/database.md; null if it may be carried out. The row is locked.
 create function hangar.check_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
@@ -23,7 +23,9 @@ begin
     return 'paused';
   elsif v_destroys and v_settings.deletes_paused then
     return 'deletes_paused';
-  elsif v_meta ->> 'action' = 'restart_machine' and not v_repeated and hangar.was_restarted(p_row.id) then
+  elsif v_meta ->> 'purpose' = 'unhealthy' and not hangar.is_health_step(p_row.health_step, v_meta ->> 'action') then
+    return 'stale';  -- taken back meanwhile: the app is well again, or many are unhealthy and are one incident
+  elsif v_meta ->> 'action' = 'restart_machine' and v_meta ->> 'purpose' = 'restart' and not v_repeated and hangar.was_restarted(p_row.id) then
     return 'restarted';
   elsif v_meta ->> 'action' in ('create_app', 'create_machine', 'update_machine') then
     return hangar.check_caps(p_row, v_settings, v_meta ->> 'action');

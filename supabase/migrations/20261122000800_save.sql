@@ -179,6 +179,9 @@ begin
     select a.* into v_row from public.user_fly_apps a where a.id = p_id;
     v_moved := v_row.generation is distinct from p_planned_generation;
   end if;
+  if v_intent is not null then
+    perform hangar.record_machine_change(v_row.id, v_row.machine_id, v_intent);
+  end if;
   if p_events <> '[]' then
     perform hangar.store_events(v_row.id, v_row.user_id, p_events, v_withheld);
     v_row := hangar.close_intents(v_row, p_events, v_intent, v_withheld);
@@ -208,6 +211,9 @@ begin
     v_row.lease_expires_at := null;
   end if;
   v_row := hangar.store_row(v_row);
+  if not v_moved and p_patch -> 'converged' = 'true' then
+    perform hangar.record_machine_up(v_row.id);
+  end if;
   perform hangar.sync_alerts(v_row, v_moved, p_patch, v_was);
   perform hangar.check_crash_loop(v_row, p_events);
   if v_deleted then

@@ -1,5 +1,5 @@
 -- The second half of a sweep: what it observed, and the lease, cursor and report of the sweep itself.
--- Builds on: limits, watchdogs, nudge, refusals.
+-- Builds on: limits, watchdogs, nudge, refusals, health_alerts.
 
 create function public.fly_record_sweep(p_observations jsonb, p_started_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -7,6 +7,7 @@ as $$
 declare
   v_now timestamptz := hangar.now();
   v_result jsonb;
+  v_samples jsonb;
 begin
   if p_observations is null or jsonb_typeof(p_observations) <> 'array' then
     raise exception 'p_observations must be a JSON array' using errcode = 'invalid_parameter_value';
@@ -16,7 +17,7 @@ begin
     -- One observation per row, should there be two.
     select distinct on (o.id) o.*
       from pg_catalog.jsonb_to_recordset(p_observations)
-           as o (id uuid, machine_state text, health text, direct boolean, due boolean, reason text)
+           as o (id uuid, machine_state text, health text, direct boolean, due boolean, reason text, symptom text, detail text)
      order by o.id
   ), mine as (
     select a.id, a.health_status as was
@@ -26,7 +27,8 @@ begin
      order by a.id
        for no key update of a skip locked
   ), judged as (
-    select a.id, mine.was, o.health, o.machine_state, o.direct, o.due, o.reason, counted.bad_samples, counted.counts,
+    select a.id, mine.was, o.health, o.machine_state, o.direct, o.due, o.reason,
+           coalesce(o.symptom, case when o.health = 'bad' then 'check_critical' end) as symptom, coalesce(o.detail, o.reason) as detail, counted.bad_samples, counted.counts,
            case o.health
              when 'healthy' then 'healthy'
              when 'unknown' then 'unknown'
@@ -52,7 +54,8 @@ begin
            next_attempt_at = case when j.due then least(a.next_attempt_at, v_now) else a.next_attempt_at end
       from judged j
      where a.id = j.id
-    returning a.id, a.user_id, a.machine_state, j.was, j.becomes, j.reason, j.bad_samples
+    returning a.id, a.user_id, a.machine_state, j.was, j.becomes, j.reason, j.bad_samples, j.symptom, j.detail,
+              j.health = 'healthy' or coalesce(j.direct, false) and j.health is null as is_well
   ), transitions as (
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
     select u.id, u.user_id,
@@ -67,9 +70,14 @@ begin
   select jsonb_build_object(
            'updated', count(*), 'skipped', (select count(*) from seen) - count(*),
            'healthy', count(*) filter (where u.becomes = 'healthy'), 'unhealthy', count(*) filter (where u.becomes = 'unhealthy'),
-           'unknown', count(*) filter (where u.becomes = 'unknown'), 'transitions', (select count(*) from transitions))
-    into v_result
+           'unknown', count(*) filter (where u.becomes = 'unknown'), 'transitions', (select count(*) from transitions)),
+         jsonb_agg(jsonb_build_object('id', u.id, 'symptom', u.symptom, 'detail', u.detail, 'well', u.symptom is null and coalesce(u.is_well, false)))
+           filter (where u.symptom is not null or exists (select 1 from hangar.app_health h where h.fly_app_id = u.id))
+    into v_result, v_samples
     from updated u;
+  if v_samples is not null then
+    perform hangar.record_symptoms(v_samples);
+  end if;
   return v_result;
 end
 $$;
@@ -147,6 +155,7 @@ begin
     perform hangar.resolve_crash_loops();
   end if;
   if v_ended then
+    perform hangar.check_health();
     perform hangar.check_stalled();
     perform hangar.check_refusals();
   end if;

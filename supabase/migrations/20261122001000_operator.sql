@@ -111,6 +111,7 @@ begin
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
     values (v_row.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry'));
   end if;
+  perform hangar.forget_health_steps(v_row.id);
   return jsonb_build_object('changed', v_changed,
     'row', (select hangar.row_json(a) from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null));
 end

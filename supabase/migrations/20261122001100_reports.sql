@@ -19,7 +19,7 @@ begin
     'subscription', case when v_want.has_subscription then jsonb_build_object(
       'tier', v_want.tier, 'status', v_want.subscription_status, 'expires_at', v_want.subscription_expires_at) end,
     'override', (select to_jsonb(o) from public.fly_overrides o where o.user_id = p_user),
-    'row', hangar.row_json(v_row), 'last', hangar.row_json(v_last),
+    'row', hangar.row_json(v_row), 'last', hangar.row_json(v_last), 'symptom', hangar.symptom_json(v_row),
     -- Why the brake would hold back this app's deletion; decided as hangar.check_brake does, without its lock.
     'brake', case when v_row.desired_state = 'absent' then
       (select b.reason from hangar.brake_status() b where b.reason = 'lost' or v_row.id::text <> all (b.destroyed)) end,
@@ -92,6 +92,8 @@ begin
     'alerts', (select coalesce(jsonb_agg(jsonb_build_object('kind', t.kind, 'key', t.key, 'message', t.message,
                  'opened_at', t.opened_at, 'seen_at', t.seen_at, 'times', t.times::text) order by t.opened_at desc), '[]')
                  from (select * from hangar.alerts l where l.resolved_at is null order by l.opened_at desc limit 100) t),
+    'unhealthy', (select jsonb_build_object('apps', coalesce(sum(u.apps), 0), 'symptoms', coalesce(jsonb_object_agg(u.symptom, u.apps) filter (where u.apps > 0), '{}'))
+                    from (select f.symptom, count(*) as apps from hangar.find_unhealthy() f group by f.symptom) u),
     'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null));
 end
 $$;

@@ -166,6 +166,7 @@ begin
              'monthly_cost_estimate_usd', p.monthly_cost_estimate_usd::text, 'last_health_check', p.last_health_check,
              'retry_count', p.retry_count, 'error_code', p.error_code, 'error_message', p.error_message, 'created_at', p.created_at,
              'next_attempt_at', p.next_attempt_at, 'hold_until', p.hold_until, 'delete_after', p.delete_after, 'override', o.override,
+             'health_detail', (select h.detail from hangar.app_health h where h.fly_app_id = p.id and h.samples > 0 and h.well_since is null),
              'lease_holder', case when p.lease_expires_at > %5$L then p.lease_holder end) order by p.place), '[]'),
            (select jsonb_build_array(l.sort_value, l.id) from page l
              where l.place = %6$s and exists (select 1 from page m where m.place > %6$s))

@@ -5,6 +5,7 @@ from tests.mutants import (
     domain,
     fleet,
     fly,
+    health,
     host_sql,
     loop,
     operations,
@@ -27,6 +28,7 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "SQL: leases, intents, limits, money": save_sql.BUGS,
     "SQL: sweep, orphans, alerts": sweep_sql.BUGS,
     "SQL: what an operator sets, and limits": operator_sql.BUGS,
+    "unhealthy apps": health.BUGS,
     "functions": pages.BUGS,
     "ops": operations.BUGS,
 }

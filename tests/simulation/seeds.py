@@ -21,15 +21,18 @@ import pytest
 from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
 from shared.domain.decide import STUCK
+from tests.simulation.silent_failure import SilentFailure
 from tests.simulation.small_storm import SmallStorm, draw_unkindness
 from tests.support.clock import make_chance
-from tests.support.promises import find_all, find_unrest
+from tests.support.promises import find_all, find_open_alerts, find_unrest
 from tests.support.sessions import StandingDatabase
 from tests.support.turns import use_turns
 from tests.support.world import World
 
 AT_ONCE = 25  # seeds that a worker runs before it reports
 FLY_TAKES_S = 10.0  # time that Fly needs for a deletion it has accepted
+SILENT_SHARE = 0.3  # of the worlds that end without a violation
+SAMPLES, SAMPLE_EVERY_S = 3, 300.0
 _LINES_BEFORE, _LINES_ABOUT = 60, 80
 _FAST = {
     "synchronous_commit": "off",
@@ -70,9 +73,11 @@ def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
         storm.call_health()
         world.turns.run(world.clock() + FLY_TAKES_S)
         violations = world.recorder.violations + find_unrest(world)
-        world.turns.run(world.clock() + 300.0)
-        storm.call_health()  # reports the effects of the second call: health, and resolved alerts
+        world.turns.run(max(world.clock() + 300.0, find_end_of_episodes(world)))
+        storm.call_health()  # tells what the second one brought about: health, and the end of alerts
         violations += find_all(world)
+        if not violations:
+            violations = fail_in_silence(world, storm, seed)
         names = world.read_names() if violations or keep_trace else {}
     for id_, name in names.items():
         violations = [violation.replace(id_, name) for violation in violations]
@@ -80,7 +85,24 @@ def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
     return SeedRun(seed, violations, seen.trace.show(names) if names else [], seen.steps, seen.faults_met, seen.kills)
 
 
-_STEADY_AT = (  # when apps in a crash loop have had no repair for an hour
+def fail_in_silence(world: World, storm: SmallStorm, seed: int) -> list[str]:
+    """In every third world at rest one app fails in silence; what is wrong with how Hangar deals with that."""
+    chance = make_chance(seed, "silence")
+    failure = SilentFailure(world, chance)
+    if chance.random() > SILENT_SHARE or not failure.begin():
+        return []
+    for _ in range(SAMPLES):
+        world.turns.run(world.clock() + SAMPLE_EVERY_S)
+        storm.call_health()
+    problems = failure.find_silence()
+    failure.end()
+    for _ in range(2):
+        world.turns.run(world.clock() + SAMPLE_EVERY_S)
+        storm.call_health()
+    return problems + world.recorder.violations + find_unrest(world) + find_open_alerts(world)
+
+
+_STEADY_AT = (  # when the apps in a crash loop have been left alone for an hour
     "select e.created_at + interval '1 hour' from hangar.alerts l join public.user_fly_app_events e on e.fly_app_id::text = l.key"
     " where l.kind = 'crash_loop' and l.resolved_at is null and e.metadata ->> 'purpose' in ('repair', 'replace')"
 )
@@ -118,6 +140,15 @@ def find_second_deadline(world: World) -> float:
     second = [machine for app in world.sim.apps.values() for machine in app.live_machines()[1:]]
     aged = [max(machine.updated_at, booted_at) + STUCK.total_seconds() for machine in second]
     return max(world.clock(), booted_at, *aged, times.timestamp() if times else 0.0) + 1.0
+
+
+def find_end_of_episodes(world: World) -> float:
+    """When the alert of an app that was well only now and then can end."""
+    times = world.sql(
+        "select max(h.well_since + make_interval(secs => (g.unhealthy_after * g.bad_sample_gap_s)::double precision))"
+        " from hangar.app_health h cross join hangar.settings g where h.unsteady"
+    )[0][0]
+    return times.timestamp() + 1.0 if times else 0.0
 
 
 def find_end_of_boots(world: World) -> float:

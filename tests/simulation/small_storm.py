@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from local.fly.state.latency_profiles import UNKIND, Unkindness
 from shared.domain.naming import app_name
 from shared.fleet.sweep import Sweep
+from tests.simulation.silent_failure import WELL
 from tests.support.clock import make_chance
 from tests.support.fault_schedule import REGION, by_hand, draw_faults, hurt_machine
 from tests.support.turns import Process
@@ -100,7 +101,7 @@ class SmallStorm:
         world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)
         for machine in world.sim.machines():
             if machine.state != "destroying":
-                world.control("PUT", f"machines/{machine.id}", {"host_status": "ok", "checks": {}})
+                world.control("PUT", f"machines/{machine.id}", WELL)
         world.sql(
             "select public.fly_set_settings('{\"paused\": false, \"deletes_paused\": false}', 'operator', 'calm')"
         )

@@ -84,14 +84,16 @@ def test_a_replaced_machine_counts_as_a_repair(world):
 
 
 def test_an_app_that_only_fails_its_checks_is_not_steady(world):
-    """It is no longer repaired, but it is not healthy either."""
+    """It is no longer repaired, but it is not healthy either. The two causes have an alert each."""
     (user,) = have_active_users(world, 1)
+    world.sql("update public.fly_plans set on_unhealthy = 'alert'")
     for _ in range(3):
         crash(world, user)
     machine = f"machines/{world.row(user)['machine_id']}"
     world.control("PUT", machine, {"checks": {"alive": "critical"}})
     sweep_for(world, 90)
-    assert world.open_alerts() == {("crash_loop", world.row(user)["id"])}
+    row = world.row(user)
+    assert world.open_alerts() == {("crash_loop", row["id"]), ("unhealthy", row["id"])}
     world.control("PUT", machine, {"checks": {}})
     sweep_for(world, 10)
     assert world.open_alerts() == set()

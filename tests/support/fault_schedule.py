@@ -45,7 +45,7 @@ _FAILURES = (
     {"status": 403, "body": {"error": "unauthorized"}},
 )
 _HURTS = (
-    *("crash", "failed", "starting", "stopping", "unreachable", "critical"),
+    *("crash", "failed", "starting", "stopping", "unreachable", "critical", "without a result", "in an unknown state"),
     *("machine deleted by hand", "app deleted by hand", "stopped by hand", "doubled by hand"),
 )
 _REFUSALS = {
@@ -117,6 +117,10 @@ def hurt_machine(world, chance: Random) -> str | None:
                 world.control("PUT", f"machines/{machine.id}", {"host_status": "unreachable"})
             case "critical":
                 world.control("PUT", f"machines/{machine.id}", {"checks": {"alive": "critical"}})
+            case "without a result":
+                world.control("PUT", f"machines/{machine.id}", {"checks": {"ready": "none"}})
+            case "in an unknown state":
+                world.control("PUT", f"machines/{machine.id}", {"reported_state": "hibernating"})
             case "machine deleted by hand":
                 fly.request("DELETE", f"{path}/{machine.id}", params={"force": "true"})
             case "app deleted by hand":

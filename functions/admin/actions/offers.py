@@ -15,7 +15,8 @@ def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
     if row is None or row["desired_state"] == "absent":
         names.append("keep" if row else "provision")
     if row is not None:
-        names += ["retry"] if row["status"] == "error" and not _is_leased(user) else []
+        is_left = (user.get("symptom") or {}).get("next") == "person"  # an unhealthy app that waits for a person
+        names += ["retry"] if (row["status"] == "error" or is_left) and not _is_leased(user) else []
         names += ["check"]
         names += ["restart"] if row["machine_state"] == "started" and row["desired_state"] == "present" else []
         names += ["deprovision"] if row["desired_state"] == "present" else []

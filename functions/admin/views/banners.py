@@ -19,6 +19,8 @@ _TITLES = {
     "fly_refused": "Fly refuses the organisation",
     "incident": "Many apps are unhealthy at once",
     "clock_skew": "The clocks of Fly and the database differ",
+    "wrong_organisation": "The Fly token belongs to another organisation",
+    "unlisted": "Fly's lists do not show every app",
     "nudges": "Webhook calls are not arriving",
     "max_apps": "The app limit is reached",
     "max_cost": "The cost limit is reached",
@@ -29,7 +31,12 @@ _TITLES = {
     "orphan_look": "An orphan cannot be checked",
     "provisioning_slow": "Provisioning is slow",
     "crash_loop": "An app keeps crashing",
+    "unhealthy": "An app is unhealthy",
+    "unknown_health": "An app cannot be judged",
 }
+_BAD = frozenset(
+    ("installation", "fly_unreachable", "fly_refused", "incident", "host_loss", "host_binding", "wrong_organisation")
+)
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,7 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
     ranks = {kind: rank for rank, kind in enumerate(_TITLES)}
     for alert in sorted(alerts, key=lambda each: ranks.get(each["kind"], len(ranks))):
         title = _TITLES.get(alert["kind"], alert["kind"].replace("_", " ").capitalize())
-        tone = (
-            "bad"
-            if alert["kind"]
-            in ("installation", "fly_unreachable", "fly_refused", "incident", "host_loss", "host_binding")
-            else "busy"
-        )
+        tone = "bad" if alert["kind"] in _BAD else "busy"
         text = alert["message"]
         if alert["kind"] == "fly_unreachable":
             since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()

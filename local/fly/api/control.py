@@ -8,9 +8,9 @@ from local.fly.api.regions import CODES
 from local.fly.errors import FlyError, answer
 from local.fly.faults.faults import parse_faults
 from local.fly.state import machine_lifecycle as lifecycle
-from local.fly.state.health import STATUSES
+from local.fly.state.health import NO_RESULT, STATUSES
 from local.fly.state.latency_profiles import PROFILES
-from local.fly.state.model import App, Machine
+from local.fly.state.model import App, ForcedCheck, Machine
 from local.fly.state.state import RegionState, World
 from local.fly.times import to_rfc3339
 from local.http_server import Request, Response
@@ -218,19 +218,36 @@ def _crash(world: World, machine_id: str) -> Response:
 def _break_machine(world: World, machine_id: str, raw: Any) -> Response:
     """Make a machine look broken: its state, its host or its checks."""
     machine = _find(world, machine_id)
-    body = _checked_object(raw, ("state", "host_status", "checks"))
-    checks = body.get("checks", machine.forced_checks)
-    if not isinstance(checks, dict) or not set(checks.values()) <= set(STATUSES):
-        raise FlyError(400, f"checks must map names to {', '.join(STATUSES)}; {{}} ends the override")
+    body = _checked_object(raw, ("state", "reported_state", "host_status", "checks"))
+    checks = _read_checks(body["checks"]) if "checks" in body else machine.forced_checks
+    reported = body.get("reported_state", machine.reported_state)
+    if not isinstance(reported, str | None):
+        raise FlyError(400, "reported_state must be a word, or null to end the override")
     if body.get("host_status", "ok") not in HOST_STATUSES:
         raise FlyError(400, f"host_status must be one of {', '.join(HOST_STATUSES)}")
     if body.get("state", "failed") not in FORCED_STATES:
         raise FlyError(400, f"state must be one of {', '.join(FORCED_STATES)}; the API leads to the other states")
-    machine.forced_checks = dict(checks)
+    machine.forced_checks = checks
+    machine.reported_state = reported or None
     machine.host_status = body.get("host_status", machine.host_status)
     if "state" in body:
         lifecycle.force(world, machine, body["state"], world.now())
     return answer(_show_machine(machine, world.now()))
+
+
+def _read_checks(raw: Any) -> dict[str, ForcedCheck]:
+    """Checks by name: a status, or `{"status", "output"}`."""
+    statuses, checks = (*STATUSES, NO_RESULT), {}
+    for name, value in raw.items() if isinstance(raw, dict) else [("", raw)]:
+        told = value if isinstance(value, dict) else {"status": value}
+        output = told.get("output", ForcedCheck.output)
+        if told.get("status") not in statuses or not isinstance(output, str) or set(told) - {"status", "output"}:
+            raise FlyError(
+                400,
+                f"checks must map names to {', '.join(statuses)}, or to an object with status and output; {{}} ends the override",
+            )
+        checks[name] = ForcedCheck(told["status"], output)
+    return checks
 
 
 _CONTROLS: dict[str, dict[str, Callable[[World, Request], Response]]] = {

@@ -9,6 +9,8 @@ from local.fly.times import to_rfc3339
 
 VIRTUAL_OUTPUT = "ok (virtual machine)"
 STATUSES = ("passing", "warning", "critical")
+NO_RESULT = "none"
+"""The check is configured and has no result, however long the machine runs."""
 
 
 def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
@@ -19,6 +21,7 @@ def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
     if machine.state != "started":
         return [_item(name, "warning", "the machine hasn't started", machine.updated_at) for name in names]
     forced = machine.forced_checks
+    shown = {name: force for name, force in forced.items() if name in names and force.status != NO_RESULT}
     if machine.real:
         results = {result.name: result for result in world.runner.checks(machine.id)}
         found = [_item(r.name, r.status, r.output, r.at) for r in results.values() if r.name not in forced]
@@ -26,9 +29,7 @@ def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
         found = []
     else:
         found = [_item(n, "passing", VIRTUAL_OUTPUT, machine.first_check_at) for n in names if n not in forced]
-    return found + [
-        _item(name, status, "set by /_sim", machine.updated_at) for name, status in forced.items() if name in names
-    ]
+    return found + [_item(name, force.status, force.output, machine.updated_at) for name, force in shown.items()]
 
 
 def _item(name: str, status: str, output: str, at: float) -> dict[str, Any]:

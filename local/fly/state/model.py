@@ -91,6 +91,14 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class ForcedCheck:
+    """What `/_sim` makes a check report instead of its own result."""
+
+    status: str
+    output: str = "set by /_sim"
+
+
+@dataclass(frozen=True)
 class Listing:
     """A machine as listings show it: its state at one time."""
 
@@ -122,7 +130,9 @@ class Machine:
     cordoned: bool = False
     host_status: str = "ok"
     lease: Lease | None = None
-    forced_checks: dict[str, str] = field(default_factory=dict)
+    forced_checks: dict[str, ForcedCheck] = field(default_factory=dict)
+    reported_state: str | None = None
+    """Reads and lists show this word instead of the state; the machine itself is as before."""
     epoch: int = 0
     run: int = 0
     restarts: int = 0
@@ -173,7 +183,7 @@ def show_machine(machine: Machine, checks: list[dict[str, Any]], lease: Lease | 
     config_key = "config" if machine.host_status == "ok" else "incomplete_config"
     shown = {
         **_show_head(machine),
-        "state": machine.state,
+        "state": machine.reported_state or machine.state,
         "version": machine.version,
         "instance_id": machine.version,
         "updated_at": to_rfc3339(machine.updated_at),
@@ -193,7 +203,7 @@ def show_summary(machine: Machine, seen: Listing) -> dict[str, Any]:
     """A Machine with `summary=true`: no config, checks, events or host_status."""
     return {
         **_show_head(machine),
-        "state": seen.state,
+        "state": machine.reported_state or seen.state,
         "version": seen.version,
         "instance_id": seen.version,
         "updated_at": to_rfc3339(seen.updated_at),
@@ -205,7 +215,7 @@ def show_org_machine(machine: Machine, seen: Listing, *, summary: bool) -> dict[
     shown = {
         **_show_head(machine),
         "app_name": machine.app.name,
-        "state": seen.state,
+        "state": machine.reported_state or seen.state,
         "version": seen.version,
         "updated_at": to_rfc3339(seen.updated_at),
     }
