@@ -16,7 +16,7 @@ from ops.exit_codes import EXIT_SOME_FAILED
 from ops.tables import make_table, print_failures
 from shared.domain.cost import to_cents
 from shared.domain.remediation import advise, format_next_step, format_time
-from shared.domain.status_text import NOT_LIVE, PAUSED, describe_sweep
+from shared.domain.status_text import NOT_LIVE, PAUSED, describe_deliveries, describe_sweep
 
 _VIEWS = (
     ("fly_fleet_summary", None),
@@ -85,7 +85,7 @@ def read_fleet(installation: Installation) -> dict[str, Any]:
 
 
 def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
-    """The state in five lines, then one table for each view."""
+    """The state in six lines, then one table for each view."""
     now = datetime.fromisoformat(fleet["now"])
     for line in _format_state(fleet, now):
         console.print(line, highlight=False, soft_wrap=True)
@@ -160,6 +160,7 @@ def _format_state(fleet: Mapping[str, Any], now: datetime) -> list[str]:
         format_brake(fleet["brake"]),
         _format_sweep(fleet["sweep"], now),
         f"Due: {due['apps']} apps{oldest}; in progress: {fleet['working']}",
+        f"Alerts: {describe_deliveries(fleet['alert_deliveries'], now)}",
         f"Cost: {estimate} USD a month as estimated, {running} USD by Fly's list price for what runs now (more: hangar cost)",
     ]
 

@@ -28,6 +28,7 @@ SYNC_AT_ONCE = 500
 DRAIN_SHARE = 0.4  # of the time, before the fleet is listed: due work never waits for the listing
 ORPHAN_SHARE = 0.15  # of the time for listing and probes, while there are orphans
 FINISH_S = 10.0
+ALERTS_S = 8.0  # for sending alerts, at most; a destination that does not answer takes 5 s, once within its backoff
 LEASE_TRUSTED_S = 60.0  # half of the default `sweep_lease_s`
 
 
@@ -77,6 +78,7 @@ class Sweep:
         started = self.worker.clock()
         share = 1.0 if drain_only else DRAIN_SHARE
         self.report.add(drain(self.worker, started + (self.ends_at - started) * share))
+        self._send_alerts()  # what other workers could not deliver
         if drain_only:
             self.report.complete = True
         else:
@@ -107,14 +109,13 @@ class Sweep:
                 self.worker.notifier.open("installation", "fleet", message, {})
         finally:
             self.worker.database.finish_sweep(claim.token, self.report.as_answer(), complete=self.report.complete)
-            self.worker.notifier.deliver()  # what this sweep has raised
+            self._send_alerts()  # what this sweep has raised
 
     def _sync_entitlements(self) -> None:
         """Correct what the trigger could not write: changes it had to skip, expiries, deleted users."""
         after = self.worker.database.sync_entitlements(None, SYNC_AT_ONCE)
         while after is not None:
             after = self.worker.database.sync_entitlements(after, SYNC_AT_ONCE)
-        self.worker.notifier.deliver()
 
     def _pass_over(self, claim: SweepClaim, *, is_ours: bool) -> None:
         began_at = self.worker.clock()
@@ -211,6 +212,9 @@ class Sweep:
     def _end_alert(self, kind: str, key: str) -> bool:
         """Resolve an alert that was open when this sweep began; one that was not costs no call. True when it was open."""
         return (kind, key) in self._open_alerts and self.worker.notifier.resolve(kind, key)
+
+    def _send_alerts(self) -> None:
+        self.worker.notifier.deliver(min(ALERTS_S, self.ends_at - self.worker.clock()))
 
     def _is_time_up(self) -> bool:
         return self.worker.clock() > self.ends_at - FINISH_S

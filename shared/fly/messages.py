@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.adapters.http_client import parse_retry_after
 from shared.observability.redaction import hide_secrets
 
 if TYPE_CHECKING:
@@ -100,15 +100,3 @@ def read_answer(response: httpx.Response, hidden: tuple[str, ...] = ()) -> Respo
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else None,
         retry_after_s=parse_retry_after(headers.get("retry-after"), headers.get("date")),
     )
-
-
-def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Seconds of a `Retry-After` in either form (RFC 9110 10.2.3); a date counts from the answer's own `Date`."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(date or "")).total_seconds())
-    except (TypeError, ValueError):
-        return None

@@ -1,14 +1,13 @@
--- Alerts: one open alert per kind and key, opened and resolved by the database or by the functions.
+-- Alerts: one open alert per kind and key. The database alone decides whether one opens or resolves, also when a function asks for it;
+-- `outbox` stores their messages.
 -- Builds on: tables, audit_log.
 
 -- Opens an alert, or counts one more sighting of the open one. `fresh` is true if it is new.
-create function hangar.raise_alert(p_kind text, p_key text, p_message text, p_metadata jsonb default '{}', p_told boolean default false,
-                                   out fresh boolean, out id uuid)
+create function hangar.raise_alert(p_kind text, p_key text, p_message text, p_metadata jsonb default '{}', out fresh boolean, out id uuid)
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  insert into hangar.alerts as a (kind, key, message, metadata, told_at)
-  values (p_kind, p_key, p_message, coalesce(p_metadata, '{}'), case when p_told then hangar.now() end)
+  insert into hangar.alerts as a (kind, key, message, metadata) values (p_kind, p_key, p_message, coalesce(p_metadata, '{}'))
   on conflict (kind, key) where resolved_at is null
   do update set seen_at = hangar.now(), times = a.times + 1, message = excluded.message, metadata = excluded.metadata
   returning a.times = 1, a.id into fresh, id;
@@ -59,9 +58,9 @@ create function public.fly_raise_alert(p_kind text, p_key text, p_message text, 
 language sql volatile security definer set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object('new', r.fresh, 'id', r.id)
-    from hangar.raise_alert(p_kind, p_key, p_message, p_metadata, p_told => true) r
+    from hangar.raise_alert(p_kind, p_key, p_message, p_metadata) r
 $$;
-comment on function public.fly_raise_alert(text, text, text, jsonb) is 'Opens an alert. `new` is true only for the first of a kind and key, so that it is sent once. docs/database.md.';
+comment on function public.fly_raise_alert(text, text, text, jsonb) is 'Opens an alert and stores its messages in the outbox. `new` is true only for the first of a kind and key. docs/database.md.';
 
 create function public.fly_resolve_alert(p_kind text, p_key text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -71,26 +70,5 @@ begin
 end
 $$;
 comment on function public.fly_resolve_alert(text, text) is 'Closes an open alert. docs/database.md.';
-
-create function public.fly_take_alerts(p_limit integer default 100) returns jsonb
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_alerts jsonb;
-begin
-  perform hangar.check_limit('p_limit', p_limit, 100);
-  with taken as (
-    update hangar.alerts a set told_at = hangar.now()
-     where a.id in (select b.id from hangar.alerts b where b.told_at is null and b.resolved_at is null
-                     order by b.opened_at limit p_limit for update skip locked)
-    returning a.*
-  )
-  select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'kind', t.kind, 'key', t.key, 'message', t.message,
-           'metadata', t.metadata, 'opened_at', t.opened_at) order by t.opened_at), '[]')
-    into v_alerts from taken t;
-  return jsonb_build_object('alerts', v_alerts);
-end
-$$;
-comment on function public.fly_take_alerts(integer) is 'Alerts that the database raised itself and that were not handed out yet; each is handed out once. docs/database.md.';
 
 select hangar.restrict_functions();

@@ -90,10 +90,11 @@ begin
     'alerts', (select coalesce(jsonb_agg(jsonb_build_object('kind', t.kind, 'key', t.key, 'message', t.message,
                  'opened_at', t.opened_at, 'seen_at', t.seen_at, 'times', t.times::text) order by t.opened_at desc), '[]')
                  from (select * from hangar.alerts l where l.resolved_at is null order by l.opened_at desc limit 100) t),
-    'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null));
+    'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null),
+    'alert_deliveries', hangar.deliveries_json());
 end
 $$;
-comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts. docs/database.md.';
+comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts, and the messages about alerts that wait. docs/database.md.';
 
 create function public.fly_cost_report(p_top integer default 10) returns jsonb
 language plpgsql volatile security definer set search_path = ''

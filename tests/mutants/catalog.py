@@ -1,6 +1,6 @@
 """All planted bugs, by area: the modules named here hold the lists."""
 
-from tests.mutants import domain, fleet, fly, host_sql, loop, operations, pages, rights, save_sql, sweep_sql
+from tests.mutants import alerts, domain, fleet, fly, host_sql, loop, operations, pages, rights, save_sql, sweep_sql
 from tests.mutants.planted import PlantedBug
 
 AREAS: dict[str, tuple[PlantedBug, ...]] = {
@@ -12,6 +12,7 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "SQL: entitlement and the host": host_sql.BUGS,
     "SQL: leases, intents, limits, money": save_sql.BUGS,
     "SQL: sweep, orphans, alerts": sweep_sql.BUGS,
+    "alerts": alerts.BUGS,
     "functions": pages.BUGS,
     "ops": operations.BUGS,
 }

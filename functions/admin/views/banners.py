@@ -23,6 +23,7 @@ _TITLES = {
     "orphan_look": "An orphan cannot be checked",
     "provisioning_slow": "Provisioning is slow",
     "crash_loop": "An app keeps crashing",
+    "alert_delivery": "Alerts are not being delivered",
 }
 
 
