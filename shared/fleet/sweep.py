@@ -161,7 +161,7 @@ class Sweep:
         except HangarError as error:
             prober.stop()
             message = f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}"
-            self.worker.notifier.open("fly_unreachable", "listing", message, {})
+            self.worker.notifier.open("fly_unreachable", "listing", message, {"error_code": error.code})
             self._record_all_unknown(now, str(error))
             raise TransientError(message, code=error.code, status=error.status) from error
         if self._end_alert("fly_unreachable", "listing"):

@@ -95,7 +95,9 @@ begin
       'held_by', null, 'settings', hangar.settings_json(), 'now', v_now,
       'fleet', (select count(*) from public.user_fly_apps a where a.deleted_at is null),
       'alerts', (select coalesce(jsonb_agg(jsonb_build_array(a.kind, a.key) order by a.kind, a.key), '[]')
-                   from hangar.alerts a where a.resolved_at is null and a.key in ('fleet', 'database', 'listing')));
+                   from (select l.kind, l.key from hangar.alerts l where l.resolved_at is null and l.key in ('fleet', 'database', 'listing')
+                         union
+                         select 'fly_unreachable', 'listing' from hangar.alerts l where l.resolved_at is null and l.metadata ? 'listing') a));
   end if;
   select w.* into v_sweep from hangar.sweeps w where w.name = coalesce(p_name, 'fleet');
   return jsonb_build_object('outcome', 'held', 'token', null, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
@@ -148,6 +150,7 @@ begin
   end if;
   if v_ended then
     perform hangar.check_stalled();
+    perform hangar.resolve_failure_alerts();
     perform hangar.tidy_deliveries();
   end if;
   return jsonb_build_object('ok', v_ended);

@@ -5,6 +5,7 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _OUTBOX = "tests/postgres/test_alert_delivery.py"
 _DELIVERY = "tests/simulation/test_alert_delivery.py"
+_CAUSES = "tests/simulation/test_failure_alerts.py"
 _NOTIFIER = "tests/unit/test_alerts.py"
 
 BUGS = (
@@ -79,6 +80,30 @@ BUGS = (
         "message['attempts']",
         "a receiver can recognise a message that it has received before",
         (f"{_DELIVERY}::test_a_worker_that_dies_while_it_sends_causes_no_loss",),
+    ),
+    PlantedBug(
+        "every-app-its-own-alert",
+        Sql("function hangar.choose_failure_key"),
+        exactly("if v_cause is not null then"),
+        "if false then",
+        "one cause is one alert, however many apps it concerns",
+        (f"{_CAUSES}::test_twelve_upgrades_that_fail_for_one_cause_are_one_alert",),
+    ),
+    PlantedBug(
+        "shared-alert-ends-with-the-first",
+        Sql("function hangar.list_failing"),
+        exactly("then hangar.alert_cause(a.error_code, a) = p_key"),
+        "then false",
+        "an alert about a cause stays open while one app fails for it",
+        (f"{_CAUSES}::test_the_alert_stays_while_one_app_is_left",),
+    ),
+    PlantedBug(
+        "refused-listing-is-a-second-alert",
+        Sql("function hangar.join_failure_alert"),
+        exactly("hangar.is_refused_as_a_whole(p_metadata ->> 'cause')"),
+        "false",
+        "a revoked token is one alert",
+        (f"{_CAUSES}::test_twelve_upgrades_that_fail_for_one_cause_are_one_alert[token]",),
     ),
     PlantedBug(
         "drain-does-not-send",

@@ -22,6 +22,8 @@ _TITLES = {
     "orphans": "Orphans need attention",
     "orphan_look": "An orphan cannot be checked",
     "provisioning_slow": "Provisioning is slow",
+    "provision_failed": "Apps cannot be provisioned",
+    "deprovision_failed": "Apps cannot be removed",
     "crash_loop": "An app keeps crashing",
     "alert_delivery": "Alerts are not being delivered",
 }
