@@ -87,7 +87,7 @@ class Cloud:
             inputs=MachineInputs(
                 self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
             ),
-            notifier=Notifier(database, None),
+            notifier=Notifier(database),
             holder="bench",
         )
         return worker, store

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from shared.adapters.alert_webhook import AlertWebhook
 from shared.adapters.database import PostgrestStore
 from shared.adapters.notifications import Notifier
 from shared.adapters.procedures import Database
@@ -21,6 +22,7 @@ from shared.reconcile.restart import restart
 from shared.reconcile.result import Result
 from shared.reconcile.worker import MachineInputs, Worker, make_holder
 from shared.settings.config import Config
+from shared.settings.validators import webhook_key
 
 if TYPE_CHECKING:
     from shared.fleet.sweep import SweepReport
@@ -57,7 +59,6 @@ class Runtime:
 def make_runtime(config: Config, function: str) -> Runtime:
     """Build the runtime from the settings of one function."""
     database = Database(PostgrestStore(config.supabase_url, config.supabase_secret_key.get_secret_value()))
-    webhook = config.alert_webhook_url
     return Runtime(
         config=config,
         worker=Worker(
@@ -69,10 +70,17 @@ def make_runtime(config: Config, function: str) -> Runtime:
                 hidden=config.secret_values(),
             ),
             inputs=make_machine_inputs(config),
-            notifier=Notifier(database, webhook.get_secret_value() if webhook else None),
+            notifier=Notifier(database, make_alert_webhooks(config)),
             holder=make_holder(function),
         ),
     )
+
+
+def make_alert_webhooks(config: Config) -> tuple[AlertWebhook, ...]:
+    """Where alerts are sent."""
+    secret = config.alert_webhook_secret
+    key = webhook_key(secret.get_secret_value()) if secret else None
+    return tuple(AlertWebhook(url.get_secret_value(), key) for url in config.alert_webhook_urls)
 
 
 def make_machine_inputs(config: Config) -> MachineInputs:

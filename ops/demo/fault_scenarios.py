@@ -98,7 +98,8 @@ class FaultScenarios:
         row = self.cloud.wait_for_status(self.failed, "active")
         expect(row["retry_count"] == 0, f"retry_count is still {row['retry_count']}")
         open_alerts = self.cloud.sql(
-            "select message from hangar.alerts where resolved_at is null and key = %s", str(row["id"])
+            "select message from hangar.alerts where resolved_at is null and metadata ->> 'user_id' = %s",
+            str(self.failed),
         )
         expect(not open_alerts, f"the alert is still open: {open_alerts}")
         return f"{row['fly_app_name']}; the sweep provisioned {report['provisioned']}"

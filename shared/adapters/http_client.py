@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -70,3 +71,15 @@ def get_tls_context() -> ssl.SSLContext:
 @cache
 def _make_tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
+
+
+def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
+    """Seconds of a `Retry-After` in either form (RFC 9110 10.2.3); a date counts from the answer's own `Date`."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(date or "")).total_seconds())
+    except (TypeError, ValueError):
+        return None

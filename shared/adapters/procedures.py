@@ -114,7 +114,11 @@ class Database(SweepProcedures):
         """Close an open alert; True when there was one."""
         return bool(self._call("fly_resolve_alert", kind=kind, key=key)["resolved"])
 
-    def take_alerts(self) -> list[Json]:
-        """Alerts the database raised by itself, each handed out once."""
-        alerts: list[Json] = self._call("fly_take_alerts")["alerts"]
+    def take_alerts(self, destinations: Sequence[str] = ("default",), limit: int = 100) -> list[Json]:
+        """Claim for half a minute the messages about alerts that are due for these destinations, in order."""
+        alerts: list[Json] = self._call("fly_take_alerts", limit=limit, destinations=list(destinations))["alerts"]
         return alerts
+
+    def record_deliveries(self, results: Sequence[Json]) -> None:
+        """Each result has `delivery_id`, `token`, `outcome` (delivered, failed, skipped), `error` and `retry_after_s`."""
+        self._call("fly_record_deliveries", results=list(results))

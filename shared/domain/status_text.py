@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from shared.domain.remediation import format_duration
+from shared.domain.remediation import format_duration, format_time
 
 # The scheduler runs a sweep every 5 minutes. After two missed ones an operator should look.
 SWEEP_LATE_AFTER_S = 600
@@ -49,6 +49,36 @@ def describe_sweep(sweep: Mapping[str, Any] | None, now: datetime) -> SweepStatu
     if age_s <= SWEEP_LATE_AFTER_S or running:
         return SweepStatus("ok", running, text)
     return SweepStatus("late", running, f"{text}. Check that the scheduler calls the health function every 5 minutes")
+
+
+def describe_deliveries(deliveries: Mapping[str, Any], now: datetime) -> str:
+    """Whether alerts reach their destinations, from `alert_deliveries` of fly_overview: what waits, since when, and why."""
+    found = [_describe_destination(each, now) for each in deliveries["destinations"] if int(each["waiting"])]
+    if not deliveries["destinations"]:
+        found.append("Alerts are not sent anywhere, because no function has named a webhook (HANGAR_ALERT_WEBHOOK_URL)")
+    elif not found:
+        found.append(
+            f"Every message was delivered to {', '.join(each['destination'] for each in deliveries['destinations'])}"
+        )
+    if given_up := int(deliveries["given_up"]):
+        noun = "message was" if given_up == 1 else "messages were"
+        found.append(f"{given_up} {noun} given up in the last 7 days, because the alert had been over for three days")
+    return "; ".join(found)
+
+
+def _describe_destination(destination: Mapping[str, Any], now: datetime) -> str:
+    waiting = int(destination["waiting"])
+    noun = "message waits" if waiting == 1 else "messages wait"
+    text = f"{waiting} {noun} for {destination['destination']}, the oldest for {_format_age(destination['since'], now)}"
+    if not destination["last_error"]:
+        return text
+    next_at = destination["next_attempt_at"]
+    when = format_time(next_at, now) if next_at and datetime.fromisoformat(next_at) > now else "within a minute"
+    return f"{text} (the last error: {destination['last_error']}; the next attempt: {when})"
+
+
+def _format_age(at: str, now: datetime) -> str:
+    return format_duration(max(0.0, (now - datetime.fromisoformat(at)).total_seconds()))
 
 
 def format_brake_count(brake: Mapping[str, Any]) -> str:

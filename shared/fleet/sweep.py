@@ -33,6 +33,7 @@ SYNC_AT_ONCE = 500
 DRAIN_SHARE = 0.4  # of the time, before the fleet is listed: due work never waits for the listing
 ORPHAN_SHARE = 0.15  # of the time for listing and probes, while there are orphans
 FINISH_S = 10.0
+ALERTS_S = 8.0  # for sending alerts, at most; a destination that does not answer takes 5 s, once within its backoff
 LEASE_TRUSTED_S = 60.0  # half of the default `sweep_lease_s`
 
 
@@ -85,6 +86,7 @@ class Sweep:
         drain_ends_at = started + (self.ends_at - started) * share
         self._follow_host(drain_ends_at)
         self.report.add(look_at(self.worker, users, drain_ends_at) if users else drain(self.worker, drain_ends_at))
+        self._send_alerts()  # what other workers could not deliver
         if drain_only:
             self.report.complete = True
         else:
@@ -115,7 +117,7 @@ class Sweep:
                 self.worker.notifier.open("installation", "fleet", message, {})
         finally:
             self.worker.database.finish_sweep(claim.token, self.report.as_answer(), complete=self.report.complete)
-            self.worker.notifier.deliver()  # what this sweep has raised
+            self._send_alerts()  # what this sweep has raised
 
     def _follow_host(self, ends_at: float) -> None:
         """Bring the users up to date whose subscriptions the host has changed since the last call."""
@@ -136,7 +138,6 @@ class Sweep:
         while after is not None:
             paging.advance(after)
             after = self.worker.database.sync_entitlements(after, SYNC_AT_ONCE)
-        self.worker.notifier.deliver()
 
     def _pass_over(self, claim: SweepClaim, *, is_ours: bool) -> None:
         began_at = self.worker.clock()
@@ -247,6 +248,9 @@ class Sweep:
     def _time(self, claim: SweepClaim) -> "datetime":
         """The database's time: read with the claim, continued by this process's clock."""
         return claim.now + timedelta(seconds=self.worker.clock() - self._claimed_at)
+
+    def _send_alerts(self) -> None:
+        self.worker.notifier.deliver(min(ALERTS_S, self.ends_at - self.worker.clock()))
 
     def _is_time_up(self) -> bool:
         return self.worker.clock() > self.ends_at - FINISH_S

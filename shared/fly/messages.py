@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from shared.adapters.http_client import parse_retry_after
 from shared.observability.redaction import hide_secrets
 
 if TYPE_CHECKING:
@@ -119,16 +120,4 @@ def parse_date(value: str | None) -> datetime | None:
     try:
         return parsedate_to_datetime(value or "").astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Seconds of a `Retry-After` in either form (RFC 9110 10.2.3); a date counts from the answer's own `Date`."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(date or "")).total_seconds())
-    except (TypeError, ValueError):
         return None

@@ -4,7 +4,7 @@
 `docs/settings.md` is generated from these lines by `python -m tools.settings_doc`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -164,9 +164,21 @@ class Config(BaseModel):
             "The Supabase Auth providers that the dashboard offers for signing in.",
         ),
     ] = ()
-    alert_webhook_url: Annotated[
+    alert_webhook_urls: Annotated[
+        tuple[SecretStr, ...],
+        Setting(
+            "HANGAR_ALERT_WEBHOOK_URL",
+            form.web_urls,
+            "Slack-compatible webhooks. Each receives every alert, and is tried again until it accepts it.",
+        ),
+    ] = ()
+    alert_webhook_secret: Annotated[
         SecretStr | None,
-        Setting("HANGAR_ALERT_WEBHOOK_URL", form.web_url, "A Slack-compatible webhook that receives every alert."),
+        Setting(
+            "HANGAR_ALERT_WEBHOOK_SECRET",
+            form.webhook_secret,
+            "Signs the alerts in the form of Standard Webhooks, for a receiver that checks it. Without it they are not signed.",
+        ),
     ] = None
     timeout_s: Annotated[
         float,
@@ -212,7 +224,7 @@ class Config(BaseModel):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret text of these settings. Only for the redaction of logs and error messages."""
         values = [getattr(self, field) for field in type(self).model_fields]
-        texts = [each for value in values for each in (value.values() if isinstance(value, Mapping) else (value,))]
+        texts = [each for value in values for each in _list_values(value)]
         return tuple(text.get_secret_value() for text in texts if isinstance(text, SecretStr))
 
     @classmethod
@@ -236,6 +248,12 @@ class Config(BaseModel):
         settings = dict(declarations())
         # Raised outside the except block: the validation error holds the values.
         raise ConfigError(tuple(_explain(each, names, settings) for each in found))
+
+
+def _list_values(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, tuple) else (value,)
 
 
 def declarations() -> Iterator[tuple[str, Setting]]:

@@ -73,6 +73,13 @@ def _parse_web_url(value: str) -> str | None:
     return value if valid else None
 
 
+def _parse_web_urls(value: str) -> tuple[str, ...] | None:
+    # A URL may contain commas: only one in front of the next URL separates.
+    urls = [_parse_web_url(part) for part in re.split(r"[,\s]+(?=https?://)", value.strip(", \t\n"))]
+    found = tuple(dict.fromkeys(url for url in urls if url is not None))
+    return found if found and None not in urls else None
+
+
 def _parse_origins(value: str) -> tuple[str, ...] | None:
     found: list[str] = []
     for origin in re.split(r"[,\s]+", value.strip(", \t")):
@@ -185,7 +192,7 @@ def _matching(pattern: str) -> Callable[[str], str | None]:
 
 
 base_url = Validator("a URL https://host[:port][/path] without user, query or fragment", _parse_base_url)
-web_url = Validator("a URL https://…", _parse_web_url)
+web_urls = Validator("one or more URLs https://…, separated by commas", _parse_web_urls)
 origins = Validator("origins like https://admin.example.com, separated by commas, no wildcard", _parse_origins)
 secret_key = Validator("a Supabase secret key (sb_secret_…) or a legacy service_role JWT", _parse_secret_key)
 publishable_key = Validator(

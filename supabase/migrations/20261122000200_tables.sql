@@ -76,7 +76,7 @@ create table hangar.alerts (
   opened_at timestamptz not null default hangar.now(),
   seen_at timestamptz not null default hangar.now(),
   times bigint not null default 1,
-  -- Null: not handed out yet. The functions send the alerts that they raise themselves.
+  -- When the first destination accepted the message about it.
   told_at timestamptz,
   resolved_at timestamptz
 );

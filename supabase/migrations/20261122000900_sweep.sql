@@ -1,5 +1,5 @@
 -- The second half of a sweep: what it observed, and the lease, cursor and report of the sweep itself.
--- Builds on: limits, watchdogs, nudge, refusals, health_alerts.
+-- Builds on: limits, watchdogs, nudge, refusals, health_alerts, alert_delivery.
 
 create function public.fly_record_sweep(p_observations jsonb, p_started_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -158,6 +158,8 @@ begin
     perform hangar.check_health();
     perform hangar.check_stalled();
     perform hangar.check_refusals();
+    perform hangar.resolve_failure_alerts();
+    perform hangar.tidy_deliveries();
   end if;
   return jsonb_build_object('ok', v_ended);
 end

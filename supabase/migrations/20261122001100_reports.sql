@@ -94,10 +94,11 @@ begin
                  from (select * from hangar.alerts l where l.resolved_at is null order by l.opened_at desc limit 100) t),
     'unhealthy', (select jsonb_build_object('apps', coalesce(sum(u.apps), 0), 'symptoms', coalesce(jsonb_object_agg(u.symptom, u.apps) filter (where u.apps > 0), '{}'))
                     from (select f.symptom, count(*) as apps from hangar.find_unhealthy() f group by f.symptom) u),
-    'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null));
+    'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null),
+    'alert_deliveries', hangar.deliveries_json());
 end
 $$;
-comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts. docs/database.md.';
+comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts, and the messages about alerts that wait. docs/database.md.';
 
 create function public.fly_cost_report(p_top integer default 10) returns jsonb
 language plpgsql volatile security definer set search_path = ''

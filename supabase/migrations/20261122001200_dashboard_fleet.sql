@@ -26,7 +26,8 @@ begin
                   then public.fly_brake_status() end,
     'alerts', (select coalesce(jsonb_agg(jsonb_build_object('kind', t.kind, 'key', t.key, 'message', t.message, 'opened_at', t.opened_at,
                  'times', t.times::text) order by t.opened_at desc), '[]')
-                 from (select * from hangar.alerts l where l.resolved_at is null and l.kind not in ('provision_failed', 'deprovision_failed')
+                 from (select * from hangar.alerts l where l.resolved_at is null
+                        and (l.kind not in ('provision_failed', 'deprovision_failed') or l.metadata ? 'cause')
                         order by l.opened_at desc limit 20) t),
     'failures', (select count(*) from public.user_fly_apps a where a.status = 'error' and a.deleted_at is null));
 end

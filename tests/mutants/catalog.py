@@ -1,6 +1,7 @@
 """All planted bugs, by area: the modules named here hold the lists."""
 
 from tests.mutants import (
+    alerts,
     bad_days,
     domain,
     fleet,
@@ -29,6 +30,7 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "SQL: sweep, orphans, alerts": sweep_sql.BUGS,
     "SQL: what an operator sets, and limits": operator_sql.BUGS,
     "unhealthy apps": health.BUGS,
+    "alerts": alerts.BUGS,
     "functions": pages.BUGS,
     "ops": operations.BUGS,
 }

@@ -13,6 +13,9 @@ TABLE_RIGHTS = {"r": "select"} | WRITES
 SEQUENCE_RIGHTS = {"r": "select", "w": "update", "U": "usage"}
 RELATIONS = """
                                     anon  authenticated  service_role
+hangar.alert_deliveries             -     -              r
+hangar.alert_deliveries_seq_seq     -     -              -
+hangar.alert_destinations           -     -              r
 hangar.alerts                       -     -              r
 hangar.app_health                   -     -              r
 hangar.active_users                 -     -              -
@@ -51,14 +54,13 @@ public.user_subscriptions   user_subscriptions_update_as_admin  UPDATE  authenti
 """
 # The procedures of docs/database.md: only service_role calls them.
 PROCEDURES = """
-fly_admin_events fly_admin_figures fly_admin_fleet fly_admin_frame fly_admin_search fly_admin_user
-fly_add_operator fly_operator fly_operators fly_remove_operator
+fly_add_operator fly_admin_events fly_admin_figures fly_admin_fleet fly_admin_frame fly_admin_search fly_admin_user
 fly_admit fly_apply_marks fly_approve_orphan fly_brake_status fly_claim fly_claim_due fly_cost_report fly_end_outage
-fly_end_removal_hold fly_fleet_page fly_judge_orphan fly_list_orphans fly_migration_candidates fly_overview
-fly_raise_alert fly_record_orphan_absence fly_record_orphan_outcome fly_record_orphans fly_record_refusal
-fly_record_sweep fly_release_brake fly_resolve_alert fly_retry fly_save fly_set_override fly_set_paused
-fly_set_settings fly_sweep_claim fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts
-fly_user_status
+fly_end_removal_hold fly_fleet_page fly_judge_orphan fly_list_orphans fly_migration_candidates fly_operator
+fly_operators fly_overview fly_raise_alert fly_record_deliveries fly_record_orphan_absence fly_record_orphan_outcome
+fly_record_orphans fly_record_refusal fly_record_sweep fly_release_brake fly_remove_operator fly_resolve_alert
+fly_retry fly_save fly_set_override fly_set_paused fly_set_settings fly_sweep_claim fly_sweep_finish
+fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
 """
 # The one function of schema hangar that a role of the API may call: views ask it as their reader.
 OPEN_IN_HANGAR = {"hangar.now()": "- - X"}

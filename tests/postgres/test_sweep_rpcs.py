@@ -184,14 +184,18 @@ def test_one_sweep_at_a_time_continues_where_the_last_stopped(hangar):
 
 
 def test_alerts_open_once(hangar):
-    """New once, sent once, resolved once, new again."""
+    """New once, resolved once, new again; each opening and each end is one message, in order."""
+    assert hangar.rpc("fly_take_alerts") == {"alerts": []}
     raised = [hangar.rpc("fly_raise_alert", kind="outage", key="fly", message="Fly is away")["new"] for _ in range(2)]
     assert raised == [True, False]
-    assert hangar.rpc("fly_take_alerts") == {"alerts": []}
     resolved = [hangar.rpc("fly_resolve_alert", kind="outage", key="fly")["resolved"] for _ in range(2)]
     assert resolved == [True, False]
     assert hangar.rpc("fly_raise_alert", kind="outage", key="fly", message="again")["new"] is True
     assert hangar.one("select count(*) from user_fly_app_events where event_type = 'alert_raised'") == 2
+    messages = hangar.sql("select event, destination from hangar.alert_deliveries order by seq")
+    assert [tuple(each.values()) for each in messages] == [
+        (word, "default") for word in ("opened", "resolved", "opened")
+    ]
 
 
 def intervals(hangar):

@@ -198,7 +198,7 @@ def test_a_refusal_after_the_requested_waits_is_a_failure(world):
     world.sweep(drain_only=True)
     row = world.row(user)
     assert (row["status"], row["error_code"], row["retry_count"]) == ("error", "rate_limited", 4)
-    assert world.open_alerts() == {("provision_failed", row["id"])}
+    assert world.open_alerts() == {("provision_failed", "fly_unavailable")}
 
 
 def test_slow_rows_do_not_keep_the_others_waiting(busy, monkeypatch):

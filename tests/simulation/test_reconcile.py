@@ -204,7 +204,7 @@ def test_a_failing_fly_is_tried_four_times_then_left_with_an_alert(world):
     assert row["next_attempt_at"] is not None
     (failed,) = [event for event in world.events(user) if event[0] == "provision_failed"]
     assert failed[2]["max_retries_exceeded"] is True
-    assert world.open_alerts() == {("provision_failed", row["id"])}
+    assert world.open_alerts() == {("provision_failed", "fly_unavailable")}
     world.control("PUT", "faults", [])
     world.settle()
     row = world.row(user)

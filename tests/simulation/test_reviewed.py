@@ -217,7 +217,7 @@ def test_an_alert_outlives_the_worker_that_failed(world):
     world.reconciler.database.save = save_and_die
     with suppress(Killed):
         world.reconciler.reconcile(user, 240)
-    assert ("provision_failed", world.row(user)["id"]) in world.open_alerts()
+    assert ("provision_failed", "size/pro") in world.open_alerts()
     assert world.new_worker().database.take_alerts()
 
 

@@ -5,17 +5,18 @@ import pytest
 from local.fly.transport import open_client
 from shared.adapters.notifications import Notifier
 from tests.simulation.test_guards import MINUTES, have_active_users, sweep_for
+from tests.support.alert_receiver import AlertReceiver
 from tests.support.worker import ORG
 
 HOUR = 60 * MINUTES
 
 
 @pytest.fixture
-def told(world, monkeypatch):
+def told(world):
     """What the alert webhook was sent."""
-    sent = []
-    monkeypatch.setattr(Notifier, "_send", lambda _, body: sent.append(body))
-    return sent
+    receiver = AlertReceiver()
+    world.reconciler.notifier = Notifier(world.reconciler.database, [receiver.make_webhook()], world.clock)
+    return receiver.accepted
 
 
 def crash(world, user):
@@ -28,7 +29,7 @@ def crash(world, user):
 
 
 def kinds_told(told, kind):
-    return [each for each in told if each["kind"] == kind and not each.get("resolved")]
+    return [body for _, body in told if body["kind"] == kind and not body.get("resolved")]
 
 
 def state_of(world, row):

@@ -3,12 +3,13 @@
 Only this module of the simulation knows the parts of the product's worker.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 import httpx
 
+from shared.adapters.alert_webhook import AlertWebhook
 from shared.adapters.notifications import Notifier
 from shared.adapters.procedures import Database
 from shared.domain.models import OperatorRequest
@@ -47,6 +48,7 @@ def build_worker(
     new_id: Callable[[], UUID],
     chance: Callable[[], float],
     short_path: bool = False,
+    webhooks: Sequence[AlertWebhook] = (),
 ) -> SimulatedWorker:
     """A new process, which knows only what is in the database and on Fly.
 
@@ -61,7 +63,7 @@ def build_worker(
         database=database,
         fly=fly,
         inputs=inputs,
-        notifier=Notifier(database, None),
+        notifier=Notifier(database, webhooks, clock),
         clock=clock,
         sleep=sleep,
         new_id=new_id,

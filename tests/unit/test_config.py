@@ -59,7 +59,7 @@ def test_the_required_settings_are_enough():
     config = Config.from_env(GOOD)
     assert config.fly_api_url == "https://api.machines.dev"
     assert config.token_issuer == "http://127.0.0.1:54321/auth/v1"
-    assert (config.static_secret, config.alert_webhook_url) == (None, None)
+    assert (config.static_secret, config.alert_webhook_urls) == (None, ())
     assert (dict(config.machine_env), dict(config.machine_secrets), config.admin_origins) == ({}, {}, ())
     assert config.deadline_s == 270
 
@@ -226,15 +226,35 @@ def test_no_text_of_a_config_shows_a_secret():
         | {
             "HANGAR_STATIC_SECRET": "canary-static-secret",
             "HANGAR_MACHINE_SECRETS": '{"API_KEY": "canary-machine"}',
-            "HANGAR_ALERT_WEBHOOK_URL": "https://alerts.example.test/canary-alert",
+            "HANGAR_ALERT_WEBHOOK_URL": "https://alerts.example.test/canary-alert, https://b.example.test/canary-2",
             "HANGAR_USER_TOKEN_KEY": jwk(kid="canary-kid"),
         }
     )
     shown = f"{config!r} {config} {config.model_dump()} {config.model_dump_json()} {vars(config)} {[*vars(config).values()]}"
     assert "canary" not in shown
     assert base64.b64encode(b"k" * 32).decode() not in shown
-    assert sum("canary" in value for value in config.secret_values()) == 6
+    assert sum("canary" in value for value in config.secret_values()) == 7
     assert {"canary-static-secret", "canary-machine"} <= set(config.secret_values())
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("https://a.example.test/x", ["https://a.example.test/x"]),
+        ("https://a.test/x,https://b.test/y", ["https://a.test/x", "https://b.test/y"]),
+        (" https://a.test/x ,\n https://b.test/y, https://a.test/x ", ["https://a.test/x", "https://b.test/y"]),
+        ("https://a.test/x?ids=1,2,3", ["https://a.test/x?ids=1,2,3"]),
+    ],
+)
+def test_alerts_may_have_several_destinations(text, urls):
+    config = Config.from_env(GOOD | {"HANGAR_ALERT_WEBHOOK_URL": text})
+    assert [url.get_secret_value() for url in config.alert_webhook_urls] == urls
+
+
+@pytest.mark.parametrize("text", ["hooks.example.test", "https://a.test/x, b.test/y", "https://u:p@a.test/x", ","])
+def test_a_wrong_destination_of_alerts_is_refused(text):
+    (problem,) = problems_of(GOOD | {"HANGAR_ALERT_WEBHOOK_URL": text})
+    assert problem.startswith("HANGAR_ALERT_WEBHOOK_URL is wrong: expected one or more URLs https://")
 
 
 def test_an_error_keeps_no_value_in_its_chain():

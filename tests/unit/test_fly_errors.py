@@ -3,9 +3,10 @@
 import httpx
 import pytest
 
+from shared.adapters.http_client import parse_retry_after
 from shared.domain import errors
 from shared.fly.errors import classify_answer
-from shared.fly.messages import Request, Response, parse_retry_after, read_answer
+from shared.fly.messages import Request, Response, read_answer
 from shared.observability.redaction import EXCERPT_CHARS, hide_secrets
 from tests.unit.scripted_fly import ScriptedFly, answer, error_body, make_client
 

@@ -10,6 +10,7 @@ import pytest
 
 from ops.client import Installation
 from ops.connection import Target
+from shared.adapters.alert_webhook import AlertWebhook
 from shared.adapters.database import PostgrestStore
 from shared.adapters.http_client import get_tls_context, is_loopback, make_client
 from shared.adapters.notifications import Notifier
@@ -78,7 +79,7 @@ def proxy(monkeypatch):
 
 class Alerts:
     def raise_alert(self, kind, key, message, metadata):
-        return True
+        raise TransientError("the database cannot be reached")  # so it is sent without the outbox
 
 
 def call_fly(url):
@@ -99,7 +100,7 @@ def call_keys(url):
 
 
 def call_alerts(url):
-    Notifier(Alerts(), url).open("brake", "fleet", "the brake is on", {})
+    Notifier(Alerts(), [AlertWebhook(url)]).open("brake", "fleet", "the brake is on", {})
 
 
 def call_command_line(url):

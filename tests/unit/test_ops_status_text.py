@@ -7,12 +7,14 @@ import pytest
 from shared.domain import status_text
 from shared.domain.status_text import (
     SWEEP_LATE_AFTER_S,
+    describe_deliveries,
     describe_sweep,
     format_brake_count,
     format_deletes_paused,
     format_paused,
 )
 
+GIVEN_UP = " 1 message was given up in the last 7 days, because the alert had been over for three days"
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
 
@@ -52,6 +54,43 @@ def test_a_late_sweep_names_the_age_and_the_scheduler():
 )
 def test_the_brake_count_has_no_needless_zeros(destroyed, limit, text):
     assert format_brake_count({"destroyed_last_hour": destroyed, "most": limit}) == text
+
+
+def deliveries(*destinations, given_up=0):
+    return {"destinations": list(destinations), "given_up": given_up}
+
+
+def destination(waiting, *, error=None, next_in_s=None):
+    since = (NOW - timedelta(minutes=70)).isoformat() if waiting else None
+    next_at = None if next_in_s is None else (NOW + timedelta(seconds=next_in_s)).isoformat()
+    return {"destination": "hooks.test-1a", "waiting": waiting, "since": since} | {
+        "last_error": error,
+        "next_attempt_at": next_at,
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (
+            deliveries(),
+            "Alerts are not sent anywhere, because no function has named a webhook (HANGAR_ALERT_WEBHOOK_URL)",
+        ),
+        (deliveries(destination(0)), "Every message was delivered to hooks.test-1a"),
+        (deliveries(destination(1)), "1 message waits for hooks.test-1a, the oldest for 70 min"),
+        (
+            deliveries(destination(2, error="answered 503", next_in_s=300)),
+            "2 messages wait for hooks.test-1a, the oldest for 70 min (the last error: answered 503; the next attempt: in 5 min)",
+        ),
+        (
+            deliveries(destination(1, error="gone", next_in_s=-5), given_up=1),
+            "1 message waits for hooks.test-1a, the oldest for 70 min (the last error: gone; the next attempt: within a minute);"
+            + GIVEN_UP,
+        ),
+    ],
+)
+def test_the_state_of_the_outbox_names_what_waits_and_why(found, text):
+    assert describe_deliveries(found, NOW) == text
 
 
 def test_a_change_that_was_made_before_is_reported_as_already_made():

@@ -3,6 +3,7 @@
 import flask
 
 from functions.admin.request_context import get_context, show
+from shared.domain.status_text import describe_deliveries
 
 blueprint = flask.Blueprint("controls", __name__)
 _SHOWN = (
@@ -20,6 +21,7 @@ def show_controls() -> flask.Response:
     return show(
         "controls.html",
         overview=overview.document,
+        deliveries=describe_deliveries(overview.document["alert_deliveries"], overview.now),
         brake=database.read_brake(),
         orphans=database.read_orphans(),
         shown=[(name, overview.settings[name]) for name in _SHOWN],

@@ -30,9 +30,12 @@ _TITLES = {
     "orphans": "Orphans need attention",
     "orphan_look": "An orphan cannot be checked",
     "provisioning_slow": "Provisioning is slow",
+    "provision_failed": "Apps cannot be provisioned",
+    "deprovision_failed": "Apps cannot be removed",
     "crash_loop": "An app keeps crashing",
     "unhealthy": "An app is unhealthy",
     "unknown_health": "An app cannot be judged",
+    "alert_delivery": "Alerts are not being delivered",
 }
 _BAD = frozenset(
     ("installation", "fly_unreachable", "fly_refused", "incident", "host_loss", "host_binding", "wrong_organisation")

@@ -1,5 +1,5 @@
 -- Refusals of Fly that concern the whole organisation: one alert for each cause, not one for each user.
--- Builds on: tables, alerts.
+-- Builds on: tables, failure_alerts.
 
 -- The one owner of the rule. The codes are those of shared/fly/errors.py; docs/operating.md says what to do about each.
 create function hangar.is_org_wide(p_code text) returns boolean
@@ -24,7 +24,7 @@ declare
 begin
   v_listing := nullif(coalesce(p_listing, (select a.metadata ->> 'listing' from hangar.alerts a
     where a.kind = 'fly_refused' and a.key = p_code and a.resolved_at is null)), '');
-  select count(*), string_agg(format('%s (user %s)', s.fly_app_name, s.user_id), ', ' order by s.nr) filter (where s.nr <= 3),
+  select count(*), string_agg(format('%s (app %s)', coalesce(hangar.user_email(s.user_id), s.user_id::text), s.fly_app_name), ', ' order by s.nr) filter (where s.nr <= 3),
          jsonb_agg(s.user_id order by s.nr) filter (where s.nr <= 10),
          (array_agg(s.error_message order by s.updated_at desc, s.nr))[1]
     into v_users, v_some, v_ids, v_words
