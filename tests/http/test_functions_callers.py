@@ -242,8 +242,31 @@ def test_drain_only_must_be_a_boolean(health, value):
     assert world.reached == []
 
 
+SOMEBODY = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"drain_only": True, "user_ids": SOMEBODY},
+        {"drain_only": True, "user_ids": [SOMEBODY] * 6},
+        {"drain_only": True, "user_ids": ["nobody"]},
+        {"drain_only": True, "user_ids": [None]},
+        {"drain_only": True, "user_ids": {"id": SOMEBODY}},
+        {"user_ids": [SOMEBODY]},
+    ],
+)
+def test_the_users_of_a_wake_up_call_are_at_most_five_uuids(health, body):
+    function, world = health
+    world.reached.clear()
+    content = json.dumps(body).encode()
+    assert_problem(function.ask(content, JSON | sign(content)), 400)
+    assert world.reached == []
+
+
 def test_a_drain_with_nothing_due_answers_its_counts(health):
     function, world = health
+    world.answers["fly_apply_marks"] = {"users": 0, "changed": 0, "inserted": 0, "left": 0, "everybody": False}
     world.answers["fly_claim_due"] = {"claimed": [], "settings": SETTINGS_ROW, "now": NOW, "due_left": 0}
     body = b'{"drain_only": true, "unknown": ["is", "tolerated"]}'
     reply = function.ask(body, JSON | sign(body))
