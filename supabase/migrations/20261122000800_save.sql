@@ -87,32 +87,47 @@ begin
 end
 $$;
 
--- Writes the columns that a save may change. The one possible conflict is a name that another user was given at the same moment.
+-- Gives the row its new name. The one possible conflict is a name that another user was given at the same moment.
+create function hangar.store_name(p_row public.user_fly_apps) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_stored boolean := false;
+begin
+  while not v_stored loop
+    begin
+      update public.user_fly_apps a set fly_app_name = p_row.fly_app_name, name_seq = p_row.name_seq where a.id = p_row.id;
+      v_stored := true;
+    exception when unique_violation then
+      select n.seq, n.name into p_row.name_seq, p_row.fly_app_name
+        from hangar.next_name((select g.app_prefix from hangar.settings g), p_row.user_id, p_row.name_seq + 1) n;
+    end;
+  end loop;
+end
+$$;
+
+-- Writes the columns that a save may change. The name is written only when it changes: an UPDATE that lists a unique column locks the row
+-- against every insert of the host that refers to it, even if the value stays.
 create function hangar.store_row(p_row public.user_fly_apps) returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_stored public.user_fly_apps;
 begin
-  while v_stored.id is null loop
-    begin
-      update public.user_fly_apps a
-         set (fly_app_name, name_seq, machine_id, machine_state, machine_region, secrets_version, price_usd_per_s, observed_at,
-              create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
-              error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
-              lease_token, lease_holder, lease_expires_at)
-           = (p_row.fly_app_name, p_row.name_seq, p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version,
-              p_row.price_usd_per_s, p_row.observed_at, p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at,
-              p_row.health_status, p_row.last_health_check, p_row.bad_samples, p_row.bad_sample_at, p_row.error_code,
-              p_row.error_message, p_row.retry_count, p_row.next_attempt_at, p_row.deployed_at, p_row.observed_generation,
-              p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
-       where a.id = p_row.id
-      returning a.* into strict v_stored;
-    exception when unique_violation then
-      select n.seq, n.name into p_row.name_seq, p_row.fly_app_name
-        from hangar.next_name((select g.app_prefix from hangar.settings g), p_row.user_id, p_row.name_seq + 1) n;
-    end;
-  end loop;
+  if p_row.fly_app_name <> (select a.fly_app_name from public.user_fly_apps a where a.id = p_row.id) then
+    perform hangar.store_name(p_row);
+  end if;
+  update public.user_fly_apps a
+     set (machine_id, machine_state, machine_region, secrets_version, price_usd_per_s, observed_at,
+          create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
+          error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
+          lease_token, lease_holder, lease_expires_at)
+       = (p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version, p_row.price_usd_per_s, p_row.observed_at,
+          p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at, p_row.health_status, p_row.last_health_check,
+          p_row.bad_samples, p_row.bad_sample_at, p_row.error_code, p_row.error_message, p_row.retry_count, p_row.next_attempt_at,
+          p_row.deployed_at, p_row.observed_generation, p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
+   where a.id = p_row.id
+  returning a.* into strict v_stored;
   return v_stored;
 end
 $$;
