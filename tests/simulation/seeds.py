@@ -112,7 +112,7 @@ def find_last_deadline(world: World) -> float:
     """The time at which every wait of Hangar has ended. docs/simulation.md lists the waits."""
     times = world.sql(
         "select max(at) from ("
-        " select greatest(lease_expires_at, next_attempt_at, delete_after, create_unknown_at + interval '120 s') at"
+        " select greatest(lease_expires_at, next_attempt_at, hold_until, delete_after, create_unknown_at + interval '120 s') at"
         "   from public.user_fly_apps where deleted_at is null"
         " union all select expires_at from public.user_subscriptions union all select ends_at from public.fly_overrides"
         " union all select lease_expires_at from hangar.sweeps"
@@ -128,9 +128,9 @@ def find_last_deadline(world: World) -> float:
 
 
 def find_second_deadline(world: World) -> float:
-    """The end of the waits that the first call began: an orphan's age, a grace, a boot, the age of a second machine."""
+    """The end of the waits that the first call began: an orphan's age, a removal hold, a grace, a boot, the age of a second machine."""
     times = world.sql(
-        "select max(at) from (select greatest(delete_after,"
+        "select max(at) from (select greatest(hold_until, delete_after,"
         "     case when machine_state in ('created', 'starting') then next_attempt_at end) at"
         "   from public.user_fly_apps where deleted_at is null"
         " union all select first_seen_at + interval '900 s' from public.fly_orphans"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from local.fly.state.latency_profiles import UNKIND, Unkindness
 from shared.domain.naming import app_name
 from shared.fleet.sweep import Sweep
+from tests.simulation.foreign_host import ForeignHost
 from tests.simulation.silent_failure import WELL
 from tests.support.clock import make_chance
 from tests.support.fault_schedule import REGION, by_hand, draw_faults, hurt_machine
@@ -15,6 +16,8 @@ from tests.support.worker import ORG
 from tests.support.world import STRANGER, World
 
 USERS, MOST_USERS, MOST_MOVES = 6, 8, 48
+FOREIGN_SHARE = 0.4  # of the worlds whose host is not like the sample host
+HOLD_SHARE = 0.4  # of the worlds with a removal hold
 _GAPS_S = (
     (0.0, 30),
     (0.7, 20),
@@ -51,6 +54,9 @@ class SmallStorm:
         self.deadly = self.chaos.choice((0.0, 0.15, 0.4))
         self.faulty = self.chaos.choice((3, 12, 25))
         self.names = 0
+        self.foreign = ForeignHost(self) if self.pace.random() < FOREIGN_SHARE else None
+        if self.pace.random() < HOLD_SHARE:
+            world.sql("update hangar.settings set removal_hold_s = 300")
         world.users = world.add_users([self.host.choice(("free", "pro", "pro", "elite")) for _ in range(USERS)])
         self._make_stranger(STRANGER)
         if self.pace.random() < 0.3:
@@ -89,6 +95,7 @@ class SmallStorm:
             self._lose_database: 1.5,
             self._squat: 0.7,
             self._kill: 1 if self.deadly else 0,
+            **(self.foreign.weigh_moves() if self.foreign else {}),
         }
 
     def end(self) -> None:
@@ -105,6 +112,8 @@ class SmallStorm:
         world.sql(
             "select public.fly_set_settings('{\"paused\": false, \"deletes_paused\": false}', 'operator', 'calm')"
         )
+        if self.foreign:
+            self.foreign.correct()
         self.turns.run_out(world.clock() + _WHOLE_FAULT_S)
 
     def call_health(self) -> None:
@@ -114,44 +123,46 @@ class SmallStorm:
 
     # The host
 
-    def _change(self, what: str, query: str, *params, nudged=()) -> None:
-        """Run one statement of the host. Sometimes our trigger skips its work, as it does when it fails."""
-        skips = self.host.random() < 0.04
-        self.world.note(f"{what}{' (the trigger skips it)' if skips else ''}", "host")
-        if skips:
+    def change(self, what: str, query: str, *params, nudged=()) -> None:
+        """Run one statement of the host. Its wake-up call may be lost, and rarely even the marks, as when marking fails."""
+        fate = self.host.choices(("followed", "marked", "unmarked"), (50, 46, 4))[0]
+        self.world.note(f"{what} ({fate})", "host")
+        self.world.follows = fate == "followed"
+        if fate == "unmarked":
             self.world.sql("select 1")
             with self.world.host.transaction():
-                self.world.host.execute("select set_config('hangar.skip_rest', 'on', true)")
                 self.world.sql(query, *params)
+                self.world.host.execute("delete from hangar.marks where marked_at >= hangar.now() - interval '1 ms'")
         else:
             self.world.sql(query, *params)
+        self.world.follows = True
         for user in nudged:
             for _ in range(self.host.choice((0, 0, 0, 1, 1, 2))):
                 self._nudge_user(user, in_s=self.host.choice((0.0, 0.0, 0.0, 1.0, 45.0, 300.0)))
 
-    def _pick(self):
+    def pick(self):
         return self.host.choice(self.world.users)
 
     def _flip_tier(self) -> None:
-        user, tier = self._pick(), self.host.choice(("free", "free", "pro", "pro", "elite"))
+        user, tier = self.pick(), self.host.choice(("free", "free", "pro", "pro", "elite"))
         query = "update public.user_subscriptions set tier = %s where user_id = %s"
-        self._change(f"{user} takes {tier}", query, tier, user, nudged=[user])
+        self.change(f"{user} takes {tier}", query, tier, user, nudged=[user])
 
     def _set_status(self) -> None:
-        user, status = self._pick(), self.host.choice(("active", "active", "cancelled", "past_due"))
+        user, status = self.pick(), self.host.choice(("active", "active", "cancelled", "past_due"))
         query = "update public.user_subscriptions set status = %s where user_id = %s"
-        self._change(f"{user} is {status}", query, status, user, nudged=[user])
+        self.change(f"{user} is {status}", query, status, user, nudged=[user])
 
     def _set_expiry(self) -> None:
-        user, in_s = self._pick(), self.host.choice((None, None, -60.0, 20.0, 120.0, 900.0, 86400.0))
+        user, in_s = self.pick(), self.host.choice((None, None, -60.0, 20.0, 120.0, 900.0, 86400.0))
         query = (
             "update public.user_subscriptions set expires_at = hangar.now() + make_interval(secs => %s::double precision)"
             " where user_id = %s"
         )
-        self._change(f"{user} ends {'never' if in_s is None else f'in {in_s:.0f} s'}", query, in_s, user, nudged=[user])
+        self.change(f"{user} ends {'never' if in_s is None else f'in {in_s:.0f} s'}", query, in_s, user, nudged=[user])
 
     def _override(self) -> None:
-        user, word = self._pick(), self.host.choice((None, None, "grant", "deny"))
+        user, word = self.pick(), self.host.choice((None, None, "grant", "deny"))
         plans = [tier for (tier,) in self.world.sql("select tier from public.fly_plans where dedicated order by 1")]
         if word == "grant" and not plans:
             return  # refused: a grant needs a dedicated plan
@@ -167,11 +178,11 @@ class SmallStorm:
         tier = self.host.choice(("free", "pro", "elite"))
         query = "update public.user_subscriptions set tier = %s, status = 'active' where user_id = any (%s)"
         nudged = users[: self.host.choice((0, len(users)))]
-        self._change(f"{len(users)} users take {tier} in one statement", query, tier, users, nudged=nudged)
+        self.change(f"{len(users)} users take {tier} in one statement", query, tier, users, nudged=nudged)
 
     def _depart(self) -> None:
-        user = self._pick()
-        self._change(f"{user} deletes the account", "delete from auth.users where id = %s", user, nudged=[user])
+        user = self.pick()
+        self.change(f"{user} deletes the account", "delete from auth.users where id = %s", user, nudged=[user])
 
     def _join(self) -> None:
         if len(self.world.users) < MOST_USERS:
@@ -210,7 +221,7 @@ class SmallStorm:
         self._work("nudge", look, in_s=in_s)
 
     def _nudge(self) -> None:
-        self._nudge_user(self._pick(), in_s=0.0)
+        self._nudge_user(self.pick(), in_s=0.0)
 
     def _drain(self) -> None:
         self._work("drain", lambda by: Sweep(by, self.world.clock() + 55.0).run(drain_only=True).detail)
@@ -257,7 +268,7 @@ class SmallStorm:
 
     def _squat(self) -> None:
         """Let an app without our proof of ownership take the name of a user's next app."""
-        user = self._pick()
+        user = self.pick()
         taken = self.world.sql(
             "select coalesce(max(name_seq) + 1, 0) from public.user_fly_apps where user_id = %s", user
         )

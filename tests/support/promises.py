@@ -23,23 +23,47 @@ def find_all(world) -> list[str]:
     ] + world.strange_writes
 
 
+# What a status says, by the rules of the design: yes (until the end, if one is given), end (until the end only) or no.
+_STATUS = {
+    **dict.fromkeys(("active", "trialing", "past_due"), "yes"),
+    **dict.fromkeys(("cancelled", "canceled"), "end"),
+    **dict.fromkeys(("unpaid", "paused", "expired", "incomplete", "incomplete_expired"), "no"),
+}
+
+
 def find_entitled(world) -> set[UUID]:
     """The entitled users by the host's own data: the rules of the design, written again in Python."""
+    return {user for user, answer in judge_users(world).items() if answer is True}
+
+
+def find_unknown(world) -> set[UUID]:
+    """The users about whom nothing is certain, so that nothing may be taken from them."""
+    return {user for user, answer in judge_users(world).items() if answer is None}
+
+
+def judge_users(world) -> dict[UUID, bool | None]:
+    """Whether each user is entitled, None if nobody can say. A user has what the best of the subscriptions gives."""
     now = datetime.fromtimestamp(world.clock(), UTC)
-    entitled = set()
-    for user, word, ends_at, tier, status, expires_at in world.sql(
-        "select user_id, o.override, o.ends_at, p.tier, s.status, s.expires_at"
-        " from public.user_subscriptions s full join public.fly_overrides o using (user_id)"
-        " left join public.fly_plans p on p.tier = s.tier and p.dedicated"
+    plans = dict(world.sql("select tier, dedicated from public.fly_plans"))
+    users = {user for (user,) in world.sql("select id from auth.users where deleted_at is null")}
+    answers: dict[UUID, bool | None] = {}
+    for user, tier, status, ends_at in world.sql(
+        "select user_id, tier, status, expires_at from public.user_subscriptions"
     ):
-        if word is not None and (ends_at is None or ends_at > now):
-            pays = word == "grant"
-        else:
-            ahead = expires_at is not None and expires_at > now
-            pays = tier is not None and (ahead or (status in ("active", "past_due") and expires_at is None))
-        if pays:
-            entitled.add(user)
-    return entitled
+        answer = _judge(plans, tier, (status or "").strip().lower(), ends_at, now) if user in users else False
+        known = answers.get(user, False)
+        answers[user] = True if True in (answer, known) else None if None in (answer, known) else False
+    for user, word, ends_at in world.sql("select user_id, override, ends_at from public.fly_overrides"):
+        if ends_at is None or ends_at > now:
+            answers[user] = word == "grant"
+    return answers
+
+
+def _judge(plans, tier, status, ends_at, now) -> bool | None:
+    rule, ended = _STATUS.get(status), ends_at is not None and ends_at <= now
+    if rule == "no" or plans.get(tier) is False or (rule == "end" and ends_at is None) or (rule and ended):
+        return False
+    return None if rule is None or tier not in plans else True
 
 
 def find_unrest(world):

@@ -12,7 +12,7 @@ import httpx
 
 from shared.domain.errors import HangarError
 from tests.support.fly_link import find_app
-from tests.support.promises import find_entitled
+from tests.support.promises import judge_users
 from tests.support.trace import SHOWN_PROCEDURES, Trace, show_answer, show_row, show_save
 from tests.support.turns import Process
 
@@ -148,10 +148,13 @@ class Recorder:
         return answer
 
     def _check_intent(self, row: dict, intent: dict, process: Process | None) -> None:
-        """I5: no intent takes anything from a user who is entitled at that moment."""
+        """I5: no intent takes anything from a user who is entitled at that moment, or of whom nobody can say."""
         self._intents[row["fly_app_name"]] = (process, intent)
-        if intent["purpose"] == "deprovision" and uuid.UUID(row["user_id"]) in find_entitled(self.world):
-            self.add_violation(f"I5: {intent['action']} intended for {row['user_id']}, who is entitled")
+        if (
+            intent["purpose"] == "deprovision"
+            and judge_users(self.world).get(uuid.UUID(row["user_id"]), False) is not False
+        ):
+            self.add_violation(f"I5: {intent['action']} intended for {row['user_id']}, who is entitled, or may be")
 
     def _learn_name(self, row: dict | None) -> None:
         if row:

@@ -71,6 +71,7 @@ class World:
         self.faults: Counter[str] = Counter()
         self.users: list[UUID] = []
         self.strangers, self.strange_writes = {STRANGER}, []
+        self.follows = self.options.follow_host
         self.refused: list[str] = []
         self.deletions: list[float] = []
         self.database_fails = 0.0
@@ -195,7 +196,7 @@ class World:
         """Run a statement of the host at the virtual time. Returns its rows, if it has any."""
         cursor = self._session.execute(query, params)
         rows = cursor.fetchall() if cursor.description else []
-        if self.options.follow_host and ("user_subscriptions" in query or "auth.users" in query):
+        if self.follows and ("user_subscriptions" in query or "auth.users" in query):
             self._follow_host()
         return rows
 
