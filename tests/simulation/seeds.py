@@ -30,6 +30,7 @@ from tests.support.world import World
 
 AT_ONCE = 25  # seeds that a worker runs before it reports
 FLY_TAKES_S = 10.0  # for a deletion that it has accepted
+ALERTS_END_S = 500.0  # two lists without an orphan, eight minutes apart, end the alert about orphans
 _LINES_BEFORE, _LINES_ABOUT = 60, 80
 _FAST = {
     "synchronous_commit": "off",
@@ -70,7 +71,7 @@ def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
         storm.call_health()
         world.turns.run(world.clock() + FLY_TAKES_S)
         violations = world.recorder.violations + find_unrest(world)
-        world.turns.run(world.clock() + 300.0)
+        world.turns.run(world.clock() + ALERTS_END_S)
         storm.call_health()  # tells what the second one brought about: health, and the end of alerts
         violations += find_all(world)
         names = world.read_names() if violations or keep_trace else {}
