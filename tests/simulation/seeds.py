@@ -95,6 +95,8 @@ def find_last_deadline(world: World) -> float:
         "   from public.user_fly_apps where deleted_at is null"
         " union all select expires_at from public.user_subscriptions union all select ends_at from public.fly_overrides"
         " union all select lease_expires_at from hangar.sweeps"
+        " union all select greatest(next_attempt_at, lease_expires_at) from hangar.alert_destinations"
+        " union all select next_attempt_at from hangar.alert_deliveries where delivered_at is null"
         " union all select created_at + interval '1 hour' from public.user_fly_app_events where event_type = 'brake_tripped'"
         f" union all {_STEADY_AT}) deadlines"
     )[0][0]
@@ -146,6 +148,7 @@ def _make_world(url: str, seed: int) -> Iterator[World]:
         take_turns=True,
         keep_turn=keep,
         record=True,
+        alerts=True,
         standing=_standing[url],
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -18,6 +18,7 @@ from local.http_server import Request
 from shared.domain.errors import HangarError
 from shared.fleet.sweep import Sweep
 from tests.support import database_link, fly_link
+from tests.support.alert_receiver import AlertReceiver
 from tests.support.boundaries import Boundaries, Killed
 from tests.support.clock import Clock, make_chance
 from tests.support.consistency import check_faults, check_options
@@ -50,6 +51,8 @@ class Options:
     """Record a trace and check promises at every step (tests.support.recorder)."""
     standing: StandingDatabase | None = None
     """A database that is emptied instead of being made; its sessions stay open."""
+    alerts: bool = False
+    """Alerts are sent to `world.receiver`."""
     rewinds: bool = False
     """Everything happens in one transaction, which can be put back (tests.support.rewind)."""
 
@@ -67,6 +70,7 @@ class World:
         self.stores: list[DatabaseLink] = []
         self.writes: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
+        self.receiver = AlertReceiver() if self.options.alerts else None
         self.users: list[UUID] = []
         self.strangers, self.strange_writes = {STRANGER}, []
         self.refused: list[str] = []
@@ -126,6 +130,7 @@ class World:
             new_id=self.make_id,
             chance=self.random.random,
             short_path=self.options.record,
+            webhooks=[self.receiver.make_webhook()] if self.receiver else (),
         )
         return worker, link
 
