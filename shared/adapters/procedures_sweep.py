@@ -187,10 +187,6 @@ class SweepProcedures(Caller):
         """Fly was listed: what an earlier refusal of the listing said is over."""
         self._call("fly_record_refusal", code=None, message=None)
 
-    def is_brake_tripped(self) -> bool:
-        """Whether the destroy budget of the hour is used up."""
-        return bool(self._call("fly_brake_status")["tripped"])
-
     def record_orphans(self, listed: Sequence[ListedApp]) -> tuple[Orphan, ...]:
         """Every orphan, given all apps that Fly lists with our proof: those that belong to no live row."""
         answer = self._call("fly_record_orphans", seen=[asdict(each) for each in listed])

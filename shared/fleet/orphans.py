@@ -70,8 +70,8 @@ class Orphans:
                 f"{', '.join(left[:_NAMED_IN_ALERT])}. `hangar orphans` shows whose each was and what happens to it"
             )
             self.worker.notifier.open("orphans", "fleet", message, {"apps": left[:_LISTED_IN_ALERT]})
-        else:
-            self.end_alert("orphans", "fleet")
+        elif self._found and len(self._found) <= self.removed + self.readopted:
+            self.end_alert("orphans", "fleet")  # if none was found at all, the database waits for the next list
 
     def _deal_with(self, orphan: Orphan, listed: set[str]) -> None:
         app, network = orphan.app, orphan.network
@@ -87,6 +87,7 @@ class Orphans:
             message = f"Fly did not answer about the orphan {app}: {error}. The next sweep asks again"
             self.worker.notifier.open("orphan_look", app, message, {"app": app})
             return
+        self.end_alert("orphan_look", app)
         if any(machine.incomplete or machine.host_status != "ok" for machine in machines):
             return  # its metadata, which names the owner, cannot be read now
         if listed - {machine.id for machine in machines} or (found.machine_count and not machines):

@@ -158,10 +158,9 @@ class Sweep:
         self.report.complete, self.report.detail = fleet.complete, fleet.detail
         if fleet.lost:
             return  # the sweep that has taken over judges incidents and orphans
-        self._alert_incident(fleet.broken, claim)
+        self._alert_incident(fleet.broken, claim, is_certain=not inventory.error_regions)
         if is_ours and self._orphan_error is None:
             orphans.clear(inventory)
-        self._end_brake_alerts()
 
     def _start_pass(self, claim: SweepClaim, prober: Prober) -> FleetPass:
         """A new pass, or the one that an earlier sweep did not finish."""
@@ -223,9 +222,10 @@ class Sweep:
         if orphans:
             self._probes_end_at -= ORPHAN_SHARE * (self._probes_end_at - began_at)
 
-    def _alert_incident(self, broken: int, claim: SweepClaim) -> None:
+    def _alert_incident(self, broken: int, claim: SweepClaim, *, is_certain: bool) -> None:
         if not broken:
-            if self.report.complete:  # an app that was not probed may be as broken as before
+            # An app that was not probed, or in a region that Fly could not read, may be as broken as before.
+            if self.report.complete and is_certain:
                 self._end_alert("incident", "fleet")
             return
         floor = claim.settings.incident_floor
@@ -234,12 +234,6 @@ class Sweep:
             "each further sweep instead of all together. If it is no incident, raise incident_share in hangar.settings"
         )
         self.worker.notifier.open("incident", "fleet", message, {"broken": broken, "fleet": claim.fleet})
-
-    def _end_brake_alerts(self) -> None:
-        brakes = [key for kind, key in self._open_alerts if kind == "brake"]
-        if brakes and not self.worker.database.is_brake_tripped():
-            for key in sorted(brakes):
-                self._end_alert("brake", key)
 
     def _end_alert(self, kind: str, key: str) -> bool:
         """Resolve an alert that was open when this sweep began; one that was not costs no call. True when it was open."""

@@ -91,6 +91,24 @@ begin
 end
 $$;
 
+-- Forgets the destinations, other than p_named, that no function has named for so long, with what waits for them.
+create function hangar.forget_destinations(p_silent interval, p_named text[]) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_gone text;
+begin
+  for v_gone in
+    select d.destination from hangar.alert_destinations d where d.seen_at <= hangar.now() - p_silent and d.destination <> all (p_named)
+     order by d.destination for update skip locked
+  loop
+    delete from hangar.alert_destinations where destination = v_gone;
+    delete from hangar.alert_deliveries where destination = v_gone and delivered_at is null;
+    perform hangar.resolve_alert('alert_delivery', v_gone);
+  end loop;
+end
+$$;
+
 -- What may be sent to this destination now, in order. A message that was refused waits for a time of its own, and every later one about
 -- the same kind and key waits with it, so that "resolved" never arrives before "opened".
 create function hangar.due_deliveries(p_destination text) returns setof hangar.alert_deliveries
@@ -131,6 +149,7 @@ begin
   v_destinations := array(select distinct n from jsonb_array_elements_text(p_destinations) n where n <> '' order by n);
   perform hangar.check_limit('the number of destinations', cardinality(v_destinations), 20);
   perform hangar.register_destinations(v_destinations);
+  perform hangar.forget_destinations(interval '6 hours', v_destinations);
   with ready as (
     select d.destination
       from hangar.alert_destinations d

@@ -118,26 +118,18 @@ end
 $$;
 comment on function public.fly_record_deliveries(jsonb) is 'How the claimed messages fared: delivered, failed or skipped. docs/database.md.';
 
--- Once a sweep: a message is dead when its alert has been over for three days, a destination that no function names any more is
--- forgotten, and old messages are deleted.
+-- Once a sweep: a message is dead when its alert has been over for three days, destinations that no function names are forgotten, and
+-- old messages are deleted.
 create function hangar.tidy_deliveries() returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_now timestamptz := hangar.now();
-  v_gone text;
 begin
   update hangar.alert_deliveries n set dead_at = v_now
     from hangar.alerts a
    where a.id = n.alert_id and a.resolved_at <= v_now - interval '3 days' and n.delivered_at is null and n.dead_at is null;
-  for v_gone in
-    select d.destination from hangar.alert_destinations d where d.seen_at <= v_now - interval '6 hours'
-     order by d.destination for update skip locked
-  loop
-    delete from hangar.alert_destinations where destination = v_gone;
-    delete from hangar.alert_deliveries where destination = v_gone and delivered_at is null;
-    perform hangar.resolve_alert('alert_delivery', v_gone);
-  end loop;
+  perform hangar.forget_destinations(interval '7 days', '{}');  -- no function sends alerts any more
   delete from hangar.alert_deliveries
    where id in (select n.id from hangar.alert_deliveries n
                  where (n.delivered_at is not null or n.dead_at is not null) and n.created_at <= v_now - interval '30 days'

@@ -79,6 +79,29 @@ begin
 end
 $$;
 
+-- Resolves the alerts about the brake that hold no longer. While more apps wait for their removal than the rest of the hour's limit
+-- allows, the brake stops them again within minutes, so that its alert stays open.
+create function hangar.resolve_brake_alerts() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_brake record;
+  v_waiting bigint;
+begin
+  if not exists (select 1 from hangar.alerts l where l.kind = 'brake' and l.resolved_at is null) then
+    return;
+  end if;
+  select b.* into v_brake from hangar.brake_status() b;
+  select count(*) into v_waiting from public.user_fly_apps a
+   where a.deleted_at is null and a.desired_state = 'absent' and a.error_code is null and a.id::text <> all (v_brake.destroyed)
+     and (a.delete_after is null or a.delete_after <= hangar.now());
+  update hangar.alerts l set resolved_at = hangar.now()
+   where l.kind = 'brake' and l.resolved_at is null
+     and case l.key when 'database' then v_brake.reason is distinct from 'lost'
+                    else cardinality(v_brake.destroyed) + v_waiting < v_brake.destroy_limit end;
+end
+$$;
+
 -- Fly deletes 100 apps per minute and organisation. Functions are many and short-lived, so the database hands out the slots.
 -- When one more deletion has room, beside those intended in the last minute and `p_reserved` to come; null = now. The caller holds the
 -- lock of hangar.check_brake, so that two workers never both see the last slot.

@@ -38,9 +38,9 @@ as $$
 $$;
 
 -- Rows that have been in progress for an hour although nothing holds them: no failure (it has an alert of its own), no grace, no pause,
--- no brake, no cap, no delete slot. A change of the settings, and the end of what held them, start the hour again. A change in the future
--- (the clock was set back) does not count.
-create function hangar.find_stalled() returns setof public.user_fly_apps
+-- no brake, no cap, no delete slot. A change of the settings, and the end of what held them, start the hour again, unless p_known: then
+-- the rows are stalled already, and remain so. A change in the future (the clock was set back) does not count.
+create function hangar.find_stalled(p_known boolean) returns setof public.user_fly_apps
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -53,7 +53,7 @@ begin
   select * into strict v_settings from hangar.settings;
   select coalesce(array_agg(distinct l.kind) filter (where l.resolved_at is null), '{}'), max(l.resolved_at) into v_held, v_freed
     from hangar.alerts l where l.kind in ('brake', 'max_apps', 'max_cost', 'installation');
-  if v_settings.paused or 'installation' = any (v_held) or v_last_hour @> v_settings.updated_at or v_last_hour @> v_freed then
+  if v_settings.paused or 'installation' = any (v_held) or not p_known and (v_last_hour @> v_settings.updated_at or v_last_hour @> v_freed) then
     return;
   end if;
   return query
@@ -81,7 +81,8 @@ declare
 begin
   select count(*), string_agg(format('%s (user %s)', s.fly_app_name, s.user_id), ', ') filter (where s.nr <= 3)
     into v_stalled, v_some
-    from (select f.*, row_number() over () as nr from hangar.find_stalled() f) s;
+    from (select f.*, row_number() over () as nr from hangar.find_stalled(exists (
+            select 1 from hangar.alerts l where l.kind = 'provisioning_slow' and l.resolved_at is null)) f) s;
   if v_stalled = 0 then
     perform hangar.resolve_alert('provisioning_slow', 'fleet');
     return;

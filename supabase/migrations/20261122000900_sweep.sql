@@ -103,7 +103,7 @@ begin
       'held_by', null, 'settings', hangar.settings_json(), 'now', v_now,
       'fleet', (select count(*) from public.user_fly_apps a where a.deleted_at is null),
       'alerts', (select coalesce(jsonb_agg(jsonb_build_array(a.kind, a.key) order by a.kind, a.key), '[]')
-                   from hangar.alerts a where a.resolved_at is null and (a.key in ('fleet', 'database', 'listing') or a.kind = 'fly_refused')));
+                   from hangar.alerts a where a.resolved_at is null and (a.key in ('fleet', 'listing') or a.kind in ('fly_refused', 'orphan_look'))));
   end if;
   select w.* into v_sweep from hangar.sweeps w where w.name = coalesce(p_name, 'fleet');
   return jsonb_build_object('outcome', 'held', 'token', null, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
@@ -128,6 +128,24 @@ end
 $$;
 comment on function public.fly_sweep_progress(text, uuid, jsonb) is 'Renews the sweep''s lease and stores its cursor. `ok` is false if the lease is lost. docs/database.md.';
 
+-- Resolves what the whole pass has not seen again. An alert never ends because nobody looked: an app that a cap holds back is tried every
+-- few minutes, not in every pass, so the cap itself is asked; an orphan that a sweep had no time for may still be unreadable; one of Fly's
+-- lists may lack an orphan, two in a row do not; and one function with a wrong installation id is seen when it is called, not by a sweep
+-- that runs in another function.
+create function hangar.resolve_after_pass(p_started_at timestamptz) returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.alerts a set resolved_at = hangar.now()
+   where a.resolved_at is null and a.seen_at < p_started_at
+     and case a.kind
+           when 'installation' then not a.metadata ? 'app' or a.seen_at <= hangar.now() - interval '1 hour'
+           when 'orphan_look' then not exists (select 1 from public.fly_orphans o where o.app = a.key)
+           when 'orphans' then not exists (select 1 from public.fly_orphans) and a.seen_at <= hangar.now() - interval '8 minutes'
+           when 'max_apps' then not hangar.is_cap_in_force(a.kind)
+           when 'max_cost' then not hangar.is_cap_in_force(a.kind)
+           else false end
+$$;
+
 create function public.fly_sweep_finish(p_name text, p_token uuid, p_report jsonb, p_complete boolean default true) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
@@ -146,18 +164,14 @@ begin
    where w.name = p_name and w.token = p_token;  -- no other sweep has started, however long the last page took
   v_ended := found;
   if v_ended and coalesce(p_complete, true) then
-    -- The whole pass has not seen these problems again, so they are over. An app that a cap holds back is tried every few minutes, not in
-    -- every pass, so check the cap itself. Otherwise the alert would resolve and open again every few minutes.
-    update hangar.alerts a set resolved_at = v_now
-     where a.resolved_at is null and a.seen_at < v_pass_started_at
-       and (a.kind in ('installation', 'orphan_look')
-            or a.kind in ('max_apps', 'max_cost') and not hangar.is_cap_in_force(a.kind));
+    perform hangar.resolve_after_pass(v_pass_started_at);
     perform hangar.resolve_crash_loops();
   end if;
   if v_ended then
     perform hangar.check_health();
     perform hangar.check_stalled();
     perform hangar.check_refusals();
+    perform hangar.resolve_brake_alerts();
     perform hangar.resolve_failure_alerts();
     perform hangar.tidy_deliveries();
   end if;

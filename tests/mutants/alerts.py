@@ -6,6 +6,7 @@ from tests.mutants.planted import PlantedBug, exactly
 _OUTBOX = "tests/postgres/test_alert_delivery.py"
 _DELIVERY = "tests/simulation/test_alert_delivery.py"
 _CAUSES = "tests/simulation/test_failure_alerts.py"
+_HOLD = "tests/simulation/test_alerts_hold.py"
 _NOTIFIER = "tests/unit/test_alerts.py"
 
 BUGS = (
@@ -104,6 +105,62 @@ BUGS = (
         "false",
         "a revoked token is one alert",
         (f"{_CAUSES}::test_twelve_upgrades_that_fail_for_one_cause_are_one_alert[token]",),
+    ),
+    PlantedBug(
+        "brake-alert-flaps",
+        Sql("function hangar.resolve_brake_alerts"),
+        exactly("cardinality(v_brake.destroyed) + v_waiting < v_brake.destroy_limit"),
+        "cardinality(v_brake.destroyed) < v_brake.destroy_limit",
+        "the brake's alert stays open while apps wait for it",
+        (f"{_HOLD}::test_the_brake",),
+    ),
+    PlantedBug(
+        "cap-alert-flaps",
+        Sql("function hangar.resolve_after_pass"),
+        exactly("when 'max_cost' then not hangar.is_cap_in_force(a.kind)"),
+        "when 'max_cost' then true",
+        "the alert about a cap stays open while the cap holds back an app",
+        (f"{_HOLD}::test_a_cap",),
+    ),
+    PlantedBug(
+        "installation-alert-flaps",
+        Sql("function hangar.resolve_after_pass"),
+        exactly("not a.metadata ? 'app' or a.seen_at <= hangar.now() - interval '1 hour'"),
+        "true",
+        "a sweep of one function says nothing about the installation id of another",
+        (f"{_HOLD}::test_one_function_with_a_wrong_installation_id",),
+    ),
+    PlantedBug(
+        "orphan-look-alert-flaps",
+        Sql("function hangar.resolve_after_pass"),
+        exactly("when 'orphan_look' then not exists (select 1 from public.fly_orphans o where o.app = a.key)"),
+        "when 'orphan_look' then true",
+        "an orphan that a sweep had no time for may still be unreadable",
+        (f"{_HOLD}::test_an_orphan_that_cannot_be_read",),
+    ),
+    PlantedBug(
+        "stalled-alert-flaps",
+        Sql("function hangar.find_stalled"),
+        exactly("not p_known and"),
+        "",
+        "a change of the settings does not end the alert about apps that are stalled already",
+        (f"{_HOLD}::test_apps_that_are_stalled_while_settings_change",),
+    ),
+    PlantedBug(
+        "incident-ends-unseen",
+        Python("shared.fleet.sweep", "Sweep._alert_incident"),
+        exactly("if self.report.complete and is_certain:"),
+        "if self.report.complete:",
+        "apps that Fly could not read may be as broken as before",
+        (f"{_HOLD}::test_an_incident_in_a_region_that_cannot_be_read_meanwhile",),
+    ),
+    PlantedBug(
+        "orphans-alert-flaps",
+        Sql("function hangar.resolve_after_pass"),
+        exactly("and a.seen_at <= hangar.now() - interval '8 minutes'"),
+        "",
+        "one list of Fly that lacks an orphan ends no alert about it",
+        (f"{_HOLD}::test_orphans_that_one_list_lacks",),
     ),
     PlantedBug(
         "drain-does-not-send",

@@ -250,7 +250,7 @@ def test_a_message_is_given_up_when_its_alert_has_been_over_for_three_days(hook)
 
 
 def test_a_destination_that_is_configured_no_more_is_forgotten(hook):
-    """After six hours without a claim for it; its alert ends. A destination that is still claimed stays."""
+    """After six hours of claims for others only; its alert ends. The last one waits a week for the functions to come back."""
     take(hook, OTHER)
     raise_alert(hook, "a")
     record(hook, take(hook, HOOK), "failed", error="refused")
@@ -262,10 +262,15 @@ def test_a_destination_that_is_configured_no_more_is_forgotten(hook):
     sweep(hook)
     assert "alert_delivery" in open_kinds(hook)
     hook.shift_clock(7 * 3600)
-    take(hook, OTHER)
     sweep(hook)
+    assert "alert_delivery" in open_kinds(hook)
+    take(hook, OTHER)
     assert "alert_delivery" not in open_kinds(hook)
     assert hook.one("select array_agg(destination) from hangar.alert_destinations") == [OTHER]
+    for days, left in ((6, 1), (8, 0)):
+        hook.shift_clock(days * 86_400)
+        sweep(hook)
+        assert hook.one("select count(*) from hangar.alert_destinations") == left
 
 
 @pytest.mark.parametrize(

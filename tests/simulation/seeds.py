@@ -33,6 +33,7 @@ AT_ONCE = 25  # seeds that a worker runs before it reports
 FLY_TAKES_S = 10.0  # time that Fly needs for a deletion it has accepted
 SILENT_SHARE = 0.3  # of the worlds that end without a violation
 SAMPLES, SAMPLE_EVERY_S = 3, 300.0
+ALERTS_END_S = 500.0  # two lists without an orphan, eight minutes apart, end the alert about orphans
 _LINES_BEFORE, _LINES_ABOUT = 60, 80
 _FAST = {
     "synchronous_commit": "off",
@@ -73,7 +74,7 @@ def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
         storm.call_health()
         world.turns.run(world.clock() + FLY_TAKES_S)
         violations = world.recorder.violations + find_unrest(world)
-        world.turns.run(max(world.clock() + 300.0, find_end_of_episodes(world)))
+        world.turns.run(max(world.clock() + ALERTS_END_S, find_end_of_episodes(world)))
         storm.call_health()  # tells what the second one brought about: health, and the end of alerts
         violations += find_all(world)
         if not violations:
@@ -116,6 +117,8 @@ def find_last_deadline(world: World) -> float:
         "   from public.user_fly_apps where deleted_at is null"
         " union all select expires_at from public.user_subscriptions union all select ends_at from public.fly_overrides"
         " union all select lease_expires_at from hangar.sweeps"
+        " union all select greatest(next_attempt_at, lease_expires_at) from hangar.alert_destinations"
+        " union all select next_attempt_at from hangar.alert_deliveries where delivered_at is null"
         " union all select created_at + interval '1 hour' from public.user_fly_app_events where event_type = 'brake_tripped'"
         f" union all {_STEADY_AT}) deadlines"
     )[0][0]
@@ -176,6 +179,7 @@ def _make_world(url: str, seed: int) -> Iterator[World]:
         take_turns=True,
         keep_turn=keep,
         record=True,
+        alerts=True,
         standing=_standing[url],
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import httpx
+
 from local.fly.state.latency_profiles import UNKIND, Unkindness
 from shared.domain.naming import app_name
 from shared.fleet.sweep import Sweep
@@ -57,10 +59,22 @@ class SmallStorm:
         self.foreign = ForeignHost(self) if self.pace.random() < FOREIGN_SHARE else None
         if self.pace.random() < HOLD_SHARE:
             world.sql("update hangar.settings set removal_hold_s = 300")
+        world.receiver.answer = self._answer_alert
+        self.alerts = make_chance(seed, "alerts")
+        self.deaf = self.alerts.choice((0.0, 0.3, 0.8))
+        self.deaf_until, self.deafness = 0.0, 200
         world.users = world.add_users([self.host.choice(("free", "pro", "pro", "elite")) for _ in range(USERS)])
         self._make_stranger(STRANGER)
         if self.pace.random() < 0.3:
             world.control("PUT", "latency", {"profile": "typical"})
+
+    def _answer_alert(self, _body):
+        """For half an hour at a time the receiver of alerts works, or fails in one way."""
+        if self.world.clock() >= self.deaf_until:
+            self.deaf_until = self.world.clock() + 1800.0
+            fails = self.alerts.random() < self.deaf
+            self.deafness = self.alerts.choice((httpx.ConnectError, 500, 503, 400, 410)) if fails else 200
+        return self.deafness
 
     # The run
 
@@ -103,6 +117,7 @@ class SmallStorm:
         world = self.world
         world.note("the faults stop")
         world.database_fails = 0.0
+        self.deaf = self.deaf_until = 0.0
         world.control("PUT", "faults", [])
         world.control("PUT", f"regions/{REGION}", {})
         world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)

@@ -18,6 +18,7 @@ def find_all(world) -> list[str]:
             find_cost_errors,
             find_excess_writes,
             find_open_alerts,
+            find_untold_alerts,
         )
         for problem in find(world)
     ] + world.strange_writes
@@ -201,3 +202,24 @@ def find_excess_writes(world):
 
 def find_open_alerts(world):
     return [f"open alert {alert}" for alert in world.open_alerts()]
+
+
+def find_untold_alerts(world):
+    """Every alert was told, and its end after it, however often receiver, database and processes failed."""
+    if world.receiver is None:
+        return []
+    told = list(dict.fromkeys(id_ for id_, _ in world.receiver.accepted))
+    problems = []
+    for id_, kind, key, is_over in world.sql(
+        "select a.id, a.kind, a.key, a.resolved_at is not null from hangar.alerts a"
+        " where not exists (select 1 from hangar.alert_deliveries n where n.alert_id = a.id and n.dead_at is not null)"
+        " and a.opened_at >= (select min(added_at) from hangar.alert_destinations)"
+    ):
+        expected = [f"alert_{id_.hex}_{event}" for event in ("opened", "resolved")[: 1 + is_over]]
+        found = [each for each in told if each in expected]
+        if found != expected:
+            problems.append(f"of the alert {kind} {key} the receiver was told {found}, not {expected}")
+    waiting = world.sql("select count(*) from hangar.alert_deliveries where delivered_at is null and dead_at is null")[
+        0
+    ][0]
+    return problems + ([f"{waiting} messages about alerts wait"] if waiting else [])

@@ -18,6 +18,7 @@ from local.http_server import Request
 from shared.domain.errors import HangarError
 from shared.fleet.sweep import Sweep
 from tests.support import database_link, fly_link
+from tests.support.alert_receiver import AlertReceiver
 from tests.support.boundaries import Boundaries, Killed
 from tests.support.clock import Clock, make_chance
 from tests.support.consistency import check_faults, check_options
@@ -52,6 +53,8 @@ class Options:
     """A database that is emptied instead of being created; its sessions stay open."""
     follow_host: bool = True
     """Rows follow the host's changes at once, as if every wake-up call arrived. Otherwise claims and drains follow them."""
+    alerts: bool = False
+    """Alerts are sent to `world.receiver`."""
     rewinds: bool = False
     """Everything happens in one transaction, which can be rolled back (tests.support.rewind)."""
 
@@ -69,6 +72,7 @@ class World:
         self.stores: list[DatabaseLink] = []
         self.writes: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
+        self.receiver = AlertReceiver() if self.options.alerts else None
         self.users: list[UUID] = []
         self.strangers, self.strange_writes = {STRANGER}, []
         self.follows = self.options.follow_host
@@ -129,6 +133,7 @@ class World:
             new_id=self.make_id,
             chance=self.random.random,
             short_path=self.options.record,
+            webhooks=[self.receiver.make_webhook()] if self.receiver else (),
         )
         return worker, link
 
