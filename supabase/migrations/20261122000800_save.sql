@@ -86,33 +86,34 @@ begin
 end
 $$;
 
--- Writes the columns that a save may change. The one possible conflict is a name that another user was given at the same moment.
+-- Writes the columns that a save may change. The name is apart, and only when it changes: a SET list with a unique column locks the row
+-- as if its key changed, and then waits for every transaction that refers to the row. Of those each event of the log is one.
 create function hangar.store_row(p_row public.user_fly_apps) returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
-declare
-  v_stored public.user_fly_apps;
 begin
-  while v_stored.id is null loop
+  while p_row.fly_app_name is distinct from (select a.fly_app_name from public.user_fly_apps a where a.id = p_row.id) loop
     begin
-      update public.user_fly_apps a
-         set (fly_app_name, name_seq, machine_id, machine_state, machine_region, secrets_version, price_usd_per_s, observed_at,
-              create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
-              error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
-              lease_token, lease_holder, lease_expires_at)
-           = (p_row.fly_app_name, p_row.name_seq, p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version,
-              p_row.price_usd_per_s, p_row.observed_at, p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at,
-              p_row.health_status, p_row.last_health_check, p_row.bad_samples, p_row.bad_sample_at, p_row.error_code,
-              p_row.error_message, p_row.retry_count, p_row.next_attempt_at, p_row.deployed_at, p_row.observed_generation,
-              p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
-       where a.id = p_row.id
-      returning a.* into strict v_stored;
+      update public.user_fly_apps a set fly_app_name = p_row.fly_app_name, name_seq = p_row.name_seq where a.id = p_row.id;
     exception when unique_violation then
+      -- Another user was given this name at the same moment.
       select n.seq, n.name into p_row.name_seq, p_row.fly_app_name
         from hangar.next_name((select g.app_prefix from hangar.settings g), p_row.user_id, p_row.name_seq + 1) n;
     end;
   end loop;
-  return v_stored;
+  update public.user_fly_apps a
+     set (machine_id, machine_state, machine_region, secrets_version, price_usd_per_s, observed_at,
+          create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
+          error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
+          lease_token, lease_holder, lease_expires_at)
+       = (p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version,
+          p_row.price_usd_per_s, p_row.observed_at, p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at,
+          p_row.health_status, p_row.last_health_check, p_row.bad_samples, p_row.bad_sample_at, p_row.error_code,
+          p_row.error_message, p_row.retry_count, p_row.next_attempt_at, p_row.deployed_at, p_row.observed_generation,
+          p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
+   where a.id = p_row.id
+  returning a.* into strict p_row;
+  return p_row;
 end
 $$;
 

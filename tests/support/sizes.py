@@ -16,6 +16,7 @@ _SIZES = {
     "FLIPPING_USERS": (60, 250),
     "STORMS": (1, 6),
     "STATE_MACHINE_EXAMPLES": (8, 100),
+    "LOCK_ROUNDS": (3, 15),
 }
 
 
