@@ -7,7 +7,12 @@ import click
 
 from ops.cli_support import get_actor, json_option, open_installation, print_json, reason_option, report_errors, stop
 from ops.exit_codes import EXIT_USAGE
-from shared.domain.status_text import UNKNOWN_APPS_ADVICE, format_brake_count, format_host_loss
+from shared.domain.status_text import (
+    UNKNOWN_APPS_ADVICE,
+    format_brake_count,
+    format_brake_release,
+    format_host_loss,
+)
 
 RELEASE_COMMAND = 'hangar brake --release --reason "…"'
 
@@ -37,14 +42,18 @@ def brake(release: bool, reason: str | None, as_json: bool) -> None:
     if loss := state["host_loss"]:
         click.echo(f"HELD: {format_host_loss(loss)}: {RELEASE_COMMAND}")
     if release:
-        click.echo("Released: deletions that waited for the brake are due now, and the count restarts at zero")
+        click.echo(
+            "Released: the count restarts at zero, and up to 500 deletions that waited for the brake are due now"
+        )
     elif state["tripped"]:
-        click.echo(_format_next_step(state))
+        click.echo(f"{_format_next_step(state)}\n{format_brake_release(state)}")
 
 
 def format_brake(brake: Mapping[str, Any]) -> str:
     """The brake on one line, from `read_brake`."""
-    state = "Brake ON, no more apps are destroyed" if brake["tripped"] else "Brake off"
+    state = "Brake off"
+    if brake["tripped"]:
+        state = "Brake ON, nothing is destroyed" if brake["why"] == "lost" else "Brake ON, no more apps are destroyed"
     unknown = f"; apps that this database has no record of: {brake['lost_apps']}" if brake["lost_apps"] else ""
     return f"{state}; {format_brake_count(brake)}{unknown}"
 

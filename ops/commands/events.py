@@ -14,6 +14,7 @@ from ops.client import Installation
 from ops.connection import TargetError
 from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_table, print_event_lines
+from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 from shared.domain.paging import Paging
 from shared.domain.remediation import format_event
 
@@ -89,8 +90,10 @@ def _make_filters(
         key, value = ("fly_app_id", rows[0]["id"]) if rows else ("metadata->>app", app)
         filters[key] = f"eq.{value}"
     names = [name for option in types for name in option.split(",") if name]
-    if any(not re.fullmatch(r"[a-z_]+", name) for name in (*names, *([status] if status else []))):
-        stop(EXIT_USAGE, "types and statuses are lower-case words such as action or provision_failed")
+    if unknown := [name for name in names if name not in EVENT_TYPES]:
+        stop(EXIT_USAGE, f"there is no event type {unknown[0]!r}; the types are: {', '.join(EVENT_TYPES)}")
+    if status and status not in EVENT_STATUSES:
+        stop(EXIT_USAGE, f"there is no event status {status!r}; the statuses are: {', '.join(EVENT_STATUSES)}")
     if names:
         filters["event_type"] = f"in.({','.join(names)})"
     if status:

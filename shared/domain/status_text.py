@@ -5,8 +5,9 @@ No sentence names a command or a button: the caller adds what its reader can do 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from math import ceil
 from typing import Any, Literal
 
 from shared.domain.remediation import format_duration, format_time
@@ -82,10 +83,34 @@ def _format_age(at: str, now: datetime) -> str:
 
 
 def format_brake_count(brake: Mapping[str, Any]) -> str:
-    """How many apps were destroyed and how many may be, from fly_brake_status."""
-    destroyed, limit = int(brake["destroyed_last_hour"]), Decimal(str(brake["most"])).normalize()
+    """How many apps were destroyed and how many may be, from fly_brake_status. A release starts the count at zero."""
+    destroyed, since = int(brake["destroyed_last_hour"]), brake.get("counted_since")
     noun = "app was" if destroyed == 1 else "apps were"
-    return f"{destroyed} {noun} destroyed in the last hour; the limit is {limit:f}"
+    when = (
+        f"since the release at {datetime.fromisoformat(since).astimezone(UTC):%H:%M} UTC"
+        if since
+        else "in the last hour"
+    )
+    return f"{destroyed} {noun} destroyed {when}; the limit is {brake_limit(brake)}"
+
+
+def brake_limit(brake: Mapping[str, Any]) -> int:
+    """The most apps that the brake lets go in an hour. A share of the fleet counts up to the next whole app."""
+    return ceil(Decimal(str(brake["most"])))
+
+
+def format_brake_release(brake: Mapping[str, Any]) -> str:
+    """What a release of the brake lets Hangar remove, from fly_brake_status."""
+    waiting, lost = int(brake["waiting_apps"]), int(brake["lost_apps"])
+    parts = [f"{_count_apps(waiting)} of users who are no longer entitled"] if waiting else []
+    parts += [f"{_count_apps(lost)} that this database has no record of"] if lost else []
+    if not parts:
+        return "No app waits for the brake now"
+    return f"A release lets Hangar remove {' and '.join(parts)}, at most {brake_limit(brake)} in the next hour"
+
+
+def _count_apps(count: int) -> str:
+    return f"{count} app" if count == 1 else f"{count} apps"
 
 
 def format_host_loss(loss: Mapping[str, Any]) -> str:

@@ -37,6 +37,30 @@ begin
 end
 $$;
 
+-- The brake for people. `counted_since`: the last release, if it is less than an hour old, otherwise null and the last hour counts.
+-- `waiting_apps`: apps of users who are no longer entitled, which only the brake keeps. A grace that has not ended is not one of them.
+create function hangar.brake_json() returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_released timestamptz := (select g.brake_released_at from hangar.settings g);
+  v_brake record;
+begin
+  select b.* into v_brake from hangar.brake_status() b;
+  return jsonb_build_object(
+    'destroyed_last_hour', cardinality(v_brake.destroyed), 'most', trunc(v_brake.destroy_limit, 2)::text,
+    'tripped', v_brake.reason is not null, 'why', v_brake.reason, 'lost_apps', v_brake.unknown_apps, 'released_at', v_released,
+    'host_loss', (select case when h.held_since is not null then jsonb_build_object(
+      'held_since', h.held_since, 'losing', h.losing, 'present', h.present, 'reason', h.reason) end from hangar.host_state h),
+    'counted_since', case when v_released between v_now - interval '1 hour' and v_now then v_released end,
+    'waiting_apps', (select count(*) from public.user_fly_apps a
+                      where a.deleted_at is null and a.desired_state = 'absent' and (a.delete_after is null or a.delete_after <= v_now)
+                        and (a.hold_until is null or a.hold_until <= v_now)
+                        and a.id::text <> all (v_brake.destroyed)));
+end
+$$;
+
 -- Null if this app (a row's id, or an orphan's name) may be taken away now, otherwise why not.
 create function hangar.check_brake(p_app text) returns jsonb
 language plpgsql volatile set search_path = ''
@@ -50,12 +74,11 @@ begin
   if v_brake.reason is null or v_brake.reason = 'many' and p_app = any (v_brake.destroyed) then
     return null;
   end if;
-  return jsonb_build_object('why', v_brake.reason, 'destroyed_last_hour', cardinality(v_brake.destroyed),
-    'most', trunc(v_brake.destroy_limit, 2)::text, 'lost_apps', v_brake.unknown_apps);
+  return hangar.brake_json() - array['tripped', 'released_at'];
 end
 $$;
 
--- Raises the alert that the brake holds something back: why, and what to do. The event is written once per alert.
+-- Raises the alert that the brake holds something back: why, what a release would allow, and what to do. The event is written once per alert.
 create function hangar.raise_brake_alert(p_brake jsonb, p_row uuid, p_user uuid) returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -65,12 +88,16 @@ declare
       'The brake is on and Hangar destroys nothing: %s Fly app(s) carry this installation''s proof of ownership and name rows that this '
       'database never had. It was restored from an older copy, or emptied, or a second Hangar runs with the same HANGAR_INSTALLATION_ID. '
       'First bring the subscriptions up to date: entitled users then get their apps back. Then list the rest with `hangar orphans`. '
-      '`hangar brake --release` lets Hangar remove it', p_brake ->> 'lost_apps')
+      '`hangar brake --release` lets Hangar remove it, and %s app(s) of users who are no longer entitled',
+      p_brake ->> 'lost_apps', p_brake ->> 'waiting_apps')
     else format(
-      'The brake is on and Hangar destroys nothing more: %s apps were taken away in the last hour, the limit is %s. List them with '
-      '`hangar events --type action --since 1h`. If this was a mistake, undo it in the subscriptions or fly_plans (run `hangar pause` '
-      'first if you need time): users who are entitled again keep their apps. If it was intended, run `hangar brake --release`. Without a '
-      'release, Hangar continues as the hour passes', p_brake ->> 'destroyed_last_hour', p_brake ->> 'most') end;
+      'The brake is on and Hangar destroys nothing more: %s app(s) were taken away %s, and the limit is %s. %s app(s) wait for a release. '
+      'List what was taken away with `hangar events --type action --since 1h`. If this was a mistake, undo it in the subscriptions or '
+      'fly_plans (run `hangar pause` first if you need time): users who are entitled again keep their apps. If it was intended, run '
+      '`hangar brake --release`. Without a release, Hangar continues as the hour passes',
+      p_brake ->> 'destroyed_last_hour',
+      case when p_brake ->> 'counted_since' is null then 'in the last hour' else 'since the last release' end,
+      ceil((p_brake ->> 'most')::numeric), p_brake ->> 'waiting_apps') end;
 begin
   if (select r.fresh from hangar.raise_alert('brake', case p_brake ->> 'why' when 'lost' then 'database' else 'fleet' end, v_message, p_brake) r) then
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
@@ -173,14 +200,7 @@ $$;
 
 create function public.fly_brake_status() returns jsonb
 language sql volatile security definer set search_path = ''
-as $$
-  select pg_catalog.jsonb_build_object(
-           'destroyed_last_hour', pg_catalog.cardinality(b.destroyed), 'most', pg_catalog.trunc(b.destroy_limit, 2)::text,
-           'tripped', b.reason is not null, 'why', b.reason, 'lost_apps', b.unknown_apps, 'released_at', g.brake_released_at,
-           'host_loss', (select case when h.held_since is not null then pg_catalog.jsonb_build_object(
-             'held_since', h.held_since, 'losing', h.losing, 'present', h.present, 'reason', h.reason) end from hangar.host_state h))
-    from hangar.settings g cross join hangar.brake_status() b
-$$;
+as $$ select hangar.brake_json() $$;
 comment on function public.fly_brake_status() is 'What was taken away in the last hour (since the last release), the limit, and the apps whose rows this database never had. docs/database.md.';
 
 create function public.fly_release_brake(p_actor text, p_reason text default null) returns jsonb

@@ -111,8 +111,6 @@ $$;
 create function hangar.store_row(p_row public.user_fly_apps) returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
-declare
-  v_stored public.user_fly_apps;
 begin
   if p_row.fly_app_name <> (select a.fly_app_name from public.user_fly_apps a where a.id = p_row.id) then
     perform hangar.store_name(p_row);

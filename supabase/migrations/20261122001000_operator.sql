@@ -16,6 +16,9 @@ begin
     raise exception 'p_override must be grant, deny or null, not %', p_override using errcode = 'invalid_parameter_value';
   end if;
   perform hangar.require_actor(p_actor);
+  -- The row first, as everywhere (docs/database.md, "Lock order"): an event that refers to it locks it too, and a worker that saves
+  -- meanwhile would wait for us while we wait for it.
+  perform 1 from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
   if p_override = 'grant' then
     v_plan := coalesce(v_plan, (select e.plan from hangar.entitlements(array[p_user]) e join public.fly_plans p on p.tier = e.plan
                                  where p.dedicated));
@@ -57,6 +60,8 @@ declare
   v_done jsonb := '{}'::jsonb;
 begin
   perform hangar.check_limit('users in one call', greatest(cardinality(p_users), 1), 500);
+  -- Rows in the order of their ids, then new rows in the order of their users, as every procedure that takes several.
+  perform 1 from public.user_fly_apps a where a.user_id = any (p_users) and a.deleted_at is null order by a.id for no key update;
   for v_user in select distinct u from unnest(p_users) u where u is not null order by u loop
     v_done := v_done || jsonb_build_object(v_user::text, hangar.sync_desired_state(v_user, 'admit:' || coalesce(p_actor, 'unknown'), p_admit => true));
   end loop;

@@ -273,11 +273,24 @@ def test_the_brake_shows_its_count_and_is_released_with_a_reason(operator):
         assert "Brake ON" in operator.hangar("brake")[0]
         operator.hangar("brake", "--release", exits=2)
         out, _ = operator.hangar("brake", "--release", "--reason", "meant")
-        assert "Brake off; 0 apps were destroyed in the last hour" in out
+        assert "Brake off; 0 apps were destroyed since the release at " in out
     finally:
         operator.sql("update hangar.settings set brake_floor = 20, brake_share = 0.05")
     operator.hangar("sweep", "--drain")
     assert operator.apps_on_fly() == []
+
+
+def test_an_unknown_event_type_or_status_is_refused_with_the_allowed_ones(operator):
+    """An empty table would say that nothing happened."""
+    for option, word, allowed in (
+        ("--type", "nope", "brake_tripped"),
+        ("--type", "action,nope", "action"),
+        ("--status", "nope", "unknown"),
+    ):
+        _, err = operator.hangar("events", option, word, exits=2)
+        assert "'nope'" in err
+        assert allowed in err
+    assert operator.json("events", "--type", "settings_changed,action", "--status", "info", "--limit", "1")
 
 
 def test_pause_and_resume_report_whether_anything_changed(operator):
@@ -310,13 +323,20 @@ def test_a_restored_database_is_reported_by_status_brake_and_orphans(operator):
     out, _ = operator.hangar("brake")
     assert "no record of: 4" in out
     assert "bring user_subscriptions up to date" in out
-    assert "this database has no record of" in operator.hangar("orphans")[0]
+    assert "A release lets Hangar remove 4 apps that this database has no record of, at most 20 in the next hour" in out
+    out, _ = operator.hangar("orphans")
+    assert "this database has no record of" in out
+    assert "Release: hangar brake --release" in out
     assert "operator approves" in operator.json("orphans")["orphans"][0]["next_sweep"]
     operator.sql("update public.user_subscriptions set tier = 'pro' where user_id = %s", users[0])
     operator.hangar("sweep")
     assert operator.sql("select fly_app_name from user_fly_apps where deleted_at is null") == [
         (f"lost-{users[0].hex[:8]}",)
     ]
+    assert operator.json("brake")["tripped"] is False  # three lost apps do not hold the brake
+    out, _ = operator.hangar("orphans")
+    assert "this database has no record of" in out
+    assert "--release" not in out
     operator.hangar("brake", "--release", "--reason", "billing is up to date")
     operator.sql("update hangar.settings set orphan_after_s = 0")
     try:

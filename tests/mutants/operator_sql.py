@@ -7,6 +7,7 @@ _SETTINGS = "tests/postgres/test_settings_all.py"
 _TOGETHER = "tests/postgres/test_settings_together.py"
 _ASKED = "tests/simulation/test_asked_again.py"
 _CAPS = "tests/simulation/test_caps.py"
+_LOCKS = "tests/postgres/test_lock_order.py"
 _LOST = "tests/simulation/test_lost_apps.py"
 
 BUGS = (
@@ -145,6 +146,16 @@ BUGS = (
         "fly.delete_app",
         "D5: a verdict allows one attempt to remove an orphan",
         (f"{_ASKED}::test_an_orphans_removal_is_attempted_once_for_each_verdict",),
+    ),
+    PlantedBug(
+        "override-takes-its-row-last",
+        Sql("function public.fly_set_override"),
+        exactly(
+            "perform 1 from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;"
+        ),
+        "",
+        "D4: an override and a save of the same app never wait for each other",
+        (f"{_LOCKS}::test_an_override_beside_a_save_of_the_same_app", f"{_LOCKS}::test_no_two_procedures_deadlock"),
     ),
     PlantedBug(
         "resume-waits-for-a-row",

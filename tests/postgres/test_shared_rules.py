@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from functions.admin.pages import events as events_page
 from shared.domain.actions import ActionKind
 from shared.domain.backoff import ATTEMPTS_A_ROUND
 from shared.domain.cost import SECONDS_PER_MONTH
 from shared.domain.decide import UNKNOWN_CREATE
+from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 from shared.fly.retry import RetryPolicy
 from shared.reconcile.result import REFUSALS
 
@@ -57,9 +57,9 @@ def test_a_month_has_the_same_seconds():
     assert used == {SECONDS_PER_MONTH}
 
 
-def test_the_dashboard_filters_by_every_event_type_and_status(session):
-    assert set(events_page.TYPES) == checked_values(session, "public.user_fly_app_events", "event_type")
-    assert set(events_page.STATUSES) == checked_values(session, "public.user_fly_app_events", "status")
+def test_dashboard_and_command_line_filter_by_every_event_type_and_status(session):
+    assert set(EVENT_TYPES) == checked_values(session, "public.user_fly_app_events", "event_type")
+    assert set(EVENT_STATUSES) == checked_values(session, "public.user_fly_app_events", "status")
 
 
 def test_every_refusal_of_the_database_has_a_sentence(session):

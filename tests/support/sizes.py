@@ -20,6 +20,7 @@ _SIZES = {
     "STATE_MACHINE_EXAMPLES": (8, 100),
     "PARTS_KILLED": (1, 2),
     "AXE_RUNS_PER_PAGE": (1, 2),
+    "LOCK_ROUNDS": (3, 15),
 }
 
 

@@ -57,7 +57,9 @@ def test_a_sweep_is_overdue_after_ten_minutes(sweep, title):
 def test_the_most_urgent_banner_is_first_and_every_alert_has_a_title():
     alerts = [{"kind": kind, "key": "k", "message": "m"} for kind in ("nudges", "brake", "made_up", "installation")]
     settings = {**SOUND["settings"], "paused": True}
-    brake = {"tripped": True, "destroyed_last_hour": 20, "most": "20.00"}
+    brake = {
+        "tripped": True, "why": "many", "destroyed_last_hour": 20, "most": "20.00", "waiting_apps": 3, "lost_apps": 0,
+    }  # fmt: skip
     assert titles(alerts=alerts, settings=settings, brake=brake) == [
         "Paused", "The brake is on", "Installation mismatch", "Webhook calls are not arriving", "Made up",
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from shared.domain.status_text import (
     describe_deliveries,
     describe_sweep,
     format_brake_count,
+    format_brake_release,
     format_deletes_paused,
     format_paused,
 )
@@ -49,10 +50,11 @@ def test_a_late_sweep_names_the_age_and_the_scheduler():
     ("destroyed", "limit", "text"),
     [
         (1, "20.00", "1 app was destroyed in the last hour; the limit is 20"),
-        ("2", 2.5, "2 apps were destroyed in the last hour; the limit is 2.5"),
+        ("2", 2.5, "2 apps were destroyed in the last hour; the limit is 3"),
+        (0, "21.35", "0 apps were destroyed in the last hour; the limit is 22"),
     ],
 )
-def test_the_brake_count_has_no_needless_zeros(destroyed, limit, text):
+def test_the_brake_counts_whole_apps(destroyed, limit, text):
     assert format_brake_count({"destroyed_last_hour": destroyed, "most": limit}) == text
 
 
@@ -91,6 +93,30 @@ def destination(waiting, *, error=None, next_in_s=None):
 )
 def test_the_state_of_the_outbox_names_what_waits_and_why(found, text):
     assert describe_deliveries(found, NOW) == text
+
+
+def test_after_a_release_the_count_says_since_when():
+    """It starts at zero, and not because nothing was destroyed in the last hour."""
+    brake = {"destroyed_last_hour": 0, "most": "2.00", "counted_since": "2026-11-26T14:05:09+02:00"}
+    assert format_brake_count(brake) == "0 apps were destroyed since the release at 12:05 UTC; the limit is 2"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "lost", "text"),
+    [
+        (0, 0, "No app waits for the brake now"),
+        (1, 0, "A release lets Hangar remove 1 app of users who are no longer entitled, at most 3 in the next hour"),
+        (0, 4, "A release lets Hangar remove 4 apps that this database has no record of, at most 3 in the next hour"),
+        (
+            2,
+            1,
+            "A release lets Hangar remove 2 apps of users who are no longer entitled "
+            "and 1 app that this database has no record of, at most 3 in the next hour",
+        ),
+    ],
+)
+def test_what_a_release_lets_go_is_said_before(waiting, lost, text):
+    assert format_brake_release({"waiting_apps": waiting, "lost_apps": lost, "most": "2.50"}) == text
 
 
 def test_a_change_that_was_made_before_is_reported_as_already_made():

@@ -3,7 +3,7 @@
 import flask
 
 from functions.admin.request_context import get_context, show
-from shared.domain.status_text import describe_deliveries
+from shared.domain.status_text import describe_deliveries, format_brake_count, format_brake_release
 
 blueprint = flask.Blueprint("controls", __name__)
 _SHOWN = (
@@ -17,12 +17,14 @@ _SHOWN = (
 def show_controls() -> flask.Response:
     """The state of Hangar, and its switches."""
     database = get_context().database
-    overview = database.read_overview()
+    overview, brake = database.read_overview(), database.read_brake()
     return show(
         "controls.html",
         overview=overview.document,
         deliveries=describe_deliveries(overview.document["alert_deliveries"], overview.now),
-        brake=database.read_brake(),
+        brake=brake,
+        brake_count=format_brake_count(brake),
+        brake_release=format_brake_release(brake),
         orphans=database.read_orphans(),
         shown=[(name, overview.settings[name]) for name in _SHOWN],
     )

@@ -12,16 +12,10 @@ from werkzeug.exceptions import BadRequest
 from functions.admin.pagination import read_cursor, write_cursor
 from functions.admin.request_context import get_context, read_arg, show
 from functions.admin.views.render import pick
+from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 
 blueprint = flask.Blueprint("events", __name__)
 PAGE_ROWS = 50
-TYPES = (
-    "action", "alert_raised", "brake_tripped", "deprovision_completed", "deprovision_failed", "deprovision_requested",
-    "deprovision_started", "desired_changed", "error_occurred", "health_check_failed", "health_check_passed", "orphan_found",
-    "orphan_removed", "override_set", "provision_completed", "provision_failed", "provision_requested", "provision_started",
-    "recovery_attempted", "settings_changed",
-)  # fmt: skip
-STATUSES = ("intent", "succeeded", "failed", "unknown", "info")
 SPANS = {
     "1h": ("the last hour", 1),
     "24h": ("the last day", 24),
@@ -42,13 +36,20 @@ def show_events() -> flask.Response:
     empty: dict[str, Any] = {"events": [], "more": None, "is_first": True}
     page = empty if problem else read_events(values, user_id)
     return show(
-        "events.html", values=values, problem=problem, **page, types=TYPES, statuses=STATUSES, spans=SPANS, pick=pick
+        "events.html",
+        values=values,
+        problem=problem,
+        **page,
+        types=EVENT_TYPES,
+        statuses=EVENT_STATUSES,
+        spans=SPANS,
+        pick=pick,
     )
 
 
 def read_values() -> dict[str, str]:
     """The filter from the address. Unknown words are ignored."""
-    known: Mapping[str, Any] = {"type": TYPES, "status": STATUSES, "span": SPANS}
+    known: Mapping[str, Any] = {"type": EVENT_TYPES, "status": EVENT_STATUSES, "span": SPANS}
     values = {name: read_arg(name) for name, words in known.items() if read_arg(name) in words}
     if _DAY.fullmatch(read_arg("day")):
         values["day"] = read_arg("day")

@@ -11,6 +11,7 @@ from functions.admin.request_context import get_context, read_arg, redirect_to, 
 from functions.admin.views.charts import draw_costs, draw_health
 from functions.admin.views.render import pick
 from shared.adapters.procedures_dashboard import FoundUsers
+from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 from shared.domain.remediation import format_next_step
 
 blueprint = flask.Blueprint("users", __name__)
@@ -63,8 +64,8 @@ def show_user(user_id: UUID) -> flask.Response:
         health=draw_health(user, now),
         values=values,
         log=events.read_events(values, str(user_id), limit=25),
-        types=events.TYPES,
-        statuses=events.STATUSES,
+        types=EVENT_TYPES,
+        statuses=EVENT_STATUSES,
         pick=pick,
         user_id=user_id,
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.domain.remediation import format_duration
+from shared.domain.status_text import format_brake_count, format_brake_release
 
 # pg_cron starts a sweep every 5 minutes. After twice that time, somebody should find out why none came.
 SWEEP_IS_LATE_S = 600
@@ -81,12 +82,10 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
 
 
 def _format_brake(brake: Mapping[str, Any]) -> Banner:
-    count, limit = int(brake["destroyed_last_hour"]), float(brake["most"])
-    destroyed = (
-        f"{count} {'app was' if count == 1 else 'apps were'} destroyed in the last hour; the limit is {limit:g}."
-    )
+    destroyed = f"{format_brake_count(brake)}."
     if brake["tripped"]:
-        text = f"{destroyed} No more apps are destroyed until somebody releases the brake."
+        stop = "No app is destroyed" if brake["why"] == "lost" else "No more apps are destroyed"
+        text = f"{destroyed} {stop} until an operator releases the brake. {format_brake_release(brake)}."
         return Banner("brake", "bad", "The brake is on", text)
     text = f"{destroyed} Deletions continue. Release the brake to close the alert."
     return Banner("brake", "busy", "The brake was on", text)
