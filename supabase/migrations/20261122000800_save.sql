@@ -125,8 +125,8 @@ begin
           p_row.bad_samples, p_row.bad_sample_at, p_row.error_code, p_row.error_message, p_row.retry_count, p_row.next_attempt_at,
           p_row.deployed_at, p_row.observed_generation, p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
    where a.id = p_row.id
-  returning a.* into strict v_stored;
-  return v_stored;
+  returning a.* into strict p_row;
+  return p_row;
 end
 $$;
 

@@ -131,7 +131,7 @@ def find_last_deadline(world: World) -> float:
 
 
 def find_second_deadline(world: World) -> float:
-    """The end of the waits that the first call began: an orphan's age, a removal hold, a grace, a boot, the age of a second machine."""
+    """The end of the waits that the first call began: an orphan's age, a hold, a grace, a boot, a second machine's age."""
     times = world.sql(
         "select max(at) from (select greatest(hold_until, delete_after,"
         "     case when machine_state in ('created', 'starting') then next_attempt_at end) at"

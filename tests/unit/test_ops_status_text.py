@@ -110,8 +110,10 @@ def test_after_a_release_the_count_says_since_when():
         (
             2,
             1,
-            "A release lets Hangar remove 2 apps of users who are no longer entitled "
-            "and 1 app that this database has no record of, at most 3 in the next hour",
+            (
+                "A release lets Hangar remove 2 apps of users who are no longer entitled "
+                "and 1 app that this database has no record of, at most 3 in the next hour"
+            ),
         ),
     ],
 )
