@@ -56,8 +56,10 @@ def test_hangar_installs_on_the_example_schema_and_follows_its_tiers(host):
     read_app = "select user_id::text, desired_state, status from public.user_fly_apps"
     assert session.execute(read_app).fetchall() == []
     session.execute("update public.user_subscriptions set tier = 'pro' where user_id = %s", (USER,))
+    session.execute("select public.fly_apply_marks()")
     assert session.execute(read_app).fetchall() == [(USER, "present", "provisioning")]
     session.execute("update public.user_subscriptions set tier = 'free' where user_id = %s", (USER,))
+    session.execute("select public.fly_apply_marks()")
     assert session.execute(read_app).fetchall() == [(USER, "absent", "deprovisioning")]
 
 
