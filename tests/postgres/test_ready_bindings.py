@@ -281,3 +281,32 @@ def test_a_host_without_end_dates(host):
     host.write("update public.accounts set billing_status = 'frozen'")
     host.sync()
     assert (host.why(user), host.alerts()) == ("unknown_status", [("unknown_status", "frozen")])
+
+
+def test_users_with_a_flag_and_a_domain_of_their_own(host):
+    """`is_deleted boolean` instead of a time, ids of a domain over uuid, a boolean as the status with rules of its own."""
+    host.owner.execute(
+        """create domain public.user_key as uuid check (value is not null);
+           create domain public.moment as timestamp;
+           create table public.people (key public.user_key, mail text, is_deleted boolean not null default false);
+           create table public.licences (person public.user_key, plan text, is_paid boolean, until public.moment);
+           alter table public.licences enable row level security;
+           alter table public.licences force row level security"""
+    )
+    host.plans(pro=512)
+    host.owner.execute(
+        """select hangar.bind_subscriptions('public.licences',
+             '{"user_id": "person", "tier": "plan", "status": "is_paid", "ends_at": "until"}',
+             '{"table": "public.people", "id": "key", "email": "mail", "deleted_at": "is_deleted"}');
+           insert into hangar.status_rules (status, rule) values ('true', 'entitled'), ('false', 'no')"""
+    )
+    user = uuid.uuid4()
+    host.write("insert into public.people values (%s, 'ada@example.test')", user)
+    host.write("insert into public.licences values (%s, 'pro', true, %s)", user, naive(hours(2)))
+    assert (host.wants(user), host.email(user)) == ("pro", "ada@example.test")
+    host.write("update public.licences set is_paid = false")
+    assert (host.wants(user), host.why(user)) == (None, "status_false")
+    host.write("update public.licences set is_paid = true")
+    assert host.wants(user) == "pro"
+    host.write("update public.people set is_deleted = true")
+    assert (host.wants(user), host.why(user)) == (None, "user_deleted")
