@@ -263,6 +263,8 @@ create table hangar.binding (
   source_oid oid not null,
   columns jsonb not null default '{}',
   users jsonb not null default '{}',
+  -- Tables whose changes mean "look at every user", for a bound function. By name, because the host may drop and create them.
+  watched text[] not null default '{}',
   bound_at timestamptz not null default hangar.now(),
   bound_by text not null default session_user
 );

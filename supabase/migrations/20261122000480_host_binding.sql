@@ -38,7 +38,9 @@ begin
     perform hangar.refuse_binding(format('%s is mapped to %s, which is neither a column nor a constant', p_key, p_mapped),
       'Use "column", {"value": "active"} or {"column": "data", "path": ["plan", "name"]}.');
   end if;
-  select a.atttypid into v_type from pg_catalog.pg_attribute a
+  -- A domain is read as the type that it restricts.
+  select case t.typtype when 'd' then t.typbasetype else t.oid end into v_type
+    from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
    where a.attrelid = p_relation and a.attname = v_column and a.attnum > 0 and not a.attisdropped;
   if v_type is null then
     perform hangar.refuse_binding(format('%s has no column %s for %s. Its columns: %s', p_relation::regclass, v_column, p_key,
@@ -128,6 +130,11 @@ begin
   end if;
   if p_users ? 'deleted_at' or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = relation and a.attname = 'deleted_at' and not a.attisdropped) then
     deleted_at := hangar.bound_expression(relation, 'deleted_at', coalesce(p_users -> 'deleted_at', '"deleted_at"'));
+    -- A boolean (is_deleted) is false for those who are not deleted, where a time is null.
+    if exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = relation and 'h.' || quote_ident(a.attname) = deleted_at
+                and a.atttypid = 'boolean'::regtype and not a.attisdropped) then
+      deleted_at := 'nullif(' || deleted_at || ', false)';
+    end if;
   end if;
 end
 $$;

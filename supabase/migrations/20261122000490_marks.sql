@@ -1,7 +1,7 @@
 -- What the host's transaction does for Hangar: append the changed user ids to hangar.marks, and queue one wake-up call. Nothing else.
 -- It reads and locks nothing of ours, so it cannot fail or wait because of Hangar, and no SERIALIZABLE transaction of the host fails
 -- because of it. docs/decisions, "Marks".
--- Builds on: host_binding, nudge.
+-- Builds on: host_binding, watched_tables, nudge.
 
 -- Writes the trigger functions of the bound tables. A statement over the transition tables is planned when it first runs, so a renamed or
 -- retyped column raises here, and is then answered by a mark for everybody. A cancel or a time-out of the host is not caught.
@@ -56,6 +56,11 @@ begin
         raise exception 'the table was truncated';
     end case;$ops$, v_user, v_values)), 'security definer set lock_timeout = ''200ms''');
   end if;
+  -- The trigger of the tables that a bound function reads: which users changed is not known, so every user is looked at.
+  if v_binding.kind = 'function' then
+    perform hangar.write_function('mark_everybody', '', 'trigger', format(v_body,
+      'insert into hangar.marks (user_id) values (null); perform hangar.wake_up(null); return null;'), 'security definer set lock_timeout = ''200ms''');
+  end if;
   if v_binding.kind is not null then
     select u.* into v_users from hangar.users_table(v_binding.users) u;
     v_user := hangar.as_uuid(v_users.relation, v_users.id);
@@ -93,19 +98,28 @@ begin
 end
 $$;
 
-create function hangar.drop_mark_triggers(p_except oid[] default '{}') returns void
+-- Drops all triggers but those of these tables.
+create function hangar.drop_mark_triggers(p_subscriptions oid default null, p_users oid default null, p_watched oid[] default '{}') returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_trigger record;
 begin
   for v_trigger in
-    select t.tgname, t.tgrelid::regclass as relation
+    select t.tgname, t.tgrelid::regclass as relation, p.proname
       from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-     where n.nspname = 'hangar' and p.proname in ('mark_subscriptions', 'mark_users') and t.tgrelid <> all (p_except)
+     where n.nspname = 'hangar' and p.proname in ('mark_subscriptions', 'mark_users', 'mark_everybody')
+       and case p.proname when 'mark_subscriptions' then t.tgrelid is distinct from p_subscriptions
+                          when 'mark_users' then t.tgrelid is distinct from p_users else t.tgrelid <> all (p_watched) end
        and not t.tgisinternal and t.tgparentid = 0
   loop
-    execute format('drop trigger %I on %s', v_trigger.tgname, v_trigger.relation);
+    begin
+      execute format('drop trigger if exists %I on %s', v_trigger.tgname, v_trigger.relation);
+    exception
+      -- auth.users belongs to another role. A function may be dropped with its triggers by the function's owner; the binding writes it again.
+      when insufficient_privilege then
+        execute format('drop function if exists hangar.%I() cascade', v_trigger.proname);
+    end;
   end loop;
 end
 $$;
@@ -134,7 +148,8 @@ begin
       raise notice 'Hangar: changes of % are found by sweeps only (%)', v_users::regclass, sqlerrm;
   end;
   if v_binding.kind <> 'table' then
-    return format('%s is a function', v_binding.source);
+    perform hangar.watch_tables(v_binding.watched);
+    return case when not hangar.is_watching(v_binding.watched) then format('%s is a function', v_binding.source) end;
   elsif (select c.relkind from pg_catalog.pg_class c where c.oid = v_binding.source_oid) not in ('r', 'p') then
     return format('%s is not a table', v_binding.source);
   end if;
@@ -164,7 +179,7 @@ begin
 end
 $$;
 
-create function hangar.store_binding(p_kind text, p_source text, p_oid oid, p_columns jsonb, p_users jsonb) returns jsonb
+create function hangar.store_binding(p_kind text, p_source text, p_oid oid, p_columns jsonb, p_users jsonb, p_watched text[] default '{}') returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -175,16 +190,18 @@ begin
   if p_users is null or jsonb_typeof(p_users) <> 'object' then
     perform hangar.refuse_binding('p_users must be a JSON object, for example {"table": "public.profiles", "id": "id", "email": "email"}');
   end if;
-  insert into hangar.binding (kind, source, source_oid, columns, users) values (p_kind, p_source, p_oid, p_columns, p_users)
+  insert into hangar.binding (kind, source, source_oid, columns, users, watched)
+  values (p_kind, p_source, p_oid, p_columns, p_users, p_watched)
   on conflict (only_row) do update set kind = excluded.kind, source = excluded.source, source_oid = excluded.source_oid,
-    columns = excluded.columns, users = excluded.users, bound_at = hangar.now(), bound_by = session_user;
+    columns = excluded.columns, users = excluded.users, watched = excluded.watched, bound_at = hangar.now(), bound_by = session_user;
   perform hangar.users_table(p_users);
   perform hangar.write_host_functions();
   v_unreadable := hangar.explain_unreadable_host();
   if v_unreadable is not null then
     perform hangar.refuse_binding(format('%s cannot be read: %s', p_source, v_unreadable));
   end if;
-  perform hangar.drop_mark_triggers(array[case when p_kind = 'table' then p_oid end, (select u.relation from hangar.users_table(p_users) u)]);
+  perform hangar.drop_mark_triggers(case when p_kind = 'table' then p_oid end, (select u.relation from hangar.users_table(p_users) u),
+                                    array(select to_regclass(w)::oid from unnest(p_watched) w));
   v_polled := hangar.ensure_mark_triggers();
   return hangar.record_binding(v_before) || jsonb_build_object('polled', v_polled);
 end
@@ -206,18 +223,30 @@ end
 $$;
 comment on function hangar.bind_subscriptions(regclass, jsonb, jsonb) is 'Tells Hangar which table of the host holds the subscriptions. Run it as the database owner; safe to repeat. docs/host-binding.md.';
 
-create function hangar.bind_function(p_function regprocedure, p_users jsonb default '{}') returns jsonb
+create function hangar.bind_function(p_function regprocedure, p_users jsonb default '{}', p_watch regclass[] default '{}') returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
+declare
+  v_watched text[];
+  v_wrong text;
 begin
   if p_function is null then
     perform hangar.refuse_binding('p_function must name a function, for example ''public.my_subscriptions()''');
   end if;
+  select array_agg(format('%I.%I', n.nspname, c.relname) order by n.nspname, c.relname),
+         string_agg(c.oid::regclass::text, ', ') filter (where c.relkind not in ('r', 'p'))
+    into v_watched, v_wrong
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = any (p_watch::oid[]);
+  if v_wrong is not null then
+    perform hangar.refuse_binding(format('p_watch names %s, which is not a table', v_wrong),
+      'Name the tables that the function reads, or leave p_watch out: Hangar then looks at every user each minute.');
+  end if;
   return hangar.store_binding('function', (select format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))
-    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where p.oid = p_function), p_function, '{}', p_users);
+    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where p.oid = p_function), p_function, '{}', p_users,
+    coalesce(v_watched, '{}'));
 end
 $$;
-comment on function hangar.bind_function(regprocedure, jsonb) is 'Tells Hangar which function of the host returns the subscriptions (user_id, tier, status, ends_at). Run it as the database owner; safe to repeat. docs/host-binding.md.';
+comment on function hangar.bind_function(regprocedure, jsonb, regclass[]) is 'Tells Hangar which function of the host returns the subscriptions (user_id, tier, status, ends_at), and optionally which tables it reads. Run it as the database owner; safe to repeat. docs/host-binding.md.';
 
 create function hangar.unbind() returns void
 language plpgsql volatile set search_path = ''

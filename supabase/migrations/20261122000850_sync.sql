@@ -150,8 +150,8 @@ begin
   return jsonb_build_object('users', cardinality(v_taken.users), 'changed', v_changed, 'inserted', v_inserted,
     'left', (select count(*) from (select 1 from hangar.marks limit 10000) m),
     -- The caller syncs everybody: something changed that names no user, or the host cannot mark its changes.
-    'everybody', v_taken.everybody or exists (select 1 from hangar.binding b where b.kind = 'function'
-      or not exists (select 1 from pg_catalog.pg_trigger t where t.tgrelid = b.source_oid and t.tgname = 'hangar_mark_update')));
+    'everybody', v_taken.everybody or exists (select 1 from hangar.binding b where b.kind = 'function' and not hangar.is_watching(b.watched)
+      or b.kind = 'table' and not exists (select 1 from pg_catalog.pg_trigger t where t.tgrelid = b.source_oid and t.tgname = 'hangar_mark_update')));
 end
 $$;
 comment on function public.fly_apply_marks(integer) is 'Brings the rows of up to 500 users up to date whose subscriptions have changed. docs/database.md.';

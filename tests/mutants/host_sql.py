@@ -7,6 +7,8 @@ _ENTITLEMENT = "tests/postgres/test_trigger_entitlement.py"
 _GUARD = "tests/postgres/test_trigger_guard.py"
 _HOST = "tests/postgres/test_planted_host.py"
 _BOUNDARIES = "tests/postgres/test_boundaries.py"
+_WATCH = "tests/postgres/test_binding_watch.py"
+_READY = "tests/postgres/test_ready_bindings.py"
 _RIGHTS = "tests/postgres/test_rights.py"
 _SYNC = "function hangar.sync_desired_state"
 
@@ -98,6 +100,30 @@ BUGS = (
         "when assert_failure or others then",
         "I12: a nudge that is cancelled costs latency and nothing else",
         (f"{_HOST}::test_a_nudge_that_is_cancelled_leaves_the_change",),
+    ),
+    PlantedBug(
+        "binding-left-on-the-users-table",
+        Sql("function hangar.drop_mark_triggers"),
+        exactly("execute format('drop function if exists hangar.%I() cascade', v_trigger.proname);"),
+        "null;",
+        "I12: after unbind nothing of Hangar is left on tables of the host, also not on those of another owner",
+        (f"{_WATCH}::test_another_binding_or_none_leaves_nothing_on_the_watched_table",),
+    ),
+    PlantedBug(
+        "watched-table-made-again-not-watched",
+        Sql("function hangar.is_watching"),
+        exactly("t.tgrelid = to_regclass(w)"),
+        "to_regclass(w) is null or t.tgrelid = to_regclass(w)",
+        "I1: while a watched table lacks its trigger, every drain looks at everybody",
+        (f"{_WATCH}::test_a_watched_table_that_is_dropped_and_created_again",),
+    ),
+    PlantedBug(
+        "deleted-flag-read-as-a-time",
+        Sql("function hangar.users_table"),
+        exactly("deleted_at := 'nullif(' || deleted_at || ', false)';"),
+        "null;",
+        "I5: a user whose flag says not deleted is not deleted",
+        (f"{_READY}::test_users_with_a_flag_and_a_domain_of_their_own",),
     ),
     PlantedBug(
         "rows-of-others-shown",

@@ -93,6 +93,11 @@ def test_the_page_from_an_empty_project_to_none_again(page):
 def test_the_granted_user_has_an_app_before_anybody_else_and_all_have_none_after_leaving(page):
     session, _ = page
     leaving = BLOCKS.index(find_block("brake_floor"))
+    # More users than host_loss_floor: leaving is a mass loss on purpose.
+    more = [f"33333333-3333-4333-8333-{number:012}" for number in range(12)]
+    for user in more:
+        session.execute("insert into auth.users (id, email) values (%s, %s)", (user, f"user-{user[-2:]}@example.test"))
+    session.execute("update public.user_subscriptions set tier = 'pro' where user_id::text = any (%s)", (more,))
     wanted = "select user_id::text, desired_state from public.user_fly_apps order by user_id"
     for block in BLOCKS[: leaving + 1]:
         run(session, block)
@@ -100,9 +105,9 @@ def test_the_granted_user_has_an_app_before_anybody_else_and_all_have_none_after
             assert session.execute(wanted).fetchall() == [(USER, "present")]
         if '"live": true' in block:
             session.execute("select public.fly_sync_entitlements()")
-            assert session.execute(wanted).fetchall() == [(USER, "present"), (PAYING, "present")]
+            assert session.execute(wanted).fetchall() == [(user, "present") for user in (USER, PAYING, *more)]
     session.execute("select public.fly_sync_entitlements()")
-    assert session.execute(wanted).fetchall() == [(USER, "absent"), (PAYING, "absent")]
+    assert session.execute(wanted).fetchall() == [(user, "absent") for user in (USER, PAYING, *more)]
 
 
 def test_the_secrets_the_page_makes_are_of_the_form_the_functions_want():
