@@ -126,7 +126,7 @@ declare
 begin
   update hangar.alerts l set resolved_at = hangar.now()
    where l.kind in ('unhealthy', 'unknown_health') and l.resolved_at is null
-     and not exists (select 1 from unnest(p_single) u where u.row_id::text = l.key and u.kind = l.kind);
+     and (l.kind, l.key) not in (select u.kind, u.row_id::text from unnest(p_single) u);
   for v_app in
     select u.* from unnest(p_single) u
      where not exists (select 1 from hangar.alerts l where l.kind = u.kind and l.key = u.row_id::text and l.resolved_at is null

@@ -62,6 +62,8 @@ def test_a_404_against_flys_own_list_makes_no_second_machine(world):
     read_fault(world, user, status=404, body={"error": "not found"})
     sweeps(world)
     assert "list shows the machine" in alerts(world, user)["unknown_health"]
+    assert world.row(user)["next_attempt_at"] is None
+    sweeps(world, 15)  # after an hour Hangar looks closer, at the app's own list
     assert [each.id for machines in world.apps().values() for each in machines] == [machine]
 
 
