@@ -38,7 +38,7 @@ def explain_symptom(
     if symptom["next"] == "watch" and symptom["samples"] < symptom["needed"]:
         left = symptom["needed"] - symptom["samples"]
         sweeps = "the next sweep" if left == 1 else f"the next {left} sweeps"
-        return f"{known}. If {sweeps} {'finds' if left == 1 else 'find'} the same, Hangar raises an alert and acts"
+        return f"{known}. If {sweeps} {'finds' if left == 1 else 'find'} the same, Hangar raises an alert"
     if symptom["incident"]:
         return (
             f"{known}. Many apps are like this at once, which is one incident: Hangar repairs none of them one by one"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
@@ -29,6 +29,8 @@ _log = logging.getLogger("hangar.probe")
 # Measured against the simulator at Fly's latency (docs/benchmarks.md): more only adds connections.
 LOOKERS = 64
 LOOK_BUDGET_S = 10.0
+# Longer than LOOK_EVERY, so that a large fleet's app is not taken for an old contradiction at its first look.
+CONTRADICTION_WAIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def report_probe(row: Row, probed: "Future[Probe | None]", inventory: Inventory,
 def _report_wanted(row: Row, probe: Probe, inventory: Inventory, now: datetime) -> AppReport:
     active, machine = row.status == "active", probe.machine
     if probe.failure is not None:
-        return _report_unread(row, explain_failure(row, probe.failure, inventory), probe.failure)
+        return _report_unread(row, explain_failure(row, probe.failure, inventory), probe.failure, now)
     if machine is None:
         return AppReport(row.id, due=active, reason="the row names no machine")
     symptom = explain_machine(row, machine, inventory)
@@ -135,14 +137,16 @@ def _report_wanted(row: Row, probe: Probe, inventory: Inventory, now: datetime) 
     return replace(told, health=health, due=due, reason=wrong)
 
 
-def _report_unread(row: Row, symptom: Symptom, failure: HangarError) -> AppReport:
+def _report_unread(row: Row, symptom: Symptom, failure: HangarError, now: datetime) -> AppReport:
     if symptom.code is SymptomCode.MISSING:
         due = row.status == "active"
         told = AppReport(row.id, machine_state="absent", health="unknown", direct=True, due=due, reason=symptom.detail)
     else:
-        # While Fly's list still shows the machine, a 404 is no reason to make another one.
-        reason = symptom.detail if symptom.code is SymptomCode.CONTRADICTION else str(failure)
-        told = AppReport(row.id, health="unknown", reason=reason)
+        # While Fly's list still shows the machine, a 404 is no reason to make another one. After an hour the app is read itself.
+        contradicts = symptom.code is SymptomCode.CONTRADICTION
+        is_old = row.observed_at is not None and now - row.observed_at > CONTRADICTION_WAIT
+        reason = symptom.detail if contradicts else str(failure)
+        told = AppReport(row.id, health="unknown", due=contradicts and is_old and row.status == "active", reason=reason)
     return replace(told, **_describe(symptom))
 
 

@@ -35,7 +35,7 @@ as $$
     case when p_health.restarted_at is not null then format('Hangar restarted the machine at %s.', hangar.format_moment(p_health.restarted_at)) end,
     case when p_health.replaced_at is not null then format('Hangar replaced the machine at %s.', hangar.format_moment(p_health.replaced_at)) end,
     case
-      when p_next in ('restart', 'replace') and g.paused then 'Hangar is paused, so it changes nothing until somebody resumes it.'
+      when g.paused and (p_next in ('restart', 'replace') or p_next = 'wait' and hangar.is_down(p_health.symptom)) then 'Hangar is paused, so it changes nothing until somebody resumes it.'
       when p_next = 'restart' then format('Hangar restarts the machine now, once. It decides after %s more bad samples whether that helped.', g.unhealthy_after)
       when p_next = 'replace' and g.deletes_paused then 'Deletions are paused, so Hangar does not replace the machine until somebody allows them.'
       when p_next = 'replace' then format('That did not help, so Hangar replaces the machine now, once. It decides after %s more bad samples whether '
@@ -87,13 +87,12 @@ end
 $$;
 
 -- Whether so many apps are unhealthy at once that they are one incident. An open one ends at half of the limit, so that it does not open
--- and close with every app. Apps that are down count for the sweep's own incident while that is open.
+-- and close with every app.
 create function hangar.check_health_incident(p_found hangar.unhealthy_app[]) returns boolean
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_open boolean := exists (select 1 from hangar.alerts l where l.kind = 'incident' and l.key = 'health' and l.resolved_at is null);
-  v_swept boolean := exists (select 1 from hangar.alerts l where l.kind = 'incident' and l.key = 'fleet' and l.resolved_at is null);
   v_fleet bigint := (select count(*) from public.user_fly_apps a where a.deleted_at is null);
   v_limit numeric := (select greatest(g.incident_floor, g.incident_share * v_fleet) from hangar.settings g);
   v_apps bigint;
@@ -104,8 +103,6 @@ begin
     into v_apps, v_symptoms, v_some
     from (select u.symptom, count(*) as apps, min(format('%s (%s)', u.app, (u.health).detail)) as first_app
             from unnest(p_found) u
-           where not hangar.is_fleet_symptom(u.symptom)
-             and not (v_swept and hangar.is_down(u.symptom))
            group by u.symptom) s;
   if coalesce(v_apps, 0) <= (case when v_open then v_limit / 2 else v_limit end) then
     perform hangar.resolve_alert('incident', 'health');
@@ -129,7 +126,7 @@ declare
 begin
   update hangar.alerts l set resolved_at = hangar.now()
    where l.kind in ('unhealthy', 'unknown_health') and l.resolved_at is null
-     and not exists (select 1 from unnest(p_single) u where u.row_id::text = l.key and u.kind = l.kind);
+     and (l.kind, l.key) not in (select u.kind, u.row_id::text from unnest(p_single) u);
   for v_app in
     select u.* from unnest(p_single) u
      where not exists (select 1 from hangar.alerts l where l.kind = u.kind and l.key = u.row_id::text and l.resolved_at is null
@@ -169,10 +166,13 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   v_found hangar.unhealthy_app[] := array(select u from hangar.find_unhealthy() u);
-  v_single hangar.unhealthy_app[] := array(select u from unnest(v_found) u where not hangar.is_fleet_symptom(u.symptom));
+  -- Many apps that are down at once are the sweep's own incident, which repairs a few with each sweep.
+  v_swept boolean := exists (select 1 from hangar.alerts l where l.kind = 'incident' and l.key = 'fleet' and l.resolved_at is null);
+  v_single hangar.unhealthy_app[] := array(select u from unnest(v_found) u
+                                            where not hangar.is_fleet_symptom(u.symptom) and not (v_swept and hangar.is_down(u.symptom)));
 begin
   perform hangar.check_fleet_symptom('wrong_organisation', v_found), hangar.check_fleet_symptom('unlisted', v_found);
-  if hangar.check_health_incident(v_found) then
+  if hangar.check_health_incident(v_single) then
     v_single := '{}';
   end if;
   perform hangar.check_health_alerts(v_single), hangar.set_health_steps(v_single);

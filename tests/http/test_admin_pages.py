@@ -208,3 +208,31 @@ def test_every_link_of_every_page_works(operator, make_app):
                 seen.add(target)
                 assert operator.get(target).status_code in (200, 303), (path, link)
     assert len(seen) > 25
+
+
+def test_an_unhealthy_app_says_what_is_wrong_and_offers_another_try(operator, make_app, sql):
+    """Its own page says what is known, what was tried and what to do, without a command; the fleet's list says what is wrong."""
+    user = make_app(f"sick-{uuid.uuid4().hex[:6]}@example.test", health_status="unhealthy")
+    sql(
+        "insert into hangar.app_health (fly_app_id, symptom, detail, since, samples, step_samples, restarted_at, replaced_at)"
+        " select id, 'check_critical', 'the check fails: <b>500</b>', hangar.now(), 9, 3, hangar.now(), hangar.now()"
+        " from public.user_fly_apps where user_id = %s",
+        user,
+    )
+    try:
+        page = operator.get(f"users/{user}")
+        text = text_of(page)
+        for words in (
+            "check critical",
+            "the check fails: <b>500</b>",
+            "Hangar replaced the machine at",
+            "a person has to look",
+        ):
+            assert words in text
+        assert "<b>500</b>" not in page.text
+        assert "up to date" not in text.lower()
+        assert f"actions/retry?user={user}" in page.text
+        assert "`" not in text[text.index("Next:") : text.index("Desired")]
+        assert "the check fails: <b>500</b>" in text_of(operator.get(f"?q={user}"))
+    finally:
+        sql("delete from hangar.app_health where true")

@@ -62,6 +62,8 @@ def test_a_404_against_flys_own_list_makes_no_second_machine(world):
     read_fault(world, user, status=404, body={"error": "not found"})
     sweeps(world)
     assert "list shows the machine" in alerts(world, user)["unknown_health"]
+    assert world.row(user)["next_attempt_at"] is None
+    sweeps(world, 15)  # after an hour Hangar looks closer, at the app's own list
     assert [each.id for machines in world.apps().values() for each in machines] == [machine]
 
 
@@ -122,3 +124,44 @@ def test_a_sleeper_is_no_failure(world):
     sweeps(world, 5)
     assert world.open_alerts() == set()
     assert symptom(world, user) is None
+
+
+def test_a_fleet_whose_apps_are_all_gone_is_one_incident(world):
+    """More apps than the incident floor vanish at once: one alert, which counts the rows, and no alert of a single app."""
+    world.sql("update hangar.settings set incident_floor = 1")
+    users = have_healthy_users(world, 6)
+    world.sim.apps.clear()
+    for machine in list(world.sim.world.machines):
+        del world.sim.world.machines[machine]
+    for _ in range(NEEDED + 1):
+        sweeps(world, 1)
+        assert world.open_alerts() <= {("incident", "fleet")}
+    [(message,)] = world.sql("select message from hangar.alerts where kind = 'incident'")
+    assert "of 6 apps broke at once" in message
+    sweeps(world, 4)
+    assert world.open_alerts() == set()
+    assert sorted(world.apps()) == sorted(world.row(user)["fly_app_name"] for user in users)
+
+
+def test_a_machine_that_stays_down_while_hangar_is_paused_alerts(world):
+    (user,) = have_healthy_users(world)
+    world.sql("select public.fly_set_paused(true, 'an operator')")
+    world.control("POST", f"machines/{world.row(user)['machine_id']}/crash", {})
+    sweeps(world)
+    told = alerts(world, user)["unhealthy"]
+    assert "the machine is stopped" in told
+    assert "exit code 1" in told
+    assert "Hangar is paused" in told
+    world.sql("select public.fly_set_paused(false, 'an operator')")
+    sweeps(world, 3)
+    assert world.open_alerts() == set()
+
+
+def test_an_app_with_a_failure_of_its_own_has_one_alert(world):
+    """The row is in error, so its failure has the alert; the samples raise no second one."""
+    (user,) = have_healthy_users(world)
+    world.control("POST", f"machines/{world.row(user)['machine_id']}/crash", {})
+    world.fault(method="POST", path="/v1/apps/*/machines/*/start", when="before", status=422, body={"error": "no"})
+    sweeps(world, 5)
+    assert world.row(user)["status"] == "error"
+    assert {kind for kind, _ in world.open_alerts()} == {"provision_failed"}

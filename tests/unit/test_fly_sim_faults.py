@@ -251,3 +251,65 @@ def test_a_wait_longer_than_the_read_timeout_ends_with_it():
     with pytest.raises(httpx.ReadTimeout):
         fly.http.get(f"{path}/wait?state=stopped&timeout=60", timeout=20)
     assert fly.clock() - before == pytest.approx(20)
+
+
+CHECKED = {
+    "image": "backend:1",
+    "checks": {"alive": {"type": "http", "port": 8080}, "ready": {"type": "http", "port": 8080}},
+}
+
+
+@pytest.fixture
+def machine(fly):
+    """The address of a running machine with two checks that pass."""
+    made = fly.http.post(MACHINES, json={"name": "main", "config": CHECKED}).json()
+    fly.clock.advance(60)
+    return made["id"]
+
+
+def read(fly, machine):
+    return fly.http.get(f"{MACHINES}/{machine}").json()
+
+
+def test_a_check_can_be_without_a_result_or_say_what_it_found(fly, machine):
+    url = f"/_sim/machines/{machine}"
+    assert {check["status"] for check in read(fly, machine)["checks"]} == {"passing"}
+    fly.http.put(
+        url, json={"checks": {"alive": {"status": "critical", "output": "500"}, "ready": "none"}}
+    ).raise_for_status()
+    [shown] = read(fly, machine)["checks"]
+    assert (shown["name"], shown["status"], shown["output"]) == ("alive", "critical", "500")
+    fly.http.put(url, json={"checks": {}}).raise_for_status()
+    assert len(read(fly, machine)["checks"]) == 2
+
+
+def test_a_state_that_fly_newly_introduces_is_only_shown(fly, machine):
+    """Reads and lists show the word; the machine runs on, and other controls leave the word as it is."""
+    url = f"/_sim/machines/{machine}"
+    fly.http.put(url, json={"reported_state": "hibernating"}).raise_for_status()
+    fly.http.put(url, json={"checks": {}}).raise_for_status()
+    listed = fly.http.get("/v1/orgs/personal/machines").json()["machines"]
+    assert read(fly, machine)["state"] == "hibernating"
+    assert [each["state"] for each in listed] == ["hibernating"]
+    assert [each["state"] for each in fly.world()["apps"][0]["machines"]] == ["started"]
+    fly.http.put(url, json={"reported_state": None}).raise_for_status()
+    assert read(fly, machine)["state"] == "started"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"checks": {"alive": "odd"}},
+        {"checks": {"alive": {"output": "x"}}},
+        {"checks": {"alive": {"status": "none", "more": 1}}},
+        {"checks": {"alive": {"status": "critical", "output": 5}}},
+        {"checks": ["alive"]},
+        {"reported_state": 7},
+    ],
+)
+def test_a_wrong_way_to_hurt_a_machine_is_refused_and_changes_nothing(fly, machine, body):
+    answer = fly.http.put(f"/_sim/machines/{machine}", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+    assert {check["status"] for check in read(fly, machine)["checks"]} == {"passing"}
+    assert read(fly, machine)["state"] == "started"

@@ -30,7 +30,7 @@ SORTS = {"created": True, "app": False, "cost": True, "checked": False, "retries
 _EXPORTED = (
     "user_id", "email", "fly_app_name", "status", "desired_state", "health_status", "region", "tier", "cpu_kind", "cpu_count",
     "memory_mb", "machine_id", "machine_state", "docker_image", "monthly_cost_estimate_usd", "last_health_check", "retry_count",
-    "error_code", "error_message", "created_at", "next_attempt_at", "override",
+    "error_code", "error_message", "created_at", "next_attempt_at", "override", "health_detail",
 )  # fmt: skip
 
 
