@@ -23,11 +23,15 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True)
 class Action:
-    """Make this one call. `purpose` says why, which the database checks before anything is destroyed."""
+    """Make this one call. `purpose` says why, which the database checks before anything is destroyed.
+
+    `region` is where a machine is created: one word of the row's list, chosen when the call is made.
+    """
 
     kind: ActionKind
     machine: ObservedMachine | None = None
     purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray", "restart"] = "provision"
+    region: str | None = None
 
 
 @dataclass(frozen=True)

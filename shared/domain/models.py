@@ -16,6 +16,14 @@ class _FromDatabase(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class FullRegion(_FromDatabase):
+    """A region, or an alias, that had no room for this kind of size; it is skipped until `until`."""
+
+    region: str
+    full_since: datetime
+    until: datetime
+
+
 class Row(_FromDatabase):
     """One app: a row of `user_fly_apps` as the procedures return it (docs/database.md)."""
 
@@ -29,7 +37,7 @@ class Row(_FromDatabase):
     desired_state: Literal["present", "absent"]
     generation: int
     observed_generation: int | None = None
-    region: str
+    region: str  # a list in order of preference (shared/domain/regions.py)
     docker_image: str
     cpu_kind: Literal["shared", "performance"]
     cpu_count: int
@@ -55,6 +63,7 @@ class Row(_FromDatabase):
     deployed_at: datetime | None = None
     deleted_at: datetime | None = None
     updated_at: datetime | None = None
+    full_regions: tuple[FullRegion, ...] = ()
 
 
 class Settings(_FromDatabase):

@@ -69,7 +69,7 @@ def execute(
             machine = fly.create_machine(
                 app,
                 machine_name(app),
-                region=row.region,
+                region=action.region or row.region,
                 config=_config(row, inputs),
                 min_secrets_version=row.secrets_version,
                 budget_s=budget_s,

@@ -153,7 +153,8 @@ declare
 begin
   perform hangar.check_keys('patch', p_patch, array[
     'machine_id', 'machine_state', 'machine_region', 'secrets_version', 'price_usd_per_s', 'rename', 'observed',
-    'status', 'health_status', 'error_code', 'error_message', 'retry_count', 'next_attempt_in_s', 'deployed', 'converged', 'deleted']);
+    'status', 'health_status', 'error_code', 'error_message', 'retry_count', 'next_attempt_in_s', 'deployed', 'converged', 'deleted',
+    'region_capacity']);
   if not v_deleted and p_patch ->> 'status' = 'deleted' then
     raise exception 'status deleted is set by deleted: true' using errcode = 'invalid_parameter_value';
   end if;
@@ -210,6 +211,7 @@ begin
     v_row.lease_expires_at := null;
   end if;
   v_row := hangar.store_row(v_row);
+  perform hangar.record_region_capacity(v_row.cpu_kind, p_patch -> 'region_capacity');
   perform hangar.sync_alerts(v_row, v_moved, p_patch, v_was);
   perform hangar.check_crash_loop(v_row, p_events);
   if v_deleted then

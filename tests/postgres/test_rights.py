@@ -16,6 +16,7 @@ RELATIONS = """
 hangar.alerts                       -     -              r
 hangar.active_users                 -     -              -
 hangar.operators                    -     -              r
+hangar.region_capacity              -     -              r
 hangar.settings                     -     -              r
 hangar.sweeps                       -     -              r
 public.fly_cost_intervals           -     -              r
