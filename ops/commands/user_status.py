@@ -52,6 +52,8 @@ def _describe_app(row: Mapping[str, Any], now: datetime, *, live: bool) -> dict[
         "health": row["health_status"],
         "cost": f"{row['monthly_cost_estimate_usd']} USD a month as estimated",
     }
+    if row.get("addresses"):
+        facts["addresses"] = ", ".join(each["ip"] for each in row["addresses"])
     if row["error_code"]:
         facts["failure"] = f"{row['error_code']} after {row['retry_count']} failed attempts: {row['error_message']}"
     return facts

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 Status = Literal["provisioning", "active", "error", "deprovisioning", "deleted"]
 Health = Literal["healthy", "unhealthy", "unknown"]
+Json = dict[str, Any]
 
 
 class _FromDatabase(BaseModel):
@@ -48,6 +49,7 @@ class Row(_FromDatabase):
     machine_state: str | None = None
     machine_region: str | None = None
     secrets_version: int | None = None
+    addresses: tuple[Json, ...] | None = None  # null: never had one of ours
     health_status: Health | None = None
     retry_count: int = 0
     error_code: str | None = None
@@ -88,6 +90,3 @@ class OperatorRequest:
 
     actor: str
     what: Literal["provision", "deprovision", "check", "restart"] | None = None
-
-
-Json = dict[str, Any]

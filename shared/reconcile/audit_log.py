@@ -68,6 +68,7 @@ class AuditLog:
             "installation_id": str(self.installation_id),
             **machine,
             **({"region": action.region} if action.region else {}),
+            **({"address": action.address} if action.address else {}),
         }
         return self._make(row, "action", "intent", metadata, None)
 

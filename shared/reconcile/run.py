@@ -56,6 +56,7 @@ class Run:
         self.observer = AppObserver(worker.fly, lease.record_attempt, lease.time)
         self.calls: Counter[ActionKind] = Counter()
         self.placement = Placement()
+        self.address_calls: Counter[tuple[ActionKind, str]] = Counter()
         self.rejections: dict[ActionKind, HangarError] = {}
         self.name_refusals = 0
 
@@ -121,7 +122,8 @@ class Run:
             action = self.placement.choose(action, self.lease.row, self.lease.time())
         if action.kind is ActionKind.CREATE_APP:
             # What an earlier app of this name had went with it. The row must say so before the new app can exist.
-            self.lease.learn({"secrets_version": None, "machine_id": None, "machine_state": "absent"})
+            gone: Json = {"secrets_version": None, "machine_id": None, "machine_state": "absent", "addresses": None}
+            self.lease.learn(gone)
         intent, refused = self.lease.record_intent(action)
         if refused == "rate":
             detail = "Fly limits app deletions per minute; this one waits for its slot"
@@ -180,6 +182,9 @@ class Run:
             times -= self.name_refusals
         if action.kind is ActionKind.CREATE_MACHINE:
             times -= len(self.placement.full)
+        if action.address:
+            times = self.address_calls[action.kind, action.address]
+            self.address_calls[action.kind, action.address] += 1
         if times >= SAME_ACTION_LIMIT:
             last = f". The last time: {rejection}" if rejection else ""
             raise Conflict(f"{action.kind} on {app} was done {times} times without effect{last}", code="no_progress")

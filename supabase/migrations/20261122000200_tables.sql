@@ -125,6 +125,8 @@ create table public.user_fly_apps (
   power text not null default 'always_on' check (power in ('always_on', 'on_demand')),
   public_service boolean not null default false,
   secrets_version bigint,
+  -- The public addresses as last observed; null: the app never had one of ours. An empty list: one may exist.
+  addresses jsonb check (jsonb_typeof(addresses) = 'array'),
   next_attempt_at timestamptz default hangar.now(),
   error_code text,
   lease_token uuid,

@@ -5,6 +5,7 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _REFUSALS = "tests/simulation/test_refusals.py"
 _REGIONS = "tests/simulation/test_regions.py"
+_ADDRESSES = "tests/simulation/test_addresses.py"
 _SKEW = "tests/simulation/test_clock_skew.py"
 _CONTRADICTIONS = "tests/simulation/test_contradictions.py"
 
@@ -160,5 +161,37 @@ BUGS = (
         '"full": True',
         "C8: a region with room is no longer remembered as full",
         (_REGIONS,),
+    ),
+    PlantedBug(
+        "active-without-an-address",
+        Python("shared.domain.decide", "_decide_present"),
+        exactly("_decide_addresses(row, observation) or decision"),
+        "decision",
+        "C7: a public app is active only with its addresses",
+        (f"{_ADDRESSES}::test_a_public_app_has_its_addresses_before_it_is_active",),
+    ),
+    PlantedBug(
+        "address-forgotten-by-a-crash",
+        Python("shared.reconcile.executor", "_patch_addresses"),
+        exactly("found if found or row.public_service else None"),
+        "found or None",
+        "C7: what a call may have left is looked for, whoever continues",
+        (f"{_ADDRESSES}::test_a_crash_between_call_and_save_leaves_neither_two_nor_a_forgotten_one",),
+    ),
+    PlantedBug(
+        "address-assigned-twice",
+        Python("shared.fly.addresses", "AddressCalls.assign_address"),
+        exactly(", is_repeatable=False"),
+        "",
+        "C7: after a lost answer the list decides",
+        (_ADDRESSES,),
+    ),
+    PlantedBug(
+        "address-of-a-stranger-released",
+        Python("shared.domain.decide", "_decide_addresses"),
+        exactly("if address.kind in PUBLIC_ADDRESSES]"),
+        "]",
+        "C7: an address that Hangar did not assign stays",
+        (f"{_ADDRESSES}::test_addresses_that_hangar_did_not_assign_stay",),
     ),
 )
