@@ -31,8 +31,8 @@ PUBLIC_ADDRESSES = ("shared_v4", "v6")
 # Two answers of Fly deny each other. Hangar keeps the name, creates nothing else and reads again.
 CONTRADICTION = "contradiction"
 CONTRADICTION_ADVICE = (
-    "Hangar keeps the name, creates no other app and asks again; if it lasts, look at the app with `fly status -a APP` and "
-    "tell Fly's support"
+    "Hangar keeps the name, creates no other app and asks again; if it lasts, look at the app on Fly's own pages and tell "
+    "Fly's support"
 )
 
 _TRANSITIONAL = {"created", "creating", "starting", "restarting", "updating", "replacing"}
