@@ -44,15 +44,18 @@ def _describe_app(row: Mapping[str, Any], now: datetime, *, live: bool) -> dict[
     progress = _format_generation(row["generation"], row["observed_generation"])
     deleted = "" if live else f" (deleted {format_time(row['deleted_at'], now)})"
     seen = f", checked {format_time(row['observed_at'], now)}" if row["observed_at"] else ""
+    where = f" in {row['machine_region']}" if row["machine_id"] and row["machine_region"] else ""
     facts = {
         "app": f"{row['fly_app_name']}{deleted}",
         "desired": f"{row['desired_state']}: {size} ({progress})",
         "image": row["docker_image"],
-        "observed": f"machine {row['machine_id'] or 'none'} {row['machine_state'] or 'not checked yet'}{seen}",
+        "observed": f"machine {row['machine_id'] or 'none'} {row['machine_state'] or 'not checked yet'}{where}{seen}",
         "status": row["status"],
         "health": row["health_status"],
         "cost": f"{row['monthly_cost_estimate_usd']} USD a month as estimated",
     }
+    if row.get("addresses"):
+        facts["addresses"] = ", ".join(each["ip"] for each in row["addresses"])
     if row["error_code"]:
         facts["failure"] = f"{row['error_code']} after {row['retry_count']} failed attempts: {row['error_message']}"
     return facts

@@ -19,17 +19,25 @@ class ActionKind(StrEnum):
     DESTROY_MACHINE = "destroy_machine"
     DELETE_APP = "delete_app"
     RESTART_MACHINE = "restart_machine"
+    ASSIGN_ADDRESS = "assign_address"
+    RELEASE_ADDRESS = "release_address"
 
 
 @dataclass(frozen=True)
 class Action:
-    """Make this one call. `purpose` says why, which the database checks before anything is destroyed."""
+    """Make this one call. `purpose` says why, which the database checks before anything is destroyed.
+
+    `region` is where a machine is created: one word of the row's list, chosen when the call is made. `address` is the kind
+    of the address to assign, or the ip of the one to release.
+    """
 
     kind: ActionKind
     machine: ObservedMachine | None = None
     purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray", "restart", "unhealthy"] = (
         "provision"
     )
+    region: str | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from shared.domain.regions import expand, split_preference
+
 CpuKind = Literal["shared", "performance"]
 
 SECONDS_PER_MONTH = 2_592_000  # Fly counts a month as 30 days
@@ -68,7 +70,8 @@ def _price_table() -> dict[str, Any]:
 def list_price_usd_per_s(cpu_kind: CpuKind, cpu_count: int, memory_mb: int, region: str, on: date) -> Decimal:
     """Fly's list price for one second in the state `started`, by the price list in force `on` that day.
 
-    An unknown region has the price of the most expensive known region, so that a cost is never understated. Raises
+    `region` may be a list of preference, of which the first word counts: an alias costs as much as its most expensive
+    region. An unknown region has the price of the most expensive known region, so that a cost is never understated. Raises
     ValueError for a day before the first list.
     """
     table = _price_table()
@@ -80,7 +83,7 @@ def list_price_usd_per_s(cpu_kind: CpuKind, cpu_count: int, memory_mb: int, regi
     extra_gb = Decimal(memory_mb) / 1024 - cpu_count * Decimal(kind["included_gb_per_cpu"])
     base = cpu_count * Decimal(kind["usd_per_cpu_s"]) + max(extra_gb, Decimal(0)) * Decimal(prices["usd_per_gb_s"])
     factors = {code: Decimal(factor) for code, factor in table["region_factors"].items()}
-    return base * factors.get(region, max(factors.values()))
+    return base * max(factors.get(each, max(factors.values())) for each in expand(split_preference(region)[0]))
 
 
 def list_price_monthly_usd(cpu_kind: CpuKind, cpu_count: int, memory_mb: int, region: str, on: date) -> Decimal:

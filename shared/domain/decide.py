@@ -27,11 +27,13 @@ STRAY_AGE = timedelta(minutes=10)
 # After this many failed starts the machine is replaced.
 STARTS_BEFORE_REPLACE = 3
 START_FAILED = "start_failed"
+# What a plan with a public service needs, so that `<app>.fly.dev` answers. Both are free.
+PUBLIC_ADDRESSES = ("shared_v4", "v6")
 # Two answers of Fly deny each other. Hangar keeps the name, creates nothing else and reads again.
 CONTRADICTION = "contradiction"
 CONTRADICTION_ADVICE = (
-    "Hangar keeps the name, creates no other app and asks again; if it lasts, look at the app with `fly status -a APP` and "
-    "tell Fly's support"
+    "Hangar keeps the name, creates no other app and asks again; if it lasts, look at the app on Fly's own pages and tell "
+    "Fly's support"
 )
 
 _TRANSITIONAL = {"created", "creating", "starting", "restarting", "updating", "replacing"}
@@ -74,6 +76,8 @@ def _decide_present(row: Row, observation: Observation, now: datetime) -> Decisi
     stray = _find_stray(observation, machine, now)
     if isinstance(decision, Done) and machine.state == "started" and stray is not None:
         return Action(ActionKind.DESTROY_MACHINE, stray, "stray")
+    if isinstance(decision, Done):
+        return _decide_addresses(row, observation) or decision
     return decision
 
 
@@ -127,6 +131,22 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime) -> Decisi
     return Action(
         ActionKind.START_MACHINE, machine, "repair" if row.observed_generation == row.generation else "provision"
     )
+
+
+def _decide_addresses(row: Row, observation: Observation) -> Action | None:
+    """What is missing for a public service, or left of a former one. An address that Hangar does not assign stays."""
+    found = observation.addresses
+    if found is None:
+        return None
+    if row.public_service:
+        kinds = {address.kind for address in found}
+        # A dedicated IPv4 that somebody bought does what the shared one does.
+        missing = [
+            kind for kind in PUBLIC_ADDRESSES if kind not in kinds and not (kind == "shared_v4" and "v4" in kinds)
+        ]
+        return Action(ActionKind.ASSIGN_ADDRESS, address=missing[0]) if missing else None
+    left = [address.ip for address in found if address.kind in PUBLIC_ADDRESSES]
+    return Action(ActionKind.RELEASE_ADDRESS, purpose="update", address=left[0]) if left else None
 
 
 def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decision:

@@ -10,10 +10,19 @@ from pydantic import BaseModel, ConfigDict
 
 Status = Literal["provisioning", "active", "error", "deprovisioning", "deleted"]
 Health = Literal["healthy", "unhealthy", "unknown"]
+Json = dict[str, Any]
 
 
 class _FromDatabase(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FullRegion(_FromDatabase):
+    """A region, or an alias, that had no room for this kind of size; it is skipped until `until`."""
+
+    region: str
+    full_since: datetime
+    until: datetime
 
 
 class Row(_FromDatabase):
@@ -29,7 +38,7 @@ class Row(_FromDatabase):
     desired_state: Literal["present", "absent"]
     generation: int
     observed_generation: int | None = None
-    region: str
+    region: str  # a list in order of preference (shared/domain/regions.py)
     docker_image: str
     cpu_kind: Literal["shared", "performance"]
     cpu_count: int
@@ -40,6 +49,7 @@ class Row(_FromDatabase):
     machine_state: str | None = None
     machine_region: str | None = None
     secrets_version: int | None = None
+    addresses: tuple[Json, ...] | None = None  # null: never had one of ours
     health_status: Health | None = None
     retry_count: int = 0
     error_code: str | None = None
@@ -57,6 +67,7 @@ class Row(_FromDatabase):
     deployed_at: datetime | None = None
     deleted_at: datetime | None = None
     updated_at: datetime | None = None
+    full_regions: tuple[FullRegion, ...] = ()
 
 
 class Settings(_FromDatabase):
@@ -81,6 +92,3 @@ class OperatorRequest:
 
     actor: str
     what: Literal["provision", "deprovision", "check", "restart"] | None = None
-
-
-Json = dict[str, Any]

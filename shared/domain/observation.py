@@ -38,12 +38,21 @@ class ObservedMachine:
 
 
 @dataclass(frozen=True)
+class AppAddress:
+    """One address of an app. "private" is any that the public proxy does not answer on."""
+
+    ip: str
+    kind: Literal["shared_v4", "v4", "v6", "private"]
+
+
+@dataclass(frozen=True)
 class Observation:
     """Everything observed of one app, and what this worker did moments ago, because Fly's reads lag its writes.
 
     `absences` counts the direct 404s in a row; `denied_once` says that the app is foreign by one 403 so far, and no other word;
     `machine_made` means that Fly returned the id of a machine which no read shows yet. `listed_as_ours` means that the
-    organisation's lists show the app as this row's, although a direct read denies it.
+    organisation's lists show the app as this row's, although a direct read denies it. `addresses` is None when they were not
+    read, because the row has nothing to do with any.
     """
 
     app: AppPresence
@@ -55,3 +64,4 @@ class Observation:
     denied_once: bool = False
     machine_made: bool = False
     listed_as_ours: bool = False
+    addresses: tuple[AppAddress, ...] | None = None

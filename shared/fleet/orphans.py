@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from shared.adapters.procedures_sweep import Orphan
-from shared.domain.errors import HangarError, NotFound, NotOwned, OutcomeUnknown, Throttled
+from shared.domain.errors import HangarError, NotFound, NotOwned, OutcomeUnknown, Refused, Throttled
 from shared.domain.machine_config import ROW_KEY, USER_KEY
 from shared.domain.models import Json
 from shared.domain.naming import read_proof
@@ -37,6 +37,7 @@ class Orphans:
     readopted: int = 0
     _settled: set[str] = field(default_factory=set)
     _found: tuple[Orphan, ...] = field(default=())
+    _refused: bool = False  # Fly refuses to show one: it would refuse the others for the same cause
 
     def __len__(self) -> int:
         return len(self._found)
@@ -58,7 +59,7 @@ class Orphans:
         """Look at each orphan, return it to its user or remove it, as the database decides; alert about those that stay."""
         # Orphans of unknown users first: an entitled user's app must not wait behind many that were looked at before.
         for orphan in sorted(self._found, key=lambda each: each.user_id is not None):
-            if self.is_time_up():
+            if self.is_time_up() or self._refused:
                 break
             listed = {machine.id for machine in inventory.machines.get(orphan.app, [])}
             self._deal_with(orphan, listed)
@@ -86,6 +87,7 @@ class Orphans:
         except HangarError as error:
             message = f"Fly did not answer about the orphan {app}: {error}. The next sweep asks again"
             self.worker.notifier.open("orphan_look", app, message, {"app": app})
+            self._refused = isinstance(error, Refused)
             return
         self.end_alert("orphan_look", app)
         if any(machine.incomplete or machine.host_status != "ok" for machine in machines):

@@ -11,10 +11,11 @@ from __future__ import annotations
 import copy
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from shared.domain.errors import Conflict, HangarError, NotFound
 from shared.domain.paging import Paging
+from shared.fly.addresses import AddressCalls
 from shared.fly.errors import explain_unreadable
 from shared.fly.messages import GONE, Request, Response
 from shared.fly.models import (
@@ -27,7 +28,7 @@ from shared.fly.models import (
     parse_machine,
     parse_org_machine,
 )
-from shared.fly.retry import AttemptLog, RetryPolicy
+from shared.fly.retry import AttemptLog, CallOptions, RetryPolicy
 from shared.fly.transport import CONNECT_S, POOL_S, WRITE_S, FlyLink, app_path, check_part, machine_path
 
 if TYPE_CHECKING:
@@ -45,14 +46,7 @@ LONGEST_ATTEMPT_S = POOL_S + CONNECT_S + WRITE_S + MAX_WAIT_S + 10
 APPS_PER_PAGE, MACHINES_PER_PAGE = 5000, 1000
 
 
-class CallOptions(TypedDict, total=False):
-    """What every call takes: who hears of failed attempts that are repeated, and the seconds after which none begins."""
-
-    attempts: AttemptLog | None
-    budget_s: float | None
-
-
-class FlyClient:
+class FlyClient(AddressCalls):
     """One organisation at Fly. `transport` is shared by all connections; without one, each working thread has its own.
 
     `hidden` are secrets that no message may repeat, should an answer echo them; the token always is one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import tenacity
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 # here: it is the error raised, whose `attempts_made` counts it.
 AttemptLog = Callable[[int, HangarError, float], None]
 T = TypeVar("T")
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call takes: who hears of failed attempts that are repeated, and the seconds after which none begins."""
+
+    attempts: AttemptLog | None
+    budget_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ class AuditLog:
             # The database refuses an intent of another installation's worker.
             "installation_id": str(self.installation_id),
             **machine,
+            **({"region": action.region} if action.region else {}),
+            **({"address": action.address} if action.address else {}),
         }
         return self._make(row, "action", "intent", metadata, None)
 

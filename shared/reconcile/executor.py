@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared.domain.actions import Action, ActionKind
 from shared.domain.cost import list_price_usd_per_s
-from shared.domain.decide import find_main
+from shared.domain.decide import PUBLIC_ADDRESSES, find_main
 from shared.domain.machine_config import STOP_SIGNAL, STOP_TIMEOUT_S, build_config
 from shared.domain.models import Json, Row
 from shared.domain.naming import machine_name
@@ -40,6 +40,8 @@ class Effects:
                 observer.machine_created(self.created)
             case ActionKind.DESTROY_MACHINE:
                 observer.machine_destroyed()
+            case ActionKind.ASSIGN_ADDRESS | ActionKind.RELEASE_ADDRESS:
+                observer.addresses_changed()
             case ActionKind.SET_SECRETS:
                 pass  # machines read secrets only when they are created or updated
             case _:
@@ -69,7 +71,7 @@ def execute(
             machine = fly.create_machine(
                 app,
                 machine_name(app),
-                region=row.region,
+                region=action.region or row.region,
                 config=_config(row, inputs),
                 min_secrets_version=row.secrets_version,
                 budget_s=budget_s,
@@ -78,6 +80,12 @@ def execute(
             return Effects(kind, patch_from_machine(row, created, time().date()), created)
         case ActionKind.DELETE_APP:
             fly.delete_app(app, force=True, budget_s=budget_s)
+            return Effects(kind)
+        case ActionKind.ASSIGN_ADDRESS:
+            fly.assign_address(app, "v6" if action.address == "v6" else "shared_v4", budget_s=budget_s)
+            return Effects(kind)
+        case ActionKind.RELEASE_ADDRESS:
+            fly.release_address(app, action.address or "", budget_s=budget_s)
             return Effects(kind)
     if action.machine is None:
         raise TypeError(f"{kind} names no machine")
@@ -125,13 +133,24 @@ def patch_from_machine(row: Row, machine: ObservedMachine, today: date) -> Json:
 
 
 def patch_from_observation(row: Row, observation: Observation, today: date) -> Json:
-    """The patch that remembers what was read directly of the app's one machine."""
-    machine = find_main(row, observation)
+    """The patch that remembers what was read directly of the app's one machine and of its addresses."""
+    machine, addresses = find_main(row, observation), _patch_addresses(row, observation)
     if machine is None:
-        return {"machine_state": "absent"}
+        return {"machine_state": "absent", **addresses}
     if machine.id == row.machine_id and machine.size:
-        return patch_from_machine(row, machine, today)
-    return {"machine_state": machine.state, "machine_region": machine.region}
+        return patch_from_machine(row, machine, today) | addresses
+    return {"machine_state": machine.state, "machine_region": machine.region, **addresses}
+
+
+def _patch_addresses(row: Row, observation: Observation) -> Json:
+    """What the row remembers of its addresses: for a public app a list, also an empty one.
+
+    It is saved with the intent to assign one, so that another worker looks for what the call may have left.
+    """
+    if observation.addresses is None:
+        return {}
+    found = [{"ip": each.ip, "kind": each.kind} for each in observation.addresses if each.kind in PUBLIC_ADDRESSES]
+    return {"addresses": found if found or row.public_service else None}
 
 
 def _config(row: Row, inputs: "MachineInputs") -> Json:

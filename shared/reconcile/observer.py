@@ -9,7 +9,7 @@ from shared.domain.decide import GONE_STATES
 from shared.domain.errors import NotFound, NotOwned, TransientError
 from shared.domain.machine_config import ROW_KEY, SPEC_KEY
 from shared.domain.models import Row
-from shared.domain.observation import AppPresence, Observation, ObservedMachine
+from shared.domain.observation import AppAddress, AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyMachine
 from shared.reconcile.symptom_finder import backend_checks, find_symptom, missing_checks
 
@@ -70,6 +70,11 @@ def _read_size(machine: FlyMachine) -> tuple[CpuKind, int, int] | None:
     return None
 
 
+def _has_to_do_with_addresses(row: Row) -> bool:
+    """Whether the app needs public addresses, or may have some of a former plan. Those of a deleted app go with it."""
+    return row.desired_state == "present" and (row.public_service or row.addresses is not None)
+
+
 @dataclass
 class AppObserver:
     """Reads one app, and remembers what it has read. Its verbs say what a call has changed, because Fly's reads lag its writes.
@@ -83,6 +88,7 @@ class AppObserver:
     budget_s: float = 40.0
     _app: AppPresence | None = None
     _machines: tuple[ObservedMachine, ...] | None = None
+    _addresses: tuple[AppAddress, ...] | None = None
     _just_created: bool = False
     _just_deleted: bool = False
     _name_was_taken: bool = False
@@ -103,6 +109,8 @@ class AppObserver:
             self._listed_as_ours, self._asks_lists = self._read_lists(row), False
         if self._app is AppPresence.OURS and not self._just_deleted and self._machines is None:
             self._machines = self._read_machines(row)
+        if self._machines and self._addresses is None and _has_to_do_with_addresses(row):
+            self._addresses = self._read_addresses(row)
         return Observation(
             app=self._app,
             machines=self._machines or () if self._app is AppPresence.OURS else (),
@@ -113,6 +121,7 @@ class AppObserver:
             denied_once=self._denials == 1,
             machine_made=self._new_machine_reads > 0,
             listed_as_ours=self._listed_as_ours,
+            addresses=self._addresses if self._app is AppPresence.OURS and _has_to_do_with_addresses(row) else None,
         )
 
     def take_read_directly(self) -> bool:
@@ -134,14 +143,18 @@ class AppObserver:
 
     def invalidate(self) -> None:
         """Nothing is known any more: read everything again."""
-        self._app = self._machines = None
+        self._app = self._machines = self._addresses = None
+
+    def addresses_changed(self) -> None:
+        """An address was assigned or released: read them again."""
+        self._addresses = None
 
     def machine_changed(self) -> None:
         """A machine was updated, started, stopped or restarted: read the machines again."""
         self._machines = None
 
     def app_created(self) -> None:
-        self._app, self._machines = AppPresence.OURS, ()
+        self._app, self._machines, self._addresses = AppPresence.OURS, (), None
         self._just_created, self._just_deleted = True, False
 
     def app_deleted(self) -> None:
@@ -232,6 +245,11 @@ class AppObserver:
         if not listed:
             self._new_machine_reads = max(0, self._new_machine_reads - 1)
         return listed
+
+    def _read_addresses(self, row: Row) -> tuple[AppAddress, ...]:
+        found = self.fly.list_addresses(row.fly_app_name, attempts=self.on_attempt, budget_s=self.budget_s)
+        self._read_directly = True
+        return found
 
     def _read_machine(self, row: Row, machine_id: str) -> ObservedMachine | None:
         try:

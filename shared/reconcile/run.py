@@ -13,6 +13,7 @@ from shared.domain.actions import Action, ActionKind, Adopt, Decision, Done, Giv
 from shared.domain.backoff import asked_to_wait_s, counts_as_before
 from shared.domain.decide import CONTRADICTION, CONTRADICTION_ADVICE, START_FAILED, decide
 from shared.domain.errors import (
+    Capacity,
     Conflict,
     HangarError,
     LeaseLost,
@@ -24,7 +25,7 @@ from shared.domain.errors import (
     TransientError,
     Withheld,
 )
-from shared.domain.models import Row
+from shared.domain.models import Json, Row
 from shared.domain.observation import Observation
 from shared.fly.errors import FIX_TOKEN
 from shared.reconcile import conclude
@@ -32,6 +33,7 @@ from shared.reconcile.call import call_fly
 from shared.reconcile.executor import patch_from_machine, patch_from_observation
 from shared.reconcile.lease import CALL_BUDGET_S, LeasedApp
 from shared.reconcile.observer import AppObserver
+from shared.reconcile.placement import Placement
 from shared.reconcile.result import CAPS, REFUSALS, Result
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class Run:
         self.worker, self.lease, self.ends_at = worker, lease, ends_at
         self.observer = AppObserver(worker.fly, lease.record_attempt, lease.time)
         self.calls: Counter[ActionKind] = Counter()
+        self.placement = Placement()
+        self.address_calls: Counter[tuple[ActionKind, str]] = Counter()
         self.rejections: dict[ActionKind, HangarError] = {}
         self.name_refusals = 0
 
@@ -115,36 +119,51 @@ class Run:
 
     def _act(self, action: Action) -> Result | None:
         self._limit_repetition(action)
+        if action.kind is ActionKind.CREATE_MACHINE:
+            action = self.placement.choose(action, self.lease.row, self.lease.time())
         if action.kind is ActionKind.CREATE_APP:
             # What an earlier app of this name had went with it. The row must say so before the new app can exist.
-            self.lease.learn({"secrets_version": None, "machine_id": None, "machine_state": "absent"})
+            gone: Json = {"secrets_version": None, "machine_id": None, "machine_state": "absent", "addresses": None}
+            self.lease.learn(gone)
         intent, refused = self.lease.record_intent(action)
         if refused:
             return self._conclude_refusal(action, refused)
+        try:
+            self._call(action, intent)
+        except Withheld as withheld:
+            return self._conclude_refusal(action, withheld.code)
+        return None
+
+    def _call(self, action: Action, intent: Json) -> None:
+        """Make the call. An answer that says how Fly differs from what was observed does not end the run."""
         self.calls[action.kind] += 1
         try:
             call_fly(self.worker, self.lease, self.observer, action, intent, self.budget_s())
-        except Withheld as withheld:
-            return self._conclude_refusal(action, withheld.code)
         except NameTaken as taken:
             self.name_refusals += 1
             # Fail now: after another wait the turn may be over, and a pause raises no alert.
-            if self.name_refusals >= NAME_REFUSALS_LIMIT and self.observer.listed_as_ours:
-                message = (
-                    f"Fly answers 404 for the app {self.lease.row.fly_app_name} and refuses its name as taken, while the "
-                    "organisation's lists show it as ours"
-                )
-                raise TransientError(message, code=CONTRADICTION, advice=CONTRADICTION_ADVICE) from taken
             if self.name_refusals >= NAME_REFUSALS_LIMIT:
-                message = (
-                    f"Fly refused the name {self.lease.row.fly_app_name} {self.name_refusals} times. The last: {taken}"
-                )
-                raise Conflict(message, code="no_progress") from taken
+                raise self._explain_refused_name(taken) from taken
+        except Capacity as full:
+            if not (action.region and self.placement.note_full(self.lease, action.region, full)):
+                raise
         except (Conflict, NotFound, NotOwned) as rejection:
-            self.rejections[action.kind] = rejection  # Fly differs from what was observed: observe again
+            self.rejections[action.kind] = rejection
         else:
             self.rejections.pop(action.kind, None)
-        return None
+            if action.region:
+                self.placement.note_room(self.lease, action.region)
+
+    def _explain_refused_name(self, taken: NameTaken) -> HangarError:
+        app = self.lease.row.fly_app_name
+        if self.observer.listed_as_ours:
+            message = (
+                f"Fly answers 404 for the app {app} and refuses its name as taken, while the organisation's lists show it as "
+                "ours"
+            )
+            return TransientError(message, code=CONTRADICTION, advice=CONTRADICTION_ADVICE)
+        message = f"Fly refused the name {app} {self.name_refusals} times. The last: {taken}"
+        return Conflict(message, code="no_progress")
 
     def _conclude_refusal(self, action: Action, refused: str) -> Result | None:
         """How the run ends because the database forbids the call; None if it continues with a fresh decision."""
@@ -172,6 +191,11 @@ class Run:
             raise Conflict(f"the machine of {app} was started and did not stay up", code=START_FAILED)
         if action.kind is ActionKind.CREATE_APP:
             times -= self.name_refusals
+        if action.kind is ActionKind.CREATE_MACHINE:
+            times -= len(self.placement.full)
+        if action.address:
+            times = self.address_calls[action.kind, action.address]
+            self.address_calls[action.kind, action.address] += 1
         if times >= SAME_ACTION_LIMIT:
             last = f". The last time: {rejection}" if rejection else ""
             raise Conflict(f"{action.kind} on {app} was done {times} times without effect{last}", code="no_progress")

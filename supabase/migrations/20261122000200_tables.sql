@@ -10,7 +10,7 @@ create table hangar.settings (
   fly_org_slug text not null default 'personal' check (fly_org_slug <> ''),
   -- Fly accepts 63 characters; nine of them are the dash and the hash.
   app_prefix text not null default 'vyx-user' check (app_prefix ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$'),
-  default_region text not null default 'sin' check (default_region ~ '^[a-z]{3}$'),
+  default_region text not null default 'sin' check (default_region ~ '^[a-z]{2,4}(,[a-z]{2,4})*$'),
   default_image text not null default 'registry.fly.io/vyx-app:latest' check (default_image <> ''),
   -- hangar.setting_rules() names the same bounds for operators. The upper bounds also exclude Infinity and NaN, which pass every lower
   -- bound and break every interval.
@@ -88,7 +88,7 @@ create table public.fly_plans (
   cpu_kind text not null default 'shared',
   cpu_count integer not null default 2,
   memory_mb integer not null default 512,
-  region text check (region ~ '^[a-z]{3}$'),
+  region text check (region ~ '^[a-z]{2,4}(,[a-z]{2,4})*$'),
   docker_image text check (docker_image <> ''),
   power text not null default 'always_on' check (power in ('always_on', 'on_demand')),
   public_service boolean not null default false,
@@ -136,6 +136,8 @@ create table public.user_fly_apps (
   power text not null default 'always_on' check (power in ('always_on', 'on_demand')),
   public_service boolean not null default false,
   secrets_version bigint,
+  -- The public addresses as last observed; null: the app never had one of ours. An empty list: one may exist.
+  addresses jsonb check (jsonb_typeof(addresses) = 'array'),
   next_attempt_at timestamptz default hangar.now(),
   error_code text,
   lease_token uuid,

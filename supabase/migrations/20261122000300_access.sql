@@ -69,10 +69,32 @@ begin
   if v_refused is not null then
     raise exception 'plan %: %', new.tier, v_refused using errcode = 'invalid_parameter_value';
   end if;
+  new.region := hangar.normalise_region(new.region);
+  v_refused := hangar.explain_refused_region(new.region);
+  if v_refused is not null then
+    raise exception 'plan %: %', new.tier, v_refused using errcode = 'invalid_parameter_value';
+  end if;
   return new;
 end
 $$;
 create trigger guard_plan before insert or update on public.fly_plans for each row execute function hangar.guard_plan();
+
+create function hangar.guard_default_region() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_refused text;
+begin
+  new.default_region := hangar.normalise_region(new.default_region);
+  v_refused := hangar.explain_refused_region(new.default_region);
+  if v_refused is not null then
+    raise exception 'default_region: %', v_refused using errcode = 'invalid_parameter_value';
+  end if;
+  return new;
+end
+$$;
+create trigger guard_default_region before insert or update of default_region on hangar.settings
+  for each row execute function hangar.guard_default_region();
 
 -- The actor of an operator's change: named by the procedures for the length of one statement, read by the triggers below and in
 -- `operator`. Without one the session's user is the actor.

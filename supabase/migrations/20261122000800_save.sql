@@ -16,6 +16,7 @@ begin
     p_row.machine_state := null;
     p_row.machine_region := null;
     p_row.secrets_version := null;
+    p_row.addresses := null;
   end if;
   if p_patch ? 'machine_id' then
     p_row.machine_id := p_patch ->> 'machine_id';
@@ -28,6 +29,9 @@ begin
   end if;
   if p_patch ? 'secrets_version' then
     p_row.secrets_version := (p_patch ->> 'secrets_version')::bigint;
+  end if;
+  if p_patch ? 'addresses' then
+    p_row.addresses := nullif(p_patch -> 'addresses', 'null');
   end if;
   if p_patch ? 'price_usd_per_s' then
     p_row.price_usd_per_s := (p_patch ->> 'price_usd_per_s')::numeric;
@@ -116,11 +120,12 @@ begin
     perform hangar.store_name(p_row);
   end if;
   update public.user_fly_apps a
-     set (machine_id, machine_state, machine_region, secrets_version, price_usd_per_s, observed_at,
+     set (machine_id, machine_state, machine_region, secrets_version, addresses, price_usd_per_s, observed_at,
           create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
           error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
           lease_token, lease_holder, lease_expires_at)
-       = (p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version, p_row.price_usd_per_s, p_row.observed_at,
+       = (p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version, p_row.addresses, p_row.price_usd_per_s,
+          p_row.observed_at,
           p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at, p_row.health_status, p_row.last_health_check,
           p_row.bad_samples, p_row.bad_sample_at, p_row.error_code, p_row.error_message, p_row.retry_count, p_row.next_attempt_at,
           p_row.deployed_at, p_row.observed_generation, p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
@@ -166,7 +171,8 @@ declare
 begin
   perform hangar.check_keys('patch', p_patch, array[
     'machine_id', 'machine_state', 'machine_region', 'secrets_version', 'price_usd_per_s', 'rename', 'observed',
-    'status', 'health_status', 'error_code', 'error_message', 'retry_count', 'next_attempt_in_s', 'deployed', 'converged', 'deleted']);
+    'status', 'health_status', 'error_code', 'error_message', 'retry_count', 'next_attempt_in_s', 'deployed', 'converged', 'deleted',
+    'region_capacity', 'addresses']);
   if not v_deleted and p_patch ->> 'status' = 'deleted' then
     raise exception 'status deleted is set by deleted: true' using errcode = 'invalid_parameter_value';
   end if;
@@ -209,6 +215,7 @@ begin
     v_row.status := 'deleted';
     v_row.deleted_at := v_now;
     v_row.machine_state := 'absent';
+    v_row.addresses := null;
     v_row.create_unknown_at := null;
     v_row.next_attempt_at := null;
     v_row.open_intent := null;
@@ -227,6 +234,7 @@ begin
   if not v_moved and p_patch -> 'converged' = 'true' then
     perform hangar.record_machine_up(v_row.id);
   end if;
+  perform hangar.record_region_capacity(v_row.cpu_kind, p_patch -> 'region_capacity');
   perform hangar.sync_alerts(v_row, v_moved, p_patch, v_was);
   perform hangar.check_crash_loop(v_row, p_events);
   if v_deleted then

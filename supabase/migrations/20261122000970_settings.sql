@@ -13,7 +13,8 @@ as $$
     ('deletes_paused', 'boolean', null, null, false, null, null),
     ('fly_org_slug', 'text', null, null, false, '^[a-z0-9][a-z0-9-]{0,62}$', 'the slug of a Fly organisation, like my-org'),
     ('app_prefix', 'text', null, null, false, '^[a-z][a-z0-9-]{0,38}[a-z0-9]$', '2 to 40 lower-case letters, digits and hyphens, like my-app'),
-    ('default_region', 'text', null, null, false, '^[a-z]{3}$', 'the code of a Fly region, like sin'),
+    ('default_region', 'text', null, null, false, '^\s*[a-zA-Z]{2,4}(\s*,\s*[a-zA-Z]{2,4})*\s*$',
+     'a region of Fly or a list in order of preference, like sin or sin,nrt'),
     -- An image without a tag or digest means whatever `latest` is when a machine is made. It is usually a typing error.
     ('default_image', 'text', null, null, false, '^[a-z0-9][a-zA-Z0-9._:/-]*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}|@[a-z0-9+._-]+:[a-fA-F0-9]+)$',
      'an image with a tag or a digest, like registry.fly.io/my-app:v1'),

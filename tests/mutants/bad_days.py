@@ -4,6 +4,8 @@ from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _REFUSALS = "tests/simulation/test_refusals.py"
+_REGIONS = "tests/simulation/test_regions.py"
+_ADDRESSES = "tests/simulation/test_addresses.py"
 _SKEW = "tests/simulation/test_clock_skew.py"
 _CONTRADICTIONS = "tests/simulation/test_contradictions.py"
 
@@ -18,7 +20,7 @@ BUGS = (
     ),
     PlantedBug(
         "rejection-forgotten",
-        Python("shared.reconcile.run", "Run._act"),
+        Python("shared.reconcile.run", "Run._call"),
         exactly("self.rejections[action.kind] = rejection"),
         "pass",
         "C2: what was done without effect says what Fly answered",
@@ -119,5 +121,77 @@ BUGS = (
         "if abs(lead) <= 30 * ALERT_ABOVE:",
         "C10: above 30 seconds an alert names both clocks",
         (f"{_SKEW}::test_an_alert_names_both_clocks_above_thirty_seconds",),
+    ),
+    PlantedBug(
+        "full-region-not-remembered",
+        Sql("function hangar.record_region_capacity"),
+        exactly("v_now + interval '15 minutes'"),
+        "v_now",
+        "C8: a full region is skipped for a while",
+        (f"{_REGIONS}::test_the_next_region_is_tried_at_once",),
+    ),
+    PlantedBug(
+        "list-full-everywhere-is-not-asked",
+        Python("shared.domain.regions", "choose_region"),
+        exactly("return min(left, key=lambda word: remembered[word])"),
+        "return None",
+        "C8: a list that is remembered as full everywhere is asked all the same",
+        ("tests/unit/test_regions.py", _REGIONS),
+    ),
+    PlantedBug(
+        "other-size-shares-the-memory",
+        Sql("function hangar.full_regions_json"),
+        exactly("c.size_kind = p_size_kind and"),
+        "",
+        "C8: one kind of size says nothing about the other",
+        (f"{_REGIONS}::test_another_kind_of_size_has_its_own_memory",),
+    ),
+    PlantedBug(
+        "unknown-region-accepted",
+        Sql("function hangar.guard_plan"),
+        exactly("v_refused := hangar.explain_refused_region(new.region);"),
+        "",
+        "A13: a region that Fly lacks is refused where it is written",
+        (f"{_REGIONS}::test_an_unknown_region_is_refused_with_the_words_that_are_allowed",),
+    ),
+    PlantedBug(
+        "room-again-not-noted",
+        Python("shared.reconcile.placement", "Placement.note_room"),
+        exactly('"full": False'),
+        '"full": True',
+        "C8: a region with room is no longer remembered as full",
+        (_REGIONS,),
+    ),
+    PlantedBug(
+        "active-without-an-address",
+        Python("shared.domain.decide", "_decide_present"),
+        exactly("_decide_addresses(row, observation) or decision"),
+        "decision",
+        "C7: a public app is active only with its addresses",
+        (f"{_ADDRESSES}::test_a_public_app_has_its_addresses_before_it_is_active",),
+    ),
+    PlantedBug(
+        "address-forgotten-by-a-crash",
+        Python("shared.reconcile.executor", "_patch_addresses"),
+        exactly("found if found or row.public_service else None"),
+        "found or None",
+        "C7: what a call may have left is looked for, whoever continues",
+        (f"{_ADDRESSES}::test_a_crash_between_call_and_save_leaves_neither_two_nor_a_forgotten_one",),
+    ),
+    PlantedBug(
+        "address-assigned-twice",
+        Python("shared.fly.addresses", "AddressCalls.assign_address"),
+        exactly(", is_repeatable=False"),
+        "",
+        "C7: after a lost answer the list decides",
+        (_ADDRESSES,),
+    ),
+    PlantedBug(
+        "address-of-a-stranger-released",
+        Python("shared.domain.decide", "_decide_addresses"),
+        exactly("if address.kind in PUBLIC_ADDRESSES]"),
+        "]",
+        "C7: an address that Hangar did not assign stays",
+        (f"{_ADDRESSES}::test_addresses_that_hangar_did_not_assign_stay",),
     ),
 )

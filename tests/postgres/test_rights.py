@@ -20,6 +20,7 @@ hangar.alerts                       -     -              r
 hangar.app_health                   -     -              r
 hangar.active_users                 -     -              -
 hangar.operators                    -     -              r
+hangar.region_capacity              -     -              r
 hangar.settings                     -     -              r
 hangar.sweeps                       -     -              r
 public.fly_cost_intervals           -     -              r

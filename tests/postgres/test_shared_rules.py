@@ -11,6 +11,7 @@ from shared.domain.backoff import ATTEMPTS_A_ROUND
 from shared.domain.cost import SECONDS_PER_MONTH
 from shared.domain.decide import UNKNOWN_CREATE
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
+from shared.domain.regions import explain_refused_region, list_words, normalise_region
 from shared.fly.retry import RetryPolicy
 from shared.reconcile.result import REFUSALS
 
@@ -79,3 +80,18 @@ def test_the_actions_that_the_database_guards_exist(session):
 def test_a_round_has_as_many_attempts_as_the_client_makes():
     """The backoff doubles once per round; a round is one call with its retries."""
     assert len(RetryPolicy().waits_s) + 1 == ATTEMPTS_A_ROUND
+
+
+def test_the_words_for_regions_are_the_same(session):
+    """shared/domain/data/fly_regions.json is the owner; the database checks plans and settings by the same words."""
+    assert tuple(session.execute("select hangar.region_words()").fetchone()[0]) == list_words()
+
+
+@pytest.mark.parametrize(
+    "given", ["sin", " SIN ,nrt,, sin", "yul", "eu,any,usa", "", ",", "sin nrt", "EU\t,\nYUL,x", "sin,\u00a0nrt"]
+)
+def test_a_list_of_regions_is_read_in_the_same_way(session, given):
+    [(stored, refused)] = session.execute(
+        "select hangar.normalise_region(%s), hangar.explain_refused_region(%s)", (given, given)
+    ).fetchall()
+    assert (stored, refused) == (normalise_region(given), explain_refused_region(given))

@@ -12,7 +12,7 @@ from shared.fleet.sweep import Sweep
 from tests.simulation.foreign_host import ForeignHost
 from tests.simulation.silent_failure import WELL
 from tests.support.clock import make_chance
-from tests.support.fault_schedule import REGION, by_hand, draw_faults, hurt_machine
+from tests.support.fault_schedule import REGION, by_hand, draw_bad_day, draw_faults, hurt_machine
 from tests.support.turns import Process
 from tests.support.worker import ORG
 from tests.support.world import STRANGER, World
@@ -52,7 +52,7 @@ class SmallStorm:
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.turns = world, world.turns
         self.host, self.chaos, self.work = (make_chance(seed, what) for what in ("host", "chaos", "work"))
-        self.pace = make_chance(seed, "pace")
+        self.pace, self.bad_days = make_chance(seed, "pace"), make_chance(seed, "bad days")
         self.deadly = self.chaos.choice((0.0, 0.15, 0.4))
         self.faulty = self.chaos.choice((3, 12, 25))
         self.names = 0
@@ -67,6 +67,13 @@ class SmallStorm:
         self._make_stranger(STRANGER)
         if self.pace.random() < 0.3:
             world.control("PUT", "latency", {"profile": "typical"})
+        self._skew_clock(self.bad_days.choice((0, 0, 0, -720, 720, 40)))
+        if self.bad_days.random() < 0.3:
+            preference = self.bad_days.choice((f"{REGION},nrt", "nrt,eu", "any"))
+            world.note(f"plan pro: region {preference}", "operator")
+            world.sql("update public.fly_plans set region = %s where tier = 'pro'", preference)
+        if self.bad_days.random() < 0.2:
+            world.sql("update public.fly_plans set public_service = true where tier = 'elite'")
 
     def _answer_alert(self, _body):
         """For half an hour at a time the receiver of alerts works, or fails in one way."""
@@ -85,6 +92,7 @@ class SmallStorm:
         gaps, gap_weights = zip(*_GAPS_S, strict=True)
         for _ in range(self.pace.randint(MOST_MOVES // 6, MOST_MOVES)):
             self.pace.choices(kinds, weights)[0]()
+            self._refuse_everything()
             gap = self.pace.choices(gaps, gap_weights)[0]
             self.turns.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))
 
@@ -120,6 +128,7 @@ class SmallStorm:
         self.deaf = self.deaf_until = 0.0
         world.control("PUT", "faults", [])
         world.control("PUT", f"regions/{REGION}", {})
+        self._skew_clock(0)
         world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)
         for machine in world.sim.machines():
             if machine.state != "destroying":
@@ -266,6 +275,17 @@ class SmallStorm:
         for rule in rules:
             self.world.note(f"fault: {rule}", "chaos")
         self.world.control("PUT", "faults", rules)
+
+    def _refuse_everything(self) -> None:
+        """Sometimes, by a stream of its own: Fly refuses every change of the organisation, until its faults are replaced."""
+        if self.bad_days.random() < 0.02:
+            rules = draw_bad_day(self.bad_days)
+            self.world.note(f"Fly refuses every change: {rules[0]['body']['error']}", "chaos")
+            self.world.control("PUT", "faults", rules)
+
+    def _skew_clock(self, seconds: float) -> None:
+        self.world.note(f"Fly's clock is wrong by {seconds} s", "chaos")
+        self.world.control("PUT", "clock", {"skew_s": seconds})
 
     def _hurt(self) -> None:
         hurt = hurt_machine(self.world, self.chaos)

@@ -1,6 +1,12 @@
 """Fly refuses: its own words reach the row, the event and the alert; nothing is destroyed or replaced; it ends by itself."""
 
+from uuid import UUID
+
 import pytest
+
+from local.fly.transport import open_client
+from shared.domain.naming import network_name
+from tests.support.worker import ORG
 
 BILLING = "organization is suspended: pay the open invoice"
 LIMIT = "Your organization has reached its machine limit. Please contact billing@fly.io to increase your limits."
@@ -221,3 +227,16 @@ def test_what_was_done_without_effect_says_what_fly_answered(world):
     row = world.row(user)
     assert row["error_code"] == "no_progress"
     assert "the moon is in the way" in row["error_message"]
+
+
+def test_a_refusal_to_show_orphans_is_one_alert(world):
+    """Three apps of ours that no row owns, and Fly refuses to show any of them."""
+    with open_client(world.sim) as fly:
+        for number in range(3):
+            network = network_name(world.installation_id, UUID(int=number + 1))
+            body = {"app_name": f"lost-{number}", "org_slug": ORG, "network": network}
+            fly.post("/v1/apps", json=body).raise_for_status()
+    refuse(world, "GET", "/v1/apps/*", BILLING)
+    world.sweep()
+    assert len(read_alert(world, "orphan_look")) == 1
+    assert len(world.apps()) == 3

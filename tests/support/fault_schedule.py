@@ -74,6 +74,26 @@ _REFUSALS = {
 }
 
 
+# What Fly says to a whole organisation, on every call that changes something.
+_BAD_DAYS = (
+    {"status": 403, "body": {"error": "organization is suspended: pay the open invoice"}},
+    {
+        "status": 422,
+        "body": {"error": "Your organization has reached its machine limit. Please contact billing@fly.io"},
+    },
+    {"status": 403, "body": {"error": "Your Fly.io account has been marked as high risk. Please verify your account."}},
+    {"status": 401, "body": {"error": "Authenticate: token validation error"}},
+    {"status": 403, "body": {"error": "no"}},
+)
+
+
+def draw_bad_day(chance: Random) -> list[dict]:
+    """Fly refuses every change, for one cause, until its faults are replaced."""
+    refusal = chance.choice(_BAD_DAYS)
+    changes = [(method, path) for method, path in _EVERY_CALL if method != "GET"]
+    return [{"method": method, "path": path, "when": "before", **refusal} for method, path in changes]
+
+
 def draw_faults(chance: Random) -> list[dict]:
     """Up to four rules for `/_sim/faults`: which call fails, how, before or after its effect, and how often."""
     rules = []

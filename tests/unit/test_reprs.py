@@ -17,6 +17,9 @@ SECRET_NAME = re.compile(
 HARMLESS = {
     "shared.domain.models.Row.lease_token": "the id of a lease, which opens nothing",
     "shared.domain.models.Row.secrets_version": "a number",
+    "shared.domain.models.Row.addresses": "IP addresses",
+    "shared.domain.observation.Observation.addresses": "IP addresses",
+    "shared.reconcile.observer.AppObserver._addresses": "IP addresses",
     "shared.reconcile.worker.MachineInputs.secrets": "a function that makes them",
     "local.backend.settings.Settings.token_user_id": "the owner of the token",
     "local.fly.state.model.App.addresses": "IP addresses",

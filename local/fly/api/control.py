@@ -91,6 +91,7 @@ def _show_app(app: App, now: float) -> dict[str, Any]:
         "network": app.network,
         "deleting": app.deleting,
         "secrets": sorted(app.secrets),
+        "addresses": [{"ip": address.ip, "type": address.kind} for address in app.addresses],
         "machines": [_show_machine(machine, now) for machine in app.live_machines()],
     }
 

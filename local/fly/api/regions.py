@@ -22,6 +22,7 @@ _ROWS = (
     ("ewr", "Secaucus, NJ (US)", 40.79, -74.06, "north_america"),
     ("fra", "Frankfurt, Germany", 50.11, 8.68, "europe"),
     ("gru", "Sao Paulo, Brazil", -23.55, -46.63, "south_america"),
+    ("hkg", "Hong Kong, Hong Kong", 22.25, 114.20, "asia_pacific"),
     ("iad", "Ashburn, Virginia (US)", 39.02, -77.54, "north_america"),
     ("jnb", "Johannesburg, South Africa", -26.13, 28.23, "africa"),
     ("lax", "Los Angeles, California (US)", 33.94, -118.41, "north_america"),
@@ -44,6 +45,7 @@ def _geo(name: str) -> tuple[str, ...]:
 ALIASES = {
     "any": CODES,
     "us": _US,
+    "usa": _US,
     "na": _geo("north_america"),
     "eu": _geo("europe"),
     "sa": _geo("south_america"),
