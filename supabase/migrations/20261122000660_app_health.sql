@@ -67,6 +67,11 @@ begin
 end
 $$;
 
+-- Whether a sample taken now counts beside the one before. One in the future (the clock was set back) holds nothing up.
+create function hangar.is_next_sample(p_before timestamptz, p_gap interval) returns boolean
+language sql stable set search_path = ''
+as $$ select not coalesce(p_before > hangar.now() - p_gap and p_before <= hangar.now(), false) $$;
+
 -- One sample of each app: [{"id", "symptom": text|null, "detail", "well": bool}…]. Without a symptom and not well says nothing.
 create function hangar.record_symptoms(p_samples jsonb) returns void
 language plpgsql volatile set search_path = ''
@@ -75,19 +80,21 @@ declare
   v_now timestamptz := hangar.now();
   v_gap interval;
   v_needed integer;
+  v_well uuid[];
+  v_looked_at uuid[];
 begin
   select make_interval(secs => g.bad_sample_gap_s::double precision), g.unhealthy_after into strict v_gap, v_needed from hangar.settings g;
+  select coalesce(array_agg(s.id) filter (where s.well), '{}'), coalesce(array_agg(s.id) filter (where s.well or s.symptom is not null), '{}')
+    into v_well, v_looked_at
+    from jsonb_to_recordset(p_samples) as s (id uuid, well boolean, symptom text);
   -- Well for as long as unhealthy_after samples take: what comes next is another episode.
   update hangar.app_health h set samples = 0, step_samples = 0, unsteady = false
-    from jsonb_to_recordset(p_samples) as s (id uuid, well boolean, symptom text)
-   where h.fly_app_id = s.id and (s.well or s.symptom is not null) and h.well_since <= v_now - v_needed * v_gap;
+   where h.fly_app_id = any (v_looked_at) and h.well_since <= v_now - v_needed * v_gap;
   -- An hour without a symptom: what was tried is forgotten, and Hangar starts again should it come back.
-  delete from hangar.app_health h using jsonb_to_recordset(p_samples) as s (id uuid, well boolean)
-   where s.well and h.fly_app_id = s.id
+  delete from hangar.app_health h
+   where h.fly_app_id = any (v_well)
      and h.well_since <= v_now - case when h.restarted_at is null and h.replaced_at is null then v_needed * v_gap else interval '1 hour' end;
-  update hangar.app_health h set well_since = v_now
-    from jsonb_to_recordset(p_samples) as s (id uuid, well boolean)
-   where s.well and h.fly_app_id = s.id and h.well_since is null;
+  update hangar.app_health h set well_since = v_now where h.fly_app_id = any (v_well) and h.well_since is null;
   insert into hangar.app_health as h (fly_app_id, symptom, detail, since, samples, streak, sample_at, step_samples)
   select s.id, s.symptom, s.detail, v_now, 1, 1, v_now, (hangar.symptom_remedy(s.symptom) <> 'wait')::integer
     from jsonb_to_recordset(p_samples) as s (id uuid, symptom text, detail text)
@@ -96,12 +103,12 @@ begin
   on conflict (fly_app_id) do update
     set symptom = excluded.symptom, detail = excluded.detail, well_since = null,
         since = case when h.samples = 0 then v_now else h.since end,
-        streak = case when h.well_since is null then h.streak + (h.sample_at <= v_now - v_gap)::integer else 1 end,
+        streak = case when h.well_since is null then h.streak + hangar.is_next_sample(h.sample_at, v_gap)::integer else 1 end,
         unsteady = h.samples > 0 and (h.unsteady or h.well_since is not null)
-                   and (h.well_since is not null or h.streak + (h.sample_at <= v_now - v_gap)::integer < v_needed),
-        samples = h.samples + (h.sample_at <= v_now - v_gap)::integer,
-        step_samples = h.step_samples + (h.sample_at <= v_now - v_gap and hangar.symptom_remedy(excluded.symptom) <> 'wait')::integer,
-        sample_at = case when h.sample_at <= v_now - v_gap then v_now else h.sample_at end;
+                   and (h.well_since is not null or h.streak + hangar.is_next_sample(h.sample_at, v_gap)::integer < v_needed),
+        samples = h.samples + hangar.is_next_sample(h.sample_at, v_gap)::integer,
+        step_samples = h.step_samples + (hangar.is_next_sample(h.sample_at, v_gap) and hangar.symptom_remedy(excluded.symptom) <> 'wait')::integer,
+        sample_at = case when hangar.is_next_sample(h.sample_at, v_gap) then v_now else h.sample_at end;
 end
 $$;
 

@@ -58,6 +58,15 @@ as $$
     case p_app.next when 'person' then format('. When the cause is corrected, `hangar retry %s` lets Hangar try again', p_app.user_id) else '' end)
 $$;
 
+-- What the alert of an app says, in codes: while this is unchanged, the alert is.
+create function hangar.health_state(p_app hangar.unhealthy_app) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object('symptom', p_app.symptom, 'detail', coalesce((p_app.health).detail, ''), 'next', p_app.next,
+                            'paused', g.paused, 'deletes_paused', g.deletes_paused)
+    from hangar.settings g
+$$;
+
 -- One alert for the whole fleet about a symptom that concerns the organisation.
 create function hangar.check_fleet_symptom(p_symptom text, p_found hangar.unhealthy_app[]) returns void
 language plpgsql volatile set search_path = ''
@@ -130,12 +139,12 @@ begin
   for v_app in
     select u.* from unnest(p_single) u
      where not exists (select 1 from hangar.alerts l where l.kind = u.kind and l.key = u.row_id::text and l.resolved_at is null
-                                                       and l.message = hangar.describe_unhealthy(u))
+                                                       and l.metadata @> hangar.health_state(u))
      order by (u.health).since, u.row_id limit 500
   loop
     perform hangar.raise_alert(v_app.kind, v_app.row_id::text, hangar.describe_unhealthy(v_app), jsonb_strip_nulls(jsonb_build_object(
-      'user_id', v_app.user_id, 'app', v_app.app, 'symptom', v_app.symptom, 'detail', (v_app.health).detail, 'since', (v_app.health).since,
-      'restarted_at', (v_app.health).restarted_at, 'replaced_at', (v_app.health).replaced_at, 'next', v_app.next)));
+      'user_id', v_app.user_id, 'app', v_app.app, 'since', (v_app.health).since, 'restarted_at', (v_app.health).restarted_at,
+      'replaced_at', (v_app.health).replaced_at)) || hangar.health_state(v_app));
   end loop;
 end
 $$;
@@ -160,6 +169,14 @@ as $$
     from changed c where a.id = c.id
 $$;
 
+-- An app that is no longer wanted has no health. If its user returns, Hangar starts from nothing.
+create function hangar.forget_unwanted_health() returns void
+language sql volatile set search_path = ''
+as $$
+  delete from hangar.app_health h using public.user_fly_apps a
+   where a.id = h.fly_app_id and (a.deleted_at is not null or a.desired_state = 'absent')
+$$;
+
 -- The end of every sweep: what is wrong with the fleet as of now, in alerts and next steps.
 create function hangar.check_health() returns void
 language plpgsql volatile set search_path = ''
@@ -175,7 +192,7 @@ begin
   if hangar.check_health_incident(v_single) then
     v_single := '{}';
   end if;
-  perform hangar.check_health_alerts(v_single), hangar.set_health_steps(v_single);
+  perform hangar.check_health_alerts(v_single), hangar.set_health_steps(v_single), hangar.forget_unwanted_health();
 end
 $$;
 

@@ -72,7 +72,7 @@ begin
            'healthy', count(*) filter (where u.becomes = 'healthy'), 'unhealthy', count(*) filter (where u.becomes = 'unhealthy'),
            'unknown', count(*) filter (where u.becomes = 'unknown'), 'transitions', (select count(*) from transitions)),
          jsonb_agg(jsonb_build_object('id', u.id, 'symptom', u.symptom, 'detail', u.detail, 'well', u.symptom is null and coalesce(u.is_well, false)))
-           filter (where u.symptom is not null or exists (select 1 from hangar.app_health h where h.fly_app_id = u.id))
+           filter (where u.symptom is not null or u.id in (select h.fly_app_id from hangar.app_health h))
     into v_result, v_samples
     from updated u;
   if v_samples is not null then
