@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from local.fly.transport import open_client
 from shared.fleet.sweep import Sweep
+from tests.simulation.silent_failure import WELL
 from tests.support.clock import make_chance
 from tests.support.fault_schedule import REGION, draw_faults, hurt_machine
 from tests.support.worker import ORG
@@ -133,4 +134,4 @@ class Storm:
         world.control("PUT", f"regions/{REGION}", {})
         world.sim.world.unkindness = replace(world.sim.world.unkindness, lost_answers=0.0, error_regions=0.0)
         for machine in world.sim.machines():
-            world.control("PUT", f"machines/{machine.id}", {"host_status": "ok", "checks": {}})
+            world.control("PUT", f"machines/{machine.id}", WELL)
