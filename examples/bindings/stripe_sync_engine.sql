@@ -1,5 +1,6 @@
 -- Stripe Sync Engine: the subscriptions that it keeps in schema stripe, in both generations of its tables (typed columns; or _raw_data
--- with generated columns). Run stripe_users_by_table.sql or stripe_users_by_metadata.sql first, both as the database owner.
+-- with generated columns). Check the names first: some releases and hosts use schema public, or singular names of tables.
+-- Run stripe_users_by_table.sql or stripe_users_by_metadata.sql before it, both as the database owner.
 --
 -- fly_plans.tier may hold a Stripe price id, a product id or a lookup key. A subscription without a known one returns its price id, so
 -- that Hangar's alert names it. Add-ons need no plan: they are ignored beside an item that fly_plans knows.
@@ -9,7 +10,8 @@
 
 create or replace function private.hangar_stripe_subscriptions(p_users uuid[])
 returns table (user_id uuid, tier text, status text, ends_at timestamptz)
-language plpgsql stable set search_path = ''
+-- Compiling the statement would take longer than running it.
+language plpgsql stable set search_path = '' set jit = off
 as $$
 declare
   v_livemode constant boolean := true;  -- false in a project that uses Stripe's test mode

@@ -5,7 +5,7 @@ from psycopg import errors
 
 from tests.postgres.ready_bindings import open_host
 
-MARKS = "select count(*) from hangar.marks"
+pytestmark = pytest.mark.every_postgres
 FUNCTION = """
 create table public.deals (id int primary key, owner uuid, plan text);
 create table public.notes (id int);

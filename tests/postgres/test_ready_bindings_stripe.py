@@ -9,6 +9,8 @@ import pytest
 
 from tests.postgres.ready_bindings import NOW, hours, open_host
 
+pytestmark = pytest.mark.every_postgres
+
 TYPED = """
 create schema stripe;
 create type stripe.subscription_status as enum
