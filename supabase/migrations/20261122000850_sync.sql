@@ -39,6 +39,7 @@ create function hangar.check_unknown_values() returns text[]
 language plpgsql volatile set search_path = ''
 as $$
 declare
+  v_rows hangar.host_subscription[] := array(select s from hangar.list_known_subscriptions() s);
   v_unknown text[];
   v_value record;
   v_seen text[] := '{}';
@@ -48,7 +49,7 @@ begin
            case j.why when 'unknown_tier' then j.tier when 'unknown_status' then lower(btrim(j.status)) when 'unreadable_end' then 'ends_at'
                 else 'null' end as key,
            count(distinct j.user_id) as users, (array_agg(j.user_id order by j.user_id))[1] as example
-      from hangar.judge_subscriptions(array(select s from hangar.list_known_subscriptions() s)) j
+      from hangar.judge_subscriptions(v_rows) j
      where j.verdict is null
      group by 1, 2 order by 1, 2 limit 100
   loop
@@ -66,7 +67,7 @@ begin
   end loop;
   -- A tier that only ended subscriptions name matters too: the next sign-up would wait.
   select coalesce(array_agg(t.tier order by t.tier), '{}') into v_unknown
-    from (select distinct s.tier from hangar.list_known_subscriptions() s limit 1000) t
+    from (select distinct s.tier from unnest(v_rows) s limit 1000) t
    where t.tier is not null and not exists (select 1 from public.fly_plans p where p.tier = t.tier);
   for v_value in select u as key from unnest(v_unknown) u where 'unknown_tier:' || u <> all (v_seen) loop
     v_seen := v_seen || ('unknown_tier:' || v_value.key);
