@@ -8,7 +8,7 @@ language plpgsql immutable set search_path = ''
 as $$
 begin
   return case
-    when p_error_code in ('auth', 'unsupported', 'refused', 'not_owned', 'contradiction') then p_error_code
+    when p_error_code in ('auth', 'unsupported', 'refused') then p_error_code
     when p_error_code in ('region_full', 'host', 'volume') then 'region_full/' || p_row.region
     when p_error_code = 'image' then 'image/' || p_row.docker_image
     when p_error_code = 'size' then 'size/' || coalesce(p_row.tier, p_row.cpu_kind || '-' || p_row.cpu_count || 'x-' || p_row.memory_mb)

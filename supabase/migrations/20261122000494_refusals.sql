@@ -95,7 +95,8 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 begin
   if p_code is null then
-    perform hangar.check_refusal(a.key, '') from hangar.alerts a
+    -- Whoever waits for the same cause is tried at once: with a new token it is over for everybody.
+    perform hangar.retry_refused(a.key), hangar.check_refusal(a.key, '') from hangar.alerts a
       where a.kind = 'fly_refused' and a.resolved_at is null and a.metadata ? 'listing';
   elsif hangar.is_org_wide(p_code) then
     perform hangar.check_refusal(p_code, coalesce(nullif(p_message, ''), p_code));

@@ -74,7 +74,7 @@ def test_a_readopted_app_is_not_left_for_one_refusal(world, restored):
 
     world.reconciler.fly.get_app = get_app
     world.sweep()
-    world.clock.advance(300)
+    world.clock.advance(1900)
     world.sweep()
     assert machines_of(world) == {ORPHAN: [restored]}
     assert world.sql("select status from public.user_fly_apps") == [("active",)]

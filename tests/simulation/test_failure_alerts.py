@@ -1,4 +1,7 @@
-"""Alerts about apps that fail are grouped by cause: one change or one outage is one alert, however many apps it concerns."""
+"""Alerts about apps that fail are grouped by cause: one change or one outage is one alert, however many apps it concerns.
+
+Causes of the whole organisation are in test_refusals.py.
+"""
 
 import pytest
 
@@ -23,16 +26,13 @@ REVOKED = [
     )
 ]
 CAUSES = {
-    "token": REVOKED,
-    "quota": [{**ANY_MACHINE, "status": 403, "body": {"error": "you are over the allowed quota of machines"}}],
-    "org": [{**ANY_CREATE, "status": 404, "body": {"error": "organization not found"}}],
     "fly_unavailable": [{**ANY_CREATE, "status": 503}],
     "region_full/iad": [
         {**ANY_MACHINE, "status": 422, "body": {"error": "no room", "status": "insufficient_capacity"}}
     ],
     "image/app@sha256:1": [{**ANY_MACHINE, "status": 400, "body": {"error": "failed to get manifest app@sha256:1"}}],
     "size/pro": [{**ANY_MACHINE, "status": 422, "body": {"error": "invalid config.guest"}}],
-    "bad_request": [{**ANY_MACHINE, "status": 400, "body": {"error": "something new"}}],
+    "refused": [{**ANY_MACHINE, "status": 400, "body": {"error": "something new"}}],
 }
 
 
@@ -90,7 +90,7 @@ def test_a_listing_refused_first_is_the_alert_of_the_apps_too(world, receiver):
     assert not try_sweep(world)
     world.add_users(["pro"] * 3)
     try_sweep(world)
-    assert world.open_alerts() == {("fly_unreachable", "listing")}
+    assert world.open_alerts() == {("fly_refused", "token")}
     world.set_faults()
     world.sweep()
     assert world.open_alerts() == set()
@@ -99,11 +99,11 @@ def test_a_listing_refused_first_is_the_alert_of_the_apps_too(world, receiver):
 
 
 def test_a_new_token_makes_every_app_due_at_once(world, receiver):
-    """The first listing that succeeds, also if the apps' alert stands for that of the listing."""
+    """After the first listing that succeeds, every app is tried again."""
     world.set_faults(*REVOKED)
     user = world.add_user("pro")
     assert not try_sweep(world)
-    assert world.open_alerts() == {("provision_failed", "token")}
+    assert world.open_alerts() == {("fly_refused", "token")}
     world.set_faults()
     world.clock.advance(10)
     world.sweep()
@@ -128,7 +128,7 @@ def test_upgrades_and_removals_share_the_alert_of_their_cause(world, receiver):
     try_sweep(world)
     [(kind, key)] = world.open_alerts()
     assert key == "token"
-    assert read_alert(world, "token")[1]["apps"] == 2
+    assert read_alert(world, "token")[1]["users"] == 2
     assert receiver.list_told() == [(kind, "token", False)]
 
 

@@ -72,7 +72,7 @@ def test_a_list_that_is_full_everywhere_names_each_region_and_is_retried(world):
     assert "nrt: " in row["error_message"]
     assert "could not find a candidate host" in row["error_message"]
     assert row["next_attempt_at"] is not None
-    assert ("provision_failed", row["id"]) in world.open_alerts()
+    assert ("provision_failed", "region_full/sin,nrt") in world.open_alerts()
     fill(world, "nrt", full=False)
     world.settle()
     assert (where(world, user), world.open_alerts()) == (("sin,nrt", "nrt", "active"), set())
