@@ -154,12 +154,18 @@ as $$
   select case when hangar.is_uuid_expression(p_relation, p_expression) then p_expression else 'hangar.to_uuid(' || p_expression || '::text)' end
 $$;
 
+-- Writes one generated function, unless it is written already: every sweep comes here.
 create function hangar.write_function(p_name text, p_arguments text, p_returns text, p_body text, p_options text default '') returns void
 language plpgsql volatile set search_path = ''
 as $$
+declare
+  v_body text := E'begin\n' || p_body || E'\nend';
 begin
-  execute format('create or replace function hangar.%s(%s) returns %s language plpgsql %s set search_path = '''' as %L',
-                 p_name, p_arguments, p_returns, p_options, E'begin\n' || p_body || E'\nend');
+  if not exists (select 1 from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+                  where n.nspname = 'hangar' and p.proname = p_name and p.prosrc = v_body) then
+    execute format('create or replace function hangar.%s(%s) returns %s language plpgsql %s set search_path = '''' as %L',
+                   p_name, p_arguments, p_returns, p_options, v_body);
+  end if;
 end
 $$;
 
