@@ -43,15 +43,17 @@ def find_entitled(cloud: KillCloud) -> set[uuid.UUID]:
 
 
 def find_undesired(cloud: KillCloud) -> list[str]:
-    """I1 and I12: rows whose desired state differs from what the user's last committed write entitles them to."""
+    """I1 and I12: users whose row differs from what their last committed write entitles them to, although no mark says so."""
     entitled = find_entitled(cloud)
     wanted = cloud.sql("select user_id, desired_state from public.user_fly_apps where deleted_at is null")
+    marked = {user for (user,) in cloud.sql("select user_id from hangar.marks")}
     problems = [
         f"{user} is{'' if user in entitled else ' not'} entitled, and the row asks for {state}"
         for user, state in wanted
-        if (state == "present") != (user in entitled)
+        if (state == "present") != (user in entitled) and user not in marked
     ]
-    return problems + [f"{user} is entitled and has no row" for user in entitled - {user for user, _ in wanted}]
+    without = entitled - {user for user, _ in wanted} - marked
+    return problems + [f"{user} is entitled and has neither row nor mark" for user in without]
 
 
 def find_last_deadline_s(cloud: KillCloud) -> float:

@@ -53,7 +53,7 @@ def count_queued(cloud):
 
 
 def test_a_commit_that_was_answered_outlives_a_kill_together_with_what_it_asks_for(cloud):
-    """I1, I12: Postgres is killed right after the host's COMMIT is answered. Subscription and desired state are both saved."""
+    """I1, I12: Postgres is killed right after the host's COMMIT is answered. Subscription and mark are both saved."""
     for round_, tier in enumerate(("pro", "free", "elite")):
         cloud.sql(SET_TIER, tier, USERS[round_ % 3])
         cloud.kill_postgres()
@@ -64,17 +64,17 @@ def test_a_commit_that_was_answered_outlives_a_kill_together_with_what_it_asks_f
 
 
 def test_a_write_that_a_kill_cuts_short_leaves_neither_half(cloud):
-    """I1, I12: Postgres is killed between the host's UPDATE and its COMMIT. Neither the subscription nor our row has changed."""
+    """I1, I12: Postgres is killed between the host's UPDATE and its COMMIT. Neither subscription nor mark is left."""
     session = psycopg.connect(cloud.database_url)
     session.execute(SET_TIER, ("pro", USERS[0]))
-    wanted = session.execute("select desired_state from public.user_fly_apps where deleted_at is null").fetchall()
-    assert wanted == [("present",)]
+    marked = session.execute("select user_id::text from hangar.marks").fetchall()
+    assert marked == [(str(USERS[0]),)]
     cloud.kill_postgres()
     with pytest.raises(psycopg.OperationalError):
         session.commit()
     session.close()
     assert cloud.sql("select tier from public.user_subscriptions where user_id = %s", USERS[0]) == [("free",)]
-    assert cloud.sql("select 1 from public.user_fly_apps where deleted_at is null") == []
+    assert cloud.sql("select 1 from hangar.marks") == []
 
 
 def test_a_kill_under_many_writes_leaves_each_whole_or_undone(cloud):
