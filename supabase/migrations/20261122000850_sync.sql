@@ -45,7 +45,7 @@ declare
 begin
   for v_value in
     select case j.why when 'no_status' then 'unknown_status' when 'no_tier' then 'unknown_tier' else j.why end as kind,
-           case j.why when 'unknown_tier' then j.tier when 'unknown_status' then lower(btrim(j.status)) when 'unreadable_end' then 'ends_at'
+           case j.why when 'unknown_tier' then j.tier when 'unknown_status' then lower(hangar.trim_word(j.status)) when 'unreadable_end' then 'ends_at'
                 else 'null' end as key,
            count(distinct j.user_id) as users, (array_agg(j.user_id order by j.user_id))[1] as example
       from hangar.judge_subscriptions(array(select s from hangar.list_known_subscriptions() s)) j
