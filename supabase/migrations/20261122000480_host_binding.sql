@@ -150,9 +150,14 @@ $$;
 create function hangar.write_function(p_name text, p_arguments text, p_returns text, p_body text, p_options text default '') returns void
 language plpgsql volatile set search_path = ''
 as $$
+declare
+  v_body text := E'begin\n' || p_body || E'\nend';
 begin
-  execute format('create or replace function hangar.%s(%s) returns %s language plpgsql %s set search_path = '''' as %L',
-                 p_name, p_arguments, p_returns, p_options, E'begin\n' || p_body || E'\nend');
+  -- Every sync writes again. Two syncs that replace the same function at the same time would fail.
+  if not exists (select 1 from pg_catalog.pg_proc p where p.pronamespace = 'hangar'::regnamespace and p.proname = p_name and p.prosrc = v_body) then
+    execute format('create or replace function hangar.%s(%s) returns %s language plpgsql %s set search_path = '''' as %L',
+                   p_name, p_arguments, p_returns, p_options, v_body);
+  end if;
 end
 $$;
 

@@ -12,7 +12,9 @@ declare
 begin
   v_problem := hangar.explain_unreadable_host();
   begin
-    if v_problem is not null then
+    -- A table that was dropped and made again can be read by its name, but its triggers are gone.
+    if v_problem is not null or exists (select 1 from hangar.binding b
+         where b.kind = 'table' and not exists (select 1 from pg_catalog.pg_class c where c.oid = b.source_oid)) then
       perform hangar.write_host_functions();
       v_problem := hangar.explain_unreadable_host();
     end if;
