@@ -100,12 +100,17 @@ declare
   v_trigger record;
 begin
   for v_trigger in
-    select t.tgname, t.tgrelid::regclass as relation
+    select t.tgname, t.tgrelid::regclass as relation, p.proname
       from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
      where n.nspname = 'hangar' and p.proname in ('mark_subscriptions', 'mark_users') and t.tgrelid <> all (p_except)
        and not t.tgisinternal and t.tgparentid = 0
   loop
-    execute format('drop trigger %I on %s', v_trigger.tgname, v_trigger.relation);
+    begin
+      execute format('drop trigger if exists %I on %s', v_trigger.tgname, v_trigger.relation);
+    exception when insufficient_privilege then
+      -- auth.users belongs to Supabase: postgres may create a trigger there and not drop it. It goes with its function, which is ours.
+      execute format('drop function if exists hangar.%I() cascade', v_trigger.proname);
+    end;
   end loop;
 end
 $$;
