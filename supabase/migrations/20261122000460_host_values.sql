@@ -3,6 +3,11 @@
 -- A value that cannot be read is null, never an error: it must not harm other users. The overload is chosen when a reading function is
 -- planned, so the host may change the type of a column at any time.
 
+-- A word of the host, without white space around it. btrim alone removes no tab and no line break.
+create function hangar.trim_word(p_value text) returns text
+language plpgsql immutable set search_path = ''
+as $$ begin return regexp_replace(p_value, '^\s+|\s+$', '', 'g'); end $$;
+
 create function hangar.to_uuid(p_value uuid) returns uuid
 language plpgsql immutable set search_path = ''
 as $$ begin return p_value; end $$;
@@ -11,7 +16,7 @@ create function hangar.to_uuid(p_value text) returns uuid
 language plpgsql immutable set search_path = ''
 as $$
 begin
-  return case when p_value ~* '^\s*\{?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?\s*$' then btrim(p_value)::uuid end;
+  return case when p_value ~* '^\s*\{?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?\s*$' then regexp_replace(p_value, '[{}\s]', '', 'g')::uuid end;
 end
 $$;
 
@@ -54,7 +59,7 @@ create function hangar.to_time(p_value text) returns timestamptz
 language plpgsql stable set search_path = '' set timezone = 'UTC' set datestyle = 'ISO, YMD'
 as $$
 declare
-  v_value text := lower(btrim(p_value));
+  v_value text := lower(hangar.trim_word(p_value));
 begin
   if v_value ~ '^\d{9,}(\.\d+)?$' then
     return hangar.to_time(v_value::double precision);

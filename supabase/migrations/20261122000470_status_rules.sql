@@ -1,12 +1,12 @@
 -- What the status words of subscriptions mean. Payment providers use the same word for opposite things, so the rules are data.
--- Builds on: tables.
+-- Builds on: tables, host_values.
 -- entitled: until the end date, or without end if there is none. until_end: until the end date, and not at all without one. no: never.
 
 create function hangar.guard_status_rule() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  new.status := lower(btrim(new.status));
+  new.status := lower(hangar.trim_word(new.status));
   if coalesce(new.status, '') = '' then
     raise exception 'a status rule needs a status, the word that the host writes' using errcode = 'invalid_parameter_value';
   elsif new.rule is null or new.rule not in ('entitled', 'until_end', 'no') then

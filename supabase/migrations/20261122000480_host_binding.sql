@@ -161,8 +161,8 @@ as $$
 declare
   v_body text := E'begin\n' || p_body || E'\nend';
 begin
-  if not exists (select 1 from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-                  where n.nspname = 'hangar' and p.proname = p_name and p.prosrc = v_body) then
+  -- Every sync writes again. Two syncs that replace the same function at the same time would fail.
+  if not exists (select 1 from pg_catalog.pg_proc p where p.pronamespace = 'hangar'::regnamespace and p.proname = p_name and p.prosrc = v_body) then
     execute format('create or replace function hangar.%s(%s) returns %s language plpgsql %s set search_path = '''' as %L',
                    p_name, p_arguments, p_returns, p_options, v_body);
   end if;
@@ -182,8 +182,8 @@ declare
 begin
   select b.* into v_bound from hangar.bound_expressions(p_relation, p_columns) b;
   v_rows := format(
-    'return query select x.user_id, nullif(btrim(x.tier), ''''), x.status, x.ends_at, '
-    'case when x.ends_at is null and btrim(x.raw) <> '''' then format(''the end %%L cannot be read as a time'', left(x.raw, 60)) end '
+    'return query select x.user_id, nullif(hangar.trim_word(x.tier), ''''), x.status, x.ends_at, '
+    'case when x.ends_at is null and hangar.trim_word(x.raw) <> '''' then format(''the end %%L cannot be read as a time'', left(x.raw, 60)) end '
     'from (select %s as user_id, (%s)::text as tier, (%s)::text as status, hangar.to_time(%s) as ends_at, (%4$s)::text as raw from %s h ',
     hangar.as_uuid(p_relation, v_bound.user_id), v_bound.tier, v_bound.status, v_bound.ends_at, v_from);
   perform hangar.write_function('list_subscriptions', '', v_result, v_rows || format('where %s is not null) x;', v_bound.user_id), 'stable');
@@ -241,8 +241,8 @@ begin
     perform hangar.refuse_binding(format('%s takes the arguments (%s)', p_function::regprocedure, v_arguments),
       'Hangar calls a function without arguments, with one uuid, or with one uuid[] of users.');
   end if;
-  v_rows := 'return query select x.user_id, nullif(btrim(x.tier), ''''), x.status, x.ends_at, '
-    'case when x.ends_at is null and btrim(x.raw) <> '''' then format(''the end %L cannot be read as a time'', left(x.raw, 60)) end '
+  v_rows := 'return query select x.user_id, nullif(hangar.trim_word(x.tier), ''''), x.status, x.ends_at, '
+    'case when x.ends_at is null and hangar.trim_word(x.raw) <> '''' then format(''the end %L cannot be read as a time'', left(x.raw, 60)) end '
     'from (select hangar.to_uuid(h.user_id::text) as user_id, h.tier::text as tier, h.status::text as status, '
     'hangar.to_time(h.ends_at) as ends_at, h.ends_at::text as raw from ';
   perform hangar.write_function('list_subscriptions', '', 'setof hangar.host_subscription', v_rows || v_all || ' where h.user_id is not null) x;', 'stable');

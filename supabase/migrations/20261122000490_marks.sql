@@ -217,6 +217,11 @@ begin
     perform hangar.refuse_binding(format('%s is not a table or view', p_table));
   end if;
   perform hangar.bound_expressions(p_table, p_columns);
+  if not p_columns ? 'ends_at' then
+    -- On record as it is today: a host that renames or drops expires_at later has not become a host without ends.
+    p_columns := p_columns || jsonb_build_object('ends_at', case when exists (select 1 from pg_catalog.pg_attribute a
+      where a.attrelid = p_table and a.attname = 'expires_at' and not a.attisdropped) then '"expires_at"'::jsonb else '{"value": null}' end);
+  end if;
   return hangar.store_binding('table', (select format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = p_table), p_table, p_columns, p_users);
 end

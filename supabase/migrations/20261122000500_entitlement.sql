@@ -23,9 +23,9 @@ begin
       select s.user_id, s.tier, s.status, s.ends_at, p.rank, p.price_usd, p.memory_mb, p.cpu_count,
              judged.answer[1] as verdict, judged.answer[2] as why
         from unnest(p_rows) s
-        left join hangar.status_rules r on r.status = lower(btrim(s.status))
+        cross join lateral (select lower(hangar.trim_word(s.status)) as word) w
+        left join hangar.status_rules r on r.status = w.word
         left join public.fly_plans p on p.tier = s.tier
-        cross join lateral (select lower(btrim(s.status)) as word) w
         cross join lateral (select case
           when r.rule = 'no' then array['no', 'status_' || w.word]
           when not p.dedicated then array['no', 'plan_not_dedicated']

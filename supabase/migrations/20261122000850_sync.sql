@@ -12,7 +12,9 @@ declare
 begin
   v_problem := hangar.explain_unreadable_host();
   begin
-    if v_problem is not null then
+    -- A table that was dropped and made again can be read by its name, but its triggers are gone.
+    if v_problem is not null or exists (select 1 from hangar.binding b
+         where b.kind = 'table' and not exists (select 1 from pg_catalog.pg_class c where c.oid = b.source_oid)) then
       perform hangar.write_host_functions();
       v_problem := hangar.explain_unreadable_host();
     end if;
@@ -46,7 +48,7 @@ declare
 begin
   for v_value in
     select case j.why when 'no_status' then 'unknown_status' when 'no_tier' then 'unknown_tier' else j.why end as kind,
-           case j.why when 'unknown_tier' then j.tier when 'unknown_status' then lower(btrim(j.status)) when 'unreadable_end' then 'ends_at'
+           case j.why when 'unknown_tier' then j.tier when 'unknown_status' then lower(hangar.trim_word(j.status)) when 'unreadable_end' then 'ends_at'
                 else 'null' end as key,
            count(distinct j.user_id) as users, (array_agg(j.user_id order by j.user_id))[1] as example
       from hangar.judge_subscriptions(v_rows) j
