@@ -152,15 +152,29 @@ def sync(field, session, _):
     field.rpc(session, "fly_sync_entitlements")
 
 
-def host(field, _session, chance):
-    """The host changes the subscription of one user: its trigger takes several rows in the host's order."""
-    with field.hangar.host() as session:
-        user, tier = chance.choice(field.users), chance.choice(["free", "pro"])
-        session.execute("update user_subscriptions set tier = %s where user_id = %s", (tier, user))
+def follow(field, session, _):
+    """A drain brings the rows of changed users up to date."""
+    field.rpc(session, "fly_apply_marks")
+
+
+def end_hold(field, session, chance):
+    """An operator ends the removal holds, in any order."""
+    for user in chance.sample(field.users, 2):
+        field.rpc(session, "fly_end_removal_hold", user=user, actor="test")
+
+
+def host(field, session, chance):
+    """The host changes the subscriptions of all users in one transaction, and Hangar follows."""
+    with field.hangar.host() as owner, owner.transaction():
+        owner.execute("select from user_subscriptions order by user_id for update")  # two hosts do not deadlock
+        for tier in chance.sample(["free", "pro"], 2):
+            owner.execute("update user_subscriptions set tier = %s", (tier,))
+    field.rpc(session, "fly_apply_marks")
 
 
 PARTS: tuple[Call, ...] = (
-    work, rename, drain, override, sweep, observe, judge, settle_orphans, operate, serve_users, alert, sync, host,
+    work, rename, drain, override, sweep, observe, judge, settle_orphans, operate, serve_users, alert, sync, follow,
+    end_hold, host,
 )  # fmt: skip
 # Another session holds a lock for longer than we wait: the caller tries again, and nothing is lost.
 WAITED_TOO_LONG = psycopg.errors.LockNotAvailable

@@ -53,6 +53,7 @@ def test_broken_hangar_never_fails_the_host(hangar, harm):
 def test_a_change_without_a_mark_is_found(hangar):
     """After the repair, sync does what the mark could not."""
     user = hangar.user()
+    hangar.follow()
     hangar.sql("alter table hangar.marks add constraint refused check (false) not valid")
     upgrade(hangar, user)
     hangar.sql("alter table hangar.marks drop constraint refused")
