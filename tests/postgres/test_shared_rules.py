@@ -14,8 +14,8 @@ from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 from shared.fly.retry import RetryPolicy
 from shared.reconcile.result import REFUSALS
 
-# Refusals that the loop handles itself: it decides again ("stale", "entitled", "removal_hold"), waits for a slot ("rate"), or ends a
-# restart that was repeated.
+# Refusals that the loop handles itself: it decides again ("stale", "entitled", "removal_hold"), waits for a slot ("rate"), or
+# ends a repeated restart.
 OTHER_REFUSALS = {"stale", "entitled", "removal_hold", "rate", "restarted"}
 MIGRATIONS = sorted((Path(__file__).parents[2] / "supabase" / "migrations").glob("*.sql"))
 
