@@ -30,6 +30,8 @@ class Field:
         self.users = [hangar.user("pro") for _ in range(2)]
         for user in self.users:
             hangar.converge(user)
+        hangar.sql("alter table user_subscriptions drop constraint user_subscriptions_tier_check")
+        hangar.user("mystery")  # a tier without a plan, so that each sync raises its alert
         mark = hangar.one("select installation_id from hangar.settings").hex[:12]
         self.orphans = [
             (f"lost-{number}", f"hangar-{mark}-{uuid.uuid4().hex}", hangar.user("free")) for number in range(2)
@@ -141,7 +143,12 @@ def serve_users(field, session, chance):
 
 def alert(field, session, chance):
     kind, key = chance.choice(
-        [("brake", "fleet"), ("provision_failed", str(chance.choice(field.users))), ("max_apps", "fleet")]
+        [
+            ("brake", "fleet"),
+            ("provision_failed", str(chance.choice(field.users))),
+            ("max_apps", "fleet"),
+            ("unknown_tier", "mystery"),
+        ]
     )
     field.rpc(session, "fly_raise_alert", kind=kind, key=key, message="test")
     field.rpc(session, "fly_resolve_alert", kind=kind, key=key)
@@ -168,7 +175,7 @@ def host(field, session, chance):
     with field.hangar.host() as owner, owner.transaction():
         owner.execute("select from user_subscriptions order by user_id for update")  # two hosts do not deadlock
         for tier in chance.sample(["free", "pro"], 2):
-            owner.execute("update user_subscriptions set tier = %s", (tier,))
+            owner.execute("update user_subscriptions set tier = %s where tier <> 'mystery'", (tier,))
     field.rpc(session, "fly_apply_marks")
 
 
