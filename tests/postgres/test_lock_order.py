@@ -240,3 +240,21 @@ def test_an_override_beside_a_save_of_the_same_app(field):
             ]
             for each in runs:
                 each.result(60)
+
+
+@pytest.mark.sized
+def test_a_sync_beside_a_drain_after_the_host_changed_everybody(field):
+    """Both bring the same rows up to date at the same moment, in one order of their users."""
+    sessions = [field.hangar.worker() for _ in range(2)]
+    field.users += [field.hangar.user("pro") for _ in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        for seed in range(20):
+            tier = "free" if seed % 2 else "elite"
+            field.hangar.sql("update user_subscriptions set tier = %s where user_id = any(%s)", tier, field.users)
+            runs = [
+                pool.submit(part, field, session, random.Random(seed))  # noqa: S311  a seed that a failure names
+                for session, part in zip(sessions, (sync, follow), strict=True)
+            ]
+            for each in runs:
+                with suppress(WAITED_TOO_LONG):
+                    each.result(60)
