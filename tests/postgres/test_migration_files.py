@@ -21,6 +21,7 @@ CREATED_OTHERWISE = {
     "hangar.has_no_subscriptions",
     "hangar.list_subscriptions",
     "hangar.list_users",
+    "hangar.mark_everybody",
     "hangar.read_emails",
     "hangar.read_subscriptions",
     "public.user_fly_app_events_seq_seq",
