@@ -175,7 +175,7 @@ class Run:
             return self._act(as_it_was)
         if refused in REFUSALS:
             return conclude.hold(self.lease, refused)
-        return None  # "stale" or "entitled": the desired state has changed
+        return None  # "stale", "entitled" or "removal_hold": the desired state has changed
 
     def _limit_repetition(self, action: Action) -> None:
         """End the run when an action does not bring the app forward, with Fly's own words if Fly has rejected it."""

@@ -272,31 +272,6 @@ create table hangar.binding (
 );
 comment on table hangar.binding is 'Where the host keeps its subscriptions and users; no row: Hangar changes nobody. Written by hangar.bind_subscriptions and hangar.bind_function. docs/host-binding.md.';
 
-create table hangar.status_rules (
-  status text primary key check (status = lower(btrim(status)) and status <> ''),
-  rule text not null check (rule in ('entitled', 'until_end', 'no')),
-  note text
-);
-comment on table hangar.status_rules is 'What each status of a subscription means. A status that is not here changes nothing and raises an alert. docs/host-binding.md.';
-
--- No index and no key: the host's transaction only appends. A null user means: look at every user.
-create table hangar.marks (
-  user_id uuid,
-  marked_at timestamptz not null default hangar.now()
-);
-comment on table hangar.marks is 'Users whose subscription changed and whose desired state has not followed yet. The host''s transaction appends; fly_claim, fly_apply_marks and fly_sync_entitlements remove.';
-
-create table hangar.host_state (
-  only_row boolean primary key default true check (only_row),
-  held_since timestamptz,
-  losing integer not null default 0,
-  present integer not null default 0,
-  reason text check (reason in ('empty', 'share')),
-  obeyed_by text
-);
-comment on table hangar.host_state is 'Whether a mass loss of entitlement is held for an operator (held_since), and who has confirmed it (obeyed_by).';
-insert into hangar.host_state default values;
-
 -- The machine that a row desires. The columns of public.user_fly_apps keep it for outsiders; functions pass it as one value.
 create type hangar.machine_spec as (
   region text, docker_image text, cpu_kind text, cpu_count integer, memory_mb integer, power text, public_service boolean
@@ -308,9 +283,6 @@ alter table hangar.operators enable row level security;
 alter table hangar.sweeps enable row level security;
 alter table hangar.alerts enable row level security;
 alter table hangar.binding enable row level security;
-alter table hangar.status_rules enable row level security;
-alter table hangar.marks enable row level security;
-alter table hangar.host_state enable row level security;
 alter table public.fly_plans enable row level security;
 alter table public.user_fly_apps enable row level security;
 alter table public.user_fly_app_events enable row level security;

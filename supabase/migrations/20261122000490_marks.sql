@@ -14,7 +14,9 @@ declare
   v_users record;
   v_user text;
   v_values text;
+  -- The first line tells plpgsql_check (`supabase db lint`) that the transition tables exist.
   v_body constant text := $body$
+-- @plpgsql_check_options: oldtable = old_rows, newtable = new_rows
 declare
   v_users uuid[];
 begin

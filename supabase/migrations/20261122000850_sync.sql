@@ -44,7 +44,7 @@ declare
   v_rows hangar.host_subscription[] := array(select s from hangar.list_known_subscriptions() s);
   v_unknown text[];
   v_value record;
-  v_seen text[] := '{}';
+  v_seen text[] := '{}'::text[];
 begin
   for v_value in
     select case j.why when 'no_status' then 'unknown_status' when 'no_tier' then 'unknown_tier' else j.why end as kind,
@@ -137,6 +137,7 @@ as $$
 declare
   v_taken record;
   v_pending uuid[];
+  v_busy uuid[];
   v_held boolean;
   v_changed integer := 0;
   v_inserted integer := 0;
@@ -147,8 +148,15 @@ begin
   select t.* into v_taken from hangar.take_marks(p_limit) t;
   if cardinality(v_taken.users) > 0 then
     v_held := hangar.check_host_loss(v_pending || v_taken.users);
+    -- A row that another transaction holds may be about to change, whatever it says now: its user stays marked.
+    with free as materialized (
+      select a.id from public.user_fly_apps a where a.user_id = any (v_taken.users) and a.deleted_at is null for no key update skip locked
+    )
+    select array_agg(a.user_id) into v_busy
+      from public.user_fly_apps a where a.user_id = any (v_taken.users) and a.deleted_at is null and a.id not in (select f.id from free f);
+    insert into hangar.marks (user_id) select u from unnest(v_busy) u;
     select s.changed, s.inserted into v_changed, v_inserted
-      from hangar.sync_users(array(select f from hangar.find_outdated(v_taken.users) f), 'marks', v_held) s;
+      from hangar.sync_users(array(select f from hangar.find_outdated(v_taken.users) f where f <> all (coalesce(v_busy, '{}'))), 'marks', v_held) s;
   end if;
   return jsonb_build_object('users', cardinality(v_taken.users), 'changed', v_changed, 'inserted', v_inserted,
     'left', (select count(*) from (select 1 from hangar.marks limit 10000) m),
@@ -167,7 +175,7 @@ declare
   v_users uuid[];
   v_done record;
   v_held boolean;
-  v_unknown text[] := '{}';
+  v_unknown text[] := '{}'::text[];
 begin
   perform hangar.check_limit('p_limit', p_limit, 500);
   if p_after is null then
@@ -176,7 +184,7 @@ begin
       perform hangar.check_host();
       v_unknown := hangar.check_unknown_values();
     exception when lock_not_available then
-      v_unknown := '{}';  -- another sync is raising these alerts
+      v_unknown := '{}'::text[];  -- another sync is raising these alerts
     end;
     v_held := hangar.check_host_loss(null);
   else

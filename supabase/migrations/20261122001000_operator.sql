@@ -99,20 +99,25 @@ as $$
 declare
   v_row public.user_fly_apps;
   v_want record;
-  v_changed boolean := false;
+  v_failed boolean;
+  v_changed boolean;
 begin
   perform hangar.require_actor(p_actor);
-  perform hangar.sync_desired_state(p_user, 'retry:' || p_actor);
+  select a.status = 'error' into v_failed from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
+  -- A row that never converged takes the corrected plan here already, which ends its failure.
+  v_changed := hangar.sync_desired_state(p_user, 'retry:' || p_actor) = 'changed' and coalesce(v_failed, false);
   select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
   if v_row.status = 'error' then
     select e.* into v_want from hangar.entitlements(array[p_user]) e;
-    v_changed := v_row.desired_state = 'present' and v_want.entitled is true and hangar.spec_of(v_row) is distinct from v_want.spec;
-    if v_changed then
+    if v_row.desired_state = 'present' and v_want.entitled is true and hangar.spec_of(v_row) is distinct from v_want.spec then
+      v_changed := true;
       v_row := hangar.make_present(v_row.id, v_row.tier, v_want.spec);
       perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), v_want.why, 'retry:' || p_actor);
     end if;
     update public.user_fly_apps a set next_attempt_at = hangar.now()
      where a.id = v_row.id and (a.next_attempt_at is null or a.next_attempt_at > hangar.now());
+  end if;
+  if v_failed then
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
     values (v_row.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry'));
   end if;

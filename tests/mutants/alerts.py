@@ -6,6 +6,7 @@ from tests.mutants.planted import PlantedBug, exactly
 _OUTBOX = "tests/postgres/test_alert_delivery.py"
 _DELIVERY = "tests/simulation/test_alert_delivery.py"
 _CAUSES = "tests/simulation/test_failure_alerts.py"
+_REFUSALS = "tests/simulation/test_refusals.py"
 _HOLD = "tests/simulation/test_alerts_hold.py"
 _NOTIFIER = "tests/unit/test_alerts.py"
 
@@ -100,11 +101,11 @@ BUGS = (
     ),
     PlantedBug(
         "refused-listing-is-a-second-alert",
-        Sql("function hangar.join_failure_alert"),
-        exactly("hangar.is_refused_as_a_whole(p_metadata ->> 'cause')"),
-        "false",
+        Python("shared.fleet.sweep", "Sweep._await_inventory"),
+        exactly("if self.worker.database.record_refusal(error.code, str(error)):"),
+        "if False:",
         "a revoked token is one alert",
-        (f"{_CAUSES}::test_twelve_upgrades_that_fail_for_one_cause_are_one_alert[token]",),
+        (f"{_REFUSALS}::test_a_refused_listing_is_the_same_alert",),
     ),
     PlantedBug(
         "brake-alert-flaps",

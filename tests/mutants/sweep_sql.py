@@ -60,7 +60,7 @@ BUGS = (
     PlantedBug(
         "orphan-of-an-unknown-tier-removed",
         Sql("function public.fly_judge_orphan"),
-        exactly("if v_want.entitled is null and v_want.why = 'unknown_tier' then"),
+        exactly("if v_orphan.user_id is not null and v_want.entitled is null then"),
         "if false then",
         "I5: nothing of a user whose tier is unknown is destroyed",
         (f"{_GUARDS}::test_a_left_over_app_of_a_user_of_an_unknown_tier_is_kept", _GUARDS),

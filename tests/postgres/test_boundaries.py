@@ -172,4 +172,7 @@ def test_the_defaults_of_a_new_installation(installed):
         "incident_share": "0.2",
         "unhealthy_after": "3",
         "bad_sample_gap_s": "240",
+        "removal_hold_s": "0",  # 300 in a real installation; the tests' databases have none
+        "host_loss_floor": "10",
+        "host_loss_share": "0.5",
     }

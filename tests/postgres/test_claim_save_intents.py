@@ -37,10 +37,10 @@ def test_deletes_paused_stops_destroying_alone(hangar, act):
 @pytest.mark.parametrize("action", ["stop_machine", "destroy_machine", "delete_app"])
 def test_entitled_user_is_never_deprovisioned(hangar, act, action):
     """The last check is under the lock: an entitled user's app stays, and the row wants it again."""
-    hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
+    hangar.deafen()
     user, row = leaving(hangar)
     assert row["desired_state"] == "absent"
-    hangar.subscribe(user, tier="pro")  # and the trigger gave way
+    hangar.subscribe(user, tier="pro")  # and no drain has seen it yet
     answer = hangar.save(row, events=[act.intent(action, purpose="deprovision")], status="deprovisioning")
     assert answer["refused"] == "entitled"
     assert (answer["generation_moved"], answer["row"]["desired_state"], answer["row"]["status"]) == (

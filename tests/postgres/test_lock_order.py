@@ -30,6 +30,8 @@ class Field:
         self.users = [hangar.user("pro") for _ in range(2)]
         for user in self.users:
             hangar.converge(user)
+        hangar.sql("alter table user_subscriptions drop constraint user_subscriptions_tier_check")
+        hangar.user("mystery")  # a tier without a plan, so that each sync raises its alert
         mark = hangar.one("select installation_id from hangar.settings").hex[:12]
         self.orphans = [
             (f"lost-{number}", f"hangar-{mark}-{uuid.uuid4().hex}", hangar.user("free")) for number in range(2)
@@ -141,7 +143,12 @@ def serve_users(field, session, chance):
 
 def alert(field, session, chance):
     kind, key = chance.choice(
-        [("brake", "fleet"), ("provision_failed", str(chance.choice(field.users))), ("max_apps", "fleet")]
+        [
+            ("brake", "fleet"),
+            ("provision_failed", str(chance.choice(field.users))),
+            ("max_apps", "fleet"),
+            ("unknown_tier", "mystery"),
+        ]
     )
     field.rpc(session, "fly_raise_alert", kind=kind, key=key, message="test")
     field.rpc(session, "fly_resolve_alert", kind=kind, key=key)
@@ -152,15 +159,29 @@ def sync(field, session, _):
     field.rpc(session, "fly_sync_entitlements")
 
 
-def host(field, _session, chance):
-    """The host changes the subscription of one user: its trigger takes several rows in the host's order."""
-    with field.hangar.host() as session:
-        user, tier = chance.choice(field.users), chance.choice(["free", "pro"])
-        session.execute("update user_subscriptions set tier = %s where user_id = %s", (tier, user))
+def follow(field, session, _):
+    """A drain brings the rows of changed users up to date."""
+    field.rpc(session, "fly_apply_marks")
+
+
+def end_hold(field, session, chance):
+    """An operator ends the removal holds, in any order."""
+    for user in chance.sample(field.users, 2):
+        field.rpc(session, "fly_end_removal_hold", user=user, actor="test")
+
+
+def host(field, session, chance):
+    """The host changes the subscriptions of all users in one transaction, and Hangar follows."""
+    with field.hangar.host() as owner, owner.transaction():
+        owner.execute("select from user_subscriptions order by user_id for update")  # two hosts do not deadlock
+        for tier in chance.sample(["free", "pro"], 2):
+            owner.execute("update user_subscriptions set tier = %s where tier <> 'mystery'", (tier,))
+    field.rpc(session, "fly_apply_marks")
 
 
 PARTS: tuple[Call, ...] = (
-    work, rename, drain, override, sweep, observe, judge, settle_orphans, operate, serve_users, alert, sync, host,
+    work, rename, drain, override, sweep, observe, judge, settle_orphans, operate, serve_users, alert, sync, follow,
+    end_hold, host,
 )  # fmt: skip
 # Another session holds a lock for longer than we wait: the caller tries again, and nothing is lost.
 WAITED_TOO_LONG = psycopg.errors.LockNotAvailable
@@ -219,3 +240,21 @@ def test_an_override_beside_a_save_of_the_same_app(field):
             ]
             for each in runs:
                 each.result(60)
+
+
+@pytest.mark.sized
+def test_a_sync_beside_a_drain_after_the_host_changed_everybody(field):
+    """Both bring the same rows up to date at the same moment, in one order of their users."""
+    sessions = [field.hangar.worker() for _ in range(2)]
+    field.users += [field.hangar.user("pro") for _ in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        for seed in range(20):
+            tier = "free" if seed % 2 else "elite"
+            field.hangar.sql("update user_subscriptions set tier = %s where user_id = any(%s)", tier, field.users)
+            runs = [
+                pool.submit(part, field, session, random.Random(seed))  # noqa: S311  a seed that a failure names
+                for session, part in zip(sessions, (sync, follow), strict=True)
+            ]
+            for each in runs:
+                with suppress(WAITED_TOO_LONG):
+                    each.result(60)

@@ -14,13 +14,26 @@ MOST_LINES = 300
 CREATED = re.compile(r"^create (?:table|view|type|function) ((?:hangar|public)\.\w+)", re.MULTILINE)
 # References to names of ours: tables, views, types and functions. `hangar.actor` and the like are settings in quotes.
 USED = re.compile(r"(?<!')\b((?:hangar\.|public\.(?:fly_|user_fly_))\w+)")
-# Created by dynamic SQL, and by an identity column.
-CREATED_OTHERWISE = {"hangar.active_users", "public.user_fly_app_events_seq_seq"}
+# The functions that hangar.write_host_functions generates for the host's tables, and the sequence of an identity column.
+CREATED_OTHERWISE = {
+    "hangar.existing_users",
+    "hangar.find_by_email",
+    "hangar.has_no_subscriptions",
+    "hangar.list_subscriptions",
+    "hangar.list_users",
+    "hangar.mark_everybody",
+    "hangar.read_emails",
+    "hangar.read_subscriptions",
+    "public.user_fly_app_events_seq_seq",
+}
+# Statements that an operator is told to run, in the texts of errors.
+NAMED_IN_TEXTS = re.compile(r"hangar\.(?:bind_subscriptions\(…\)|unbind\(\))")
 
 
 def read_code(path):
     """The SQL of a file without comments, `comment on` statements and texts that are only read by people."""
     text = re.sub(r"--[^\n]*", "", path.read_text(encoding="utf-8"))
+    text = NAMED_IN_TEXTS.sub("", text)
     return re.sub(r"^comment on .*?;$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 

@@ -18,20 +18,22 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 def patient(hangar):
     """Disable lock timeouts, so that the order decides a race, not the speed of the machine."""
-    hangar.sql("alter function hangar.on_user_tier_change() set lock_timeout = '60s'")
-    hangar.sql("alter function public.fly_sync_entitlements(uuid, integer) set lock_timeout = '60s'")
-    for function in ("fly_claim(uuid, text, boolean)", "fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean)"):
+    for function in (
+        "fly_sync_entitlements(uuid, integer)",
+        "fly_apply_marks(integer)",
+        "fly_claim(uuid, text, boolean)",
+        "fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean)",
+    ):
         hangar.sql(f"alter function public.{function} set lock_timeout = '60s'")
     return hangar
 
 
 def expired(hangar):
-    """A user whose subscription ended without a write, so that only sync can notice."""
+    """A user whose subscription ended without a mark, so that only sync can notice."""
     user = hangar.user("pro")
     hangar.converge(user)
-    hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
-    hangar.subscribe(user, expires_at=PAST)
-    hangar.sql("alter table user_subscriptions enable trigger on_user_tier_change")
+    hangar.sql("update user_subscriptions set expires_at = %s where user_id = %s", PAST, user)
+    hangar.sql("delete from hangar.marks")
     return user
 
 
@@ -40,23 +42,21 @@ def result(future: Future) -> dict:
 
 
 def test_renewal_between_the_first_read_of_sync_and_its_locks(patient, pool):
-    """Sync has listed the user as expired; the renewal commits before sync gets its lock: nothing is taken away."""
+    """Sync has listed the user as expired; the renewal commits before sync locks the row: nothing is taken away."""
     user = expired(patient)
-    host, worker = patient.host(), patient.worker()
-    with host.transaction():
-        host.execute("update user_subscriptions set expires_at = null where user_id = %s", (user,))
-        # Reading is allowed under this lock, locking rows is not: it stops sync between its two statements.
-        host.execute("lock table user_fly_apps in exclusive mode")
+    gate, worker, host = stop_in_sync_users(patient)
+    with gate.transaction():
+        gate.execute("select pg_advisory_xact_lock(4711)")
         sync = pool.submit(patient.rpc, "fly_sync_entitlements", via=worker)
         patient.wait_until_blocked(worker)
+        host.execute("update user_subscriptions set expires_at = null where user_id = %s", (user,))
     assert result(sync)["changed"] == 0
     assert patient.live_row(user)["desired_state"] == "present"
 
 
 def test_renewal_between_the_locks_of_sync_and_its_deriving(patient, pool):
-    """Sync holds the row, so the renewal's trigger gives way; sync derives in a later statement and sees the renewal."""
+    """Sync holds the row, which the renewal does not need; sync derives in a later statement and sees the renewal."""
     user = expired(patient)
-    patient.sql("alter function hangar.on_user_tier_change() set lock_timeout = '200ms'")
     gate, worker, host = stop_in_apply(patient)
     with gate.transaction():
         gate.execute("select pg_advisory_xact_lock(4711)")
@@ -67,37 +67,54 @@ def test_renewal_between_the_locks_of_sync_and_its_deriving(patient, pool):
     assert patient.live_row(user)["desired_state"] == "present"
 
 
-def test_renewal_after_sync_has_derived(patient, pool):
-    """Sync has already written absence; the renewal's trigger waits for it and then writes presence over it."""
+def test_renewal_after_sync_has_derived(patient):
+    """Sync has written absence and not committed. The renewal does not wait for it; its mark makes the row present again."""
     user = expired(patient)
     host, worker = patient.host(), patient.worker()
+    host.execute("set statement_timeout = '3s'")
     with worker.transaction():
         assert patient.rpc("fly_sync_entitlements", via=worker)["changed"] == 1
-        renewal = pool.submit(
-            host.execute, "update user_subscriptions set expires_at = null where user_id = %s", (user,)
-        )
-        patient.wait_until_blocked(host)
-    result(renewal)
+        host.execute("update user_subscriptions set expires_at = null where user_id = %s", (user,))
+        assert patient.rpc("fly_apply_marks")["changed"] == 0  # a worker's row is left, and its user stays marked
+        assert patient.marked() == {user}
+    patient.follow()
     assert (patient.live_row(user)["desired_state"], patient.live_row(user)["generation"]) == ("present", 3)
 
 
 def stop_in_apply(hangar):
     """Make sync wait for advisory lock 4711 at the start of hangar.sync_desired_state, its rows already locked."""
-    hangar.sql("alter function hangar.sync_desired_state(uuid, text, boolean) rename to sync_now")
+    hangar.sql("alter function hangar.sync_desired_state(uuid, text, boolean, boolean) rename to sync_now")
     hangar.sql(
-        """create function hangar.sync_desired_state(p_user uuid, p_source text, p_admit boolean default false) returns text
+        """create function hangar.sync_desired_state(
+             p_user uuid, p_source text, p_admit boolean default false, p_hold_losses boolean default null) returns text
            language plpgsql volatile set search_path = '' as $$
            begin
              if p_source = 'sync' then perform pg_advisory_xact_lock(4711); end if;
-             return hangar.sync_now(p_user, p_source, p_admit);
+             return hangar.sync_now(p_user, p_source, p_admit, p_hold_losses);
            end $$"""
     )
     hangar.sql("grant execute on function hangar.sync_desired_state to postgres")
     return hangar.connect(hangar.url), hangar.worker(), hangar.host()
 
 
+def stop_in_sync_users(hangar):
+    """Make sync wait for advisory lock 4711 when it knows which users to look at and has locked none of their rows."""
+    hangar.sql("alter function hangar.sync_users(uuid[], text, boolean) rename to sync_users_now")
+    hangar.sql(
+        """create function hangar.sync_users(
+             p_users uuid[], p_source text, p_hold_losses boolean, out changed integer, out inserted integer)
+           language plpgsql volatile set search_path = '' as $$
+           begin
+             perform pg_advisory_xact_lock(4711);
+             select s.changed, s.inserted into changed, inserted from hangar.sync_users_now(p_users, p_source, p_hold_losses) s;
+           end $$"""
+    )
+    hangar.sql("grant execute on function hangar.sync_users to postgres")
+    return hangar.connect(hangar.url), hangar.worker(), hangar.host()
+
+
 def test_row_held_by_a_worker_when_the_host_changes_the_plan(hangar):
-    """The host commits within the lock time-out, and the next sync finds what the trigger left."""
+    """The host commits at once, and the row follows when the worker is done."""
     user = hangar.user("pro")
     host, worker = hangar.host(), hangar.worker()
     host.execute("set statement_timeout = '3s'")
@@ -123,13 +140,19 @@ def test_host_insert_that_refers_to_a_row_we_hold(hangar):
     assert hangar.one("select count(*) from signals") == 1
 
 
+def change_and_follow(hangar, session, user, tier):
+    """The host changes a tier, and in `session` a drain that follows has not committed yet."""
+    hangar.sql("update user_subscriptions set tier = %s where user_id = %s", tier, user)
+    return hangar.rpc("fly_apply_marks", via=session)
+
+
 def test_generation_moves_while_a_save_waits(patient, pool):
     """A save for generation 1 gets its lock at generation 2: facts are kept, the verdict is dropped, the row is due."""
     user = patient.user("pro")
     row = patient.lease(user)
-    host, worker = patient.host(), patient.worker()
-    with host.transaction():
-        host.execute("update user_subscriptions set tier = 'free' where user_id = %s", (user,))
+    drain, worker = patient.worker(), patient.worker()
+    with drain.transaction():
+        assert change_and_follow(patient, drain, user, "free")["changed"] == 1
         save = pool.submit(patient.save, row, via=worker, machine_id="m1", status="active", converged=True)
         patient.wait_until_blocked(worker)
     answer = result(save)
@@ -139,16 +162,15 @@ def test_generation_moves_while_a_save_waits(patient, pool):
     assert (found["observed_generation"], found["next_attempt_at"] is not None) == (None, True)
 
 
-def test_generation_moves_right_after_a_save(patient, pool):
-    """The host's change waits for the save and lands on top of it."""
+def test_generation_moves_right_after_a_save(patient):
+    """The drain leaves a row that a save holds, and the host's change lands on top of it afterwards."""
     user = patient.user("pro")
     row = patient.lease(user)
-    host, worker = patient.host(), patient.worker()
+    drain, worker = patient.worker(), patient.worker()
     with worker.transaction():
         patient.save(row, via=worker, release=True, status="active", converged=True, machine_id="m1")
-        change = pool.submit(host.execute, "update user_subscriptions set tier = 'free' where user_id = %s", (user,))
-        patient.wait_until_blocked(host)
-    result(change)
+        assert change_and_follow(patient, drain, user, "free")["changed"] == 0
+    patient.follow()
     found = patient.live_row(user)
     assert (found["status"], found["generation"], found["observed_generation"]) == ("deprovisioning", 2, 1)
     assert found["next_attempt_at"] is not None
@@ -162,12 +184,12 @@ def leaving(hangar):
 
 
 def test_return_before_the_destroy_intent_is_out(patient, pool, act):
-    """The intent waits for the host's transaction and is then refused: nothing is destroyed, the same row lives on."""
+    """The intent waits for the drain that follows the return and is then refused: the same row lives on."""
     user, row = leaving(patient)
-    host, worker = patient.host(), patient.worker()
+    drain, worker = patient.worker(), patient.worker()
     intent = act.intent("delete_app", purpose="deprovision")
-    with host.transaction():
-        host.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+    with drain.transaction():
+        assert change_and_follow(patient, drain, user, "pro")["changed"] == 1
         save = pool.submit(patient.save, row, via=worker, events=[intent])
         patient.wait_until_blocked(worker)
     answer = result(save)
@@ -176,62 +198,56 @@ def test_return_before_the_destroy_intent_is_out(patient, pool, act):
     assert patient.one("select count(*) from user_fly_app_events where id = %s", intent["id"]) == 0
 
 
-def test_return_before_the_destroy_intent_while_the_trigger_gave_way(hangar, pool, act):
+def test_return_before_the_destroy_intent_and_before_any_drain(hangar, act):
     """The row still says absent, so the generation cannot tell; deriving under the lock does."""
     user, row = leaving(hangar)
-    holder, host = hangar.connect(hangar.url), hangar.host()
-    with holder.transaction():
-        holder.execute("select 1 from user_fly_apps for update")
-        host.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+    hangar.host().execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
     assert hangar.live_row(user)["desired_state"] == "absent"
     answer = hangar.save(row, events=[act.intent("delete_app", purpose="deprovision")])
     assert (answer["refused"], answer["row"]["desired_state"]) == ("entitled", "present")
 
 
-def test_return_after_the_destroy_intent_is_out(patient, pool, act):
+def test_return_after_the_destroy_intent_is_out(patient, act):
     """The destroy continues, and the save that closes the row opens the successor."""
     user, row = leaving(patient)
-    host, worker = patient.host(), patient.worker()
+    drain, worker = patient.worker(), patient.worker()
     intent = act.intent("delete_app", purpose="deprovision")
     with worker.transaction():
         assert patient.save(row, via=worker, events=[intent])["refused"] is None
-        change = pool.submit(host.execute, "update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
-        patient.wait_until_blocked(host)
-    result(change)
+        assert change_and_follow(patient, drain, user, "pro")["changed"] == 0
+    patient.follow()
     assert patient.live_row(user)["desired_state"] == "present"
     answer = patient.save(row, events=[act.outcome(intent, "succeeded")], deleted=True)
     assert answer["successor"] == str(patient.live_row(user)["id"])
     assert answer["successor"] != row["id"]
 
 
-def test_return_while_the_row_is_being_closed(patient, pool, act):
-    """The host waits for the closing save, finds no live row any more and opens the new one itself."""
+def test_return_while_the_row_is_being_closed(patient):
+    """The drain leaves the row to the closing save, and afterwards finds no live row and opens the new one itself."""
     user, row = leaving(patient)
-    host, worker = patient.host(), patient.worker()
+    drain, worker = patient.worker(), patient.worker()
     with worker.transaction():
         assert patient.save(row, via=worker, deleted=True)["successor"] is None
-        change = pool.submit(host.execute, "update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
-        patient.wait_until_blocked(host)
-    result(change)
+        assert change_and_follow(patient, drain, user, "pro")["inserted"] == 0
+    patient.follow()
     assert (patient.live_row(user)["name_seq"], patient.live_row(user)["desired_state"]) == (1, "present")
 
 
-def test_leaving_while_the_row_is_being_closed(patient, pool):
-    """The closing save has opened a successor. The downgrade that waited must find it."""
+def test_leaving_while_the_row_is_being_closed(patient):
+    """The closing save has opened a successor. The downgrade that was left meanwhile must find it."""
     user, row = leaving(patient)
     patient.subscribe(user, tier="pro")
-    host, worker = patient.host(), patient.worker()
+    drain, worker = patient.worker(), patient.worker()
     with worker.transaction():
         assert patient.save(row, via=worker, deleted=True)["successor"]
-        change = pool.submit(host.execute, "update user_subscriptions set tier = 'free' where user_id = %s", (user,))
-        patient.wait_until_blocked(host)
-    result(change)
+        assert change_and_follow(patient, drain, user, "free")["changed"] == 0
+    patient.follow()
     assert (patient.live_row(user)["name_seq"], patient.live_row(user)["desired_state"]) == (1, "absent")
 
 
 def test_two_claims_at_once(patient, pool):
     """One gets the lease, the other is told who has it; a user without a row gets exactly one."""
-    patient.sql("alter table user_subscriptions disable trigger on_user_tier_change")
+    patient.deafen()
     user = patient.user("pro")
     first, second = patient.worker(), patient.worker()
     with first.transaction():
@@ -243,30 +259,31 @@ def test_two_claims_at_once(patient, pool):
     assert patient.one("select count(*) from user_fly_apps") == 1
 
 
-def test_claim_that_waits_for_the_host(patient, pool):
+def test_claim_that_waits_for_a_drain(patient, pool):
     """A worker's claim waits for a downgrade under way and derives after its lock, not before: the downgrade stands."""
     user = patient.user("pro")
-    host, worker = patient.host(), patient.worker()
-    with host.transaction():
-        host.execute("update user_subscriptions set tier = 'free' where user_id = %s", (user,))
+    drain, worker = patient.worker(), patient.worker()
+    with drain.transaction():
+        assert change_and_follow(patient, drain, user, "free")["changed"] == 1
         claim = pool.submit(patient.rpc, "fly_claim", via=worker, user=user)
         patient.wait_until_blocked(worker)
     answer = result(claim)
     assert (answer["outcome"], answer["entitled"], answer["row"]["desired_state"]) == ("claimed", False, "absent")
 
 
-def test_sync_and_the_host_give_one_user_one_row(hangar, pool):
-    """Sync does not wait for a host that is inserting the row: it skips that user."""
-    hangar.sql("alter table user_subscriptions disable trigger on_user_tier_change")
-    missed, racing = hangar.user("pro"), hangar.user("pro")
-    hangar.sql("alter table user_subscriptions enable trigger on_user_tier_change")
-    host, worker = hangar.host(), hangar.worker()
-    with host.transaction():
-        host.execute("update user_subscriptions set tier = 'elite' where user_id = %s", (racing,))
-        done = hangar.rpc("fly_sync_entitlements", via=worker)
-        assert done["inserted"] <= 1
+def test_sync_and_a_drain_give_one_user_one_row(hangar):
+    """Sync does not wait long for a drain that is inserting the row: it leaves that user and serves the others."""
+    users = [hangar.user() for _ in range(2)]
+    hangar.follow()
+    hangar.sql("update user_subscriptions set tier = 'elite'")
+    drain, worker = hangar.worker(), hangar.worker()
+    with drain.transaction():
+        assert hangar.rpc("fly_apply_marks", via=drain, limit=1)["inserted"] == 1
+        assert hangar.rpc("fly_sync_entitlements", via=worker)["inserted"] == 1
+    hangar.follow()
     hangar.rpc("fly_sync_entitlements")
-    assert {hangar.live_row(user)["tier"] for user in (missed, racing)} == {"pro", "elite"}
+    assert [hangar.live_row(user)["tier"] for user in users] == ["elite", "elite"]
+    assert hangar.one("select count(*) from user_fly_apps") == 2
 
 
 def test_due_rows_go_to_one_worker_each(hangar):

@@ -38,7 +38,7 @@ def installation(hangar):
 
 @pytest.mark.parametrize("action", ["stop_machine", "delete_app"])
 def test_a_renewal_while_the_intent_waits_for_the_brake(hangar, pool, act, action):
-    """The host's write had to give way, so the row still says absent: what is derived after the wait is what counts."""
+    """No drain has seen the renewal, so the row still says absent: what is derived after the wait is what counts."""
     hangar.sql("alter function public.fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean) set lock_timeout = '60s'")
     user, row = leaving(hangar)
     other, host, worker = hangar.connect(hangar.url), hangar.host(), hangar.worker()
@@ -63,29 +63,31 @@ def test_a_renewal_while_an_orphans_judgement_waits_for_the_brake(slow, pool, ac
     answer = result(verdict)
     assert (answer["verdict"], answer["code"]) == ("keep", "entitlement_changed")
     assert slow.one("select count(*) from user_fly_app_events where event_type = 'action'") == 0
+    slow.follow()
     assert slow.live_row(user)["desired_state"] == "present"
 
 
 def test_an_orphan_that_its_user_takes_back_this_moment_is_kept(hangar, pool, act):
-    """The host's transaction has given the app back and is not committed: the judge neither waits for it nor goes round it."""
+    """A drain has given the app back and has not committed: the judge neither waits for it nor decides without it."""
     user, orphan = lose(hangar, act)
-    host, worker = hangar.host(), hangar.worker()
-    with host.transaction():
-        host.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+    drain, worker = hangar.worker(), hangar.worker()
+    hangar.sql("update user_subscriptions set tier = 'pro' where user_id = %s", user)
+    with drain.transaction():
+        assert hangar.rpc("fly_apply_marks", via=drain)["inserted"] == 1
         assert result(judge_later(hangar, pool, act, worker, orphan, user))["verdict"] == "keep"
     assert hangar.live_row(user)["fly_app_name"] == orphan[0]
     assert result(judge_later(hangar, pool, act, worker, orphan, user))["code"] == "in_use"
 
 
 def test_a_user_who_pays_while_their_orphan_is_judged_gets_a_new_app(hangar, pool, act):
-    """The intent is being recorded, the app is going: the host's write does not wait and opens a new row with another name."""
+    """The intent is being recorded, the app is going: the drain does not wait and opens a new row with another name."""
     user, orphan = lose(hangar, act)
-    host, worker = hangar.host(), hangar.worker()
+    worker = hangar.worker()
     with worker.transaction():
         assert result(judge_later(hangar, pool, act, worker, orphan, user))["verdict"] == "remove"
-        host.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+        hangar.sql("update user_subscriptions set tier = 'pro' where user_id = %s", user)
+        hangar.follow()
     assert hangar.live_row(user)["fly_app_name"] != orphan[0]
-    hangar.sql("update user_subscriptions set tier = 'free' where user_id = %s", user)
 
 
 def test_an_app_whose_removal_is_under_way_is_not_given_back(hangar, act):

@@ -18,10 +18,13 @@ hangar.alert_deliveries_seq_seq     -     -              -
 hangar.alert_destinations           -     -              r
 hangar.alerts                       -     -              r
 hangar.app_health                   -     -              r
-hangar.active_users                 -     -              -
+hangar.binding                      -     -              r
+hangar.host_state                   -     -              r
+hangar.marks                        -     -              r
 hangar.operators                    -     -              r
 hangar.region_capacity              -     -              r
 hangar.settings                     -     -              r
+hangar.status_rules                 -     -              r
 hangar.sweeps                       -     -              r
 public.fly_cost_intervals           -     -              r
 public.fly_failures                 -     -              r
@@ -63,8 +66,8 @@ fly_record_orphans fly_record_refusal fly_record_sweep fly_release_brake fly_rem
 fly_retry fly_save fly_set_override fly_set_paused fly_set_settings fly_sweep_claim fly_sweep_finish
 fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
 """
-# The one function of schema hangar that a role of the API may call: views ask it as their reader.
-OPEN_IN_HANGAR = {"hangar.now()": "- - X"}
+# The functions of schema hangar that a role of the API may call: views ask them as their reader.
+OPEN_IN_HANGAR = {"hangar.now()": "- - X", "hangar.user_email(uuid)": "- - X"}
 
 ROLES = "unnest(array['anon', 'authenticated', 'service_role']) with ordinality r (role, position)"
 OURS_AND_HOSTS = "n.nspname in ('public', 'hangar')"

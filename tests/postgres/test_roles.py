@@ -94,11 +94,12 @@ def test_anon_sees_no_app(common):
 
 
 def test_the_host_admin_changes_a_tier_as_authenticated(hangar):
-    """The original's only writer of `tier` is an admin's browser: the trigger works with that role's few rights."""
+    """The original's only writer of `tier` is an admin's browser: the triggers work with that role's few rights."""
     admin, user = hangar.user(), hangar.user()
     hangar.sql("update user_profiles set is_admin = true where id = %s", admin)
     session = hangar.connect(hangar.url, "authenticated", {"sub": str(admin)})
     session.execute("update user_subscriptions set tier = 'pro' where user_id = %s", (user,))
+    hangar.follow()
     assert hangar.live_row(user)["desired_state"] == "present"
 
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from local.supabase.postgres.database import MigrationError, migrate
+from local.supabase.postgres.database import migrate
 from shared.domain.cost import estimate_monthly_usd, explain_refused_size
 from shared.domain.naming import app_name, network_name
 
@@ -26,31 +26,38 @@ ORIGINAL_QUERIES = [
 
 
 @pytest.mark.parametrize(
-    ("harm", "named"),
+    "harm",
     [
-        ("drop table public.user_subscriptions cascade", "public.user_subscriptions.user_id (missing)"),
-        (
-            "alter table public.user_subscriptions drop column expires_at",
-            "public.user_subscriptions.expires_at (missing)",
-        ),
-        ("alter table public.user_profiles drop column email", "public.user_profiles.email (missing)"),
-        (
-            """alter table public.user_subscriptions drop constraint user_subscriptions_user_id_fkey;
-               drop policy user_subscriptions_select on public.user_subscriptions;
-               alter table public.user_subscriptions alter user_id type text""",
-            "public.user_subscriptions.user_id (is text, must be uuid)",
-        ),
+        "drop table public.user_subscriptions cascade",
+        "alter table public.user_subscriptions drop column expires_at, add column ends_on date",
+        "alter table public.user_subscriptions drop column tier",
+        """alter table public.user_subscriptions drop constraint user_subscriptions_user_id_fkey;
+           drop policy user_subscriptions_select on public.user_subscriptions;
+           alter table public.user_subscriptions alter user_id type integer using 1""",
     ],
+    ids=["no table", "no expires_at", "no tier", "numbers as users"],
 )
-def test_missing_host_table_is_named(bare_database, connect, harm, named):
-    """Where the host lacks something the first migration says what, and leaves nothing behind."""
+def test_installs_unbound_beside_other_tables(bare_database, connect, harm):
+    """Where the host's tables are not the original system's, Hangar installs, changes no user, and says that nothing is bound."""
     admin = connect(bare_database)
+    admin.execute("insert into auth.users (email) values ('user-1@example.test')")
     admin.execute(harm)
-    with pytest.raises(MigrationError) as failure:
-        migrate(bare_database)
-    assert "Hangar needs these columns of the host" in str(failure.value)
-    assert named in str(failure.value)
-    assert admin.execute("select to_regnamespace('hangar')").fetchone() == (None,)
+    migrate(bare_database)
+    admin.execute("update hangar.settings set live = true")
+    [(overview,)] = admin.execute("select public.fly_overview()").fetchall()
+    assert overview["binding"] is None
+    [(synced,)] = admin.execute("select public.fly_sync_entitlements()").fetchall()
+    assert (synced["inserted"], synced["changed"]) == (0, 0)
+    assert admin.execute("select count(*) from public.user_fly_apps").fetchone() == (0,)
+
+
+def test_an_email_column_is_not_needed(bare_database, connect):
+    """Without user_profiles.email, the table is bound all the same, and e-mail addresses come from auth.users."""
+    admin = connect(bare_database)
+    admin.execute("alter table public.user_profiles drop column email cascade")
+    migrate(bare_database)
+    [(binding,)] = admin.execute("select public.fly_overview() -> 'binding'").fetchall()
+    assert binding["source"] == "public.user_subscriptions"
 
 
 @pytest.mark.parametrize("missing", ["net", "vault", "cron"])
@@ -63,6 +70,7 @@ def test_installs_without_an_extension(bare_database, connect, missing):
     admin.execute("update hangar.settings set live = true")
     admin.execute("insert into auth.users (email) values ('user-1@example.test')")
     admin.execute("update public.user_subscriptions set tier = 'pro'")
+    admin.execute("select public.fly_apply_marks()")
     assert admin.execute("select status from public.user_fly_apps").fetchall() == [("provisioning",)]
     assert admin.execute("select hangar.call_health(true)").fetchone() == (None,)
     assert admin.execute("select count(*) from hangar.alerts where kind = 'nudges'").fetchone() == (1,)
@@ -215,6 +223,7 @@ def test_deleting_a_user_keeps_row_and_log(hangar):
     """The host deletes the user. The row stays until Fly confirms, the log for ever."""
     user = hangar.user("pro")
     hangar.sql("delete from auth.users where id = %s", user)
+    hangar.follow()
     row = hangar.live_row(user)
     assert (row["desired_state"], row["status"], row["delete_after"]) == ("absent", "deprovisioning", None)
     assert ("provision_requested", "info") in hangar.events(user)

@@ -14,6 +14,7 @@ OWN = {
     "retry_cap_s": 900.5,
     "lease_s": 90.5,
     "sweep_lease_s": 60.5,
+    "host_loss_share": 0.25,
 }
 NOT_BY_THE_PROCEDURE = {"only_row", "installation_id", "updated_at", "brake_released_at"}
 

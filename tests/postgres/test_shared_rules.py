@@ -15,8 +15,9 @@ from shared.domain.regions import explain_refused_region, list_words, normalise_
 from shared.fly.retry import RetryPolicy
 from shared.reconcile.result import REFUSALS
 
-# Refusals that the loop handles itself: decide again ("stale", "entitled"), wait for a slot, or a repeated restart.
-OTHER_REFUSALS = {"stale", "entitled", "rate", "restarted"}
+# Refusals that the loop handles itself: it decides again ("stale", "entitled", "removal_hold"), waits for a slot ("rate"), or
+# ends a repeated restart.
+OTHER_REFUSALS = {"stale", "entitled", "removal_hold", "rate", "restarted"}
 MIGRATIONS = sorted((Path(__file__).parents[2] / "supabase" / "migrations").glob("*.sql"))
 
 

@@ -119,6 +119,7 @@ def test_five_hundred_observations_in_one_statement(hangar):
     """And not one more."""
     hangar.sql("insert into auth.users (email) select 'user-' || n || '@example.test' from generate_series(1, 500) n")
     hangar.sql("update user_subscriptions set tier = 'pro'")
+    hangar.follow()
     rows = hangar.sql("select id from user_fly_apps")
     assert record(hangar, *[observe(row, health="healthy") for row in rows])["healthy"] == 500
     with pytest.raises(errors.InvalidParameterValue, match="from 1 to 500"):

@@ -1,0 +1,32 @@
+-- What Hangar keeps about the host: the meaning of its statuses, the users whose subscription changed, and a mass loss that is held.
+-- Builds on: tables.
+
+create table hangar.status_rules (
+  status text primary key check (status = lower(btrim(status)) and status <> ''),
+  rule text not null check (rule in ('entitled', 'until_end', 'no')),
+  note text
+);
+comment on table hangar.status_rules is 'What each status of a subscription means. A status that is not here changes nothing and raises an alert. docs/host-binding.md.';
+
+-- No index and no key: the host's transaction only appends. A null user means: look at every user.
+create table hangar.marks (
+  user_id uuid,
+  marked_at timestamptz not null default hangar.now()
+);
+comment on table hangar.marks is 'Users whose subscription changed and whose desired state has not followed yet. The host''s transaction appends; fly_claim, fly_apply_marks and fly_sync_entitlements remove.';
+
+create table hangar.host_state (
+  only_row boolean primary key default true check (only_row),
+  held_since timestamptz,
+  losing integer not null default 0,
+  present integer not null default 0,
+  reason text check (reason in ('empty', 'share')),
+  obeyed_by text
+);
+comment on table hangar.host_state is 'Whether a mass loss of entitlement is held for an operator (held_since), and who has confirmed it (obeyed_by).';
+insert into hangar.host_state default values;
+
+-- No policy yet, as in `tables`.
+alter table hangar.status_rules enable row level security;
+alter table hangar.marks enable row level security;
+alter table hangar.host_state enable row level security;

@@ -1,0 +1,233 @@
+-- The functions through which everything reads the host, generated from hangar.binding, and the reads that must not fail with the host.
+-- Builds on: host_binding.
+
+-- Writes the functions that read the subscriptions of a bound table.
+create function hangar.write_table_readers(p_relation oid, p_columns jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_from text := (select format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                   where c.oid = p_relation);
+  v_bound record;
+  v_rows text;
+  v_result constant text := 'setof hangar.host_subscription';
+begin
+  select b.* into v_bound from hangar.bound_expressions(p_relation, p_columns) b;
+  v_rows := format(
+    'return query select x.user_id, nullif(hangar.trim_word(x.tier), ''''), x.status, x.ends_at, '
+    'case when x.ends_at is null and hangar.trim_word(x.raw) <> '''' then format(''the end %%L cannot be read as a time'', left(x.raw, 60)) end '
+    'from (select %s as user_id, (%s)::text as tier, (%s)::text as status, hangar.to_time(%s) as ends_at, (%4$s)::text as raw from %s h ',
+    hangar.as_uuid(p_relation, v_bound.user_id), v_bound.tier, v_bound.status, v_bound.ends_at, v_from);
+  perform hangar.write_function('list_subscriptions', '', v_result, v_rows || format('where %s is not null) x;', v_bound.user_id), 'stable');
+  perform hangar.write_function('read_subscriptions', 'p_users uuid[]', v_result,
+    case when hangar.is_uuid_expression(p_relation, v_bound.user_id) then v_rows || hangar.join_users(p_relation, v_bound.user_id) || ') x;'
+    -- An id that the host writes in an unusual form is not found by an index. Then read the whole table.
+    else format(
+      E'if not exists (select 1 from unnest(p_users) y where not exists (select 1 from %s h where %s::text = any (hangar.uuid_texts(array[y])))) then\n'
+      '%s %s) x;\nelse\n%s where %s = any (p_users)) x;\nend if;',
+      v_from, v_bound.user_id, v_rows, hangar.join_users(p_relation, v_bound.user_id), v_rows, hangar.as_uuid(p_relation, v_bound.user_id)) end, 'stable');
+  perform hangar.write_function('has_no_subscriptions', '', 'boolean', format('return not exists (select 1 from %s);', v_from), 'stable');
+end
+$$;
+
+-- Writes the functions that call a bound function, and refuses one with other columns than user_id, tier, status and ends_at.
+create function hangar.write_function_readers(p_function oid) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_proc pg_catalog.pg_proc;
+  v_name text := (select format('%I.%I', n.nspname, p.proname) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+                   where p.oid = p_function);
+  v_columns text[];
+  v_missing text;
+  v_rows text;
+  v_all text;
+  v_some text;
+  v_arguments text := pg_get_function_identity_arguments(p_function);
+begin
+  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = p_function;
+  if v_proc.prokind <> 'f' or not v_proc.proretset then
+    perform hangar.refuse_binding(format('%s does not return rows', p_function::regprocedure),
+      'Hangar needs a function that returns a table (user_id uuid, tier text, status text, ends_at timestamptz).');
+  end if;
+  select coalesce(
+    (select array_agg(n.name) from unnest(v_proc.proargnames, v_proc.proargmodes) as n (name, mode) where n.mode in ('t', 'o', 'b')),
+    (select array_agg(a.attname::text) from pg_catalog.pg_type t join pg_catalog.pg_attribute a on a.attrelid = t.typrelid
+      where t.oid = v_proc.prorettype and a.attnum > 0 and not a.attisdropped)) into v_columns;
+  select string_agg(c, ', ') into v_missing from unnest(array['user_id', 'tier', 'status', 'ends_at']) c where c <> all (coalesce(v_columns, '{}'));
+  if v_missing is not null then
+    perform hangar.refuse_binding(format('%s returns the columns %s. Missing: %s', p_function::regprocedure,
+      coalesce(array_to_string(v_columns, ', '), 'none'), v_missing),
+      'Hangar needs the columns user_id, tier, status and ends_at, by these names.');
+  end if;
+  if v_proc.pronargs = 0 then
+    v_all := v_name || '() h';
+    v_some := v_all;
+  elsif v_proc.pronargs = 1 and v_proc.proargtypes[0] = 'uuid[]'::regtype then
+    v_all := v_name || '(hangar.list_users()) h';
+    v_some := v_name || '(p_users) h';
+  elsif v_proc.pronargs = 1 and v_proc.proargtypes[0] = 'uuid'::regtype then
+    v_all := 'unnest(hangar.list_users()) u cross join lateral ' || v_name || '(u) h';
+    v_some := 'unnest(p_users) u cross join lateral ' || v_name || '(u) h';
+  else
+    perform hangar.refuse_binding(format('%s takes the arguments (%s)', p_function::regprocedure, v_arguments),
+      'Hangar calls a function without arguments, with one uuid, or with one uuid[] of users.');
+  end if;
+  v_rows := 'return query select x.user_id, nullif(hangar.trim_word(x.tier), ''''), x.status, x.ends_at, '
+    'case when x.ends_at is null and hangar.trim_word(x.raw) <> '''' then format(''the end %L cannot be read as a time'', left(x.raw, 60)) end '
+    'from (select hangar.to_uuid(h.user_id::text) as user_id, h.tier::text as tier, h.status::text as status, '
+    'hangar.to_time(h.ends_at) as ends_at, h.ends_at::text as raw from ';
+  perform hangar.write_function('list_subscriptions', '', 'setof hangar.host_subscription', v_rows || v_all || ' where h.user_id is not null) x;', 'stable');
+  perform hangar.write_function('read_subscriptions', 'p_users uuid[]', 'setof hangar.host_subscription',
+    v_rows || v_some || ') x where x.user_id = any (p_users);', 'stable');
+  perform hangar.write_function('has_no_subscriptions', '', 'boolean', 'return not exists (select 1 from ' || v_all || ');', 'stable');
+end
+$$;
+
+-- Writes the functions that read the host's users: which exist, their e-mail addresses, and a search by address.
+create function hangar.write_user_readers(p_users jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_users record;
+  v_where text;
+  v_source record;
+  v_emails text := '';
+  v_found text := '';
+begin
+  if to_regclass(coalesce(p_users ->> 'table', 'auth.users')) is null and not p_users ? 'table' then
+    perform hangar.write_function('existing_users', 'p_users uuid[]', 'uuid[]', 'return null;', 'stable');
+    perform hangar.write_function('list_users', '', 'uuid[]', 'return ''{}''::uuid[];', 'stable');
+    perform hangar.write_function('read_emails', 'p_users uuid[]', 'table (user_id uuid, email text)', 'return;', 'stable');
+    perform hangar.write_function('find_by_email', 'p_like text, p_limit integer', 'uuid[]', 'return ''{}''::uuid[];', 'stable');
+    return;
+  end if;
+  select u.* into v_users from hangar.users_table(p_users) u;
+  v_where := coalesce(' and ' || v_users.deleted_at || ' is null', '');
+  perform hangar.write_function('existing_users', 'p_users uuid[]', 'uuid[]', format(
+    'return (select coalesce(array_agg(%s), ''{}'') from %s h %s%s);', hangar.as_uuid(v_users.relation, v_users.id),
+    v_users.relation::regclass, hangar.join_users(v_users.relation, v_users.id), v_where), 'stable');
+  perform hangar.write_function('list_users', '', 'uuid[]', format(
+    'return (select coalesce(array_agg(%1$s), ''{}'') from %2$s h where %1$s is not null%3$s);', hangar.as_uuid(v_users.relation, v_users.id),
+    v_users.relation::regclass, v_where), 'stable');
+  -- The bound table first, then user_profiles, then auth.users.
+  for v_source in
+    select s.relation, s.id, s.email from (
+      select 1 as nr, v_users.relation, v_users.id, v_users.email where p_users ? 'table'
+      union all select 2, to_regclass('public.user_profiles'), 'h.id', 'h.email::text' where not p_users ? 'table'
+      union all select 3, to_regclass('auth.users'), 'h.id', 'h.email::text') s
+     where s.email is not null and (s.nr = 1 or 2 = (select count(*) from pg_catalog.pg_attribute a
+                                     where a.attrelid = s.relation and a.attname in ('id', 'email') and not a.attisdropped))
+     order by s.nr
+  loop
+    v_emails := v_emails || case when v_emails = '' then '' else ', ' end || format('(select %s from %s h where %s limit 1)', v_source.email,
+      v_source.relation::regclass, case when hangar.is_uuid_expression(v_source.relation, v_source.id) then v_source.id || ' = u.id'
+                                        else v_source.id || '::text = any (hangar.uuid_texts(array[u.id]))' end);
+    v_found := v_found || case when v_found = '' then '' else ' union ' end || format('(select %s as id from %s h where lower(%s) like %%1$L limit %%2$s)',
+      hangar.as_uuid(v_source.relation, v_source.id), v_source.relation::regclass, v_source.email);
+  end loop;
+  perform hangar.write_function('read_emails', 'p_users uuid[]', 'table (user_id uuid, email text)', case when v_emails = '' then 'return;' else
+    format('return query select u.id, coalesce(%s) from (select distinct unnest(p_users) as id) u;', v_emails) end, 'stable');
+  -- The pattern is a literal in the statement, so that a host's index on lower(email) can be used.
+  perform hangar.write_function('find_by_email', 'p_like text, p_limit integer', 'uuid[]', case when v_found = '' then 'return ''{}''::uuid[];' else format(
+    E'declare v_found uuid[];\nbegin\nexecute format(%L, p_like, p_limit) into v_found;\nreturn coalesce(v_found, ''{}'');\nend;',
+    'select array_agg(x.id) from (' || v_found || ') x') end, 'stable');
+end
+$$;
+
+-- Writes all generated functions from hangar.binding, as the host's tables are now. Raises what is wrong with the binding.
+create function hangar.write_host_functions() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_binding hangar.binding;
+  v_oid oid;
+begin
+  select b.* into v_binding from hangar.binding b;
+  perform hangar.write_user_readers(coalesce(v_binding.users, '{}'));
+  if v_binding.kind is null then
+    perform hangar.write_function('list_subscriptions', '', 'setof hangar.host_subscription', 'return;', 'stable');
+    perform hangar.write_function('read_subscriptions', 'p_users uuid[]', 'setof hangar.host_subscription', 'return;', 'stable');
+    perform hangar.write_function('has_no_subscriptions', '', 'boolean', 'return false;', 'stable');
+    return;
+  end if;
+  -- A renamed table keeps its oid; one that was dropped and made again, as migration tools do, keeps its name.
+  if v_binding.kind = 'table' then
+    v_oid := coalesce((select c.oid from pg_catalog.pg_class c where c.oid = v_binding.source_oid), to_regclass(v_binding.source));
+  else
+    v_oid := coalesce((select p.oid from pg_catalog.pg_proc p where p.oid = v_binding.source_oid), to_regprocedure(v_binding.source));
+  end if;
+  if v_oid is null then
+    perform hangar.refuse_binding(format('the bound %s %s does not exist any more', v_binding.kind, v_binding.source),
+      'Bind Hangar to the one that replaces it: hangar.bind_subscriptions(…), or undo the binding: hangar.unbind().');
+  elsif v_oid is distinct from v_binding.source_oid then
+    update hangar.binding set source_oid = v_oid where only_row;
+  end if;
+  if v_binding.kind = 'table' then
+    perform hangar.write_table_readers(v_oid, v_binding.columns);
+  else
+    perform hangar.write_function_readers(v_oid);
+  end if;
+end
+$$;
+select hangar.write_host_functions();
+
+-- Reads that must not fail with the host: what is unknown is null or absent.
+create function hangar.emails(p_users uuid[]) returns table (user_id uuid, email text)
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return query select e.* from hangar.read_emails(p_users) e;
+exception
+  when syntax_error_or_access_rule_violation or data_exception then
+    return;
+end
+$$;
+
+create function hangar.search_emails(p_like text, p_limit integer) returns uuid[]
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return coalesce((select array_agg(y) from unnest(hangar.find_by_email(p_like, p_limit)) y where y is not null), '{}');
+exception
+  when syntax_error_or_access_rule_violation or data_exception then
+    return '{}'::uuid[];
+end
+$$;
+
+-- All subscriptions; none if the host cannot be read (hangar.explain_unreadable_host says why).
+create function hangar.list_known_subscriptions() returns setof hangar.host_subscription
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return query select s.* from hangar.list_subscriptions() s where s.user_id is not null;
+exception
+  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+    return;
+end
+$$;
+
+create function hangar.user_email(p_user uuid) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select e.email from hangar.emails(array[p_user]) e limit 1);
+end
+$$;
+comment on function hangar.user_email(uuid) is 'The user''s e-mail address, from the bound table of users, user_profiles or auth.users; null if none has it.';
+
+-- The first of these columns that cannot be read, in words; null if the host can be read.
+create function hangar.explain_unreadable_host() returns text
+language plpgsql stable set search_path = ''
+as $$
+begin
+  perform 1 from hangar.list_subscriptions() limit 1;
+  perform hangar.existing_users('{}'::uuid[]);
+  return null;
+exception
+  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+    return sqlerrm;
+end
+$$;
+
+select hangar.restrict_functions();
