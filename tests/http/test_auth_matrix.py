@@ -165,7 +165,11 @@ def test_every_row_of_the_table_has_a_caller():
 
 def set_answers(world, caller):
     """Set the responses of the project and the database for this caller."""
-    world.answers |= {"fly_claim": NOTHING_NEEDED, "fly_end_removal_hold": {"ended": False}, "jwks.json": PROJECT_KEYS.jwks()}
+    world.answers |= {
+        "fly_claim": NOTHING_NEEDED,
+        "fly_end_removal_hold": {"ended": False},
+        "jwks.json": PROJECT_KEYS.jwks(),
+    }
     world.answers["fly_operator"] = {"operator": ROWS[caller]["kind"] == "operator", "email": "user@example.test"}
 
 
