@@ -27,7 +27,9 @@ class Action:
 
     kind: ActionKind
     machine: ObservedMachine | None = None
-    purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray", "restart"] = "provision"
+    purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray", "restart", "drift"] = (
+        "provision"
+    )
 
 
 @dataclass(frozen=True)

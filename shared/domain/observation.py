@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 from shared.domain.cost import CpuKind
+from shared.domain.drift import Difference
 
 
 class AppPresence(StrEnum):
@@ -18,18 +19,23 @@ class AppPresence(StrEnum):
 
 @dataclass(frozen=True)
 class ObservedMachine:
-    """One machine as a direct read shows it. `spec` is the fingerprint in its metadata, `size` is CPU kind, CPUs and MB."""
+    """One machine as a direct read shows it, by Fly's own answer.
+
+    `drift` is how it differs from the row. `size` is CPU kind, CPUs and MB.
+    """
 
     id: str
     name: str
     state: str
     region: str
     version: str
-    spec: str | None
+    drift: tuple[Difference, ...]
     host_ok: bool
     changed_at: datetime | None
     health: Literal["healthy", "bad", "unknown"]
     size: tuple[CpuKind, int, int] | None = None
+    image: str = ""
+    image_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Observation:
 
     `absences` counts the direct 404s in a row; `denied_once` says that the app is foreign by one 403 so far, and no other word;
     `machine_made` means that Fly returned the id of a machine which no read shows yet.
+    `config_sent` is the generation for which this worker has sent the whole machine config to Fly, if it has.
     """
 
     app: AppPresence
@@ -48,3 +55,4 @@ class Observation:
     absences: int = 0
     denied_once: bool = False
     machine_made: bool = False
+    config_sent: int | None = None

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from shared.domain.drift_text import format_next_repair
+
 Surface = Literal["cli", "dashboard"]
 
 
@@ -130,6 +132,8 @@ def format_next_step(
         if row["status"] == "error":
             advice = advise(row["error_code"], user_id, goes_on=False, surface=surface)
             return f"Hangar waits for an operator: {advice}"
+        if row.get("drift"):
+            return format_next_repair(row, user.get("drift_held"), _name_retry(user_id, surface))
         return "up to date; every sweep checks it again"
     if held := _explain_hold(user, settings, now, is_cli=is_cli):
         return held

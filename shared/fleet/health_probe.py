@@ -16,6 +16,7 @@ from shared.domain.decide import GONE_STATES, decide
 from shared.domain.errors import HangarError, NotFound, Throttled, TransientError
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
+from shared.fleet.drift_report import add_spec
 from shared.fleet.inventory import Inventory
 from shared.reconcile.observer import to_observation
 
@@ -77,7 +78,7 @@ class Prober:
             machine = self._worker.fly.get_machine(
                 row.fly_app_name, row.machine_id, attempts=self._hold_if_refused, budget_s=LOOK_BUDGET_S
             )
-            return Probe(machine=to_observation(machine))
+            return Probe(machine=to_observation(machine, self._worker.inputs.find_drift(row, machine)))
         except Throttled:
             return None  # the request was not sent
         except HangarError as error:
@@ -129,7 +130,8 @@ def _report_wanted(row: Row, probe: Probe, inventory: Inventory, now: datetime) 
     # An on-demand machine that sleeps is neither healthy nor unhealthy.
     asleep = row.power == "on_demand" and machine.state in ("stopped", "suspended")
     health = None if asleep else machine.health
-    return AppReport(row.id, machine_state=machine.state, health=health, direct=True, due=due, reason=wrong)
+    report = AppReport(row.id, machine_state=machine.state, health=health, direct=True, due=due, reason=wrong)
+    return add_spec(report, row, machine, now)
 
 
 def _report_in_grace(row: Row, probe: Probe, _inventory: Inventory, now: datetime) -> AppReport | None:
@@ -140,7 +142,8 @@ def _report_in_grace(row: Row, probe: Probe, _inventory: Inventory, now: datetim
         )
         return None
     due = isinstance(decide(row, Observation(AppPresence.OURS, (probe.machine,)), now), Action)
-    return AppReport(row.id, machine_state=probe.machine.state, direct=True, due=due)
+    report = AppReport(row.id, machine_state=probe.machine.state, direct=True, due=due)
+    return add_spec(report, row, probe.machine, now)
 
 
 def _is_due(row: Row, machine: ObservedMachine, now: datetime) -> tuple[bool, str | None]:

@@ -76,7 +76,7 @@ class FlyMachine:
     """One machine as a direct GET (or create, update) shows it.
 
     No `checks` means "no result yet", not "all passing". `incomplete` = its host could not be asked, so size, image and
-    metadata may be missing: never judge ownership or drift from it.
+    metadata may be missing: never judge ownership or drift from it. `config` is Fly's own description of the machine.
     """
 
     id: str
@@ -97,6 +97,7 @@ class FlyMachine:
     last_event: MachineEvent | None
     last_exit: MachineExit | None
     incomplete: bool
+    config: Mapping[str, Any] = field(hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ def parse_machine(raw: Any) -> FlyMachine:
         last_event=_parse_last_event(events),
         last_exit=_parse_last_exit(events),
         incomplete=incomplete,
+        config=MappingProxyType(config),
     )
 
 

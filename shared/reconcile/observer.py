@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from shared.domain.cost import CpuKind
 from shared.domain.decide import GONE_STATES
+from shared.domain.drift import Difference
 from shared.domain.errors import NotFound, NotOwned, TransientError
-from shared.domain.machine_config import SPEC_KEY
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyMachine
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from shared.fly.client import FlyClient
     from shared.fly.retry import AttemptLog
+    from shared.reconcile.worker import MachineInputs
 
 # A machine that was created or named a moment ago may answer 404 for seconds and be in no list; reads are two seconds apart.
 READS_FOR_A_NEW_MACHINE = 6
@@ -37,19 +38,21 @@ def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
     return "bad" if "critical" in results else "unknown"
 
 
-def to_observation(machine: FlyMachine) -> ObservedMachine:
-    """Fly's machine as the domain sees it."""
+def to_observation(machine: FlyMachine, drift: tuple[Difference, ...] = ()) -> ObservedMachine:
+    """Fly's machine as the domain sees it; `drift` is how it differs from its row."""
     return ObservedMachine(
         id=machine.id,
         name=machine.name,
         state=machine.state,
         region=machine.region,
         version=machine.version,
-        spec=machine.metadata.get(SPEC_KEY),
+        drift=drift,
         host_ok=machine.host_status == "ok" and not machine.incomplete,
         changed_at=machine.updated_at or machine.created_at,
         health=judge_health(machine),
         size=_read_size(machine),
+        image=machine.image,
+        image_digest=machine.image_digest,
     )
 
 
@@ -67,14 +70,16 @@ def _read_size(machine: FlyMachine) -> tuple[CpuKind, int, int] | None:
 class AppObserver:
     """Reads one app, and remembers what it has read. Its verbs say what a call has changed, because Fly's reads lag its writes.
 
-    `observe()` raises what the Fly client raises. `budget_s` limits each read; `on_attempt` receives its failed attempts.
+    `observe()` raises what the Fly client raises. `inputs` says what a machine should be. `budget_s` limits each read;
+    `on_attempt` receives its failed attempts.
     """
 
     fly: "FlyClient"
     on_attempt: "AttemptLog"
+    inputs: "MachineInputs"
     budget_s: float = 40.0
     _app: AppPresence | None = None
-    _machines: tuple[ObservedMachine, ...] | None = None
+    _machines: tuple[FlyMachine, ...] | None = None
     _just_created: bool = False
     _just_deleted: bool = False
     _name_was_taken: bool = False
@@ -83,6 +88,7 @@ class AppObserver:
     _absences: int = 0
     _denials: int = 0
     _new_machine_reads: int = 0
+    _config_sent: int | None = None
     _destroyed: set[str] = field(default_factory=set)
 
     def observe(self, row: Row) -> Observation:
@@ -93,14 +99,19 @@ class AppObserver:
             self._machines = self._read_machines(row)
         return Observation(
             app=self._app,
-            machines=self._machines or () if self._app is AppPresence.OURS else (),
+            machines=self._compare(row) if self._app is AppPresence.OURS else (),
             just_created=self._just_created,
             just_deleted=self._just_deleted,
             name_was_taken=self._name_was_taken,
             absences=self._absences,
             denied_once=self._denials == 1,
             machine_made=self._new_machine_reads > 0,
+            config_sent=self._config_sent,
         )
+
+    def _compare(self, row: Row) -> tuple[ObservedMachine, ...]:
+        """The machines as they differ from the row of this moment, which may desire something else than when they were read."""
+        return tuple(to_observation(each, self.inputs.find_drift(row, each)) for each in self._machines or ())
 
     def take_read_directly(self) -> bool:
         """Whether Fly was read directly since this was last asked, so that the row can remember what was found."""
@@ -131,7 +142,11 @@ class AppObserver:
         self._app = None
         self._just_created, self._just_deleted = False, True
 
-    def machine_created(self, machine: ObservedMachine) -> None:
+    def config_sent(self, generation: int) -> None:
+        """Fly has accepted the whole config of this generation's machine."""
+        self._config_sent = generation
+
+    def machine_created(self, machine: FlyMachine) -> None:
         self._machines, self._new_machine_reads = (machine,), READS_FOR_A_NEW_MACHINE
 
     def machine_named(self) -> None:
@@ -165,14 +180,14 @@ class AppObserver:
         self._absences = self._denials = 0
         return AppPresence.OURS if app.network == row.network else AppPresence.FOREIGN
 
-    def _read_machines(self, row: Row) -> tuple[ObservedMachine, ...]:
+    def _read_machines(self, row: Row) -> tuple[FlyMachine, ...]:
         """The known machine by its id, because a list may lag; and once the list, which shows whether there are others."""
         known = self._read_machine(row, row.machine_id) if row.machine_id else None
         if known is None or self._listed_ids is None:
             listed = self._list_machines(row)
             self._listed_ids = [machine.id for machine in listed]
             if known is None:
-                return tuple(to_observation(machine) for machine in listed)
+                return tuple(listed)
         # A second machine may be destroyed for what is read of it, so it is read directly as well. One that existed before
         # the main machine was replaced still exists.
         others = [each for each in self._listed_ids if each != known.id and each not in self._destroyed]
@@ -195,7 +210,7 @@ class AppObserver:
             self._new_machine_reads = max(0, self._new_machine_reads - 1)
         return listed
 
-    def _read_machine(self, row: Row, machine_id: str) -> ObservedMachine | None:
+    def _read_machine(self, row: Row, machine_id: str) -> FlyMachine | None:
         try:
             machine = self.fly.get_machine(
                 row.fly_app_name, machine_id, attempts=self.on_attempt, budget_s=self.budget_s
@@ -206,4 +221,4 @@ class AppObserver:
         if machine.state in GONE_STATES:
             self._destroyed.add(machine_id)
             return None
-        return to_observation(machine)
+        return machine

@@ -26,7 +26,7 @@ from shared.domain.errors import (
 from shared.domain.observation import Observation
 from shared.reconcile import conclude
 from shared.reconcile.call import call_fly
-from shared.reconcile.executor import patch_from_machine, patch_from_observation
+from shared.reconcile.executor import patch_before_deploying, patch_from_machine, patch_from_observation
 from shared.reconcile.lease import CALL_BUDGET_S, LeasedApp
 from shared.reconcile.observer import AppObserver
 from shared.reconcile.result import REFUSALS, Result
@@ -49,7 +49,7 @@ class Run:
 
     def __init__(self, worker: "Worker", lease: LeasedApp, ends_at: float) -> None:
         self.worker, self.lease, self.ends_at = worker, lease, ends_at
-        self.observer = AppObserver(worker.fly, lease.record_attempt)
+        self.observer = AppObserver(worker.fly, lease.record_attempt, worker.inputs)
         self.calls: Counter[ActionKind] = Counter()
         self.name_refusals = 0
 
@@ -113,6 +113,7 @@ class Run:
         if action.kind is ActionKind.CREATE_APP:
             # What an earlier app of this name had went with it. The row must say so before the new app can exist.
             self.lease.learn({"secrets_version": None, "machine_id": None, "machine_state": "absent"})
+        self.lease.patch |= patch_before_deploying(action, self.lease.row, self.worker.inputs)
         intent, refused = self.lease.record_intent(action)
         if refused == "rate":
             detail = "Fly limits app deletions per minute; this one waits for its slot"
@@ -124,14 +125,22 @@ class Run:
         self.calls[action.kind] += 1
         try:
             call_fly(self.worker, self.lease, self.observer, action, intent, self.budget_s())
+            if action.kind in (ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE):
+                self.observer.config_sent(self.lease.row.generation)
         except NameTaken as taken:
             self.name_refusals += 1
             # Fail now: after another wait the turn may be over, and a pause raises no alert.
             if self.name_refusals >= NAME_REFUSALS_LIMIT:
                 message = f"Fly refused the name {self.lease.row.fly_app_name} {self.name_refusals} times"
                 raise Conflict(message, code="no_progress") from taken
-        except (Conflict, NotFound, NotOwned):
-            pass  # Fly differs from what was observed: observe again
+        except (LeaseLost, SaveFailed):
+            raise
+        except HangarError as error:
+            if action.purpose == "drift":
+                # The app runs as before, so this is no failure of the app. The database has counted the attempt.
+                self.lease.patch["drift_error"] = str(error)
+            elif not isinstance(error, Conflict | NotFound | NotOwned):  # otherwise Fly differs: observe again
+                raise
         return None
 
     def _limit_repetition(self, action: Action) -> None:
@@ -148,7 +157,7 @@ class Run:
         self.lease.add_event("error_occurred", "info", renamed, reason)
         self.lease.patch["rename"] = True
         self.lease.save()
-        self.observer = AppObserver(self.worker.fly, self.lease.record_attempt)
+        self.observer = AppObserver(self.worker.fly, self.lease.record_attempt, self.worker.inputs)
         self.calls.pop(ActionKind.CREATE_APP, None)
         self.name_refusals = 0
 

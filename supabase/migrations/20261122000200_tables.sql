@@ -32,6 +32,8 @@ create table hangar.settings (
   incident_floor integer not null default 10 check (incident_floor > 0),
   incident_share numeric not null default 0.2 check (incident_share between 0 and 1),
   unhealthy_after integer not null default 3 check (unhealthy_after > 0),
+  -- The share of the fleet whose drift is repaired at once: at least one app, and none at 0.
+  drift_share numeric not null default 0.05 check (drift_share between 0 and 1),
   bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 604800),
   updated_at timestamptz not null default hangar.now()
 );
@@ -139,6 +141,18 @@ create table public.user_fly_apps (
   bad_sample_at timestamptz,
   price_usd_per_s numeric,
   observed_at timestamptz,
+  -- What Fly says that runs: image, image_digest, cpu_kind, cpu_count, memory_mb, region.
+  observed_spec jsonb check (jsonb_typeof(observed_spec) = 'object'),
+  -- The digest that Fly resolved the image's tag to, and a fingerprint of the environment, when Hangar last deployed the machine.
+  image_digest text,
+  env_digest text,
+  -- By kind of difference: what runs and what should run, as text.
+  drift jsonb not null default '{}' check (jsonb_typeof(drift) = 'object'),
+  drift_since timestamptz,
+  drift_repair text check (drift_repair in ('sweep', 'operator')),
+  drift_repair_at timestamptz,
+  drift_repairs integer not null default 0 check (drift_repairs >= 0),
+  drift_error text,
   check ((status = 'deleted') = (deleted_at is not null)),
   check ((lease_token is null) = (lease_expires_at is null))
 ) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column
@@ -158,7 +172,7 @@ create table public.user_fly_app_events (
     'health_check_passed', 'health_check_failed',
     'deprovision_requested', 'deprovision_started', 'deprovision_completed', 'deprovision_failed',
     'error_occurred', 'recovery_attempted',
-    'desired_changed', 'action', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
+    'desired_changed', 'action', 'drift_found', 'drift_ended', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
     'brake_tripped', 'alert_raised')),
   status text not null check (status in ('intent', 'succeeded', 'failed', 'unknown', 'info')),
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),

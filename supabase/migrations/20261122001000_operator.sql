@@ -69,7 +69,8 @@ begin
            sweep_lease_s = v_new.sweep_lease_s, max_apps = v_new.max_apps, max_monthly_cost_usd = v_new.max_monthly_cost_usd,
            brake_floor = v_new.brake_floor, brake_share = v_new.brake_share, brake_lost = v_new.brake_lost, unhealthy_after = v_new.unhealthy_after,
            bad_sample_gap_s = v_new.bad_sample_gap_s, orphan_after_s = v_new.orphan_after_s,
-           incident_floor = v_new.incident_floor, incident_share = v_new.incident_share, deletes_per_minute = v_new.deletes_per_minute
+           incident_floor = v_new.incident_floor, incident_share = v_new.incident_share, deletes_per_minute = v_new.deletes_per_minute,
+           drift_share = v_new.drift_share
      where g.only_row;  -- Supabase's safeupdate refuses an UPDATE without a WHERE
   end if;
   perform hangar.clear_actor();
@@ -149,11 +150,12 @@ begin
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
     values (v_row.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry'));
   end if;
+  perform hangar.request_drift_repair(v_row.id);
   perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object('changed', v_changed,
     'row', (select hangar.row_json(a) from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null));
 end
 $$;
-comment on function public.fly_retry(uuid, text) is 'Makes a failed app due at once, with the machine that plan and settings ask for now. docs/database.md.';
+comment on function public.fly_retry(uuid, text) is 'Makes a failed app due at once, with the machine that plan and settings ask for now, and lets drift be repaired at once. docs/database.md.';
 
 select hangar.restrict_functions();

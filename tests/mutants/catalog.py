@@ -1,10 +1,11 @@
 """All planted bugs, by area: the modules named here hold the lists."""
 
-from tests.mutants import domain, fleet, fly, host_sql, loop, operations, pages, rights, save_sql, sweep_sql
+from tests.mutants import domain, drift, fleet, fly, host_sql, loop, operations, pages, rights, save_sql, sweep_sql
 from tests.mutants.planted import PlantedBug
 
 AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "domain": domain.BUGS,
+    "drift": drift.BUGS,
     "fly": fly.BUGS,
     "reconcile": loop.BUGS,
     "fleet": fleet.BUGS,

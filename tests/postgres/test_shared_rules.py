@@ -11,6 +11,7 @@ from shared.domain.actions import ActionKind
 from shared.domain.backoff import ATTEMPTS_A_ROUND
 from shared.domain.cost import SECONDS_PER_MONTH
 from shared.domain.decide import UNKNOWN_CREATE
+from shared.domain.drift_text import MOST_REPAIRS
 from shared.fly.retry import RetryPolicy
 from shared.reconcile.result import REFUSALS
 
@@ -79,3 +80,7 @@ def test_the_actions_that_the_database_guards_exist(session):
 def test_a_round_has_as_many_attempts_as_the_client_makes():
     """The backoff doubles once per round; a round is one call with its retries."""
     assert len(RetryPolicy().waits_s) + 1 == ATTEMPTS_A_ROUND
+
+
+def test_both_sides_give_up_repairing_drift_after_as_many_tries(hangar):
+    assert hangar.sql("select hangar.most_drift_repairs() as most") == [{"most": MOST_REPAIRS}]

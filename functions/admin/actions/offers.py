@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from functions.admin.actions.registry import ACTIONS, ActionSpec
+from shared.domain.drift_text import is_repairable
 
 
 def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
@@ -15,7 +16,7 @@ def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
     if row is None or row["desired_state"] == "absent":
         names.append("keep" if row else "provision")
     if row is not None:
-        names += ["retry"] if row["status"] == "error" and not _is_leased(user) else []
+        names += ["retry"] if (row["status"] == "error" or is_repairable(row)) and not _is_leased(user) else []
         names += ["check"]
         names += ["restart"] if row["machine_state"] == "started" and row["desired_state"] == "present" else []
         names += ["deprovision"] if row["desired_state"] == "present" else []

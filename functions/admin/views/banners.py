@@ -23,6 +23,7 @@ _TITLES = {
     "orphan_look": "An orphan cannot be checked",
     "provisioning_slow": "Provisioning is slow",
     "crash_loop": "An app keeps crashing",
+    "drift": "Machines differ from what should run",
 }
 
 
