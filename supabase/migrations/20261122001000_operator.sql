@@ -150,7 +150,10 @@ begin
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
     values (v_row.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry'));
   end if;
-  perform hangar.request_drift_repair(v_row.id);
+  if v_row.drift <> '{}' then
+    perform hangar.request_drift_repair(v_row.id);
+    update public.user_fly_apps a set next_attempt_at = least(a.next_attempt_at, hangar.now()) where a.id = v_row.id;
+  end if;
   perform hangar.restore_nudges(v_nudges);
   return jsonb_build_object('changed', v_changed,
     'row', (select hangar.row_json(a) from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null));
