@@ -15,6 +15,7 @@ from ops.commands.user_status import print_user
 from ops.exit_codes import EXIT_SOME_FAILED
 from ops.tables import make_table, print_failures
 from shared.domain.cost import to_cents
+from shared.domain.drift_text import format_fleet_drift
 from shared.domain.health_text import format_unhealthy
 from shared.domain.remediation import advise, format_next_step, format_time
 from shared.domain.status_text import NOT_LIVE, PAUSED, describe_deliveries, describe_host, describe_sweep
@@ -163,6 +164,7 @@ def _format_state(fleet: Mapping[str, Any], now: datetime) -> list[str]:
         _format_sweep(fleet["sweep"], now),
         *([f"Health: {wrong} (hangar explain USER)"] if (wrong := format_unhealthy(fleet["unhealthy"])) else []),
         f"Due: {due['apps']} apps{oldest}; in progress: {fleet['working']}",
+        *([f"Drift: {drift} (one app: hangar explain USER)"] if (drift := format_fleet_drift(fleet["drift"])) else []),
         f"Alerts: {describe_deliveries(fleet['alert_deliveries'], now)}",
         f"Cost: {estimate} USD a month as estimated, {running} USD by Fly's list price for what runs now (more: hangar cost)",
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from ops.tables import make_facts, make_table
+from shared.domain.drift_text import list_drift
 from shared.domain.remediation import format_event, format_time
 
 _SHOWN_EVENTS = 20
@@ -56,6 +57,8 @@ def _describe_app(row: Mapping[str, Any], now: datetime, *, live: bool) -> dict[
     }
     if row.get("addresses"):
         facts["addresses"] = ", ".join(each["ip"] for each in row["addresses"])
+    if drift := list_drift(row):
+        facts["drift"] = f"since {format_time(row['drift_since'], now)}: {'; '.join(drift)}"
     if row["error_code"]:
         facts["failure"] = f"{row['error_code']} after {row['retry_count']} failed attempts: {row['error_message']}"
     return facts

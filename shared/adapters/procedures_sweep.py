@@ -56,6 +56,8 @@ class AppReport:
     """What one sweep says of one app, as `fly_record_sweep` takes it; None leaves what the row says.
 
     `direct`: Fly was asked for this machine itself. `due`: its reconciler has something to do. `symptom` is a `SymptomCode`.
+    `drift`: what differs from the row, as text by kind; {} says that nothing does. Price and region are those of the machine
+    that runs.
     """
 
     id: UUID
@@ -66,6 +68,10 @@ class AppReport:
     reason: str | None = None
     symptom: str | None = None
     detail: str | None = None
+    drift: dict[str, str] | None = None
+    observed_spec: Json | None = None
+    machine_region: str | None = None
+    price_usd_per_s: str | None = None
 
     def as_json(self) -> Json:
         return asdict(self) | {"id": str(self.id)}
@@ -77,6 +83,15 @@ class RecordedSweep:
 
     healthy: int
     unhealthy: int
+
+
+@dataclass(frozen=True)
+class DriftRepairs:
+    """How many apps drift, and how many repairs were started; `held` says why none may start, as a code."""
+
+    drifted: int
+    started: int
+    held: str | None
 
 
 @dataclass(frozen=True)
@@ -174,6 +189,11 @@ class SweepProcedures(Caller):
         shown = [report.as_json() for report in reports]
         answer = self._call("fly_record_sweep", observations=shown, started_at=started_at.isoformat())
         return RecordedSweep(healthy=int(answer["healthy"]), unhealthy=int(answer["unhealthy"]))
+
+    def start_drift_repairs(self) -> DriftRepairs:
+        """Make the rows due whose drift may be repaired now, within the budget and only while the fleet is healthy."""
+        answer = self._call("fly_start_drift_repairs")
+        return DriftRepairs(drifted=int(answer["drifted"]), started=int(answer["started"]), held=answer["held"])
 
     def end_outage(self) -> None:
         """Fly answers again: make rows due that wait after failures."""

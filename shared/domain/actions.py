@@ -33,9 +33,9 @@ class Action:
 
     kind: ActionKind
     machine: ObservedMachine | None = None
-    purpose: Literal["provision", "repair", "update", "deprovision", "replace", "stray", "restart", "unhealthy"] = (
-        "provision"
-    )
+    purpose: Literal[
+        "provision", "repair", "update", "deprovision", "replace", "stray", "restart", "unhealthy", "drift"
+    ] = "provision"
     region: str | None = None
     address: str | None = None
 

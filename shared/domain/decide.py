@@ -5,11 +5,12 @@ carries it out, looks again and asks again, so every path below must bring the t
 """
 
 from datetime import datetime, timedelta
+from typing import Literal
 
 from shared.domain.actions import Action, ActionKind, Adopt, Decision, Done, GiveUp, Rename, Wait
 from shared.domain.cost import explain_refused_size
+from shared.domain.drift import ESSENTIAL, NOT_REPAIRABLE
 from shared.domain.health_step import decide_health_step
-from shared.domain.machine_config import spec_fingerprint
 from shared.domain.models import Row
 from shared.domain.naming import machine_name
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
@@ -72,7 +73,7 @@ def _decide_present(row: Row, observation: Observation, now: datetime) -> Decisi
         return _decide_missing_machine(row, observation)
     if machine.id != row.machine_id:
         return Adopt(machine)
-    decision = _decide_machine(row, machine, now)
+    decision = _decide_machine(row, machine, now, config_sent=observation.config_sent == row.generation)
     stray = _find_stray(observation, machine, now)
     if isinstance(decision, Done) and machine.state == "started" and stray is not None:
         return Action(ActionKind.DESTROY_MACHINE, stray, "stray")
@@ -105,7 +106,7 @@ def _decide_missing_machine(row: Row, observation: Observation) -> Decision:
     return Action(ActionKind.CREATE_MACHINE, purpose="repair" if row.machine_id else "provision")
 
 
-def _decide_machine(row: Row, machine: ObservedMachine, now: datetime) -> Decision:
+def _decide_machine(row: Row, machine: ObservedMachine, now: datetime, *, config_sent: bool) -> Decision:
     if not machine.host_ok:
         # Fly cannot reach the host: nothing is known, so nothing is repaired.
         return Done("active", machine) if row.status == "active" else Wait(60, "Fly cannot reach the machine's host")
@@ -121,8 +122,9 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime) -> Decisi
         return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
     if machine.state not in ("started", "stopped", "suspended"):
         return Wait(60, f"Fly calls the machine's state {machine.state!r}, which Hangar does not know", machine)
-    if machine.spec != spec_fingerprint(row):
-        return Action(ActionKind.UPDATE_MACHINE, machine, "update")
+    update = _decide_update(row, machine, config_sent=config_sent)
+    if update is not None:
+        return update
     if machine.state == "started" or row.power == "on_demand":
         return decide_health_step(row, machine) or Done("active", machine)
     if row.error_code == START_FAILED and row.retry_count >= STARTS_BEFORE_REPLACE:
@@ -131,6 +133,26 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime) -> Decisi
     return Action(
         ActionKind.START_MACHINE, machine, "repair" if row.observed_generation == row.generation else "provision"
     )
+
+
+def _decide_update(row: Row, machine: ObservedMachine, *, config_sent: bool) -> Action | None:
+    """Update the machine in place: for a change of what is desired at once, for drift only when its repair was admitted.
+
+    After this worker has sent the whole config, only another image or size is worth a further update. Any other difference
+    that Fly still shows is recorded as drift.
+    """
+    kinds = {each.kind for each in machine.drift} - NOT_REPAIRABLE
+    if row.observed_generation != row.generation:
+        purpose: Literal["update", "drift", "repair"] = "update"
+        kinds &= ESSENTIAL if config_sent else kinds
+    elif row.drift_repair:
+        purpose = "drift"
+    elif row.error_code == START_FAILED:
+        purpose = "repair"  # what does not start is not what was deployed
+        kinds -= kinds if config_sent else set()
+    else:
+        return None
+    return Action(ActionKind.UPDATE_MACHINE, machine, purpose) if kinds else None
 
 
 def _decide_addresses(row: Row, observation: Observation) -> Action | None:

@@ -25,10 +25,14 @@ def build_env(row: Row, *, supabase_url: str, publishable_key: str, extra: Mappi
     }
 
 
-def build_config(row: Row, *, installation_id: UUID, env: Mapping[str, str]) -> Json:
-    """The whole machine config: image, size, env, checks, restart and stop rules, proof of ownership in the metadata."""
+def build_config(row: Row, *, installation_id: UUID, env: Mapping[str, str], image: str | None = None) -> Json:
+    """The whole machine config: image, size, env, checks, restart and stop rules, and our marks in the metadata.
+
+    `image` is what to write instead of the row's image. The metadata is for people and for finding an app's owner after a
+    restore; what runs is never judged by it.
+    """
     config: Json = {
-        "image": row.docker_image,
+        "image": image or row.docker_image,
         "guest": {"cpu_kind": row.cpu_kind, "cpus": row.cpu_count, "memory_mb": row.memory_mb},
         "env": dict(env),
         "restart": {"policy": "always", "max_retries": 10},
@@ -75,6 +79,6 @@ def _service(*, on_demand: bool) -> Json:
 
 
 def spec_fingerprint(row: Row) -> str:
-    """The desired machine as one comparable text, which the machine's metadata carries."""
+    """The desired machine as one text for people, which the machine's metadata carries."""
     public = "public" if row.public_service else "private"
     return f"{row.docker_image} {row.cpu_kind}-{row.cpu_count}x{row.memory_mb} {row.power} {public}"

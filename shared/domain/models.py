@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["provisioning", "active", "error", "deprovisioning", "deleted"]
 Health = Literal["healthy", "unhealthy", "unknown"]
@@ -48,6 +48,10 @@ class Row(_FromDatabase):
     machine_id: str | None = None
     machine_state: str | None = None
     machine_region: str | None = None
+    image_digest: str | None = None
+    env_digest: str | None = None
+    drift: dict[str, str] = Field(default_factory=dict)
+    drift_repair: Literal["sweep", "operator"] | None = None
     secrets_version: int | None = None
     addresses: tuple[Json, ...] | None = None  # null: never had one of ours
     health_status: Health | None = None

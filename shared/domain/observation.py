@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 from shared.domain.cost import CpuKind
+from shared.domain.drift import Difference
 from shared.domain.symptom import Symptom
 
 
@@ -19,9 +20,10 @@ class AppPresence(StrEnum):
 
 @dataclass(frozen=True)
 class ObservedMachine:
-    """One machine as a direct read shows it. `spec` is the fingerprint in its metadata, `size` is CPU kind, CPUs and MB.
+    """One machine as a direct read shows it, by Fly's own answer.
 
-    `symptom` is what is wrong with the machine, if anything is.
+    `drift` is how it differs from the row, `size` is CPU kind, CPUs and MB. `symptom` is what is wrong with the machine, if
+    anything is.
     """
 
     id: str
@@ -29,11 +31,13 @@ class ObservedMachine:
     state: str
     region: str
     version: str
-    spec: str | None
+    drift: tuple[Difference, ...]
     host_ok: bool
     changed_at: datetime | None
     health: Literal["healthy", "bad", "unknown"]
     size: tuple[CpuKind, int, int] | None = None
+    image: str = ""
+    image_digest: str = ""
     symptom: Symptom | None = None
 
 
@@ -52,7 +56,8 @@ class Observation:
     `absences` counts the direct 404s in a row; `denied_once` says that the app is foreign by one 403 so far, and no other word;
     `machine_made` means that Fly returned the id of a machine which no read shows yet. `listed_as_ours` means that the
     organisation's lists show the app as this row's, although a direct read denies it. `addresses` is None when they were not
-    read, because the row has nothing to do with any.
+    read, because the row has nothing to do with any. `config_sent` is the generation for which this worker has sent the whole
+    machine config to Fly, if it has.
     """
 
     app: AppPresence
@@ -65,3 +70,4 @@ class Observation:
     machine_made: bool = False
     listed_as_ours: bool = False
     addresses: tuple[AppAddress, ...] | None = None
+    config_sent: int | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from shared.domain.drift_text import format_next_repair
 from shared.domain.entitlement import explain_unknown
 from shared.domain.health_text import Surface, explain_symptom
 
@@ -150,6 +151,8 @@ def format_next_step(
         if row["status"] == "error":
             advice = advise(row["error_code"], user_id, goes_on=False, surface=surface)
             return f"Hangar waits for an operator: {advice}"
+        if row.get("drift"):
+            return format_next_repair(row, user.get("drift_held"), _name_retry(user_id, surface))
         return _format_at_rest(user)
     if held := _explain_hold(user, settings, now, is_cli=is_cli):
         return held

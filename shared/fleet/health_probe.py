@@ -18,6 +18,7 @@ from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.domain.symptom import Symptom, SymptomCode
 from shared.fleet.app_symptoms import explain_failure, explain_machine, is_asleep
+from shared.fleet.drift_report import add_spec
 from shared.fleet.inventory import Inventory
 from shared.reconcile.observer import to_observation
 
@@ -82,7 +83,8 @@ class Prober:
             machine = self._worker.fly.get_machine(
                 row.fly_app_name, row.machine_id, attempts=self._hold_if_refused, budget_s=LOOK_BUDGET_S
             )
-            return Probe(machine=to_observation(machine, self._worker.fly.lead_over(self._time())))
+            lead = self._worker.fly.lead_over(self._time())
+            return Probe(machine=to_observation(machine, lead, self._worker.inputs.find_drift(row, machine)))
         except Throttled:
             return None  # the request was not sent
         except HangarError as error:
@@ -134,7 +136,7 @@ def _report_wanted(row: Row, probe: Probe, inventory: Inventory, now: datetime) 
         due, wrong = True, "the app has a second machine"
     # An on-demand machine that sleeps is neither healthy nor unhealthy.
     health = None if is_asleep(row, machine) else machine.health
-    return replace(told, health=health, due=due, reason=wrong)
+    return add_spec(replace(told, health=health, due=due, reason=wrong), row, machine, now)
 
 
 def _report_unread(row: Row, symptom: Symptom, failure: HangarError, now: datetime) -> AppReport:
@@ -162,7 +164,8 @@ def _report_in_grace(row: Row, probe: Probe, _inventory: Inventory, now: datetim
         )
         return None
     due = isinstance(decide(row, Observation(AppPresence.OURS, (probe.machine,)), now), Action)
-    return AppReport(row.id, machine_state=probe.machine.state, direct=True, due=due)
+    report = AppReport(row.id, machine_state=probe.machine.state, direct=True, due=due)
+    return add_spec(report, row, probe.machine, now)
 
 
 def _is_due(row: Row, machine: ObservedMachine, now: datetime) -> tuple[bool, str | None]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared.adapters.procedures_sweep import AppReport, ListedApp
 from shared.domain.decide import GONE_STATES
+from shared.domain.drift import LISTED, find_listed_drift
 from shared.domain.models import Row
 from shared.domain.naming import installation_mark, read_proof
 from shared.fly.models import OrgMachine
@@ -65,7 +66,12 @@ def is_suspect(row: Row, inventory: Inventory) -> bool:
     machine = next((each for each in machines if each.id == row.machine_id), None)
     if machine is None or len(machines) > 1 or row.health_status != "healthy" or row.status != "active":
         return True
-    return machine.state != "started" and row.power == "always_on"
+    if machine.state != "started" and row.power == "always_on":
+        return True
+    # The listing shows image, size and region. A difference is probed when it appears and when it is gone.
+    guest = {"cpu_kind": machine.cpu_kind, "cpus": machine.cpus, "memory_mb": machine.memory_mb}
+    listed = find_listed_drift(row, machine.image, guest, machine.region)
+    return bool(listed) != bool(row.drift.keys() & LISTED)
 
 
 def runs_in_grace(row: Row, inventory: Inventory, now: datetime) -> bool:

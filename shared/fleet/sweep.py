@@ -46,6 +46,7 @@ class SweepReport(FleetCounts):
     deprovisioned: int = 0
     failed: int = 0
     orphans: int = 0
+    drifted: int = 0
     fly_calls: int = 0
     seconds: float = 0.0
     complete: bool = False
@@ -106,6 +107,7 @@ class Sweep:
             self._sync_entitlements()
             self._pass_over(claim, is_ours=is_ours)
             if is_ours:
+                self.report.drifted = self.worker.database.start_drift_repairs().drifted
                 self.report.add(drain(self.worker, self.ends_at - FINISH_S / 2))
                 if self._orphan_error is not None:
                     raise self._orphan_error

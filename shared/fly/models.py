@@ -77,7 +77,8 @@ class FlyMachine:
     """One machine as a direct GET (or create, update) shows it.
 
     No `checks` means "no result yet", not "all passing". `incomplete` = its host could not be asked, so size, image and
-    metadata may be missing: never judge ownership or drift from it. `raw_state` is Fly's own word.
+    metadata may be missing: never judge ownership or drift from it. `raw_state` is Fly's own word, `config` Fly's own
+    description of the machine.
     """
 
     id: str
@@ -98,6 +99,7 @@ class FlyMachine:
     last_event: MachineEvent | None
     last_exit: MachineExit | None
     incomplete: bool
+    config: Mapping[str, Any] = field(hash=False, repr=False)
     configured_checks: tuple[str, ...] = ()
     raw_state: str = ""
 
@@ -182,6 +184,7 @@ def parse_machine(raw: Any) -> FlyMachine:
         incomplete=incomplete,
         configured_checks=tuple(name for name in _as_dict(config.get("checks")) if isinstance(name, str)),
         raw_state=_as_str(data.get("state")),
+        config=MappingProxyType(config),
     )
 
 

@@ -29,6 +29,8 @@ def finish(lease: "LeasedApp", done: Done) -> Result:
     if done.status == "active":
         if is_news:
             lease.patch |= {"deployed": True, "health_status": row.health_status or "unknown"}
+            if done.machine and done.machine.host_ok:  # what the change could not bring about
+                lease.patch["drift"] = {each.kind: each.text for each in done.machine.drift}
             machine_id = done.machine.id if done.machine else None
             lease.add_event("provision_completed", "succeeded", {"machine_id": machine_id})
         if done.machine and done.machine.health == "healthy" and row.health_status != "healthy":

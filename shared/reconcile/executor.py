@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from shared.domain.actions import Action, ActionKind
 from shared.domain.cost import list_price_usd_per_s
 from shared.domain.decide import PUBLIC_ADDRESSES, find_main
-from shared.domain.machine_config import STOP_SIGNAL, STOP_TIMEOUT_S, build_config
+from shared.domain.drift import IMAGE, digest_env
+from shared.domain.machine_config import STOP_SIGNAL, STOP_TIMEOUT_S
 from shared.domain.models import Json, Row
 from shared.domain.naming import machine_name
 from shared.domain.observation import Observation, ObservedMachine
+from shared.fly.models import FlyMachine
 from shared.reconcile.observer import AppObserver, to_observation
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Effects:
 
     kind: ActionKind
     patch: Json = field(default_factory=dict)
-    created: ObservedMachine | None = None
+    created: FlyMachine | None = None
 
     def apply_to(self, observer: AppObserver) -> None:
         """Report to the observer what has changed on Fly."""
@@ -68,16 +70,17 @@ def execute(
             version = fly.set_secrets(app, inputs.secrets(row), budget_s=budget_s)
             return Effects(kind, {"secrets_version": version})
         case ActionKind.CREATE_MACHINE:
-            machine = fly.create_machine(
+            created = fly.create_machine(
                 app,
                 machine_name(app),
                 region=action.region or row.region,
-                config=_config(row, inputs),
+                config=inputs.config(row),
                 min_secrets_version=row.secrets_version,
                 budget_s=budget_s,
             )
-            created = to_observation(machine, fly.lead_over(time()))
-            return Effects(kind, patch_from_machine(row, created, time().date()), created)
+            now = time()
+            patch = patch_from_machine(row, to_observation(created, fly.lead_over(now)), now.date())
+            return Effects(kind, patch, created)
         case ActionKind.DELETE_APP:
             fly.delete_app(app, force=True, budget_s=budget_s)
             return Effects(kind)
@@ -89,21 +92,21 @@ def execute(
             return Effects(kind)
     if action.machine is None:
         raise TypeError(f"{kind} names no machine")
-    return _execute_on_machine(kind, row, action.machine, fly, inputs, budget_s)
+    return _execute_on_machine(action, row, action.machine, fly, inputs, budget_s)
 
 
 def _execute_on_machine(
-    kind: ActionKind,
+    action: Action,
     row: Row,
     machine: ObservedMachine,
     fly: "FlyClient",
     inputs: "MachineInputs",
     budget_s: float,
 ) -> Effects:
-    app = row.fly_app_name
+    app, kind = row.fly_app_name, action.kind
     match kind:
         case ActionKind.UPDATE_MACHINE:
-            config = _config(row, inputs)
+            config = inputs.config(row, pinned=action.purpose != "update")
             fly.update_machine(app, machine.id, config, current_version=machine.version, budget_s=budget_s)
         case ActionKind.START_MACHINE:
             fly.start_machine(app, machine.id, budget_s=budget_s)
@@ -121,7 +124,7 @@ def _execute_on_machine(
 
 
 def patch_from_machine(row: Row, machine: ObservedMachine, today: date) -> Json:
-    """The patch that remembers a machine: its id, state, region, and what a second of it costs there."""
+    """The patch that remembers a machine as Fly describes it: id, state, region, spec, and what a second of it costs there."""
     size = machine.size or (row.cpu_kind, row.cpu_count, row.memory_mb)
     price = list_price_usd_per_s(*size, machine.region, today)
     return {
@@ -129,7 +132,34 @@ def patch_from_machine(row: Row, machine: ObservedMachine, today: date) -> Json:
         "machine_state": machine.state,
         "machine_region": machine.region,
         "price_usd_per_s": f"{price:.12f}",
+        **({"observed_spec": describe_spec(machine)} if machine.size else {}),
     }
+
+
+def describe_spec(machine: ObservedMachine) -> Json | None:
+    """What runs, for the row: image, resolved digest, size and region. None if Fly does not say which size it has."""
+    if machine.size is None:
+        return None
+    kind, cpus, memory_mb = machine.size
+    return {
+        "image": machine.image,
+        "image_digest": machine.image_digest or None,
+        "cpu_kind": kind,
+        "cpu_count": cpus,
+        "memory_mb": memory_mb,
+        "region": machine.region,
+    }
+
+
+def patch_before_deploying(action: Action, row: Row, inputs: "MachineInputs") -> Json:
+    """What the row must say before Hangar sends a machine config: its environment, and whether its tag is resolved again.
+
+    The database keeps it only with the intent. Only a repair keeps the digest, because it deploys the image that ran before.
+    """
+    if action.kind not in (ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE):
+        return {}
+    resolves_tag = action.kind is ActionKind.CREATE_MACHINE or action.purpose == "update"
+    return {"deploying": {"env_digest": digest_env(inputs.env(row)), "resolves_tag": resolves_tag}}
 
 
 def patch_from_observation(row: Row, observation: Observation, today: date) -> Json:
@@ -138,7 +168,7 @@ def patch_from_observation(row: Row, observation: Observation, today: date) -> J
     if machine is None:
         return {"machine_state": "absent", **addresses}
     if machine.id == row.machine_id and machine.size:
-        return patch_from_machine(row, machine, today) | addresses
+        return {**patch_from_machine(row, machine, today), **_patch_drift(row, machine), **addresses}
     return {"machine_state": machine.state, "machine_region": machine.region, **addresses}
 
 
@@ -153,5 +183,14 @@ def _patch_addresses(row: Row, observation: Observation) -> Json:
     return {"addresses": found if found or row.public_service else None}
 
 
-def _config(row: Row, inputs: "MachineInputs") -> Json:
-    return build_config(row, installation_id=inputs.installation_id, env=inputs.env(row))
+def _patch_drift(row: Row, machine: ObservedMachine) -> Json:
+    """Drift counts once the row's generation was reached: until then a difference is work in progress."""
+    if not machine.host_ok:
+        return {}
+    kinds = {each.kind for each in machine.drift}
+    patch: Json = {}
+    if row.image_digest is None and machine.image_digest and IMAGE not in kinds:
+        patch["image_digest"] = machine.image_digest
+    if row.observed_generation == row.generation:
+        patch["drift"] = {each.kind: each.text for each in machine.drift}
+    return patch

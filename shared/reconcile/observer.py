@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from shared.domain.cost import CpuKind
 from shared.domain.decide import GONE_STATES
+from shared.domain.drift import Difference
 from shared.domain.errors import NotFound, NotOwned, TransientError
-from shared.domain.machine_config import ROW_KEY, SPEC_KEY
+from shared.domain.machine_config import ROW_KEY
 from shared.domain.models import Row
 from shared.domain.observation import AppAddress, AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyMachine
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from shared.fly.client import FlyClient
     from shared.fly.retry import AttemptLog
+    from shared.reconcile.worker import MachineInputs
 
 # A machine that was created or named a moment ago may answer 404 for seconds and be in no list; reads are two seconds apart.
 READS_FOR_A_NEW_MACHINE = 6
@@ -39,10 +41,11 @@ def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
     return "bad" if "critical" in results else "unknown"
 
 
-def to_observation(machine: FlyMachine, lead: timedelta | None) -> ObservedMachine:
+def to_observation(machine: FlyMachine, lead: timedelta | None, drift: tuple[Difference, ...] = ()) -> ObservedMachine:
     """Fly's machine as the domain sees it, with times by the database's clock: `lead` is how far Fly's is ahead of it.
 
-    With a lead of None nothing is known about a time, so that the machine is never taken for old.
+    With a lead of None nothing is known about a time, so that the machine is never taken for old. `drift` is how the machine
+    differs from its row.
     """
     changed_at = machine.updated_at or machine.created_at
     return ObservedMachine(
@@ -51,11 +54,13 @@ def to_observation(machine: FlyMachine, lead: timedelta | None) -> ObservedMachi
         state=machine.state,
         region=machine.region,
         version=machine.version,
-        spec=machine.metadata.get(SPEC_KEY),
+        drift=drift,
         host_ok=machine.host_status == "ok" and not machine.incomplete,
         changed_at=None if changed_at is None or lead is None else changed_at - lead,
         health=judge_health(machine),
         size=_read_size(machine),
+        image=machine.image,
+        image_digest=machine.image_digest,
         symptom=find_symptom(machine),
     )
 
@@ -79,15 +84,17 @@ def _has_to_do_with_addresses(row: Row) -> bool:
 class AppObserver:
     """Reads one app, and remembers what it has read. Its verbs say what a call has changed, because Fly's reads lag its writes.
 
-    `observe()` raises what the Fly client raises. `budget_s` limits each read; `on_attempt` receives its failed attempts.
+    `observe()` raises what the Fly client raises. `inputs` says what a machine should be. `budget_s` limits each read;
+    `on_attempt` receives its failed attempts.
     """
 
     fly: "FlyClient"
     on_attempt: "AttemptLog"
     time: "Callable[[], datetime]"  # the database's
+    inputs: "MachineInputs"
     budget_s: float = 40.0
     _app: AppPresence | None = None
-    _machines: tuple[ObservedMachine, ...] | None = None
+    _machines: tuple[FlyMachine, ...] | None = None
     _addresses: tuple[AppAddress, ...] | None = None
     _just_created: bool = False
     _just_deleted: bool = False
@@ -99,6 +106,7 @@ class AppObserver:
     _absences: int = 0
     _denials: int = 0
     _new_machine_reads: int = 0
+    _config_sent: int | None = None
     _destroyed: set[str] = field(default_factory=set)
 
     def observe(self, row: Row) -> Observation:
@@ -113,7 +121,7 @@ class AppObserver:
             self._addresses = self._read_addresses(row)
         return Observation(
             app=self._app,
-            machines=self._machines or () if self._app is AppPresence.OURS else (),
+            machines=self._compare(row) if self._app is AppPresence.OURS else (),
             just_created=self._just_created,
             just_deleted=self._just_deleted,
             name_was_taken=self._name_was_taken,
@@ -122,7 +130,13 @@ class AppObserver:
             machine_made=self._new_machine_reads > 0,
             listed_as_ours=self._listed_as_ours,
             addresses=self._addresses if self._app is AppPresence.OURS and _has_to_do_with_addresses(row) else None,
+            config_sent=self._config_sent,
         )
+
+    def _compare(self, row: Row) -> tuple[ObservedMachine, ...]:
+        """The machines as they differ from the row of this moment, which may desire something else than when they were read."""
+        lead = self.fly.lead_over(self.time())
+        return tuple(to_observation(each, lead, self.inputs.find_drift(row, each)) for each in self._machines or ())
 
     def take_read_directly(self) -> bool:
         """Whether Fly was read directly since this was last asked, so that the row can remember what was found."""
@@ -162,7 +176,11 @@ class AppObserver:
         self._app = None
         self._just_created, self._just_deleted = False, True
 
-    def machine_created(self, machine: ObservedMachine) -> None:
+    def config_sent(self, generation: int) -> None:
+        """Fly has accepted the whole config of this generation's machine."""
+        self._config_sent = generation
+
+    def machine_created(self, machine: FlyMachine) -> None:
         self._machines, self._new_machine_reads = (machine,), READS_FOR_A_NEW_MACHINE
 
     def machine_named(self) -> None:
@@ -216,14 +234,14 @@ class AppObserver:
                     return machine.state not in GONE_STATES
         return False
 
-    def _read_machines(self, row: Row) -> tuple[ObservedMachine, ...]:
+    def _read_machines(self, row: Row) -> tuple[FlyMachine, ...]:
         """The known machine by its id, because a list may lag; and once the list, which shows whether there are others."""
         known = self._read_machine(row, row.machine_id) if row.machine_id else None
         if known is None or self._listed_ids is None:
             listed = self._list_machines(row)
             self._listed_ids = [machine.id for machine in listed]
             if known is None:
-                return tuple(self._to_observation(machine) for machine in listed)
+                return tuple(listed)
         # A second machine may be destroyed for what is read of it, so it is read directly as well. One that existed before
         # the main machine was replaced still exists.
         others = [each for each in self._listed_ids if each != known.id and each not in self._destroyed]
@@ -251,7 +269,7 @@ class AppObserver:
         self._read_directly = True
         return found
 
-    def _read_machine(self, row: Row, machine_id: str) -> ObservedMachine | None:
+    def _read_machine(self, row: Row, machine_id: str) -> FlyMachine | None:
         try:
             machine = self.fly.get_machine(
                 row.fly_app_name, machine_id, attempts=self.on_attempt, budget_s=self.budget_s
@@ -262,7 +280,4 @@ class AppObserver:
         if machine.state in GONE_STATES:
             self._destroyed.add(machine_id)
             return None
-        return self._to_observation(machine)
-
-    def _to_observation(self, machine: FlyMachine) -> ObservedMachine:
-        return to_observation(machine, self.fly.lead_over(self.time()))
+        return machine

@@ -30,7 +30,7 @@ from shared.domain.observation import Observation
 from shared.fly.errors import FIX_TOKEN
 from shared.reconcile import conclude
 from shared.reconcile.call import call_fly
-from shared.reconcile.executor import patch_from_machine, patch_from_observation
+from shared.reconcile.executor import patch_before_deploying, patch_from_machine, patch_from_observation
 from shared.reconcile.lease import CALL_BUDGET_S, LeasedApp
 from shared.reconcile.observer import AppObserver
 from shared.reconcile.placement import Placement
@@ -54,7 +54,7 @@ class Run:
 
     def __init__(self, worker: "Worker", lease: LeasedApp, ends_at: float) -> None:
         self.worker, self.lease, self.ends_at = worker, lease, ends_at
-        self.observer = AppObserver(worker.fly, lease.record_attempt, lease.time)
+        self.observer = AppObserver(worker.fly, lease.record_attempt, lease.time, worker.inputs)
         self.calls: Counter[ActionKind] = Counter()
         self.placement = Placement()
         self.address_calls: Counter[tuple[ActionKind, str]] = Counter()
@@ -125,6 +125,7 @@ class Run:
             # What an earlier app of this name had went with it. The row must say so before the new app can exist.
             gone: Json = {"secrets_version": None, "machine_id": None, "machine_state": "absent", "addresses": None}
             self.lease.learn(gone)
+        self.lease.patch |= patch_before_deploying(action, self.lease.row, self.worker.inputs)
         intent, refused = self.lease.record_intent(action)
         if refused:
             return self._conclude_refusal(action, refused)
@@ -139,20 +140,34 @@ class Run:
         self.calls[action.kind] += 1
         try:
             call_fly(self.worker, self.lease, self.observer, action, intent, self.budget_s())
+            if action.kind in (ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE):
+                self.observer.config_sent(self.lease.row.generation)
         except NameTaken as taken:
             self.name_refusals += 1
             # Fail now: after another wait the turn may be over, and a pause raises no alert.
             if self.name_refusals >= NAME_REFUSALS_LIMIT:
                 raise self._explain_refused_name(taken) from taken
-        except Capacity as full:
-            if not (action.region and self.placement.note_full(self.lease, action.region, full)):
-                raise
-        except (Conflict, NotFound, NotOwned) as rejection:
-            self.rejections[action.kind] = rejection
+        except (LeaseLost, SaveFailed, Withheld):
+            raise
+        except HangarError as error:
+            self._note_failure(action, error)
         else:
             self.rejections.pop(action.kind, None)
             if action.region:
                 self.placement.note_room(self.lease, action.region)
+
+    def _note_failure(self, action: Action, error: HangarError) -> None:
+        """Remember why Fly did not do it, if the run can continue. Raises the error again if it cannot."""
+        if action.purpose == "drift":
+            # The app runs as before, so this is no failure of the app. The database has counted the attempt.
+            self.lease.patch["drift_error"] = str(error)
+        elif isinstance(error, Capacity):
+            if not (action.region and self.placement.note_full(self.lease, action.region, error)):
+                raise error
+        elif isinstance(error, Conflict | NotFound | NotOwned):
+            self.rejections[action.kind] = error  # Fly differs from what was observed: observe again
+        else:
+            raise error
 
     def _explain_refused_name(self, taken: NameTaken) -> HangarError:
         app = self.lease.row.fly_app_name
@@ -205,7 +220,7 @@ class Run:
         self.lease.add_event("error_occurred", "info", renamed, reason)
         self.lease.patch["rename"] = True
         self.lease.save()
-        self.observer = AppObserver(self.worker.fly, self.lease.record_attempt, self.lease.time)
+        self.observer = AppObserver(self.worker.fly, self.lease.record_attempt, self.lease.time, self.worker.inputs)
         self.calls.pop(ActionKind.CREATE_APP, None)
         self.name_refusals = 0
 

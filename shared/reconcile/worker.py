@@ -10,7 +10,10 @@ from os import getpid
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from shared.domain.models import Row
+from shared.domain.drift import Difference, RunningSpec, find_drift, pin_image
+from shared.domain.machine_config import build_config
+from shared.domain.models import Json, Row
+from shared.fly.models import FlyMachine
 
 if TYPE_CHECKING:
     from shared.adapters.notifications import Notifier
@@ -25,6 +28,18 @@ class MachineInputs:
     installation_id: UUID
     env: Callable[[Row], Mapping[str, str]]
     secrets: Callable[[Row], Mapping[str, str]]
+
+    def config(self, row: Row, *, pinned: bool = False) -> Json:
+        """The whole config of the row's machine; `pinned`: with the image that Hangar deployed, wherever its tag points now."""
+        image = pin_image(row) if pinned else None
+        return build_config(row, installation_id=self.installation_id, env=self.env(row), image=image)
+
+    def find_drift(self, row: Row, machine: FlyMachine) -> tuple[Difference, ...]:
+        """How the machine that Fly describes differs from the row. Nothing is known of a machine whose host is out of reach."""
+        if machine.incomplete or machine.host_status != "ok":
+            return ()
+        running = RunningSpec(machine.region, machine.image_digest, machine.config)
+        return find_drift(row, self.config(row), running)
 
 
 @dataclass

@@ -40,6 +40,8 @@ create table hangar.settings (
   host_loss_share numeric not null default 0.5 check (host_loss_share between 0 and 1),
   unhealthy_after integer not null default 3 check (unhealthy_after between 1 and 100),
   bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 3600),
+  -- The share of the fleet whose drift is repaired at once: at least one app, and none at 0.
+  drift_share numeric not null default 0.05 check (drift_share between 0 and 1),
   updated_at timestamptz not null default hangar.now()
 );
 comment on table hangar.settings is 'One row. `live`: serve every entitled user; `paused`: the kill switch, Hangar changes nothing on Fly.';
@@ -160,6 +162,18 @@ create table public.user_fly_apps (
   observed_at timestamptz,
   admitted_cost_usd numeric(10, 2),
   health_step text check (health_step in ('restart', 'replace')),
+  -- What Fly says that runs: image, image_digest, cpu_kind, cpu_count, memory_mb, region.
+  observed_spec jsonb check (jsonb_typeof(observed_spec) = 'object'),
+  -- The digest that Fly resolved the image's tag to, and a fingerprint of the environment, when Hangar last deployed the machine.
+  image_digest text,
+  env_digest text,
+  -- By kind of difference: what runs and what should run, as text.
+  drift jsonb not null default '{}' check (jsonb_typeof(drift) = 'object'),
+  drift_since timestamptz,
+  drift_repair text check (drift_repair in ('sweep', 'operator')),
+  drift_repair_at timestamptz,
+  drift_repairs integer not null default 0 check (drift_repairs >= 0),
+  drift_error text,
   check ((status = 'deleted') = (deleted_at is not null)),
   check ((lease_token is null) = (lease_expires_at is null))
 ) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column
@@ -180,7 +194,7 @@ create table public.user_fly_app_events (
     'health_check_passed', 'health_check_failed',
     'deprovision_requested', 'deprovision_started', 'deprovision_completed', 'deprovision_failed',
     'error_occurred', 'recovery_attempted',
-    'desired_changed', 'action', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
+    'desired_changed', 'action', 'drift_found', 'drift_ended', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
     'brake_tripped', 'alert_raised')),
   status text not null check (status in ('intent', 'succeeded', 'failed', 'unknown', 'info')),
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),

@@ -184,7 +184,11 @@ begin
   if v_runs then
     select greatest(v_now, max(ended_at)) into v_now from public.fly_cost_intervals where fly_app_id = new.id;
     insert into public.fly_cost_intervals (fly_app_id, user_id, machine_id, region, cpu_kind, cpu_count, memory_mb, price_usd_per_s, started_at)
-    values (new.id, new.user_id, new.machine_id, coalesce(new.machine_region, new.region), new.cpu_kind, new.cpu_count, new.memory_mb,
+    values (new.id, new.user_id, new.machine_id, coalesce(new.machine_region, new.region),
+            -- What runs is billed, whatever the row asks for.
+            coalesce(new.observed_spec ->> 'cpu_kind', new.cpu_kind),
+            coalesce((new.observed_spec ->> 'cpu_count')::integer, new.cpu_count),
+            coalesce((new.observed_spec ->> 'memory_mb')::integer, new.memory_mb),
             new.price_usd_per_s, v_now);
   end if;
   return null;

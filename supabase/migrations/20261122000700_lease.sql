@@ -1,5 +1,5 @@
 -- Leases: which worker may act on an app now, decided by hangar.now() alone.
--- Builds on: desired_state, marks, nudge, audit_log.
+-- Builds on: desired_state, drift, marks, nudge, audit_log.
 -- The procedures are SECURITY DEFINER: service_role may call them and read, and nothing else can change a row.
 
 -- Leases a row that is locked and free. Closes an intent without an outcome as unknown, because its worker is gone.
@@ -62,6 +62,9 @@ begin
   else
     v_outcome := 'claimed';
     v_closed := v_row.open_intent is not null;
+    if p_force then
+      perform hangar.request_drift_repair(v_row.id);
+    end if;
     v_row := hangar.lease_row(v_row, coalesce(p_holder, 'unknown'));
   end if;
   return jsonb_build_object(

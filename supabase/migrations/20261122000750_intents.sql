@@ -1,5 +1,5 @@
 -- Intents: what a worker announces before a call that changes Fly, whether it may make that call, and how an intent ends.
--- Builds on: limits, caps, desired_state, audit_log, app_health.
+-- Builds on: limits, caps, drift, desired_state, audit_log, app_health.
 
 -- Why this intent must be refused now, as a code of docs/database.md; null if it may be carried out. The row is locked.
 create function hangar.check_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
@@ -21,6 +21,8 @@ begin
     return 'installation';  -- a cloned database: the app that the row names belongs to another installation
   elsif v_settings.paused then
     return 'paused';
+  elsif v_meta ->> 'purpose' = 'drift' and not hangar.may_repair_drift(p_row.id) then
+    return 'stale';
   elsif v_destroys and v_settings.deletes_paused then
     return 'deletes_paused';
   elsif v_meta ->> 'purpose' = 'unhealthy' and not hangar.is_health_step(p_row.health_step, v_meta ->> 'action') then

@@ -1,5 +1,5 @@
 -- The save: compare-and-set on lease and generation. The only way a worker's findings reach a row.
--- Builds on: intents, lease, watchdogs, refusals.
+-- Builds on: intents, drift, lease, watchdogs, refusals.
 
 -- Facts: true whatever the row desires by now.
 create function hangar.apply_facts(p_row public.user_fly_apps, p_patch jsonb) returns public.user_fly_apps
@@ -36,6 +36,12 @@ begin
   if p_patch ? 'price_usd_per_s' then
     p_row.price_usd_per_s := (p_patch ->> 'price_usd_per_s')::numeric;
   end if;
+  if p_patch ? 'observed_spec' then
+    p_row.observed_spec := nullif(p_patch -> 'observed_spec', 'null');
+  end if;
+  if p_patch ? 'drift_error' then
+    p_row.drift_error := p_patch ->> 'drift_error';
+  end if;
   if p_patch -> 'observed' = 'true' then
     p_row.observed_at := v_now;
     if p_row.create_unknown_at <= v_now - interval '120 seconds' then
@@ -64,11 +70,18 @@ begin
       p_row.bad_sample_at := null;
     end if;
   end if;
+  if p_patch ? 'drift' then
+    p_row.drift := coalesce(nullif(p_patch -> 'drift', 'null'), '{}');
+  end if;
+  if p_patch ? 'image_digest' then
+    p_row.image_digest := p_patch ->> 'image_digest';
+  end if;
   if p_patch -> 'deployed' = 'true' then
     p_row.deployed_at := v_now;
   end if;
   if p_patch -> 'converged' = 'true' then
     p_row.observed_generation := p_generation;
+    p_row.drift_repair := case when p_row.drift <> '{}' then p_row.drift_repair end;
     p_row.retry_count := 0;
     p_row.error_code := null;
     p_row.error_message := null;
@@ -121,11 +134,14 @@ begin
   end if;
   update public.user_fly_apps a
      set (machine_id, machine_state, machine_region, secrets_version, addresses, price_usd_per_s, observed_at,
+          observed_spec, image_digest, env_digest, drift, drift_repair, drift_repair_at, drift_repairs, drift_error,
           create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
           error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
           lease_token, lease_holder, lease_expires_at)
        = (p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version, p_row.addresses, p_row.price_usd_per_s,
           p_row.observed_at,
+          p_row.observed_spec, p_row.image_digest, p_row.env_digest, p_row.drift, p_row.drift_repair, p_row.drift_repair_at,
+          p_row.drift_repairs, p_row.drift_error,
           p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at, p_row.health_status, p_row.last_health_check,
           p_row.bad_samples, p_row.bad_sample_at, p_row.error_code, p_row.error_message, p_row.retry_count, p_row.next_attempt_at,
           p_row.deployed_at, p_row.observed_generation, p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
@@ -170,9 +186,9 @@ declare
   v_was text;  -- the error code before this save
 begin
   perform hangar.check_keys('patch', p_patch, array[
-    'machine_id', 'machine_state', 'machine_region', 'secrets_version', 'price_usd_per_s', 'rename', 'observed',
-    'status', 'health_status', 'error_code', 'error_message', 'retry_count', 'next_attempt_in_s', 'deployed', 'converged', 'deleted',
-    'region_capacity', 'addresses']);
+    'machine_id', 'machine_state', 'machine_region', 'secrets_version', 'price_usd_per_s', 'rename', 'observed', 'observed_spec',
+    'image_digest', 'deploying', 'drift', 'drift_error', 'status', 'health_status', 'error_code', 'error_message', 'retry_count',
+    'next_attempt_in_s', 'deployed', 'converged', 'deleted', 'region_capacity', 'addresses']);
   if not v_deleted and p_patch ->> 'status' = 'deleted' then
     raise exception 'status deleted is set by deleted: true' using errcode = 'invalid_parameter_value';
   end if;
@@ -204,6 +220,9 @@ begin
   if p_events <> '[]' then
     perform hangar.store_events(v_row.id, v_row.user_id, p_events, v_withheld);
     v_row := hangar.close_intents(v_row, p_events, v_intent, v_withheld);
+  end if;
+  if v_intent is not null then
+    v_row := hangar.record_deploying(v_row, v_intent, p_patch -> 'deploying');
   end if;
   v_row := hangar.apply_facts(v_row, p_patch);
   if v_moved then

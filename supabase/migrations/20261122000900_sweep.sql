@@ -1,5 +1,5 @@
 -- The second half of a sweep: what it observed, and the lease, cursor and report of the sweep itself.
--- Builds on: limits, watchdogs, nudge, refusals, health_alerts, alert_delivery.
+-- Builds on: limits, drift, watchdogs, nudge, refusals, health_alerts, alert_delivery.
 
 create function public.fly_record_sweep(p_observations jsonb, p_started_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -17,7 +17,8 @@ begin
     -- One observation per row, should there be two.
     select distinct on (o.id) o.*
       from pg_catalog.jsonb_to_recordset(p_observations)
-           as o (id uuid, machine_state text, health text, direct boolean, due boolean, reason text, symptom text, detail text)
+           as o (id uuid, machine_state text, health text, direct boolean, due boolean, reason text, symptom text, detail text,
+                 drift jsonb, observed_spec jsonb, machine_region text, price_usd_per_s numeric)
      order by o.id
   ), mine as (
     select a.id, a.health_status as was
@@ -27,7 +28,8 @@ begin
      order by a.id
        for no key update of a skip locked
   ), judged as (
-    select a.id, mine.was, o.health, o.machine_state, o.direct, o.due, o.reason,
+    select a.id, mine.was, o.health, o.machine_state, o.direct, o.due, o.reason, nullif(o.drift, 'null') as drift,
+           nullif(o.observed_spec, 'null') as observed_spec, o.machine_region, o.price_usd_per_s,
            coalesce(o.symptom, case when o.health = 'bad' then 'check_critical' end) as symptom, coalesce(o.detail, o.reason) as detail, counted.bad_samples, counted.counts,
            case o.health
              when 'healthy' then 'healthy'
@@ -46,6 +48,10 @@ begin
   ), updated as (
     update public.user_fly_apps a
        set machine_state = coalesce(j.machine_state, a.machine_state),
+           machine_region = coalesce(j.machine_region, a.machine_region),
+           price_usd_per_s = coalesce(j.price_usd_per_s, a.price_usd_per_s),
+           observed_spec = coalesce(j.observed_spec, a.observed_spec),
+           drift = coalesce(j.drift, a.drift),
            health_status = j.becomes,
            last_health_check = case when j.health is null then a.last_health_check else v_now end,
            bad_samples = j.bad_samples,
@@ -170,6 +176,7 @@ begin
   if v_ended then
     perform hangar.check_health();
     perform hangar.check_stalled();
+    perform hangar.check_drift();
     perform hangar.check_refusals();
     perform hangar.resolve_brake_alerts();
     perform hangar.resolve_failure_alerts();

@@ -122,10 +122,14 @@ begin
     values (v_row.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry'));
   end if;
   perform hangar.forget_health_steps(v_row.id);
+  if v_row.drift <> '{}' then
+    perform hangar.request_drift_repair(v_row.id);
+    update public.user_fly_apps a set next_attempt_at = least(a.next_attempt_at, hangar.now()) where a.id = v_row.id;
+  end if;
   return jsonb_build_object('changed', v_changed,
     'row', (select hangar.row_json(a) from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null));
 end
 $$;
-comment on function public.fly_retry(uuid, text) is 'Makes a failed app due at once, with the machine that plan and settings ask for now. docs/database.md.';
+comment on function public.fly_retry(uuid, text) is 'Makes a failed app due at once, with the machine that plan and settings ask for now, and lets drift be repaired at once. docs/database.md.';
 
 select hangar.restrict_functions();

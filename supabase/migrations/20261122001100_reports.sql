@@ -23,6 +23,8 @@ begin
     -- Why the brake would hold back this app's deletion; decided as hangar.check_brake does, without its lock.
     'brake', case when v_row.desired_state = 'absent' then
       (select b.reason from hangar.brake_status() b where b.reason = 'lost' or v_row.id::text <> all (b.destroyed)) end,
+    -- Why the drift of this app is not repaired now.
+    'drift_held', case when v_row.drift <> '{}' then hangar.drift_hold() end,
     'events', (select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('seq', e.seq::text) order by e.created_at desc, e.seq desc), '[]')
                  from (select * from public.user_fly_app_events v where v.user_id = p_user
                         order by v.created_at desc, v.seq desc limit 50) e));
@@ -92,6 +94,7 @@ begin
     'alerts', (select coalesce(jsonb_agg(jsonb_build_object('kind', t.kind, 'key', t.key, 'message', t.message,
                  'opened_at', t.opened_at, 'seen_at', t.seen_at, 'times', t.times::text) order by t.opened_at desc), '[]')
                  from (select * from hangar.alerts l where l.resolved_at is null order by l.opened_at desc limit 100) t),
+    'drift', hangar.count_drift(),
     'unhealthy', (select jsonb_build_object('apps', coalesce(sum(u.apps), 0), 'symptoms', coalesce(jsonb_object_agg(u.symptom, u.apps) filter (where u.apps > 0), '{}'))
                     from (select f.symptom, count(*) as apps from hangar.find_unhealthy() f group by f.symptom) u),
     'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null),
@@ -115,13 +118,17 @@ begin
   select coalesce(jsonb_agg(to_jsonb(g) order by g.tier, g.region, g.cpu_kind, g.cpu_count, g.memory_mb, g.power), '[]')
     into v_groups
     from (
-      select a.tier, coalesce(a.machine_region, a.region) as region, a.cpu_kind, a.cpu_count, a.memory_mb, a.power,
+      select a.tier, coalesce(a.machine_region, a.region) as region, s.cpu_kind, s.cpu_count, s.memory_mb, a.power,
              count(*) as apps,
              count(*) filter (where a.machine_state = 'started') as running,
              sum(a.monthly_cost_estimate_usd)::text as monthly_cost_estimate_usd
         from public.user_fly_apps a
+        -- What runs, so that an app which was scaled by hand costs what Fly asks for it.
+        cross join lateral (select coalesce(a.observed_spec ->> 'cpu_kind', a.cpu_kind) as cpu_kind,
+                                   coalesce((a.observed_spec ->> 'cpu_count')::integer, a.cpu_count) as cpu_count,
+                                   coalesce((a.observed_spec ->> 'memory_mb')::integer, a.memory_mb) as memory_mb) s
        where a.deleted_at is null
-       group by a.tier, coalesce(a.machine_region, a.region), a.cpu_kind, a.cpu_count, a.memory_mb, a.power
+       group by a.tier, coalesce(a.machine_region, a.region), s.cpu_kind, s.cpu_count, s.memory_mb, a.power
     ) g;
   with spent as (
     select c.user_id, c.fly_app_id, c.price_usd_per_s,

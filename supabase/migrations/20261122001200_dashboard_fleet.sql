@@ -52,6 +52,7 @@ begin
              count(*) filter (where a.next_attempt_at <= v_now) as due,
              count(*) filter (where a.next_attempt_at <= v_late) as overdue,
              count(*) filter (where a.status = 'error' and a.next_attempt_at is null) as stuck,
+             count(*) filter (where a.drift <> '{}') as drifted,
              count(*) filter (where a.lease_expires_at > v_now) as working
         from public.user_fly_apps a
        where a.deleted_at is null
@@ -141,6 +142,7 @@ begin
          when 'overdue' then format(' and a.next_attempt_at <= %L', v_now - interval '5 minutes')
          when 'stuck' then ' and a.status = ''error'' and a.next_attempt_at is null'
          when 'retrying' then ' and a.status = ''error'' and a.next_attempt_at is not null'
+         when 'drift' then ' and a.drift <> ''{}'''
          when 'override' then ' and exists (select 1 from public.fly_overrides o where o.user_id = a.user_id)'
          else '' end;
   if btrim(coalesce(p_filter ->> 'q', '')) <> '' then
@@ -165,7 +167,7 @@ begin
              'region', coalesce(p.machine_region, p.region), 'tier', p.tier, 'cpu_kind', p.cpu_kind, 'cpu_count', p.cpu_count,
              'memory_mb', p.memory_mb, 'machine_id', p.machine_id, 'machine_state', p.machine_state, 'docker_image', p.docker_image,
              'monthly_cost_estimate_usd', p.monthly_cost_estimate_usd::text, 'last_health_check', p.last_health_check,
-             'retry_count', p.retry_count, 'error_code', p.error_code, 'error_message', p.error_message, 'created_at', p.created_at,
+             'drift', p.drift, 'retry_count', p.retry_count, 'error_code', p.error_code, 'error_message', p.error_message, 'created_at', p.created_at,
              'next_attempt_at', p.next_attempt_at, 'hold_until', p.hold_until, 'delete_after', p.delete_after, 'override', o.override,
              'health_detail', (select h.detail from hangar.app_health h where h.fly_app_id = p.id and h.samples > 0 and h.well_since is null),
              'lease_holder', case when p.lease_expires_at > %5$L then p.lease_holder end) order by p.place), '[]'),

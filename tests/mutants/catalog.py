@@ -4,6 +4,7 @@ from tests.mutants import (
     alerts,
     bad_days,
     domain,
+    drift,
     fleet,
     fly,
     health,
@@ -20,6 +21,7 @@ from tests.mutants.planted import PlantedBug
 
 AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "domain": domain.BUGS,
+    "drift": drift.BUGS,
     "fly": fly.BUGS,
     "Fly's bad days": bad_days.BUGS,
     "reconcile": loop.BUGS,

@@ -49,14 +49,6 @@ BUGS = (
         ("tests/unit/test_planted_decisions.py::test_only_a_second_machine_is_a_stray",),
     ),
     PlantedBug(
-        "drift-not-seen",
-        Python(_DECIDE, "_decide_machine"),
-        exactly("machine.spec != spec_fingerprint(row)"),
-        "False",
-        "I1: a change of size or image reaches the machine",
-        _TESTS,
-    ),
-    PlantedBug(
         "foreign-app-deleted",
         Python(_DECIDE, "_decide_absent"),
         exactly('_decide_foreign(row, observation, now) or Done("deleted")'),

@@ -170,6 +170,7 @@ def test_the_defaults_of_a_new_installation(installed):
         "orphan_after_s": "900",
         "incident_floor": "10",
         "incident_share": "0.2",
+        "drift_share": "0.05",
         "unhealthy_after": "3",
         "bad_sample_gap_s": "240",
         "removal_hold_s": "0",  # 300 in a real installation; the tests' databases have none

@@ -63,8 +63,8 @@ fly_admit fly_apply_marks fly_approve_orphan fly_brake_status fly_claim fly_clai
 fly_end_removal_hold fly_fleet_page fly_judge_orphan fly_list_orphans fly_migration_candidates fly_operator
 fly_operators fly_overview fly_raise_alert fly_record_deliveries fly_record_orphan_absence fly_record_orphan_outcome
 fly_record_orphans fly_record_refusal fly_record_sweep fly_release_brake fly_remove_operator fly_resolve_alert
-fly_retry fly_save fly_set_override fly_set_paused fly_set_settings fly_sweep_claim fly_sweep_finish
-fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
+fly_retry fly_save fly_set_override fly_set_paused fly_set_settings fly_start_drift_repairs fly_sweep_claim
+fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
 """
 # The functions of schema hangar that a role of the API may call: views ask them as their reader.
 OPEN_IN_HANGAR = {"hangar.now()": "- - X", "hangar.user_email(uuid)": "- - X"}

@@ -10,6 +10,7 @@ from shared.domain.actions import ActionKind
 from shared.domain.backoff import ATTEMPTS_A_ROUND
 from shared.domain.cost import SECONDS_PER_MONTH
 from shared.domain.decide import UNKNOWN_CREATE
+from shared.domain.drift_text import MOST_REPAIRS
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 from shared.domain.regions import explain_refused_region, list_words, normalise_region
 from shared.fly.retry import RetryPolicy
@@ -96,3 +97,7 @@ def test_a_list_of_regions_is_read_in_the_same_way(session, given):
         "select hangar.normalise_region(%s), hangar.explain_refused_region(%s)", (given, given)
     ).fetchall()
     assert (stored, refused) == (normalise_region(given), explain_refused_region(given))
+
+
+def test_both_sides_give_up_repairing_drift_after_as_many_tries(hangar):
+    assert hangar.sql("select hangar.most_drift_repairs() as most") == [{"most": MOST_REPAIRS}]

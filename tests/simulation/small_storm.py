@@ -13,6 +13,7 @@ from tests.simulation.foreign_host import ForeignHost
 from tests.simulation.silent_failure import WELL
 from tests.support.clock import make_chance
 from tests.support.fault_schedule import REGION, by_hand, draw_bad_day, draw_faults, hurt_machine
+from tests.support.hand_edits import EDITS, edit_by_hand
 from tests.support.turns import Process
 from tests.support.worker import ORG
 from tests.support.world import STRANGER, World
@@ -53,6 +54,7 @@ class SmallStorm:
         self.world, self.turns = world, world.turns
         self.host, self.chaos, self.work = (make_chance(seed, what) for what in ("host", "chaos", "work"))
         self.pace, self.bad_days = make_chance(seed, "pace"), make_chance(seed, "bad days")
+        self.edits = make_chance(seed, "edits")
         self.deadly = self.chaos.choice((0.0, 0.15, 0.4))
         self.faulty = self.chaos.choice((3, 12, 25))
         self.names = 0
@@ -291,6 +293,18 @@ class SmallStorm:
         hurt = hurt_machine(self.world, self.chaos)
         if hurt:
             self.world.note(hurt, "chaos")
+        if self.edits.random() < 0.25:
+            self._edit_by_hand()
+
+    def _edit_by_hand(self) -> None:
+        """Somebody scales a machine, deploys another image to it, or empties its environment."""
+        names = {row[0] for row in self.world.sql("select fly_app_name from public.user_fly_apps")}
+        machines = [each for each in self.world.sim.machines() if each.app.name in names and each.state == "started"]
+        if machines:
+            machine, edit = self.edits.choice(machines), self.edits.choice(("scaled", "other image", "env emptied"))
+            self.world.faults[machine.app.name] += 1
+            self.world.note(f"{machine.app.name}: machine {machine.id} {edit} by hand", "chaos")
+            edit_by_hand(self.world, machine, EDITS[edit][0])
 
     def _region(self) -> None:
         state = self.chaos.choice(({"error": True}, {"full": True}, {}, {}))

@@ -266,8 +266,8 @@ def test_destroying_asks_for_the_name_and_holding_back_asks_for_a_reason():
 
 def test_figures_are_summed_before_they_are_rounded():
     group = {
-        "status": "active", "health": "healthy", "apps": 1, "running": 1, "due": 0, "overdue": 0, "stuck": 0, "working": 0,
-        "monthly_cost_estimate_usd": "0.004", "monthly_list_price_usd": "0.004",
+        "status": "active", "health": "healthy", "apps": 1, "running": 1, "due": 0, "overdue": 0, "stuck": 0, "drifted": 0,
+        "working": 0, "monthly_cost_estimate_usd": "0.004", "monthly_list_price_usd": "0.004",
     }  # fmt: skip
     figures = add_up([group, group | {"health": "unknown"}])
     assert figures["monthly_cost_estimate_usd"] == Decimal("0.008")

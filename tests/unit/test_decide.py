@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.domain.actions import Action, ActionKind, Adopt, Done, GiveUp, Rename, Wait
 from shared.domain.decide import GONE_STATES, STRAY_AGE, STUCK, decide, find_main
-from shared.domain.machine_config import spec_fingerprint
+from shared.domain.drift import Difference
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 
@@ -30,9 +30,9 @@ ROW = Row(
     cpu_count=2,
     memory_mb=512,
 )
-MACHINE = ObservedMachine(
-    "m1", "vyx-user-0badc0de-main", "started", "iad", "v1", spec_fingerprint(ROW), True, NOW, "healthy"
-)
+DRIFT = (Difference("image", "registry.example/app:old", ROW.docker_image),)
+REGION_DRIFT = (Difference("region", "nrt", "iad"),)
+MACHINE = ObservedMachine("m1", "vyx-user-0badc0de-main", "started", "iad", "v1", (), True, NOW, "healthy")
 READY = ROW.model_copy(update={"secrets_version": 1, "machine_id": "m1"})
 ABSENT = READY.model_copy(update={"desired_state": "absent", "status": "deprovisioning", "generation": 2})
 
@@ -71,7 +71,7 @@ PRESENT = [
     (READY, ours(in_state("destroyed")), ActionKind.CREATE_MACHINE),
     (READY, ours(in_state("stopped")), ActionKind.START_MACHINE),
     (READY, ours(in_state("suspended")), ActionKind.START_MACHINE),
-    (having(READY, power="on_demand"), ours(in_state("stopped", spec=None)), ActionKind.UPDATE_MACHINE),
+    (having(READY, power="on_demand"), ours(in_state("stopped", drift=DRIFT)), ActionKind.UPDATE_MACHINE),
     (READY, ours(in_state("failed")), ActionKind.DESTROY_MACHINE),
     (READY, ours(in_state("created")), Wait),
     (READY, ours(in_state("created", changed_at=NOW - timedelta(minutes=11))), ActionKind.DESTROY_MACHINE),
@@ -80,13 +80,13 @@ PRESENT = [
     (READY, ours(in_state("stopping", changed_at=NOW - timedelta(minutes=11))), ActionKind.DESTROY_MACHINE),
     (READY, ours(in_state("launch_failed", changed_at=NOW - timedelta(minutes=11))), ActionKind.DESTROY_MACHINE),
     (READY, ours(in_state("unknown")), Wait),
-    (READY, ours(in_state("started", spec="another image")), ActionKind.UPDATE_MACHINE),
+    (READY, ours(in_state("started", drift=DRIFT)), ActionKind.UPDATE_MACHINE),
     (READY, ours(in_state("stopped", host_ok=False)), Wait),
     (having(READY, status="active"), ours(in_state("stopped", host_ok=False)), Done),
     (having(READY, retry_count=3), ours(in_state("stopped")), ActionKind.START_MACHINE),
     (having(READY, retry_count=3, error_code="start_failed"), ours(in_state("stopped")), ActionKind.DESTROY_MACHINE),
     (having(READY, retry_count=2, error_code="start_failed"), ours(in_state("stopped")), ActionKind.START_MACHINE),
-    (ON_DEMAND, ours(in_state("stopped", spec=spec_fingerprint(ON_DEMAND))), Done),
+    (ON_DEMAND, ours(in_state("stopped")), Done),
     (READY, ours(in_state("created", changed_at=NOW - STUCK)), Wait),
     (READY, ours(in_state("created", changed_at=None)), Wait),
     (READY, ours(in_state("stopping", changed_at=None)), Wait),
@@ -160,7 +160,7 @@ def test_what_was_there_before_is_repaired():
 
 def test_a_sleeping_machine_hides_no_stray():
     """A stopped on-demand machine is not proof of a healthy app, so the second machine is kept."""
-    asleep = in_state("stopped", spec=spec_fingerprint(ON_DEMAND))
+    asleep = in_state("stopped")
     assert decide(ON_DEMAND, ours(asleep, STRAY), NOW) == Done("active", asleep)
 
 
@@ -185,7 +185,7 @@ MACHINES = st.builds(
     ),
     region=st.just("iad"),
     version=st.just("v1"),
-    spec=st.sampled_from([spec_fingerprint(ROW), None, "old"]),
+    drift=st.sampled_from([(), DRIFT, REGION_DRIFT]),
     host_ok=st.booleans(),
     changed_at=st.sampled_from([NOW, NOW - timedelta(minutes=30), None]),
     health=st.sampled_from(["healthy", "bad", "unknown"]),
@@ -241,9 +241,7 @@ def test_an_unreachable_host_is_never_repaired(row, seen):
 
 def _apply(row, seen, decision):
     """The observation after a decision, on a Fly without faults."""
-    main = ObservedMachine(
-        "m9", f"{row.fly_app_name}-main", "started", "iad", "v", spec_fingerprint(row), True, NOW, "healthy"
-    )
+    main = ObservedMachine("m9", f"{row.fly_app_name}-main", "started", "iad", "v", (), True, NOW, "healthy")
     kind = kind_of(decision)
     calm = replace(seen, just_created=False, just_deleted=False, name_was_taken=False)
     machine = find_main(row, seen)
@@ -260,7 +258,7 @@ def _apply(row, seen, decision):
         case ActionKind.CREATE_MACHINE:
             return having(row, machine_id="m9"), replace(calm, machines=(main,))
         case ActionKind.START_MACHINE | ActionKind.UPDATE_MACHINE:
-            return row, becoming("started", spec=spec_fingerprint(row))
+            return row, becoming("started", drift=())
         case ActionKind.STOP_MACHINE:
             return row, becoming("stopped")
         case ActionKind.DESTROY_MACHINE:
@@ -321,7 +319,7 @@ STRAY = ObservedMachine("m2", "made-by-hand", "started", "iad", "v1", None, True
         (MACHINE, replace(STRAY, state="unheard-of"), Done),
         (MACHINE, replace(STRAY, changed_at=NOW - STRAY_AGE), Done),
         (MACHINE, replace(STRAY, changed_at=None), Done),
-        (in_state("started", spec="another image"), STRAY, ActionKind.UPDATE_MACHINE),
+        (in_state("started", drift=DRIFT), STRAY, ActionKind.UPDATE_MACHINE),
         (in_state("started", host_ok=False), STRAY, Wait),
         (in_state("stopped"), STRAY, ActionKind.START_MACHINE),
         (in_state("created"), STRAY, Wait),

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from functions.admin.actions.registry import ACTIONS, ActionSpec
+from shared.domain.drift_text import is_repairable
 
 
 def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
@@ -16,7 +17,8 @@ def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
         names.append("keep" if row else "provision")
     if row is not None:
         is_left = (user.get("symptom") or {}).get("next") == "person"  # an unhealthy app that waits for a person
-        names += ["retry"] if (row["status"] == "error" or is_left) and not _is_leased(user) else []
+        waits = row["status"] == "error" or is_left or is_repairable(row)
+        names += ["retry"] if waits and not _is_leased(user) else []
         names += ["check"]
         names += ["restart"] if row["machine_state"] == "started" and row["desired_state"] == "present" else []
         names += ["deprovision"] if row["desired_state"] == "present" else []

@@ -24,6 +24,7 @@ WORK = {
     "overdue": "overdue by 5 minutes or more",
     "retrying": "failed, will be retried",
     "stuck": "failed, needs an operator",
+    "drift": "differ from what should run",
     "override": "under an override",
 }
 SORTS = {"created": True, "app": False, "cost": True, "checked": False, "retries": True}
@@ -80,7 +81,7 @@ def add_up(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         name: sum((Decimal(group[name]) for group in known), Decimal(0))
         for name in ("monthly_cost_estimate_usd", "monthly_list_price_usd")
     }
-    counts = {name: total(name) for name in ("apps", "running", "due", "overdue", "stuck", "working")}
+    counts = {name: total(name) for name in ("apps", "running", "due", "overdue", "stuck", "drifted", "working")}
     status = {word: total("apps", status=word) for word in STATUSES}
     return {**counts, **money, "status": status, "health": {word: total("apps", health=word) for word in HEALTHS}}
 

@@ -37,6 +37,7 @@ _TITLES = {
     "unhealthy": "An app is unhealthy",
     "unknown_health": "An app cannot be judged",
     "alert_delivery": "Alerts are not being delivered",
+    "drift": "Machines differ from what should run",
 }
 _BAD = frozenset(
     ("installation", "fly_unreachable", "fly_refused", "incident", "host_loss", "host_binding", "wrong_organisation")

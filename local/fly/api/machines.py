@@ -41,6 +41,7 @@ def create_machine(world: World, call: Call) -> Response:
         name=name or f"machine-{world.hex_id(6)}",
         region=region,
         config=config,
+        image_digest=world.resolve_image(config["image"]),
         version=version,
         private_ip=f"fdaa:{app.number % 0xFFFF:x}:0:a7b:{world.ids.getrandbits(16):x}:{world.ids.getrandbits(16):x}:0:2",
         created_at=call.now,
@@ -142,6 +143,7 @@ def update_machine(world: World, call: Call) -> Response:
     machine.secrets = _secrets_for(machine.app, body)
     was_running = machine.state in ("started", "starting", "restarting", "created")
     machine.config = config
+    machine.image_digest = world.resolve_image(config["image"])
     machine.version = world.ulid(call.now)
     machine.versions.append((machine.version, config))
     ttl = body.get("lease_ttl")

@@ -128,6 +128,8 @@ class Machine:
     listings: list[Listing] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     cordoned: bool = False
+    image_digest: str = ""
+    """What the image's tag was resolved to when the machine was created or updated."""
     host_status: str = "ok"
     lease: Lease | None = None
     forced_checks: dict[str, ForcedCheck] = field(default_factory=dict)
@@ -188,7 +190,7 @@ def show_machine(machine: Machine, checks: list[dict[str, Any]], lease: Lease | 
         "instance_id": machine.version,
         "updated_at": to_rfc3339(machine.updated_at),
         config_key: show_config(machine.config),
-        "image_ref": show_image(str(machine.config.get("image", ""))),
+        "image_ref": show_image(str(machine.config.get("image", "")), machine.image_digest),
         "events": machine.events[:20],
         "checks": checks,
         "host_status": machine.host_status,
@@ -234,9 +236,10 @@ def _show_head(machine: Machine) -> dict[str, Any]:
     }
 
 
-def show_image(image: str) -> dict[str, Any]:
-    """An ImageRef from an image string such as `registry.fly.io/app:tag@sha256:…`."""
+def show_image(image: str, resolved: str = "") -> dict[str, Any]:
+    """An ImageRef from an image string such as `registry.fly.io/app:tag@sha256:…`; `resolved` is the digest of its tag."""
     rest, _, digest = image.partition("@")
+    digest = digest or resolved
     first, slash, path = rest.partition("/")
     hosted = bool(slash) and ("." in first or ":" in first or first == "localhost")
     registry, repository = (first, path) if hosted else ("registry-1.docker.io", rest)

@@ -1,0 +1,167 @@
+"""What counts as drift, from Fly's own description of a machine."""
+
+import copy
+from uuid import UUID
+
+import pytest
+
+from shared.domain.drift import RunningSpec, digest_env, find_drift, find_listed_drift, pin_image
+from shared.domain.drift_text import format_fleet_drift, format_next_repair, is_repairable, list_drift
+from shared.domain.machine_config import build_config
+from shared.domain.models import Row
+
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+ROW = Row(
+    id=UUID(int=1),
+    user_id=UUID(int=2),
+    fly_app_name="vyx-user-0badc0de",
+    fly_org_slug="hangar",
+    network="n",
+    status="active",
+    desired_state="present",
+    generation=1,
+    observed_generation=1,
+    region="iad",
+    docker_image="registry.fly.io:443/app:v1",
+    cpu_kind="shared",
+    cpu_count=2,
+    memory_mb=512,
+)
+ENV = {"USER_ID": str(ROW.user_id), "LOG": "info"}
+
+
+def kinds(row=ROW, *, region="iad", digest="", today=ENV, **changes):
+    wanted = build_config(row, installation_id=UUID(int=3), env=today)
+    runs = copy.deepcopy(build_config(row, installation_id=UUID(int=3), env=ENV)) | changes
+    return {each.kind for each in find_drift(row, wanted, RunningSpec(region, digest, runs))}
+
+
+def having(**changes):
+    return ROW.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("row", "image", "digest", "drifts"),
+    [
+        (ROW, ROW.docker_image, A, False),  # nothing is known of what the tag was
+        (ROW, "registry.fly.io:443/app:v2", A, True),
+        (having(image_digest=A), ROW.docker_image, A, False),
+        (having(image_digest=A), ROW.docker_image, B, True),  # the same tag, pushed again
+        (having(image_digest=A), f"{ROW.docker_image}@{A}", A, False),  # pinned by a repair
+        (having(image_digest=A), "registry.fly.io:443/app:v2", A, False),  # another tag of the same image
+        (having(image_digest=A), "registry.fly.io:443/other:v1", A, True),
+        (having(docker_image=f"app@{A}"), f"app@{A}", A, False),
+        (having(docker_image=f"app@{A}"), f"app@{A}", "", False),  # Fly's listing resolves nothing
+        (having(docker_image=f"app@{A}"), "app:v1", A, False),
+        (having(docker_image=f"app@{A}"), "app:v1", B, True),
+        (having(docker_image=f"app@{A}"), f"app@{B}", B, True),
+        (ROW, "", "", True),
+        (ROW, None, "", True),
+    ],
+)
+def test_an_image_is_known_by_its_digest(row, image, digest, drifts):
+    assert ("image" in kinds(row, image=image, digest=digest)) is drifts
+
+
+@pytest.mark.parametrize(
+    ("allowed", "region", "drifts"),
+    [
+        ("iad", "iad", False),
+        ("iad", "nrt", True),
+        ("sin,nrt,hkg", "hkg", False),
+        ("sin, nrt", "nrt", False),
+        ("sin,nrt", "iad", True),
+        ("sin,any", "gru", False),
+        ("lhr,eu", "ams", False),
+        ("iad", "", False),
+    ],
+)
+def test_a_region_is_one_of_the_rows_list(allowed, region, drifts):
+    assert ("region" in kinds(having(region=allowed), region=region)) is drifts
+
+
+def test_fly_may_write_the_same_value_in_another_way():
+    """Durations, the booleans of autostop, defaults that Fly adds, and false values that it omits."""
+    row = having(public_service=True)
+    runs = copy.deepcopy(build_config(row, installation_id=UUID(int=3), env=ENV))
+    runs["stop_config"]["timeout"] = "0m30s"
+    runs["checks"]["alive"] |= {"interval": "15000ms", "kind": "informational"}
+    runs["services"][0] |= {"autostop": False, "concurrency": {"type": "connections"}}
+    del runs["services"][0]["autostart"], runs["auto_destroy"]
+    runs["init"] = {}
+    assert kinds(row, **runs) == set()
+
+
+def test_the_environment_is_what_hangar_sent_whatever_it_would_send_today():
+    sent = having(env_digest=digest_env(ENV))
+    assert kinds(sent, today={**ENV, "LOG": "debug"}) == set()
+    assert kinds(sent, today={**ENV, "NEW": "1"}) == set()
+    wanted = build_config(sent, installation_id=UUID(int=3), env=ENV)
+    for runs in ({}, {"USER_ID": "x"}, {**ENV, "MORE": "1"}, {**ENV, "LOG": "debug"}):
+        found = find_drift(sent, wanted, RunningSpec("iad", "", wanted | {"env": runs}))
+        assert [each.kind for each in found] == ["env"]
+        assert "debug" not in found[0].text
+
+
+def test_an_unknown_environment_is_accepted_unless_it_lacks_a_name_or_is_another_users():
+    wanted = build_config(ROW, installation_id=UUID(int=3), env=ENV)
+
+    def drifts(env):
+        return bool(find_drift(ROW, wanted, RunningSpec("iad", "", wanted | {"env": env})))
+
+    assert [drifts({**ENV, "OLD": "1"}), drifts({}), drifts({**ENV, "USER_ID": "x"})] == [False, True, True]
+
+
+def test_the_listing_shows_size_image_and_region_only():
+    guest = {"cpu_kind": "performance", "cpus": 8, "memory_mb": 16384}
+    (found,) = find_listed_drift(ROW, ROW.docker_image, guest, "iad")
+    assert found.text == "runs 8 performance vCPU, 16384 MB; should run 2 shared vCPU, 512 MB"
+
+
+def test_a_repair_pins_the_digest_that_was_deployed():
+    assert pin_image(ROW) == ROW.docker_image
+    assert pin_image(having(image_digest=A)) == f"{ROW.docker_image}@{A}"
+    assert pin_image(having(docker_image=f"app@{A}", image_digest=B)) == f"app@{A}"
+
+
+DRIFTING = {
+    "drift": {"guest": "runs big; should run small"},
+    "drift_repairs": 0,
+    "drift_repair": None,
+    "drift_error": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "held", "words"),
+    [
+        ({}, None, "A coming sweep updates it in place"),
+        ({}, "paused", "because Hangar is paused"),
+        ({"drift_repair": "operator"}, None, "The next drain updates it"),
+        (
+            {"drift_repairs": 3, "drift_error": "no room"},
+            None,
+            "waits for an operator. The last repair failed: no room.",
+        ),
+        ({"drift": {"region": "runs nrt; should run iad"}}, None, "cannot move a machine"),
+    ],
+)
+def test_the_next_step_says_what_runs_what_should_run_and_what_hangar_does(row, held, words):
+    text = format_next_repair(DRIFTING | row, held, "run `hangar retry USER`")
+    assert words in text
+    assert "should run" in text
+
+
+def test_the_fleets_drift_is_one_line_by_kind():
+    assert format_fleet_drift({"apps": 0, "kinds": {}, "held": None}) is None
+    text = format_fleet_drift({"apps": 3, "kinds": {"env": 1, "guest": 2}, "held": "incident"})
+    assert (
+        text
+        == "3 apps differ from what should run (guest 2, env 1); none is repaired now, because many apps are broken at once"
+    )
+
+
+def test_only_a_region_cannot_be_repaired():
+    assert is_repairable(DRIFTING)
+    assert not is_repairable({"drift": {"region": "x"}})
+    assert (list_drift({"drift": None}), list_drift(DRIFTING)) == ([], ["guest: runs big; should run small"])
