@@ -249,25 +249,6 @@ comment on column public.fly_orphans.absent_at is 'When Fly first answered a dir
 comment on column public.fly_orphans.user_id is 'The owner according to the closed row, or to the machine''s metadata when it could last be read.';
 comment on column public.fly_orphans.lost is 'Its machine names a row that this database never had. A row always exists before its app, so the database has lost rows.';
 
-create table public.fly_cost_intervals (
-  id uuid primary key default gen_random_uuid(),
-  fly_app_id uuid not null references public.user_fly_apps (id),
-  user_id uuid not null,
-  machine_id text,
-  region text,
-  cpu_kind text not null,
-  cpu_count integer not null,
-  memory_mb integer not null,
-  price_usd_per_s numeric,
-  started_at timestamptz not null,
-  ended_at timestamptz,
-  check (ended_at >= started_at)
-);
-comment on table public.fly_cost_intervals is 'When a machine was observed in state `started`, in which Fly bills it, and at which list price. One open interval per app.';
-create unique index fly_cost_intervals_one_open on public.fly_cost_intervals (fly_app_id) where ended_at is null;
-create index fly_cost_intervals_app on public.fly_cost_intervals (fly_app_id, started_at);
-create index fly_cost_intervals_user on public.fly_cost_intervals (user_id);
-
 -- What the host says about one subscription, whichever table or function it comes from. `problem`: why ends_at could not be read.
 create type hangar.host_subscription as (user_id uuid, tier text, status text, ends_at timestamptz, problem text);
 
@@ -302,4 +283,3 @@ alter table public.user_fly_apps enable row level security;
 alter table public.user_fly_app_events enable row level security;
 alter table public.fly_overrides enable row level security;
 alter table public.fly_orphans enable row level security;
-alter table public.fly_cost_intervals enable row level security;

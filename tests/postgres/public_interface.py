@@ -2,7 +2,8 @@
 
 Public is what `docs/database.md` documents and what `ops/`, `functions/`, `shared/`, `local/`, `bench/` or a host calls by name:
 every table, view, index and constraint in `public` whose name begins with `fly_` or `user_fly_`, the tables of schema `hangar`,
-the procedures `public.fly_*`, `hangar.now()` and `hangar.call_health()`, triggers, policies, rights, cron jobs and seeds.
+the procedures `public.fly_*`, `hangar.now()`, `hangar.call_health()` and those of the host binding, triggers, policies,
+rights, cron jobs and seeds.
 Every other function, view and type of schema `hangar` is internal: of those only the rights are listed, which must be none.
 Comments and the text of functions are not listed, nor is which function a trigger runs.
 
@@ -18,7 +19,8 @@ PUBLIC_RELATION = """
    or n.nspname = 'hangar' and c.relkind = 'r')
 """
 PUBLIC_FUNCTION = """
-  (n.nspname = 'public' and p.proname like 'fly\\_%' or n.nspname = 'hangar' and p.proname in ('now', 'call_health'))
+  (n.nspname = 'public' and p.proname like 'fly\\_%' or n.nspname = 'hangar' and p.proname in (
+     'now', 'call_health', 'bind_subscriptions', 'bind_function', 'unbind', 'use_status_rules'))
 """
 GRANTEES = "array['anon', 'authenticated', 'service_role']"
 # PUBLIC is the role with the number 0.

@@ -101,7 +101,8 @@ ENDS = [
 ]
 
 
-@pytest.mark.parametrize(("column_type", "value", "entitled"), ENDS)
+# The ids are numbers, because the values depend on the time, and every process must name its tests in the same way.
+@pytest.mark.parametrize(("column_type", "value", "entitled"), ENDS, ids=range(len(ENDS)))
 def test_ends_of_every_type(hangar, column_type, value, entitled):
     """A5, A6: the end is read whatever its type. One that cannot be read harms only its user, and an alert names it."""
     user, other = hangar.user("pro"), hangar.user("pro")

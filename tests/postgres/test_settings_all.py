@@ -99,7 +99,10 @@ def test_the_range_that_is_shown_is_the_range_of_the_table(hangar):
         ({"paused": 1}, "paused must be true or false, not 1"),
         ({"fly_org_slug": ""}, 'fly_org_slug must be the slug of a Fly organisation, like my-org, not ""'),
         ({"fly_org_slug": 5}, "fly_org_slug must be the slug of a Fly organisation, like my-org, not 5"),
-        ({"default_region": "Singapore"}, 'default_region must be the code of a Fly region, like sin, not "Singapore"'),
+        (
+            {"default_region": "Singapore"},
+            'default_region must be a region of Fly or a list in order of preference, like sin or sin,nrt, not "Singapore"',
+        ),
         (
             {"default_image": "nonsense"},
             'default_image must be an image with a tag or a digest, like registry.fly.io/my-app:v1, not "nonsense"',
