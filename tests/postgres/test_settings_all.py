@@ -101,8 +101,10 @@ def test_the_range_that_is_shown_is_the_range_of_the_table(hangar):
         ({"fly_org_slug": 5}, "fly_org_slug must be the slug of a Fly organisation, like my-org, not 5"),
         (
             {"default_region": "Singapore"},
-            "default_region must be a region of Fly or a list in order of preference, like sin or sin,nrt, "
-            + 'not "Singapore"',
+            (
+                "default_region must be a region of Fly or a list in order of preference, like sin or sin,nrt, "
+                'not "Singapore"'
+            ),
         ),
         (
             {"default_image": "nonsense"},
