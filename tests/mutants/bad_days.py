@@ -20,8 +20,8 @@ BUGS = (
     ),
     PlantedBug(
         "rejection-forgotten",
-        Python("shared.reconcile.run", "Run._call"),
-        exactly("self.rejections[action.kind] = rejection"),
+        Python("shared.reconcile.run", "Run._note_failure"),
+        exactly("self.rejections[action.kind] = error"),
         "pass",
         "C2: what was done without effect says what Fly answered",
         (_REFUSALS,),
