@@ -13,7 +13,7 @@ from tests.simulation.foreign_host import ForeignHost
 from tests.simulation.silent_failure import WELL
 from tests.support.clock import make_chance
 from tests.support.fault_schedule import REGION, by_hand, draw_bad_day, draw_faults, hurt_machine
-from tests.support.hand_edits import EDITS, edit_by_hand
+from tests.support.hand_edits import EDITS, try_edit_by_hand
 from tests.support.turns import Process
 from tests.support.worker import ORG
 from tests.support.world import STRANGER, World
@@ -302,9 +302,9 @@ class SmallStorm:
         machines = [each for each in self.world.sim.machines() if each.app.name in names and each.state == "started"]
         if machines:
             machine, edit = self.edits.choice(machines), self.edits.choice(("scaled", "other image", "env emptied"))
-            self.world.faults[machine.app.name] += 1
-            self.world.note(f"{machine.app.name}: machine {machine.id} {edit} by hand", "chaos")
-            edit_by_hand(self.world, machine, EDITS[edit][0])
+            if try_edit_by_hand(self.world, machine, EDITS[edit][0]):
+                self.world.faults[machine.app.name] += 1
+                self.world.note(f"{machine.app.name}: machine {machine.id} {edit} by hand", "chaos")
 
     def _region(self) -> None:
         state = self.chaos.choice(({"error": True}, {"full": True}, {}, {}))

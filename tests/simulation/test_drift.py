@@ -162,6 +162,8 @@ def test_only_a_healthy_fleet_is_repaired(world, hold):
     if hold == "paused":
         world.sql("select public.fly_set_paused(true, 'operator')")
     else:
+        if hold == "brake":  # one that really holds, otherwise the next sweep ends its alert
+            world.sql("update hangar.settings set brake_floor = 0, brake_share = 0")
         world.sql("select hangar.raise_alert(%s, 'elsewhere', 'it lasts')", hold)
     for _ in range(3):
         sweep_later(world)
@@ -210,7 +212,7 @@ def test_a_refused_repair_waits_longer_and_longer_and_then_for_a_person(world):
         sweep_later(world)
     assert find_differences(world.row(user), machine_of(world, user)) == {"guest"}
     world.sql("select public.fly_retry(%s, 'operator')", user)
-    world.reconciler.reconcile(user, 50.0, asked=OperatorRequest("operator", "provision"))
+    world.reconciler.reconcile(user, 50.0, request=OperatorRequest("operator", "provision"))
     sweep_later(world)
     assert world.row(user)["drift"] == {}
     assert drift_alerts(world) == set()

@@ -92,11 +92,17 @@ EDITS: dict[str, tuple[Callable[[Config], None], set[str]]] = {
 
 def edit_by_hand(world: Any, machine: Any, edit: Callable[[Config], None]) -> None:
     """Update the machine as somebody with `fly` would: the whole config, changed."""
+    assert try_edit_by_hand(world, machine, edit)
+
+
+def try_edit_by_hand(world: Any, machine: Any, edit: Callable[[Config], None]) -> bool:
+    """Like `edit_by_hand`, but false if Fly does not know the machine, because it is new and Fly's reads lag."""
     config = copy.deepcopy(machine.config)
     edit(config)
     with by_hand(world) as fly:
         answer = fly.post(f"/v1/apps/{machine.app.name}/machines/{machine.id}", json={"config": config})
-        assert answer.status_code == 200, answer.text
+    assert answer.status_code in (200, 404), answer.text
+    return answer.status_code == 200
 
 
 def find_differences(row: Any, machine: Any) -> set[str]:
