@@ -106,7 +106,10 @@ def try_edit_by_hand(world: Any, machine: Any, edit: Callable[[Config], None]) -
 
 
 def find_differences(row: Any, machine: Any) -> set[str]:
-    """What of image, size and user differs from the row, by the checker's own reading of Fly's state."""
+    """What of image, size, region and user differs from the row, by the checker's own reading of Fly's state.
+
+    An alias such as `eu` in the list allows every region here.
+    """
     guest, config = machine.config["guest"], machine.config
     wanted = {"cpu_kind": row["cpu_kind"], "cpus": row["cpu_count"], "memory_mb": row["memory_mb"]}
     found = set()
@@ -114,6 +117,9 @@ def find_differences(row: Any, machine: Any) -> set[str]:
         found.add("guest")
     if config["image"].partition("@")[0] != row["docker_image"].partition("@")[0]:
         found.add("image")
+    words = row["region"].split(",")
+    if machine.region not in words and all(len(word) == 3 and word not in ("any", "usa") for word in words):
+        found.add("region")
     if config.get("env", {}).get("USER_ID") != str(row["user_id"]):
         found.add("env")
     return found
