@@ -85,6 +85,7 @@ def settle(project: Project, user: str) -> tuple[str, str]:
     project.sql(f"update public.user_subscriptions set tier = 'pro' where user_id = '{user}'")
     [(trader,)] = project.sql(f"insert into public.traders (user_id, name) values ('{user}', 't') returning id::text")
     project.sql(f"insert into public.signals (trader_id, user_id) values ('{trader}', '{user}')")
+    project.sql("select public.fly_apply_marks()")
     [(app,)] = project.sql(f"select id::text from public.user_fly_apps where user_id = '{user}'")
     return app, trader
 

@@ -35,6 +35,7 @@ def user(database, connect):
 def test_the_hosts_backend_changes_a_tier_and_reads_the_result(gateway, http, keys, user):
     client = make_client(gateway, http, keys.secret_key)
     client.table("user_subscriptions").update({"tier": "pro"}).eq("user_id", user).execute()
+    client.rpc("fly_apply_marks", {}).execute()
     [row] = client.table("user_fly_apps").select("*").eq("user_id", user).is_("deleted_at", "null").execute().data
     assert (row["status"], row["desired_state"], row["tier"]) == ("provisioning", "present", "pro")
     report = client.rpc("fly_user_status", {"p_user": user}).execute().data
@@ -50,6 +51,7 @@ def test_the_hosts_backend_changes_a_tier_and_reads_the_result(gateway, http, ke
 def test_a_users_machine_reads_its_row_and_writes_a_signal(gateway, http, keys, user):
     host = make_client(gateway, http, keys.secret_key)
     host.table("user_subscriptions").update({"tier": "elite"}).eq("user_id", user).execute()
+    host.rpc("fly_apply_marks", {}).execute()
     app = host.table("user_fly_apps").select("id").eq("user_id", user).single().execute().data["id"]
     key, issuer = SecretStr(keys.signing_key_pem), f"{gateway.url}/auth/v1"
     token = mint_user_token(key, issuer=issuer, user_id=UUID(user), app_id=UUID(app), now=datetime.now(UTC))

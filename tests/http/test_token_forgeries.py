@@ -62,7 +62,11 @@ def project(tmp_path_factory):
         outside() as (world, settings),
         running("deprovision", settings, tmp_path_factory.mktemp("forgeries")) as function,
     ):
-        world.answers |= {"fly_claim": NOTHING_NEEDED, "jwks.json": PROJECT.jwks()}
+        world.answers |= {
+            "fly_claim": NOTHING_NEEDED,
+            "fly_end_removal_hold": {"ended": False},
+            "jwks.json": PROJECT.jwks(),
+        }
         world.answers["fly_operator"] = {"operator": True, "email": "operator@example.test"}
         yield Project(function, world, f"{settings['SUPABASE_URL']}/auth/v1")
 
@@ -166,7 +170,11 @@ def test_unknown_key_ids_do_not_cause_a_request_each(tmp_path):
     """Fifty of them cause one or two requests. Without the keys the response is 503: the token may be valid."""
     with outside() as (world, settings), running("deprovision", settings, tmp_path) as function:
         project = Project(function, world, f"{settings['SUPABASE_URL']}/auth/v1")
-        world.answers |= {"fly_claim": NOTHING_NEEDED, "fly_operator": {"operator": True, "email": None}}
+        world.answers |= {
+            "fly_claim": NOTHING_NEEDED,
+            "fly_end_removal_hold": {"ended": False},
+            "fly_operator": {"operator": True, "email": None},
+        }
         down = project.ask(project.sign())
         assert (down.status, int(down.headers["Retry-After"]) >= 1) == (503, True), "no keys, no verdict"
         assert ASK_OPERATOR not in world.reached
