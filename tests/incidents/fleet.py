@@ -83,9 +83,7 @@ class Fleet:
 
     def read_message(self, kind: str) -> str:
         """What the only open alert of this kind says."""
-        [(message,)] = self.world.sql(
-            "select message from hangar.alerts where kind = %s and resolved_at is null", kind
-        )
+        [(message,)] = self.world.sql("select message from hangar.alerts where kind = %s and resolved_at is null", kind)
         return str(message)
 
 

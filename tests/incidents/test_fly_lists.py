@@ -31,7 +31,7 @@ EMPTY: dict[str, list[tuple[str, object]]] = {
 @pytest.mark.parametrize("which", EMPTY)
 def test_lists_answered_empty_and_duplicates_were_made(fleet, which):
     """28 April 2026: for 47 minutes the Machines API gave `fly deploy` an empty list of machines for apps that had some, and
-    `fly deploy` made them all a second time. Source: https://fly.io/infra-log/machines-api-duplicates/
+    `fly deploy` made them all a second time. Source: https://fly.io/infra-log/machines-api-duplicates/.
 
     Hangar reads a machine by its id and names each machine, so that Fly refuses a second one. It makes nothing twice, also for
     a user who upgrades meanwhile. The operator sees `unlisted` when the list of the organisation is empty.
@@ -52,7 +52,7 @@ def test_lists_answered_empty_and_duplicates_were_made(fleet, which):
 
 def test_a_list_that_shows_one_region_only(fleet):
     """The cause of the same incident: a list that collects several regions returned the machines of one region, with 200 and
-    without a word about the others. Source: https://fly.io/infra-log/machines-api-duplicates/
+    without a word about the others. Source: https://fly.io/infra-log/machines-api-duplicates/.
 
     Hangar reads each app that the list lacks directly before it concludes anything. Nothing is made or repaired, and a user who
     leaves meanwhile is still removed. The operator sees no alert: every app was found healthy.
@@ -76,7 +76,7 @@ def test_a_list_that_shows_one_region_only(fleet):
 
 def test_lists_of_half_an_hour_ago(fleet):
     """27 June 2024: after maintenance, parts of Fly's state system (Corrosion) missed all updates for about 30 minutes and served
-    old data; some apps had to be corrected by hand. Source: https://fly.io/infra-log/2024-06-29
+    old data; some apps had to be corrected by hand. Source: https://fly.io/infra-log/2024-06-29.
 
     Meanwhile one user signs up and one leaves. The old lists lack the new app and still show the removed one. Direct reads
     decide: the new app is not made again. The operator sees `unlisted` for the one and `orphans` for the other, until the lists
@@ -124,8 +124,8 @@ def show_an_older_state_too(machines: dict) -> None:
 
 @pytest.mark.parametrize("change", [show_twice, show_an_older_state_too], ids=lambda change: change.__name__)
 def test_a_list_that_shows_machines_twice(fleet, change: Callable[[dict], None]):
-    """The same description: the list is ordered by time of update without a guarantee, so a machine that changes between two pages
-    is on both. Source: superfly/docs, `api/machines/openapi.json`, operation Machines_org_list.
+    """The same description: the list is ordered by time of update without a guarantee, so a machine that changes between two
+    pages is on both. Source: superfly/docs, `api/machines/openapi.json`, operation Machines_org_list.
 
     Hangar counts the machine once, and takes the second entry for no stray: nothing is stopped or destroyed. No alert.
     """
