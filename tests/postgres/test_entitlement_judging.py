@@ -286,7 +286,7 @@ def test_a_corrected_plan_reaches_rows_that_never_converged(host):
     """A13: a plan's wrong region is corrected. The row that failed takes it at the next sync; a converged row is left."""
     converged, failed = host.user("pro"), host.user()
     host.converge(converged)
-    host.sql("update fly_plans set region = 'yul' where tier = 'pro'")
+    host.sql("update fly_plans set region = 'yyz' where tier = 'pro'")
     host.subscribe(failed, tier="pro")
     host.save(host.lease(failed), release=True, status="error", error_code="region", error_message="no", retry_count=3)
     host.sql("update fly_plans set region = 'fra' where tier = 'pro'")
