@@ -30,6 +30,7 @@ _UNKNOWN_GATEWAY = {"502", "503", "504", "520", "521", "522", "523", "524"}
 # Our procedures raise these themselves, with a sentence for the operator: a value that is not allowed, and a value that is
 # not the one that the caller saw (PostgREST answers 409 to PT409).
 _INVALID_VALUE, _CHANGED_MEANWHILE = "22023", "PT409"
+_READ_ONLY = "25006"
 _MISSING_SCHEMA = {"PGRST202", "PGRST205", "42883", "42P01"}
 
 
@@ -107,6 +108,12 @@ def explain_refusal(
         return OutcomeUnknown(f"the database's gateway answered {code} to {name}: {excerpt}")
     if code[:2] in _TRANSIENT_CLASSES or code in _TRANSIENT_GATEWAY:
         return TransientError(f"the database could not run {name} right now ({code}: {excerpt})", code=code)
+    if code == _READ_ONLY:
+        return TransientError(
+            f"the database is read-only and could not run {name} ({code}: {excerpt})",
+            code="read_only",
+            advice="Supabase makes a database read-only when its disk is nearly full: free space there, or enlarge the disk",
+        )
     if code in _MISSING_SCHEMA:
         return Refused(
             f"the database does not know {name} ({code})",

@@ -21,6 +21,8 @@ UNKNOWN_CREATE = timedelta(seconds=120)
 STUCK = timedelta(minutes=10)
 # An app that was never seen is absent after this many direct 404s in a row.
 ABSENCES_THAT_PROVE = 2
+# So many 404s in a row, ten seconds apart, for an app that Fly's lists show: longer than a list lags behind a deletion.
+ABSENCES_AGAINST_LISTS = 4
 # After this many failed attempts to stop a machine gracefully, the app is deleted while it runs.
 STOPS_BEFORE_DELETE = 12
 # A second machine that changed more recently may belong to another worker's unfinished action.
@@ -92,7 +94,12 @@ def _decide_missing_app(row: Row, observation: Observation, now: datetime) -> De
         if row.retry_count >= 2 and not _create_may_take_effect(row, now) and not observation.listed_as_ours:
             return Rename("Fly refuses the name although no app answers to it")
         return Wait(10, "Fly holds the name although no app answers to it yet")
-    return Action(ActionKind.CREATE_APP, purpose="repair" if _was_ours(row) else "provision")
+    if observation.listed_as_ours:
+        # Fly may answer the create with the app that exists, and Hangar would forget its machine and start from the beginning.
+        if observation.absences < ABSENCES_AGAINST_LISTS:
+            return Wait(10, "a direct read does not find the app, and Fly's lists show it")
+        return _contradicted(row, "does not find it")
+    return Action(ActionKind.CREATE_APP, purpose="repair" if was_ours(row) else "provision")
 
 
 def _decide_missing_machine(row: Row, observation: Observation) -> Decision:
@@ -200,7 +207,7 @@ def _decide_gone(row: Row, observation: Observation, now: datetime) -> Decision:
     """One 404 does not prove absence: an app that was ours is deleted anyway, and one that never was is read twice."""
     if observation.just_created or _create_may_take_effect(row, now):
         return Wait(_seconds_until_known(row, now), "a create whose outcome is unknown may still take effect")
-    if _was_ours(row) and not observation.just_deleted:
+    if was_ours(row) and not observation.just_deleted:
         return Action(ActionKind.DELETE_APP, purpose="deprovision")
     if not observation.just_deleted and observation.absences < ABSENCES_THAT_PROVE:
         return Wait(1, "reading twice before the app counts as deleted")
@@ -216,15 +223,16 @@ def _find_stray(observation: Observation, main: ObservedMachine, now: datetime) 
     return None
 
 
-def _was_ours(row: Row) -> bool:
+def was_ours(row: Row) -> bool:
+    """Whether this row has had an app."""
     return row.machine_id is not None or row.secrets_version is not None
 
 
 def _decide_foreign(row: Row, observation: Observation, now: datetime) -> Decision | None:
     """None if the app can only belong to someone else: nothing of ours existed under the name or may still appear."""
     if observation.listed_as_ours:
-        return _contradicted(row)
-    if _was_ours(row):
+        return _contradicted(row, "says that it belongs to someone else")
+    if was_ours(row):
         return _not_ours(row)
     if _create_may_take_effect(row, now):
         return Wait(_seconds_until_known(row, now), "the app may be ours although Fly does not show it yet")
@@ -242,10 +250,10 @@ def _not_ours(row: Row) -> GiveUp:
     )
 
 
-def _contradicted(row: Row) -> GiveUp:
+def _contradicted(row: Row, direct_read: str) -> GiveUp:
     return GiveUp(
         CONTRADICTION,
-        f"Fly's lists show the app {row.fly_app_name} as ours, and a direct read says that it belongs to someone else",
+        f"Fly's lists show the app {row.fly_app_name} as ours, and a direct read {direct_read}",
         CONTRADICTION_ADVICE,
         passes=True,
     )

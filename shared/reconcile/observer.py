@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.cost import CpuKind
-from shared.domain.decide import GONE_STATES
+from shared.domain.decide import GONE_STATES, was_ours
 from shared.domain.drift import Difference
 from shared.domain.errors import NotFound, NotOwned, TransientError
 from shared.domain.machine_config import ROW_KEY
@@ -207,6 +207,8 @@ class AppObserver:
         except NotFound:
             self._read_directly = True
             self._absences += 1
+            if row.desired_state == "present" and was_ours(row) and not self._just_created and not self._just_deleted:
+                self._asks_lists = True  # before the app is made again
             return AppPresence.ABSENT
         except NotOwned:
             self._denials += 1
@@ -222,7 +224,7 @@ class AppObserver:
     def _read_lists(self, row: Row) -> bool:
         """Whether the organisation's lists show the app as this row's.
 
-        Asked before a name is given up: one wrong answer to a direct read must not abandon an app that runs.
+        Asked before a name is given up or an app is made again: a wrong answer to a direct read must not abandon one that runs.
         """
         for apps in self.fly.list_apps(attempts=self.on_attempt, budget_s=self.budget_s):
             for app in apps.apps:

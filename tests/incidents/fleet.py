@@ -31,9 +31,9 @@ class Fleet:
         """The kinds of these alerts."""
         return {kind for kind, _ in self.alerts}
 
-    def pass_time(self, hours: float, step_s: float = 5 * MINUTE) -> None:
+    def pass_time(self, hours: float, step_s: float = 10 * MINUTE) -> None:
         """Drains and sweeps as the scheduler starts them. What the functions would answer as a failure is in `failures`."""
-        for _ in range(round(hours * HOUR / step_s)):
+        for _ in range(max(1, round(hours * HOUR / step_s))):
             for drain_only in (True, False):
                 self.world.clock.advance(step_s / 2)
                 self.call_health(drain_only=drain_only)

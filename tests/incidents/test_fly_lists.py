@@ -30,11 +30,12 @@ EMPTY: dict[str, list[tuple[str, object]]] = {
 
 @pytest.mark.parametrize("which", EMPTY)
 def test_lists_answered_empty_and_duplicates_were_made(fleet, which):
-    """28 April 2026: for 47 minutes the Machines API gave `fly deploy` an empty list of machines for apps that had some, and
-    `fly deploy` made them all a second time. Source: https://fly.io/infra-log/machines-api-duplicates/.
+    """For 47 minutes Fly gave `fly deploy` empty lists, and it made all machines a second time.
 
-    Hangar reads a machine by its id and names each machine, so that Fly refuses a second one. It makes nothing twice, also for
-    a user who upgrades meanwhile. The operator sees `unlisted` when the list of the organisation is empty.
+    Source: https://fly.io/infra-log/machines-api-duplicates/ (28 April 2026).
+
+    Hangar reads a machine by its id and names each machine, so that Fly refuses a second one. It makes nothing twice,
+    also for a user who upgrades meanwhile. The operator sees `unlisted` when the list of the organisation is empty.
     """
     world = fleet.world
     world.sql("update public.fly_plans set memory_mb = 1024 where tier = 'elite'")
@@ -51,16 +52,18 @@ def test_lists_answered_empty_and_duplicates_were_made(fleet, which):
 
 
 def test_a_list_that_shows_one_region_only(fleet):
-    """The cause of the same incident: a list that collects several regions returned the machines of one region, with 200 and
-    without a word about the others. Source: https://fly.io/infra-log/machines-api-duplicates/.
+    """The cause of the duplicates: a list had the machines of one region, and no word about others.
 
-    Hangar reads each app that the list lacks directly before it concludes anything. Nothing is made or repaired, and a user who
-    leaves meanwhile is still removed. The operator sees no alert: every app was found healthy.
+    Source: https://fly.io/infra-log/machines-api-duplicates/ (28 April 2026).
+
+    Hangar reads each app that the list lacks directly before it concludes anything. Nothing is made or repaired, and a
+    user who leaves meanwhile is still removed. Every app is found healthy. The operator sees one `unlisted`.
     """
     world, leaves = fleet.world, fleet.users.pop()
     machines, apps = read_lists(fleet)
-    machines["machines"] = machines["machines"][:2]
-    apps["apps"], apps["total_apps"] = apps["apps"][:2], 2
+    shown = {app for app, _ in (fleet.before[user] for user in fleet.users[:2])}
+    machines["machines"] = [each for each in machines["machines"] if each["app_name"] in shown]
+    apps["apps"], apps["total_apps"] = [each for each in apps["apps"] if each["name"] in shown], 2
     lie(fleet, (MACHINES, machines), (APPS, apps))
     world.set_tier(leaves, "free")
     del fleet.before[leaves]
@@ -68,19 +71,20 @@ def test_a_list_that_shows_one_region_only(fleet):
     fleet.assert_untouched()
     assert world.row(leaves)["status"] == "deleted"
     assert {world.row(user)["health_status"] for user in fleet.users} == {"healthy"}
-    assert fleet.kinds <= {"unlisted"}
+    assert fleet.alerts == {("unlisted", "fleet")}
     world.set_faults()
     fleet.assert_well()
     fleet.assert_untouched()
 
 
 def test_lists_of_half_an_hour_ago(fleet):
-    """27 June 2024: after maintenance, parts of Fly's state system (Corrosion) missed all updates for about 30 minutes and served
-    old data; some apps had to be corrected by hand. Source: https://fly.io/infra-log/2024-06-29.
+    """Parts of Fly's state system missed all updates for half an hour and served old data.
 
-    Meanwhile one user signs up and one leaves. The old lists lack the new app and still show the removed one. Direct reads
-    decide: the new app is not made again. The operator sees `unlisted` for the one and `orphans` for the other, until the lists
-    are right.
+    Source: https://fly.io/infra-log/2024-06-29 (27 June 2024).
+
+    Meanwhile one user signs up and one leaves. The old lists lack the new app and still show the removed one. Direct
+    reads decide: the new app is not made again. The operator sees `unlisted` for the one and `orphans` for the other,
+    until the lists are right.
     """
     world, leaves = fleet.world, fleet.users.pop()
     del fleet.before[leaves]
@@ -98,9 +102,9 @@ def test_lists_of_half_an_hour_ago(fleet):
 
 
 def test_a_list_whose_cursor_comes_again(fleet):
-    """Fly's description of the list of machines allows short and empty pages with more to come, and pages that show what was
-    shown before. Source: superfly/docs, `api/machines/openapi.json`, operation Machines_org_list. Here the same page comes again
-    and again.
+    """Pages may be short or empty with more to come. Here the same page comes again and again.
+
+    Source: superfly/docs, `api/machines/openapi.json`, operation Machines_org_list.
 
     Hangar stops at the repeated cursor and concludes nothing from such a list. The operator sees `fly_unreachable`.
     """
@@ -124,10 +128,12 @@ def show_an_older_state_too(machines: dict) -> None:
 
 @pytest.mark.parametrize("change", [show_twice, show_an_older_state_too], ids=lambda change: change.__name__)
 def test_a_list_that_shows_machines_twice(fleet, change: Callable[[dict], None]):
-    """The same description: the list is ordered by time of update without a guarantee, so a machine that changes between two
-    pages is on both. Source: superfly/docs, `api/machines/openapi.json`, operation Machines_org_list.
+    """The order of the list is not guaranteed, so a machine that changes between two pages is on both.
 
-    Hangar counts the machine once, and takes the second entry for no stray: nothing is stopped or destroyed. No alert.
+    Source: superfly/docs, `api/machines/openapi.json`, operation Machines_org_list.
+
+    Hangar counts the machine once, and does not take the second entry for a stray: nothing is stopped or destroyed. No
+    alert.
     """
     machines, _ = read_lists(fleet)
     change(machines)
@@ -141,11 +147,12 @@ def test_a_list_that_shows_machines_twice(fleet, change: Callable[[dict], None])
 
 @pytest.mark.parametrize("status", [408, 504])
 def test_a_create_that_was_answered_408_and_done(fleet, status):
-    """A create of a machine is answered 408 although Fly has made the machine; a client that repeats it makes a second one.
+    """Fly answered 408 to a create that it carried out, and a client that repeats it makes a duplicate.
+
     Source: https://github.com/superfly/flyctl/pull/5098 (August 2026).
 
-    Hangar looks for the machine before it repeats the call, and takes over the one that it finds. The user has the app at once,
-    or after the next drain. No alert.
+    Hangar looks for the machine before it repeats the call, and continues with the one that it finds. The user has the
+    app within minutes. No alert.
     """
     world = fleet.world
     world.set_faults(

@@ -19,7 +19,7 @@ BUGS = (
     PlantedBug(
         "gone-without-a-delete",
         Python(_DECIDE, "_decide_gone"),
-        exactly("_was_ours(row) and not observation.just_deleted"),
+        exactly("was_ours(row) and not observation.just_deleted"),
         "False",
         "I3: an app that was ours is deleted even if Fly denies that it exists",
         (*_TESTS, "tests/simulation/test_guards.py::test_one_false_404_does_not_end_a_row_whose_app_runs"),
