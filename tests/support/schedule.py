@@ -10,7 +10,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Folders in the order in which their tests begin: a slow group that begins last keeps every other worker waiting.
-FOLDERS = ("kill", "browser", "http", "simulation", "postgres", "contract", "unit")
+FOLDERS = ("kill", "browser", "http", "simulation", "incidents", "postgres", "contract", "unit")
 # Files that take ten seconds and more; measure with `pytest --durations=0`.
 SLOW_FILES = (
     "tests/http/test_ops_migrate.py",
@@ -38,7 +38,7 @@ def name_group(nodeid: str) -> str:
         return "one cloud with a dashboard"
     if "[system" in test:
         return f"the system's Postgres in {folder}"
-    if folder == "simulation":
+    if folder in ("simulation", "incidents"):
         return nodeid
     return path
 

@@ -22,6 +22,7 @@ def test_tests_with_a_costly_fixture_in_common_go_to_one_worker(one, other):
     ("one", "other"),
     [
         ("tests/simulation/test_storm.py::test_a[1]", "tests/simulation/test_storm.py::test_a[2]"),
+        ("tests/incidents/test_supabase.py::test_a", "tests/incidents/test_supabase.py::test_b"),
         ("tests/postgres/test_rate.py::test_a[system]", "tests/postgres/test_rate.py::test_a[default]"),
         ("tests/http/test_canary.py::test_a", "tests/http/test_replay.py::test_a"),
     ],
