@@ -194,4 +194,20 @@ BUGS = (
         "C7: an address that Hangar did not assign stays",
         (f"{_ADDRESSES}::test_addresses_that_hangar_did_not_assign_stay",),
     ),
+    PlantedBug(
+        "denied-app-made-again",
+        Python("shared.domain.decide", "_decide_missing_app"),
+        exactly("if observation.listed_as_ours:"),
+        "if False:",
+        "C6: an app that the lists show is not made again because a direct read answers 404",
+        ("tests/incidents/test_fly_outages.py::test_existing_apps_are_answered_404",),
+    ),
+    PlantedBug(
+        "read-only-database-is-a-bug",
+        Python("shared.adapters.database", "explain_refusal"),
+        exactly("if code == _READ_ONLY:"),
+        "if False:",
+        "a read-only database passes, and the message says what to do",
+        ("tests/incidents/test_supabase.py::test_the_database_is_read_only_for_hours",),
+    ),
 )
