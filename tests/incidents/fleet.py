@@ -76,7 +76,7 @@ class Fleet:
 
     def assert_well(self, *, hours: float = 1.0) -> None:
         """The incident is over: soon everybody has one running app, nobody else has one, and no alert is open."""
-        self.pass_time(hours, 15 * MINUTE)
+        self.pass_time(hours, 20 * MINUTE)
         assert find_wrong_apps(self.world) == []
         assert self.watch.find_wrong_calls() == []
         assert self.world.open_alerts() == set()
