@@ -40,6 +40,7 @@ def count_read(hangar, call):
         session.execute("select pg_stat_force_next_flush()")
         before = hangar.one(query)
         answer = call(session)
+        session.execute("select pg_stat_force_next_flush()")  # now, and not when the session has ended
     hangar.sql("select pg_stat_clear_snapshot()")
     return answer, hangar.one(query) - before
 
