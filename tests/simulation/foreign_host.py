@@ -69,7 +69,8 @@ class ForeignHost:
         user = self.storm.pick()
         query = (
             "delete from public.user_subscriptions where id ="
-            " (select id from public.user_subscriptions where user_id = %s order by id limit 1)"
+            " (select id from public.user_subscriptions where user_id = %s"
+            " order by tier, status, expires_at limit 1)"  # not by id, which is another one in each run
         )
         self._change(f"a row of {user} is deleted", query, user, user=user)
 

@@ -27,11 +27,13 @@ def test_no_seed_breaks_a_promise(database):
 
 def test_a_seed_gives_the_same_run_again(database):
     """The traces are equal byte for byte, even after another seed on the same database."""
+    seeds = range(3, 9)  # several, because what differs by chance differs in some runs only
     try:
-        first = run_seed(database, 3, keep_trace=True).trace
-        assert check_seed(database, 4) == []
-        assert run_seed(database, 3, keep_trace=True).trace == first
-        assert len(first) > 200
+        first = {seed: run_seed(database, seed, keep_trace=True).trace for seed in seeds}
+        assert check_seed(database, 40) == []
+        for seed in seeds:
+            assert run_seed(database, seed, keep_trace=True).trace == first[seed], f"seed {seed}"
+        assert all(len(trace) > 100 for trace in first.values())
     finally:
         forget(database)
 
