@@ -24,8 +24,10 @@ from tempfile import TemporaryDirectory
 from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
 from tests.simulation.exhaustive_case import Case, CaseRun
+from tests.simulation.exhaustive_circumstances import CIRCUMSTANCES, PLAIN
 from tests.simulation.exhaustive_faults import FAILURES, NOTHING, TYPICAL
 from tests.simulation.exhaustive_ways import WAYS
+from tests.support.promises import find_entitled
 from tests.support.rewind import ProcessPlan, without_threads
 from tests.support.world import World
 
@@ -66,6 +68,10 @@ def enumerate_cases(traces: dict[str, ProcessPlan]) -> Iterator[Case]:
                 for times in (1, 2, OFTEN):
                     for delivery in DELIVERIES:
                         yield Case(way, number, ("rpc", name), failure, times=times, delivery=delivery)
+    for way, trace in traces.items():
+        for circumstance in CIRCUMSTANCES:
+            for number, call in enumerate(trace.calls if circumstance != PLAIN else ()):
+                yield from _enumerate_around(way, number, call, circumstance)
 
 
 def _enumerate_at(way: str, number: int, call: tuple[str, str]) -> Iterator[Case]:
@@ -85,6 +91,18 @@ def _enumerate_at(way: str, number: int, call: tuple[str, str]) -> Iterator[Case
                 yield Case(way, number, call, name, when, OFTEN)
 
 
+def _enumerate_around(way: str, number: int, call: tuple[str, str], circumstance: str) -> Iterator[Case]:
+    """In each circumstance: a typical failure of the call, or each fate of the process, or each delivery of the nudge."""
+    for failure in TYPICAL:
+        if FAILURES[failure].may_meet(call):
+            yield Case(way, number, call, failure, circumstance=circumstance)
+    for fate in FATES[1:]:
+        if call[0] != "GET" or not fate.endswith("after"):
+            yield Case(way, number, call, NOTHING, fate=fate, circumstance=circumstance)
+    for delivery in DELIVERIES[1:]:
+        yield Case(way, number, call, NOTHING, delivery=delivery, circumstance=circumstance)
+
+
 @dataclass
 class Share:
     """The results of a share of the cases: counts of each value of each dimension, sweeps until settled, violations."""
@@ -99,7 +117,14 @@ class Share:
         """Count one case that was run."""
         self.cases += 1
         failure = case.failure if case.call[0] != "rpc" else f"database {case.failure}"
-        labels = {"way": case.way, "failure": failure, "fate": case.fate, "delivery": case.delivery, "when": case.when}
+        labels = {
+            "way": case.way,
+            "failure": failure,
+            "fate": case.fate,
+            "delivery": case.delivery,
+            "when": case.when,
+            "circumstance": case.circumstance,
+        }
         self.values.update((name, value) for name, value in labels.items())
         self.sweeps[run.sweeps] += 1
         self.unmet += not run.armed
@@ -122,13 +147,18 @@ class CaseRunner:
         with without_threads():
             self.cases = list(enumerate_cases(trace_ways(self.world)))
 
+    def _find_start(self, number: int) -> tuple[str, str]:
+        return self.cases[number].way, self.cases[number].circumstance
+
     def run(self, numbers: list[int]) -> Share:
         """Run these cases one after the other. The starting point of a use case is set up once."""
         share = Share()
         with without_threads():
-            for way, group in groupby(numbers, lambda number: self.cases[number].way):
+            for (way, circumstance), group in groupby(numbers, self._find_start):
                 self.world.rewind.begin()
                 start = WAYS[way](self.world)
+                if begin := CIRCUMSTANCES[circumstance].begin:
+                    begin(self.world, start.user, start.user in find_entitled(self.world))
                 self.world.rewind.keep()
                 for number in group:
                     self.world.rewind.put_back()
@@ -191,7 +221,7 @@ def main(arguments: list[str]) -> int:
 
 def report(total: Share, seconds: float) -> None:
     """Print the number of cases by dimension, and the totals."""
-    for dimension in ("way", "failure", "when", "fate", "delivery"):
+    for dimension in ("way", "failure", "when", "fate", "delivery", "circumstance"):
         counts = {value: count for (name, value), count in total.values.items() if name == dimension}
         say(f"by {dimension}: " + ", ".join(f"{value} {count}" for value, count in counts.items()))
     say(f"sweeps until settled: {dict(sorted(total.sweeps.items()))}; the call was not made: {total.unmet}")

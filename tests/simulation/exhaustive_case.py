@@ -11,9 +11,11 @@ from local.fly.faults.faults import parse_faults
 from shared.domain.decide import STUCK
 from shared.domain.errors import HangarError
 from shared.fleet.sweep import Sweep
-from tests.simulation.exhaustive_faults import FAILURES
+from tests.simulation.exhaustive_circumstances import CIRCUMSTANCES, PLAIN
+from tests.simulation.exhaustive_faults import FAILURES, refuse_everything
 from tests.simulation.exhaustive_ways import REGION, Start
 from tests.support.boundaries import Killed
+from tests.support.promises import find_entitled
 from tests.support.rewind import ProcessPlan
 from tests.support.world import World
 
@@ -37,11 +39,13 @@ class Case:
     times: int = 1
     fate: str = "lives"
     delivery: str = "once"
+    circumstance: str = PLAIN
 
     def __str__(self) -> str:
         often = f" x{self.times}" if self.times > 1 else ""
+        around = "" if self.circumstance == PLAIN else f"; {self.circumstance}"
         what = f"{self.failure} {self.when} {' '.join(self.call)} (call {self.number}){often}"
-        return f"{self.way}: {what}; the worker {self.fate}; nudged {self.delivery}"
+        return f"{self.way}: {what}; the worker {self.fate}; nudged {self.delivery}{around}"
 
 
 class CaseRun:
@@ -49,6 +53,7 @@ class CaseRun:
 
     def __init__(self, world: World, start: Start, case: Case) -> None:
         self.world, self.start, self.case = world, start, case
+        self.around = CIRCUMSTANCES[case.circumstance]
         self.worker = ProcessPlan()
         self.armed = False
         self.sweeps = 0
@@ -84,6 +89,8 @@ class CaseRun:
     def _meet_before(self) -> None:
         self.armed = True
         self._begin_fault()
+        if self.around.meanwhile:
+            self.around.meanwhile(self.world, self.start.user)
         if self.case.delivery == "interleaved":
             self._work_as_another()
         if self.case.fate == "dies before":
@@ -106,6 +113,8 @@ class CaseRun:
         if failure.rule:
             rule = {"method": method, "path": path, "when": self.case.when, "times": self.case.times, **failure.rule}
             self.world.sim.world.faults = parse_faults([rule])
+        if failure.everything:
+            self.world.sim.world.faults = parse_faults(refuse_everything(failure.everything))
         for machine in self.world.sim.machines() if failure.bend else ():
             self.world.rewind.faults_met += 1
             self.world.control("PUT", f"machines/{machine.id}", failure.bend)
@@ -116,6 +125,8 @@ class CaseRun:
     def _end_faults(self) -> None:
         failure, world = FAILURES.get(self.case.failure), self.world
         world.sim.world.faults = []
+        if self.around.end and self.armed:
+            self.around.end(world)
         if failure and "host_status" in failure.bend:
             for machine in world.sim.machines():
                 world.control("PUT", f"machines/{machine.id}", {"host_status": "ok"})
@@ -206,6 +217,8 @@ class CaseRun:
         """Violations of I1, I2, I3, I5, I8, I10 and I11 in the world's own state."""
         world, start = self.world, self.start
         facts: dict[str, Any] = world.sql(_FACTS, start.user, start.user, start.user)[0][0]
+        if self.case.circumstance != PLAIN:  # judged by the checker's own reading of the host's rows
+            facts["entitled"] = start.user in find_entitled(world)
         row, broken = facts["row"] or {}, []
         found = world.apps()
         there = {name: [machine.id for machine in machines] for name, machines in found.items()}

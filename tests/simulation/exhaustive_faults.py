@@ -19,6 +19,7 @@ LIST_MACHINES, LIST_APPS = ("GET", "/v1/orgs/hangar-test/machines"), ("GET", "/v
 _PLACING = frozenset({CREATE_MACHINE, UPDATE_MACHINE, START_MACHINE})
 _CHANGING = frozenset({UPDATE_MACHINE, START_MACHINE, STOP_MACHINE, DESTROY_MACHINE, DELETE_APP})
 _LISTING = frozenset({LIST_MACHINES, LIST_APPS})
+_WRITING = frozenset({CREATE_APP, ("POST", "/v1/apps/*/secrets"), *_PLACING, *_CHANGING})
 _ANSWERING = frozenset({CREATE_MACHINE, UPDATE_MACHINE, GET_MACHINE, LIST_MACHINES, LIST_APPS, ("GET", "/v1/apps/*")})
 
 
@@ -30,9 +31,18 @@ class Failure:
     calls: frozenset[Call] | None = None
     bend: Mapping[str, Any] = field(default_factory=dict)
     region: Mapping[str, Any] = field(default_factory=dict)
+    everything: Mapping[str, Any] = field(default_factory=dict)
+    """What Fly answers to every call that changes something, from this call on until the faults end."""
 
     def may_meet(self, call: Call) -> bool:
         return self.calls is None or call in self.calls
+
+
+def refuse_everything(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The faults of an organisation that Fly serves no longer."""
+    return [
+        {"method": method, "path": path, "when": "before", "times": 50, **answer} for method, path in sorted(_WRITING)
+    ]
 
 
 def _says(status: int, error: str, *calls: Call, code: str | None = None, **rule: Any) -> Failure:
@@ -110,6 +120,16 @@ FAILURES: dict[str, Failure] = {
     "503 capacity": _says(503, "out of capacity", *_PLACING, code="insufficient_capacity"),
     "412 volume": _says(
         412, "insufficient resources to create new machine", *_PLACING, code="volume_placement_capacity"
+    ),
+    # Refusals that a person must end
+    "403 suspended": _says(403, "organization is suspended: pay the open invoice"),
+    "403 high risk": _says(403, "Your Fly.io account has been marked as high risk. Please verify your account."),
+    "422 machine limit": _says(422, "Your organization has reached its machine limit. Please contact billing@fly.io"),
+    "everything suspended": Failure(
+        calls=_WRITING, everything={"status": 403, "body": {"error": "organization is suspended: pay the open invoice"}}
+    ),
+    "everything unauthorized": Failure(
+        calls=_WRITING, everything={"status": 401, "body": {"error": "Authenticate: token validation error"}}
     ),
     # An operator is needed
     "422 validation": _says(422, "validation failed"),

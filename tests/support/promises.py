@@ -63,6 +63,8 @@ def judge_users(world) -> dict[UUID, bool | None]:
 
 
 def _judge(plans, tier, status, ends_at, now) -> bool | None:
+    if ends_at is not None and ends_at.tzinfo is None:
+        ends_at = ends_at.replace(tzinfo=UTC)  # a time without a zone is UTC
     rule, ended = _STATUS.get(status), ends_at is not None and ends_at <= now
     if rule == "no" or plans.get(tier) is False or (rule == "end" and ends_at is None) or (rule and ended):
         return False

@@ -244,10 +244,11 @@ class World:
         self.sql("update public.user_subscriptions set tier = %s where user_id = %s", tier, user)
 
     def flip_twice(self, user: UUID) -> None:
-        """The user changes the tier and changes it back."""
-        for (tier,) in self.sql("select tier from public.user_subscriptions where user_id = %s", user):
-            self.set_tier(user, "free" if tier != "free" else "pro")
-            self.set_tier(user, tier)
+        """Each subscription of the user changes its tier and changes it back."""
+        query = "update public.user_subscriptions set tier = %s where id = %s"
+        for key, tier in self.sql("select id, tier from public.user_subscriptions where user_id = %s", user):
+            self.sql(query, "free" if tier != "free" else "pro", key)
+            self.sql(query, tier, key)
 
     # Hangar
 
