@@ -171,7 +171,9 @@ begin
   v_row.hold_until := case when v_hold_s > 0 then v_now + make_interval(secs => v_hold_s::double precision) end;
   update public.user_fly_apps a
      set desired_state = 'absent', generation = a.generation + 1, tier = coalesce(p_tier, a.tier), status = 'deprovisioning',
-         converged_before_hold = a.status = 'active' and a.observed_generation = a.generation and a.error_code is null,
+         -- A row that was due, or that a worker had leased, has work left: a renewal must look at it again.
+         converged_before_hold = a.status = 'active' and a.observed_generation = a.generation and a.error_code is null
+                                 and a.next_attempt_at is null,
          hold_until = v_row.hold_until,
          delete_after = case when v_row.grace_s > 0 then coalesce(v_row.hold_until, v_now) + make_interval(secs => v_row.grace_s) end,
          next_attempt_at = coalesce(v_row.hold_until, v_now), retry_count = 0, error_code = null, error_message = null
@@ -231,7 +233,9 @@ begin
         return 'unchanged';
       end if;
       v_row := hangar.make_present(v_row.id, v_want.plan, v_want.spec);
-    elsif v_row.hold_until > hangar.now() and v_row.converged_before_hold and hangar.spec_of(v_row) is not distinct from v_want.spec then
+    -- An earlier attempt than the end of the hold is work that somebody found or began meanwhile.
+    elsif v_row.hold_until > hangar.now() and v_row.converged_before_hold and v_row.next_attempt_at >= v_row.hold_until
+      and hangar.spec_of(v_row) is not distinct from v_want.spec then
       v_row := hangar.end_hold_by_renewal(v_row.id, v_want.plan);
     else
       v_row := hangar.make_present(v_row.id, v_want.plan, v_want.spec);

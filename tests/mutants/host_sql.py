@@ -16,6 +16,8 @@ _LOSS = "tests/postgres/test_host_loss.py"
 _MARKS = "tests/postgres/test_marks.py"
 _CHANGES = "tests/postgres/test_host_changes.py"
 _BINDING = "tests/postgres/test_binding.py"
+_HOLD = "tests/simulation/test_removal_hold.py"
+_MACHINE = "tests/simulation/test_state_machine.py::test_fly_holds_what_the_model_says"
 _SYNC = "function hangar.sync_desired_state"
 _JUDGE = "function hangar.judge_subscriptions"
 _LOSS_CHECK = "function hangar.check_host_loss"
@@ -69,6 +71,14 @@ BUGS = (
         "j.ends_at desc nulls first)",
         "I5: the place of a row in the host's table decides nothing",
         (f"{_JUDGING}::test_rows_that_differ_by_tier_alone_have_an_order",),
+    ),
+    PlantedBug(
+        "first-row-counts",
+        Sql(_JUDGE),
+        r"row_number\(\) over \(partition by j\.user_id order by (?s:.+?)j\.why\)",
+        "row_number() over (partition by j.user_id)",
+        "I5: the oldest of several subscriptions is not the one that counts",
+        (f"{_JUDGING}::test_the_best_subscription_counts", _MACHINE),
     ),
     PlantedBug(
         "plan-rank-ignored",
@@ -149,6 +159,25 @@ BUGS = (
         "elsif false then",
         "I5: nothing is destroyed while it is not known what the user is entitled to",
         (f"{_JUDGING}::test_an_unknown_tier_stops_a_removal",),
+    ),
+    PlantedBug(
+        "renewal-forgets-a-dead-worker",
+        Sql("function hangar.make_absent"),
+        exactly("and a.error_code is null and a.next_attempt_at is null,"),
+        "and a.error_code is null,",
+        "I8, I11: a renewal in the removal hold ends no lease and no intent of a worker that died before the loss",
+        (
+            f"{_HOLD}::test_a_renewal_finds_the_work_of_a_worker_that_died",
+            f"{_HOLD}::test_a_renewal_keeps_the_repair_that_was_due",
+        ),
+    ),
+    PlantedBug(
+        "renewal-forgets-the-work-of-the-hold",
+        Sql(_SYNC),
+        exactly("and v_row.next_attempt_at >= v_row.hold_until"),
+        "",
+        "I8: a renewal in the removal hold ends no lease of a worker that died in the hold",
+        (f"{_HOLD}::test_a_renewal_finds_the_work_of_a_worker_that_died",),
     ),
     PlantedBug(
         "corrected-plan-never-arrives",

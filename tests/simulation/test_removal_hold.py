@@ -4,6 +4,7 @@ import pytest
 
 from shared.domain.models import OperatorRequest
 from shared.fleet.sweep import Sweep
+from tests.support.hand_edits import EDITS, edit_by_hand
 
 HOLD_S = 300
 
@@ -88,6 +89,51 @@ def test_a_failing_app_is_not_taken_for_healthy_after_a_renewal(held):
     held.set_tier(held.user, "free")
     held.set_tier(held.user, "pro")
     assert held.row(held.user)["next_attempt_at"] is not None
+
+
+@pytest.mark.parametrize("dies_in", ["before the loss", "in the hold"])
+def test_a_renewal_finds_the_work_of_a_worker_that_died(held, dies_in):
+    """I8, I11: the app was as desired, but a worker had it and died. Whoever comes next must still be led to the row."""
+
+    def die():
+        [(claim,)] = held.sql("select public.fly_claim(%s, 'worker', p_force => true)", held.user)
+        assert claim["outcome"] == "claimed"
+
+    if dies_in == "before the loss":
+        die()
+    held.set_tier(held.user, "free")
+    held.sweep(drain_only=True)
+    if dies_in == "in the hold":
+        die()
+    held.set_tier(held.user, "pro")
+    held.sweep(drain_only=True)
+    held.clock.advance(HOLD_S)
+    held.sweep(drain_only=True)
+    row = held.row(held.user)
+    assert (row["status"], row["lease_token"], row["open_intent"], row["next_attempt_at"]) == (
+        "active",
+        None,
+        None,
+        None,
+    )
+    assert running(held) == held.before
+
+
+def test_a_renewal_keeps_the_repair_that_was_due(held):
+    """I8: an operator asked for a repair, and the user left and came back before the drain began it."""
+    machine = held.sim.machines()[0]
+    edit_by_hand(held, machine, EDITS["env emptied"][0])
+    held.sql("update hangar.settings set paused = true")
+    held.sweep()
+    assert held.row(held.user)["drift"] != {}
+    held.sql("update hangar.settings set paused = false")
+    held.sql("select public.fly_retry(%s, 'operator')", held.user)
+    held.set_tier(held.user, "free")
+    held.sql("select public.fly_sync_entitlements()")
+    held.set_tier(held.user, "pro")
+    held.sweep(drain_only=True)
+    assert held.sim.machines()[0].config["env"]["USER_ID"] == str(held.user)
+    assert running(held) == held.before
 
 
 def test_grace_begins_after_the_hold(held):
