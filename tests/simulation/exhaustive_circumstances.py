@@ -1,6 +1,6 @@
-"""In which circumstances a use case of the matrix runs: hosts of other shapes, changes of the host meanwhile, and a wrong clock of Fly's.
+"""In which circumstances a use case of the matrix runs: hosts of other shapes, changes of the host, a wrong clock of Fly's.
 
-None of them changes what the user is owed: the same end is due as without them.
+None of them changes what the user is owed: the use case must end as it does without them.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Circumstance:
 
 
 def _allow_any_rows(world: World) -> None:
-    """The sample host has one row for each user, and few words. Others have not."""
+    """The constraints of the sample host allow one row for each user, and few words. Other hosts have no such constraints."""
     for name in _CONSTRAINTS:
         world.sql(f"alter table public.user_subscriptions drop constraint if exists user_subscriptions_{name}")
 
@@ -82,7 +82,7 @@ def _use_naive_times(world: World, user: UUID, entitled: bool) -> None:
 
 
 def _hold_removals(world: World, _user: UUID, _entitled: bool) -> None:
-    """From here on a loss is a hold first, so that a row that comes back finds its machine."""
+    """From now on a loss begins with a removal hold, so that a row that comes back finds its machine."""
     world.sql("update hangar.settings set removal_hold_s = %s", HOLD_S)
 
 
@@ -92,8 +92,10 @@ def _keep_rows(world: World, where: str, *params: object) -> None:
 
 
 def _restore_rows(world: World) -> None:
-    query = "insert into public.user_subscriptions select * from pg_temp.kept_rows k where exists (select 1 from auth.users u where u.id = k.user_id)"
-    world.sql(query + " on conflict do nothing")
+    world.sql(
+        "insert into public.user_subscriptions select * from pg_temp.kept_rows k"
+        " where exists (select 1 from auth.users u where u.id = k.user_id) on conflict do nothing"
+    )
 
 
 def _delete_and_insert(world: World, user: UUID) -> None:
@@ -119,6 +121,16 @@ def _move_to_another_user_and_back(world: World, user: UUID) -> None:
     world.clock.advance(3.0)
     if world.sql("select 1 from auth.users where id = %s", user):
         world.sql("update public.user_subscriptions set user_id = %s where user_id = %s", user, other)
+
+
+def _use_unknown_word(world: World, user: UUID) -> None:
+    """The host writes a status that has no rule. Nobody knows meanwhile what the user is entitled to."""
+    _allow_any_rows(world)
+    world.sql("update public.user_subscriptions set status = 'wibble' where user_id = %s and status = 'active'", user)
+
+
+def _correct_word(world: World) -> None:
+    world.sql("update public.user_subscriptions set status = 'active' where status = 'wibble'")
 
 
 def _rename_plan(world: World, _user: UUID) -> None:
@@ -148,6 +160,7 @@ CIRCUMSTANCES: dict[str, Circumstance] = {
     "deleted and inserted meanwhile": Circumstance(_hold_removals, _delete_and_insert),
     "emptied and restored meanwhile": Circumstance(_hold_removals, _empty_and_restore),
     "moved to another user and back": Circumstance(_hold_removals, _move_to_another_user_and_back),
+    "unknown word meanwhile": Circumstance(None, _use_unknown_word, _correct_word),
     "plan renamed meanwhile": Circumstance(None, _rename_plan, _name_plan_back),
     "Fly's clock is ahead": Circumstance(_skew(720)),
     "Fly's clock is behind": Circumstance(_skew(-720)),

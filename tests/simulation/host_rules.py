@@ -18,8 +18,17 @@ STATUSES = st.sampled_from(
 )
 GOOD = st.sampled_from(["active", "trialing", " Active"])
 SPANS_S = st.sampled_from([None, None, -60.0, 300.0, 1500.0, 9000.0, UNREADABLE])
-COLUMN_TYPES = st.sampled_from(["timestamptz", "timestamp(3)", "text"])
-ZONES = st.sampled_from(["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+# The type of the host's column of ends, and the time zone of its sessions.
+END_COLUMNS = st.sampled_from(
+    [
+        ("timestamp(3)", "Asia/Tokyo"),
+        ("timestamp(3)", "America/Los_Angeles"),
+        ("timestamptz", "UTC"),
+        ("timestamptz", "Asia/Tokyo"),
+        ("text", "UTC"),
+        ("text", "America/Los_Angeles"),
+    ]
+)
 TEXT_FORMS = ("{0:%Y-%m-%dT%H:%M:%SZ}", "{0:%Y-%m-%d %H:%M:%S}", " {1:.0f}", "{2:.0f}", "{0:%Y-%m-%dT%H:%M:%S+00:00}")
 UNREADABLE_TEXTS = ("soon", "31/12/2026", "never")
 
@@ -71,7 +80,7 @@ class HostRules:
             self.world.sql(query, row.tier, row.status, self.write_end(row.ends), key)
             self.look(user)
 
-    def _insert(self, user, row):
+    def insert(self, user, row):
         """Insert a row of a user who exists."""
         key = self.world.make_id()
         self.model.users[user].rows[key] = row
@@ -107,7 +116,7 @@ class HostRules:
     def add_row(self, user, tier, status, span_s):
         told = self.model.users[user]
         if not told.deleted and len(told.rows) < MOST_ROWS:
-            self._insert(user, Subscription(tier, status, self.end_after(span_s)))
+            self.insert(user, Subscription(tier, status, self.end_after(span_s)))
 
     @rule(user=users, number=st.integers(0, 2))
     def drop_row(self, user, number):
@@ -136,7 +145,7 @@ class HostRules:
             self.work_between(user, drain=works == "drain")
             self.watch()
         if not told.deleted:
-            self._insert(user, Subscription(tier))
+            self.insert(user, Subscription(tier))
 
     @rule(one=users, other=users)
     def merge_accounts(self, one, other):
@@ -174,7 +183,7 @@ class HostRules:
         for user, rows in backup.items():
             for row in rows.values():
                 if not self.model.users[user].deleted:
-                    self._insert(user, row)
+                    self.insert(user, row)
 
     @rule(
         tier=st.sampled_from(["free", "pro"]),

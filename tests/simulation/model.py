@@ -1,7 +1,8 @@
 """What Hangar owes each user, by the rules of docs/host-binding.md and docs/reliability.md in plain Python.
 
-Nothing of the product is imported. Times are seconds of one clock. Hangar learns of a change at once if a statement of the host made it.
-What time alone changes, it learns at its next look: so the moments that follow from it have an earliest and a latest value.
+Nothing of the product is imported. Times are seconds of one clock. Hangar learns at once of a change that a statement made.
+It learns at its next look of a change that time alone made, so the moments that follow from it have an earliest and a
+latest value.
 """
 
 from collections.abc import Callable, Iterable
@@ -63,7 +64,7 @@ class User:
     has_app: bool = False
     """Whether an app was found when everything was last at rest."""
     is_hurt: bool = False
-    """Whether something outside Hangar has stopped or changed the machine since. Nobody starts it again during the removal hold."""
+    """Whether somebody has stopped or changed the machine since. Hangar does not start it again during the removal hold."""
 
     def times(self) -> list[float]:
         """The moments at which time alone changes something."""
@@ -111,7 +112,7 @@ class Model:
     # What Hangar knows
 
     def look(self, now: float, changed: Iterable[User] | None = None, *, sees_hold: Callable[[], bool]) -> None:
-        """Hangar looks at these users, or at everybody. `sees_hold` says whether losses are held, for when the rules leave it open."""
+        """Hangar looks at these users, or at everybody. `sees_hold` says whether losses are held if the rules leave it open."""
         held_before = self.held
         self.held = self._find_hold(now, None if changed is None else list(changed), sees_hold)
         for user in self.users.values():

@@ -6,6 +6,7 @@ import pytest
 
 from tests.simulation.exhaustive import DELIVERIES, FATES, CaseRunner, draw, enumerate_cases, trace_ways
 from tests.simulation.exhaustive_case import Case, CaseRun
+from tests.simulation.exhaustive_circumstances import CIRCUMSTANCES
 from tests.simulation.exhaustive_faults import FAILURES
 from tests.simulation.exhaustive_ways import WAYS
 from tests.support.rewind import without_threads
@@ -20,10 +21,11 @@ def test_the_matrix_has_every_value_of_every_dimension(database):
     with World(database, rewinds=True) as world, without_threads():
         traces = trace_ways(world)
     cases = list(enumerate_cases(traces))
-    assert len(cases) > 80_000
+    assert len(cases) > 100_000
     assert {case.way for case in cases} == set(WAYS)
     assert {case.failure for case in cases if case.call[0] != "rpc"} == set(FAILURES)
     assert {(case.fate, case.delivery) for case in cases} == {(f, d) for f in FATES for d in DELIVERIES}
+    assert {(case.way, case.circumstance) for case in cases} == {(way, each) for way in WAYS for each in CIRCUMSTANCES}
     assert {(case.way, case.call) for case in cases if case.call[0] != "rpc"} == {
         (way, call) for way, trace in traces.items() for call in trace.calls
     }
@@ -37,7 +39,8 @@ def test_the_promises_hold_whatever_fails(database, caplog):
     share = runner.run(draw(len(runner.cases), STEP))
     runner.world.close()
     assert share.broken == []
-    assert share.cases > 80_000 / STEP
+    assert share.cases > 100_000 / STEP
+    assert {value for name, value in share.values if name == "circumstance"} == set(CIRCUMSTANCES)
 
 
 def test_a_violation_is_reported(database):

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from local.fly.state.latency_profiles import Unkindness
 from tests.simulation.fly_rules import SKEWS_S, FlyRules
-from tests.simulation.host_rules import COLUMN_TYPES, ZONES, HostRules, users
+from tests.simulation.host_rules import END_COLUMNS, HostRules, users
 from tests.simulation.model import LOSS_FLOOR, Model, Plan, Subscription, User
 from tests.support.hand_edits import find_differences
 from tests.support.rewind import without_threads
@@ -44,14 +44,18 @@ class Hangar(RuleBasedStateMachine, HostRules, FlyRules):
         target=users,
         seed=st.integers(0, 2**16),
         lag_s=st.sampled_from([0.0, 5.0]),
-        ends_are=COLUMN_TYPES,
-        zone=ZONES,
+        end_column=END_COLUMNS,
+        ends_in_s=st.sampled_from([9000.0, None, 20_000.0]),
+        second_row=st.sampled_from(
+            [("elite", "expired"), ("free", "active"), ("legacy", "Canceled "), ("pro", "past_due")]
+        ),
         hold_s=st.sampled_from([0.0, 300.0, 4000.0]),
         ranks=st.sampled_from([(None, None), (10, 20), (20, 10)]),
         skew_s=SKEWS_S,
     )
-    def begin(self, seed, lag_s, ends_are, zone, hold_s, ranks, skew_s):
+    def begin(self, seed, lag_s, end_column, ends_in_s, second_row, hold_s, ranks, skew_s):
         self.standing.empty()
+        ends_are, zone = end_column
         self.ends_are = ends_are
         self.standing.host.execute(f"alter table public.user_subscriptions alter expires_at type {ends_are} using null")
         self._set_zone(zone)
@@ -64,6 +68,9 @@ class Hangar(RuleBasedStateMachine, HostRules, FlyRules):
         self.model.hold_s = hold_s
         self.shift_flys_clock(skew_s)
         first = [self.sign_up_as(tier) for tier in ("elite", "elite", "pro")]
+        self.insert(first[0], Subscription("pro"))
+        self.insert(first[1], Subscription(*second_row))
+        self.insert(first[2], Subscription("elite", "canceled", self.end_after(ends_in_s)))
         self.settle_now()
         return multiple(*first)
 

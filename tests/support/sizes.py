@@ -9,7 +9,7 @@ import os
 # Name: the size in `make test`, and in `make proof`.
 _SIZES = {
     "SEEDS": (24, 10_000),
-    "MATRIX_STEP": (1_000, 1),
+    "MATRIX_STEP": (1_200, 1),
     "DEATH_STEP": (3, 1),
     "RENEWAL_STEP": (3, 1),
     "FLEET": (1_200, 10_000),
