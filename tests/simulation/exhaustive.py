@@ -13,7 +13,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -171,11 +171,12 @@ class CaseRunner:
         return share
 
 
-def draw(cases: int, step: int) -> list[int]:
-    """The numbers of every `step`-th case, drawn from a shuffled order, so that no dimension is left out regularly."""
-    numbers = list(range(cases))
+def draw(cases: Sequence[Case], step: int) -> list[int]:
+    """The numbers of every `step`-th case of a shuffled order in which each circumstance keeps its share."""
+    numbers = list(range(len(cases)))
     if step > 1:
         random.Random(20261126).shuffle(numbers)  # noqa: S311  chance that can be repeated
+        numbers.sort(key=lambda number: cases[number].circumstance)
     return sorted(numbers[::step])
 
 
@@ -191,8 +192,8 @@ def run_chunk(chunk: list[int]) -> Share:
     return _runners[0].run(chunk)
 
 
-def count_cases(_: object = None) -> int:
-    return len(_runners[0].cases)
+def draw_numbers(step: int) -> list[int]:
+    return draw(_runners[0].cases, step)
 
 
 def main(arguments: list[str]) -> int:
@@ -209,7 +210,7 @@ def main(arguments: list[str]) -> int:
             processes, mp_context=get_context("spawn"), initializer=open_runner, initargs=(server.url(),)
         ) as pool,
     ):
-        numbers = named if named is not None else draw(pool.submit(count_cases).result(), step)
+        numbers = named if named is not None else pool.submit(draw_numbers, step).result()
         chunks = [numbers[first : first + CHUNK] for first in range(0, len(numbers), CHUNK)]
         for share in pool.map(run_chunk, chunks):
             total.add(share)
