@@ -191,6 +191,9 @@ class HostRules:
         ends=st.booleans(),
     )
     def write_every_row(self, tier, status, ends):
+        self.write_all(tier, status, ends=ends)
+
+    def write_all(self, tier, status, *, ends=False):
         """One statement without WHERE."""
         at = self.end_after(9000.0) if ends else None
         for told in self.model.users.values():
@@ -200,6 +203,19 @@ class HostRules:
         self.world.sql(query, tier, status, self.write_end(at))
         self.look(*self.model.users)
         self.check_hold()
+
+    def make_mistake(self, tier, status):
+        """One statement without WHERE, which stands until everything is at rest. Then the host corrects each row."""
+        before = [
+            (row, row.tier, row.status, row.ends) for told in self.model.users.values() for row in told.rows.values()
+        ]
+        self.write_all(tier, status)
+        self.settle_now()
+        for row, *values in before:
+            row.tier, row.status, row.ends = values
+        for user, told in self.model.users.items():
+            for number in range(len(told.rows)):
+                self._write(user, number)
 
     @rule()
     def confirm_losses(self):

@@ -52,8 +52,9 @@ class Hangar(RuleBasedStateMachine, HostRules, FlyRules):
         hold_s=st.sampled_from([0.0, 300.0, 4000.0]),
         ranks=st.sampled_from([(None, None), (10, 20), (20, 10)]),
         skew_s=SKEWS_S,
+        mistake=st.sampled_from([("pro", "wibble"), ("free", "active"), ("pro", "Expired"), None]),
     )
-    def begin(self, seed, lag_s, end_column, ends_in_s, second_row, hold_s, ranks, skew_s):
+    def begin(self, seed, lag_s, end_column, ends_in_s, second_row, hold_s, ranks, skew_s, mistake):
         self.standing.empty()
         ends_are, zone = end_column
         self.ends_are = ends_are
@@ -72,6 +73,8 @@ class Hangar(RuleBasedStateMachine, HostRules, FlyRules):
         self.insert(first[1], Subscription(*second_row))
         self.insert(first[2], Subscription("elite", "canceled", self.end_after(ends_in_s)))
         self.settle_now()
+        if mistake:
+            self.make_mistake(*mistake)
         return multiple(*first)
 
     def _set_zone(self, zone):
