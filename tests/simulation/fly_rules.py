@@ -106,7 +106,10 @@ class FlyRules:
 
     @rule(drain_only=st.booleans(), dies_in=st.one_of(st.none(), st.integers(0, 30)))
     def sweep(self, drain_only, dies_in):
-        self._work(lambda by: Sweep(by, self.now + 240).run(drain_only=drain_only), dies_in)
+        if dies_in is None and not drain_only:
+            self.sweep_whole()
+        else:
+            self._work(lambda by: Sweep(by, self.now + 240).run(drain_only=drain_only), dies_in)
 
     def work_between(self, user, *, drain):
         if drain:
@@ -120,6 +123,7 @@ class FlyRules:
         with suppress(HangarError, Killed):
             job(self.world.reconciler)
         self.world.spare()
+        self.model.may_have_looked(self.now)
 
     def sweep_whole(self) -> None:
         """A sweep that nobody kills: Hangar looks at everybody."""

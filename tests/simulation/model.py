@@ -57,6 +57,8 @@ class User:
     seen_at: float = 0.0
     due_since: float | None = None
     """Since when a loss that had been held for an operator may be obeyed."""
+    lost_since: float | None = None
+    """A process that may have died may have noticed a loss, and may have begun to act on it, at this moment or later."""
     runs_until: tuple[float, float] | None = None
     """After a loss: the removal hold ends between these two. The machine runs until then, and the plan's grace follows."""
     grace_s: tuple[float, float] = (0.0, 0.0)
@@ -64,7 +66,7 @@ class User:
     has_app: bool = False
     """Whether an app was found when everything was last at rest."""
     is_hurt: bool = False
-    """Whether somebody has stopped or changed the machine since. Hangar does not start it again during the removal hold."""
+    """Whether the machine was stopped or changed since, by somebody or at the end of an earlier hold. A hold does not start it."""
 
     def times(self) -> list[float]:
         """The moments at which time alone changes something."""
@@ -121,12 +123,23 @@ class Model:
             elif held_before and self._loses(user, now):
                 user.due_since = now
 
+    def may_have_looked(self, now: float) -> None:
+        """A process has worked, and nobody knows at whom it looked before it ended or died."""
+        for user in self.users.values():
+            if not self.held and self.in_doubt(user, now):
+                moments = (user.lost_since, self._ended_at(user, now), user.due_since)
+                user.lost_since = min(moment for moment in moments if moment is not None)
+                graces = [*user.grace_s, *(plan.grace_s for plan in self._plans_since(user, now))]
+                user.grace_s = min(graces), max(graces)
+
     def confirm(self) -> None:
         """An operator confirms the losses that are held."""
         self.confirmed, self.held = self.confirmed or self.held, False
 
     def in_doubt(self, user: User, now: float) -> bool:
         """Whether time took something away that Hangar may or may not have noticed yet."""
+        if user.lost_since is not None:
+            return True
         return self._loses(user, now) and (user.due_since is not None or self._ended_at(user, now) is not None)
 
     def _find_hold(self, now: float, changed: list[User] | None, sees_hold: Callable[[], bool]) -> bool:
@@ -170,22 +183,25 @@ class Model:
         if plan:
             user.plan, user.runs_until, user.grace_s = plan, None, (plan.grace_s, plan.grace_s)
         elif user.plan:
-            earliest = min(time for time in (self._ended_at(user, now), user.due_since, now) if time is not None)
+            moments = (self._ended_at(user, now), user.due_since, user.lost_since, now)
+            earliest = min(moment for moment in moments if moment is not None)
             hold_s = 0.0 if at_once else self.hold_s
-            graces = [user.plan.grace_s, *(plan.grace_s for plan in self._plans_since(user, now))]
+            graces = [user.plan.grace_s, *user.grace_s, *(plan.grace_s for plan in self._plans_since(user, now))]
             user.grace_s = min(graces), max(graces)
             user.plan, user.runs_until = None, (earliest + hold_s, now + hold_s)
         elif user.runs_until and at_once:
             user.runs_until = (min(user.runs_until[0], now), min(user.runs_until[1], now))
         if user.deleted and not plan:
             user.grace_s = (0.0, 0.0)
-        user.seen_at, user.due_since = now, None
+        user.seen_at, user.due_since, user.lost_since = now, None, None
 
     # What is owed
 
     def runs_at_least_until(self, user: User, now: float) -> float:
         """Until when nobody may stop the user's machine, as far as is known now."""
         answer, _ = self.judge(user, now)
+        if user.plan and user.lost_since is not None and answer != "yes":
+            return user.lost_since + (0.0 if user.deleted or self.is_denied(user, now) else self.hold_s)
         if user.plan and (answer != "no" or (self.held and not self.is_denied(user, now))):
             return NEVER
         if user.plan is None:
@@ -204,7 +220,7 @@ class Model:
         """What may be found on Fly after a sweep: "runs", "stopped" (kept in grace), "nothing"."""
         answer, _ = self.judge(user, now)
         if user.plan:
-            return {"runs"}
+            return {"runs", "stopped", "nothing"} if user.lost_since is not None and answer != "yes" else {"runs"}
         if user.runs_until is None:
             return {"nothing"}
         if answer == "unknown":

@@ -157,10 +157,11 @@ class Hangar(RuleBasedStateMachine, HostRules, FlyRules):
             told = self.model.users[user]
             if self.now < self.model.runs_at_least_until(told, self.now):
                 assert machine in states, f"{user} ({told}) lost machine {machine}: {self.world.row(user)}"
-                stopped = states[machine] == "stopped" and told.plan is None
+                stopped = states[machine] == "stopped" and told.plan is None and not told.is_hurt
                 assert not stopped, f"{machine} of {user} ({told}) was stopped in the removal hold"
             elif self.now < self.model.exists_at_least_until(told, self.now):
                 assert machine in states, f"{user} ({told}) lost the app before the grace ended: {self.world.row(user)}"
+                told.is_hurt |= states[machine] == "stopped"
             else:
                 del self.machines[user]
 
