@@ -213,6 +213,13 @@ begin
     -- The check may have made the row present again.
     select a.* into v_row from public.user_fly_apps a where a.id = p_id;
     v_moved := v_row.generation is distinct from p_planned_generation;
+    if v_refused = 'entitlement_unknown' and v_row.status = 'error' and not hangar.is_org_wide(v_row.error_code) then
+      -- The removal waits for the host now, not for the failure of an earlier attempt, whose alert would otherwise stay open.
+      v_row.status := 'deprovisioning';
+      v_row.error_code := null;
+      v_row.error_message := null;
+      v_row.retry_count := 0;
+    end if;
   end if;
   if v_intent is not null then
     perform hangar.record_machine_change(v_row.id, v_row.machine_id, v_intent);

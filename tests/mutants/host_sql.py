@@ -16,6 +16,7 @@ _LOSS = "tests/postgres/test_host_loss.py"
 _MARKS = "tests/postgres/test_marks.py"
 _CHANGES = "tests/postgres/test_host_changes.py"
 _BINDING = "tests/postgres/test_binding.py"
+_FAILURES = "tests/simulation/test_failure_alerts.py"
 _HOLD = "tests/simulation/test_removal_hold.py"
 _MACHINE = "tests/simulation/test_state_machine.py::test_fly_holds_what_the_model_says"
 _SYNC = "function hangar.sync_desired_state"
@@ -178,6 +179,14 @@ BUGS = (
         "",
         "I8: a renewal in the removal hold ends no lease of a worker that died in the hold",
         (f"{_HOLD}::test_a_renewal_finds_the_work_of_a_worker_that_died",),
+    ),
+    PlantedBug(
+        "failure-outlives-the-removal",
+        Sql("function public.fly_save"),
+        exactly("if v_refused = 'entitlement_unknown' and v_row.status = 'error' and"),
+        "if false and",
+        "I8: the alert about a removal that failed ends when the removal waits for the host",
+        (f"{_FAILURES}::test_a_failed_removal_that_waits_for_the_host_no_longer_fails",),
     ),
     PlantedBug(
         "corrected-plan-never-arrives",

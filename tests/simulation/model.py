@@ -66,7 +66,7 @@ class User:
     has_app: bool = False
     """Whether an app was found when everything was last at rest."""
     is_hurt: bool = False
-    """Whether the machine was stopped or changed since, by somebody or at the end of an earlier hold. A hold does not start it."""
+    """Whether somebody, or the end of an earlier hold, has stopped or changed the machine since. A hold does not start it."""
 
     def times(self) -> list[float]:
         """The moments at which time alone changes something."""

@@ -185,3 +185,31 @@ def save_error(world, user, code):
         int(row["generation"]),
         code,
     )
+
+
+@pytest.mark.parametrize("change", ["status = 'wibble'", "tier = 'legacy'"])
+def test_a_failed_removal_that_waits_for_the_host_no_longer_fails(world, change):
+    """Fly fails while an app is removed. Then nobody knows whether its user pays: the alert about Fly ends, the app stays."""
+    for name in ("tier", "status"):
+        world.sql(f"alter table public.user_subscriptions drop constraint user_subscriptions_{name}_check")
+    user = world.add_user("pro")
+    world.sweep()
+    world.sql("update public.user_subscriptions set expires_at = hangar.now() where user_id = %s", user)
+    world.set_faults({"method": "DELETE", "path": "/v1/apps/*", "when": "before", "status": 503})
+    for _ in range(3):
+        try_sweep(world)
+        world.clock.advance(5 * MINUTES)
+    assert world.open_alerts() == {("deprovision_failed", "fly_unavailable")}
+    world.set_faults()
+    world.sql(f"update public.user_subscriptions set expires_at = null, {change} where user_id = %s", user)
+    world.clock.advance(30 * MINUTES)
+    world.sweep()
+    assert {kind for kind, _ in world.open_alerts()} == {"unknown_status" if "status" in change else "unknown_tier"}
+    row = world.row(user)
+    assert (row["status"], row["error_code"]) == ("deprovisioning", None)
+    assert row["next_attempt_at"] is not None
+    assert list(world.apps()) == [row["fly_app_name"]]
+    world.sql("update public.user_subscriptions set status = 'expired', tier = 'pro' where user_id = %s", user)
+    world.clock.advance(5 * MINUTES)
+    world.sweep()
+    assert world.apps() == {}
