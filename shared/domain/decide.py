@@ -181,7 +181,10 @@ def _decide_addresses(row: Row, observation: Observation) -> Action | None:
 def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decision:
     machine = find_main(row, observation)
     if row.hold_until is not None and now < row.hold_until:
-        return Done("deprovisioning", machine)  # the removal hold: the machine keeps running
+        # The removal hold: the machine keeps running. One that the row does not know yet is recorded first, with its price.
+        return (
+            Adopt(machine) if machine is not None and machine.id != row.machine_id else Done("deprovisioning", machine)
+        )
     in_grace = row.delete_after is not None and now < row.delete_after
     if observation.app is AppPresence.FOREIGN:
         return _decide_foreign(row, observation, now) or Done("deleted")

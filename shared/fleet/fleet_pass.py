@@ -101,6 +101,11 @@ class FleetPass:
         """How many apps the whole pass, so far, has taken for one incident."""
         return self.earlier_broken + self._guard.broken
 
+    @property
+    def hidden(self) -> int:
+        """How many apps this sweep has found missing while Fly's lists show none of ours."""
+        return self._guard.hidden
+
     def rows_ahead(self) -> set[tuple[str, str]]:
         """(id in hex, app) of the rows that are in memory."""
         return {(row.id.hex, row.fly_app_name) for page in self._ahead for row in page.rows}
@@ -182,7 +187,10 @@ class FleetPass:
         }
         unprobed = sum(found.get(row.id, _NOT_NEEDED) is None for row in probed)
         reports = [found.get(row.id) or observe_listed(row, inventory) for row in probed]
-        limited = self._guard.limit_repairs([report for report in reports if report], judged or len(probed))
+        wanted = [report for report in reports if report]
+        if not inventory.lists_ours:
+            wanted = self._guard.hold_hidden(wanted)
+        limited = self._guard.limit_repairs(wanted, judged or len(probed))
         others = [found.get(row.id) for row in page.rows if not is_probed(row)]  # in grace, or being provisioned
         return limited + [report for report in others if report], unprobed
 
@@ -192,9 +200,9 @@ class FleetPass:
             made = {row_id: probe for row_id, probe in page.probes.items() if probe.done() and _was_made(probe)}
             rows = tuple(row for row in page.rows if row.id in made)
             judged = sum(map(is_probed, page.rows))
-            broken = self._guard.broken
+            broken, hidden = self._guard.broken, self._guard.hidden
             reports, _ = self._report(Page(rows, None, made), inventory, judged)
-            self._guard.broken = broken  # counted by the sweep that reaches the page
+            self._guard.broken, self._guard.hidden = broken, hidden  # counted by the sweep that reaches the page
             write_reports(self.database, reports, self.claim.now)
 
     def keeps_lease(self) -> bool:

@@ -160,7 +160,10 @@ class Sweep:
         self.report.complete, self.report.detail = fleet.complete, fleet.detail
         if fleet.lost:
             return  # the sweep that has taken over judges incidents and orphans
-        self._alert_incident(fleet.broken, claim, is_certain=not inventory.error_regions)
+        if fleet.hidden:
+            self._alert_hidden(fleet.hidden, claim)
+        else:
+            self._alert_incident(fleet.broken, claim, is_certain=not inventory.error_regions)
         if is_ours and self._orphan_error is None:
             orphans.clear(inventory)
 
@@ -236,6 +239,15 @@ class Sweep:
             "each further sweep instead of all together. If it is no incident, raise incident_share in hangar.settings"
         )
         self.worker.notifier.open("incident", "fleet", message, {"broken": broken, "fleet": claim.fleet})
+
+    def _alert_hidden(self, hidden: int, claim: SweepClaim) -> None:
+        message = (
+            f"Fly's lists show no app of this installation, and Fly answers 404 for {hidden} of {claim.fleet} apps. Hangar "
+            "takes that for an incident at Fly: it creates and repairs none of them until a list shows an app of this "
+            "installation again. Look at Fly's status page. If the apps are really gone, run `hangar retry USER` for one "
+            "user: when Fly lists that user's new app, Hangar repairs the others"
+        )
+        self.worker.notifier.open("incident", "fleet", message, {"broken": hidden, "fleet": claim.fleet})
 
     def _end_alert(self, kind: str, key: str) -> bool:
         """Resolve an alert that was open when this sweep began; one that was not costs no call. True when it was open."""

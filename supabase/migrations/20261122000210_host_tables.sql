@@ -11,8 +11,10 @@ comment on table hangar.status_rules is 'What each status of a subscription mean
 -- No index and no key: the host's transaction only appends. A null user means: look at every user.
 create table hangar.marks (
   user_id uuid,
-  marked_at timestamptz not null default hangar.now()
+  marked_at timestamptz not null default hangar.now(),
+  seen boolean not null default false
 );
+comment on column hangar.marks.seen is 'Written by a sync that has looked at everybody, for a later call to follow: a check of mass losses need not count it again.';
 comment on table hangar.marks is 'Users whose subscription changed and whose desired state has not followed yet. The host''s transaction appends; fly_claim, fly_apply_marks and fly_sync_entitlements remove.';
 
 create table hangar.host_state (

@@ -32,6 +32,19 @@ as $$
                    where l.key = a.id::text and l.resolved_at is null and l.kind in ('provision_failed', 'deprovision_failed')) end
 $$;
 
+-- The keys to which hangar.list_failing finds an app, all at once: for one key after another, every failing app would be looked at for each.
+create function hangar.list_failure_keys() returns text[]
+language sql stable set search_path = ''
+as $$
+  select coalesce(array_agg(distinct k.key), '{}')
+    from public.user_fly_apps a
+    cross join lateral (select hangar.alert_cause(a.error_code, a) as cause) c
+    left join hangar.alerts l on l.key = a.id::text and l.resolved_at is null and l.kind in ('provision_failed', 'deprovision_failed')
+    cross join lateral (values (c.cause), (case when c.cause is null then a.id::text end),
+                               (case when c.cause is null and l.id is null then a.error_code end)) k (key)
+   where a.deleted_at is null and a.status = 'error' and a.error_code is not null and k.key is not null
+$$;
+
 -- The key of the alert about this row's failure. An error of the app's own has an alert of its own, unless five other apps have the same
 -- error now: then it shares the alert of the error's code with all further ones, for as long as that is open.
 create function hangar.choose_failure_key(p_row public.user_fly_apps) returns text
@@ -66,20 +79,29 @@ $$;
 create function hangar.resolve_failure_alerts(p_row_id uuid default null) returns void
 language plpgsql volatile set search_path = ''
 as $$
+declare
+  v_keys text[];
 begin
+  if not exists (select 1 from hangar.alerts l
+                  where l.kind in ('provision_failed', 'deprovision_failed') and l.resolved_at is null
+                    and (p_row_id is null or l.key = p_row_id::text or l.metadata ? 'cause')) then
+    return;
+  end if;
+  v_keys := hangar.list_failure_keys();
   -- Locked before the update looks: another transaction may just be adding an app to the alert.
   perform 1 from hangar.alerts l
     where l.kind in ('provision_failed', 'deprovision_failed') and l.resolved_at is null
       and (p_row_id is null or l.key = p_row_id::text or l.metadata ? 'cause')
-      and not exists (select 1 from hangar.list_failing(l.key))
+      and not exists (select 1 from unnest(v_keys) k where k = l.key)
     order by l.id for no key update;
   if not found then
     return;
   end if;
+  v_keys := hangar.list_failure_keys();
   update hangar.alerts l set resolved_at = hangar.now()
    where l.kind in ('provision_failed', 'deprovision_failed') and l.resolved_at is null
      and (p_row_id is null or l.key = p_row_id::text or l.metadata ? 'cause')
-     and not exists (select 1 from hangar.list_failing(l.key));
+     and not exists (select 1 from unnest(v_keys) k where k = l.key);
 end
 $$;
 

@@ -67,18 +67,19 @@ exception
 end
 $$;
 
--- The entitlement table of docs/database.md, the first case that applies. `entitled` null: nothing is known for certain, change nothing.
-create function hangar.entitlements(p_users uuid[])
-returns table (
+create type hangar.entitlement as (
   user_id uuid, known boolean, user_exists boolean, entitled boolean, why text, tier text, plan text, spec hangar.machine_spec, grace_s integer,
   has_subscription boolean, subscription_status text, subscription_expires_at timestamptz
-)
+);
+
+-- The entitlement table of docs/database.md, the first case that applies. `entitled` null: nothing is known for certain, change nothing.
+-- p_judged: the judged subscriptions of at least these users; null: the host cannot be read. p_existing: those of them who exist; null: not
+-- readable. Reading the host is the caller's part, because a bound function costs about as much for one user as for all.
+create function hangar.judge_users(p_users uuid[], p_judged hangar.subscription_verdict[], p_existing uuid[]) returns setof hangar.entitlement
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_now timestamptz := hangar.now();
-  v_rows hangar.host_subscription[] := hangar.try_read_subscriptions(p_users);
-  v_existing uuid[] := hangar.try_existing_users(p_users);
   v_bound boolean := exists (select 1 from hangar.binding);
 begin
   return query
@@ -99,17 +100,29 @@ begin
     from (select distinct x as id from unnest(p_users) x where x is not null) as u
     cross join hangar.settings g
     left join public.fly_overrides o on o.user_id = u.id and (o.ends_at is null or o.ends_at > v_now)
-    left join (select distinct y as id from unnest(v_existing) y) l on l.id = u.id
-    left join hangar.judge_subscriptions(v_rows) s on s.user_id = u.id and s.place = 1
+    left join (select distinct y as id from unnest(p_existing) y) l on l.id = u.id
+    left join unnest(p_judged) s on s.user_id = u.id and s.place = 1
     left join public.fly_plans p on p.tier = case when o.override = 'grant' then o.plan else s.tier end
     cross join lateral (select case
       when o.override = 'deny' then 'override_deny'
       when o.override = 'grant' then 'override_grant'
       when not v_bound then 'not_bound'
-      when v_existing is null or v_rows is null then 'unreadable_host'
+      when p_existing is null or p_judged is null then 'unreadable_host'
       when l.id is null then 'user_deleted'
       when s.user_id is null then 'no_subscription'
       else s.why end as why) judged;
+end
+$$;
+
+-- Reads the host once, however many users.
+create function hangar.entitlements(p_users uuid[]) returns setof hangar.entitlement
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_rows hangar.host_subscription[] := hangar.try_read_subscriptions(p_users);
+begin
+  return query select e.* from hangar.judge_users(p_users,
+    case when v_rows is not null then array(select j from hangar.judge_subscriptions(v_rows) j) end, hangar.try_existing_users(p_users)) e;
 end
 $$;
 comment on function hangar.entitlements(uuid[]) is 'What these users should have now, and why. Set-based; only reads.';

@@ -2,25 +2,6 @@
 -- would go at once, is a mistake of the host until somebody confirms it.
 -- Builds on: entitlement, alerts.
 
--- How many of the apps that are desired now would lose their entitlement, among these users (null: all), and out of how many.
-create function hangar.count_losses(p_users uuid[], p_settings hangar.settings, out losing integer, out present integer)
-language plpgsql stable set search_path = ''
-as $$
-declare
-  v_candidates uuid[];
-begin
-  select count(*), array_agg(a.user_id) filter (where p_users is null or a.user_id = any (p_users)) into present, v_candidates
-    from public.user_fly_apps a where a.deleted_at is null and a.desired_state = 'present';
-  losing := 0;
-  -- Fewer candidates than the limit cannot exceed it: the usual case, and it needs no look at the host.
-  if cardinality(v_candidates) < present and cardinality(v_candidates) <= greatest(p_settings.host_loss_floor, p_settings.host_loss_share * present) then
-    return;
-  end if;
-  select count(*) into losing
-    from hangar.entitlements(coalesce(v_candidates, '{}')) e where e.entitled = false and e.why <> 'override_deny';
-end
-$$;
-
 create function hangar.is_host_empty() returns boolean
 language plpgsql stable set search_path = ''
 as $$
@@ -32,29 +13,60 @@ exception
 end
 $$;
 
--- Looks at the users who have changed (null: at everybody) and holds, keeps holding, or stops holding the losses. True: hold them.
-create function hangar.check_host_loss(p_users uuid[]) returns boolean
+-- The users with a desired app whose entitlement decides whether losses are held, when these users have changed (null: anybody). Null if they
+-- are too few to matter: the usual case, and it needs no look at the host.
+create function hangar.loss_candidates(p_users uuid[]) returns uuid[]
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_settings hangar.settings;
+  v_state hangar.host_state;
+  v_present bigint;
+  v_changed uuid[];
+begin
+  select * into strict v_settings from hangar.settings;
+  select * into strict v_state from hangar.host_state;
+  select count(*), coalesce(array_agg(a.user_id) filter (where a.user_id = any (p_users)), '{}') into v_present, v_changed
+    from public.user_fly_apps a where a.deleted_at is null and a.desired_state = 'present';
+  if p_users is not null and v_state.held_since is null and cardinality(v_changed) < v_present
+     and (cardinality(p_users) <= v_settings.host_loss_floor
+          or v_state.obeyed_by is null and cardinality(v_changed) <= greatest(v_settings.host_loss_floor, v_settings.host_loss_share * v_present)) then
+    return null;
+  elsif p_users is not null and v_state.held_since is null and v_state.obeyed_by is null then
+    return v_changed;
+  end if;
+  -- While losses are held, or obeyed, what counts is how many are left.
+  return array(select a.user_id from public.user_fly_apps a where a.deleted_at is null and a.desired_state = 'present');
+end
+$$;
+
+-- Holds, keeps holding, or stops holding the losses, given what these candidates are entitled to. True: hold them.
+create function hangar.judge_losses(p_candidates uuid[], p_wants hangar.entitlement[]) returns boolean
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_settings hangar.settings;
   v_state hangar.host_state;
-  v_count record;
+  v_losing bigint;
+  v_present bigint;
   v_reason text;
 begin
-  select * into strict v_settings from hangar.settings;
-  select * into strict v_state from hangar.host_state;
-  -- The candidates alone cannot exceed the limit: the usual case, and it costs nothing.
-  if p_users is not null and v_state.held_since is null and cardinality(p_users) <= v_settings.host_loss_floor and not hangar.is_host_empty() then
+  if p_candidates is null then
     return false;
   end if;
-  select c.* into v_count from hangar.count_losses(
-    case when v_state.held_since is null and v_state.obeyed_by is null then p_users end, v_settings) c;
+  select * into strict v_settings from hangar.settings;
+  select * into strict v_state from hangar.host_state;
+  if exists (select 1 from unnest(p_wants) e where e.why in ('unreadable_host', 'not_bound')) then
+    return v_state.held_since is not null;  -- nothing is known, so nothing is lost, and nothing that was lost is back
+  end if;
+  select count(*) into v_present from public.user_fly_apps a where a.deleted_at is null and a.desired_state = 'present';
+  select count(*) into v_losing from unnest(p_wants) e join unnest(p_candidates) c on c = e.user_id
+   where e.entitled = false and e.why <> 'override_deny';
   v_reason := case
-    when v_count.losing >= 2 and v_count.losing = v_count.present and hangar.is_host_empty() then 'empty'
-    when v_count.losing > v_settings.host_loss_floor and v_count.losing > v_settings.host_loss_share * v_count.present then 'share' end;
+    when v_losing >= 2 and v_losing = v_present and hangar.is_host_empty() then 'empty'
+    when v_losing > v_settings.host_loss_floor and v_losing > v_settings.host_loss_share * v_present then 'share' end;
   if v_reason is null then
-    if v_state.held_since is not null or v_state.obeyed_by is not null and v_count.losing = 0 then
+    if v_state.held_since is not null or v_state.obeyed_by is not null and v_losing = 0 then
       update hangar.host_state set held_since = null, reason = null, losing = 0, obeyed_by = null where only_row;
       perform hangar.resolve_alert('host_loss', 'subscriptions');
     end if;
@@ -62,18 +74,29 @@ begin
   elsif v_state.obeyed_by is not null then
     return false;
   end if;
-  if v_state.held_since is null or v_state.losing <> v_count.losing or v_state.present <> v_count.present then
-    update hangar.host_state set held_since = coalesce(held_since, hangar.now()), reason = v_reason, losing = v_count.losing,
-           present = v_count.present where only_row;
+  if v_state.held_since is null or v_state.losing <> v_losing or v_state.present <> v_present then
+    update hangar.host_state set held_since = coalesce(held_since, hangar.now()), reason = v_reason, losing = v_losing,
+           present = v_present where only_row;
   end if;
   perform hangar.raise_alert('host_loss', 'subscriptions', format(
     '%s of %s apps would lose their entitlement at once, because %s. Hangar keeps them running until an operator decides. If this is a '
     'mistake, restore the subscriptions: the alert then resolves. If it is intended, run `hangar brake --release`',
-    v_count.losing, v_count.present, case v_reason
+    v_losing, v_present, case v_reason
       when 'empty' then format('%s has no rows', (select b.source from hangar.binding b))
       else format('their subscriptions in %s changed', (select b.source from hangar.binding b)) end),
-    jsonb_build_object('losing', v_count.losing, 'present', v_count.present, 'reason', v_reason));
+    jsonb_build_object('losing', v_losing, 'present', v_present, 'reason', v_reason));
   return true;
+end
+$$;
+
+-- Looks at the users who have changed and decides whether the losses are held.
+create function hangar.check_host_loss(p_users uuid[]) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_candidates uuid[] := hangar.loss_candidates(p_users);
+begin
+  return hangar.judge_losses(v_candidates, array(select e from hangar.entitlements(v_candidates) e where v_candidates is not null));
 end
 $$;
 
@@ -92,7 +115,7 @@ begin
     return v_state.held_since is not null;
   end if;
   select array_agg(distinct m.user_id) filter (where m.user_id is not null), coalesce(bool_or(m.user_id is null), false)
-    into v_users, v_everybody from hangar.marks m;
+    into v_users, v_everybody from hangar.marks m where not m.seen;
   return hangar.check_host_loss(case when not v_everybody then coalesce(v_users, '{}') || p_user end);
 end
 $$;

@@ -183,73 +183,62 @@ begin
 end
 $$;
 
--- Makes one user's row desire what the user is entitled to now. Returns what changed: 'inserted', 'changed', 'unchanged', 'unknown'
--- (nothing is known for certain about the user's entitlement), 'held' (a mass loss waits for an operator) or 'none' (there is no row and
--- none is due). Leaves the live row locked, whether or not it changed. p_hold_losses: the caller has looked at all losses together; null:
--- look here.
--- NO KEY UPDATE, not UPDATE: it excludes every other writer, and does not block the host's own inserts that refer to the row.
-create function hangar.sync_desired_state(p_user uuid, p_source text, p_admit boolean default false, p_hold_losses boolean default null)
-returns text
+-- Creates the row of a user who has none and is entitled. Returns 'inserted', 'unknown' or 'none' as hangar.sync_desired_state does; null if
+-- another transaction has created one meanwhile.
+create function hangar.create_missing_row(p_want hangar.entitlement, p_source text, p_admit boolean) returns text
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if p_want.entitled is null then
+    return case when p_want.user_exists or p_want.has_subscription then 'unknown' else 'none' end;
+  elsif not p_want.entitled or not (p_admit
+      or (select g.live from hangar.settings g)
+      or exists (select 1 from public.user_fly_apps a where a.user_id = p_want.user_id)) then
+    return 'none';
+  elsif coalesce(hangar.readopt_orphan(p_want.user_id, p_want.plan, p_want.spec, p_want.why),
+                 hangar.create_app_row(p_want.user_id, p_want.plan, p_want.spec, p_want.why, p_source)) is not null then
+    return 'inserted';
+  end if;
+  return null;
+end
+$$;
+
+-- Makes a live row, which the caller has locked before it read the host, desire what its user is entitled to. Returns 'changed',
+-- 'unchanged', 'unknown' or 'held' as hangar.sync_desired_state does.
+create function hangar.apply_entitlement(p_row public.user_fly_apps, p_want hangar.entitlement, p_source text, p_hold_losses boolean) returns text
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  v_row public.user_fly_apps;
-  v_want record;
-  v_from jsonb;
+  v_row public.user_fly_apps := p_row;
+  v_from jsonb := jsonb_strip_nulls(jsonb_build_object('desired_state', p_row.desired_state, 'tier', p_row.tier, 'error_code', p_row.error_code));
 begin
-  for v_try in 1..3 loop
-    select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
-    -- A later statement than the lock, hence a later snapshot: it sees what was committed while we waited.
-    select e.* into v_want from hangar.entitlements(array[p_user]) e;
-    exit when v_row.id is not null;
-    -- The row we waited for was closed and has a successor: try again with that one.
-    continue when exists (select 1 from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null);
-    if v_want.entitled is null then
-      return case when v_want.user_exists or v_want.has_subscription then 'unknown' else 'none' end;
-    end if;
-    if not v_want.entitled or not (p_admit
-        or (select g.live from hangar.settings g)
-        or exists (select 1 from public.user_fly_apps a where a.user_id = p_user)) then
-      return 'none';
-    end if;
-    if coalesce(hangar.readopt_orphan(p_user, v_want.plan, v_want.spec, v_want.why),
-                hangar.create_app_row(p_user, v_want.plan, v_want.spec, v_want.why, p_source)) is not null then
-      return 'inserted';
-    end if;
-  end loop;
-  if v_row.id is null then
-    raise exception 'the row of user % was created and closed three times while it was being read', p_user
-      using errcode = 'serialization_failure';
-  end if;
-
-  if v_want.entitled is null then
+  if p_want.entitled is null then
     return 'unknown';
   end if;
-  v_from := jsonb_strip_nulls(jsonb_build_object('desired_state', v_row.desired_state, 'tier', v_row.tier, 'error_code', v_row.error_code));
-  if v_want.entitled then
-    if v_row.desired_state = 'present' and v_row.tier is not distinct from v_want.plan then
+  if p_want.entitled then
+    if v_row.desired_state = 'present' and v_row.tier is not distinct from p_want.plan then
       -- A row that has not converged takes the plan as it is today: what failed may be what an operator has corrected since.
-      if v_row.observed_generation is not distinct from v_row.generation or hangar.spec_of(v_row) is not distinct from v_want.spec then
+      if v_row.observed_generation is not distinct from v_row.generation or hangar.spec_of(v_row) is not distinct from p_want.spec then
         return 'unchanged';
       end if;
-      v_row := hangar.make_present(v_row.id, v_want.plan, v_want.spec);
+      v_row := hangar.make_present(v_row.id, p_want.plan, p_want.spec);
     -- An earlier attempt than the end of the hold is work that somebody found or began meanwhile.
     elsif v_row.hold_until > hangar.now() and v_row.converged_before_hold and v_row.next_attempt_at >= v_row.hold_until
-      and hangar.spec_of(v_row) is not distinct from v_want.spec then
-      v_row := hangar.end_hold_by_renewal(v_row.id, v_want.plan);
+      and hangar.spec_of(v_row) is not distinct from p_want.spec then
+      v_row := hangar.end_hold_by_renewal(v_row.id, p_want.plan);
     else
-      v_row := hangar.make_present(v_row.id, v_want.plan, v_want.spec);
+      v_row := hangar.make_present(v_row.id, p_want.plan, p_want.spec);
     end if;
   elsif v_row.desired_state = 'present' then
-    if v_want.why <> 'override_deny' and coalesce(p_hold_losses, hangar.is_loss_held(p_user)) then
+    if p_want.why <> 'override_deny' and coalesce(p_hold_losses, hangar.is_loss_held(p_want.user_id)) then
       return 'held';
     end if;
-    v_row := hangar.make_absent(v_row.id, v_want.tier, v_want.why);
-  elsif greatest(v_row.hold_until, v_row.delete_after) > hangar.now() and not v_want.user_exists
-     or v_row.hold_until > hangar.now() and v_want.why = 'override_deny' then
+    v_row := hangar.make_absent(v_row.id, p_want.tier, p_want.why);
+  elsif greatest(v_row.hold_until, v_row.delete_after) > hangar.now() and not p_want.user_exists
+     or v_row.hold_until > hangar.now() and p_want.why = 'override_deny' then
     update public.user_fly_apps a
        set hold_until = null, generation = a.generation + 1, next_attempt_at = hangar.now(),
-           delete_after = case when v_want.user_exists then a.delete_after - (a.hold_until - hangar.now()) end
+           delete_after = case when p_want.user_exists then a.delete_after - (a.hold_until - hangar.now()) end
      where a.id = v_row.id
     returning a.* into v_row;
   else
@@ -258,10 +247,44 @@ begin
   if v_from ->> 'error_code' is not null then
     perform hangar.resolve_failure_alerts(v_row.id);
   end if;
-  perform hangar.record_desired_change(v_row, v_from, v_want.why, p_source);
+  perform hangar.record_desired_change(v_row, v_from, p_want.why, p_source);
   return 'changed';
 end
 $$;
-comment on function hangar.sync_desired_state(uuid, text, boolean, boolean) is 'The only way a row''s desired state changes. p_admit creates a row although hangar.settings.live is off.';
+
+-- Makes one user's row desire what the user is entitled to now. Returns what changed: 'inserted', 'changed', 'unchanged', 'unknown'
+-- (nothing is known for certain about the user's entitlement), 'held' (a mass loss waits for an operator) or 'none' (there is no row and
+-- none is due). Leaves the live row locked, whether or not it changed. p_hold_losses: the caller has looked at all losses together; null:
+-- look here. For many users: hangar.sync_users, which reads the host once.
+-- NO KEY UPDATE, not UPDATE: it excludes every other writer, and does not block the host's own inserts that refer to the row.
+create function hangar.sync_desired_state(p_user uuid, p_source text, p_admit boolean default false, p_hold_losses boolean default null)
+returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_row public.user_fly_apps;
+  v_want hangar.entitlement;
+  v_done text;
+begin
+  for v_try in 1..3 loop
+    select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
+    -- A later statement than the lock, hence a later snapshot: it sees what was committed while we waited.
+    select e.* into v_want from hangar.entitlements(array[p_user]) e;
+    if v_row.id is not null then
+      return hangar.apply_entitlement(v_row, v_want, p_source, p_hold_losses);
+    end if;
+    -- The row we waited for was closed and has a successor: try again with that one.
+    continue when exists (select 1 from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null);
+    v_done := hangar.create_missing_row(v_want, p_source, p_admit);
+    if v_done is not null then
+      return v_done;
+    end if;
+  end loop;
+  raise exception 'the row of user % was created and closed three times while it was being read', p_user
+    using errcode = 'serialization_failure';
+end
+$$;
+comment on function hangar.sync_desired_state(uuid, text, boolean, boolean) is 'Brings one user''s row up to date. p_admit creates a row although hangar.settings.live is off.';
+comment on function hangar.apply_entitlement(public.user_fly_apps, hangar.entitlement, text, boolean) is 'The only way a live row''s desired state changes.';
 
 select hangar.restrict_functions();

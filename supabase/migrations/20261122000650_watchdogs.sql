@@ -39,8 +39,8 @@ $$;
 
 -- Rows that have been in progress for an hour although nothing holds them: no failure (it has an alert of its own), no grace, no pause,
 -- no brake, no cap, no delete slot. A change of the settings, and the end of what held them, start the hour again, unless p_known: then
--- the rows are stalled already, and remain so. A change in the future (the clock was set back) does not count.
-create function hangar.find_stalled(p_known boolean) returns setof public.user_fly_apps
+-- the rows are stalled already, and remain so. A change in the future (the clock was set back) does not count. At most p_limit rows.
+create function hangar.find_stalled(p_known boolean, p_limit integer) returns setof public.user_fly_apps
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -68,7 +68,7 @@ begin
        and not exists (
          select 1 from public.user_fly_app_events e
           where e.fly_app_id = a.id and e.created_at > v_now - interval '1 hour' and e.event_type = 'desired_changed')
-     order by a.next_attempt_at, a.id;
+     order by a.next_attempt_at, a.id limit p_limit;
 end
 $$;
 
@@ -76,13 +76,14 @@ create function hangar.check_stalled() returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
+  v_counted constant integer := 1000;  -- a large fleet in an outage must not be counted to the end
   v_stalled bigint;
   v_some text;
 begin
   select count(*), string_agg(format('%s (user %s)', s.fly_app_name, s.user_id), ', ') filter (where s.nr <= 3)
     into v_stalled, v_some
     from (select f.*, row_number() over () as nr from hangar.find_stalled(exists (
-            select 1 from hangar.alerts l where l.kind = 'provisioning_slow' and l.resolved_at is null)) f) s;
+            select 1 from hangar.alerts l where l.kind = 'provisioning_slow' and l.resolved_at is null), v_counted + 1) f) s;
   if v_stalled = 0 then
     perform hangar.resolve_alert('provisioning_slow', 'fleet');
     return;
@@ -90,8 +91,9 @@ begin
   perform hangar.raise_alert('provisioning_slow', 'fleet',
     format('%s app(s) have been in progress for more than an hour, although none has failed and nothing holds them: %s%s. '
       'See what one of them waits for: `hangar explain USER`. If `hangar status` shows that many are due, nothing works on them: check '
-      'what calls health every minute, and run `hangar sweep`', v_stalled, v_some, case when v_stalled > 3 then ', …' else '' end),
-    jsonb_build_object('apps', v_stalled));
+      'what calls health every minute, and run `hangar sweep`',
+      case when v_stalled > v_counted then 'More than ' || v_counted else v_stalled::text end, v_some, case when v_stalled > 3 then ', …' else '' end),
+    jsonb_build_object('apps', least(v_stalled, v_counted)));
 end
 $$;
 

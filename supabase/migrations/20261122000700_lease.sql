@@ -75,12 +75,34 @@ end
 $$;
 comment on function public.fly_claim(uuid, text, boolean) is 'Brings one user''s desired state up to date and leases the live row. docs/database.md.';
 
+-- Locks the rows of one queue that are due and free, oldest first, at most p_limit. Returns their users, in that order.
+create function hangar.lock_due_rows(p_queue text, p_limit integer) returns uuid[]
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_users uuid[];
+begin
+  with due as materialized (
+    select a.id, a.user_id, a.next_attempt_at from public.user_fly_apps a
+     where a.deleted_at is null and a.desired_state = p_queue and a.next_attempt_at <= v_now
+       and (a.lease_expires_at is null or a.lease_expires_at <= v_now)
+     order by a.next_attempt_at, a.id limit p_limit
+       for no key update skip locked
+  )
+  select coalesce(array_agg(d.user_id order by d.next_attempt_at, d.id), '{}') into v_users from due d;
+  return v_users;
+end
+$$;
+
 create function public.fly_claim_due(p_limit integer default 20, p_holder text default 'unknown', p_first text default 'present') returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
   v_now timestamptz := hangar.now();
+  v_pair record;
   v_row public.user_fly_apps;
+  v_users uuid[];
   v_queue text;
   v_round integer := 0;
   v_due bigint;
@@ -98,17 +120,16 @@ begin
   foreach v_queue in array array[p_first, case p_first when 'present' then 'absent' else 'present' end, p_first]::text[] loop
     exit when v_due <= jsonb_array_length(v_claimed) or (select g.paused from hangar.settings g);
     v_round := v_round + 1;
-    for v_row in
-      select a.* from public.user_fly_apps a
-       where a.deleted_at is null and a.desired_state = v_queue and a.next_attempt_at <= v_now
-         and (a.lease_expires_at is null or a.lease_expires_at <= v_now)
-       order by a.next_attempt_at, a.id
-       limit case v_round when 1 then (p_limit + 1) / 2 else p_limit - jsonb_array_length(v_claimed) end
-         for no key update skip locked
+    v_users := hangar.lock_due_rows(v_queue, case v_round when 1 then (p_limit + 1) / 2 else p_limit - jsonb_array_length(v_claimed) end);
+    -- A row may be due for a reason that no longer holds. What its user is entitled to now decides. The host is read once for all of them,
+    -- by a later statement than the locks, which sees what was committed before them.
+    for v_pair in
+      select e as want, a as app from unnest(v_users) with ordinality u (id, nr)
+        join hangar.entitlements(v_users) e on e.user_id = u.id
+        join public.user_fly_apps a on a.user_id = u.id and a.deleted_at is null order by u.nr
     loop
-      -- The row may be due for a reason that no longer holds. What the user is entitled to now decides.
-      perform hangar.sync_desired_state(v_row.user_id, 'claim');
-      select a.* into v_row from public.user_fly_apps a where a.id = v_row.id;
+      perform hangar.apply_entitlement(v_pair.app, v_pair.want, 'claim', null);
+      select a.* into v_row from public.user_fly_apps a where a.id = (v_pair.app).id;
       v_closed := v_row.open_intent is not null;
       v_row := hangar.lease_row(v_row, coalesce(p_holder, 'unknown'));
       v_claimed := v_claimed || jsonb_build_object('row', hangar.row_json(v_row, true), 'closed_unknown', v_closed);

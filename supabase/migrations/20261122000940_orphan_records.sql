@@ -39,42 +39,72 @@ as $$
    group by 1
 $$;
 
-create function public.fly_record_orphans(p_seen jsonb) returns jsonb
-language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+-- Whether an orphan that no list shows is forgotten: a list's silence must not decide about a lost or an approved one. p_removed_at: when Fly
+-- last confirmed Hangar's own removal of it.
+create function hangar.may_forget_orphan(p_orphan public.fly_orphans, p_removed_at timestamptz) returns boolean
+language sql stable set search_path = ''
 as $$
-declare
-  v_now timestamptz := hangar.now();
-begin
-  if p_seen is null or jsonb_typeof(p_seen) <> 'array' then
-    raise exception 'p_seen must be a JSON array' using errcode = 'invalid_parameter_value';
-  end if;
-  -- In the order of the names, as every procedure that takes several orphans.
-  perform 1 from public.fly_orphans o order by o.app for update;
-  -- The worker that stored this intent is gone and recorded no outcome.
+  select not p_orphan.lost and p_orphan.approved_by is null
+      or coalesce(p_removed_at >= p_orphan.first_seen_at, false)
+      or exists (select 1 from public.user_fly_apps a
+                  where a.fly_app_name = p_orphan.app and a.network = p_orphan.network and a.deleted_at is null)
+$$;
+
+-- The worker that stored such an intent is gone and recorded no outcome.
+create function hangar.close_orphan_removals(p_limit integer) returns void
+language sql volatile set search_path = ''
+as $$
   insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
   select i.fly_app_id, i.user_id, 'action', 'unknown',
          i.metadata || jsonb_build_object('intent_id', i.id, 'closed_by', 'sweep')
     from public.user_fly_app_events i
    where i.event_type = 'action' and i.status = 'intent' and (i.metadata ->> 'action') in ('destroy_machine', 'delete_app')
-     and i.metadata ->> 'purpose' = 'orphan' and i.created_at between v_now - interval '1 day' and v_now - interval '10 minutes'
+     and i.metadata ->> 'purpose' = 'orphan' and i.created_at between hangar.now() - interval '1 day' and hangar.now() - interval '10 minutes'
      and not exists (select 1 from public.user_fly_app_events o
-                      where o.event_type = 'action' and o.status <> 'intent' and o.metadata ->> 'intent_id' = i.id::text);
+                      where o.event_type = 'action' and o.status <> 'intent' and o.metadata ->> 'intent_id' = i.id::text)
+   order by i.created_at limit p_limit
+$$;
+
+create function public.fly_record_orphans(p_seen jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_at_once constant integer := 500;
+  v_apps text[];
+  v_networks text[];
+  v_shown text[];
+  v_missing text[];
+begin
+  if p_seen is null or jsonb_typeof(p_seen) <> 'array' then
+    raise exception 'p_seen must be a JSON array' using errcode = 'invalid_parameter_value';
+  end if;
+  select coalesce(array_agg(x.app order by x.app), '{}'), coalesce(array_agg(x.network order by x.app), '{}') into v_apps, v_networks
+    from (select distinct on (s.app) s.app, s.network
+            from pg_catalog.jsonb_to_recordset(p_seen) as s (app text, network text)
+           where not exists (select 1 from public.user_fly_apps a
+                              where a.fly_app_name = s.app and a.deleted_at is null
+                                and right(s.network, 32) = replace(a.id::text, '-', ''))  -- the row that the proof names
+           order by s.app) x;
+  -- One call changes at most so many, unknown ones first, then those that were recorded longest ago. The next sweep records the others.
+  v_shown := array(select s.app from unnest(v_apps) s (app) left join public.fly_orphans o on o.app = s.app
+                    order by o.app is not null, o.listed, o.last_seen_at, s.app limit v_at_once);
+  v_missing := array(
+    with removals as materialized (select r.app, r.succeeded_at from hangar.orphan_removals() r)
+    select o.app from public.fly_orphans o left join removals r on r.app = o.app
+     where not exists (select 1 from unnest(v_apps) s (app) where s.app = o.app)
+       and (o.listed or hangar.may_forget_orphan(o, r.succeeded_at))
+     order by o.last_seen_at, o.app limit v_at_once);
+  -- In the order of the names, as every procedure that takes several orphans.
+  perform 1 from public.fly_orphans o where o.app = any (v_shown || v_missing) order by o.app for update;
+  perform hangar.close_orphan_removals(v_at_once);
   with seen as (
-    select distinct on (s.app) s.app, s.network
-      from pg_catalog.jsonb_to_recordset(p_seen) as s (app text, network text)
-     where not exists (select 1 from public.user_fly_apps a
-                        where a.fly_app_name = s.app and a.deleted_at is null
-                          and right(s.network, 32) = replace(a.id::text, '-', ''))  -- the row that the proof names
-     order by s.app
+    select s.app, s.network from unnest(v_apps, v_networks) s (app, network) join unnest(v_shown) t (app) on t.app = s.app
   ), removals as materialized (
     select r.app, r.succeeded_at from hangar.orphan_removals() r
   ), forgotten as (
     delete from public.fly_orphans o
-     where not exists (select 1 from seen s where s.app = o.app)
-       and (not o.lost and o.approved_by is null
-            -- Fly has confirmed our own removal of it.
-            or exists (select 1 from removals r where r.app = o.app and r.succeeded_at >= o.first_seen_at)
-            or exists (select 1 from public.user_fly_apps a where a.fly_app_name = o.app and a.network = o.network and a.deleted_at is null))
+     where o.app = any (v_missing) and hangar.may_forget_orphan(o, (select r.succeeded_at from removals r where r.app = o.app))
     returning o.app, o.network
   ), gone as (
     insert into public.user_fly_app_events (event_type, status, metadata)
@@ -82,7 +112,7 @@ begin
       from forgotten f where exists (select 1 from removals r where r.app = f.app)
   ), unlisted as (
     update public.fly_orphans o set listed = false
-     where o.listed and not exists (select 1 from seen s where s.app = o.app) and not exists (select 1 from forgotten f where f.app = o.app)
+     where o.listed and o.app = any (v_missing) and not exists (select 1 from forgotten f where f.app = o.app)
   ), stored as (
     insert into public.fly_orphans as o (app, network, first_seen_at, last_seen_at)
     select s.app, s.network, v_now, v_now from seen s order by s.app

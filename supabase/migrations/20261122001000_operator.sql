@@ -116,6 +116,9 @@ begin
     end if;
     update public.user_fly_apps a set next_attempt_at = hangar.now()
      where a.id = v_row.id and (a.next_attempt_at is null or a.next_attempt_at > hangar.now());
+  elsif v_row.desired_state = 'present' and v_row.machine_state = 'absent' then
+    -- A sweep makes none of several missing apps again while Fly's lists show nothing of ours: the operator knows that this one is gone.
+    update public.user_fly_apps a set next_attempt_at = least(a.next_attempt_at, hangar.now()) where a.id = v_row.id;
   end if;
   if v_failed then
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from local.fly.transport import open_client
-from tests.incidents.fleet import MINUTE, Fleet, answer
+from tests.incidents.fleet import MINUTE, Fleet, answer, have_fleet
 from tests.support.worker import ORG
 
 MACHINES, APPS, OWN = "/v1/orgs/*/machines", "/v1/apps", "/v1/apps/*/machines"
@@ -75,6 +75,56 @@ def test_a_list_that_shows_one_region_only(fleet):
     world.set_faults()
     fleet.assert_well()
     fleet.assert_untouched()
+
+
+def hide_everything(fleet: Fleet) -> None:
+    """Every list of Fly is empty, and every direct look answers 404."""
+    looks = ("/v1/apps/*", "/v1/apps/*/*", "/v1/apps/*/*/*")
+    fleet.world.set_faults(
+        *(answer("GET", path, status=200, body=body) for path, body in EMPTY["every list"][:2]),
+        *(answer("GET", path, status=404, body={"error": "not found"}) for path in looks),
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 12])
+def test_lists_and_direct_looks_that_show_nothing(world, count):
+    """The same incident, at its worst: the lists are empty, and Fly answers 404 for each app.
+
+    Source: https://fly.io/infra-log/machines-api-duplicates/ (28 April 2026).
+
+    Both come from one state system, so they are no two proofs. Hangar makes no app and no machine again, however small
+    the fleet. The operator sees one `incident` that says so, and how to go on if the apps are really gone.
+    """
+    fleet = have_fleet(world, count)
+    hide_everything(fleet)
+    calls = len(world.sql("select 1 from user_fly_app_events where event_type = 'action' and status = 'intent'"))
+    fleet.pass_time(2)
+    assert (
+        len(world.sql("select 1 from user_fly_app_events where event_type = 'action' and status = 'intent'")) == calls
+    )
+    assert fleet.alerts == {("incident", "fleet")}
+    assert "hangar retry USER" in fleet.read_message("incident")
+    world.set_faults()
+    fleet.assert_well()
+    fleet.assert_untouched()
+
+
+def test_apps_that_somebody_deleted_all_come_back_after_a_retry(fleet):
+    """The same answers, and they are true: somebody deleted every app of the organisation by hand.
+
+    Source: https://fly.io/infra-log/machines-api-duplicates/ (28 April 2026) for the lists.
+
+    An operator retries one user. Fly then lists that user's app, and Hangar repairs the others.
+    """
+    world = fleet.world
+    for machine in world.sim.machines():
+        del world.sim.world.machines[machine.id]
+    world.sim.apps.clear()
+    fleet.pass_time(1)
+    assert not world.sim.apps
+    assert fleet.alerts == {("incident", "fleet")}
+    world.sql("select public.fly_retry(%s, 'test')", fleet.users[0])
+    fleet.assert_well()
 
 
 def test_lists_of_half_an_hour_ago(fleet):

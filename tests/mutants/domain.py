@@ -25,6 +25,14 @@ BUGS = (
         (*_TESTS, "tests/simulation/test_guards.py::test_one_false_404_does_not_end_a_row_whose_app_runs"),
     ),
     PlantedBug(
+        "machine-in-the-hold-without-price",
+        Python(_DECIDE, "_decide_absent"),
+        exactly("if machine is not None and machine.id != row.machine_id else Done("),
+        "if False else Done(",
+        "I10: a machine that is found during the removal hold is recorded with its price",
+        ("tests/simulation/test_seed_findings.py::test_a_machine_found_in_the_removal_hold_has_a_price",),
+    ),
+    PlantedBug(
         "grace-ignored",
         Python(_DECIDE, "_decide_absent"),
         exactly("row.delete_after is not None and now < row.delete_after"),

@@ -1,6 +1,6 @@
 """Bugs planted in the sweep: what a listing proves, incidents, and orphans."""
 
-from tests.mutants.places import Python
+from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _GUARDS = "tests/simulation/test_guards.py"
@@ -32,6 +32,22 @@ BUGS = (
         "if proof",
         "I4: an app of another installation is neither counted nor removed",
         ("tests/simulation/test_sweep.py::test_an_orphan_is_counted_and_a_stranger_is_not", _GUARDS),
+    ),
+    PlantedBug(
+        "hidden-fleet-made-again",
+        Python("shared.fleet.incidents", "IncidentGuard.hold_hidden"),
+        exactly("< FEWEST_HIDDEN"),
+        "< 1000",
+        "I5: empty lists and 404s alone do not let Hangar make several apps again",
+        ("tests/incidents/test_fly_lists.py::test_lists_and_direct_looks_that_show_nothing",),
+    ),
+    PlantedBug(
+        "missing-app-not-due-after-a-retry",
+        Sql("function public.fly_retry"),
+        exactly("elsif v_row.desired_state = 'present' and v_row.machine_state = 'absent' then"),
+        "elsif false then",
+        "I8: an operator ends the wait for a fleet that is really gone",
+        ("tests/incidents/test_fly_lists.py::test_apps_that_somebody_deleted_all_come_back_after_a_retry",),
     ),
     PlantedBug(
         "incident-repaired-at-once",

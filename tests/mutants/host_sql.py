@@ -14,6 +14,7 @@ _JUDGING = "tests/postgres/test_entitlement_judging.py"
 _ENDS = "tests/postgres/test_entitlement_ends.py"
 _LOSS = "tests/postgres/test_host_loss.py"
 _MARKS = "tests/postgres/test_marks.py"
+_READS = "tests/postgres/test_reads_of_the_host.py"
 _CHANGES = "tests/postgres/test_host_changes.py"
 _BINDING = "tests/postgres/test_binding.py"
 _FAILURES = "tests/simulation/test_failure_alerts.py"
@@ -21,7 +22,7 @@ _HOLD = "tests/simulation/test_removal_hold.py"
 _MACHINE = "tests/simulation/test_state_machine.py::test_fly_holds_what_the_model_says"
 _SYNC = "function hangar.sync_desired_state"
 _JUDGE = "function hangar.judge_subscriptions"
-_LOSS_CHECK = "function hangar.check_host_loss"
+_LOSS_CHECK = "function hangar.judge_losses"
 _MARK = "function hangar.write_mark_functions"
 
 BUGS = (
@@ -116,7 +117,7 @@ BUGS = (
     PlantedBug(
         "emptied-table-obeyed",
         Sql(_LOSS_CHECK),
-        exactly("when v_count.losing >= 2 and"),
+        exactly("when v_losing >= 2 and"),
         "when false and",
         "I5: an emptied table of subscriptions takes no app away",
         (f"{_LOSS}::test_an_emptied_table_is_held",),
@@ -124,7 +125,7 @@ BUGS = (
     PlantedBug(
         "mass-loss-obeyed",
         Sql(_LOSS_CHECK),
-        exactly("when v_count.losing > v_settings.host_loss_floor and"),
+        exactly("when v_losing > v_settings.host_loss_floor and"),
         "when false and",
         "I5: more than half of the apps do not go without an operator",
         (f"{_LOSS}::test_more_than_half_and_more_than_ten",),
@@ -138,10 +139,18 @@ BUGS = (
         (f"{_LOSS}::test_a_recovery_of_most_lets_the_others_go",),
     ),
     PlantedBug(
+        "hold-ends-when-the-host-is-unreadable",
+        Sql(_LOSS_CHECK),
+        exactly("if exists (select 1 from unnest(p_wants) e where e.why in ('unreadable_host', 'not_bound')) then"),
+        "if false then",
+        "I5: a host that cannot be read does not end a hold of losses",
+        (f"{_LOSS}::test_a_host_that_cannot_be_read_ends_no_hold",),
+    ),
+    PlantedBug(
         "losses-of-one-call-counted",
         Sql("function public.fly_apply_marks"),
-        exactly("hangar.check_host_loss(v_pending || v_taken.users)"),
-        "hangar.check_host_loss(v_taken.users)",
+        exactly("hangar.loss_candidates(v_pending || v_taken.users)"),
+        "hangar.loss_candidates(v_taken.users)",
         "I5: a mass loss is seen although one call takes only a part of its marks",
         (f"{_LOSS}::test_more_marks_than_one_call_takes",),
     ),
@@ -190,7 +199,7 @@ BUGS = (
     ),
     PlantedBug(
         "corrected-plan-never-arrives",
-        Sql(_SYNC),
+        Sql("function hangar.apply_entitlement"),
         exactly("if v_row.observed_generation is not distinct from v_row.generation or"),
         "if true or",
         "I3: a row that never converged takes the plan as it is today",
@@ -214,11 +223,27 @@ BUGS = (
     ),
     PlantedBug(
         "mark-of-a-locked-row-lost",
-        Sql("function hangar.sync_users"),
-        exactly("insert into hangar.marks (user_id) values (v_user);"),
-        "null;",
+        Sql("function hangar.lock_rows"),
+        exactly("insert into hangar.marks (user_id) select distinct x from unnest(p_users) x where x <> all (users);"),
+        "",
         "I1: the user of a row that somebody holds is looked at again",
         (f"{_MARKS}::test_a_row_that_somebody_holds",),
+    ),
+    PlantedBug(
+        "batch-reads-the-host-for-each-row",
+        Sql("function hangar.apply_entitlements"),
+        exactly("when v_row.id = any (p_locked) then"),
+        "when false then",
+        "I8: a batch reads the host once, not once for each user",
+        (f"{_READS}::test_a_batch_reads_the_host_once",),
+    ),
+    PlantedBug(
+        "users-beyond-the-limit-forgotten",
+        Sql("function public.fly_sync_entitlements"),
+        exactly("select u, true from unnest(v_examined.outdated[p_limit + 1:]) u"),
+        "select u, true from unnest(v_examined.outdated[p_limit + 2:]) u",
+        "I1: a sync follows every user whom it found outdated, however many",
+        (f"{_READS}::test_a_batch_reads_the_host_once",),
     ),
     PlantedBug(
         "claim-takes-the-marks-of-others",
@@ -254,8 +279,8 @@ BUGS = (
     ),
     PlantedBug(
         "not-live-forgets-old-users",
-        Sql(_SYNC),
-        exactly("or exists (select 1 from public.user_fly_apps a where a.user_id = p_user))"),
+        Sql("function hangar.create_missing_row"),
+        exactly("or exists (select 1 from public.user_fly_apps a where a.user_id = p_want.user_id))"),
         ")",
         "I1: a user who had an app gets one again, although Hangar is not live for everybody",
         (f"{_HOST}::test_a_former_user_gets_an_app_again_while_hangar_is_not_live",),

@@ -204,6 +204,29 @@ def test_a_released_loss_is_obeyed(hangar):
     assert (held(hangar)["losing"], wanted(hangar, users)) == (14, 14)
 
 
+def test_a_host_that_cannot_be_read_ends_no_hold(hangar):
+    """Nothing is known, so nothing is back: a claim before the next sync takes no app, and a released loss stays released."""
+    users = sign_up(hangar, 15)
+    lose(hangar, users[:12])
+    look(hangar)
+    assert held(hangar)["losing"] == 12
+    for rename in ("tier to level", "level to tier"):
+        hangar.sql(f"alter table user_subscriptions rename column {rename}")
+        sync(hangar)
+        assert held(hangar)["losing"] == 12
+    hangar.sql("delete from hangar.marks")
+    for user in users[:12]:
+        hangar.claim(user, force=True)
+    assert wanted(hangar, users) == 15
+    hangar.rpc("fly_release_brake", actor="ops@example.test", reason="the trial is over")
+    hangar.sql("alter table user_subscriptions rename column tier to level")
+    sync(hangar)
+    assert hangar.one("select obeyed_by from hangar.host_state") == "ops@example.test"
+    hangar.sql("alter table user_subscriptions rename column level to tier")
+    sync(hangar)
+    assert wanted(hangar, users) == 3
+
+
 def test_a_recovery_resolves_the_alert(hangar):
     """The host restores its table. No app was touched, no row has changed, and the alert ends with the marks."""
     users = sign_up(hangar, 15)

@@ -22,6 +22,7 @@ def patient(hangar):
         "fly_sync_entitlements(uuid, integer)",
         "fly_apply_marks(integer)",
         "fly_claim(uuid, text, boolean)",
+        "fly_claim_due(integer, text, text)",
         "fly_save(uuid, uuid, bigint, jsonb, jsonb, boolean)",
     ):
         hangar.sql(f"alter function public.{function} set lock_timeout = '60s'")
@@ -81,19 +82,49 @@ def test_renewal_after_sync_has_derived(patient):
     assert (patient.live_row(user)["desired_state"], patient.live_row(user)["generation"]) == ("present", 3)
 
 
-def stop_in_apply(hangar):
-    """Make sync wait for advisory lock 4711 at the start of hangar.sync_desired_state, its rows already locked."""
-    hangar.sql("alter function hangar.sync_desired_state(uuid, text, boolean, boolean) rename to sync_now")
+def test_renewals_between_the_locks_of_a_claim_and_its_deriving(patient, pool):
+    """A claim of due rows reads the host once for all of them, after it has locked them all: no renewed user loses an app."""
+    users = [expired(patient) for _ in range(3)]
+    patient.sql("update user_fly_apps set next_attempt_at = now()")
+    gate, worker, host = stop_in_claim_due(patient)
+    with gate.transaction():
+        gate.execute("select pg_advisory_xact_lock(4711)")
+        claim = pool.submit(patient.rpc, "fly_claim_due", via=worker)
+        patient.wait_until_blocked(worker)
+        host.execute("update user_subscriptions set expires_at = null where user_id = any (%s)", (users[1:],))
+    assert len(result(claim)["claimed"]) == 3
+    assert [patient.live_row(user)["desired_state"] for user in users] == ["absent", "present", "present"]
+
+
+def stop_in_claim_due(hangar):
+    """Make a claim of due rows wait for advisory lock 4711 when its rows are locked and it has not read the host."""
+    hangar.sql("alter function hangar.lock_due_rows(text, integer) rename to lock_due_rows_now")
     hangar.sql(
-        """create function hangar.sync_desired_state(
-             p_user uuid, p_source text, p_admit boolean default false, p_hold_losses boolean default null) returns text
+        """create function hangar.lock_due_rows(p_queue text, p_limit integer) returns uuid[]
            language plpgsql volatile set search_path = '' as $$
+           declare
+             v_users uuid[] := hangar.lock_due_rows_now(p_queue, p_limit);
            begin
-             if p_source = 'sync' then perform pg_advisory_xact_lock(4711); end if;
-             return hangar.sync_now(p_user, p_source, p_admit, p_hold_losses);
+             perform pg_advisory_xact_lock(4711);
+             return v_users;
            end $$"""
     )
-    hangar.sql("grant execute on function hangar.sync_desired_state to postgres")
+    hangar.sql("grant execute on function hangar.lock_due_rows to postgres")
+    return hangar.connect(hangar.url), hangar.worker(), hangar.host()
+
+
+def stop_in_apply(hangar):
+    """Make sync wait for advisory lock 4711 when its rows are locked and it has not read the host again."""
+    hangar.sql("alter function hangar.lock_rows(uuid[]) rename to lock_rows_now")
+    hangar.sql(
+        """create function hangar.lock_rows(p_users uuid[], out users uuid[], out locked uuid[])
+           language plpgsql volatile set search_path = '' as $$
+           begin
+             select l.* into users, locked from hangar.lock_rows_now(p_users) l;
+             perform pg_advisory_xact_lock(4711);
+           end $$"""
+    )
+    hangar.sql("grant execute on function hangar.lock_rows to postgres")
     return hangar.connect(hangar.url), hangar.worker(), hangar.host()
 
 

@@ -33,6 +33,26 @@ def test_a_list_that_still_shows_what_was_destroyed_is_not_believed(world):
     assert world.count_actions(user, "intent") == 3 + 2  # created; destroyed and created again, each once
 
 
+def test_a_machine_found_in_the_removal_hold_has_a_price(world):
+    """I10: the answer to its creation was lost, then its user left. It runs and costs money, so it is recorded with its price."""
+    world.sql("update hangar.settings set removal_hold_s = 300")
+    user = world.add_user("pro")
+    world.set_faults(
+        {"method": "POST", "path": "/v1/apps/*/machines", "when": "after", "disconnect": True},
+        {"method": "GET", "path": "/v1/apps/*/machines", "when": "before", "status": 503, "text": ""},
+    )
+    world.sweep(drain_only=True)
+    assert world.row(user)["machine_id"] is None
+    (machine,) = world.sim.machines()
+    world.set_faults()
+    world.set_tier(user, "free")
+    world.reconciler.reconcile(user, 100, force=True)
+    row = world.row(user)
+    assert (row["status"], row["machine_id"], row["machine_state"]) == ("deprovisioning", machine.id, "started")
+    [(price,)] = world.sql("select price_usd_per_s from public.fly_cost_intervals")
+    assert price > 0
+
+
 def test_a_second_machine_that_is_stuck_half_way_goes_too(world):
     """I2, I8: made by hand, and stuck in a state that ought to pass."""
     user = world.add_user("pro")
@@ -132,9 +152,9 @@ def test_an_app_deleted_by_hand_is_made_again_as_soon_as_fly_frees_its_name(worl
     assert world.open_alerts() == set()
 
 
-@pytest.mark.parametrize("seed", [770014, 770569, 770679])
+@pytest.mark.parametrize("seed", [770014, 770569, 770679, 20810, 21140])
 def test_a_seed_that_broke_a_promise_holds(database, seed):
-    """An app deleted by hand while its name is held, twice; and a second machine made by hand that is not ten minutes old."""
+    """Apps deleted by hand whose names are held, a young second machine, and machines found only in the removal hold."""
     try:
         assert check_seed(database, seed) == []
     finally:

@@ -126,18 +126,20 @@ def test_a_sleeper_is_no_failure(world):
     assert symptom(world, user) is None
 
 
-def test_a_fleet_whose_apps_are_all_gone_is_one_incident(world):
+def test_a_fleet_of_which_one_app_is_left_is_one_incident(world):
     """More apps than the incident floor vanish at once: one alert, which counts the rows, and no alert of a single app."""
     world.sql("update hangar.settings set incident_floor = 1")
-    users = have_healthy_users(world, 6)
-    world.sim.apps.clear()
-    for machine in list(world.sim.world.machines):
+    users = have_healthy_users(world, 7)
+    left = world.row(users[0])
+    for app in [name for name in world.sim.apps if name != left["fly_app_name"]]:
+        del world.sim.apps[app]
+    for machine in [each for each in world.sim.world.machines if each != left["machine_id"]]:
         del world.sim.world.machines[machine]
     for _ in range(NEEDED + 1):
         sweeps(world, 1)
         assert world.open_alerts() <= {("incident", "fleet")}
     [(message,)] = world.sql("select message from hangar.alerts where kind = 'incident'")
-    assert "of 6 apps broke at once" in message
+    assert "of 7 apps broke at once" in message
     sweeps(world, 4)
     assert world.open_alerts() == set()
     assert sorted(world.apps()) == sorted(world.row(user)["fly_app_name"] for user in users)

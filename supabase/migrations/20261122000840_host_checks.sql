@@ -1,0 +1,102 @@
+-- The host as a whole, as each sync reads it: whether it can be read, and values in it that say nothing.
+-- Builds on: host_binding, marks, entitlement, alerts.
+
+-- All subscriptions, read once for a whole sync; `problem`: why the host cannot be read, and then `rows` is null.
+create function hangar.read_whole_host(out rows hangar.host_subscription[], out problem text)
+language plpgsql stable set search_path = ''
+as $$
+begin
+  rows := array(select s from hangar.list_subscriptions() s where s.user_id is not null);
+  perform hangar.existing_users('{}'::uuid[]);
+exception
+  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+    rows := null;
+    problem := sqlerrm;
+end
+$$;
+
+-- Keeps the alert about a host that cannot be read (p_problem). A table or column that was renamed back, retyped or made again is found here:
+-- the reading functions and the triggers are written again from the binding. True: read the host again, the functions have been written.
+create function hangar.check_host(p_problem text) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_problem text := p_problem;
+  v_written boolean := false;
+  v_source text := (select b.source from hangar.binding b);
+begin
+  begin
+    -- A table that was dropped and made again can be read by its name, but its triggers are gone.
+    if v_problem is not null or exists (select 1 from hangar.binding b
+         where b.kind = 'table' and not exists (select 1 from pg_catalog.pg_class c where c.oid = b.source_oid)) then
+      perform hangar.write_host_functions();
+      v_problem := hangar.explain_unreadable_host();
+      v_written := v_problem is null;
+    end if;
+    if v_problem is null then
+      perform hangar.ensure_mark_triggers();
+    end if;
+  exception when others then
+    v_problem := sqlerrm;
+    v_written := false;
+  end;
+  if v_problem is null then
+    perform hangar.resolve_alert('host_binding', 'subscriptions');
+  else
+    perform hangar.raise_alert('host_binding', 'subscriptions', format(
+      'The host''s data cannot be read from %s: %s. Hangar changes and destroys nothing because of it; failures and health are handled as '
+      'usual. Correct the binding as the database owner: select hangar.bind_subscriptions(…). See docs/host-binding.md',
+      coalesce(v_source, 'the table of users'), v_problem), jsonb_build_object('problem', v_problem));
+  end if;
+  return v_written;
+end
+$$;
+
+-- Values of subscriptions that say nothing: tiers that fly_plans lacks, missing tiers, statuses without a rule, ends that cannot be read.
+-- One alert for each value, resolved when no subscription has it any more. p_judged: all subscriptions; null: the host cannot be read.
+create function hangar.check_unknown_values(p_judged hangar.subscription_verdict[]) returns text[]
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_unknown text[];
+  v_value record;
+  v_seen text[] := '{}'::text[];
+begin
+  for v_value in
+    select case j.why when 'no_status' then 'unknown_status' when 'no_tier' then 'unknown_tier' else j.why end as kind,
+           case j.why when 'unknown_tier' then j.tier when 'unknown_status' then lower(hangar.trim_word(j.status)) when 'unreadable_end' then 'ends_at'
+                else 'null' end as key,
+           count(distinct j.user_id) as users, (array_agg(j.user_id order by j.user_id))[1] as example
+      from unnest(p_judged) j
+     where j.verdict is null
+     group by 1, 2 order by 1, 2 limit 100
+  loop
+    v_seen := v_seen || (v_value.kind || ':' || v_value.key);
+    perform hangar.raise_alert(v_value.kind, v_value.key, case v_value.kind
+      when 'unknown_tier' then case v_value.key when 'null'
+        then format('%s user(s) have an active subscription without a tier, for example %s. Hangar changes nothing for them until the host sets it',
+                    v_value.users, v_value.example)
+        else format('Tier %L is not in fly_plans. Hangar changes nothing for its %s user(s) until you add the plan', v_value.key, v_value.users) end
+      when 'unknown_status' then format(
+        'Status %L of %s subscription(s) has no rule, for example of user %s. Hangar changes nothing for these users until you add it to '
+        'hangar.status_rules', v_value.key, v_value.users, v_value.example)
+      else format('The end of %s subscription(s) cannot be read as a time, for example of user %s. Hangar changes nothing for these users '
+        'until the host corrects it', v_value.users, v_value.example) end, jsonb_build_object('users', v_value.users, 'example', v_value.example));
+  end loop;
+  -- A tier that only ended subscriptions name matters too: the next sign-up would wait.
+  select coalesce(array_agg(t.tier order by t.tier), '{}') into v_unknown
+    from (select distinct s.tier from unnest(p_judged) s limit 1000) t
+   where t.tier is not null and not exists (select 1 from public.fly_plans p where p.tier = t.tier);
+  for v_value in select u as key from unnest(v_unknown) u where 'unknown_tier:' || u <> all (v_seen) loop
+    v_seen := v_seen || ('unknown_tier:' || v_value.key);
+    perform hangar.raise_alert('unknown_tier', v_value.key,
+      format('Tier %L is not in fly_plans. Hangar changes nothing for its users until you add the plan', v_value.key));
+  end loop;
+  update hangar.alerts a set resolved_at = hangar.now()
+   where a.kind in ('unknown_tier', 'unknown_status', 'unreadable_end') and a.resolved_at is null and a.kind || ':' || a.key <> all (v_seen)
+     and p_judged is not null;
+  return v_unknown;
+end
+$$;
+
+select hangar.restrict_functions();
