@@ -47,8 +47,10 @@ def build_cli() -> "click.Group":
     from ops.commands.migrate_users import migrate_users  # noqa: PLC0415  see above
     from ops.commands.operators import operators  # noqa: PLC0415  see above
     from ops.commands.orphans import orphans  # noqa: PLC0415  see above
+    from ops.commands.release import release  # noqa: PLC0415  see above
     from ops.commands.settings import settings  # noqa: PLC0415  see above
     from ops.commands.status import explain, status  # noqa: PLC0415  see above
+    from ops.commands.user import user  # noqa: PLC0415  see above
 
     @click.group(context_settings={"help_option_names": ["-h", "--help"]})
     @click.version_option(package_name="hangar")
@@ -60,7 +62,7 @@ def build_cli() -> "click.Group":
         """
 
     shown = (status, explain, events, cost, orphans, brake, settings, operators)
-    acting = (sweep, retry, pause, resume, migrate_users)
+    acting = (sweep, retry, pause, resume, release, user, migrate_users)
     for command in (*shown, *acting, dev, demo):
         cli.add_command(command)
     return cli

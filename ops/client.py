@@ -13,6 +13,7 @@ from ops.connection import Target, TargetError
 from shared.adapters.database import PostgrestStore, explain_refusal
 from shared.adapters.http_client import make_client
 from shared.adapters.operator_database import OperatorDatabase
+from shared.adapters.registry import Registry, choose_scope, make_registry
 from shared.http.webhook_auth import sign_webhook
 from shared.observability.redaction import cut_excerpt
 from shared.settings.validators import webhook_key
@@ -20,6 +21,7 @@ from shared.settings.validators import webhook_key
 FUNCTION_TIMEOUT_S = 330
 READ_TIMEOUT_S = 15
 _IDS_PER_REQUEST = 100  # 100 uuids take 4 KB of the 8 KB that proxies accept in a URL
+_EMAILS_PER_REQUEST = 50
 
 
 class Installation:
@@ -28,6 +30,11 @@ class Installation:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.database = OperatorDatabase(PostgrestStore(target.supabase_url, target.secret_key))
+
+    def make_registry(self) -> Registry:
+        """The registries that this installation may ask about images."""
+        scope = choose_scope(self.target.image_lookup, self.target.supabase_url)
+        return make_registry(scope, self.target.fly_api_token)
 
     def _open_http(self, url: str, timeout_s: float, headers: dict[str, str] | None = None) -> httpx.Client:
         return make_client(url, headers=headers, timeout=httpx.Timeout(timeout_s))
@@ -72,6 +79,21 @@ class Installation:
             found = "more than one user has" if rows else "no user of this installation has"
             raise TargetError(f"{found} the e-mail {typed}; give the user's id, the uuid of auth.users")
         return UUID(rows[0]["id"])
+
+    def find_users(self, emails: Iterable[str]) -> dict[str, UUID]:
+        """The user of each e-mail. Raises TargetError when one has no user, or more than one."""
+        wanted = list(dict.fromkeys(emails))
+        found: dict[str, list[str]] = {email: [] for email in wanted}
+        for start in range(0, len(wanted), _EMAILS_PER_REQUEST):
+            page = wanted[start : start + _EMAILS_PER_REQUEST]
+            quoted = ",".join('"' + email.replace("\\", "\\\\").replace('"', '\\"') + '"' for email in page)
+            for row in self.read_rows("user_profiles", email=f"in.({quoted})", limit=2 * len(page)):
+                found[row["email"]].append(row["id"])
+        for email, ids in found.items():
+            if len(ids) != 1:
+                owner = "more than one user has" if ids else "no user of this installation has"
+                raise TargetError(f"{owner} the e-mail {email}; give the user's id, the uuid of auth.users")
+        return {email: UUID(ids[0]) for email, ids in found.items()}
 
     def read_emails(self, users: Iterable[str | None]) -> dict[str, str]:
         """E-mail address by user id. Users without one are left out."""

@@ -4,11 +4,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
+
+from shared.settings.validators import LookupScope, fly_token, image_lookup
 
 DEV_FILE = Path(".hangar/dev.json")
 FUNCTIONS = ("provision", "deprovision", "health")
@@ -29,6 +31,8 @@ class Target:
     functions: Mapping[str, str] = field(default_factory=dict)
     webhook_secret: str | None = field(default=None, repr=False)
     source: str = "the environment"
+    fly_api_token: str | None = field(default=None, repr=False)
+    image_lookup: LookupScope | None = None
 
 
 def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Target:
@@ -45,13 +49,16 @@ def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Target
             secret_key=_read_secret("SUPABASE_SECRET_KEY", key),
             functions=_read_functions(environ.get("HANGAR_FUNCTIONS_URL", "")),
             webhook_secret=_read_secret("HANGAR_WEBHOOK_SECRET", secret) if secret else None,
+            fly_api_token=_read_fly_token(environ.get("FLY_API_TOKEN", "").strip()),
+            image_lookup=_read_image_lookup(environ.get("HANGAR_IMAGE_LOOKUP", "").strip()),
         )
     if not dev_file.exists():
         raise TargetError(
             f"no installation is named: set {' and '.join(_REQUIRED)}, or start the local cloud with `make dev` "
             f"(it writes {dev_file})"
         )
-    return _read_dev_file(dev_file)
+    target = _read_dev_file(dev_file)
+    return replace(target, image_lookup=_read_image_lookup(environ.get("HANGAR_IMAGE_LOOKUP", "").strip()))
 
 
 def _read_dev_file(dev_file: Path) -> Target:
@@ -99,6 +106,18 @@ def _read_secret(name: str, text: str) -> str:
             f"{name} holds a space, a line break or a character that is never part of a key: copy it again"
         )
     return text.strip()
+
+
+def _read_fly_token(text: str) -> str | None:
+    if text and fly_token.parse(text) is None:
+        raise TargetError(f"FLY_API_TOKEN is wrong: expected {fly_token.expected}")
+    return text or None
+
+
+def _read_image_lookup(text: str) -> LookupScope | None:
+    if text and image_lookup.parse(text) is None:
+        raise TargetError(f"HANGAR_IMAGE_LOOKUP is wrong: expected {image_lookup.expected}")
+    return cast("LookupScope | None", text or None)
 
 
 def _read_functions(text: str) -> dict[str, str]:

@@ -91,7 +91,7 @@ def make_machine_inputs(config: Config) -> MachineInputs:
             row,
             supabase_url=config.supabase_url,
             publishable_key=config.supabase_publishable_key,
-            extra=config.machine_env,
+            extra={**config.machine_env, **row.extra_env},
         )
 
     def secrets(row: Row) -> Mapping[str, str]:

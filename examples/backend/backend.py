@@ -46,6 +46,7 @@ class Settings:
     poll_interval_s: float
     signal_interval_s: float
     version: str
+    image: str | None
 
 
 def read_claims(token: str) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def read_settings(env: dict[str, str]) -> Settings:
         poll_interval_s=float(env.get("POLL_INTERVAL_S") or 5),
         signal_interval_s=float(env.get("SIGNAL_INTERVAL_S") or 60),
         version=env.get("VERSION") or "example",
+        image=env.get("FLY_IMAGE_REF"),
     )
 
 
@@ -229,16 +231,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         settings, (reason, loaded, expected) = self.worker.settings, self.worker.readiness()
-        common = {"run_mode": settings.run_mode, "user_id": settings.user_id}
+        common = {"run_mode": settings.run_mode, "user_id": settings.user_id, "version": settings.version}
         if self.path == "/ready":
             state = {"status": "not_ready" if reason else "ready", "reason": reason, "loaded": loaded}
-            self._answer(503 if reason else 200, {**state, **common, "expected": expected})
+            self._answer(503 if reason else 200, {**state, **common, "expected": expected, "image": settings.image})
         elif self.path in ("/", "/health"):
             health = {
                 "status": "healthy",
                 "app_id": settings.app_id,
                 "uptime": round(time.monotonic() - self.worker.started_at, 3),
-                "version": settings.version,
                 "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "trader_count": loaded,
             }

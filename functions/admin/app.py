@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from functions.admin import guard
 from functions.admin.actions import routes as actions
-from functions.admin.pages import controls, costs, events, failures, fleet, sign_in, users
+from functions.admin.pages import controls, costs, events, failures, fleet, releases, sign_in, users
 from functions.admin.request_context import (
     AdminContext,
     RequestContext,
@@ -37,6 +37,7 @@ _BLUEPRINTS = (
     events.blueprint,
     failures.blueprint,
     costs.blueprint,
+    releases.blueprint,
     controls.blueprint,
     actions.blueprint,
 )

@@ -17,6 +17,7 @@ from shared.settings.config import Config
 
 # The page's script sends this header when it refreshes the page.
 LIVE_HEADER = "X-Hangar-Live"
+MOST_RELEASE_ID = 2**31 - 1  # an integer of Postgres
 _PREFIX = re.compile(r"(?!.*\.\.)(/[\w.~-]+){0,8}", re.ASCII)
 # What changes without any event: ages in words, and the time from which the script counts.
 _TICKING = re.compile(r">[^<]*</time>| data-now=\"\d+\"")
@@ -113,6 +114,13 @@ def clean(text: str) -> str:
 def read_arg(name: str) -> str:
     """One value of the address, cleaned. Empty if it is missing."""
     return clean(flask.request.args.get(name, ""))
+
+
+def read_release_id(name: str) -> int | None:
+    """The number of a release from the address. None if it is missing or cannot be one."""
+    text = read_arg(name)
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MOST_RELEASE_ID))
+    return int(text) if is_number and 0 < int(text) <= MOST_RELEASE_ID else None
 
 
 def show(template: str, status: int = 200, **values: Any) -> flask.Response:

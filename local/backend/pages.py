@@ -10,6 +10,9 @@ from local.backend.runner import Runner
 from local.backend.settings import Settings
 from local.http_server import Request, Response
 
+CHECK_OUTPUT_CHARS = 400
+"""How much of the answer to a health check Fly shows."""
+
 
 class Pages:
     """The handler of the machine's listener. It never waits for the database."""
@@ -58,8 +61,20 @@ class Pages:
             "user_id": self._settings.user_id,
             "loaded": loaded,
             "expected": expected,
+            "image": self._settings.image,
+            "version": self._settings.version,
         }
-        return _json(503 if why else 200, body)
+        return _json(503 if why else 200, _shorten(body))
+
+
+def _shorten(body: dict[str, Any]) -> dict[str, Any]:
+    """The page within what Fly shows of it: a long reason loses its end, a long image its beginning."""
+    reason, image = body["reason"], body["image"]
+    excess = len(json.dumps(body)) - CHECK_OUTPUT_CHARS
+    if excess > 0 and reason:
+        body = body | {"reason": f"{reason[: -excess - 3]}..."}
+        excess = len(json.dumps(body)) - CHECK_OUTPUT_CHARS
+    return body | {"image": f"...{image[excess + 3 :]}"} if excess > 0 and image else body
 
 
 def _json(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

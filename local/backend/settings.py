@@ -45,6 +45,7 @@ class Settings:
     poll_interval_s: float
     signal_interval_s: float
     version: str
+    image: str | None = None
 
 
 def read_settings(env: Mapping[str, str]) -> Settings:
@@ -71,6 +72,7 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         poll_interval_s=_read_seconds(env, "POLL_INTERVAL_S", 5.0, faults),
         signal_interval_s=_read_seconds(env, "SIGNAL_INTERVAL_S", 60.0, faults),
         version=env.get("VERSION") or "reference",
+        image=env.get("FLY_IMAGE_REF") or None,
     )
     if env.get("HOST", "127.0.0.1") not in LOOPBACK:
         faults.append(f"HOST must be one of {', '.join(LOOPBACK)}: the reference backend runs on this computer only")

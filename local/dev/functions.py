@@ -75,6 +75,7 @@ def make_settings(endpoints: Endpoints, keys: Keys, own: Secrets) -> dict[str, s
         "HANGAR_INSTALLATION_ID": endpoints.installation_id,
         "HANGAR_USER_TOKEN_KEY": keys.signing_key_pem,
         "HANGAR_MACHINE_ENV": json.dumps(MACHINE_ENV),
+        "HANGAR_IMAGE_LOOKUP": "loopback",  # no request leaves this machine
         "HANGAR_ADMIN_OAUTH_PROVIDERS": "github",  # answered by the local sign-in service
     }
 

@@ -11,8 +11,9 @@ from rich.console import Console
 from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors, stop
 from ops.client import Installation
 from ops.commands.brake import format_brake
-from ops.commands.user_status import print_user
+from ops.commands.user_status import list_release_lines, print_user
 from ops.exit_codes import EXIT_SOME_FAILED
+from ops.release_tables import format_fleet_releases, format_plan_differences
 from ops.tables import make_table, print_failures
 from shared.domain.cost import to_cents
 from shared.domain.drift_text import format_fleet_drift
@@ -20,6 +21,7 @@ from shared.domain.health_text import format_unhealthy
 from shared.domain.remediation import advise, format_next_step, format_time
 from shared.domain.status_text import NOT_LIVE, PAUSED, describe_deliveries, describe_host, describe_sweep
 
+_RELEASES = 20
 _VIEWS = (
     ("fly_fleet_summary", None),
     ("fly_health_summary", None),
@@ -53,11 +55,14 @@ def status(user: str | None, as_json: bool) -> None:
 def explain(user: str) -> None:
     """Explain what happens next to one USER (uuid or e-mail).
 
-    One sentence with the time and the reason. The dashboard shows the same sentence.
+    One sentence with the time and the reason. The dashboard shows the same sentence. A release that moves the app and a
+    pin are named below it.
     """
-    report, _ = read_user(open_installation(), user)
+    report, now = read_user(open_installation(), user)
     _stop_if_unknown(report, user)
     click.echo(f"{user}: {report['next']}")
+    for line in list_release_lines(report, now):
+        click.echo(f"    {line}")
 
 
 def read_user(installation: Installation, user: str) -> tuple[dict[str, Any], datetime]:
@@ -82,6 +87,7 @@ def read_fleet(installation: Installation) -> dict[str, Any]:
         scheduled = failure["next_attempt_at"] is not None
         failure["advice"] = advise(failure["error_code"], failure["email"] or failure["user_id"], goes_on=scheduled)
     fleet["brake"] = installation.database.read_brake()
+    fleet |= installation.database.list_releases(_RELEASES)
     fleet |= installation.database.read_overview().document
     return fleet
 
@@ -165,6 +171,8 @@ def _format_state(fleet: Mapping[str, Any], now: datetime) -> list[str]:
         *([f"Health: {wrong} (hangar explain USER)"] if (wrong := format_unhealthy(fleet["unhealthy"])) else []),
         f"Due: {due['apps']} apps{oldest}; in progress: {fleet['working']}",
         *([f"Drift: {drift} (one app: hangar explain USER)"] if (drift := format_fleet_drift(fleet["drift"])) else []),
+        *[f"{line} (hangar release status)" for line in format_fleet_releases(fleet)],
+        *([f"Plans: {differing}"] if (differing := format_plan_differences(fleet["differ"])) else []),
         f"Alerts: {describe_deliveries(fleet['alert_deliveries'], now)}",
         f"Cost: {estimate} USD a month as estimated, {running} USD by Fly's list price for what runs now (more: hangar cost)",
     ]

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from ops.tables import make_facts, make_table
 from shared.domain.drift_text import list_drift
+from shared.domain.release_text import format_pin, format_user_release
 from shared.domain.remediation import format_event, format_time
 
 _SHOWN_EVENTS = 20
@@ -24,6 +25,10 @@ def print_user(console: Console, report: Mapping[str, Any], now: datetime) -> No
         facts["override"] = f"{override['override']} by {override['actor']}: {override['reason'] or 'no reason given'}"
     if row := report["row"] or report["last"]:
         facts |= _describe_app(row, now, live=report["row"] is not None)
+    if release := format_user_release(report["release"]):
+        facts["release"] = release
+    if pin := format_pin(report["pin"], now):
+        facts["pin"] = pin
     if symptom := report["symptom"]:
         facts["wrong"] = f"{symptom['code']}, first seen {format_time(symptom['since'], now)}: {symptom['detail']}"
     facts["next"] = report["next"]
@@ -38,6 +43,13 @@ def print_user(console: Console, report: Mapping[str, Any], now: datetime) -> No
         for event in report["events"][:_SHOWN_EVENTS]
     ]
     console.print(make_table("Newest events", events))
+
+
+def list_release_lines(report: Mapping[str, Any], now: datetime) -> list[str]:
+    """The release that moves the app and the pin of the user, from `fly_user_status`, as lines. Empty without either."""
+    pin = format_pin(report["pin"], now)
+    found = (format_user_release(report["release"]), f"pin: {pin}" if pin else None)
+    return [line for line in found if line]
 
 
 def _describe_app(row: Mapping[str, Any], now: datetime, *, live: bool) -> dict[str, Any]:

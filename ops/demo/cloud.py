@@ -1,6 +1,9 @@
 """The demo's access to a running local cloud, from outside only: SQL, Fly's API, `/_sim` and the functions."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -120,6 +123,28 @@ class DemoCloud:
         path = f"/v1/apps/{app}/machines/{machine_id}/exec"
         result = self._fly.post(path, json={"command": list(command), "timeout": 10}).raise_for_status().json()
         return str(result["stdout"]).strip()
+
+    def run_command(self, *arguments: str) -> str:
+        """Run `hangar` as an operator does, and return what it printed. CheckFailed if it ends with an error."""
+        environ = {
+            **os.environ,
+            "SUPABASE_URL": self.addresses["supabase_url"],
+            "SUPABASE_SECRET_KEY": self.addresses["secret_key"],
+            "HANGAR_FUNCTIONS_URL": json.dumps({name: url for name, url in self.addresses["functions"].items() if url}),
+            "HANGAR_WEBHOOK_SECRET": self.addresses["webhook_secret"],
+        }
+        command = [sys.executable, "-c", "from ops.cli import main; main()", *arguments]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+        said = (done.stdout + done.stderr)[-400:]
+        expect(done.returncode == 0, f"hangar {arguments[0]} ended with {done.returncode}: {said}")
+        return done.stdout
+
+    def scale_by_hand(self, app: str, machine_id: str, memory_mb: int) -> None:
+        """Give a machine more memory at Fly, as somebody with `fly scale` does."""
+        path = f"/v1/apps/{app}/machines/{machine_id}"
+        config = self._fly.get(path).raise_for_status().json()["config"]
+        config["guest"]["memory_mb"] = memory_mb
+        self._fly.post(path, json={"config": config}).raise_for_status()
 
     def call_health(self, body: dict[str, Any]) -> dict[str, Any]:
         """Call the health function as the scheduler does."""

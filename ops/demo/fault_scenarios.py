@@ -1,9 +1,6 @@
 """The demo, second half: crashes, a failing Fly, an orphan, and the users who paid before Hangar was installed."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -134,19 +131,7 @@ class FaultScenarios:
         return "not live: no rows, no apps"
 
     def migrate(self) -> str:
-        addresses = self.cloud.addresses
-        environ = {
-            **os.environ,
-            "SUPABASE_URL": addresses["supabase_url"],
-            "SUPABASE_SECRET_KEY": addresses["secret_key"],
-            "HANGAR_FUNCTIONS_URL": json.dumps({name: url for name, url in addresses["functions"].items() if url}),
-            "HANGAR_WEBHOOK_SECRET": addresses["webhook_secret"],
-        }
-        command = [sys.executable, "-c", "from ops.cli import main; main()", "migrate-users", "--apply", "--go-live"]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
-        expect(
-            done.returncode == 0, f"migrate-users ended with {done.returncode}: {(done.stdout + done.stderr)[-400:]}"
-        )
+        self.cloud.run_command("migrate-users", "--apply", "--go-live")
         rows = self.cloud.sql(
             "select status, count(*) as n from public.user_fly_apps where user_id = any(%s) group by 1", self.existing
         )

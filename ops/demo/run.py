@@ -15,6 +15,7 @@ from local.dev.child import DevError
 from local.dev.cloud import LocalCloud
 from ops.demo.cloud import CheckFailed, DemoCloud
 from ops.demo.fault_scenarios import FaultScenarios
+from ops.demo.release_scenarios import ReleaseScenarios
 from ops.demo.scenarios import LifecycleScenarios
 from ops.tables import make_table
 
@@ -42,7 +43,7 @@ def _run(console: Console, folder: str | None) -> int:
         with LocalCloud(Path(folder or scratch)) as cloud:
             console.print(f"up in {time.monotonic() - started:.1f} s\n")
             access = DemoCloud(dict(cloud.addresses))
-            for scenarios in (LifecycleScenarios(access), FaultScenarios(access)):
+            for scenarios in (LifecycleScenarios(access), FaultScenarios(access), ReleaseScenarios(access)):
                 for title, check in scenarios.steps():
                     failed += not _run_step(console, title, check)
             _print_fleet(console, access)

@@ -4,7 +4,16 @@ from shared.adapters.procedures import Database
 from shared.adapters.procedures_dashboard import DashboardProcedures
 from shared.adapters.procedures_migration import MigrationProcedures
 from shared.adapters.procedures_operator import OperatorProcedures
+from shared.adapters.procedures_release_operator import ReleaseOperatorProcedures
+from shared.adapters.procedures_release_pages import ReleasePageProcedures
 
 
-class OperatorDatabase(Database, OperatorProcedures, DashboardProcedures, MigrationProcedures):
+class OperatorDatabase(
+    Database,
+    OperatorProcedures,
+    ReleaseOperatorProcedures,
+    DashboardProcedures,
+    MigrationProcedures,
+    ReleasePageProcedures,
+):
     """The procedures by name and type, those for operators included."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from shared.adapters.procedures_releases import ReleaseProcedures
 from shared.adapters.procedures_sweep import SweepProcedures
 from shared.domain.models import Json, Row, Settings
 
@@ -47,7 +48,7 @@ class Saved:
     successor: UUID | None
 
 
-class Database(SweepProcedures):
+class Database(SweepProcedures, ReleaseProcedures):
     """The procedures of the reconcile loop, the sweep and the alerts; `OperatorDatabase` has all."""
 
     def claim(self, user_id: UUID, holder: str, *, force: bool) -> Claim:

@@ -124,9 +124,14 @@ def _compare_region(row: Row, region: str) -> Difference | None:
 
 
 def _compare_env(row: Row, wanted: Mapping[str, Any], runs: Mapping[str, Any]) -> Difference | None:
-    """The row knows the fingerprint of what Hangar sent: new settings of the functions do not make old machines wrong."""
+    """The row knows the fingerprint of what Hangar sent: new settings of the functions do not make old machines wrong.
+
+    What plan, release and pin add is another matter: if that has changed, the machine must have exactly what is wanted now.
+    """
     missing = sorted(set(wanted) - set(runs))
-    if row.env_digest:
+    if row.env_version != row.env_version_deployed:
+        same = dict(runs) == dict(wanted)
+    elif row.env_digest:
         same = digest_env(runs) in (row.env_digest, digest_env(wanted))
     else:
         same = not missing and runs.get("USER_ID") == wanted.get("USER_ID")

@@ -50,6 +50,9 @@ class Row(_FromDatabase):
     machine_region: str | None = None
     image_digest: str | None = None
     env_digest: str | None = None
+    env_version: str | None = None
+    env_version_deployed: str | None = None
+    extra_env: dict[str, str] = Field(default_factory=dict, repr=False)  # what plan, release and pin add
     drift: dict[str, str] = Field(default_factory=dict)
     drift_repair: Literal["sweep", "operator"] | None = None
     secrets_version: int | None = None

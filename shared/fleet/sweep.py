@@ -18,6 +18,7 @@ from shared.fleet.fleet_pass import FleetCounts, FleetPass, is_probed, write_rep
 from shared.fleet.health_probe import Prober
 from shared.fleet.inventory import Inventory, read_machines, read_networks
 from shared.fleet.orphans import Orphans
+from shared.fleet.releases import advance_releases
 from shared.reconcile.drain import WORKERS, Drained, drain, look_at
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Sweep:
         share = 1.0 if drain_only else DRAIN_SHARE
         drain_ends_at = started + (self.ends_at - started) * share
         self._follow_host(drain_ends_at)
+        if not users:
+            advance_releases(self.worker, drain_ends_at)  # what it moves is due, so the drain takes it at once
         self.report.add(look_at(self.worker, users, drain_ends_at) if users else drain(self.worker, drain_ends_at))
         self._send_alerts()  # what other workers could not deliver
         if drain_only:

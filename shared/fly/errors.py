@@ -99,6 +99,7 @@ RULES: tuple[Rule, ...] = (
     # Not now.
     Rule(_on(429), errors.TransientError, "rate_limited"),
     Rule(_on(409, 412), errors.TransientError, "leased", text="lease currently held"),
+    Rule(_on(409, 412), errors.TransientError, "leased", text="concurrent update"),
     Rule(_on(409, 412), errors.Conflict, "started", text="still attempting to start"),
     Rule(_on(409), errors.Conflict, "conflict"),
     Rule(_on(412), errors.Conflict, "started", text="from current state: 'start"),  # started, starting

@@ -78,11 +78,12 @@ def _last_words(machine: FlyMachine) -> list[str]:
     if event := machine.last_event:
         words.append(f"Fly's last event: {event.type} {event.status}{_at(event.at)}".rstrip())
     if (ended := machine.last_exit) and not ended.requested:
-        words.append(f"it last ended{_at(ended.at)}: {_describe_exit(ended)}")
+        words.append(f"it last ended{_at(ended.at)}: {describe_exit(ended)}")
     return words
 
 
-def _describe_exit(ended: MachineExit) -> str:
+def describe_exit(ended: MachineExit) -> str:
+    """Why a process ended, in Fly's words."""
     parts = ["out of memory"] if ended.oom_killed else []
     parts += [f"exit code {ended.code}"] if ended.code is not None else []
     parts += [f"signal {ended.signal}"] if ended.signal else []

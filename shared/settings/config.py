@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from pydantic_core.core_schema import ValidationInfo
 
 from shared.settings import validators as form
-from shared.settings.validators import Validator
+from shared.settings.validators import LookupScope, Validator
 
 DEFAULT_TIMEOUT_S = 300.0
 MIN_MARGIN_S = 5.0
@@ -178,6 +178,15 @@ class Config(BaseModel):
             "HANGAR_ALERT_WEBHOOK_SECRET",
             form.webhook_secret,
             "Signs the alerts in the form of Standard Webhooks, for a receiver that checks it. Without it they are not signed.",
+        ),
+    ] = None
+    image_lookup: Annotated[
+        LookupScope | None,
+        Setting(
+            "HANGAR_IMAGE_LOOKUP",
+            form.image_lookup,
+            "Which registries are asked about the image of a release: all, only those on this machine (loopback), or none (off). "
+            "Without it `all`, and `loopback` if SUPABASE_URL is on this machine.",
         ),
     ] = None
     timeout_s: Annotated[

@@ -9,11 +9,14 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
 T = TypeVar("T")
+
+# Which registries may be asked about an image: all, only those on this machine, or none.
+LookupScope = Literal["all", "loopback", "off"]
 
 CALLED_FUNCTIONS = frozenset({"provision", "deprovision", "health"})
 MIN_TIMEOUT_S = 10
@@ -218,5 +221,6 @@ function_urls = Validator(
 oauth_providers = Validator(
     "comma-separated names of Supabase Auth providers, such as github,google", _parse_oauth_providers
 )
+image_lookup = Validator("all, loopback or off", _matching(r"all|loopback|off"))
 env_map = Validator('a JSON object with string values, like {"LOG_LEVEL": "info"}', _parse_env_map)
 timeout_s = Validator(f"whole seconds from {MIN_TIMEOUT_S} to {MAX_TIMEOUT_S}", _parse_timeout)

@@ -99,7 +99,9 @@ create table public.fly_plans (
   rank integer,
   created_at timestamptz not null default hangar.now(),
   updated_at timestamptz not null default hangar.now(),
-  on_unhealthy text not null default 'replace' check (on_unhealthy in ('alert', 'restart', 'replace'))
+  on_unhealthy text not null default 'replace' check (on_unhealthy in ('alert', 'restart', 'replace')),
+  -- Further environment of the machines of this tier. Names of Hangar's own contract win.
+  env jsonb not null default '{}' check (jsonb_typeof(env) = 'object')
 );
 comment on table public.fly_plans is 'What a tier includes. Region and image default to those of hangar.settings; grace_s is the time between losing the tier and losing the app.';
 comment on column public.fly_plans.rank is 'Which plan a user with several entitling subscriptions gets: the highest rank, then the highest price, then the most memory.';
@@ -174,6 +176,10 @@ create table public.user_fly_apps (
   drift_repair_at timestamptz,
   drift_repairs integer not null default 0 check (drift_repairs >= 0),
   drift_error text,
+  -- A fingerprint of the further environment that plan, release or pin give this user; null: none. The values are for workers only.
+  env_version text,
+  -- The env_version that was deployed last.
+  env_version_deployed text,
   check ((status = 'deleted') = (deleted_at is not null)),
   check ((lease_token is null) = (lease_expires_at is null))
 ) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column
@@ -195,7 +201,7 @@ create table public.user_fly_app_events (
     'deprovision_requested', 'deprovision_started', 'deprovision_completed', 'deprovision_failed',
     'error_occurred', 'recovery_attempted',
     'desired_changed', 'action', 'drift_found', 'drift_ended', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
-    'brake_tripped', 'alert_raised')),
+    'brake_tripped', 'alert_raised', 'release_changed', 'release_target', 'pin_set')),
   status text not null check (status in ('intent', 'succeeded', 'failed', 'unknown', 'info')),
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
   error_details text,
@@ -269,7 +275,7 @@ comment on table hangar.binding is 'Where the host keeps its subscriptions and u
 
 -- The machine that a row desires. The columns of public.user_fly_apps keep it for outsiders; functions pass it as one value.
 create type hangar.machine_spec as (
-  region text, docker_image text, cpu_kind text, cpu_count integer, memory_mb integer, power text, public_service boolean
+  region text, docker_image text, cpu_kind text, cpu_count integer, memory_mb integer, power text, public_service boolean, env_version text
 );
 
 -- No policy yet, so nobody but the owner reaches a table until `access` has run, whatever the host grants by default.

@@ -125,11 +125,14 @@ begin
       'monthly_cost_estimate_usd', p_row.monthly_cost_estimate_usd::text,
       'price_usd_per_s', p_row.price_usd_per_s::text,
       'admitted_cost_usd', p_row.admitted_cost_usd::text)
+    -- Values of an environment may be secrets: only the worker that writes them to the machine gets them.
+    || case when p_with_token and p_row.env_version is not null
+            then jsonb_build_object('extra_env', hangar.extra_env(p_row.user_id, p_row.tier)) else '{}' end
     || case when p_with_token then jsonb_build_object('full_regions', hangar.full_regions_json(p_row.cpu_kind))
             else '{"lease_token": null}'::jsonb end end;
 end
 $$;
-comment on function hangar.row_json(public.user_fly_apps, boolean) is 'The row as the procedures return it: bigints and money as text; the lease token, and the regions that are full, only for the worker that holds the lease.';
+comment on function hangar.row_json(public.user_fly_apps, boolean) is 'The row as the procedures return it: bigints and money as text; the lease token, the further environment, and the regions that are full, only for the worker that holds the lease.';
 
 create function hangar.settings_json() returns jsonb
 language sql stable set search_path = ''

@@ -1,5 +1,5 @@
 -- Who is entitled to which app, and why: decided here and nowhere else.
--- Builds on: tables, host_binding, status_rules, alerts.
+-- Builds on: tables, host_binding, status_rules, alerts, user_spec.
 
 -- One answer about one subscription. `verdict`: true or false, or null if nothing may follow from it.
 create type hangar.subscription_verdict as (
@@ -93,8 +93,7 @@ begin
          judged.why,
          s.tier,
          p.tier,
-         row(coalesce(p.region, g.default_region), coalesce(p.docker_image, g.default_image), p.cpu_kind, p.cpu_count, p.memory_mb,
-             p.power, p.public_service)::hangar.machine_spec,
+         hangar.spec_for(p, g, y, n),
          p.grace_s,
          s.user_id is not null, s.status, s.ends_at
     from (select distinct x as id from unnest(p_users) x where x is not null) as u
@@ -103,6 +102,8 @@ begin
     left join (select distinct y as id from unnest(p_existing) y) l on l.id = u.id
     left join unnest(p_judged) s on s.user_id = u.id and s.place = 1
     left join public.fly_plans p on p.tier = case when o.override = 'grant' then o.plan else s.tier end
+    left join hangar.user_specs y on y.user_id = u.id
+    left join hangar.user_pins n on n.user_id = u.id and (n.ends_at is null or n.ends_at > v_now)
     cross join lateral (select case
       when o.override = 'deny' then 'override_deny'
       when o.override = 'grant' then 'override_grant'

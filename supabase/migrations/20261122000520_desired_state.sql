@@ -20,7 +20,7 @@ language plpgsql immutable set search_path = ''
 as $$
 begin
   return row(p_row.region, p_row.docker_image, p_row.cpu_kind, p_row.cpu_count, p_row.memory_mb, p_row.power,
-             p_row.public_service)::hangar.machine_spec;
+             p_row.public_service, p_row.env_version)::hangar.machine_spec;
 end
 $$;
 
@@ -54,7 +54,8 @@ declare
 begin
   insert into public.user_fly_apps (
     id, user_id, fly_app_name, fly_org_slug, network, status, desired_state, generation, next_attempt_at, tier, name_seq,
-    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, monthly_cost_estimate_usd, create_unknown_at, grace_s)
+    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, env_version, monthly_cost_estimate_usd, create_unknown_at,
+    grace_s)
   select p_id, p_user, p_app, g.fly_org_slug, p_network, 'provisioning', 'present', 1, hangar.now(), p_plan, p_seq,
          p_spec.*, hangar.monthly_cost_estimate_usd(p_spec.cpu_count, p_spec.memory_mb), p_create_unknown_at,
          (select p.grace_s from public.fly_plans p where p.tier = p_plan)
@@ -126,7 +127,7 @@ begin
   update public.user_fly_apps a
      set desired_state = 'present', generation = a.generation + 1, tier = p_plan,
          status = case when a.desired_state = 'present' and a.status = 'active' then 'active' else 'provisioning' end,
-         (region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service) = (select p_spec.*),
+         (region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, env_version) = (select p_spec.*),
          monthly_cost_estimate_usd = hangar.monthly_cost_estimate_usd(p_spec.cpu_count, p_spec.memory_mb),
          grace_s = coalesce((select p.grace_s from public.fly_plans p where p.tier = p_plan), a.grace_s),
          hold_until = null, delete_after = null, next_attempt_at = hangar.now(), retry_count = 0, error_code = null, error_message = null

@@ -110,6 +110,7 @@ begin
   end if;
   if p_deploying is not null and p_deploying <> 'null' then
     p_row.env_digest := p_deploying ->> 'env_digest';
+    p_row.env_version_deployed := p_row.env_version;
     if p_deploying -> 'resolves_tag' = 'true' then
       p_row.image_digest := null;
     end if;

@@ -19,7 +19,9 @@ begin
     'subscription', case when v_want.has_subscription then jsonb_build_object(
       'tier', v_want.tier, 'status', v_want.subscription_status, 'expires_at', v_want.subscription_expires_at) end,
     'override', (select to_jsonb(o) from public.fly_overrides o where o.user_id = p_user),
+    -- Without the values of its environment: they may be somebody's secrets.
     'row', hangar.row_json(v_row), 'last', hangar.row_json(v_last), 'symptom', hangar.symptom_json(v_row),
+    'pin', (select hangar.pin_json(n) from hangar.user_pins n where n.user_id = p_user), 'release', hangar.user_release_json(v_row),
     -- Why the brake would hold back this app's deletion; decided as hangar.check_brake does, without its lock.
     'brake', case when v_row.desired_state = 'absent' then
       (select b.reason from hangar.brake_status() b where b.reason = 'lost' or v_row.id::text <> all (b.destroyed)) end,

@@ -1,5 +1,5 @@
 -- What the dashboard shows about one user, and the audit log. Read only.
--- Builds on: reports, tables.
+-- Builds on: reports, dashboard_releases.
 
 create index user_fly_app_events_type on public.user_fly_app_events (event_type, created_at desc);
 create index user_fly_app_events_trouble on public.user_fly_app_events (status, created_at desc) where status in ('failed', 'unknown');
@@ -50,10 +50,12 @@ begin
                         where e.fly_app_id = v_row and e.created_at >= v_from
                           and e.event_type in ('health_check_passed', 'health_check_failed') and e.metadata ? 'to'
                         order by e.created_at desc, e.seq desc limit 500) h),
-    'health_from', v_from);
+    'health_from', v_from,
+    'release', hangar.row_release_json(v_row),
+    'pin', (select hangar.pin_json(n) from hangar.user_pins n where n.user_id = p_user and (n.ends_at is null or n.ends_at > v_now)));
 end
 $$;
-comment on function public.fly_admin_user(uuid, integer) is 'fly_user_status and what else a user''s page shows: e-mail address, cost and health by day, earlier apps. Money as text. docs/database.md.';
+comment on function public.fly_admin_user(uuid, integer) is 'fly_user_status and what else a user''s page shows: e-mail address, cost and health by day, earlier apps, release and pin. Money as text. docs/database.md.';
 
 create function public.fly_admin_events(p_filter jsonb default '{}', p_after jsonb default null, p_limit integer default 50) returns jsonb
 language plpgsql volatile security definer set search_path = ''

@@ -1,9 +1,9 @@
 """Accessibility: no fault that axe-core knows, light and dark, wide and narrow; usable by keyboard alone and at 400 px."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.browser.axe import find_faults
 from tests.support.sizes import size
 
 PATHS = (
@@ -13,6 +13,8 @@ PATHS = (
     "events",
     "failures",
     "costs",
+    "releases",
+    "actions/create-release",
     "controls",
     "search?q=user",
     "search?q=nobody-has-this",
@@ -20,18 +22,6 @@ PATHS = (
     "actions/pause",
     "no-such-page",
 )
-
-
-def find_faults(page) -> list[str]:
-    """What axe-core finds, one line each."""
-    found = Axe().run(
-        page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-    )
-    return [
-        f"{fault['id']}: {node['target']} {node['failureSummary']}"
-        for fault in found.response["violations"]
-        for node in fault["nodes"]
-    ]
 
 
 @pytest.mark.sized

@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
@@ -16,7 +17,7 @@ PATIENCE_S = 60
 USER = FREE_USERS[0].id
 PAGES = [
     "", "?status=error&q=user", "search", "search?q=user", f"users/{USER}", "events", "events?user=user-1@example.test",
-    "failures", "costs", "costs?users=1234", "controls", f"actions/provision?user={USER}",
+    "failures", "costs", "costs?users=1234", "controls", "releases", "actions/create-release", f"actions/provision?user={USER}",
     f"actions/deprovision?user={USER}", "actions/pause", "actions/approve-orphan?app=vyx-user-00000000", "fleet.csv",
 ]  # fmt: skip
 COOKIES = re.compile(r"([^=;]+)=([^;]*)")
@@ -91,6 +92,11 @@ class Visitor:
 
     def change_session(self, **changes):
         self.cookies[SESSION_COOKIE] = self.sealer.seal("session", self.session | changes)
+
+
+def text_of(page):
+    """The text of a page, without tags, single-spaced."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", page.text)))
 
 
 def notice(page):

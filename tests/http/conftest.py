@@ -264,3 +264,50 @@ def logged(sql):
         ]  # fmt: skip
 
     return logged
+
+
+@pytest.fixture
+def no_releases(sql):
+    """No release before, and none after, so that tests do not overlap."""
+
+    def run():
+        sql("update hangar.user_specs set release_id = null")
+        sql("delete from hangar.releases")
+        sql("delete from hangar.user_pins")
+
+    run()
+    yield
+    run()
+
+
+@pytest.fixture
+def release_apps(no_releases, make_app, sql):
+    """Six running apps of one tier. No other app of the database is wanted meanwhile, so releases concern only these."""
+    wanted = [
+        row
+        for (row,) in sql(
+            "update public.user_fly_apps set desired_state = 'absent' where deleted_at is null and desired_state = 'present'"
+            " returning id"
+        )
+    ]
+    users = [make_app(f"{number}-{uuid.uuid4().hex[:8]}@example.test") for number in range(6)]
+    yield users
+    sql(
+        "update public.user_fly_apps set status = 'deleted', deleted_at = hangar.now() where user_id::text = any(%s)",
+        users,
+    )
+    sql("update public.user_fly_apps set desired_state = 'present' where id = any(%s)", wanted)
+
+
+@pytest.fixture
+def draft(operator, release_apps):
+    """Make a draft with the form, and return its number."""
+
+    def make(image="registry.test/team/backend:v2", **fields):
+        page = operator.follow(
+            operator.submit("actions/create-release", **{"image": image, "reason": "a new version", **fields})
+        )
+        assert page.status_code == 200
+        return int(str(page.url).rpartition("/")[2])
+
+    return make

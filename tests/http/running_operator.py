@@ -122,8 +122,11 @@ class Operator:
         return dict(rows)
 
     def apps_on_fly(self):
-        world = httpx.get(f"{self.fly_url}/_sim/world", trust_env=False).json()
-        return sorted(app["name"] for app in world["apps"])
+        return sorted(app["name"] for app in self.fly_apps())
+
+    def fly_apps(self):
+        """Every app as the simulator holds it, with its machines."""
+        return httpx.get(f"{self.fly_url}/_sim/world", trust_env=False).json()["apps"]
 
     def set_faults(self, *faults):
         httpx.put(f"{self.fly_url}/_sim/faults", json=list(faults), trust_env=False).raise_for_status()

@@ -7,13 +7,10 @@ from html import unescape
 import pytest
 
 from local.dev.database import FREE_USERS
+from tests.http.admin_visitor import text_of
 
 USER = FREE_USERS[0].id
 HOSTILE = """"><script>alert(1)</script><img src=x onerror=alert(2)>'{{7*7}}`${1}`"""
-
-
-def text_of(page):
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", page.text)))
 
 
 def test_markup_in_user_data_is_shown_as_text_on_every_page(operator, make_app, sql):
@@ -198,6 +195,8 @@ def test_every_link_of_every_page_works(operator, make_app):
         "failures",
         "costs",
         "controls",
+        "releases",
+        "actions/create-release",
         f"actions/check?user={user}",
     ):
         page = operator.get(path)

@@ -151,6 +151,16 @@ def test_only_the_users_own_enabled_traders_signal(host, start):
     assert [host.signals(trader) for trader in never] == [[], [], []]
     body = backend.get("/ready").json()
     assert (body["status"], body["loaded"], body["expected"], body["user_id"]) == ("ready", 1, 1, USER)
+    assert (body["image"], body["version"]) == (None, "reference")
+
+
+def test_the_ready_page_names_the_image_and_the_version_within_what_fly_shows_of_it(start):
+    """Even while nothing works and the reason is long, a release can read which image runs."""
+    image = f"registry.fly.io/hangar/backend:deployment-01@sha256:{'a' * 64}"
+    backend = start(FLY_IMAGE_REF=image, VERSION="7.1", SUPABASE_URL=f"http://127.0.0.1:1/{'nowhere/' * 60}")
+    answer = eventually(lambda: (page := backend.get("/ready")) and len(page.json()["reason"]) > 60 and page)
+    assert (answer.status_code, answer.json()["image"], answer.json()["version"]) == (503, image, "7.1")
+    assert len(answer.text) <= 400
 
 
 def test_the_shared_backend_runs_built_in_traders_only(host, start):

@@ -132,7 +132,8 @@ def test_exec_sees_the_machines_env_and_secrets_and_nothing_of_ours(fly, monkeyp
     assert (shown["FLY_REGION"], shown["FLY_IMAGE_REF"], shown["HOST"]) == ("iad", "backend:1", "127.0.0.1")
     assert shown["FLY_MACHINE_ID"] == path.rsplit("/", 1)[1]
     ours = {name for name in shown if not name.startswith(("FLY_", "PRIMARY_"))}
-    assert ours == {"USER_ID", "READY", "TOKEN", "PORT", "HOST", "PATH"}
+    assert ours == {"USER_ID", "READY", "TOKEN", "VERSION", "PORT", "HOST", "PATH"}
+    assert shown["VERSION"] == "1"
 
 
 def test_exec_handles_output_input_exit_code_and_timeout(fly):
@@ -149,6 +150,21 @@ def test_checks_are_performed(fly):
     until(lambda: fly.checks(path) == {"alive": "passing", "ready": "critical", "port": "passing"}, "first results")
     (fly.folder / "ready").touch()
     until(lambda: fly.checks(path)["ready"] == "passing", "ready after the file appeared")
+
+
+def test_the_output_of_a_check_is_the_body_of_the_answer(fly):
+    path = fly.start()
+    until(lambda: len(fly.checks(path)) == 3, "first results")
+    assert {check["output"] for check in fly.http.get(path).json()["checks"]} == {"ok", "Success"}
+
+
+def test_an_image_that_behaves_badly_is_no_process(fly):
+    """The child of the runner would be healthy, whatever the image is."""
+    path = fly.start(image="backend:crash-at-start")
+    assert fly.pid(path) is None
+    until(lambda: fly.http.get(path).json()["state"] == "stopped", "its retries are used up")
+    good = fly.start("second", image="backend:wrong-digest")
+    assert fly.pid(good) is not None
 
 
 def test_output_goes_to_the_log(fly):

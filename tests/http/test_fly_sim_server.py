@@ -33,6 +33,14 @@ def test_a_machine_lifecycle_over_http(fly):
     assert fly.get("/v1/apps/app-one").status_code == 404
 
 
+def test_a_bad_image_fails_in_real_time_too(fly):
+    config = {"image": "x:crash-at-start", "restart": {"policy": "on-failure", "max_retries": 1}}
+    path = f"{MACHINES}/{fly.post(MACHINES, json={'name': 'main', 'config': config}).json()['id']}"
+    assert fly.get(f"{path}/wait?state=started").status_code == 200
+    assert fly.get(f"{path}/wait?state=stopped&timeout=30").status_code == 200
+    assert [event["type"] for event in fly.get(f"{path}/events").json()].count("exit") == 2
+
+
 def test_ten_creates_of_one_name_at_once_make_one_machine(fly):
     def create(_):
         return fly.post(MACHINES, json={"name": "main", "config": {"image": "x"}})

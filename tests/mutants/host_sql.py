@@ -183,7 +183,7 @@ BUGS = (
     ),
     PlantedBug(
         "renewal-forgets-the-work-of-the-hold",
-        Sql(_SYNC),
+        Sql("function hangar.apply_entitlement"),
         exactly("and v_row.next_attempt_at >= v_row.hold_until"),
         "",
         "I8: a renewal in the removal hold ends no lease of a worker that died in the hold",

@@ -1,10 +1,12 @@
 """Bugs planted in the command line: which installation it reaches, and how a migration ends."""
 
-from tests.mutants.places import Python
+from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _MIGRATION = "tests/unit/test_ops_migration.py"
 _MIGRATE = "tests/http/test_ops_migrate.py"
+_RELEASES = "tests/http/test_ops_releases.py"
+_PINS = "tests/http/test_ops_user_pins.py"
 
 BUGS = (
     PlantedBug(
@@ -46,5 +48,61 @@ BUGS = (
         "field()",
         "I9: no repr shows a key",
         ("tests/unit/test_reprs.py", "tests/unit/test_ops_connection.py"),
+    ),
+    PlantedBug(
+        "release-dry-run-plans",
+        Python("ops.commands.release", "create"),
+        exactly("dry_run=dry_run,"),
+        "dry_run=False,",
+        "I13: a dry run of a release changes nothing",
+        (f"{_RELEASES}::test_a_dry_run_shows_waves_cost_and_who_is_left_out_and_changes_nothing",),
+    ),
+    PlantedBug(
+        "lost-answer-makes-a-second-release",
+        Python("ops.commands.release", "create"),
+        exactly("request=None if dry_run else request"),
+        "request=None",
+        "I13: one request makes one release, whatever answers are lost",
+        (f"{_RELEASES}::test_a_lost_answer_does_not_make_a_second_release",),
+    ),
+    PlantedBug(
+        "release-read-by-halves",
+        Python("shared.adapters.procedures_release_operator", "ReleaseOperatorProcedures.read_release"),
+        exactly("while len(page) == _TARGETS_PER_CALL:"),
+        "while False:",
+        "I13: the status of a release names every app",
+        ("tests/unit/test_procedures.py::test_a_release_is_read_with_all_its_targets",),
+    ),
+    PlantedBug(
+        "variables-never-sent",
+        Python("shared.domain.drift", "_compare_env"),
+        exactly("if row.env_version != row.env_version_deployed:"),
+        "if False:",
+        "I13: a release or pin of variables reaches the machine",
+        (f"{_PINS}::test_variables_of_one_user_reach_the_machine_and_no_output",),
+    ),
+    PlantedBug(
+        "status-shows-variables",
+        Sql("function hangar.row_json"),
+        exactly("|| case when p_with_token and p_row.env_version is not null"),
+        "|| case when p_row.env_version is not null",
+        "I9: the value of a variable is in no output",
+        (f"{_PINS}::test_variables_of_one_user_reach_the_machine_and_no_output",),
+    ),
+    PlantedBug(
+        "held-back-too-late",
+        Sql("function hangar.move_target"),
+        exactly("elsif v_pin.held_back_until > v_now or hangar.is_pinned(v_pin, p_release) then"),
+        "elsif false then",
+        "I13: a user who is held back after the start of a release is left alone",
+        (f"{_PINS}::test_a_hold_back_keeps_releases_away_until_its_date",),
+    ),
+    PlantedBug(
+        "pin-outlives-its-end",
+        Sql("function hangar.without_pin"),
+        exactly("v_spec.docker_image := coalesce(v_unpinned.docker_image, p_spec.docker_image);"),
+        "v_spec.docker_image := p_spec.docker_image;",
+        "I13: a pin that ends leaves nothing behind, whatever release came meanwhile",
+        (f"{_PINS}::test_a_release_of_something_else_leaves_nothing_of_the_pin_behind",),
     ),
 )

@@ -10,6 +10,7 @@ from local.fly.state.latency_profiles import UNKIND, Unkindness
 from shared.domain.naming import app_name
 from shared.fleet.sweep import Sweep
 from tests.simulation.foreign_host import ForeignHost
+from tests.simulation.random_releases import RandomReleases
 from tests.simulation.silent_failure import WELL
 from tests.support.clock import make_chance
 from tests.support.fault_schedule import REGION, by_hand, draw_bad_day, draw_faults, hurt_machine
@@ -20,6 +21,7 @@ from tests.support.world import STRANGER, World
 
 USERS, MOST_USERS, MOST_MOVES = 6, 8, 48
 FOREIGN_SHARE = 0.4  # of the worlds whose host is not like the sample host
+RELEASE_SHARE = 0.4  # of the worlds whose operators make releases
 HOLD_SHARE = 0.4  # of the worlds with a removal hold
 _GAPS_S = (
     (0.0, 30),
@@ -59,6 +61,7 @@ class SmallStorm:
         self.faulty = self.chaos.choice((3, 12, 25))
         self.names = 0
         self.foreign = ForeignHost(self) if self.pace.random() < FOREIGN_SHARE else None
+        self.releases = RandomReleases(self, seed) if make_chance(seed, "releasing").random() < RELEASE_SHARE else None
         if self.pace.random() < HOLD_SHARE:
             world.sql("update hangar.settings set removal_hold_s = 300")
         world.receiver.answer = self._answer_alert
@@ -97,6 +100,8 @@ class SmallStorm:
             self._refuse_everything()
             gap = self.pace.choices(gaps, gap_weights)[0]
             self.turns.run(self.world.clock() + max(1e-3, gap * self.pace.uniform(0.3, 1.0)))
+            if self.releases:
+                self.releases.check()
 
     def _weigh_moves(self) -> dict[Callable[[], None], float]:
         return {
@@ -110,7 +115,7 @@ class SmallStorm:
             self._edit_plan: 1,
             self._pause: 1,
             self._nudge: 2,
-            self._drain: 5,
+            self.drain: 5,
             self._sweep: 2,
             self._overlap: 0.6,
             self._fail_calls: self.faulty,
@@ -120,6 +125,7 @@ class SmallStorm:
             self._squat: 0.7,
             self._kill: 1 if self.deadly else 0,
             **(self.foreign.weigh_moves() if self.foreign else {}),
+            **(self.releases.weigh_moves() if self.releases else {}),
         }
 
     def end(self) -> None:
@@ -141,10 +147,12 @@ class SmallStorm:
         if self.foreign:
             self.foreign.correct()
         self.turns.run_out(world.clock() + _WHOLE_FAULT_S)
+        if self.releases:
+            self.releases.end()
 
-    def call_health(self) -> None:
-        """Run one complete sweep with a worker that is not killed."""
-        self._work("sweep", lambda by: Sweep(by, self.world.clock() + 240.0).run(drain_only=False), mortal=False)
+    def call_health(self, *, drain_only: bool = False) -> None:
+        """Run one complete sweep, or only a drain, with a worker that is not killed."""
+        self._work("sweep", lambda by: Sweep(by, self.world.clock() + 240.0).run(drain_only=drain_only), mortal=False)
         self.turns.run_out(self.world.clock() + 600.0)
 
     # The host
@@ -249,7 +257,7 @@ class SmallStorm:
     def _nudge(self) -> None:
         self._nudge_user(self.pick(), in_s=0.0)
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
         self._work("drain", lambda by: Sweep(by, self.world.clock() + 55.0).run(drain_only=True).detail)
 
     def _sweep(self) -> None:

@@ -27,7 +27,7 @@ def test_no_seed_breaks_a_promise(database):
 
 def test_a_seed_gives_the_same_run_again(database):
     """The traces are equal byte for byte, even after another seed on the same database."""
-    seeds = range(3, 9)  # several, because what differs by chance differs in some runs only
+    seeds = range(3, 8)  # several, because what differs by chance differs in some runs only
     try:
         first = {seed: run_seed(database, seed, keep_trace=True).trace for seed in seeds}
         assert check_seed(database, 40) == []
@@ -64,7 +64,7 @@ def test_another_process_gives_the_same_run(postgres, database):
 
 def test_a_violation_names_its_seed_and_what_led_to_it(database, monkeypatch):
     """Without a sweep at the end something is missing: one line says how to reproduce that, and the trace is bounded."""
-    monkeypatch.setattr("tests.simulation.small_storm.SmallStorm.call_health", lambda _: None)
+    monkeypatch.setattr("tests.simulation.small_storm.SmallStorm.call_health", lambda _, **__: None)
     try:
         told = [result for seed in range(10) if (result := run_seed(database, seed)).violations]
     finally:

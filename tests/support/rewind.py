@@ -15,7 +15,7 @@ import psycopg
 
 from local.fly.state.state import World as FlyWorld
 from shared.domain.errors import OutcomeUnknown, TransientError
-from shared.fleet import health_probe
+from shared.fleet import health_probe, releases
 from shared.reconcile import drain
 from tests.support.boundaries import Killed, name_path
 from tests.support.clock import START
@@ -221,9 +221,12 @@ class InlineExecutor:
 @contextmanager
 def without_threads() -> Iterator[None]:
     """Replace thread pools, which would need more sessions. With one row at work the result is the same."""
-    kept = drain.ThreadPoolExecutor, health_probe.ThreadPoolExecutor
-    drain.ThreadPoolExecutor = health_probe.ThreadPoolExecutor = InlineExecutor
+    modules = (drain, health_probe, releases)
+    kept = [module.ThreadPoolExecutor for module in modules]
+    for module in modules:
+        module.ThreadPoolExecutor = InlineExecutor
     try:
         yield
     finally:
-        drain.ThreadPoolExecutor, health_probe.ThreadPoolExecutor = kept
+        for module, executor in zip(modules, kept, strict=True):
+            module.ThreadPoolExecutor = executor

@@ -117,6 +117,8 @@ class StandingDatabase:
         deletes.append(
             sql.SQL("update hangar.host_state set held_since = null, reason = null, obeyed_by = null, losing = 0")
         )
+        # People and links name a release by its number, so a seed has to begin with the same one.
+        deletes.append(sql.SQL("alter sequence hangar.releases_id_seq restart"))
         deletes.append(sql.SQL("insert into public.fly_plans select * from public.kept_plans"))
         deletes.append(sql.SQL("insert into hangar.settings select * from public.kept_settings"))
         # Otherwise the audit log refuses even this deletion.

@@ -21,6 +21,8 @@ _SIZES = {
     "PARTS_KILLED": (1, 2),
     "AXE_RUNS_PER_PAGE": (1, 2),
     "LOCK_ROUNDS": (3, 15),
+    "RELEASE_FLEET": (150, 1_000),
+    "BAD_RELEASE_FLEET": (60, 200),
 }
 
 

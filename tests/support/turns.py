@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from greenlet import getcurrent, greenlet
 
-from shared.fleet import health_probe
+from shared.fleet import health_probe, releases
 from shared.reconcile import drain
 from tests.support.boundaries import Killed
 from tests.support.clock import Clock
@@ -263,7 +263,8 @@ class TurnPool:
 
 
 def use_turns(monkeypatch: Any, turns: Turns) -> None:
-    """Make the thread pools of the drain and of the health probe take turns as well."""
+    """Make the thread pools of the drain, the health probe and the releases take turns as well."""
     monkeypatch.setattr(drain, "ThreadPoolExecutor", turns.executor)
     monkeypatch.setattr(drain, "wait", turns.wait)
     monkeypatch.setattr(health_probe, "ThreadPoolExecutor", turns.executor)
+    monkeypatch.setattr(releases, "ThreadPoolExecutor", turns.executor)

@@ -58,7 +58,9 @@ def build_worker(
     if short_path:
         fly._link = _ShortLink("http://fly.test", "any", transport=transport, sleep=sleep, clock=clock)
     database = Database(link)
-    inputs = MachineInputs(installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"})
+    inputs = MachineInputs(
+        installation_id, lambda row: {"USER_ID": str(row.user_id), **row.extra_env}, lambda _: {"TOKEN": "t"}
+    )
     return SimulatedWorker(
         database=database,
         fly=fly,

@@ -126,6 +126,7 @@ WRONG = [
     ("HANGAR_ADMIN_ORIGINS", "https://canary.example.test/path"),
     ("HANGAR_ADMIN_ORIGINS", "https://a.example.test canary"),
     ("HANGAR_ALERT_WEBHOOK_URL", "canary"),
+    ("HANGAR_IMAGE_LOOKUP", "canary"),
     ("CLOUD_RUN_TIMEOUT_SECONDS", "9"),
     ("CLOUD_RUN_TIMEOUT_SECONDS", "3601"),
     ("CLOUD_RUN_TIMEOUT_SECONDS", "٣٠٠"),

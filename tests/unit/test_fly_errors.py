@@ -123,7 +123,7 @@ ROWS = [
     (update_machine, 409, error_body(HOST_FULL), errors.Capacity, "host"),
     (start_machine, 409, error_body(HOST_FULL), errors.Capacity, "host"),
     (create_machine, 409, error_body(HOST_FULL), errors.Capacity, "region_full"),
-    (update_machine, 409, error_body(CONCURRENT), errors.Conflict, "conflict"),
+    (update_machine, 409, error_body(CONCURRENT), errors.TransientError, "leased"),
     (update_machine, 409, None, errors.Conflict, "conflict"),
     (update_machine, 409, error_body(LEASED), errors.TransientError, "leased"),
     (update_machine, 503, error_body(MAINTENANCE), errors.Capacity, "host"),

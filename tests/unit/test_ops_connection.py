@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ops.cli import build_cli
+from ops.client import Installation
 from ops.connection import TargetError, load_target
 
 DEV = {
@@ -40,6 +41,22 @@ def test_the_local_cloud_comes_second(tmp_path):
     assert "sb_secret_dev" not in repr(target)
 
 
+def test_the_local_cloud_asks_no_registry_elsewhere(tmp_path):
+    """Whatever Fly token the terminal has. A setting may say otherwise."""
+    dev = tmp_path / "dev.json"
+    dev.write_text(json.dumps(DEV))
+    registry = Installation(load_target({"FLY_API_TOKEN": "fm2_real_token"}, dev)).make_registry()
+    assert (registry.scope, dict(registry.credentials)) == ("loopback", {})
+    assert Installation(load_target({"HANGAR_IMAGE_LOOKUP": "off"}, dev)).make_registry().scope == "off"
+
+
+def test_a_real_installation_asks_every_registry_with_the_fly_token_for_flys(tmp_path):
+    target = load_target(ENVIRON | {"FLY_API_TOKEN": "FlyV1 fm2_real_token\n"}, tmp_path / "absent.json")
+    registry = Installation(target).make_registry()
+    assert (registry.scope, dict(registry.credentials)) == ("all", {"registry.fly.io": ("x", "fm2_real_token")})
+    assert "fm2_real" not in repr(target)
+
+
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
@@ -52,6 +69,8 @@ def test_the_local_cloud_comes_second(tmp_path):
         (ENVIRON | {"SUPABASE_URL": "https://x:99999"}, "SUPABASE_URL is not a URL"),
         (ENVIRON | {"SUPABASE_SECRET_KEY": "sb_secret_canary more"}, "SUPABASE_SECRET_KEY holds a space"),
         (ENVIRON | {"SUPABASE_SECRET_KEY": "schlüssel"}, "SUPABASE_SECRET_KEY holds"),
+        (ENVIRON | {"FLY_API_TOKEN": "canary"}, "FLY_API_TOKEN is wrong: expected a Fly organisation token"),
+        (ENVIRON | {"HANGAR_IMAGE_LOOKUP": "canary"}, "HANGAR_IMAGE_LOOKUP is wrong: expected all, loopback or off"),
     ],
 )
 def test_the_missing_or_wrong_setting_is_named(environ, words, tmp_path):

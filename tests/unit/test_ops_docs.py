@@ -1,4 +1,4 @@
-"""The operator's guide names every command and every option."""
+"""The operator's guide, with its page about releases, names every command and every option."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ import pytest
 from ops.cli import build_cli
 from shared.domain.remediation import _BY_CODE
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE = (DOCS / "operating.md").read_text() + (DOCS / "releases.md").read_text()
 
 
 def commands(group, prefix="hangar"):

@@ -91,3 +91,25 @@ def test_pages_of_candidates_continue_at_a_user():
     assert (page.candidates, page.next) == ((), USER)
     OperatorDatabase(store).read_candidate_page(USER, 500)
     assert store.called == ("fly_migration_candidates", {"p_after": str(USER), "p_limit": 500})
+
+
+def make_targets(numbers):
+    return [{"app": f"app-{number}", "user_id": str(number)} for number in numbers]
+
+
+def test_a_release_is_read_with_all_its_targets():
+    """Page by page. An app that joined between two pages pushes another one onto the next page; it is kept once."""
+
+    class Pages(Store):
+        def rpc(self, name, args):
+            assert name == "fly_release"
+            first, count = args["p_offset"], args["p_targets"]
+            known = (
+                make_targets(range(12000))
+                if first == 0
+                else [{"app": "late", "user_id": "late"}, *make_targets(range(12000))]
+            )
+            return {"id": 1, "targets": known[first : first + count]}
+
+    targets = OperatorDatabase(Pages(None)).read_release(1)["targets"]
+    assert targets == make_targets(range(12000))

@@ -17,10 +17,11 @@ _WATCH = "This page shows the progress."
 
 @dataclass(frozen=True)
 class ActionOutcome:
-    """What the operator reads after an action. `tone` is "good", "busy" or "bad"."""
+    """What the operator reads after an action. `tone` is "good", "busy" or "bad"; `page` is where, by default where it began."""
 
     tone: str
     text: str
+    page: str | None = None
 
 
 def call_function(context: RequestContext, name: str, body: Mapping[str, Any]) -> ActionOutcome:

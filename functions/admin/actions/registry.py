@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from functions.admin.actions import operations
+from functions.admin.actions import operations, release_operations
 from functions.admin.actions.function_client import ActionOutcome
 from functions.admin.actions.request import ActionRequest
 
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """One action. `about` is "user", "orphan" or "hangar"; `asks` are the extra fields of its confirmation."""
+    """One action. `about` is "user", "orphan", "release" or "hangar"; `asks` are the extra fields of its confirmation.
+
+    `page` is where it began, for those about Hangar. `template` makes the confirmation.
+    """
 
     name: str
     label: str
@@ -21,6 +24,8 @@ class ActionSpec:
     tone: str = "plain"
     asks: tuple[str, ...] = ()
     needs_reason: bool = False
+    page: str = "controls"
+    template: str = "confirm.html"
 
 
 _ALL = (
@@ -150,6 +155,80 @@ _ALL = (
         about="orphan",
         tone="bad",
         asks=("type_name",),
+    ),
+    ActionSpec(
+        "create-release",
+        "Create draft",
+        "Plan a release",
+        "This makes a draft. Nothing moves until you have seen its plan and started it.",
+        release_operations.create_release,
+        about="hangar",
+        asks=("request",),
+        needs_reason=True,
+        page="releases",
+        template="release_form.html",
+    ),
+    ActionSpec(
+        "create-plan-release",
+        "Create draft",
+        "Plan a release that follows the plans",
+        "The release gives each app that differs from its plan what the plan says today. This makes a draft: nothing moves until "
+        "you have seen it and started it.",
+        release_operations.create_plan_release,
+        about="hangar",
+        asks=("request",),
+        needs_reason=True,
+        page="releases",
+    ),
+    ActionSpec(
+        "start-release",
+        "Start",
+        "Start this release",
+        "The canary moves first. Each wave begins when the one before has proved itself.",
+        release_operations.start,
+        about="release",
+        tone="busy",
+        needs_reason=True,
+    ),
+    ActionSpec(
+        "pause-release",
+        "Pause",
+        "Pause this release",
+        "No further app moves. Apps that are moving now are still checked, and put back on failure.",
+        release_operations.pause,
+        about="release",
+        tone="busy",
+        needs_reason=True,
+    ),
+    ActionSpec(
+        "resume-release",
+        "Resume",
+        "Resume this release",
+        "The release continues where it stopped. Apps that failed and were put back are tried again.",
+        release_operations.resume,
+        about="release",
+        tone="good",
+        needs_reason=True,
+    ),
+    ActionSpec(
+        "abort-release",
+        "Abort",
+        "Abort this release",
+        "Every app that it has moved goes back to what it ran before. The release then ends as aborted.",
+        release_operations.abort,
+        about="release",
+        tone="bad",
+        needs_reason=True,
+    ),
+    ActionSpec(
+        "roll-back-release",
+        "Roll back",
+        "Roll back this release",
+        "Every app that it has moved goes back to what it ran before. The release then ends as rolled back.",
+        release_operations.roll_back,
+        about="release",
+        tone="bad",
+        needs_reason=True,
     ),
 )
 ACTIONS = {spec.name: spec for spec in _ALL}

@@ -1,7 +1,7 @@
 """What an operator confirmed, with the calls that carry it out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,13 +15,17 @@ _MOST_REASON_CHARS = 500
 
 @dataclass(frozen=True)
 class ActionRequest:
-    """What an operator confirmed: about which user or app, and with which form. `user` is the result of `read_user`."""
+    """What an operator confirmed: about which user, app or release, and with which form.
+
+    `user` is the result of `read_user`, `release` that of `read_release_page`. Each is empty if the action is not about one.
+    """
 
     context: RequestContext
     user_id: UUID | None
     user: Mapping[str, Any]
     app: str
     form: Mapping[str, str]
+    release: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def database(self) -> OperatorDatabase:

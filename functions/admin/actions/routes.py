@@ -7,8 +7,12 @@ import flask
 
 from functions.admin.actions.offers import specialise
 from functions.admin.actions.registry import ACTIONS, ActionSpec
+from functions.admin.actions.release_offers import explain_stale_form, mark_state, specialise_release
 from functions.admin.actions.request import ActionRequest, read_day, suggest_plan
-from functions.admin.request_context import clean, get_context, read_arg, redirect_to, show
+from functions.admin.request_context import clean, get_context, read_arg, read_release_id, redirect_to, show
+from functions.admin.views.releases import end_sentence, replace_commands
+from shared.domain.errors import Conflict, Refused
+from shared.domain.models import Json
 from shared.settings.validators import parse_uuid
 
 blueprint = flask.Blueprint("actions", __name__)
@@ -21,23 +25,39 @@ def run_action(name: str) -> flask.Response:
     if spec is None:
         flask.abort(404)
     action = _read_action_request(spec)
-    spec = specialise(spec, action.user)
+    spec = specialise_release(spec, action.release) if action.release else specialise(spec, action.user)
     if spec.name == "keep" and action.user["row"] is None:
         # The page was opened earlier, while the app still existed. To make a new app is not what "Keep this app" says.
         flask.flash("The app no longer exists, so it cannot be kept. Provision creates a new app.", "bad")
+        return redirect_to(_get_origin_page(action, spec))
+    if action.release and (stale := explain_stale_form(spec, action.release, _read_seen(action))):
+        flask.flash(stale, "bad")
         return redirect_to(_get_origin_page(action, spec))
     if flask.request.method == "GET":
         return _show_confirmation(action, spec)
     if problem := _find_problem(action, spec):
         return _show_confirmation(action, spec, problem, 400)
-    outcome = spec.run(action)
+    try:
+        outcome = spec.run(action)
+    except Conflict as conflict:
+        return _show_confirmation(action, spec, end_sentence(replace_commands(conflict.message)), 409)
+    except Refused as refusal:
+        if refusal.code != "invalid_value":
+            raise
+        return _show_confirmation(action, spec, end_sentence(replace_commands(refusal.message)), 400)
     flask.flash(outcome.text, outcome.tone)
-    return redirect_to(_get_origin_page(action, spec))
+    return redirect_to(outcome.page or _get_origin_page(action, spec))
+
+
+def _read_seen(action: ActionRequest) -> str | None:
+    """The mark of the state for which the form was made. None before it is sent."""
+    return action.form.get("seen", "") if flask.request.method == "POST" else None
 
 
 def _read_action_request(spec: ActionSpec) -> ActionRequest:
     context = get_context()
     user_id, user, app = None, {}, read_arg("app")[:100]
+    release: Json = {}
     if spec.about == "user":
         user_id = parse_uuid(read_arg("user"))
         if user_id is None:
@@ -47,27 +67,40 @@ def _read_action_request(spec: ActionSpec) -> ActionRequest:
             flask.abort(404)
         user = found
         app = (user["row"] or {}).get("fly_app_name", "")
+    elif spec.about == "release":
+        release = _read_release()
     elif spec.about == "orphan" and not app:
         flask.abort(404)
     form = {name: clean(text) for name, text in flask.request.form.items()}
-    return ActionRequest(context, user_id, user, app, form)
+    return ActionRequest(context, user_id, user, app, form, release)
+
+
+def _read_release() -> Json:
+    release_id = read_release_id("release")
+    release = get_context().database.read_release_page(release_id) if release_id is not None else None
+    if release is None:
+        flask.abort(404)
+    return release
 
 
 def _show_confirmation(action: ActionRequest, spec: ActionSpec, problem: str = "", status: int = 200) -> flask.Response:
     plan = action.form.get("plan") or suggest_plan(action.user) if "plan" in spec.asks else None
     return show(
-        "confirm.html",
+        spec.template,
         status,
         spec=spec,
         action=action,
         plan=plan,
         problem=problem,
+        seen=mark_state(action.release) if action.release else "",
         back=_get_origin_page(action, spec),
     )
 
 
 def _get_origin_page(action: ActionRequest, spec: ActionSpec) -> str:
-    return f"users/{action.user_id}" if spec.about == "user" else "controls"
+    if spec.about == "user":
+        return f"users/{action.user_id}"
+    return f"releases/{action.release['id']}" if spec.about == "release" else spec.page
 
 
 def _find_problem(action: ActionRequest, spec: ActionSpec) -> str:
@@ -75,6 +108,8 @@ def _find_problem(action: ActionRequest, spec: ActionSpec) -> str:
     plans = action.user.get("plans", [])
     if spec.needs_reason and not action.reason:
         return "Give a reason. It is kept in the audit log."
+    if "request" in spec.asks and parse_uuid(action.form.get("request", "")) is None:
+        return "The form was not complete. Send it again."
     if "type_name" in spec.asks and action.app and action.form.get("typed", "").strip() != action.app:
         return f"To confirm, type the app's name exactly: {action.app}"
     if "plan" in spec.asks and not plans:

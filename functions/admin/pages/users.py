@@ -9,6 +9,7 @@ from functions.admin.actions.offers import offer_actions
 from functions.admin.pages import events
 from functions.admin.request_context import get_context, read_arg, redirect_to, show
 from functions.admin.views.charts import draw_costs, draw_health
+from functions.admin.views.releases import describe_pin, describe_target, name_running_image
 from functions.admin.views.render import pick
 from shared.adapters.procedures_dashboard import FoundUsers
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
@@ -60,6 +61,9 @@ def show_user(user_id: UUID) -> flask.Response:
         why=_WHY.get(user["why"], str(user["why"]).replace("_", " ")),
         next_step=format_next_step(user, user["settings"], now, surface="dashboard"),
         actions=offer_actions(user),
+        running=name_running_image(user["row"] or {}),
+        release_step=describe_target(user["release"]) if user["release"] else "",
+        pin=describe_pin(user["pin"]) if user["pin"] else "",
         costs=draw_costs(user["days"]),
         health=draw_health(user, now),
         values=values,

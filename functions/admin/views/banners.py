@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from functions.admin.views.releases import replace_commands
 from shared.domain.remediation import format_duration
 from shared.domain.status_text import format_brake_count, format_brake_release
 
@@ -38,6 +39,7 @@ _TITLES = {
     "unknown_health": "An app cannot be judged",
     "alert_delivery": "Alerts are not being delivered",
     "drift": "Machines differ from what should run",
+    "release_failed": "A release has paused itself",
 }
 _BAD = frozenset(
     ("installation", "fly_unreachable", "fly_refused", "incident", "host_loss", "host_binding", "wrong_organisation")
@@ -46,13 +48,14 @@ _BAD = frozenset(
 
 @dataclass(frozen=True)
 class Banner:
-    """A notice. `key` stays the same while it lasts, `where` is the page on which to act."""
+    """A notice. `key` stays the same while it lasts; `where` is the page on which to act, and `link` its name."""
 
     key: str
     tone: str
     title: str
     text: str
     where: str = "controls"
+    link: str = "Controls"
 
 
 def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
@@ -78,8 +81,15 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
         if alert["kind"] == "fly_unreachable":
             since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()
             text = f"For {format_duration(since_s)}; the next sweep tries again. {text}"
-        found.append(Banner(f"{alert['kind']} {alert['key']}", tone, title, text))
+        found.append(Banner(f"{alert['kind']} {alert['key']}", tone, title, replace_commands(text), *_find_page(alert)))
     return found
+
+
+def _find_page(alert: Mapping[str, Any]) -> tuple[str, ...]:
+    """The page of the release that an alert is about."""
+    key = str(alert["key"])
+    is_release = alert["kind"] == "release_failed" and key.isascii() and key.isdecimal()
+    return (f"releases/{key}", f"Release {key}") if is_release else ()
 
 
 def _format_brake(brake: Mapping[str, Any]) -> Banner:

@@ -13,6 +13,7 @@ import flask
 from markupsafe import Markup
 
 from functions.admin.views.banners import list_banners
+from functions.admin.views.releases import STATES, end_sentence, explain_code, format_apps, name_wave, replace_commands
 from shared.domain.cost import to_cents
 from shared.domain.remediation import format_event, format_time
 from shared.domain.status_text import format_host_loss
@@ -35,6 +36,20 @@ _TONES = {
     "info": "plain",
     "stopped": "gone",
     "suspended": "gone",
+    "draft": "gone",
+    "rolling": "busy",
+    "paused": "bad",
+    "completed": "good",
+    "aborted": "gone",
+    "rolling back": "leaving",
+    "rolled back": "gone",
+    "done": "good",
+    "moving": "busy",
+    "pending": "gone",
+    "going back": "leaving",
+    "put back": "plain",
+    "skipped": "unknown",
+    "left out": "unknown",
 }
 
 
@@ -51,6 +66,13 @@ def add_filters(app: flask.Flask) -> None:
         "summary": summarise_event,
         "host_loss": format_host_loss,
         "words": lambda text: str(text).replace("_", " "),
+        "apps": format_apps,
+        "wave": name_wave,
+        "release_state": lambda word: STATES.get(word, word),
+        "code_reason": explain_code,
+        "sentence": end_sentence,
+        "buttons": replace_commands,
+        "size": format_size,
     }
     app.jinja_env.globals |= {"asset": _link_asset, "list_banners": list_banners, "zip": zip}
 
@@ -116,6 +138,11 @@ def shorten_image(image: str) -> str:
     name, _, digest = image.partition("@")
     short = name.rpartition("/")[2]
     return f"{short}@{digest.removeprefix('sha256:')[:8]}" if digest else short
+
+
+def format_size(machine: Mapping[str, Any]) -> str:
+    """The size of a machine."""
+    return f"{machine['cpu_count']} {machine['cpu_kind']} vCPU, {machine['memory_mb']} MB"
 
 
 def pick(values: Mapping[str, Any], **changes: Any) -> dict[str, Any]:

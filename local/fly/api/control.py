@@ -76,7 +76,7 @@ def show_world(world: World, _request: Request) -> Response:
             "deleted_apps": world.gone_apps,
             "foreign_apps": sorted(world.foreign),
             "held_names": sorted(world.held_names),
-            "images": dict(sorted(world.images.items())),
+            "images": world.images.shown(),
             "regions": {code: vars(state) for code, state in sorted(world.regions.items())},
             "now": to_rfc3339(now),
             "profile": world.profile,
@@ -108,6 +108,7 @@ def _show_machine(machine: Machine, now: float) -> dict[str, Any]:
         "process": machine.real,
         "started_s": round(machine.billed_s(now), 3),
         "image_digest": machine.image_digest,
+        "behaviour": machine.image.behaviour.name,
         "config": machine.config,
     }
 
@@ -144,15 +145,17 @@ def _put_bad_images(world: World, request: Request) -> Response:
     return answer(sorted(world.bad_images))
 
 
+def _get_images(world: World, _request: Request) -> Response:
+    return answer(world.images.shown())
+
+
 def _put_images(world: World, request: Request) -> Response:
-    """Where tags point from now on, as after a push. Machines keep the digest that they were started with."""
-    images = _json(request)
-    if not isinstance(images, dict) or not all(
-        isinstance(each, str) and each.startswith("sha256:") for each in images.values()
-    ):
-        raise FlyError(400, "expected an object from image names to digests, such as sha256:…")
-    world.images = dict(images)
-    return answer(world.images)
+    """What images are from now on, as after a push. Machines keep the image that they were created or updated with."""
+    try:
+        world.images.register(_json(request))
+    except ValueError as error:
+        raise FlyError(400, str(error)) from error
+    return _get_images(world, request)
 
 
 def _put_foreign_apps(world: World, request: Request) -> Response:
@@ -270,7 +273,7 @@ _CONTROLS: dict[str, dict[str, Callable[[World, Request], Response]]] = {
     "latency": {"PUT": _put_latency},
     "foreign-apps": {"PUT": _put_foreign_apps},
     "bad-images": {"PUT": _put_bad_images},
-    "images": {"PUT": _put_images},
+    "images": {"GET": _get_images, "PUT": _put_images},
     "clock": {"GET": _get_clock, "POST": _post_clock, "PUT": _put_clock},
     "reset": {"POST": _post_reset},
 }

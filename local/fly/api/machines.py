@@ -10,6 +10,7 @@ from local.fly.configs import accept_config
 from local.fly.errors import FlyError, answer, read_int, read_text
 from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.health import show_checks
+from local.fly.state.images import Image
 from local.fly.state.model import App, Machine, show_machine, show_summary
 from local.fly.state.state import World
 from local.http_server import Response
@@ -24,6 +25,7 @@ def create_machine(world: World, call: Call) -> Response:
         raise FlyError(404, "app not found")
     body = call.body(required=True)
     config = accept_config(body.get("config"))
+    image = _find_image(world, config)
     name = read_text(body, "name")
     for other in app.live_machines():
         if name is not None and other.name == name:
@@ -41,7 +43,7 @@ def create_machine(world: World, call: Call) -> Response:
         name=name or f"machine-{world.hex_id(6)}",
         region=region,
         config=config,
-        image_digest=world.resolve_image(config["image"]),
+        image=image,
         version=version,
         private_ip=f"fdaa:{app.number % 0xFFFF:x}:0:a7b:{world.ids.getrandbits(16):x}:{world.ids.getrandbits(16):x}:0:2",
         created_at=call.now,
@@ -61,6 +63,14 @@ def create_machine(world: World, call: Call) -> Response:
         shown["nonce"] = grant(world, machine, call, read_int(str(ttl), "lease_ttl", 1, 86_400), "").nonce
     (lifecycle.prepare if body.get("skip_launch") else lifecycle.launch)(world, machine, call.now)
     return answer(shown)
+
+
+def _find_image(world: World, config: dict[str, Any]) -> Image:
+    """The image of a config; 400 for one whose manifest the registry does not give to Fly."""
+    image = world.images.find(config["image"])
+    if image.behaviour.refusal:
+        raise FlyError(400, f"failed to get manifest {config['image']}: {image.behaviour.refusal}")
+    return image
 
 
 def _secrets_for(app: App, body: dict[str, Any]) -> dict[str, str]:
@@ -140,12 +150,9 @@ def update_machine(world: World, call: Call) -> Response:
     if read_text(body, "name") not in (None, machine.name):
         raise FlyError(400, "invalid_argument: the name of a machine cannot be changed")
     config = accept_config(body.get("config"))
-    machine.secrets = _secrets_for(machine.app, body)
+    image, secrets = _find_image(world, config), _secrets_for(machine.app, body)
     was_running = machine.state in ("started", "starting", "restarting", "created")
-    machine.config = config
-    machine.image_digest = world.resolve_image(config["image"])
-    machine.version = world.ulid(call.now)
-    machine.versions.append((machine.version, config))
+    machine.deploy(config, world.ulid(call.now), image, secrets)
     ttl = body.get("lease_ttl")
     nonce = grant(world, machine, call, read_int(str(ttl), "lease_ttl", 1, 86_400), "").nonce if ttl else None
     machine.restarts = 0

@@ -102,4 +102,4 @@ def _probe(check: _Check, port: int) -> tuple[bool, str]:
         return False, str(error) or type(error).__name__
     finally:
         connection.close()
-    return 200 <= answer.status < 300, f"{answer.status} {body}"
+    return 200 <= answer.status < 300, body or str(answer.status)

@@ -22,10 +22,12 @@ class Launch:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: its code, or the number of the signal that killed it."""
+    """How a process ended: its code, or the number of the signal that killed it, and Fly's words about it."""
 
     code: int
     signal: int = 0
+    oom_killed: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True)

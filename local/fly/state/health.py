@@ -5,9 +5,9 @@ from typing import Any
 from local.fly.configs import checks_of
 from local.fly.state.model import Machine
 from local.fly.state.state import World
+from local.fly.state.virtual_checks import find_result
 from local.fly.times import to_rfc3339
 
-VIRTUAL_OUTPUT = "ok (virtual machine)"
 STATUSES = ("passing", "warning", "critical")
 NO_RESULT = "none"
 """The check is configured and has no result, however long the machine runs."""
@@ -15,7 +15,8 @@ NO_RESULT = "none"
 
 def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
     """The `checks` of a Machine. Empty until the first result, as on Fly: a missing result is not "passing"."""
-    names = list(checks_of(machine.config))
+    checks = checks_of(machine.config)
+    names = list(checks)
     if not names or machine.run == 0 or machine.state in ("created", "starting"):
         return []
     if machine.state != "started":
@@ -25,10 +26,10 @@ def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
     if machine.real:
         results = {result.name: result for result in world.runner.checks(machine.id)}
         found = [_item(r.name, r.status, r.output, r.at) for r in results.values() if r.name not in forced]
-    elif world.now() < machine.first_check_at:
-        found = []
     else:
-        found = [_item(n, "passing", VIRTUAL_OUTPUT, machine.first_check_at) for n in names if n not in forced]
+        now = world.now()
+        asked = ((name, find_result(machine, checks, name, now)) for name in names if name not in forced)
+        found = [_item(name, *result) for name, result in asked if result is not None]
     return found + [_item(name, force.status, force.output, machine.updated_at) for name, force in shown.items()]
 
 

@@ -18,7 +18,7 @@ def launch_of(machine: Machine) -> Launch:
 
 
 def environment_of(machine: Machine) -> dict[str, str]:
-    """The environment in the machine: Fly's variables, the config's env, the machine's secrets."""
+    """The environment in the machine: Fly's variables, the image's version, the config's env, the machine's secrets."""
     return {
         "FLY_APP_NAME": machine.app.name,
         "FLY_MACHINE_ID": machine.id,
@@ -29,6 +29,7 @@ def environment_of(machine: Machine) -> dict[str, str]:
         "FLY_IMAGE_REF": str(machine.config.get("image", "")),
         "FLY_PRIVATE_IP": machine.private_ip,
         "FLY_VM_MEMORY_MB": str((machine.config.get("guest") or {}).get("memory_mb", 256)),
+        "VERSION": machine.image.version,
         **(machine.config.get("env") or {}),
         **machine.secrets,
     }

@@ -12,9 +12,12 @@ from signal import Signals
 from local.fly.runtime.runner import Exit
 from local.fly.state.launches import launch_of
 from local.fly.state.model import Machine, Step
-from local.fly.state.restarts import RETRY_WINDOW_S, pause_s, retries_allowed, should_restart
+from local.fly.state.restarts import RETRY_WINDOW_S, pause_s, record_exit, retries_allowed, should_restart
 from local.fly.state.state import World
 from local.fly.times import parse_duration, to_rfc3339
+
+LAUNCH_FAILED_S = 5.0
+"""How long a machine that is about to vanish shows `launch_failed`."""
 
 
 def change(world: World, machine: Machine, state: str, moment: float) -> None:
@@ -34,13 +37,31 @@ def launch(world: World, machine: Machine, moment: float) -> None:
     timing = world.timing
     cold = timing.cold_share > 0 and world.times.random() < timing.cold_share
     boot_s = world.draw(timing.cold_boot_s if cold else timing.boot_s)
-    world.plan(machine, moment + 0.8 * boot_s, lambda m, at: _boot(world, m, at, 0.2 * boot_s))
+    _pull(world, machine, moment + 0.8 * boot_s, lambda m, at: _boot(world, m, at, 0.2 * boot_s))
 
 
 def prepare(world: World, machine: Machine, moment: float) -> None:
     """The path of `skip_launch`: `created` while the host prepares the image, then `stopped`."""
     machine.epoch += 1
-    world.plan(machine, moment + 0.5 * world.draw(world.timing.boot_s), lambda m, at: _stopped(world, m, at))
+    _pull(world, machine, moment + 0.5 * world.draw(world.timing.boot_s), lambda m, at: _stopped(world, m, at))
+
+
+def _pull(world: World, machine: Machine, moment: float, then: Step) -> None:
+    """Let the host pull the image until the moment, or longer; `then` what follows with the image or with the old version."""
+
+    def pulled(machine: Machine, at: float) -> None:
+        pull, before = machine.image.behaviour.pull, machine.previous
+        if pull == "works":
+            then(machine, at)
+        elif pull == "reverts" and before is not None:
+            machine.revert(before)
+            then(machine, at)
+        elif pull == "vanishes":
+            _failed(world, machine, at, "not enough space to unpack image", vanishes=before is None)
+        else:
+            _failed(world, machine, at, "failed to pull image: not found")
+
+    world.plan(machine, moment + machine.image.behaviour.pull_s, pulled)
 
 
 def start(world: World, machine: Machine, moment: float) -> None:
@@ -113,7 +134,7 @@ def crash(world: World, machine: Machine, moment: float) -> None:
     machine.epoch += 1
     _drop_process(world, machine)
     machine.restarts = retries_allowed(machine)
-    _record_exit(world, machine, Exit(1), moment, requested=False, restarting=False)
+    record_exit(world, machine, Exit(1), moment, requested=False, restarting=False)
     _stopped(world, machine, moment)
 
 
@@ -137,8 +158,12 @@ def _boot(world: World, machine: Machine, moment: float, boot_s: float, source: 
 
 
 def _started(world: World, machine: Machine, moment: float) -> None:
+    behaviour = machine.image.behaviour
     if machine.config.get("image") in world.bad_images:
         _failed(world, machine, moment, "failed to pull image: not found")
+        return
+    if not behaviour.boots:
+        _failed(world, machine, moment, "entrypoint: no such file or directory", vanishes=machine.previous is None)
         return
     machine.run += 1
     run = machine.run
@@ -150,20 +175,26 @@ def _started(world: World, machine: Machine, moment: float) -> None:
                 _exited(world, machine, ended, world.now())
 
     try:
-        machine.real = world.runner.start(launch_of(machine), on_exit)
+        machine.real = not behaviour.is_virtual and world.runner.start(launch_of(machine), on_exit)
     except OSError as error:
         _failed(world, machine, moment, str(error))
         return
     machine.first_check_at = moment + world.draw(world.timing.first_check_s)
+    machine.boots += 1
     world.record(machine, "start", "started", "flyd", moment)
     change(world, machine, "started", moment)
+    if behaviour.exits_after_s is not None:
+        world.plan(machine, moment + behaviour.exits_after_s, lambda m, at: _exited(world, m, behaviour.ended, at))
 
 
-def _failed(world: World, machine: Machine, moment: float, error: str) -> None:
-    """The boot failed and is not retried."""
+def _failed(world: World, machine: Machine, moment: float, error: str, *, vanishes: bool = False) -> None:
+    """The boot failed and is not retried. A machine that never ran may vanish: `launch_failed`, then `destroyed`."""
+    state = "launch_failed" if vanishes else "failed"
     event = {"exit_code": -1, "error": error, "restarting": False, "requested_stop": False}
-    world.record(machine, "exit", "failed", "flyd", moment, request={"exit_event": event})
-    change(world, machine, "failed", moment)
+    world.record(machine, "exit", state, "flyd", moment, request={"exit_event": event})
+    change(world, machine, state, moment)
+    if vanishes:
+        world.plan(machine, moment + LAUNCH_FAILED_S, lambda m, at: _destroyed(world, m, at))
 
 
 def _end_run(
@@ -189,7 +220,7 @@ def _end_run(
 
     def ended(machine: Machine, at: float) -> None:
         if running:
-            _record_exit(world, machine, Exit(0), at, requested=True, restarting=False)
+            record_exit(world, machine, Exit(0), at, requested=True, restarting=False)
         then(machine, at)
 
     world.plan(machine, moment + (world.draw(world.timing.stop_s) if running else 0.0), ended)
@@ -200,13 +231,13 @@ def _exited(world: World, machine: Machine, ended: Exit, moment: float) -> None:
     machine.real = False
     then, machine.after_exit = machine.after_exit, None
     if then is not None:
-        _record_exit(world, machine, ended, moment, requested=True, restarting=False)
+        record_exit(world, machine, ended, moment, requested=True, restarting=False)
         then(machine, moment)
         return
     if machine.started_at is not None and moment - machine.started_at > RETRY_WINDOW_S:
         machine.restarts = 0
     again = should_restart(machine, ended)
-    _record_exit(world, machine, ended, moment, requested=False, restarting=again)
+    record_exit(world, machine, ended, moment, requested=False, restarting=again)
     machine.epoch += 1
     if again:
         wait_s = pause_s(world.draw(world.timing.restart_s), machine.restarts)
@@ -216,24 +247,6 @@ def _exited(world: World, machine: Machine, ended: Exit, moment: float) -> None:
         world.plan(machine, moment + wait_s, lambda m, at: _boot(world, m, at, 0.0))
     else:
         _stopped(world, machine, moment)
-
-
-def _record_exit(
-    world: World, machine: Machine, ended: Exit, moment: float, *, requested: bool, restarting: bool
-) -> None:
-    exit_event = {
-        "exit_code": 128 + ended.signal if ended.signal else ended.code,
-        "guest_exit_code": ended.code,
-        "guest_signal": ended.signal or -1,
-        "signal": ended.signal or -1,
-        "oom_killed": False,
-        "requested_stop": requested,
-        "restarting": restarting,
-        "exited_at": to_rfc3339(moment),
-        "error": "",
-    }
-    request = {"exit_event": exit_event, "restart_count": machine.restarts}
-    world.record(machine, "exit", "stopped", "flyd", moment, request=request)
 
 
 def _stopped(world: World, machine: Machine, moment: float) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from local.fly.state.images import Image
 from local.fly.times import to_rfc3339
 
 LASTING = ("started", "stopped", "suspended", "failed", "destroyed")
@@ -109,6 +110,17 @@ class Listing:
     config: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Deployment:
+    """What a machine ran before its last update. `boots` counts those of this version."""
+
+    config: dict[str, Any]
+    version: str
+    image: Image
+    secrets: dict[str, str] = field(repr=False)
+    boots: int
+
+
 @dataclass
 class Machine:
     """One machine. `epoch` rises with every new plan and cancels older timers; `run` rises with every boot."""
@@ -118,6 +130,8 @@ class Machine:
     name: str
     region: str
     config: dict[str, Any]
+    image: Image
+    """As the reference named it when the machine was created or updated."""
     version: str
     private_ip: str
     created_at: float
@@ -128,8 +142,10 @@ class Machine:
     listings: list[Listing] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     cordoned: bool = False
-    image_digest: str = ""
-    """What the image's tag was resolved to when the machine was created or updated."""
+    previous: Deployment | None = None
+    """What the last update replaced."""
+    boots: int = 0
+    """How often the present version was booted."""
     host_status: str = "ok"
     lease: Lease | None = None
     forced_checks: dict[str, ForcedCheck] = field(default_factory=dict)
@@ -150,6 +166,21 @@ class Machine:
     destroyed_at: float | None = None
     visible_at: float = 0.0
     """Direct calls do not find the new machine until then."""
+
+    @property
+    def image_digest(self) -> str:
+        return self.image.running_digest
+
+    def deploy(self, config: dict[str, Any], version: str, image: Image, secrets: dict[str, str]) -> None:
+        """Take another version, and remember the present one."""
+        self.previous = Deployment(self.config, self.version, self.image, self.secrets, self.boots)
+        self.config, self.version, self.image, self.secrets, self.boots = config, version, image, secrets, 0
+        self.versions.append((version, config))
+
+    def revert(self, before: Deployment) -> None:
+        """Go back to the version before, as Fly does when it cannot pull the new image."""
+        self.config, self.version, self.image = before.config, before.version, before.image
+        self.secrets, self.boots, self.previous = before.secrets, before.boots, None
 
     def billed_s(self, now: float) -> float:
         return self.started_s + (max(0.0, now - self.started_at) if self.started_at is not None else 0.0)
@@ -237,9 +268,9 @@ def _show_head(machine: Machine) -> dict[str, Any]:
 
 
 def show_image(image: str, resolved: str = "") -> dict[str, Any]:
-    """An ImageRef from an image string such as `registry.fly.io/app:tag@sha256:…`; `resolved` is the digest of its tag."""
+    """An ImageRef from an image string such as `registry.fly.io/app:tag@sha256:…`; `resolved` is the digest that runs."""
     rest, _, digest = image.partition("@")
-    digest = digest or resolved
+    digest = resolved or digest
     first, slash, path = rest.partition("/")
     hosted = bool(slash) and ("." in first or ":" in first or first == "localhost")
     registry, repository = (first, path) if hosted else ("registry-1.docker.io", rest)

@@ -1,6 +1,5 @@
 """The simulated world: its clock, timers, ids, apps and machines. No I/O; every access holds `World.lock`."""
 
-import hashlib
 import heapq
 import itertools
 import threading
@@ -11,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from local.fly.runtime.runner import MachineRunner
+from local.fly.state.images import Images
 from local.fly.state.latency_profiles import KIND, UNKIND, Span, Unkindness, timing_for
 from local.fly.state.model import MAX_EVENTS, App, Listing, Machine
 from local.fly.state.rate import RateLimits
@@ -87,7 +87,7 @@ class World:
         self.held_names: set[str] = set()
         self.foreign: set[str] = set()
         self.bad_images: set[str] = set()
-        self.images: dict[str, str] = {}
+        self.images = Images()
         self.keys: dict[str, str] = {}
         self.machines: dict[str, Machine] = {}
         self.regions: dict[str, RegionState] = {}
@@ -101,11 +101,6 @@ class World:
         self._order = itertools.count()
         self._numbers = itertools.count(1_000)
         self.use_profile(self.profile)
-
-    def resolve_image(self, image: str) -> str:
-        """The digest that an image has now: its own, the one its tag was moved to, or one that follows from its name."""
-        _, _, digest = image.partition("@")
-        return digest or self.images.get(image) or f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
 
     def use_profile(self, profile: str) -> None:
         """Use another latency profile from now on; KeyError for an unknown one."""

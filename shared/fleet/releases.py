@@ -1,0 +1,105 @@
+"""Moves releases on: the database decides, this module looks at the machines and reports what it has found."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from shared.domain.errors import HangarError, NotFound, Throttled
+from shared.domain.models import OperatorRequest
+from shared.domain.release_look import CheckResult, Expected, Look, SeenMachine, judge_look
+from shared.reconcile.restart import restart
+from shared.reconcile.symptom_finder import backend_checks, describe_exit
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from shared.adapters.procedures_releases import ReleaseLook
+    from shared.domain.models import Json
+    from shared.fly.models import FlyMachine
+    from shared.reconcile.worker import Worker
+
+LOOKS_AT_ONCE = 50
+LOOKERS = 16
+LOOK_BUDGET_S = 10.0
+RESTART_BUDGET_S = 40.0
+# A call that only records looks may let the next app move at once; more steps belong to the next drain.
+MOST_STEPS = 4
+
+
+def advance_releases(worker: "Worker", ends_at: float) -> int:
+    """Move every release on until nothing more happens now, or `ends_at` on the worker's clock. Returns how many apps moved."""
+    moved = 0
+    for _ in range(MOST_STEPS):
+        step = worker.database.advance_releases(LOOKS_AT_ONCE)
+        moved += step.moved
+        if not step.looks or worker.clock() >= ends_at:
+            break
+        with ThreadPoolExecutor(min(LOOKERS, len(step.looks)), thread_name_prefix="release") as pool:
+            found = [pool.submit(copy_context().run, _look, worker, look, step.now, ends_at) for look in step.looks]
+        worker.database.record_release_looks([each.result() for each in found])
+    return moved
+
+
+def _look(worker: "Worker", look: "ReleaseLook", now: "datetime", ends_at: float) -> "Json":
+    """Read one machine directly and judge it. A failure to read proves nothing about the release."""
+    machine: FlyMachine | None = None
+    try:
+        machine = worker.fly.get_machine(look.app, look.machine_id, budget_s=LOOK_BUDGET_S)
+        judged = judge_look(_expect(look), _see(machine, worker.fly.lead_over(now)))
+        if (judged.verdict, look.proof) in (("good", "restart"), ("asleep", "start"), ("asleep", "restart")):
+            judged = _start_again(worker, look, judged, ends_at)
+    except NotFound:
+        judged = Look("unknown", "gone", "Fly does not find the machine")  # no image removes a machine
+    except Throttled as held:
+        judged = Look("unknown", "rate_limited", str(held))
+    except HangarError as error:
+        judged = Look("unknown", "unreadable", str(error))
+    return {
+        "release": look.release,
+        "row_id": str(look.row_id),
+        "since": look.since_text,
+        **asdict(judged),
+        "digest": machine.image_digest if machine else "",
+        "instance": machine.version if machine else "",
+    }
+
+
+def _start_again(worker: "Worker", look: "ReleaseLook", judged: Look, ends_at: float) -> Look:
+    """Restart a canary that is well, or start one that sleeps, as Fly does at the next request."""
+    if judged.verdict == "asleep":
+        worker.fly.start_machine(look.app, look.machine_id, budget_s=LOOK_BUDGET_S)
+        return Look("restarted")
+    budget_s = min(RESTART_BUDGET_S, ends_at - worker.clock())
+    result = restart(worker, look.user_id, budget_s, OperatorRequest(f"release:{look.release}"))
+    if result.restarted:
+        return Look("restarted")
+    return Look("unknown", "not_restarted", result.restart_detail or result.detail)
+
+
+def _expect(look: "ReleaseLook") -> Expected:
+    return Expected(
+        user_id=str(look.user_id),
+        image=look.image,
+        version=look.version,
+        since=look.since,
+        good_since=look.good_since,
+        on_demand=look.on_demand,
+    )
+
+
+def _see(machine: "FlyMachine", lead: "timedelta | None") -> SeenMachine:
+    ended = machine.last_exit if machine.last_exit and not machine.last_exit.requested else None
+    at = ended.at if ended else None
+    return SeenMachine(
+        state=machine.state,
+        image=machine.image,
+        image_digest=machine.image_digest,
+        instance=machine.version,
+        host_ok=machine.host_status == "ok" and not machine.incomplete,
+        checks=tuple(CheckResult(each.name, each.status, each.output) for each in backend_checks(machine)),
+        configured_checks=machine.configured_checks,
+        exited_at=at - lead if at is not None and lead is not None else at,
+        exit_text=describe_exit(ended) if ended else "",
+        out_of_memory=ended.oom_killed if ended else False,
+    )

@@ -1,0 +1,128 @@
+-- Releases: what moves to a new image, size or environment, in which order, and how far each app has come. Beside them what one user's
+-- machine is given instead of what the plan says: by a release, or by an operator's pin.
+-- Builds on: tables.
+
+create table hangar.releases (
+  id integer generated always as identity primary key,
+  -- 'machine' changes what it names; 'plan' gives each app what its plan says today.
+  kind text not null default 'machine' check (kind in ('machine', 'plan')),
+  state text not null default 'draft' check (state in ('draft', 'rolling', 'paused', 'completed', 'aborted', 'rolling_back', 'rolled_back')),
+  image text check (image <> ''),
+  -- What the tag means: as the registry answered, or as Fly reported for the canary.
+  image_digest text check (image_digest <> ''),
+  cpu_kind text check (cpu_kind in ('shared', 'performance')),
+  cpu_count integer,
+  memory_mb integer,
+  env jsonb not null default '{}' check (jsonb_typeof(env) = 'object'),
+  -- The version that the backend's /ready must report, if the operator names one.
+  version text check (version <> ''),
+  tiers text[],
+  regions text[],
+  users uuid[],
+  share numeric not null default 1 check (share > 0 and share <= 1),
+  canary_users uuid[],
+  canary_size integer not null default 1 check (canary_size between 1 and 50),
+  wave_shares numeric[] not null default '{0.05,0.25,1}',
+  soak_s numeric not null default 60 check (soak_s between 0 and 86400),
+  -- How long an app may take from the change to the first good look.
+  deadline_s numeric not null default 600 check (deadline_s between 30 and 86400),
+  max_moving integer not null default 50 check (max_moving between 1 and 500),
+  moving_share numeric not null default 0.1 check (moving_share > 0 and moving_share <= 1),
+  failure_share numeric not null default 0.02 check (failure_share between 0 and 1),
+  -- 0 is the canary.
+  wave integer not null default 0 check (wave >= 0),
+  wave_began_at timestamptz,
+  -- Why nothing moves now although the release is rolling, as a code, and since when.
+  held_by text,
+  held_since timestamptz,
+  -- When a worker last moved it on. A schedule that stands still takes no time from anybody.
+  advanced_at timestamptz,
+  -- Why it is paused.
+  reason text,
+  -- Whether plans and settings say what the release changes, so that new apps get it too.
+  adopted boolean not null default false,
+  -- What they said before, for a rollback.
+  adopted_from jsonb,
+  why text,
+  created_by text not null,
+  -- The caller's id of the request, so that a repeated call does not make a second release.
+  request uuid unique,
+  created_at timestamptz not null default hangar.now(),
+  started_at timestamptz,
+  ended_at timestamptz
+);
+comment on table hangar.releases is 'What moves chosen apps to a new image, size or environment in waves. docs/releases.md.';
+create index releases_active on hangar.releases (id) where state in ('rolling', 'paused', 'rolling_back');
+
+create table hangar.release_targets (
+  release_id integer not null references hangar.releases (id) on delete cascade,
+  row_id uuid not null references public.user_fly_apps (id),
+  user_id uuid not null,
+  wave integer not null,
+  -- The order within the release: started and healthy apps first, all tiers and regions early.
+  place integer not null,
+  state text not null default 'pending' check (state in ('pending', 'applying', 'verifying', 'done', 'failed', 'skipped', 'reverted')),
+  -- Whether the app is on its way back to what it ran before, or waits for its turn to go back.
+  goes_back boolean not null default false,
+  must_go_back boolean not null default false,
+  -- How a way back ends.
+  ends_as text not null default 'reverted' check (ends_as in ('reverted', 'skipped')),
+  was_unhealthy boolean not null default false,
+  generation bigint,
+  -- {"tier", "spec", "env", "digest", "instance"}: what the app ran before, whole.
+  previous jsonb,
+  applied_at timestamptz,
+  deadline_at timestamptz,
+  looked_at timestamptz,
+  good_since timestamptz,
+  -- When this app was started once more after it had been good: some images start once and never again.
+  restarted_at timestamptz,
+  digest_seen text,
+  instance_seen text,
+  failed_at timestamptz,
+  reason_code text,
+  reason text,
+  primary key (release_id, row_id)
+);
+comment on table hangar.release_targets is 'One app in one release: its wave, how far it has come, and what it ran before.';
+create index release_targets_row on hangar.release_targets (row_id);
+create index release_targets_moving on hangar.release_targets (release_id, wave, place)
+  where state in ('pending', 'applying', 'verifying', 'failed') or must_go_back;
+
+create table hangar.user_specs (
+  user_id uuid primary key,
+  -- The whole machine, as long as the user has this tier.
+  tier text not null,
+  spec hangar.machine_spec not null,
+  env jsonb not null default '{}' check (jsonb_typeof(env) = 'object'),
+  -- The image that the user keeps with another tier; with `tiers` only if that tier is one of them.
+  image text check (image <> ''),
+  tiers text[],
+  release_id integer references hangar.releases (id),
+  updated_at timestamptz not null default hangar.now()
+);
+comment on table hangar.user_specs is 'What a release has given one user instead of what the plan says. It survives a restart, a repair and a new app.';
+create index user_specs_release on hangar.user_specs (release_id);
+
+create table hangar.user_pins (
+  user_id uuid primary key,
+  image text check (image <> ''),
+  cpu_kind text check (cpu_kind in ('shared', 'performance')),
+  cpu_count integer,
+  memory_mb integer,
+  env jsonb not null default '{}' check (jsonb_typeof(env) = 'object'),
+  -- No release touches the user before this time.
+  held_back_until timestamptz,
+  reason text,
+  actor text not null,
+  ends_at timestamptz,
+  created_at timestamptz not null default hangar.now(),
+  check ((cpu_kind is null) = (cpu_count is null) and (cpu_kind is null) = (memory_mb is null))
+);
+comment on table hangar.user_pins is 'What an operator has fixed for one user: image, size, further environment, or that releases leave the user alone until a date.';
+
+-- No policy yet, so nobody but the owner reaches a table until `access` has run.
+alter table hangar.releases enable row level security;
+alter table hangar.release_targets enable row level security;
+alter table hangar.user_specs enable row level security;
+alter table hangar.user_pins enable row level security;

@@ -1,0 +1,147 @@
+-- Which apps a release concerns and in which wave, and the machine that it gives to each.
+-- Builds on: release_tables, user_spec, desired_state, failure_alerts.
+
+-- The image that a release deploys: with its digest as soon as that is known, so that a moved tag changes nothing on the way.
+create function hangar.release_image(p_release hangar.releases) returns text
+language sql immutable set search_path = ''
+as $$
+  select case when p_release.image like '%@%' or p_release.image_digest is null then p_release.image
+              else p_release.image || '@' || p_release.image_digest end
+$$;
+
+-- Whether a row that runs already has this image, as far as that is known.
+create function hangar.runs_image(p_row public.user_fly_apps, p_image text, p_digest text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select hangar.without_digest(p_row.docker_image) = hangar.without_digest(p_image)
+    and coalesce(p_digest, nullif(pg_catalog.split_part(p_image, '@', 2), ''))
+        = coalesce(nullif(pg_catalog.split_part(p_row.docker_image, '@', 2), ''), p_row.observed_spec ->> 'image_digest', p_row.image_digest)
+$$;
+
+create type hangar.given_machine as (spec hangar.machine_spec, env jsonb);
+
+-- The machine and the further environment that this release gives to a row.
+create function hangar.release_spec(p_release hangar.releases, p_row public.user_fly_apps) returns hangar.given_machine
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_spec hangar.machine_spec;
+  v_env jsonb;
+  v_given hangar.given_machine;
+  v_plan public.fly_plans;
+  v_pin hangar.user_pins;
+  v_settings hangar.settings;
+begin
+  select p.* into v_plan from public.fly_plans p where p.tier = p_row.tier;
+  select n.* into v_pin from hangar.user_pins n where n.user_id = p_row.user_id and (n.ends_at is null or n.ends_at > hangar.now());
+  if p_release.kind = 'plan' then
+    select * into strict v_settings from hangar.settings;
+    v_given.spec := coalesce(hangar.spec_for(v_plan, v_settings, null, v_pin), hangar.spec_of(p_row));
+    v_given.env := '{}';
+    return v_given;
+  end if;
+  v_spec := hangar.spec_of(p_row);
+  v_env := coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}') || p_release.env;
+  v_spec.docker_image := coalesce(hangar.release_image(p_release), v_spec.docker_image);
+  v_spec.cpu_kind := coalesce(p_release.cpu_kind, v_spec.cpu_kind);
+  v_spec.cpu_count := coalesce(p_release.cpu_count, v_spec.cpu_count);
+  v_spec.memory_mb := coalesce(p_release.memory_mb, v_spec.memory_mb);
+  v_spec.env_version := hangar.env_version(coalesce(v_plan.env, '{}') || v_env || coalesce(v_pin.env, '{}'));
+  v_given.spec := v_spec;
+  v_given.env := v_env;
+  return v_given;
+end
+$$;
+
+-- Whether this pin keeps the user away from a release that changes these things.
+create function hangar.is_pinned(p_pin hangar.user_pins, p_release hangar.releases) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select coalesce(p_pin.image is not null and (p_release.image is not null or p_release.kind = 'plan'), false)
+      or coalesce(p_pin.cpu_count is not null and (p_release.cpu_count is not null or p_release.memory_mb is not null
+                                                   or p_release.cpu_kind is not null or p_release.kind = 'plan'), false)
+$$;
+
+-- Whether an app desires another machine than its plan describes now: the plan was edited, or a release gave it something else.
+create function hangar.differs_from_plan(p_row public.user_fly_apps, p_plan public.fly_plans, p_settings hangar.settings) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_wanted hangar.machine_spec := hangar.spec_for(p_plan, p_settings, null, null);
+  v_row hangar.machine_spec := hangar.spec_of(p_row);
+begin
+  if v_wanted is null then
+    return false;  -- a plan that was renamed or removed: the row keeps what it bought
+  end if;
+  if hangar.without_digest(v_row.docker_image) = hangar.without_digest(v_wanted.docker_image)
+     and (v_wanted.docker_image not like '%@%' or hangar.runs_image(p_row, v_wanted.docker_image, null)) then
+    v_wanted.docker_image := v_row.docker_image;
+  end if;
+  return v_row is distinct from v_wanted;
+end
+$$;
+
+-- Every app that the release concerns, in its order, with the wave, or with the reason why it is left out. Reads without locks.
+create function hangar.find_targets(p_release hangar.releases)
+returns table (row_id uuid, user_id uuid, app text, tier text, wave integer, place integer, was_unhealthy boolean, left_out text)
+language plpgsql stable set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := hangar.now();
+  v_settings hangar.settings;
+begin
+  select * into strict v_settings from hangar.settings;
+  return query
+  with chosen as (
+    select a.id, a.user_id, a.fly_app_name, a.tier, a.machine_region, coalesce(a.health_status = 'unhealthy', false) as ill,
+           a.status = 'active' and a.observed_generation = a.generation and a.machine_state = 'started'
+             and a.health_status is distinct from 'unhealthy' as steady,
+           -- Other users come first in another release, and a dry run shows the same order as the release.
+           md5(coalesce(p_release.image, '') || p_release.env::text || a.user_id::text) as hash,
+           a.user_id = any (p_release.canary_users) as named,
+           case when n.held_back_until > v_now then 'held_back'
+                when hangar.is_pinned(n, p_release) then 'pinned'
+                when exists (select 1 from hangar.release_targets t join hangar.releases r on r.id = t.release_id
+                              where t.row_id = a.id and r.id is distinct from p_release.id and r.state in ('rolling', 'paused', 'rolling_back')
+                                and t.state in ('pending', 'applying', 'verifying', 'failed')) then 'other_release'
+                when p_release.kind = 'machine' and (p_release.image is null or hangar.runs_image(a, p_release.image, p_release.image_digest))
+                 and (select (s.spec).cpu_kind = a.cpu_kind and (s.spec).cpu_count = a.cpu_count and (s.spec).memory_mb = a.memory_mb
+                             and (s.spec).env_version is not distinct from a.env_version from hangar.release_spec(p_release, a) s) then 'already'
+           end as left_out
+      from public.user_fly_apps a
+      left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > v_now)
+      left join public.fly_plans p on p.tier = a.tier
+     where a.deleted_at is null and a.desired_state = 'present'
+       and (p_release.tiers is null or a.tier = any (p_release.tiers))
+       and (p_release.regions is null or coalesce(a.machine_region, a.region) = any (p_release.regions))
+       and (p_release.users is null or a.user_id = any (p_release.users))
+       and (p_release.kind <> 'plan' or hangar.differs_from_plan(a, p, v_settings))
+  ), shared as (
+    select c.*, (('x' || left(c.hash, 8))::bit(32)::bigint & 4294967295) / 4294967296.0 < p_release.share as drawn from chosen c
+  ), ranked as (
+    -- The first of each tier and region come before the second of any, so that an early wave meets every kind.
+    select s.*, row_number() over (partition by s.steady, s.tier, s.machine_region order by s.hash) as nr
+      from shared s where s.left_out is null and (s.drawn or coalesce(s.named, false))
+  ), placed as (
+    select r.*, row_number() over (order by coalesce(r.named, false) desc, r.steady desc, r.nr, r.hash) as place,
+           count(*) over () as total, count(*) filter (where r.named) over () as named_total
+      from ranked r
+  ), sized as (
+    -- A named canary who has left since is replaced: no release begins without one.
+    select p.*, least(p.total, case when p_release.canary_users is null then p_release.canary_size else greatest(1, p.named_total) end) as canaries
+      from placed p
+  )
+  select z.id, z.user_id, z.fly_app_name, z.tier,
+         case when z.place <= z.canaries then 0
+              else (select min(w.nr)::integer from unnest(p_release.wave_shares) with ordinality w (share, nr)
+                     where z.place <= z.canaries + ceil((z.total - z.canaries) * w.share)) end,
+         z.place::integer, z.ill, null::text
+    from sized z
+  union all
+  select s.id, s.user_id, s.fly_app_name, s.tier, null, null, s.ill, s.left_out from shared s where s.left_out is not null
+  order by 6, 3;
+end
+$$;
+
+select hangar.restrict_functions();

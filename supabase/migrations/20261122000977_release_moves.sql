@@ -1,0 +1,160 @@
+-- How one app moves to a release and back to what it ran before, and what is remembered for that.
+-- Builds on: release_targets, desired_state, failure_alerts.
+
+create function hangar.record_target(p_target hangar.release_targets, p_what text, p_detail text default null) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata, error_details)
+  values (p_target.row_id, p_target.user_id, 'release_target', case p_what when 'failed' then 'failed' when 'done' then 'succeeded' else 'info' end,
+    jsonb_strip_nulls(jsonb_build_object('release', p_target.release_id, 'wave', p_target.wave, 'what', p_what, 'code', p_target.reason_code)),
+    p_detail);
+end
+$$;
+
+-- What the target's row ran before, whole, so that it can be put back.
+create function hangar.remember_previous(p_row public.user_fly_apps) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select pg_catalog.jsonb_build_object(
+    'tier', p_row.tier, 'spec', pg_catalog.to_jsonb(hangar.spec_of(p_row)),
+    'env', coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}'),
+    'digest', coalesce(nullif(pg_catalog.split_part(p_row.docker_image, '@', 2), ''), p_row.observed_spec ->> 'image_digest', p_row.image_digest))
+$$;
+
+-- Lets a row desire this machine and remember it for its user, as a new generation that is due now.
+create function hangar.give_spec(
+  p_row public.user_fly_apps, p_spec hangar.machine_spec, p_env jsonb, p_image text, p_tiers text[], p_release integer
+) returns public.user_fly_apps
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_from jsonb := jsonb_strip_nulls(jsonb_build_object('desired_state', p_row.desired_state, 'tier', p_row.tier, 'error_code', p_row.error_code));
+  v_row public.user_fly_apps;
+begin
+  insert into hangar.user_specs (user_id, tier, spec, env, image, tiers, release_id)
+  values (p_row.user_id, p_row.tier, hangar.without_pin(p_row, p_spec), p_env, p_image, p_tiers, p_release)
+  on conflict (user_id) do update set tier = excluded.tier, spec = excluded.spec, env = excluded.env, image = excluded.image,
+    tiers = excluded.tiers, release_id = excluded.release_id, updated_at = hangar.now();
+  v_row := hangar.make_present(p_row.id, p_row.tier, p_spec);
+  perform hangar.record_desired_change(v_row, v_from, 'release', 'release:' || p_release);
+  if p_row.error_code is not null then
+    perform hangar.resolve_failure_alerts(p_row.id);
+  end if;
+  return v_row;
+end
+$$;
+
+-- Moves one app to the release. False: not now, because another transaction or worker has the row, or it is busy with something else.
+create function hangar.move_target(p_release hangar.releases, p_target hangar.release_targets) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_row public.user_fly_apps;
+  v_pin hangar.user_pins;
+  v_given record;
+  v_previous jsonb;
+begin
+  select a.* into v_row from public.user_fly_apps a where a.id = p_target.row_id for no key update skip locked;
+  select n.* into v_pin from hangar.user_pins n where n.user_id = v_row.user_id and (n.ends_at is null or n.ends_at > v_now);
+  if v_row.id is null then
+    return false;
+  elsif v_pin.held_back_until > v_now or hangar.is_pinned(v_pin, p_release) then
+    update hangar.release_targets t
+       set state = 'skipped', reason_code = case when v_pin.held_back_until > v_now then 'held_back' else 'pinned' end,
+           reason = 'the user was pinned or held back after the release had begun'
+     where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
+    return true;
+  elsif v_row.deleted_at is not null or v_row.desired_state = 'absent' or v_row.tier is null then
+    update hangar.release_targets t set state = 'skipped', reason_code = 'left', reason = 'the user is no longer entitled to an app'
+     where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
+    return true;
+  elsif v_row.status <> 'active' or v_row.observed_generation is distinct from v_row.generation or v_row.error_code is not null
+     or v_row.lease_expires_at > v_now then
+    return false;
+  end if;
+  select s.* into v_given from hangar.release_spec(p_release, v_row) s;
+  v_previous := hangar.remember_previous(v_row);
+  if p_release.kind = 'plan' then
+    delete from hangar.user_specs y where y.user_id = v_row.user_id;
+  end if;
+  if p_release.kind = 'plan' then
+    v_row := hangar.make_present(v_row.id, v_row.tier, v_given.spec);
+    perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'release', 'release:' || p_release.id);
+  else
+    v_row := hangar.give_spec(v_row, v_given.spec, v_given.env, hangar.release_image(p_release), p_release.tiers, p_release.id);
+    if p_release.image is not null and v_row.docker_image = v_previous -> 'spec' ->> 'docker_image' and v_row.docker_image not like '%@%' then
+      -- The same tag again: only a machine that is deployed again can show what the tag means now.
+      update public.user_fly_apps a set image_digest = 'unresolved' where a.id = v_row.id;
+    end if;
+  end if;
+  update hangar.release_targets t
+     set state = 'applying', previous = v_previous, generation = v_row.generation, applied_at = v_now,
+         deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
+   where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
+  return true;
+end
+$$;
+
+-- Puts one app back to what it ran before, with the digest that ran, wherever its tag points by now. False: not now.
+create function hangar.put_back(p_release hangar.releases, p_target hangar.release_targets) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_row public.user_fly_apps;
+  v_spec hangar.machine_spec := jsonb_populate_record(null::hangar.machine_spec, p_target.previous -> 'spec');
+begin
+  select a.* into v_row from public.user_fly_apps a where a.id = p_target.row_id for no key update skip locked;
+  if v_row.id is null then
+    return false;
+  end if;
+  if v_spec.docker_image not like '%@%' and p_target.previous ->> 'digest' is not null then
+    v_spec.docker_image := v_spec.docker_image || '@' || (p_target.previous ->> 'digest');
+  end if;
+  if v_row.deleted_at is not null or v_row.desired_state = 'absent' then
+    -- What the user gets on return is what ran before, too.
+    update hangar.user_specs y set spec = v_spec, env = p_target.previous -> 'env', image = null, tiers = null
+     where y.user_id = v_row.user_id and y.release_id = p_release.id;
+    update hangar.release_targets t set state = t.ends_as, goes_back = false, must_go_back = false
+     where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
+    return true;
+  end if;
+  if v_row.tier is distinct from p_target.previous ->> 'tier' then
+    -- The user has another plan by now: its size stays, and only what the release changed goes back.
+    v_spec.cpu_kind := v_row.cpu_kind;
+    v_spec.cpu_count := v_row.cpu_count;
+    v_spec.memory_mb := v_row.memory_mb;
+    v_spec.region := v_row.region;
+    v_spec.power := v_row.power;
+    v_spec.public_service := v_row.public_service;
+  end if;
+  v_spec.env_version := hangar.env_version(
+    coalesce((select p.env from public.fly_plans p where p.tier = v_row.tier), '{}') || (p_target.previous -> 'env')
+    || coalesce((select n.env from hangar.user_pins n where n.user_id = v_row.user_id and (n.ends_at is null or n.ends_at > v_now)), '{}'));
+  v_row := hangar.give_spec(v_row, v_spec, p_target.previous -> 'env', null, null, p_release.id);
+  update hangar.release_targets t
+     set state = 'applying', goes_back = true, must_go_back = false, generation = v_row.generation, applied_at = v_now,
+         deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
+   where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
+  return true;
+end
+$$;
+
+-- The release has failed for this app. It goes back when its turn comes.
+create function hangar.fail_target(p_target hangar.release_targets, p_code text, p_reason text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_target hangar.release_targets;
+begin
+  update hangar.release_targets t
+     set state = 'failed', must_go_back = true, ends_as = 'reverted', failed_at = hangar.now(), reason_code = p_code, reason = left(p_reason, 500)
+   where t.release_id = p_target.release_id and t.row_id = p_target.row_id
+  returning t.* into v_target;
+  perform hangar.record_target(v_target, 'failed', v_target.reason);
+end
+$$;
+
+select hangar.restrict_functions();

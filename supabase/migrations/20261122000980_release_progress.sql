@@ -1,0 +1,229 @@
+-- How far the apps of a release have come: what their rows say, and what a look at each machine has found.
+-- Builds on: release_moves, refusals.
+
+-- Errors that say nothing about the release: no room, a busy machine, a limit, an outage, or a refusal of the whole organisation. An app
+-- with such an error waits, and is skipped if it lasts.
+create function hangar.is_release_fault(p_code text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select coalesce(p_code in ('image', 'size', 'start_failed', 'no_progress', 'refused', 'unsupported', 'crash_loop', 'machine_failed'), false)
+$$;
+
+-- An app whose tier changed meanwhile still belongs to the release if its new machine has what the release changes.
+create function hangar.still_has_release(p_release hangar.releases, p_row public.user_fly_apps, p_target hangar.release_targets) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_row.desired_state = 'present' and (
+    p_target.goes_back
+    or p_release.image is not null and hangar.without_digest(p_row.docker_image) = hangar.without_digest(p_release.image)
+    or p_release.image is null and p_row.tier is not distinct from p_target.previous ->> 'tier')
+$$;
+
+-- An app that leaves the release before it has gone through it.
+create function hangar.skip_target(p_target hangar.release_targets, p_code text, p_reason text) returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.release_targets t
+     set state = case when t.goes_back then t.ends_as else 'skipped' end, goes_back = false, must_go_back = false,
+         reason_code = case when t.goes_back then t.reason_code else p_code end, reason = case when t.goes_back then t.reason else p_reason end
+   where t.release_id = p_target.release_id and t.row_id = p_target.row_id
+$$;
+
+-- Brings the moving targets of a release in line with their rows. p_judge: time-outs count, because nothing holds the release.
+create function hangar.follow_targets(p_release hangar.releases, p_judge boolean) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_found record;
+  v_target hangar.release_targets;
+  v_row public.user_fly_apps;
+begin
+  for v_found in
+    select t as target, a as app_row from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
+     where t.release_id = p_release.id and t.state in ('applying', 'verifying')
+     order by t.place limit 500
+  loop
+    v_target := v_found.target;
+    v_row := v_found.app_row;
+    if v_row.deleted_at is not null or v_row.desired_state = 'absent' then
+      perform hangar.skip_target(v_target, 'left', 'the user is no longer entitled to an app');
+    elsif v_row.generation <> v_target.generation and not hangar.still_has_release(p_release, v_row, v_target) then
+      perform hangar.skip_target(v_target, 'changed', 'the user has another plan by now');
+    elsif v_row.generation <> v_target.generation then
+      update hangar.release_targets t
+         set generation = v_row.generation, state = 'applying', good_since = null,
+             deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision)
+       where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
+    elsif v_row.status = 'error' and hangar.is_release_fault(v_row.error_code) and not v_target.goes_back then
+      perform hangar.fail_target(v_target, v_row.error_code, v_row.error_message);
+    elsif v_target.state = 'applying' and v_row.observed_generation = v_row.generation and v_row.error_code is null then
+      update hangar.release_targets t set state = 'verifying'
+       where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
+    elsif p_judge and v_target.deadline_at <= v_now and v_target.good_since is null and not v_target.goes_back then
+      if v_target.state = 'applying' and v_row.error_code is not null then
+        -- Nothing was proved about the release: the app goes back and is named.
+        update hangar.release_targets t
+           set state = 'failed', must_go_back = true, ends_as = 'skipped', reason_code = v_row.error_code, reason = left(v_row.error_message, 500)
+         where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
+      elsif v_target.reason_code in ('host_unreachable', 'unreadable') then
+        update hangar.release_targets t set state = 'failed', must_go_back = true, ends_as = 'skipped'
+         where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
+      else
+        perform hangar.fail_target(v_target, coalesce(v_target.reason_code, 'deadline'),
+          format('not ready after %s s%s', p_release.deadline_s, coalesce(': ' || coalesce(v_target.reason, v_row.error_message), '')));
+      end if;
+    end if;
+  end loop;
+  -- An app that was good and fails later, while the release is under way, is a failure of the release too.
+  if p_release.state in ('rolling', 'paused') then
+    for v_found in
+      select t as target, a as app_row from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
+       where t.release_id = p_release.id and t.state = 'done' and not t.was_unhealthy and not t.must_go_back
+         and a.generation = t.generation and a.deleted_at is null and a.desired_state = 'present'
+         and (a.status = 'error' and hangar.is_release_fault(a.error_code) or a.health_status = 'unhealthy')
+       order by t.place limit 100
+    loop
+      v_target := v_found.target;
+      v_row := v_found.app_row;
+      perform hangar.fail_target(v_target, coalesce(v_row.error_code, 'unhealthy'), coalesce(v_row.error_message, 'unhealthy since it was updated'));
+    end loop;
+  end if;
+end
+$$;
+
+-- The canary is started a second time before it counts, because an image can be fine until then; and one that sleeps is started, because it
+-- proves nothing asleep. After its deadline a canary that could not be restarted is taken as it is.
+create function hangar.needs_restart(p_release hangar.releases, p_target hangar.release_targets) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_target.wave = 0 and p_release.image is not null and p_target.state = 'verifying' and not p_target.goes_back
+     and p_target.restarted_at is null and p_target.deadline_at > hangar.now()
+$$;
+
+-- The machines that have to be looked at now: those under proof, and the oldest looks at those of this wave that passed it.
+create function hangar.find_looks(p_release hangar.releases, p_limit integer) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'release', l.release_id, 'row_id', l.row_id, 'user_id', l.user_id, 'app', l.fly_app_name, 'machine_id', l.machine_id,
+      'image', case when p_release.image is not null or l.goes_back then l.docker_image end,
+      'version', case when not l.goes_back then p_release.version end, 'since', l.applied_at, 'good_since', l.good_since,
+      'on_demand', l.power = 'on_demand', 'proof', case when hangar.needs_restart(p_release, l.target) then
+         case when l.good_since <= hangar.now() - pg_catalog.make_interval(secs => p_release.soak_s::double precision) then 'restart' else 'start' end end)), '[]')
+    from (
+      select t as target, t.release_id, t.row_id, t.user_id, t.goes_back, t.applied_at, t.good_since, a.fly_app_name, a.machine_id, a.docker_image, a.power
+        from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
+       where t.release_id = p_release.id and a.machine_id is not null and a.deleted_at is null and a.desired_state = 'present'
+         and a.generation = t.generation
+         and (t.state = 'verifying' or t.state = 'done' and t.wave = p_release.wave and p_release.state = 'rolling' and not t.must_go_back)
+         and (t.looked_at is null or t.looked_at <= hangar.now() - pg_catalog.make_interval(secs => least(15, p_release.soak_s / 3)::double precision))
+       order by t.state desc, t.looked_at nulls first, t.place limit p_limit) l
+$$;
+
+create function hangar.record_restart(p_release hangar.releases, p_target hangar.release_targets) returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.release_targets t
+     set looked_at = hangar.now(), restarted_at = hangar.now(), good_since = null, reason_code = 'restarted',
+         reason = 'started once more, to see that the image starts again',
+         deadline_at = hangar.now() + pg_catalog.make_interval(secs => p_release.deadline_s::double precision)
+   where t.release_id = p_target.release_id and t.row_id = p_target.row_id
+$$;
+
+-- One look at one machine. `good` must hold for the soak; `bad` before the first good look only waits; `dead` fails at once.
+create function hangar.record_look(p_release hangar.releases, p_target hangar.release_targets, p_look jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_verdict text := p_look ->> 'verdict';
+  v_code text := p_look ->> 'code';
+  v_detail text := left(p_look ->> 'detail', 500);
+  v_digest text := nullif(p_look ->> 'digest', '');
+  v_wanted text := coalesce(nullif(split_part(p_release.image, '@', 2), ''), p_release.image_digest);
+  v_target hangar.release_targets := p_target;
+begin
+  if v_verdict = 'restarted' then
+    perform hangar.record_restart(p_release, p_target);
+    return;
+  end if;
+  if v_verdict in ('good', 'asleep') and not p_target.goes_back and p_release.image is not null and v_digest is not null
+     and v_wanted is not null and v_digest <> v_wanted then
+    v_verdict := 'dead';
+    v_code := 'wrong_digest';
+    v_detail := format('runs the image with digest %s, and the release has %s', v_digest, v_wanted);
+  elsif v_verdict in ('good', 'asleep') and not p_target.goes_back and p_release.image is not null and v_wanted is null
+     and v_digest = p_target.previous ->> 'digest' then
+    v_verdict := 'dead';
+    v_code := 'not_updated';
+    v_detail := format('still runs the digest from before, %s: either Fly could not pull the image, or the tag was never changed', v_digest);
+  end if;
+  update hangar.release_targets t
+     set looked_at = v_now, digest_seen = coalesce(v_digest, t.digest_seen), instance_seen = coalesce(p_look ->> 'instance', t.instance_seen),
+         good_since = case when v_verdict = 'good' then coalesce(t.good_since, v_now) when v_verdict = 'unknown' then t.good_since end,
+         reason_code = case when t.goes_back or t.failed_at is not null then t.reason_code when v_verdict = 'good' then null else v_code end,
+         reason = case when t.goes_back or t.failed_at is not null then t.reason when v_verdict = 'good' then null else v_detail end
+   where t.release_id = p_target.release_id and t.row_id = p_target.row_id
+  returning t.* into v_target;
+  if p_target.goes_back then
+    if v_verdict in ('good', 'asleep') then
+      update hangar.release_targets t set state = t.ends_as, goes_back = false
+       where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
+      perform hangar.record_target(v_target, 'reverted');
+    end if;
+  elsif v_verdict = 'dead' or v_verdict = 'bad' and p_target.good_since is not null then
+    perform hangar.fail_target(p_target, v_code, v_detail);
+  elsif p_target.state = 'verifying' and not hangar.needs_restart(p_release, p_target) and (v_verdict = 'asleep'
+        or v_verdict = 'good' and v_target.good_since <= v_now - make_interval(secs => p_release.soak_s::double precision)) then
+    update hangar.release_targets t
+       set state = 'done', reason_code = case when v_verdict = 'asleep' then 'unproven' end,
+           reason = case when v_verdict = 'asleep' then 'updated while it sleeps, so nothing is proved until it starts' end
+     where t.release_id = p_target.release_id and t.row_id = p_target.row_id
+    returning t.* into v_target;
+    perform hangar.record_target(v_target, 'done');
+    if p_release.image is not null and v_wanted is null and v_digest is not null then
+      -- What the canary runs is what the tag means: the others get exactly that.
+      update hangar.releases r set image_digest = v_digest where r.id = p_release.id and r.image_digest is null;
+    end if;
+  end if;
+end
+$$;
+
+create function public.fly_record_release_looks(p_looks jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_look jsonb;
+  v_release hangar.releases;
+  v_target hangar.release_targets;
+  v_recorded integer := 0;
+begin
+  if p_looks is null or jsonb_typeof(p_looks) <> 'array' then
+    raise exception 'p_looks must be a JSON array' using errcode = 'invalid_parameter_value';
+  end if;
+  perform hangar.check_limit('looks in one call', greatest(jsonb_array_length(p_looks), 1), 500);
+  perform pg_advisory_xact_lock(hashtextextended('hangar.releases', 0));
+  for v_look in select l from jsonb_array_elements(p_looks) l order by l ->> 'row_id' loop
+    perform hangar.check_keys('look', v_look, array['release', 'row_id', 'since', 'verdict', 'code', 'detail', 'digest', 'instance']);
+    if v_look ->> 'verdict' is null or v_look ->> 'verdict' not in ('good', 'bad', 'dead', 'unknown', 'asleep', 'restarted') then
+      raise exception 'verdict must be good, bad, dead, unknown, asleep or restarted, not %', coalesce(v_look ->> 'verdict', 'null')
+        using errcode = 'invalid_parameter_value';
+    end if;
+    select r.* into v_release from hangar.releases r where r.id = (v_look ->> 'release')::integer;
+    -- A look that was taken before the target moved on, or before its user left or changed the plan, says nothing about it.
+    select t.* into v_target from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
+     where t.release_id = v_release.id and t.row_id = (v_look ->> 'row_id')::uuid and t.applied_at = (v_look ->> 'since')::timestamptz
+       and (t.state = 'verifying' or t.state = 'done' and not t.must_go_back)
+       and a.deleted_at is null and a.desired_state = 'present' and a.generation = t.generation;
+    if v_target.row_id is not null then
+      perform hangar.record_look(v_release, v_target, v_look);
+      v_recorded := v_recorded + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('recorded', v_recorded);
+end
+$$;
+comment on function public.fly_record_release_looks(jsonb) is 'What was found on machines that a release has moved. docs/database.md.';
+
+select hangar.restrict_functions();

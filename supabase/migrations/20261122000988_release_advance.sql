@@ -1,0 +1,204 @@
+-- Any worker advances every release by one step: it judges, puts apps back, opens the next wave or ends the release.
+-- Builds on: release_waves, release_adoption.
+
+-- Apps that have appeared since the release began, and do not have what it brings.
+create function hangar.add_late_targets(p_release hangar.releases) returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_added integer;
+begin
+  insert into hangar.release_targets (release_id, row_id, user_id, wave, place, was_unhealthy)
+  select p_release.id, f.row_id, f.user_id, p_release.wave, f.place, f.was_unhealthy
+    from hangar.find_targets(p_release) f
+   where f.left_out is null and not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.row_id = f.row_id)
+   limit 500
+  on conflict do nothing;
+  get diagnostics v_added = row_count;
+  return v_added;
+end
+$$;
+
+create function hangar.end_release(p_release hangar.releases, p_state text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_release hangar.releases;
+begin
+  update hangar.releases r set state = p_state, ended_at = hangar.now(), held_by = null, held_since = null
+   where r.id = p_release.id returning r.* into v_release;
+  perform hangar.resolve_alert('release_failed', v_release.id::text);
+  perform hangar.record_release(v_release, p_state, 'hangar');
+end
+$$;
+
+-- Waves exist so that many apps move only after a few have proved the release. If no app of the first wave could prove it (no room, a host out
+-- of reach, a user who left), the next apps take its place; if there is none left and none was updated, an operator decides.
+create function hangar.find_proof(p_release hangar.releases) returns hangar.releases
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_release hangar.releases := p_release;
+begin
+  if exists (select 1 from hangar.release_targets t
+              where t.release_id = p_release.id and t.state = 'done' and t.reason_code is distinct from 'unproven') then
+    return v_release;
+  end if;
+  update hangar.release_targets t set wave = p_release.wave
+    from (select n.row_id from hangar.release_targets n where n.release_id = p_release.id and n.state = 'pending'
+           order by n.place limit p_release.canary_size) next
+   where t.release_id = p_release.id and t.row_id = next.row_id;
+  if found then
+    update hangar.releases r set wave_began_at = hangar.now() where r.id = p_release.id returning r.* into v_release;
+    perform hangar.record_release(v_release, 'canary_replaced', 'hangar');
+  elsif not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.state = 'done') then
+    v_release := hangar.pause_release(v_release, v_release.wave, format('no app could be updated: %s', coalesce((
+      select string_agg(format('%s app(s) %s', x.apps, x.code), ', ' order by x.apps desc, x.code)
+        from (select coalesce(t.reason_code, t.state) as code, count(*) as apps from hangar.release_targets t
+               where t.release_id = p_release.id and t.place > 0 group by 1) x), 'none is left')), 'Nothing has changed');
+  end if;
+  return v_release;
+end
+$$;
+
+-- Opens the next wave when this one is over; after the last one, plans and settings follow, latecomers too, and the release is complete.
+create function hangar.close_wave(p_release hangar.releases) returns hangar.releases
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_release hangar.releases := p_release;
+  v_last integer;
+begin
+  if exists (select 1 from hangar.release_targets t
+              where t.release_id = p_release.id and t.wave <= p_release.wave and (t.state in ('pending', 'applying', 'verifying') or t.must_go_back)) then
+    return v_release;
+  end if;
+  v_release := hangar.find_proof(v_release);
+  if v_release.state <> 'rolling' or exists (select 1 from hangar.release_targets t
+      where t.release_id = p_release.id and t.wave = v_release.wave and t.state = 'pending') then
+    return v_release;
+  end if;
+  select max(t.wave) into v_last from hangar.release_targets t where t.release_id = p_release.id and t.state = 'pending';
+  if v_last > v_release.wave then
+    update hangar.releases r set wave = r.wave + 1, wave_began_at = hangar.now() where r.id = p_release.id returning r.* into v_release;
+    perform hangar.record_release(v_release, 'wave_opened', 'hangar');
+  elsif not v_release.adopted then
+    perform hangar.adopt_release(v_release);
+    select r.* into v_release from hangar.releases r where r.id = p_release.id;
+    if hangar.add_late_targets(v_release) > 0 then
+      update hangar.releases r set wave_began_at = hangar.now() where r.id = p_release.id returning r.* into v_release;
+    else
+      perform hangar.end_release(v_release, 'completed');
+    end if;
+  elsif hangar.add_late_targets(v_release) = 0 then
+    perform hangar.end_release(v_release, 'completed');
+  end if;
+  return v_release;
+end
+$$;
+
+-- Gives everything that waits in this release so much more time.
+create function hangar.extend_release(p_release hangar.releases, p_by interval) returns hangar.releases
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_release hangar.releases;
+begin
+  update hangar.release_targets t set deadline_at = t.deadline_at + p_by
+   where t.release_id = p_release.id and t.state in ('applying', 'verifying');
+  update hangar.releases r set wave_began_at = r.wave_began_at + p_by where r.id = p_release.id returning r.* into v_release;
+  return v_release;
+end
+$$;
+
+-- Notes what holds the release, or that nothing does. What moves gets back the time that it has lost: to a hold, or because no worker came.
+create function hangar.set_release_hold(p_release hangar.releases, p_hold text) returns hangar.releases
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_release hangar.releases := p_release;
+  v_now timestamptz := hangar.now();
+begin
+  if p_release.held_since is not null and p_hold is null then
+    v_release := hangar.extend_release(v_release, v_now - p_release.held_since);
+  elsif p_release.held_since is null and p_release.advanced_at < v_now - interval '2 minutes' then
+    v_release := hangar.extend_release(v_release, v_now - p_release.advanced_at - interval '2 minutes');
+  end if;
+  update hangar.releases r
+     set held_by = p_hold, held_since = case when p_hold is not null then coalesce(r.held_since, v_now) end, advanced_at = v_now
+   where r.id = p_release.id returning r.* into v_release;
+  return v_release;
+end
+$$;
+
+create function hangar.advance_release(p_release hangar.releases) returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_release hangar.releases := p_release;
+  v_hold text := hangar.find_release_hold(p_release);
+  v_failed integer;
+  v_moved integer := 0;
+begin
+  v_release := hangar.set_release_hold(v_release, v_hold);
+  perform hangar.follow_targets(v_release, v_hold is null);
+  if v_release.state = 'rolling' then
+    v_failed := hangar.find_failed_wave(v_release);
+    if v_failed is not null then
+      v_release := hangar.pause_failed_release(v_release, v_failed);
+    end if;
+  end if;
+  -- Putting back is what helps in an incident and under the brake.
+  if v_hold is null or v_hold in ('incident', 'brake') then
+    v_moved := hangar.put_back_targets(v_release, hangar.count_release_room(v_release));
+  end if;
+  if v_hold is null and v_release.state = 'rolling' then
+    v_release := hangar.close_wave(v_release);
+    if v_release.state = 'rolling' then
+      v_moved := v_moved + hangar.move_targets(v_release, hangar.count_release_room(v_release));
+    end if;
+  elsif v_release.state = 'rolling_back' and not exists (
+    select 1 from hangar.release_targets t where t.release_id = v_release.id and (t.state in ('applying', 'verifying') or t.must_go_back)) then
+    perform hangar.end_release(v_release, case when v_release.reason = 'abort' then 'aborted' else 'rolled_back' end);
+  end if;
+  return v_moved;
+end
+$$;
+
+create function public.fly_advance_releases(p_looks integer default 50) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_release hangar.releases;
+  v_active integer := 0;
+  v_moved integer := 0;
+  v_looks jsonb := '[]'::jsonb;
+begin
+  perform hangar.check_limit('p_looks', p_looks, 500);
+  -- Most calls end here: an idle installation pays for one look at a small index.
+  if not exists (select 1 from hangar.releases r where r.state in ('rolling', 'rolling_back', 'paused')) then
+    return jsonb_build_object('active', 0, 'moved', 0, 'looks', v_looks, 'now', hangar.now());
+  end if;
+  if not pg_try_advisory_xact_lock(hashtextextended('hangar.releases', 0)) then
+    return jsonb_build_object('active', null, 'moved', 0, 'looks', v_looks, 'now', hangar.now());  -- another worker advances them at this moment
+  end if;
+  for v_release in
+    select r.* from hangar.releases r
+     where r.state in ('rolling', 'rolling_back')
+        or r.state = 'paused' and exists (select 1 from hangar.release_targets t
+             where t.release_id = r.id and (t.state in ('applying', 'verifying') or t.must_go_back))
+     order by r.id for no key update
+  loop
+    v_active := v_active + 1;
+    v_moved := v_moved + hangar.advance_release(v_release);
+    select r.* into v_release from hangar.releases r where r.id = v_release.id;
+    if jsonb_array_length(v_looks) < p_looks then
+      v_looks := v_looks || hangar.find_looks(v_release, p_looks - jsonb_array_length(v_looks));
+    end if;
+  end loop;
+  return jsonb_build_object('active', v_active, 'moved', v_moved, 'looks', v_looks, 'now', hangar.now());
+end
+$$;
+comment on function public.fly_advance_releases(integer) is 'Moves releases on: judges, pauses, puts back, opens waves; returns the machines to look at. docs/database.md.';
+
+select hangar.restrict_functions();

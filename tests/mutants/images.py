@@ -1,0 +1,58 @@
+"""Bugs planted in the look-up of images: whose content is believed, and who receives a credential."""
+
+from tests.mutants.places import Python
+from tests.mutants.planted import PlantedBug, exactly
+
+_ANSWERS, _ACCESS = "tests/unit/test_registry.py", "tests/unit/test_registry_access.py"
+_TRANSPORT, _REGISTRY = "shared.adapters.registry_transport", "shared.adapters.registry"
+
+BUGS = (
+    PlantedBug(
+        "image-digest-not-verified",
+        Python(_REGISTRY, "_is_digest_of"),
+        exactly("return _is_known(digest) and digest =="),
+        "return _is_known(digest) or digest ==",
+        "I13: the digest of a release is the digest of what the registry serves",
+        (_ANSWERS,),
+    ),
+    PlantedBug(
+        "token-follows-a-redirect",
+        Python(_TRANSPORT, "RegistrySession._follow"),
+        exactly("authorization is not None and _get_origin(url) == begin"),
+        "authorization is not None",
+        "I9: a registry's credential is sent to no other host",
+        (_ACCESS,),
+    ),
+    PlantedBug(
+        "password-for-any-token-service",
+        Python(_TRANSPORT, "RegistrySession._basic_for"),
+        exactly("if known is None or _get_origin(url) != _get_origin(httpx.URL(self.base_url)):"),
+        "if known is None:",
+        "I9: a registry's credential is sent to no other host",
+        (_ACCESS,),
+    ),
+    PlantedBug(
+        "registry-leads-to-this-machine",
+        Python(_TRANSPORT, "RegistrySession._parse_target"),
+        exactly("if is_loopback(str(url)) != is_local:"),
+        "if False:",
+        "I9: a registry elsewhere leads no request to this machine",
+        (_ACCESS,),
+    ),
+    PlantedBug(
+        "image-for-arm-accepted",
+        Python(_REGISTRY, "_look_up"),
+        exactly("if PLATFORM not in platforms:"),
+        "if not platforms:",
+        "I13: an image that cannot run on Fly becomes no release",
+        (_ANSWERS,),
+    ),
+    PlantedBug(
+        "unread-registry-refuses",
+        Python("shared.domain.release_image", "check_release_image"),
+        exactly('if found.outcome == "missing":'),
+        'if found.outcome in ("missing", "not_readable"):',
+        "I13: a registry that cannot be read stops no release",
+        (_ANSWERS,),
+    ),
+)

@@ -1,0 +1,199 @@
+"""Releases at bad moments: a full region, lost answers, busy machines, an outage, a hold. None of it is the release's fault."""
+
+import pytest
+
+from tests.support.releases import (
+    NEW,
+    change,
+    check_fleet_is_well,
+    find_states,
+    finish,
+    operate,
+    pass_minutes,
+    read_digests,
+    read_release,
+    start_release,
+)
+
+UPDATE = "/v1/apps/*/machines/*"
+
+
+@pytest.fixture
+def fleet(world):
+    """Twenty healthy users of two tiers."""
+    world.add_users(["pro", "elite"] * 10)
+    world.settle()
+    return world
+
+
+def images(world):
+    return {machine.config["image"].partition("@")[0] for machines in world.apps().values() for machine in machines}
+
+
+def check_done(world, found):
+    assert (found["state"], find_states(found)) == ("completed", {"done"}), found["targets"]
+    world.clock.advance(300)
+    world.sweep()
+    check_fleet_is_well(world)
+    assert images(world) == {NEW}
+
+
+FULL = (
+    {"status": 422, "body": {"error": "could not find a candidate host", "code": "insufficient_capacity"}},
+    {"status": 409, "body": {"error": "aborted: could not reserve resource for machine: insufficient CPUs"}},
+    {"status": 412, "body": {"error": "insufficient resources", "code": "volume_placement_capacity"}},
+    {"status": 503, "body": {"error": "out of capacity", "code": "insufficient_capacity"}},
+)
+
+
+@pytest.mark.parametrize("answer", FULL, ids=lambda answer: str(answer["status"]))
+def test_no_room_for_anybody_fails_nothing(fleet, answer):
+    """Not one app could be updated: nobody is hurt, no app counts as failed, and with room again the release completes."""
+    before = read_digests(fleet)
+    fleet.fault(method="POST", path=UPDATE, **answer)
+    release = start_release(fleet, image=NEW, deadline_s=300)
+    found = finish(fleet, release, minutes=60)
+    assert not {"failed", "done", "reverted"} & find_states(found), found
+    assert read_digests(fleet) == before
+    assert not fleet.sql("select 1 from hangar.release_targets where failed_at is not null")
+    fleet.set_faults()
+    pass_minutes(fleet, 15)
+    if read_release(fleet, release)["state"] == "paused":
+        change(fleet, release, "resume")
+    found = finish(fleet, release, minutes=120)
+    assert found["state"] == "completed", found
+    assert "failed" not in find_states(found)
+    check_fleet_is_well(fleet)
+
+
+def test_an_app_without_room_is_skipped_and_named(fleet):
+    """One host is full for hours: everybody else gets the release, and the app keeps running what it ran."""
+    (name,) = list(fleet.apps())[7:8]
+    fleet.fault(method="POST", path=f"/v1/apps/{name}/machines/*", **FULL[1])
+    found = finish(fleet, start_release(fleet, image=NEW, deadline_s=300), minutes=120)
+    assert found["state"] == "completed", found
+    (skipped,) = [each for each in found["targets"] if each["state"] != "done"]
+    assert (skipped["app"], skipped["state"]) == (name, "skipped")
+    assert "insufficient CPUs" in skipped["reason"]
+    fleet.set_faults()
+    fleet.clock.advance(900)
+    fleet.sweep()
+    check_fleet_is_well(fleet)
+    # Plans and settings follow the release, and the page says that one app differs from them.
+    assert operate(fleet, "fly_releases")["differ"]["apps"] == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [{"disconnect": True}, {"status": 408}, {"status": 503}, {"status": 200, "text": ""}]
+)
+def test_an_update_whose_answer_is_lost_is_found_done(fleet, answer):
+    fleet.fault(method="POST", path=UPDATE, when="after", times=12, **answer)
+    check_done(fleet, finish(fleet, start_release(fleet, image=NEW), minutes=150))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "machine ID m lease currently held by a@tokens.fly.io, expires at 2030",
+        "aborted: machine update failed due to concurrent update",
+    ],
+)
+def test_a_busy_machine_is_waited_for(fleet, text):
+    fleet.fault(method="POST", path=UPDATE, status=409, body={"error": text}, times=5)
+    check_done(fleet, finish(fleet, start_release(fleet, image=NEW), minutes=150))
+
+
+def test_a_rate_limit_is_waited_for(fleet):
+    release = start_release(fleet, image=NEW)
+    pass_minutes(fleet, 4)
+    fleet.fault(method="*", path=UPDATE, status=429, headers={"Retry-After": "30"}, times=200)
+    check_done(fleet, finish(fleet, release, minutes=150))
+
+
+def test_an_outage_of_fly_in_the_middle_of_a_wave_fails_nothing(fleet):
+    release = start_release(fleet, image=NEW)
+    pass_minutes(fleet, 4)
+    fleet.set_faults(
+        *({"method": "*", "path": path, "status": 503} for path in ("/v1/apps", UPDATE, "/v1/apps/*/machines"))
+    )
+    pass_minutes(fleet, 40)
+    assert "failed" not in find_states(read_release(fleet, release))
+    fleet.set_faults()
+    check_done(fleet, finish(fleet, release, minutes=150))
+
+
+def test_a_host_that_fly_cannot_reach_proves_nothing(fleet):
+    """The machine's host disappears after its update. The others go on; that app is named, and is well when the host is back."""
+    release = start_release(fleet, image=NEW, deadline_s=300)
+    pass_minutes(fleet, 8)
+    (moving,) = [
+        each for each in read_release(fleet, release)["targets"] if each["state"] in ("applying", "verifying")
+    ][:1]
+    (machine,) = fleet.apps()[moving["app"]]
+    fleet.control("PUT", f"machines/{machine.id}", {"host_status": "unreachable"})
+    found = finish(fleet, release, minutes=120)
+    assert "failed" not in find_states(found), found["targets"]
+    fleet.control("PUT", f"machines/{machine.id}", {"host_status": "ok"})
+    found = finish(fleet, release, minutes=60)
+    assert found["state"] == "completed", found
+    assert {each["app"] for each in found["targets"] if each["state"] != "done"} <= {moving["app"]}
+    fleet.clock.advance(900)
+    fleet.settle()
+    check_fleet_is_well(fleet)
+
+
+def switch(setting, value):
+    return f"select public.fly_set_settings('{{\"{setting}\": {value}}}', 'ops', 'test')"
+
+
+HOLDS = {
+    **{setting: (switch(setting, "true"), switch(setting, "false")) for setting in ("paused", "deletes_paused")},
+    **{
+        kind: (
+            f"select hangar.raise_alert('{kind}', 'fleet', 'a test')",
+            f"select hangar.resolve_alert('{kind}', 'fleet')",
+        )
+        for kind in ("brake", "fly_refused")
+    },
+}
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+def test_a_hold_stops_the_release_without_failing_it(fleet, hold):
+    """While it lasts no further app moves; afterwards the release goes on as if that time had not passed."""
+    release = start_release(fleet, image=NEW, deadline_s=300)
+    pass_minutes(fleet, 6)
+    begin, end = HOLDS[hold]
+    fleet.sql(begin)
+    pass_minutes(fleet, 1)
+    moved = {each["app"] for each in read_release(fleet, release)["targets"] if each["state"] != "pending"}
+    for _ in range(30):
+        if hold != "paused":
+            fleet.sql(begin)  # a sweep ends an alert that it finds unfounded
+        pass_minutes(fleet, 1)
+        found = read_release(fleet, release)
+        assert {each["app"] for each in found["targets"] if each["state"] != "pending"} == moved
+    assert (found["state"], found["held_by"]) == ("rolling", hold)
+    assert "failed" not in find_states(found)
+    fleet.sql(end)
+    check_done(fleet, finish(fleet, release, minutes=150))
+
+
+def test_what_is_wrong_for_one_tier_only_is_found_in_the_first_wave(fleet):
+    """The canary is of another tier, so it passes; the first wave has an app of each tier."""
+    elite = {name for (name,) in fleet.sql("select fly_app_name from public.user_fly_apps where tier = 'elite'")}
+    canary = fleet.sql("select user_id::text from public.user_fly_apps where tier = 'pro' limit 1")[0]
+    release = start_release(fleet, image=NEW, canary_users=list(canary))
+    for _ in range(40):
+        pass_minutes(fleet, 1)
+        found = read_release(fleet, release)
+        for name, (machine,) in fleet.apps().items():
+            new = machine.config["image"].startswith(NEW)
+            checks = {"ready": "critical", "alive": "critical"} if name in elite and new else {}
+            fleet.control("PUT", f"machines/{machine.id}", {"checks": checks})
+        if found["state"] != "rolling":
+            break
+    assert found["state"] == "paused", found
+    found = finish(fleet, release)
+    assert {each["wave"] for each in found["targets"] if each["state"] == "reverted"} <= {0, 1}
+    assert find_states(found) == {"pending", "reverted"}
