@@ -68,7 +68,7 @@ create function hangar.guard_plan() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_refused text := hangar.explain_refused_size(new.cpu_kind, new.cpu_count, new.memory_mb);
+  v_refused text := coalesce(hangar.explain_refused_size(new.cpu_kind, new.cpu_count, new.memory_mb), hangar.explain_refused_env(new.env));
 begin
   if v_refused is not null then
     raise exception 'plan %: %', new.tier, v_refused using errcode = 'invalid_parameter_value';

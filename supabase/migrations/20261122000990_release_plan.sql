@@ -28,12 +28,9 @@ begin
   if v_refused is not null then
     return replace(v_refused, 'default_image', 'image');
   end if;
-  -- Names only: a value may be somebody's secret.
-  select string_agg(x.name, ', ') into v_unknown
-    from (select left(key, 60) as name from jsonb_each(p_release.env)
-           where jsonb_typeof(value) <> 'string' or key !~ '^[A-Za-z_][A-Za-z0-9_]*$' order by key limit 3) x;
-  if v_unknown is not null then
-    return 'env must map names like LOG_LEVEL to texts; not so: ' || v_unknown;
+  v_refused := hangar.explain_refused_env(p_release.env);
+  if v_refused is not null then
+    return v_refused;
   end if;
   select string_agg(t, ', ') into v_unknown from unnest(p_release.tiers) t where not exists (select 1 from public.fly_plans p where p.tier = t and p.dedicated);
   if v_unknown is not null or p_release.tiers = '{}' then

@@ -23,9 +23,12 @@ begin
       return replace(v_refused, 'default_image', 'image');
     end if;
   end if;
-  if p_pin ? 'env' and (jsonb_typeof(p_pin -> 'env') <> 'object' or exists (
-       select 1 from jsonb_each(p_pin -> 'env') e where jsonb_typeof(e.value) not in ('string', 'null') or e.key !~ '^[A-Za-z_][A-Za-z0-9_]*$')) then
-    return 'env must map names like LOG_LEVEL to texts, or to null to remove one';
+  if p_pin ? 'env' then
+    -- Null removes a name.
+    v_refused := hangar.explain_refused_env(case when jsonb_typeof(p_pin -> 'env') = 'object' then jsonb_strip_nulls(p_pin -> 'env') else p_pin -> 'env' end);
+    if v_refused is not null then
+      return v_refused;
+    end if;
   end if;
   if (p_pin ? 'cpu_count' and jsonb_typeof(p_pin -> 'cpu_count') not in ('number', 'null'))
      or (p_pin ? 'memory_mb' and jsonb_typeof(p_pin -> 'memory_mb') not in ('number', 'null')) then

@@ -1,0 +1,396 @@
+"""The guards of a release, each on its own: what pauses it, what goes back, what counts as proof, and what only waits."""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+ACTOR = "ops@example.test"
+OLD, NEW = "registry.test/team/backend:v1", "registry.test/team/backend:v2"
+OLD_DIGEST, NEW_DIGEST, OTHER_DIGEST = (f"sha256:{letter * 64}" for letter in "abc")
+SOAK_S = 60
+# Of twelve apps: the canary, then waves of 1, 5 and 5.
+FAST = {"wave_shares": [0.05, 0.5, 1], "soak_s": SOAK_S, "deadline_s": 300, "max_moving": 50, "moving_share": 1}
+
+
+class Rollout:
+    """One release over twelve running apps, whose workers and looks the test plays."""
+
+    def __init__(self, hangar) -> None:
+        self.hangar = hangar
+        self.ahead_s = 0.0
+        self.users = [hangar.user("pro") for _ in range(12)]
+        for user in self.users:
+            hangar.converge(user)
+        hangar.sql("update user_fly_apps set health_status = 'healthy', docker_image = %s", OLD)
+        hangar.sql("update user_fly_apps set image_digest = %s", OLD_DIGEST)
+        self.id = 0
+
+    def start(self, **spec) -> None:
+        self.id = self.hangar.rpc(
+            "fly_create_release", release={**FAST, "image": NEW, **spec}, actor=ACTOR, why="test"
+        )["id"]
+        self.change("start")
+
+    def change(self, action: str) -> None:
+        self.hangar.rpc("fly_change_release", id=self.id, action=action, actor=ACTOR, why="test")
+
+    def wait(self, seconds: float) -> None:
+        self.ahead_s += seconds
+        self.hangar.shift_clock(self.ahead_s)
+
+    def advance(self) -> list[dict]:
+        """One step of the engine. Returns the looks that it asks for."""
+        return self.hangar.rpc("fly_advance_releases", looks=500)["looks"]
+
+    def apply(self) -> None:
+        """Let workers apply every row that waits for one, and the release see it."""
+        for row in self.hangar.sql(
+            "select user_id from user_fly_apps where observed_generation is distinct from generation and deleted_at is null"
+        ):
+            self.hangar.converge(row["user_id"])
+        self.hangar.sql("update user_fly_apps set health_status = 'healthy'")
+        self.advance()
+
+    def look(self, verdict: str = "good", only: set | None = None, **found) -> int:
+        """Report what a look at the machines finds. Returns how many reports counted."""
+        found = {"digest": NEW_DIGEST, **found}
+        looks = [
+            {
+                "release": self.id,
+                "row_id": str(t["row_id"]),
+                "since": t["applied_at"].isoformat(),
+                "verdict": verdict,
+                **found,
+            }
+            for t in self.targets()
+            if t["state"] == "verifying" and (only is None or t["user_id"] in only)
+        ]
+        return self.hangar.rpc("fly_record_release_looks", looks=looks)["recorded"] if looks else 0
+
+    def prove(self) -> None:
+        """Let the apps of this wave be good for the whole soak, the canary after its restart."""
+        self.advance()
+        self.apply()
+        if self.state()["wave"] == 0:
+            self.look("restarted")
+        self.look()
+        self.wait(SOAK_S)
+        self.look()
+        self.advance()
+
+    def state(self) -> dict:
+        [row] = self.hangar.sql("select * from hangar.releases where id = %s", self.id)
+        return row
+
+    def targets(self) -> list[dict]:
+        return self.hangar.sql("select * from hangar.release_targets where release_id = %s order by place", self.id)
+
+    def states(self) -> list[str]:
+        return [target["state"] for target in self.targets()]
+
+    def moved(self) -> int:
+        """How many apps desire the new image."""
+        return self.hangar.one("select count(*) from user_fly_apps where docker_image like %s", f"{NEW}%")
+
+
+@pytest.fixture
+def rollout(hangar):
+    return Rollout(hangar)
+
+
+def test_only_the_canary_moves_until_it_is_proved(rollout):
+    rollout.start()
+    for _ in range(3):
+        rollout.advance()
+        rollout.apply()
+    assert (rollout.moved(), rollout.state()["wave"]) == (1, 0)
+    rollout.prove()
+    assert (rollout.moved(), rollout.state()["wave"]) == (2, 1)
+
+
+def test_a_machine_must_stay_good_for_the_whole_soak(rollout):
+    rollout.start(env={"A": "b"}, image=None)
+    rollout.advance()
+    rollout.apply()
+    rollout.look()
+    rollout.wait(SOAK_S - 5)
+    rollout.look()
+    assert rollout.states()[0] == "verifying"
+    rollout.wait(5)
+    rollout.look()
+    assert rollout.states()[0] == "done"
+
+
+def test_the_canary_of_an_image_counts_only_after_its_restart(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.look()
+    rollout.wait(SOAK_S)
+    rollout.look()
+    assert rollout.states()[0] == "verifying"
+    rollout.wait(15)
+    [asked] = rollout.advance()
+    assert asked["proof"] == "restart"
+    rollout.look("restarted")
+    rollout.look()
+    assert rollout.states()[0] == "verifying", "the soak begins again with the restart"
+    rollout.wait(SOAK_S)
+    rollout.look()
+    assert rollout.states()[0] == "done"
+
+
+def test_one_failure_of_the_canary_pauses_and_puts_it_back(rollout):
+    rollout.start(failure_share=1)
+    rollout.advance()
+    rollout.apply()
+    rollout.look("dead", code="crash_loop", detail="it exits with 1")
+    rollout.advance()
+    assert (rollout.state()["state"], rollout.moved()) == ("paused", 0)
+    assert "the canary failed: 1 app(s) crash_loop" in rollout.state()["reason"]
+    assert (
+        rollout.hangar.one("select count(*) from hangar.alerts where kind = 'release_failed' and resolved_at is null")
+        == 1
+    )
+
+
+def test_what_is_put_back_gets_the_digest_that_it_ran(rollout):
+    """The old tag may mean something else by now."""
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.look("dead", code="crash_loop")
+    rollout.advance()
+    canary = rollout.targets()[0]["user_id"]
+    assert rollout.hangar.live_row(canary)["docker_image"] == f"{OLD}@{OLD_DIGEST}"
+
+
+def test_failures_up_to_the_share_are_put_back_and_the_release_continues(rollout):
+    """Of the five apps of wave 2, one may fail at 20 %."""
+    rollout.start(failure_share=0.2)
+    rollout.prove()
+    rollout.prove()
+    rollout.apply()
+    first, second = [t["user_id"] for t in rollout.targets() if t["wave"] == 2][:2]
+    rollout.look("dead", only={first}, code="oom")
+    rollout.advance()
+    assert rollout.state()["state"] == "rolling"
+    rollout.look("dead", only={second}, code="oom")
+    rollout.advance()
+    assert rollout.state()["state"] == "paused"
+    assert "wave 2 failed: 2 app(s) oom" in rollout.state()["reason"]
+    back = {t["user_id"] for t in rollout.targets() if t["goes_back"]}
+    assert back == {first, second}, "from the second wave on, what works stays"
+
+
+def test_after_a_failed_first_wave_everything_goes_back(rollout):
+    rollout.start()
+    rollout.prove()
+    rollout.apply()
+    rollout.look("dead", code="oom")
+    rollout.advance()
+    assert (rollout.state()["state"], rollout.moved()) == ("paused", 0)
+    assert sum(t["goes_back"] for t in rollout.targets()) == 2, "the canary too, although it was good"
+
+
+def test_an_app_that_was_ill_before_is_no_failure_of_the_release(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.hangar.sql("update hangar.release_targets set was_unhealthy = true where place = 1")
+    rollout.look("dead", code="check_critical")
+    rollout.advance()
+    assert rollout.state()["state"] == "rolling"
+
+
+def test_a_first_wave_that_proves_nothing_is_replaced(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.hangar.subscribe(rollout.targets()[0]["user_id"], tier="free")
+    rollout.hangar.sql(
+        "update user_fly_apps set desired_state = 'absent' where user_id = %s", rollout.targets()[0]["user_id"]
+    )
+    rollout.advance()
+    rollout.advance()
+    assert (rollout.states()[:2], rollout.state()["wave"], rollout.targets()[1]["wave"]) == (
+        ["skipped", "applying"],
+        0,
+        0,
+    )
+
+
+def test_a_release_that_nobody_can_take_pauses(rollout):
+    rollout.start(users=[str(rollout.users[0])])
+    rollout.advance()
+    rollout.hangar.sql("update user_fly_apps set desired_state = 'absent' where user_id = %s", rollout.users[0])
+    rollout.advance()
+    rollout.advance()
+    assert rollout.state()["state"] == "paused"
+    assert "no app could be updated" in rollout.state()["reason"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "code"), [(OTHER_DIGEST, "wrong_digest"), (OLD_DIGEST, "wrong_digest")], ids=["another", "the old one"]
+)
+def test_a_good_machine_with_another_digest_has_failed(rollout, digest, code):
+    """Fly goes back to the old version after a failed pull, and its checks are green."""
+    rollout.start(image_digest=NEW_DIGEST)
+    rollout.advance()
+    rollout.apply()
+    rollout.look(digest=digest)
+    assert (rollout.states()[0], rollout.targets()[0]["reason_code"]) == ("failed", code)
+
+
+def test_without_a_known_digest_the_old_one_still_proves_a_failed_update(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.look(digest=OLD_DIGEST)
+    assert (rollout.states()[0], rollout.targets()[0]["reason_code"]) == ("failed", "not_updated")
+
+
+def test_the_digest_of_the_canary_is_what_the_others_get(rollout):
+    rollout.start()
+    rollout.prove()
+    second = rollout.targets()[1]["user_id"]
+    assert rollout.state()["image_digest"] == NEW_DIGEST
+    assert rollout.hangar.live_row(second)["docker_image"] == f"{NEW}@{NEW_DIGEST}"
+
+
+def test_a_machine_that_was_good_and_is_bad_has_failed_and_one_that_was_never_good_is_waited_for(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.look("bad", code="check_critical")
+    assert rollout.states()[0] == "verifying"
+    rollout.look()
+    rollout.look("bad", code="check_critical")
+    assert rollout.states()[0] == "failed"
+
+
+def test_a_look_from_before_the_move_says_nothing(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    [target] = [t for t in rollout.targets() if t["state"] == "verifying"]
+    stale = {
+        "release": rollout.id,
+        "row_id": str(target["row_id"]),
+        "since": (target["applied_at"] - timedelta(seconds=1)).isoformat(),
+        "verdict": "dead",
+    }
+    assert rollout.hangar.rpc("fly_record_release_looks", looks=[stale]) == {"recorded": 0}
+    assert rollout.states()[0] == "verifying"
+
+
+def test_a_look_at_a_machine_of_another_generation_says_nothing(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.hangar.sql(
+        "update user_fly_apps set generation = generation + 1 where user_id = %s", rollout.targets()[0]["user_id"]
+    )
+    assert rollout.look("dead", code="crash_loop") == 0
+    assert rollout.states()[0] == "verifying"
+
+
+def test_an_app_that_is_not_ready_at_its_deadline_has_failed(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.wait(301)
+    rollout.hangar.sql("update hangar.releases set advanced_at = hangar.now()")  # workers came all the time
+    rollout.advance()
+    assert rollout.state()["state"] == "paused"
+    assert "the canary failed: 1 app(s) deadline" in rollout.state()["reason"]
+
+
+def test_a_hold_gives_back_the_time_that_it_takes(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.hangar.sql("update hangar.settings set paused = true")
+    rollout.advance()
+    rollout.wait(3600)
+    rollout.hangar.sql("update hangar.releases set advanced_at = hangar.now()")
+    rollout.advance()
+    assert (rollout.states()[0], rollout.state()["held_by"]) == ("verifying", "paused")
+    rollout.hangar.sql("update hangar.settings set paused = false")
+    rollout.advance()
+    assert rollout.states()[0] == "verifying"
+    assert rollout.targets()[0]["deadline_at"] > datetime.now(UTC) + timedelta(seconds=3600)
+
+
+def test_hours_without_a_worker_fail_nothing(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.wait(7200)
+    rollout.advance()
+    assert rollout.states()[0] == "verifying"
+
+
+def test_no_more_apps_move_at_once_than_allowed(rollout):
+    rollout.start(moving_share=0.25)
+    rollout.prove()
+    rollout.prove()
+    rollout.advance()
+    assert sum(state in ("applying", "verifying") for state in rollout.states()) == 3
+
+
+def test_a_busy_app_is_moved_later(rollout):
+    rollout.start(users=[str(rollout.users[0])])
+    rollout.hangar.lease(rollout.users[0])
+    rollout.advance()
+    assert (rollout.states(), rollout.moved()) == (["pending"], 0)
+    rollout.wait(3600)
+    rollout.hangar.sql("update hangar.releases set wave_began_at = hangar.now()")
+    rollout.advance()
+    assert (rollout.states(), rollout.moved()) == (["applying"], 1)
+
+
+@pytest.mark.parametrize("pin", [{"image": OLD}, {"held_back_until": "2999-01-01T00:00:00Z"}])
+def test_a_pin_set_while_the_release_is_under_way_is_respected(rollout, pin):
+    rollout.start()
+    pinned = rollout.targets()[1]["user_id"]
+    rollout.hangar.rpc("fly_set_user_pin", user=pinned, pin=pin, actor=ACTOR, reason="test")
+    rollout.apply()
+    rollout.prove()
+    assert rollout.states()[:2] == ["done", "skipped"]
+    assert not rollout.hangar.live_row(pinned)["docker_image"].startswith(NEW)
+
+
+def test_two_releases_of_the_same_apps_are_refused_by_number(rollout):
+    rollout.start()
+    with pytest.raises(psycopg.ProgrammingError) as refused:
+        rollout.hangar.rpc("fly_create_release", release={**FAST, "env": {"A": "b"}}, actor=ACTOR, why="test")
+    assert f"release {rollout.id} is under way" in str(refused.value)
+
+
+def test_plans_follow_only_when_every_wave_is_proved(rollout):
+    rollout.start()
+    for _ in range(3):
+        rollout.prove()
+        assert rollout.hangar.one("select default_image from hangar.settings") != f"{NEW}@{NEW_DIGEST}"
+    rollout.prove()
+    rollout.advance()
+    assert rollout.state()["state"] == "completed"
+    assert rollout.hangar.one("select default_image from hangar.settings") == f"{NEW}@{NEW_DIGEST}"
+
+
+def test_a_rollback_leaves_what_a_later_release_gave(rollout):
+    rollout.start()
+    for _ in range(4):
+        rollout.prove()
+    rollout.advance()
+    first = rollout.id
+    later = rollout.users[0]
+    rollout.start(image=None, env={"LEVEL": "debug"}, users=[str(later)])
+    rollout.prove()
+    rollout.advance()
+    assert rollout.state()["state"] == "completed"
+    rollout.id = first
+    rollout.change("rollback")
+    back = {t["user_id"] for t in rollout.targets() if t["goes_back"] or t["must_go_back"]}
+    assert back == set(rollout.users) - {later}
