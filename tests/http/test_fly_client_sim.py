@@ -84,8 +84,9 @@ def test_the_whole_lifecycle(server, fly):
     assert [each.id for each in fly.list_machines(app)] == [made.id]
     changed = fly.update_machine(app, made.id, CONFIG | {"env": {"A": "1"}}, machine.version)
     assert changed.version != machine.version
-    with pytest.raises(errors.Conflict):
+    with pytest.raises(errors.TransientError) as busy:
         fly.update_machine(app, made.id, CONFIG, machine.version)
+    assert busy.value.code == "leased"
     assert fly.wait_machine(app, made.id, "started", changed.version, 10)
     fly.stop_machine(app, made.id, signal="SIGTERM", timeout_s=5)
     assert fly.wait_machine(app, made.id, "stopped", changed.version, 10)

@@ -267,6 +267,7 @@ def test_the_users_of_a_wake_up_call_are_at_most_five_uuids(health, body):
 def test_a_drain_with_nothing_due_answers_its_counts(health):
     function, world = health
     world.answers["fly_apply_marks"] = {"users": 0, "changed": 0, "inserted": 0, "left": 0, "everybody": False}
+    world.answers["fly_advance_releases"] = {"active": 0, "moved": 0, "looks": [], "now": NOW}
     world.answers["fly_claim_due"] = {"claimed": [], "settings": SETTINGS_ROW, "now": NOW, "due_left": 0}
     body = b'{"drain_only": true, "unknown": ["is", "tolerated"]}'
     reply = function.ask(body, JSON | sign(body))
