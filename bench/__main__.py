@@ -1,4 +1,4 @@
-"""`python -m bench`: a sweep over 10,000 apps, a thousand tier changes, a cold start and the dashboard over 100,000 apps.
+"""`python -m bench`: a sweep and a release over 10,000 apps, tier changes, cold starts, the dashboard over 100,000 apps.
 
 Postgres, the gateway and the Fly simulator are real processes on this machine, and the worker is wired as in production.
 The figures also go to bench/results as JSON. A full run takes about five minutes on 2 cores, `--quick` under 90 seconds.
@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.cloud import run_cloud
 from bench.dashboard import format_dashboard, measure_dashboard
+from bench.releases import format_releases, measure_releases
 from bench.sizes import FULL, QUICK
 from bench.starts import measure_starts
 from bench.statements import format_statements, measure_statements
@@ -44,6 +45,8 @@ def main() -> None:
         }
         result["sweeps"] = measure_sweeps(cloud, sizes)
         print("\n".join(format_sweeps(result["sweeps"])), flush=True)
+        result["releases"] = measure_releases(cloud, sizes)
+        print("\n".join(format_releases(result["releases"])), flush=True)
         result["statements"] = measure_statements(cloud, sizes)
         print("\n".join(format_statements(result["statements"])), flush=True)
         result["tiers"] = measure_tiers(cloud, sizes)

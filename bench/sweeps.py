@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from bench.cloud import Cloud
-from bench.fleet import Made, change_tier, read_rows, settle_rows, sign_up, spread_probes
+from bench.fleet import Made, change_tier, follow_host, read_rows, settle_rows, sign_up, spread_probes
 from bench.sizes import Sizes
 from shared.fleet.inventory import SWEEP_EVERY
 from shared.fleet.sweep import Sweep
@@ -43,10 +43,14 @@ class Measured:
 def build_fleet(cloud: Cloud, apps: int) -> None:
     """Make rows with the host's write, apps with the simulator's API, and set the rows to the state after provisioning."""
     change_tier(cloud.host, sign_up(cloud.host, apps, "fleet"), "pro")
+    follow_host(cloud.host)
+    found = read_rows(cloud.host)
+    if len(found) != apps:
+        raise RuntimeError(f"{len(found)} of {apps} users have a row: the benchmark would measure another fleet")
     rows = cloud.folder / "rows.json"
     fleet = {
         "installation_id": str(cloud.installation_id),
-        "rows": [row.model_dump(mode="json") for row in read_rows(cloud.host)],
+        "rows": [row.model_dump(mode="json") for row in found],
     }
     rows.write_text(json.dumps(fleet))
     made = cloud.start_fly(rows)

@@ -88,6 +88,8 @@ comment on table hangar.release_targets is 'One app in one release: its wave, ho
 create index release_targets_row on hangar.release_targets (row_id);
 create index release_targets_moving on hangar.release_targets (release_id, wave, place)
   where state in ('pending', 'applying', 'verifying', 'failed') or must_go_back;
+-- Whether a paused release still moves apps: asked in every step, for as long as it is paused.
+create index release_targets_on_the_way on hangar.release_targets (release_id) where state in ('applying', 'verifying') or must_go_back;
 
 create table hangar.user_specs (
   user_id uuid primary key,

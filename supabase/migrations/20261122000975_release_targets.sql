@@ -81,12 +81,15 @@ begin
 end
 $$;
 
--- Every app that the release concerns, in its order, with the wave, or with the reason why it is left out. Reads without locks.
-create function hangar.find_targets(p_release hangar.releases)
-returns table (row_id uuid, user_id uuid, app text, tier text, wave integer, place integer, was_unhealthy boolean, left_out text)
+create type hangar.found_target as (
+  row_id uuid, user_id uuid, app text, tier text, wave integer, place integer, was_unhealthy boolean, left_out text
+);
+
+-- Every app that the release concerns, in its order, with the wave, or with the reason why it is left out. Reads without locks. It looks at
+-- the whole fleet: whoever needs the answer twice keeps it.
+create function hangar.find_targets(p_release hangar.releases) returns setof hangar.found_target
 language plpgsql stable set search_path = ''
 as $$
-#variable_conflict use_column
 declare
   v_now timestamptz := hangar.now();
   v_settings hangar.settings;

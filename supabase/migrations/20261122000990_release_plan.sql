@@ -123,15 +123,15 @@ begin
 end
 $$;
 
--- A release that is under way and moves apps of this one, by its number; null if there is none.
-create function hangar.find_overlap(p_release hangar.releases) returns integer
+-- A release that is under way and moves apps of this one, by its number; null if there is none. p_found: the apps of this release.
+create function hangar.find_overlap(p_release hangar.releases, p_found hangar.found_target[]) returns integer
 language sql stable set search_path = ''
 as $$
   select pg_catalog.min(t.release_id)
-    from hangar.find_targets(p_release) f
-    join hangar.release_targets t on t.row_id = f.row_id and t.release_id is distinct from p_release.id
-    join hangar.releases r on r.id = t.release_id and r.state in ('rolling', 'paused', 'rolling_back')
-   where f.left_out is null or f.left_out = 'other_release'
+    from hangar.releases r
+    join hangar.release_targets t on t.release_id = r.id
+    join pg_catalog.unnest(p_found) f on f.row_id = t.row_id
+   where r.state in ('rolling', 'paused', 'rolling_back') and r.id is distinct from p_release.id and (f.left_out is null or f.left_out = 'other_release')
 $$;
 
 create function hangar.refuse_other_release(p_other integer) returns void
@@ -143,11 +143,11 @@ begin
 end
 $$;
 
-create function hangar.refuse_overlap(p_release hangar.releases) returns void
+create function hangar.refuse_overlap(p_release hangar.releases, p_found hangar.found_target[]) returns void
 language plpgsql stable set search_path = ''
 as $$
 declare
-  v_other integer := hangar.find_overlap(p_release);
+  v_other integer := hangar.find_overlap(p_release, p_found);
 begin
   if v_other is not null then
     perform hangar.refuse_other_release(v_other);
@@ -155,7 +155,7 @@ begin
 end
 $$;
 
-create function hangar.insert_targets(p_release hangar.releases) returns void
+create function hangar.insert_targets(p_release hangar.releases, p_found hangar.found_target[]) returns void
 language plpgsql volatile set search_path = ''
 as $$
 begin
@@ -163,17 +163,17 @@ begin
   insert into hangar.release_targets (release_id, row_id, user_id, wave, place, was_unhealthy, state, reason_code)
   select p_release.id, f.row_id, f.user_id, coalesce(f.wave, 0), coalesce(f.place, 0), f.was_unhealthy,
          case when f.left_out is null then 'pending' else 'skipped' end, f.left_out
-    from hangar.find_targets(p_release) f;
+    from unnest(p_found) f;
 end
 $$;
 
 -- What the apps of the release cost a month now and afterwards, as estimates.
-create function hangar.release_cost(p_release hangar.releases, out before_usd numeric, out after_usd numeric)
+create function hangar.release_cost(p_release hangar.releases, p_found hangar.found_target[], out before_usd numeric, out after_usd numeric)
 language sql stable set search_path = ''
 as $$
   select coalesce(sum(a.monthly_cost_estimate_usd), 0),
          coalesce(sum(hangar.monthly_cost_estimate_usd((s.spec).cpu_count, (s.spec).memory_mb)), 0)
-    from hangar.find_targets(p_release) f
+    from unnest(p_found) f
     join public.user_fly_apps a on a.id = f.row_id
     cross join lateral hangar.release_spec(p_release, a) s
    where f.left_out is null

@@ -8,6 +8,7 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_release hangar.releases := hangar.read_release(p_release, p_actor, p_why);
+  v_found hangar.found_target[];
   v_cost record;
 begin
   perform pg_advisory_xact_lock(hashtextextended('hangar.releases', 0));
@@ -15,26 +16,27 @@ begin
     -- The same request again, after a lost answer.
     return (select hangar.release_json(r, 1000) || '{"repeated": true}' from hangar.releases r where r.request = p_request);
   end if;
-  perform hangar.refuse_overlap(v_release);
-  if not exists (select 1 from hangar.find_targets(v_release) f where f.left_out is null) then
+  v_found := array(select f from hangar.find_targets(v_release) f);
+  perform hangar.refuse_overlap(v_release, v_found);
+  if not exists (select 1 from unnest(v_found) f where f.left_out is null) then
     raise exception 'no app needs this release: %', coalesce((select string_agg(format('%s are left out (%s)', x.n, x.left_out), ', ' order by x.left_out)
-        from (select f.left_out, count(*) as n from hangar.find_targets(v_release) f group by f.left_out) x), 'the selection is empty')
+        from (select f.left_out, count(*) as n from unnest(v_found) f group by f.left_out) x), 'the selection is empty')
       using errcode = 'invalid_parameter_value';
   elsif v_release.canary_users is not null and not exists (
-    select 1 from hangar.find_targets(v_release) f where f.left_out is null and f.user_id = any (v_release.canary_users)) then
+    select 1 from unnest(v_found) f where f.left_out is null and f.user_id = any (v_release.canary_users)) then
     raise exception 'none of the canary users would move: they are not among the chosen apps, or are left out (pinned, held back or already so)'
       using errcode = 'invalid_parameter_value';
   end if;
-  select c.* into v_cost from hangar.release_cost(v_release) c;
+  select c.* into v_cost from hangar.release_cost(v_release, v_found) c;
   if p_dry_run then
     return jsonb_build_object('dry_run', true, 'before_usd', v_cost.before_usd::text, 'after_usd', v_cost.after_usd::text,
       'waves', (select coalesce(jsonb_agg(jsonb_build_object('wave', w.wave, 'size', w.size) order by w.wave), '[]')
-                  from (select f.wave, count(*) as size from hangar.find_targets(v_release) f where f.left_out is null group by f.wave) w),
+                  from (select f.wave, count(*) as size from unnest(v_found) f where f.left_out is null group by f.wave) w),
       'left_out', (select coalesce(jsonb_object_agg(l.left_out, l.apps), '{}')
-                     from (select f.left_out, count(*) as apps from hangar.find_targets(v_release) f where f.left_out is not null group by f.left_out) l),
+                     from (select f.left_out, count(*) as apps from unnest(v_found) f where f.left_out is not null group by f.left_out) l),
       'targets', (select jsonb_agg(jsonb_build_object('app', f.app, 'user_id', f.user_id, 'tier', f.tier, 'wave', f.wave, 'left_out', f.left_out)
                                    order by f.place nulls last, f.app)
-                    from (select * from hangar.find_targets(v_release) x order by x.place nulls last, x.app limit 10000) f));
+                    from (select * from unnest(v_found) x order by x.place nulls last, x.app limit 10000) f));
   end if;
   insert into hangar.releases (kind, image, image_digest, cpu_kind, cpu_count, memory_mb, env, version, tiers, regions, users, share, canary_users,
     canary_size, wave_shares, soak_s, deadline_s, max_moving, moving_share, failure_share, why, created_by, request)
@@ -42,7 +44,7 @@ begin
     v_release.version, v_release.tiers, v_release.regions, v_release.users, v_release.share, v_release.canary_users, v_release.canary_size,
     v_release.wave_shares, v_release.soak_s, v_release.deadline_s, v_release.max_moving, v_release.moving_share, v_release.failure_share, p_why, p_actor, p_request)
   returning * into v_release;
-  perform hangar.insert_targets(v_release);
+  perform hangar.insert_targets(v_release, v_found);
   perform hangar.record_release(v_release, 'created', p_actor, p_why);
   return hangar.release_json(v_release, 1000) || jsonb_build_object('before_usd', v_cost.before_usd::text, 'after_usd', v_cost.after_usd::text);
 end
@@ -105,6 +107,7 @@ language plpgsql volatile security definer set search_path = '' set lock_timeout
 as $$
 declare
   v_release hangar.releases;
+  v_found hangar.found_target[];
   v_from text[] := case p_action when 'start' then array['draft'] when 'pause' then array['rolling'] when 'resume' then array['paused']
                                  when 'abort' then array['draft', 'rolling', 'paused'] when 'rollback' then array['rolling', 'paused', 'completed'] end;
 begin
@@ -127,8 +130,9 @@ begin
   end if;
   case p_action
     when 'start' then
-      perform hangar.refuse_overlap(v_release);
-      perform hangar.insert_targets(v_release);
+      v_found := array(select f from hangar.find_targets(v_release) f);
+      perform hangar.refuse_overlap(v_release, v_found);
+      perform hangar.insert_targets(v_release, v_found);
       update hangar.releases r set state = 'rolling', started_at = hangar.now(), wave_began_at = hangar.now(),
              advanced_at = null where r.id = p_id returning r.* into v_release;
     when 'pause' then

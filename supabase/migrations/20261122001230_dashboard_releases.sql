@@ -127,6 +127,7 @@ as $$
 declare
   v_release hangar.releases;
   v_parts hangar.release_part[];  -- read once, because the plan of a draft concerns the whole fleet
+  v_found hangar.found_target[];
   v_apps jsonb;
 begin
   perform hangar.check_limit('p_limit', p_limit, 200);
@@ -136,6 +137,9 @@ begin
     return jsonb_build_object('now', hangar.now(), 'known', false);
   end if;
   select array_agg(p) into v_parts from hangar.release_parts(v_release) p;
+  if v_release.state = 'draft' then
+    v_found := array(select f from hangar.find_targets(v_release) f);
+  end if;
   v_apps := hangar.release_apps(v_release, v_parts, p_filter, p_after, p_limit);
   return (hangar.release_json(v_release) - 'targets') || hangar.count_release(v_parts) || jsonb_build_object('now', hangar.now(), 'known', true,
     'apps', case when jsonb_array_length(v_apps) > p_limit then v_apps - p_limit else v_apps end,
@@ -143,8 +147,8 @@ begin
     -- Only a draft has a plan to decide about.
     'plan', case when v_release.state = 'draft' then (
       select jsonb_build_object('before_usd', c.before_usd::text, 'after_usd', c.after_usd::text, 'overlap',
-          case when exists (select 1 from hangar.releases r where r.state in ('rolling', 'paused', 'rolling_back')) then hangar.find_overlap(v_release) end)
-        from hangar.release_cost(v_release) c) end,
+          case when exists (select 1 from hangar.releases r where r.state in ('rolling', 'paused', 'rolling_back')) then hangar.find_overlap(v_release, v_found) end)
+        from hangar.release_cost(v_release, v_found) c) end,
     'log', (select coalesce(jsonb_agg(to_jsonb(e) || '{"email": null, "fly_app_name": null}' order by e.created_at desc, e.seq desc), '[]')
               from (select x.* from public.user_fly_app_events x
                      where x.event_type = 'release_changed' and x.metadata ->> 'release' = p_id::text

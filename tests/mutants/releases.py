@@ -174,7 +174,7 @@ BUGS = (
     PlantedBug(
         "releases-overlap",
         Sql("function public.fly_create_release"),
-        exactly("perform hangar.refuse_overlap(v_release);"),
+        exactly("perform hangar.refuse_overlap(v_release, v_found);"),
         "",
         "I13: one release an app at a time",
         (f"{_GUARDS}::test_two_releases_of_the_same_apps_are_refused_by_number",),
