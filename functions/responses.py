@@ -23,6 +23,7 @@ A sweep answers `complete` or `incomplete`. Operators are refused with `unknown_
 `proof`, `kind`, `proof_unchecked`, `out_of_reach`, `broken`, the code of an error, and the codes of a malformed request.
 """
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
@@ -40,12 +41,29 @@ if TYPE_CHECKING:
 Direction = Literal["provision", "deprovision"]
 What = Literal["provision", "deprovision", "check", "restart"]
 ASK_AGAIN = "; Hangar does not repeat a restart, so request it again"
+_CLI_ACTOR = re.compile(r"cli:[!-~]{1,100}", re.ASCII)
 _CENT = Decimal("0.01")
 
 
 def read_operator_request(call: Call, what: What) -> OperatorRequest | None:
     """What an operator wants. None for machines, which only send wake-up calls."""
-    return OperatorRequest(call.caller.name, what) if call.caller.kind == "operator" else None
+    if call.caller.kind == "operator":
+        return OperatorRequest(call.caller.name, what)
+    actor = read_actor(call)
+    return None if actor is None else OperatorRequest(actor, what)
+
+
+def read_actor(call: Call) -> str | None:
+    """The operator at a command line for whom a signed call is made: `actor` of the body, like "cli:ops".
+
+    Only the webhook secret signs such a call. Raises a 400 Problem for another text: nobody passes for a signed-in operator.
+    """
+    actor = call.body.get("actor")
+    if actor is None or call.caller.kind != "webhook":
+        return None
+    if not isinstance(actor, str) or not _CLI_ACTOR.fullmatch(actor):
+        raise Problem(400, "actor", "actor must be cli: and a name of at most 100 printable ASCII characters")
+    return actor
 
 
 def answer_sweep(report: "SweepReport") -> Answer:

@@ -1,9 +1,11 @@
 """`hangar`, the operator's command line.
 
-Exit codes: 0 ok · 1 some failed · 2 usage or settings · 3 refused (paused, brake, limits) · 130 interrupted.
+Exit codes: 0 ok · 1 some failed · 2 usage or settings · 3 refused (paused, brake, limits) · 130 interrupted ·
+141 the reader of the output has gone.
 Everything heavy is imported inside the functions, so that Ctrl-C during the imports also ends with 130 and no traceback.
 """
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,8 +27,11 @@ def _run() -> None:
     import click  # noqa: PLC0415  see above
 
     cli = build_cli()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode must not end the command
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="hangar", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_USAGE)
@@ -39,15 +44,24 @@ def build_cli() -> "click.Group":
     """The group of all commands: one module of `ops/commands` for each family."""
     import click  # noqa: PLC0415  see above
 
+    from ops.commands.access import deny, grant, remove_override  # noqa: PLC0415  see above
+    from ops.commands.alerts import alerts  # noqa: PLC0415  see above
+    from ops.commands.apps import app, apps  # noqa: PLC0415  see above
     from ops.commands.brake import brake  # noqa: PLC0415  see above
-    from ops.commands.controls import pause, resume, retry, sweep  # noqa: PLC0415  see above
+    from ops.commands.completion import completion  # noqa: PLC0415  see above
+    from ops.commands.controls import pause, resume, sweep  # noqa: PLC0415  see above
     from ops.commands.costs import cost  # noqa: PLC0415  see above
     from ops.commands.events import events  # noqa: PLC0415  see above
+    from ops.commands.export import export  # noqa: PLC0415  see above
     from ops.commands.local_cloud import demo, dev  # noqa: PLC0415  see above
+    from ops.commands.machine import checks, logs, run_command  # noqa: PLC0415  see above
     from ops.commands.migrate_users import migrate_users  # noqa: PLC0415  see above
     from ops.commands.operators import operators  # noqa: PLC0415  see above
     from ops.commands.orphans import orphans  # noqa: PLC0415  see above
+    from ops.commands.plans import plans  # noqa: PLC0415  see above
     from ops.commands.release import release  # noqa: PLC0415  see above
+    from ops.commands.restart import restart  # noqa: PLC0415  see above
+    from ops.commands.retry import retry  # noqa: PLC0415  see above
     from ops.commands.settings import settings  # noqa: PLC0415  see above
     from ops.commands.status import explain, status  # noqa: PLC0415  see above
     from ops.commands.user import user  # noqa: PLC0415  see above
@@ -61,8 +75,37 @@ def build_cli() -> "click.Group":
         local cloud that `hangar dev` runs in this folder.
         """
 
-    shown = (status, explain, events, cost, orphans, brake, settings, operators)
-    acting = (sweep, retry, pause, resume, release, user, migrate_users)
-    for command in (*shown, *acting, dev, demo):
+    shown = (
+        status,
+        apps,
+        app,
+        explain,
+        logs,
+        checks,
+        events,
+        cost,
+        orphans,
+        brake,
+        alerts,
+        plans,
+        settings,
+        operators,
+        export,
+    )
+    acting = (
+        sweep,
+        retry,
+        restart,
+        run_command,
+        grant,
+        deny,
+        remove_override,
+        pause,
+        resume,
+        release,
+        user,
+        migrate_users,
+    )
+    for command in (*shown, *acting, dev, demo, completion):
         cli.add_command(command)
     return cli

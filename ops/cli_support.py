@@ -1,8 +1,9 @@
-"""What every command shares: common options, one line for an error, the installation, and where output goes."""
+"""What every command shares: common options, questions, one line for an error, the installation, and where output goes."""
 
 import getpass
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -10,20 +11,24 @@ from typing import Any, NoReturn
 
 import click
 import httpx
-from rich.console import Console
 
 from ops.client import Installation
 from ops.connection import TargetError, load_target
-from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
+from ops.exit_codes import EXIT_PIPE_CLOSED, EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
+from ops.plain_text import one_line
+from ops.tables import OutputConsole
 from shared.domain.errors import Conflict, HangarError, InternalError, Refused
 
 # Refusals that the operator's own settings or values cause.
-_SETTINGS_CODES = ("auth", "migrations", "invalid_value")
+_SETTINGS_CODES = ("auth", "migrations", "invalid_value", "token")
 # SQLSTATEs that reject a value: P0001 and the classes 22 and 23 (PostgreSQL documentation, appendix A).
 _INVALID_VALUE = ("22", "23", "P0001")
 
+MOST_REASON_CHARS = 500
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 reason_option = click.option("--reason", help="Recorded in the audit log.")
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
 def report_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,11 +54,19 @@ def report_errors(command: Callable[..., Any]) -> Callable[..., Any]:
                 EXIT_SOME_FAILED,
                 f"no answer from {_format_address(error)} ({type(error).__name__}). Check that the installation is running",
             )
+        except BrokenPipeError:
+            _end_quietly()
         except OSError as error:
             file = error.filename or "a file or certificate that the environment names"
             stop(EXIT_USAGE, f"{error.strerror or type(error).__name__}: {file}")
 
     return run
+
+
+def _end_quietly() -> NoReturn:
+    """End as after a signal: `hangar events | head -1` is no error. Python would complain about the closed pipe at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(EXIT_PIPE_CLOSED)
 
 
 def _format_address(error: httpx.HTTPError) -> str:
@@ -66,8 +79,14 @@ def _format_address(error: httpx.HTTPError) -> str:
 
 def stop(code: int, message: str) -> NoReturn:
     """Print one line on standard error and exit."""
-    click.echo(f"hangar: {message}", err=True)
+    echo(f"hangar: {message}", err=True)
     sys.exit(code)
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Print these lines. What other people wrote in one of them can neither end it nor reach the terminal's controls."""
+    for line in lines:
+        click.echo(one_line(line), err=err)
 
 
 def open_installation() -> Installation:
@@ -77,15 +96,61 @@ def open_installation() -> Installation:
 
 def get_actor() -> str:
     """The actor that the audit log records for this command."""
-    return f"cli:{getpass.getuser()}"
+    return f"cli:{re.sub(r'[^!-~]', '_', getpass.getuser())[:100]}"
 
 
-def make_console(*, to_stderr: bool = False) -> Console:
-    """The console for tables. Output to a file or pipe is 140 wide, because Rich would fold it at 80."""
+def can_ask() -> bool:
+    """Whether somebody at a terminal can answer a question: both its text and the answer must reach them."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask_reason(reason: str | None, *, is_required: bool) -> str | None:
+    """The reason for the audit log: as given, else asked for at a terminal.
+
+    Without a terminal a required reason that is missing ends the command with exit code 2.
+    """
+    if reason is not None:
+        reason = reason.strip()
+        if not reason:
+            stop(EXIT_USAGE, "--reason is empty; the audit log records it")
+    elif can_ask():
+        question = "Reason (for the audit log" + ("" if is_required else ", may be empty") + ")"
+        reason = click.prompt(question, default=None if is_required else "", show_default=False, err=True).strip()
+        if is_required and not reason:
+            stop(EXIT_USAGE, "a reason is required; the audit log records it")
+    elif is_required:
+        stop(EXIT_USAGE, 'this needs --reason "…"; the audit log records it')
+    if reason and len(reason) > MOST_REASON_CHARS:
+        stop(EXIT_USAGE, f"--reason has {len(reason)} characters; at most {MOST_REASON_CHARS} are kept")
+    return reason or None
+
+
+def confirm(question: str, *, yes: bool, without_terminal: bool = False) -> None:
+    """Ask at a terminal unless `yes`; "no" ends the command with exit code 3 and changes nothing.
+
+    Without a terminal the command continues if `without_terminal`, else it ends with exit code 2.
+    """
+    if yes:
+        return
+    if not can_ask():
+        if without_terminal:
+            return
+        stop(EXIT_USAGE, "nothing was changed: without a terminal this needs --yes")
+    if not click.confirm(one_line(question), err=True):
+        stop(EXIT_REFUSED, "nothing was changed")
+
+
+def make_console(*, to_stderr: bool = False) -> OutputConsole:
+    """The console for tables: a Rich console at a terminal, plain lines elsewhere. NO_COLOR and COLUMNS are honoured."""
     stream = sys.stderr if to_stderr else sys.stdout
-    return Console(stderr=to_stderr) if stream.isatty() else Console(stderr=to_stderr, width=140)
+    return OutputConsole(stream, no_colour=bool(os.environ.get("NO_COLOR")))
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on standard output."""
+    """Print one JSON document on standard output. Characters outside ASCII are escaped."""
     click.echo(json.dumps(document, indent=2, default=str))
+
+
+def print_json_line(document: Any) -> None:
+    """Print one JSON document on one line, for output without end."""
+    click.echo(json.dumps(document, default=str))

@@ -13,6 +13,7 @@ from ops.connection import Target, TargetError
 from shared.adapters.database import PostgrestStore, explain_refusal
 from shared.adapters.http_client import make_client
 from shared.adapters.operator_database import OperatorDatabase
+from shared.adapters.procedures_operator import UserStatus
 from shared.adapters.registry import Registry, choose_scope, make_registry
 from shared.http.webhook_auth import sign_webhook
 from shared.observability.redaction import cut_excerpt
@@ -63,22 +64,39 @@ class Installation:
         return self.read_rows(name, order=f"{order}.desc" if order else None, limit=limit)
 
     def find_user(self, typed: str) -> UUID:
-        """The user with this uuid or e-mail. A uuid is not looked up.
+        """The user with this uuid, e-mail or app name (also of an app that is deleted). A uuid is not looked up.
 
-        Raises TargetError when no user, or more than one, has the e-mail.
+        Raises TargetError when no user, or more than one, has the e-mail or the app.
         """
         try:
             return UUID(typed)
         except ValueError:
             pass
         if "@" not in typed:
-            raise TargetError(f"{typed!r} is neither a user id (the uuid of auth.users) nor an e-mail address")
+            return self._find_owner(typed)
         quoted = typed.replace("\\", "\\\\").replace('"', '\\"')
         rows = self.read_rows("user_profiles", email=f'in.("{quoted}")', limit=2)
         if len(rows) != 1:
             found = "more than one user has" if rows else "no user of this installation has"
             raise TargetError(f"{found} the e-mail {typed}; give the user's id, the uuid of auth.users")
         return UUID(rows[0]["id"])
+
+    def _find_owner(self, app: str) -> UUID:
+        quoted = app.replace("\\", "\\\\").replace('"', '\\"')
+        rows = self.read_rows("user_fly_apps", fly_app_name=f'in.("{quoted}")', limit=1) if app.strip() else []
+        if not rows:
+            raise TargetError(
+                f"{app!r} is neither a user id (the uuid of auth.users) nor an e-mail address nor the name of an app"
+            )
+        return UUID(rows[0]["user_id"])
+
+    def find_known_user(self, typed: str) -> tuple[UUID, UserStatus]:
+        """The user as `find_user` finds it, and what is known of it. Raises TargetError when there is no such user."""
+        user_id = self.find_user(typed)
+        status = self.database.read_user_status(user_id)
+        if not status.is_known:
+            raise TargetError(f"no user {typed} in this installation")
+        return user_id, status
 
     def find_users(self, emails: Iterable[str]) -> dict[str, UUID]:
         """The user of each e-mail. Raises TargetError when one has no user, or more than one."""

@@ -15,11 +15,20 @@ from shared.settings.validators import LookupScope, fly_token, image_lookup
 DEV_FILE = Path(".hangar/dev.json")
 FUNCTIONS = ("provision", "deprovision", "health")
 MAX_PORT = 65535
+MACHINES_API = "https://api.machines.dev"
 _REQUIRED = ("SUPABASE_URL", "SUPABASE_SECRET_KEY")
 
 
 class TargetError(Exception):
     """A setting is missing or wrong. The message names the variable and its form, never its value."""
+
+
+@dataclass(frozen=True)
+class FlyAddress:
+    """The Machines API and a token for it. The repr shows no token."""
+
+    url: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class Target:
     source: str = "the environment"
     fly_api_token: str | None = field(default=None, repr=False)
     image_lookup: LookupScope | None = None
+    fly: FlyAddress | None = None
 
 
 def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Target:
@@ -44,12 +54,15 @@ def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Target
                 "SUPABASE_URL is set but SUPABASE_SECRET_KEY is not: set it to the project's sb_secret_… key"
             )
         secret = environ.get("HANGAR_WEBHOOK_SECRET")
+        fly_token = _read_fly_token(environ.get("FLY_API_TOKEN", "").strip())
+        fly_url = _read_url("FLY_API_URL", environ.get("FLY_API_URL", "").strip() or MACHINES_API)
         return Target(
             supabase_url=_read_url("SUPABASE_URL", environ["SUPABASE_URL"]),
             secret_key=_read_secret("SUPABASE_SECRET_KEY", key),
             functions=_read_functions(environ.get("HANGAR_FUNCTIONS_URL", "")),
             webhook_secret=_read_secret("HANGAR_WEBHOOK_SECRET", secret) if secret else None,
-            fly_api_token=_read_fly_token(environ.get("FLY_API_TOKEN", "").strip()),
+            fly_api_token=fly_token,
+            fly=FlyAddress(fly_url, fly_token) if fly_token else None,
             image_lookup=_read_image_lookup(environ.get("HANGAR_IMAGE_LOOKUP", "").strip()),
         )
     if not dev_file.exists():
@@ -65,7 +78,10 @@ def _read_dev_file(dev_file: Path) -> Target:
     try:
         dev = json.loads(dev_file.read_text())
         functions = {name: url for name, url in dev["functions"].items() if url}
-        target = Target(dev["supabase_url"], dev["secret_key"], functions, dev["webhook_secret"], source=str(dev_file))
+        fly = FlyAddress(dev["fly_api_url"], dev["fly_api_token"]) if "fly_api_token" in dev else None
+        target = Target(
+            dev["supabase_url"], dev["secret_key"], functions, dev["webhook_secret"], source=str(dev_file), fly=fly
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         kind = type(error).__name__
         raise TargetError(

@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from ops.tables import make_table
+from ops.plain_text import one_line
+from ops.tables import make_list, make_table
 from shared.domain.release_text import (
     HOLDS,
     format_changes,
@@ -144,7 +145,7 @@ def render_release(release: Mapping[str, Any], emails: Mapping[str, str]) -> lis
     lines.append(f"By {release['created_by']} at {format_moment(release['created_at'])}: {why}")
     if release.get("reason") and release["state"] == "paused":
         lines.append(f"Paused: {release['reason']}")
-    parts: list[RenderableType] = [Text(line) for line in lines]
+    parts: list[RenderableType] = [Text(one_line(line)) for line in lines]
     parts += [_render_bar(wave, is_current=_is_current(wave, release)) for wave in release["waves"]]
     if reasons := group_reasons(release):
         parts.append(make_table("Reasons", reasons))
@@ -217,7 +218,7 @@ def make_release_list(releases: Sequence[Mapping[str, Any]]) -> RenderableType:
         }
         for release in releases
     ]
-    return make_table("Releases", rows)
+    return make_list("Releases", rows, ("id", "state", "wave", "changes", "apps", "done", "why", "by", "at"))
 
 
 def render_dry_run(plan: Mapping[str, Any], emails: Mapping[str, str]) -> list[RenderableType]:

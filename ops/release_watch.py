@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import click
 import httpx
 from rich.console import Group
 from rich.live import Live
 
-from ops.cli_support import make_console
+from ops.cli_support import echo, make_console
 from ops.client import Installation
 from ops.release_tables import SHOWN_TARGETS, format_headline, is_at_rest, list_behind, render_release
 from shared.domain.errors import TransientError
@@ -38,7 +37,7 @@ def watch_release(installation: Installation, found: dict[str, Any], *, quiet: b
                 picture.update(Group(*parts), refresh=True)
             elif (line := format_headline(found)) != shown and not quiet:
                 shown = line
-                console.print(line, highlight=False, soft_wrap=True)
+                console.print(line)
             time.sleep(_WATCH_EVERY_S)
             found = _read_patiently(installation, int(found["id"]))
     return found
@@ -56,6 +55,6 @@ def _read_patiently(installation: Installation, release_id: int) -> dict[str, An
             return installation.database.read_release(release_id)
         except TransientError as error:
             if attempt == 0:
-                click.echo(f"hangar: {error}; asking again. The release does not depend on this command", err=True)
+                echo(f"hangar: {error}; asking again. The release does not depend on this command", err=True)
             time.sleep(_WATCH_EVERY_S)
     return installation.database.read_release(release_id)

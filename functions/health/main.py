@@ -5,7 +5,13 @@ from uuid import UUID
 import flask
 
 from functions.bootstrap import open_endpoint
-from functions.responses import answer_result, answer_sweep, read_operator_request, refuse_unanswered_restart
+from functions.responses import (
+    answer_result,
+    answer_sweep,
+    read_actor,
+    read_operator_request,
+    refuse_unanswered_restart,
+)
 from shared.domain.errors import TransientError
 from shared.http.endpoint import Answer, Call
 from shared.http.problem import Problem
@@ -24,7 +30,7 @@ def health(request: flask.Request) -> flask.Response:
 def _check(call: Call) -> Answer:
     drain_only, restart = _read_flag(call, "drain_only"), _read_flag(call, "restart")
     user_id = find_user_id(call.body)
-    if restart and call.caller.kind != "operator":
+    if restart and call.caller.kind != "operator" and read_actor(call) is None:
         raise Problem(403, "kind", "Only an operator may restart a machine")
     if restart and user_id is None:
         raise Problem(400, "user_id", "user_id is missing: the body does not name the user whose machine to restart")

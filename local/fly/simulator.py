@@ -164,7 +164,7 @@ class FlySim:
         owner = authenticate(world, request)
         if not routes.is_known(request.method, template):
             raise FlyError(405, "method not allowed")
-        handler = routes.ANSWERED.get((request.method, template))
+        handler = routes.find_handler(request.method, template)
         if handler is None:
             raise FlyError(501, f"the simulator does not answer {request.method} {template}", "unknown")
         now = world.now()

@@ -5,7 +5,17 @@ from typing import Any
 
 import click
 
-from ops.cli_support import get_actor, json_option, open_installation, print_json, reason_option, report_errors, stop
+from ops.cli_support import (
+    ask_reason,
+    echo,
+    get_actor,
+    json_option,
+    open_installation,
+    print_json,
+    reason_option,
+    report_errors,
+    stop,
+)
 from ops.exit_codes import EXIT_USAGE
 from shared.domain.status_text import (
     UNKNOWN_APPS_ADVICE,
@@ -29,8 +39,8 @@ def brake(release: bool, reason: str | None, as_json: bool) -> None:
     """
     if reason and not release:
         stop(EXIT_USAGE, "--reason needs --release")
-    if release and not reason:
-        stop(EXIT_USAGE, "--release needs --reason; the audit log records it")
+    if release:
+        reason = ask_reason(reason, is_required=True)
     database = open_installation().database
     if release:
         database.release_brake(actor=get_actor(), reason=reason)
@@ -38,15 +48,13 @@ def brake(release: bool, reason: str | None, as_json: bool) -> None:
     if as_json:
         print_json(state)
         return
-    click.echo(format_brake(state))
+    echo(format_brake(state))
     if loss := state["host_loss"]:
-        click.echo(f"HELD: {format_host_loss(loss)}: {RELEASE_COMMAND}")
+        echo(f"HELD: {format_host_loss(loss)}: {RELEASE_COMMAND}")
     if release:
-        click.echo(
-            "Released: the count restarts at zero, and up to 500 deletions that waited for the brake are due now"
-        )
+        echo("Released: the count restarts at zero, and up to 500 deletions that waited for the brake are due now")
     elif state["tripped"]:
-        click.echo(f"{_format_next_step(state)}\n{format_brake_release(state)}")
+        echo(*_list_next_steps(state), format_brake_release(state))
 
 
 def format_brake(brake: Mapping[str, Any]) -> str:
@@ -58,7 +66,9 @@ def format_brake(brake: Mapping[str, Any]) -> str:
     return f"{state}; {format_brake_count(brake)}{unknown}"
 
 
-def _format_next_step(brake: Mapping[str, Any]) -> str:
+def _list_next_steps(brake: Mapping[str, Any]) -> list[str]:
     if brake["why"] == "lost":
-        return f"{UNKNOWN_APPS_ADVICE}\nList them: hangar orphans. Release: {RELEASE_COMMAND}"
-    return f"List what was destroyed: hangar events --type action --since 1h. If it was intended, release: {RELEASE_COMMAND}"
+        return [*UNKNOWN_APPS_ADVICE.splitlines(), f"List them: hangar orphans. Release: {RELEASE_COMMAND}"]
+    return [
+        f"List what was destroyed: hangar events --type action --since 1h. If it was intended, release: {RELEASE_COMMAND}"
+    ]

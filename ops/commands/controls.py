@@ -1,4 +1,4 @@
-"""Commands that make Hangar act: run a sweep, retry one user, pause and resume."""
+"""Commands that make Hangar act: run a sweep, pause and resume."""
 
 import sys
 
@@ -6,6 +6,8 @@ import click
 import httpx
 
 from ops.cli_support import (
+    ask_reason,
+    echo,
     get_actor,
     json_option,
     make_console,
@@ -15,7 +17,7 @@ from ops.cli_support import (
     report_errors,
     stop,
 )
-from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
+from ops.exit_codes import EXIT_SOME_FAILED
 from ops.tables import print_sweep
 from shared.domain.status_text import format_paused
 
@@ -38,51 +40,26 @@ def sweep(drain: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("user")
+@reason_option
 @json_option
 @report_errors
-def retry(user: str, as_json: bool) -> None:
-    """Process one USER (uuid or e-mail) now.
-
-    It does not wait for the next scheduled attempt. A failed app takes the image and size that its
-    plan and the settings name today.
-    """
-    installation = open_installation()
-    user_id = installation.find_user(user)
-    if not installation.database.read_user_status(user_id).is_known:
-        stop(EXIT_USAGE, f"no user {user} in this installation")
-    if installation.database.read_overview().is_paused:
-        stop(EXIT_REFUSED, f"Hangar is paused, so {user} was not retried; run `hangar resume` first")
-    installation.database.retry(user_id, actor=get_actor())
-    status, response = installation.call_function("health", {"user_id": str(user_id)})
-    row = installation.database.read_user_status(user_id).row or {}
-    failed = (row.get("status") == "error" and row["lease_expires_at"] is None) or status >= httpx.codes.BAD_REQUEST
-    if as_json:
-        print_json({"http_status": status, **response, "status": row.get("status", response.get("status"))})
-    elif not failed:
-        name = f" {response['app_name']}" if response.get("app_name") else ""
-        click.echo(f"{user}:{name} {response.get('status') or 'no app'}, {response.get('detail')}")
-    if failed:
-        reason = row.get("error_message") or response.get("detail", response)
-        stop(EXIT_SOME_FAILED, f"{user}: {reason}. `hangar status {user}` shows what happens next")
-
-
-@click.command()
-@reason_option
-@report_errors
-def pause(reason: str | None) -> None:
+def pause(reason: str | None, as_json: bool) -> None:
     """Stop every change on Fly at once. Changes in the database are still recorded."""
-    _set_paused(paused=True, reason=reason)
+    _set_paused(paused=True, reason=ask_reason(reason, is_required=False), as_json=as_json)
 
 
 @click.command()
 @reason_option
+@json_option
 @report_errors
-def resume(reason: str | None) -> None:
+def resume(reason: str | None, as_json: bool) -> None:
     """Allow changes on Fly again. Apps that waited during the pause are due at once."""
-    _set_paused(paused=False, reason=reason)
+    _set_paused(paused=False, reason=reason, as_json=as_json)
 
 
-def _set_paused(*, paused: bool, reason: str | None) -> None:
+def _set_paused(*, paused: bool, reason: str | None, as_json: bool) -> None:
     changed = open_installation().database.set_paused(paused=paused, actor=get_actor(), reason=reason)
-    click.echo(format_paused(paused=paused, changed=changed))
+    if as_json:
+        print_json({"paused": paused, "changed": changed})
+    else:
+        echo(format_paused(paused=paused, changed=changed))

@@ -47,7 +47,6 @@ def print_cost(console: Console, report: Mapping[str, Any]) -> None:
     console.print(
         f"{total['apps']} apps: {total['monthly_cost_estimate_usd']} USD a month as estimated; "
         f"{total['monthly_list_price_usd']} USD by Fly's list price if all of them run all month ({total['running']} run now)",
-        highlight=False,
     )
     unpriced = (
         f", {spent['hours_without_price']} h of them without a price" if Decimal(spent["hours_without_price"]) else ""
@@ -55,7 +54,6 @@ def print_cost(console: Console, report: Mapping[str, Any]) -> None:
     console.print(
         f"This month so far: {spent['list_price_usd']} USD by Fly's list price for {spent['running_hours']} machine hours"
         f"{unpriced} (machines only, without disk, traffic and addresses)",
-        highlight=False,
     )
     for title, key in (("By tier", "by_tier"), ("By region", "by_region"), ("By size", "by_size")):
         console.print(make_table(title, report[key]))

@@ -1,6 +1,5 @@
 """`hangar events`: the audit log, with filters, and as new events arrive."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,11 +8,19 @@ from typing import Any
 
 import click
 
-from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors, stop
+from ops.cli_support import (
+    json_option,
+    make_console,
+    open_installation,
+    print_json,
+    print_json_line,
+    report_errors,
+    stop,
+)
 from ops.client import Installation
 from ops.connection import TargetError
 from ops.exit_codes import EXIT_USAGE
-from ops.tables import make_table, print_event_lines
+from ops.tables import make_list, print_event_lines
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 from shared.domain.paging import Paging
 from shared.domain.remediation import format_event
@@ -22,11 +29,12 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _POLL_S = 1.0
 # An event has the time of its writing and becomes visible at the commit, at most one statement time-out (8 s) later.
 _OVERLAP = timedelta(seconds=30)
+_SHOWN = ("at", "user", "event", "status", "what")
 _PAGE = 1000  # PostgREST returns no more rows at once
 
 
 @click.command()
-@click.option("--user", metavar="USER", help="Only this user (uuid or e-mail).")
+@click.option("--user", metavar="USER", help="Only this user (uuid, e-mail or app name).")
 @click.option("--app", metavar="NAME", help="Only this Fly app.")
 @click.option("--type", "types", multiple=True, metavar="T", help="Only this type. May be repeated.")
 @click.option("--status", help="Only this status: intent, succeeded, failed, unknown or info.")
@@ -60,7 +68,7 @@ def events(
         if as_json:
             print_json(found)
         else:
-            make_console().print(make_table("Events", [_summarise(event) for event in found]))
+            make_console().print(make_list("Events", [_summarise(event) for event in found], _SHOWN))
         return
     _print_lines(found, as_json=as_json)
     for new in _follow(installation, filters, found):
@@ -152,6 +160,6 @@ def _summarise(event: dict[str, Any]) -> dict[str, Any]:
 def _print_lines(found: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         for event in found:
-            click.echo(json.dumps(event))
+            print_json_line(event)
     else:
         print_event_lines(make_console(), [_summarise(event) for event in found])

@@ -31,7 +31,10 @@ _ALREADY_LIVE = "Hangar is live already: every entitled user gets an app automat
 @click.option("--apply", is_flag=True, help="Create the apps. Without this option nothing changes.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first N users.")
 @click.option(
-    "--only", multiple=True, metavar="USER", help="Only these users (uuid or e-mail). Repeat it or separate by commas."
+    "--only",
+    multiple=True,
+    metavar="USER",
+    help="Only these users (uuid, e-mail or app name). Repeat it or separate by commas.",
 )
 @click.option(
     "--batch", type=click.IntRange(1, 500), default=25, show_default=True, help="How many users to admit at a time."
@@ -99,7 +102,7 @@ def migrate_users(
     document = make_report(run, started_at=started_at, installation=installation.target.supabase_url)
     if report:
         write_report(report, document)  # before the question, which Ctrl-C may end
-        console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+        console.print(f"Report: {report}")
     document["live"] = _offer_going_live(installation, console, go_live, run, as_json=as_json)
     if report:
         write_report(report, document)
@@ -151,7 +154,7 @@ def _skip(user: UUID, typed: str, status: UserStatus) -> UserResult:
 
 def _print_skipped(console: Console, skipped: list[UserResult]) -> None:
     for result in skipped:
-        console.print(f"{result.candidate.name}: skipped, {result.detail}", highlight=False)
+        console.print(f"{result.candidate.name}: skipped, {result.detail}")
 
 
 def _show_dry_run(

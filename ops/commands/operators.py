@@ -5,6 +5,8 @@ from uuid import UUID
 import click
 
 from ops.cli_support import (
+    ask_reason,
+    echo,
     get_actor,
     json_option,
     make_console,
@@ -16,16 +18,17 @@ from ops.cli_support import (
 )
 from ops.client import Installation
 from ops.exit_codes import EXIT_USAGE
-from ops.tables import make_table
+from ops.tables import make_list
 from shared.adapters.procedures_operator import OperatorChange
 
 
 @click.group(invoke_without_command=True)
+@json_option
 @click.pass_context
-def operators(context: click.Context) -> None:
+def operators(context: click.Context, as_json: bool) -> None:
     """Show or change who may operate Hangar by signing in."""
     if context.invoked_subcommand is None:
-        context.invoke(list_operators, as_json=False)
+        context.invoke(list_operators, as_json=as_json)
 
 
 @operators.command("list")
@@ -47,7 +50,7 @@ def list_operators(as_json: bool) -> None:
         }
         for operator in found
     ]
-    make_console().print(make_table("Operators", rows))
+    make_console().print(make_list("Operators", rows, ("user", "user id", "added by", "added at", "may sign in")))
 
 
 @operators.command("add")
@@ -59,6 +62,7 @@ def add_operator(user: str, reason: str | None, as_json: bool) -> None:
     """Allow USER (uuid or e-mail) to operate Hangar."""
     installation = open_installation()
     user_id = _find_account(installation, user)
+    reason = ask_reason(reason, is_required=False)
     change = installation.database.add_operator(user_id, actor=get_actor(), reason=reason)
     when = "now" if change.changed else "already"
     _print_result(change, user_id, f"{change.email or user_id} is {when} an operator", as_json=as_json)
@@ -73,6 +77,7 @@ def remove_operator(user: str, reason: str | None, as_json: bool) -> None:
     """Remove USER (uuid or e-mail) from the operators. Their next call is refused."""
     installation = open_installation()
     user_id = _find_account(installation, user)
+    reason = ask_reason(reason, is_required=False)
     change = installation.database.remove_operator(user_id, actor=get_actor(), reason=reason)
     done = "is no longer an operator: the next call is refused" if change.changed else "was not an operator"
     _print_result(change, user_id, f"{change.email or user_id} {done}", as_json=as_json)
@@ -96,4 +101,4 @@ def _print_result(change: OperatorChange, user_id: UUID, sentence: str, *, as_js
     if as_json:
         print_json({"user_id": str(user_id), **change.as_json()})
     else:
-        click.echo(sentence)
+        echo(sentence)

@@ -6,10 +6,19 @@ from typing import Any
 
 import click
 
-from ops.cli_support import get_actor, json_option, make_console, open_installation, print_json, report_errors, stop
+from ops.cli_support import (
+    echo,
+    get_actor,
+    json_option,
+    make_console,
+    open_installation,
+    print_json,
+    report_errors,
+    stop,
+)
 from ops.commands.brake import RELEASE_COMMAND
 from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED
-from ops.tables import make_table
+from ops.tables import make_list
 from shared.domain.remediation import format_duration, format_time
 from shared.domain.status_text import UNKNOWN_APPS_ADVICE
 
@@ -39,9 +48,9 @@ def orphans(approve: tuple[str, ...], as_json: bool) -> None:
     else:
         _print_orphans(found, overview.now, is_brake_on=database.read_brake()["tripped"])
         if found and not approve:
-            click.echo("Nothing was changed. To let the next sweep remove one: hangar orphans --approve APP")
+            echo("Nothing was changed. To let the next sweep remove one: hangar orphans --approve APP")
         elif set(approve) - set(missing):
-            click.echo("Approved: the next sweep removes them (`hangar sweep` runs one now)")
+            echo("Approved: the next sweep removes them (`hangar sweep` runs one now)")
     if missing:
         stop(
             EXIT_SOME_FAILED,
@@ -61,9 +70,11 @@ def _print_orphans(found: list[dict[str, Any]], now: datetime, *, is_brake_on: b
         }
         for orphan in found
     ]
-    make_console().print(make_table("Orphans", rows))
+    make_console().print(
+        make_list("Orphans", rows, ("app", "first seen", "sightings", "user", "approved by", "next sweep"))
+    )
     if any(orphan["awaits_word"] for orphan in found):
-        click.echo(f"{UNKNOWN_APPS_ADVICE}\nRelease: {RELEASE_COMMAND}" if is_brake_on else UNKNOWN_APPS_ADVICE)
+        echo(*UNKNOWN_APPS_ADVICE.splitlines(), *([f"Release: {RELEASE_COMMAND}"] if is_brake_on else []))
 
 
 def _why_deletions_wait(settings: Mapping[str, Any]) -> str | None:

@@ -11,6 +11,8 @@ import click
 from rich.text import Text
 
 from ops.cli_support import (
+    ask_reason,
+    echo,
     get_actor,
     json_option,
     make_console,
@@ -111,6 +113,8 @@ def create(
         _print_nothing_differs(as_json=as_json)
         return
     request = request or uuid.uuid4()
+    if not dry_run:
+        reason = ask_reason(reason, is_required=False)
     with _plain_refusals(names), _repeatable(request):
         checked = check_release_image(spec, installation.make_registry().look_up)
         made = installation.database.create_release(
@@ -195,13 +199,13 @@ def _print_nothing_differs(*, as_json: bool) -> None:
     if as_json:
         print_json({"id": None, "state": None, "wave": None, "waves": [], "targets": []})
     else:
-        click.echo("No app differs from its plan, so no release was planned")
+        echo("No app differs from its plan, so no release was planned")
 
 
 def _print_image(checked: CheckedImage) -> None:
     """What could not be learned of the image: on standard error, so that standard output stays JSON with --json."""
     if checked.notice:
-        click.echo(f"hangar: {checked.notice}", err=True)
+        echo(f"hangar: {checked.notice}", err=True)
 
 
 def _print_dry_run(installation: Installation, plan: Mapping[str, Any], *, as_json: bool) -> None:
@@ -218,13 +222,13 @@ def _print_dry_run(installation: Installation, plan: Mapping[str, Any], *, as_js
 
 def _print_created(installation: Installation, made: Mapping[str, Any], *, start_now: bool) -> None:
     if made.get("repeated"):
-        click.echo(f"This request has planned release {made['id']} already; nothing was planned a second time")
+        echo(f"This request has planned release {made['id']} already; nothing was planned a second time")
     else:
-        click.echo(format_created(made))
+        echo(*format_created(made).splitlines())
     if start_now:
         _print_changed(installation.database.read_release(made["id"]))
     elif made["state"] == "draft":
-        click.echo(f"To start it: hangar release start {made['id']}")
+        echo(f"To start it: hangar release start {made['id']}")
 
 
 def _change(installation: Installation, release_id: int, action: str, reason: str | None) -> dict[str, Any]:
@@ -233,7 +237,7 @@ def _change(installation: Installation, release_id: int, action: str, reason: st
 
 def _print_changed(found: Mapping[str, Any]) -> None:
     already = "" if found.get("changed", True) else " (it was so already)"
-    click.echo(f"{format_headline(found)}{already}\nNext: {format_next(found)}")
+    echo(f"{format_headline(found)}{already}", f"Next: {format_next(found)}")
 
 
 def _add_action(action: str, help_text: str) -> None:
@@ -244,6 +248,7 @@ def _add_action(action: str, help_text: str) -> None:
     @report_errors
     def act(release_id: int, reason: str | None, as_json: bool) -> None:
         installation = open_installation()
+        reason = ask_reason(reason, is_required=False)
         with _plain_refusals({}):
             changed = _change(installation, release_id, action, reason)
         found = {**installation.database.read_release(release_id), "changed": changed["changed"]}
@@ -298,4 +303,4 @@ def list_releases(limit: int, as_json: bool) -> None:
         return
     make_console().print(make_release_list(found["releases"]))
     if differing := format_plan_differences(found["differ"]):
-        click.echo(differing)
+        echo(differing)

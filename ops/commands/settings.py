@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from ops.cli_support import (
+    ask_reason,
+    echo,
     get_actor,
     json_option,
     make_console,
@@ -16,7 +18,7 @@ from ops.cli_support import (
     stop,
 )
 from ops.exit_codes import EXIT_USAGE
-from ops.tables import make_table
+from ops.tables import make_list
 
 # Shown but not changed here: installation_id is changed by hand only, Hangar itself writes the others.
 _READ_ONLY = ("installation_id", "updated_at", "brake_released_at", "incident_open")
@@ -24,11 +26,12 @@ _TRUE, _FALSE, _NONE = ("true", "yes", "on"), ("false", "no", "off"), ("none", "
 
 
 @click.group(invoke_without_command=True)
+@json_option
 @click.pass_context
-def settings(context: click.Context) -> None:
+def settings(context: click.Context, as_json: bool) -> None:
     """Show or change the settings of the installation."""
     if context.invoked_subcommand is None:
-        context.invoke(show_settings, as_json=False)
+        context.invoke(show_settings, as_json=as_json)
 
 
 @settings.command("show")
@@ -41,7 +44,7 @@ def show_settings(as_json: bool) -> None:
         print_json(found)
         return
     rows = [{"setting": key, "value": _format_value(value)} for key, value in sorted(found.items())]
-    make_console().print(make_table("Settings", rows))
+    make_console().print(make_list("Settings", rows, ("setting", "value")))
 
 
 @settings.command("set")
@@ -61,13 +64,14 @@ def set_settings(changes: tuple[str, ...], expect: tuple[str, ...], reason: str 
     known = installation.database.read_overview().settings
     values = dict(_read_change(change, known) for change in changes)
     expected = dict(_read_change(value, known) for value in expect)
+    reason = ask_reason(reason, is_required=False)
     change = installation.database.set_settings(values, actor=get_actor(), reason=reason, expected=expected)
     if as_json:
         print_json(change.as_json())
         return
     for key in values:
         when = "now" if key in change.changed else "already"
-        click.echo(f"{key} is {when} {_format_value(change.settings[key])}")
+        echo(f"{key} is {when} {_format_value(change.settings[key])}")
 
 
 def _read_change(change: str, known: Mapping[str, Any]) -> tuple[str, Any]:

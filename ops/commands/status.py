@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors, stop
+from ops.cli_support import echo, json_option, make_console, open_installation, print_json, report_errors, stop
 from ops.client import Installation
 from ops.commands.brake import format_brake
 from ops.commands.user_status import list_release_lines, print_user
@@ -35,7 +35,7 @@ _VIEWS = (
 @json_option
 @report_errors
 def status(user: str | None, as_json: bool) -> None:
-    """Show the fleet, or one USER (uuid or e-mail).
+    """Show the fleet, or one USER (uuid, e-mail or app name).
 
     For a user it shows the desired state, the observed state, what happens next and why.
     """
@@ -45,31 +45,42 @@ def status(user: str | None, as_json: bool) -> None:
         print_json(fleet) if as_json else print_fleet(console, fleet)
         return
     report, now = read_user(installation, user)
-    print_json(report) if as_json else print_user(console, report, now)
+    if as_json:
+        print_json(report)
     _stop_if_unknown(report, user)
+    if not as_json:
+        print_user(console, report, now)
 
 
 @click.command()
 @click.argument("user")
+@json_option
 @report_errors
-def explain(user: str) -> None:
-    """Explain what happens next to one USER (uuid or e-mail).
+def explain(user: str, as_json: bool) -> None:
+    """Explain what happens next to one USER (uuid, e-mail or app name).
 
     One sentence with the time and the reason. The dashboard shows the same sentence. A release that moves the app and a
     pin are named below it.
     """
     report, now = read_user(open_installation(), user)
     _stop_if_unknown(report, user)
-    click.echo(f"{user}: {report['next']}")
+    if as_json:
+        print_json({"user_id": report["user_id"], "next": report["next"], "releases": list_release_lines(report, now)})
+        return
+    echo(f"{user}: {report['next']}")
     for line in list_release_lines(report, now):
-        click.echo(f"    {line}")
+        echo(f"    {line}")
 
 
 def read_user(installation: Installation, user: str) -> tuple[dict[str, Any], datetime]:
-    """The result of `read_user_status` for a user (uuid or e-mail) with `next` as a sentence, and the database's time."""
-    report = installation.database.read_user_status(installation.find_user(user)).document
+    """What `read_user_status` says of a user, with `user_id` and `next` as a sentence, and the database's time."""
+    user_id = installation.find_user(user)
+    report = installation.database.read_user_status(user_id).document
     overview = installation.database.read_overview()
-    return report | {"next": format_next_step(report, overview.settings, overview.now)}, overview.now
+    return report | {
+        "user_id": str(user_id),
+        "next": format_next_step(report, overview.settings, overview.now),
+    }, overview.now
 
 
 def _stop_if_unknown(report: Mapping[str, Any], user: str) -> None:
@@ -96,7 +107,7 @@ def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
     """The state in six lines, then one table for each view."""
     now = datetime.fromisoformat(fleet["now"])
     for line in _format_state(fleet, now):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line)
     console.print(make_table("Fleet", [_format_status(row, now) for row in fleet["fleet_summary"]]))
     health = [
         {

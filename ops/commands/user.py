@@ -8,6 +8,7 @@ from uuid import UUID
 import click
 
 from ops.cli_support import (
+    echo,
     get_actor,
     json_option,
     make_console,
@@ -59,7 +60,7 @@ def _open_user(typed: str) -> tuple[Installation, UUID, dict[str, Any], datetime
 @json_option
 @report_errors
 def pin_user(*, user: str, until: str | None, reason: str | None, as_json: bool, **fixed: Any) -> None:
-    """Fix image or size of one USER (uuid or e-mail). No release changes what is pinned.
+    """Fix image or size of one USER (uuid, e-mail or app name). No release changes what is pinned.
 
     Without --until the pin lasts until `hangar user unpin`. A later pin adds to an earlier one.
     """
@@ -83,7 +84,7 @@ def pin_user(*, user: str, until: str | None, reason: str | None, as_json: bool,
 @json_option
 @report_errors
 def unpin_user(user: str, reason: str | None, as_json: bool) -> None:
-    """Let USER (uuid or e-mail) follow plans and releases again.
+    """Let USER (uuid, e-mail or app name) follow plans and releases again.
 
     It removes image, size, end and hold-back. The user's own environment stays: see `hangar user env`.
     """
@@ -109,7 +110,7 @@ def _list_fixed(pin: Mapping[str, Any]) -> list[str]:
 @json_option
 @report_errors
 def hold_back(user: str, until: str, reason: str | None, as_json: bool) -> None:
-    """Keep releases away from one USER (uuid or e-mail) until a date."""
+    """Keep releases away from one USER (uuid, e-mail or app name) until a date."""
     installation, user_id, known, now = _open_user(user)
     pin: dict[str, Any] = {"held_back_until": read_moment("--until", until, now).isoformat()}
     if known["pin"] and "ends_at" in known["pin"]:
@@ -130,7 +131,7 @@ def hold_back(user: str, until: str, reason: str | None, as_json: bool) -> None:
 @json_option
 @report_errors
 def user_env(user: str, action: str, variables: tuple[str, ...], reason: str | None, as_json: bool) -> None:
-    """Set, unset or list variables of one USER (uuid or e-mail) beside those of plan and release.
+    """Set, unset or list variables of one USER (uuid, e-mail or app name) beside those of plan and release.
 
     Values are never shown. A change updates the machine, which restarts it.
     """
@@ -158,7 +159,7 @@ def _print_env(user: str, names: list[str], *, as_json: bool) -> None:
     if as_json:
         print_json({"env": names})
     else:
-        click.echo(f"{user}: {', '.join(names) or 'no variable of its own'} (values are not shown)")
+        echo(f"{user}: {', '.join(names) or 'no variable of its own'} (values are not shown)")
 
 
 @user.command("show")
@@ -166,7 +167,7 @@ def _print_env(user: str, names: list[str], *, as_json: bool) -> None:
 @json_option
 @report_errors
 def show_user(user: str, as_json: bool) -> None:
-    """Show what is pinned for one USER (uuid or e-mail), what runs, and the release that moves the app."""
+    """Show what is pinned for one USER (uuid, e-mail or app name), what runs, and the release that moves the app."""
     _, user_id, known, now = _open_user(user)
     row, pin = known["row"], known["pin"]
     if as_json:
@@ -192,14 +193,14 @@ def show_user(user: str, as_json: bool) -> None:
         facts["runs"] = f"{shorten_image(runs)}; should run {shorten_image(row['docker_image'])}"
         facts["size"] = f"{row['cpu_count']} {row['cpu_kind']} vCPU, {row['memory_mb']} MB"
     facts["release"] = format_user_release(known["release"]) or "none moves this app now"
-    make_console().print(make_facts(user, facts))
+    make_console().print(make_facts(user, facts, is_only=True))
 
 
 def _print_unchanged(user: str, known: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"pin": known["pin"], "changed": False})
     else:
-        click.echo(f"{user} has no pin; nothing was changed")
+        echo(f"{user} has no pin; nothing was changed")
 
 
 def _print_result(
@@ -212,14 +213,14 @@ def _print_result(
         print_json({"pin": changed["pin"], "changed": True, "updates_machine": is_updated})
         return
     pin = changed["pin"]
-    click.echo(f"{user}: {'pinned: ' if pin else 'no pin any more'}{format_pin(pin, now) or ''}")
+    echo(f"{user}: {'pinned: ' if pin else 'no pin any more'}{format_pin(pin, now) or ''}")
     if is_updated:
-        click.echo(f"Hangar updates {after['fly_app_name']} with the next drain, within a minute; its machine restarts")
+        echo(f"Hangar updates {after['fly_app_name']} with the next drain, within a minute; its machine restarts")
     elif after:
-        click.echo(f"{after['fly_app_name']} stays as it is")
+        echo(f"{after['fly_app_name']} stays as it is")
     else:
-        click.echo("The user has no app now; the pin counts from the next one on")
+        echo("The user has no app now; the pin counts from the next one on")
     if pin and "ends_at" in pin and len(list_pinned(pin, now)) > 1:
-        click.echo(f"Everything that is pinned ends at {format_moment(pin['ends_at'])}")
+        echo(f"Everything that is pinned ends at {format_moment(pin['ends_at'])}")
     if release := format_user_release(known["release"]):
-        click.echo(f"Now under way: {release}")
+        echo(f"Now under way: {release}")

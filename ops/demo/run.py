@@ -27,7 +27,7 @@ def run_demo(console: Console, folder: str | None) -> int:
     try:
         return _run(console, folder)
     except DevError as error:
-        console.print(f"[red]the local cloud did not start[/red]: {error}", highlight=False)
+        console.print(f"[red]the local cloud did not start[/red]: {error}", markup=True)
         return 1
 
 
@@ -41,7 +41,7 @@ def _run(console: Console, folder: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="hangar-demo-") as scratch:
         console.print("Starting Postgres, the Supabase gateway, the Fly simulator and three functions on free ports …")
         with LocalCloud(Path(folder or scratch)) as cloud:
-            console.print(f"up in {time.monotonic() - started:.1f} s\n")
+            console.print(f"up in {time.monotonic() - started:.1f} s", "")
             access = DemoCloud(dict(cloud.addresses))
             for scenarios in (LifecycleScenarios(access), FaultScenarios(access), ReleaseScenarios(access)):
                 for title, check in scenarios.steps():
@@ -50,9 +50,9 @@ def _run(console: Console, folder: str | None) -> int:
             access.close()
     seconds = time.monotonic() - started
     console.print(
-        f"\n[red]{failed} check(s) failed[/red]"
-        if failed
-        else f"\n[green]every check passed[/green] in {seconds:.0f} s"
+        "",
+        f"[red]{failed} check(s) failed[/red]" if failed else f"[green]every check passed[/green] in {seconds:.0f} s",
+        markup=True,
     )
     return 1 if failed else 0
 
@@ -63,10 +63,10 @@ def _run_step(console: Console, title: str, check: Callable[[], str]) -> bool:
         with console.status(title):
             observed = check()
     except CheckFailed as failure:
-        console.print(f"[red]✗ {title}[/red]\n  {failure}", highlight=False)
+        console.print(f"[red]✗ {title}[/red]\n  {failure}", markup=True)
         return False
     console.print(
-        f"[green]✓[/green] {title}\n  [dim]{observed} ({time.monotonic() - started:.1f} s)[/dim]", highlight=False
+        f"[green]✓[/green] {title}\n  [dim]{observed} ({time.monotonic() - started:.1f} s)[/dim]", markup=True
     )
     return True
 

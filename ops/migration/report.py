@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -118,7 +117,7 @@ def show_progress(console: Console, total: int) -> Iterator[OnResult]:
 
         def advance(result: UserResult) -> None:
             if result.outcome != "active":
-                progress.console.print(f"{result.candidate.name}: {result.outcome}, {escape(result.detail)}")
+                progress.console.print(f"{result.candidate.name}: {result.outcome}, {result.detail}")
             progress.advance(task)
 
         yield advance
@@ -134,7 +133,7 @@ def _print_lines(console: Console, total: int) -> OnResult:
         line = (
             f"[{count:>{width}}/{total}] {result.candidate.name}  {result.outcome}  {app or ''}  {result.seconds:.1f} s"
         )
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line)
 
     return print_line
 
@@ -143,7 +142,7 @@ def print_outcome(console: Console, run: Migration) -> None:
     """Counts, the failures with what to do, and how to continue."""
     counts = Counter(result.outcome for result in run.results)
     parts = [f"{counts[name]} {name}" for name in ("active", "failed", "unfinished", "skipped") if counts[name]]
-    console.print(", ".join(parts) or "no user was processed", highlight=False)
+    console.print(", ".join(parts) or "no user was processed")
     failed = [result for result in run.results if result.outcome == "failed"]
     if failed:
         rows = [

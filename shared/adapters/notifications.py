@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -169,7 +170,11 @@ class _Sender(threading.Thread):
 
 def make_id(message: Json) -> str:
     """The `webhook-id`: the same in every attempt and for every destination."""
-    return f"alert_{UUID(message['id']).hex}_{message['event']}"
+    message_id = f"alert_{UUID(message['id']).hex}_{message['event']}"
+    if message["event"] != "reminded":
+        return message_id
+    # Each snooze ends with a message of its own.
+    return f"{message_id}_{datetime.fromisoformat(message['queued_at']):%Y%m%dT%H%M%S}"
 
 
 def make_body(message: Json) -> Json:
@@ -177,5 +182,7 @@ def make_body(message: Json) -> Json:
     body = {name: message[name] for name in ("id", "kind", "key", "message", "metadata", "opened_at")}
     if message["event"] == "opened":
         return {"text": f"Hangar: {message['message']}", **body}
+    if message["event"] == "reminded":
+        return {"text": f"Hangar: still open: {message['message']}", **body, "reminded": True}
     text = f"Hangar: resolved: {message['kind']} {message['key']}. It was: {message['message']}"
     return {"text": text, **body, "resolved": True, "resolved_at": message["resolved_at"]}

@@ -1,6 +1,7 @@
 """All procedures, for the dashboard and the command line; other functions import only what they call, to start faster."""
 
 from shared.adapters.procedures import Database
+from shared.adapters.procedures_command_line import CommandLineProcedures
 from shared.adapters.procedures_dashboard import DashboardProcedures
 from shared.adapters.procedures_migration import MigrationProcedures
 from shared.adapters.procedures_operator import OperatorProcedures
@@ -15,5 +16,6 @@ class OperatorDatabase(
     DashboardProcedures,
     MigrationProcedures,
     ReleasePageProcedures,
+    CommandLineProcedures,
 ):
     """The procedures by name and type, those for operators included."""

@@ -19,7 +19,7 @@ comment on column hangar.alert_destinations.lease_token is 'One worker at a time
 create table hangar.alert_deliveries (
   id uuid primary key default gen_random_uuid(),
   alert_id uuid not null references hangar.alerts (id),
-  event text not null check (event in ('opened', 'resolved')),
+  event text not null check (event in ('opened', 'resolved', 'reminded')),
   destination text not null,
   created_at timestamptz not null default hangar.now(),
   attempts integer not null default 0,
@@ -173,6 +173,7 @@ begin
   select coalesce(jsonb_agg(jsonb_build_object(
            'id', a.id, 'kind', a.kind, 'key', a.key, 'message', a.message, 'metadata', a.metadata, 'opened_at', a.opened_at,
            'resolved_at', a.resolved_at, 'event', c.event, 'destination', c.destination, 'delivery_id', c.id, 'attempts', c.attempts,
+           'queued_at', c.created_at,
            'token', v_token) order by c.destination, c.seq), '[]')
     into v_alerts
     from claimed c join hangar.alerts a on a.id = c.alert_id;

@@ -180,6 +180,7 @@ begin
     perform hangar.check_refusals();
     perform hangar.resolve_brake_alerts();
     perform hangar.resolve_failure_alerts();
+    perform hangar.end_snoozes();
     perform hangar.tidy_deliveries();
   end if;
   return jsonb_build_object('ok', v_ended);

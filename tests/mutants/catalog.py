@@ -3,6 +3,7 @@
 from tests.mutants import (
     alerts,
     bad_days,
+    command_line,
     domain,
     drift,
     fleet,
@@ -39,5 +40,6 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "alerts": alerts.BUGS,
     "functions": pages.BUGS,
     "ops": operations.BUGS,
+    "command line": command_line.BUGS,
 }
 BUGS = tuple(bug for bugs in AREAS.values() for bug in bugs)

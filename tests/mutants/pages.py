@@ -37,7 +37,7 @@ BUGS = (
     ),
     PlantedBug(
         "formula-in-the-export",
-        Python("functions.admin.views.export", "_escape_formula"),
+        Python("shared.domain.csv_text", "_escape_formula"),
         r"return f\"'\{text\}\" if text\.startswith\(_FORMULA_STARTS\) else text",
         "return text",
         "I9: no cell of an export is a formula",

@@ -16,6 +16,7 @@ RELATIONS = """
 hangar.alert_deliveries             -     -              r
 hangar.alert_deliveries_seq_seq     -     -              -
 hangar.alert_destinations           -     -              r
+hangar.alert_handling               -     -              r
 hangar.alerts                       -     -              r
 hangar.app_health                   -     -              r
 hangar.binding                      -     -              r
@@ -63,16 +64,18 @@ public.user_subscriptions   user_subscriptions_update_as_admin  UPDATE  authenti
 """
 # The procedures of docs/database.md: only service_role calls them.
 PROCEDURES = """
+fly_acknowledge_alert
 fly_add_operator fly_admin_events fly_admin_figures fly_admin_fleet fly_admin_frame fly_admin_release fly_admin_releases
 fly_admin_search fly_admin_user
 fly_admit fly_advance_releases fly_apply_marks fly_approve_orphan fly_brake_status fly_change_release fly_claim fly_claim_due
 fly_cost_report fly_create_release fly_end_outage
-fly_end_removal_hold fly_fleet_page fly_judge_orphan fly_list_orphans fly_migration_candidates fly_operator
+fly_end_removal_hold fly_fleet_page fly_judge_orphan fly_list_alerts fly_list_orphans fly_migration_candidates fly_operator
 fly_operators fly_overview fly_raise_alert fly_record_deliveries fly_record_orphan_absence fly_record_orphan_outcome
-fly_record_orphans fly_record_refusal fly_record_release_looks fly_record_sweep fly_release
+fly_record_command fly_record_orphans fly_record_refusal fly_record_release_looks fly_record_sweep fly_release
 fly_release_brake fly_releases fly_remove_operator fly_resolve_alert
-fly_retry fly_save fly_set_override fly_set_paused fly_set_settings fly_set_user_pin fly_start_drift_repairs fly_sweep_claim
-fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
+fly_retry fly_save fly_set_override fly_set_paused fly_set_plan
+fly_set_settings fly_set_user_pin fly_start_drift_repairs fly_sweep_claim
+fly_snooze_alert fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
 """
 # The functions of schema hangar that a role of the API may call: views ask them as their reader.
 OPEN_IN_HANGAR = {"hangar.now()": "- - X", "hangar.user_email(uuid)": "- - X"}

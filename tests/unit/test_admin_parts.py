@@ -15,8 +15,8 @@ from functions.admin.pages.fleet import add_up
 from functions.admin.pagination import read_cursor, write_cursor
 from functions.admin.views.banners import SWEEP_IS_LATE_S, list_banners
 from functions.admin.views.charts import HEIGHT, WIDTH, draw_costs, draw_health
-from functions.admin.views.export import write_csv
 from functions.admin.views.render import format_money, format_value, shorten_image, summarise_event
+from shared.domain.csv_text import write_csv
 
 NOW = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 SOUND = {

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from shared.adapters.alert_webhook import AlertWebhook
-from shared.adapters.notifications import AT_ONCE, Notifier
+from shared.adapters.notifications import AT_ONCE, Notifier, make_body, make_id
 from shared.domain.errors import TransientError
 from tests.support.alert_receiver import URL, AlertReceiver
 
@@ -253,3 +253,25 @@ def test_without_time_nothing_is_claimed(receiver):
     book.raise_alert("test", "a", "m", {})
     notifier.deliver(budget_s=-3.0)
     assert (receiver.requests, book.leased) == ([], set())
+
+
+def test_a_reminder_is_another_message_each_time():
+    """A receiver drops a message whose id it knows, so each snooze ends with an id of its own."""
+    known = {
+        "id": "11111111-1111-4111-8111-111111111111",
+        "kind": "k",
+        "key": "a",
+        "message": "a is broken",
+        "metadata": {},
+    }
+    first = {
+        **known,
+        "event": "reminded",
+        "opened_at": "2026-11-22T10:00:00+00:00",
+        "queued_at": "2026-11-22T11:00:00+00:00",
+    }
+    second = first | {"queued_at": "2026-11-22T12:00:00+00:00"}
+    ids = [make_id(message) for message in (first, second, first | {"event": "opened"})]
+    assert len(set(ids)) == 3
+    assert make_body(first)["text"] == "Hangar: still open: a is broken"
+    assert make_body(first)["reminded"] is True

@@ -177,7 +177,7 @@ def test_a_page_shows_only_commands_and_targets_that_exist(page):
             options = {
                 option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
             }
-            assert {word.split("=")[0] for word in rest if word.startswith("--")} <= options, line
+            assert {word.split("=")[0] for word in rest if word.startswith("--") and word != "--"} <= options, line
         if words[:2] == ["python", "-m"]:
             assert (ROOT / f"{words[2].replace('.', '/')}.py").exists() or (
                 ROOT / words[2].replace(".", "/") / "__main__.py"

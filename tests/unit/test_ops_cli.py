@@ -1,5 +1,7 @@
 """The entry point of the command line, and the options of `hangar dev`."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +56,34 @@ def test_dev_exits_with_130_after_ctrl_c_unless_told_otherwise(monkeypatch, opti
     monkeypatch.setattr("local.dev.cloud.run_dev", run_dev)
     assert CliRunner().invoke(build_cli(), ["dev", *options]).exit_code == exit_code
     assert given == [sample]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell):
+    done = CliRunner().invoke(build_cli(), ["completion", shell])
+    assert done.exit_code == 0
+    assert "_HANGAR_COMPLETE" in done.output
+    if tool := shutil.which(shell):
+        subprocess.run([tool, "-n"], input=done.output, text=True, check=True, timeout=30)
+
+
+def test_an_unknown_shell_names_the_known_ones():
+    done = CliRunner().invoke(build_cli(), ["completion", "csh"])
+    assert done.exit_code == 2
+    assert "'bash', 'zsh', 'fish'" in done.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "position", "expected"),
+    [
+        ("hangar app", 1, {"app", "apps"}),
+        ("hangar apps --status ac", 3, {"active"}),
+        ("hangar plans ", 2, {"list", "set"}),
+    ],
+)
+def test_completion_completes_commands_options_and_choices(typed, position, expected):
+    """What bash asks of the command at a press of Tab."""
+    env = {**os.environ, "_HANGAR_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(position)}
+    command = [sys.executable, "-c", "from ops.cli import main; main()"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == expected

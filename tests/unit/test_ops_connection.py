@@ -41,6 +41,20 @@ def test_the_local_cloud_comes_second(tmp_path):
     assert "sb_secret_dev" not in repr(target)
 
 
+def test_the_way_to_fly_is_that_of_the_installation(tmp_path):
+    """A terminal's own token is never used for the local cloud, and without a token there is no way."""
+    dev = tmp_path / "dev.json"
+    dev.write_text(json.dumps(DEV | {"fly_api_url": "http://127.0.0.1:3", "fly_api_token": "fm2_local"}))
+    local = load_target({"FLY_API_TOKEN": "fm2_real_token"}, dev).fly
+    assert (local.url, local.token) == ("http://127.0.0.1:3", "fm2_local")
+    real = load_target(ENVIRON | {"FLY_API_TOKEN": "fm2_real_token"}, dev).fly
+    assert (real.url, real.token) == ("https://api.machines.dev", "fm2_real_token")
+    assert "fm2_real" not in repr(real)
+    assert load_target(ENVIRON, dev).fly is None
+    with pytest.raises(TargetError, match="FLY_API_URL is not a URL"):
+        load_target(ENVIRON | {"FLY_API_TOKEN": "fm2_real_token", "FLY_API_URL": "nowhere"}, dev)
+
+
 def test_the_local_cloud_asks_no_registry_elsewhere(tmp_path):
     """Whatever Fly token the terminal has. A setting may say otherwise."""
     dev = tmp_path / "dev.json"

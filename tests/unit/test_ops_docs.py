@@ -6,10 +6,12 @@ import click
 import pytest
 
 from ops.cli import build_cli
+from ops.json_shapes import JSON_SHAPES
 from shared.domain.remediation import _BY_CODE
+from tools import commands_doc
 
 DOCS = Path(__file__).parents[2] / "docs"
-GUIDE = (DOCS / "operating.md").read_text() + (DOCS / "releases.md").read_text()
+GUIDE = (DOCS / "operating.md").read_text() + (DOCS / "releases.md").read_text() + (DOCS / "commands.md").read_text()
 
 
 def commands(group, prefix="hangar"):
@@ -32,6 +34,24 @@ def test_every_command_and_option_is_in_the_guide(name, command):
         if option != "--folder"
     ]
     assert [option for option in options if option not in GUIDE] == []
+
+
+def test_the_page_of_commands_is_the_generated_one():
+    """After a change of a command, run `python -m tools.commands_doc`."""
+    assert commands_doc.PAGE.read_text(encoding="utf-8") == commands_doc.render_page()
+
+
+def test_every_command_that_prints_a_result_has_json_with_a_documented_shape():
+    """`dev` and `demo` show a process, and `completion` prints a script."""
+    without = {"dev", "demo", "completion", "release", "user", "plans", "alerts", "export"}
+    found = {
+        name.removeprefix("hangar ")
+        for name, command in commands(build_cli())
+        if any("--json" in option.opts for option in command.params)
+    }
+    every = {name.removeprefix("hangar ") for name, _ in commands(build_cli())}
+    assert every - found <= without
+    assert found == set(JSON_SHAPES)
 
 
 def test_every_advice_names_commands_and_settings_that_exist():

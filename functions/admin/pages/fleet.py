@@ -8,10 +8,10 @@ import flask
 
 from functions.admin.pagination import read_cursor, write_cursor
 from functions.admin.request_context import get_context, read_arg, show
-from functions.admin.views.export import write_csv
 from functions.admin.views.render import pick
 from shared.adapters.operator_database import OperatorDatabase
 from shared.adapters.procedures_dashboard import AppPage
+from shared.domain.csv_text import write_csv
 from shared.domain.paging import Paging
 
 blueprint = flask.Blueprint("fleet", __name__)

@@ -26,6 +26,8 @@ def control(world: World, request: Request) -> Response:
     match parts:
         case ["machines", machine_id, "crash"]:
             return _only(request, "POST", lambda: _crash(world, machine_id))
+        case ["machines", machine_id, "logs"]:
+            return _only(request, "POST", lambda: _add_logs(world, machine_id, _json(request)))
         case ["machines", machine_id]:
             return _only(request, "PUT", lambda: _break_machine(world, machine_id, _json(request)))
         case ["regions", code]:
@@ -230,6 +232,18 @@ def _crash(world: World, machine_id: str) -> Response:
         raise FlyError(400, f"machine {machine_id} is {machine.state}, only a started one can crash")
     lifecycle.crash(world, machine, world.now())
     return answer({"id": machine.id, "state": machine.state})
+
+
+def _add_logs(world: World, machine_id: str, raw: Any) -> Response:
+    """Let a machine log these lines now."""
+    machine = _find(world, machine_id)
+    body = _checked_object(raw, ("lines", "level"))
+    lines, level = body.get("lines"), body.get("level", "info")
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines) or not isinstance(level, str):
+        raise FlyError(400, "lines must be a list of texts, and level a word")
+    for line in lines:
+        world.logs.add(machine, line, world.now(), level)
+    return answer({"id": machine.id, "lines": len(lines)})
 
 
 def _break_machine(world: World, machine_id: str, raw: Any) -> Response:

@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from functools import lru_cache
 
-from local.fly.api import actions, addresses, app_secrets, apps, leases, listings, machines, metadata, regions, tokens
+from local.fly.api import (
+    actions,
+    addresses,
+    app_logs,
+    app_secrets,
+    apps,
+    leases,
+    listings,
+    machines,
+    metadata,
+    regions,
+    tokens,
+)
 from local.fly.api.calls import Handler
 
 _APP = "/v1/apps/{app_name}"
@@ -53,6 +65,9 @@ ANSWERED: Mapping[tuple[str, str], Handler] = {
     ("GET", "/v1/tokens/current"): tokens.show_token,
 }
 
+BESIDE: Mapping[tuple[str, str], Handler] = {("GET", "/api/v1/apps/{app_name}/logs"): app_logs.list_logs}
+"""What Fly answers elsewhere than in the Machines API."""
+
 _LEFT_OUT: Mapping[str, str] = {
     "/certificates": "GET",
     "/certificates/acme": "POST",
@@ -83,7 +98,7 @@ UNANSWERED: tuple[tuple[str, str], ...] = (
 
 
 def _tree() -> dict[int, list[tuple[tuple[str, ...], str]]]:
-    templates = {template for _, template in (*ANSWERED, *UNANSWERED)}
+    templates = {template for _, template in (*ANSWERED, *BESIDE, *UNANSWERED)}
     by_length: dict[int, list[tuple[tuple[str, ...], str]]] = {}
     # A fixed segment wins over a parameter, so templates with fewer parameters are tried first.
     for template in sorted(templates, key=lambda t: (t.count("{"), t)):
@@ -93,7 +108,7 @@ def _tree() -> dict[int, list[tuple[tuple[str, ...], str]]]:
 
 
 _BY_LENGTH = _tree()
-_METHODS = frozenset((*ANSWERED, *UNANSWERED))
+_METHODS = frozenset((*ANSWERED, *BESIDE, *UNANSWERED))
 
 
 @lru_cache(4096)
@@ -109,3 +124,8 @@ def find_template(path: str) -> tuple[str, dict[str, str]] | None:
 def is_known(method: str, template: str) -> bool:
     """Whether Fly has this method on this path."""
     return (method, template) in _METHODS
+
+
+def find_handler(method: str, template: str) -> Handler | None:
+    """The handler of an operation; None for one that the simulator leaves out."""
+    return ANSWERED.get((method, template)) or BESIDE.get((method, template))

@@ -14,6 +14,7 @@ from local.fly.runtime.runner import Checked, Executed, Exit, Launch
 from local.process import free_port, signal_group, spawn
 
 DEFAULT_LIMIT = 40
+_MOST_OUTPUT_BYTES = 1_000_000
 
 
 @dataclass
@@ -137,6 +138,17 @@ class ProcessRunner:
             exit_code=max(code, 0),
             exit_signal=max(-code, 0),
         )
+
+    def read_output(self, machine_id: str, start: int) -> bytes:
+        """At most a megabyte of the log file, which all processes of the machine have written one after the other."""
+        if self._log_dir is None:
+            return b""
+        try:
+            with (self._log_dir / f"{machine_id}.log").open("rb") as file:
+                file.seek(start)
+                return file.read(_MOST_OUTPUT_BYTES)
+        except FileNotFoundError:
+            return b""
 
     def checks(self, machine_id: str) -> list[Checked]:
         running = self._find(machine_id)

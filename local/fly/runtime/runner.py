@@ -68,6 +68,9 @@ class MachineRunner(Protocol):
     def execute(self, machine_id: str, command: list[str], stdin: str, timeout_s: float) -> Executed:
         """Run a command in the machine's environment; TimeoutError when it takes too long."""
 
+    def read_output(self, machine_id: str, start: int) -> bytes:
+        """What its processes have written from this byte on; nothing for a virtual machine."""
+
     def checks(self, machine_id: str) -> list[Checked]:
         """Results so far; empty before the first."""
 
@@ -89,6 +92,9 @@ class VirtualRunner:
 
     def signal(self, machine_id: str, signal: str) -> None:
         """Nothing runs."""
+
+    def read_output(self, machine_id: str, start: int) -> bytes:  # noqa: ARG002
+        return b""
 
     def execute(self, machine_id: str, command: list[str], stdin: str, timeout_s: float) -> Executed:  # noqa: ARG002
         raise LookupError(machine_id)

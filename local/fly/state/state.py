@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from local.fly.runtime.runner import MachineRunner
+from local.fly.state.app_logs import AppLogs
 from local.fly.state.images import Images
 from local.fly.state.latency_profiles import KIND, UNKIND, Span, Unkindness, timing_for
 from local.fly.state.model import MAX_EVENTS, App, Listing, Machine
@@ -88,6 +89,7 @@ class World:
         self.foreign: set[str] = set()
         self.bad_images: set[str] = set()
         self.images = Images()
+        self.logs = AppLogs()
         self.keys: dict[str, str] = {}
         self.machines: dict[str, Machine] = {}
         self.regions: dict[str, RegionState] = {}

@@ -1,0 +1,52 @@
+"""The procedures behind alerts, plans and commands in machines, which only the command line has so far."""
+
+from datetime import datetime
+from uuid import UUID
+
+from shared.adapters.database import Caller
+from shared.domain.models import Json
+
+
+class CommandLineProcedures(Caller):
+    """What the command line asks of the database beside `OperatorProcedures`. `actor` signs the audit log."""
+
+    def list_alerts(self, limit: int) -> Json:
+        """`open` (how many) and `alerts`, the newest first, each with `user_id`, `email`, `app` and `handling`."""
+        answer: Json = self._call("fly_list_alerts", limit=limit)
+        return answer
+
+    def acknowledge_alert(self, alert: UUID, *, actor: str, reason: str | None) -> Json:
+        """Record that somebody takes care of an open alert. Raises Conflict when it has ended."""
+        answer: Json = self._call("fly_acknowledge_alert", alert=str(alert), actor=actor, reason=reason)
+        return answer
+
+    def snooze_alert(self, alert: UUID, until: datetime, *, actor: str, reason: str | None) -> Json:
+        """Have an open alert sent again at `until` if it is still open then. Raises Conflict when it has ended."""
+        answer: Json = self._call(
+            "fly_snooze_alert", alert=str(alert), until=until.isoformat(), actor=actor, reason=reason
+        )
+        return answer
+
+    def set_plan(self, tier: str, changes: Json, *, actor: str, reason: str | None, create: bool) -> Json:
+        """Change a plan, or add one: `tier`, `created`, `changed`, `plan`, `apps`.
+
+        Raises Refused with the code "invalid_value" for a value that is not allowed; then nothing was changed.
+        """
+        answer: Json = self._call("fly_set_plan", tier=tier, changes=changes, actor=actor, reason=reason, create=create)
+        return answer
+
+    def record_command(
+        self, command_id: UUID, user_id: UUID, command: str, status: str, *, actor: str, reason: str, detail: Json
+    ) -> Json:
+        """Record the intent or the outcome of a command in a user's machine: `app`, `machine_id`, `machine_state`."""
+        answer: Json = self._call(
+            "fly_record_command",
+            id=str(command_id),
+            user=str(user_id),
+            command=command,
+            status=status,
+            actor=actor,
+            reason=reason,
+            detail=detail,
+        )
+        return answer
