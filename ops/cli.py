@@ -51,6 +51,7 @@ def build_cli() -> "click.Group":
     from ops.commands.completion import completion  # noqa: PLC0415  see above
     from ops.commands.controls import pause, resume, sweep  # noqa: PLC0415  see above
     from ops.commands.costs import cost  # noqa: PLC0415  see above
+    from ops.commands.doctor import doctor  # noqa: PLC0415  see above
     from ops.commands.events import events  # noqa: PLC0415  see above
     from ops.commands.export import export  # noqa: PLC0415  see above
     from ops.commands.local_cloud import demo, dev  # noqa: PLC0415  see above
@@ -76,6 +77,7 @@ def build_cli() -> "click.Group":
         """
 
     shown = (
+        doctor,
         status,
         apps,
         app,

@@ -39,6 +39,7 @@ JSON_SHAPES = {
     ),
     "apps": _shape("object", "apps next", "`next` is the word for `--after`, null on the last page."),
     "app": _shape("object", f"{_USER_STATUS} email cost lives alerts next"),
+    "doctor": _shape("object", "checks ok warning wrong", "A check has `name`, `state`, `found` and `remedy`."),
     "explain": _shape("object", "user_id next releases"),
     "events": _shape(
         "list",

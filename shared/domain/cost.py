@@ -67,6 +67,12 @@ def _price_table() -> dict[str, Any]:
     return table
 
 
+def newest_price_list(on: date) -> date | None:
+    """The day from which the price list in force `on` that day counts; None before the first list."""
+    days = [date.fromisoformat(entry["from"]) for entry in _price_table()["lists"]]
+    return max((day for day in days if day <= on), default=None)
+
+
 def list_price_usd_per_s(cpu_kind: CpuKind, cpu_count: int, memory_mb: int, region: str, on: date) -> Decimal:
     """Fly's list price for one second in the state `started`, by the price list in force `on` that day.
 

@@ -4,6 +4,7 @@ from tests.mutants import (
     alerts,
     bad_days,
     command_line,
+    doctor,
     domain,
     drift,
     fleet,
@@ -41,5 +42,6 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "functions": pages.BUGS,
     "ops": operations.BUGS,
     "command line": command_line.BUGS,
+    "doctor": doctor.BUGS,
 }
 BUGS = tuple(bug for bugs in AREAS.values() for bug in bugs)

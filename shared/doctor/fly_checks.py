@@ -1,0 +1,185 @@
+"""The checks that ask Fly: the token, its end and its scope, the organisation, the regions. Nothing is changed on Fly.
+
+Facts: Fly's OpenAPI description (`/v1/tokens/current`, `/v1/apps`, `/v1/platform/regions`) and fly-go's `flaps/`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.doctor.checks import Check, not_checked, ok, warning, wrong
+from shared.doctor.fly_token import read_expiry
+from shared.doctor.surroundings import Surroundings
+from shared.domain.errors import HangarError, Refused
+from shared.domain.regions import list_words
+from shared.fly.messages import Request
+from shared.fly.transport import FlyLink
+
+NAMES = ("fly_token", "fly_token_expiry", "fly_token_scope", "fly_organisation", "fly_regions")
+EXPIRES_SOON = timedelta(days=14)
+SET_TOKEN = "set FLY_API_TOKEN here to the value that the functions have, then run `hangar doctor` again"  # noqa: S105  advice, not a token
+# More than 63 characters, with space and capitals: Fly refuses it as a name, after it has judged the token.
+_IMPOSSIBLE_NAME = "Hangar doctor: this is not the name of an app, and never can be, because of its form"
+
+
+def make_fly_link(here: Surroundings) -> FlyLink | None:
+    """The connection to Fly; None without a token, or with one that no header can hold."""
+    try:
+        return FlyLink(here.fly_api_url, here.fly_token) if here.fly_token else None
+    except ValueError:
+        return None
+
+
+def check_fly(
+    link: FlyLink | None, here: Surroundings, settings: Mapping[str, Any] | None, regions: Iterable[str], now: datetime
+) -> Iterator[Check]:
+    """All checks of `NAMES`. `settings` are those of the database, or None if it did not answer."""
+    if link is None:
+        yield from (not_checked(name, "this process has no FLY_API_TOKEN", SET_TOKEN) for name in NAMES)
+        return
+    org = settings["fly_org_slug"] if settings else here.fly_org
+    yield judge_expiry(here.fly_token or "", now, org)
+    yield from _check_token(link, org)
+    yield _check_organisation(link, org, here.fly_org, settings)
+    yield _check_regions(link, regions)
+
+
+def judge_expiry(token: str, now: datetime, org: str | None) -> Check:
+    """Whether the token ends soon, by what is written in it."""
+    name, renew = "fly_token_expiry", _renew(org)
+    was_read, ends = read_expiry(token)
+    if not was_read:
+        return not_checked(name, "the token is not of the form fm2_…, which holds its end", renew)
+    if ends is None:
+        return ok(name, "the token has no end")
+    day = ends.strftime("%Y-%m-%d %H:%M UTC")
+    if ends <= now:
+        return wrong(name, f"the token ended at {day}", renew)
+    if ends <= now + EXPIRES_SOON:
+        return warning(name, f"the token ends at {day}", renew)
+    return ok(name, f"the token ends at {day}")
+
+
+def judge_scope(tokens: Any, org: str | None) -> Check | None:
+    """What `GET /v1/tokens/current` says about the scope: a Check if it is too narrow, else None."""
+    name = "fly_token_scope"
+    found = [each for each in tokens if isinstance(each, dict)] if isinstance(tokens, list) else []
+    slugs = {str(each.get("org_slug") or "") for each in found} - {""}
+    limited = [each["apps"] for each in found if isinstance(each.get("apps"), list) and each["apps"]]
+    if limited and len(limited) == len(found):
+        apps = ", ".join(str(app) for app in limited[0][:3])
+        return wrong(name, f"the token is limited to the app(s) {apps}; Hangar creates apps", _renew(org))
+    if org and org != "personal" and slugs and org not in slugs:
+        return wrong(
+            name, f"the token belongs to the organisation {', '.join(sorted(slugs))}, not to {org}", _renew(org)
+        )
+    if any(each.get("restricted_to_machine") for each in found):
+        return wrong(name, "the token may be used by one machine only", _renew(org))
+    return None
+
+
+def _check_token(link: FlyLink, org: str | None) -> Iterator[Check]:
+    try:
+        answer = link.call_once(Request("read the token", "GET", "/v1/tokens/current"))
+    except Refused as refused:
+        if refused.status in (401, 403):
+            yield wrong("fly_token", "Fly rejects the token: it has ended, was revoked or is not complete", _renew(org))
+            yield not_checked("fly_token_scope", "Fly rejects the token", _renew(org))
+            return
+        yield not_checked("fly_token", f"Fly answered {refused.status} to the question about the token", _look_at_url())
+        tokens: Any = None
+    except HangarError as error:
+        yield not_checked("fly_token", str(error), _look_at_url())
+        yield not_checked("fly_token_scope", "Fly did not answer", _look_at_url())
+        return
+    else:
+        yield ok("fly_token", "Fly accepts the token")
+        tokens = answer.data.get("tokens") if isinstance(answer.data, dict) else None
+    yield judge_scope(tokens, org) or _check_may_create(link, org)
+
+
+def _check_may_create(link: FlyLink, org: str | None) -> Check:
+    """Ask for an app whose name Fly must refuse: a token that may not create apps is refused for that reason first."""
+    name = "fly_token_scope"
+    body = {"app_name": _IMPOSSIBLE_NAME, "name": _IMPOSSIBLE_NAME, "org_slug": org or "personal"}
+    try:
+        link.call_once(Request("ask for an impossible app", "POST", "/v1/apps", body=body, is_repeatable=False))
+    except HangarError as error:
+        if error.status in (401, 403):
+            return wrong(name, f"the token may not create apps ({error.message}): it may be read-only", _renew(org))
+        if error.code in ("name", "size") or error.status in (400, 422):
+            return ok(name, "the token may create apps")
+        if isinstance(error, Refused):
+            return wrong(name, str(error), error.advice or _renew(org))
+        return not_checked(name, str(error), "Run `hangar doctor` again")
+    return not_checked(name, "Fly accepted a name that it should refuse", "fly apps list")
+
+
+def _check_organisation(link: FlyLink, org: str | None, here: str | None, settings: Mapping[str, Any] | None) -> Check:
+    name = "fly_organisation"
+    if not org:
+        return not_checked(
+            name, "neither the database nor FLY_ORG_SLUG names it", "hangar settings set fly_org_slug=YOUR-ORG"
+        )
+    if settings and here and here != org:
+        return wrong(
+            name,
+            f"FLY_ORG_SLUG is {here}, and the setting fly_org_slug is {org}",
+            f"hangar settings set fly_org_slug={here}",
+        )
+    call = Request("list the apps", "GET", "/v1/apps", params={"org_slug": org, "limit": "1"})
+    try:
+        link.call_once(call)
+    except Refused as refused:
+        remedy = "fly orgs list; then hangar settings set fly_org_slug=…, and FLY_ORG_SLUG of the functions"
+        if refused.code == "org":
+            return wrong(name, f"Fly knows no organisation {org}, or the token may not see it", remedy)
+        return wrong(name, str(refused), refused.advice or remedy)
+    except HangarError as error:
+        return not_checked(name, str(error), "Run `hangar doctor` again")
+    return ok(
+        name, f"Fly lists the apps of {org}. Fly's API does not say whether it is a trial, what it owes or its quota"
+    )
+
+
+def _check_regions(link: FlyLink, regions: Iterable[str]) -> Check:
+    name = "fly_regions"
+    wanted = sorted(set(regions))
+    try:
+        answer = link.call_once(Request("list the regions", "GET", "/v1/platform/regions"))
+    except HangarError as error:
+        return not_checked(name, str(error), "Run `hangar doctor` again")
+    rows = answer.data.get("regions") or answer.data.get("Regions") if isinstance(answer.data, dict) else None
+    if not isinstance(rows, list):
+        return not_checked(name, "Fly's list of regions cannot be read", "fly platform regions")
+    return judge_regions(
+        wanted, [{key.lower(): value for key, value in row.items()} for row in rows if isinstance(row, dict)]
+    )
+
+
+def judge_regions(wanted: list[str], rows: list[dict[str, Any]]) -> Check:
+    """Whether Fly offers every region that plans and settings name. Aliases are expanded by Fly."""
+    name, remedy = (
+        "fly_regions",
+        "fly platform regions; then hangar settings set default_region=… or update public.fly_plans",
+    )
+    known = {str(row.get("code")): row for row in rows}
+    aliases = {word for word in list_words() if word not in known and len(word) != 3} | {"usa", "any"}
+    gone = [word for word in wanted if word not in known and word not in aliases]
+    if gone:
+        return wrong(name, f"Fly has no region {', '.join(gone)}", remedy)
+    old = [word for word in wanted if known.get(word, {}).get("deprecated")]
+    if old:
+        return warning(name, f"Fly is closing the region {', '.join(old)}", remedy)
+    paid = [word for word in wanted if known.get(word, {}).get("requires_paid_plan")]
+    if paid:
+        return warning(name, f"the region {', '.join(paid)} needs a paid plan at Fly", remedy)
+    return ok(name, f"Fly offers {', '.join(wanted) or 'its regions'}")
+
+
+def _renew(org: str | None) -> str:
+    return f"fly tokens create org --org {org or 'YOUR-ORG'}; then set it as FLY_API_TOKEN of the functions"
+
+
+def _look_at_url() -> str:
+    return "Check FLY_API_URL (normally not set), then run `hangar doctor` again"

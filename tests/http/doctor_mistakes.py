@@ -1,0 +1,212 @@
+# ruff: noqa: E501  a table: one mistake stays readable as one entry
+"""Mistakes that a stranger makes with an installation: how to make each, which check names it, and what ends it."""
+
+from dataclasses import dataclass, field
+
+VAULT = "update vault.secrets set secret = translate(encode(convert_to({}, 'utf8'), 'base64'), E'\\n', '') where name = '{}'"
+JOBS = "cron.job where jobname = "
+SECOND_SECRET = "whsec_" + "q83v" * 8
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """`make` is SQL of the database owner, `env` what the shell has instead, `faults` what Fly answers, `skew_s` its clock.
+
+    The remedy that doctor shows is run as it is, as SQL or as a command, if `runs` says so. Otherwise it has a placeholder,
+    and `undo` does what it says. `after` is SQL that only tidies up. `role` runs SQL; on Supabase it is always `postgres`.
+    """
+
+    name: str
+    check: str
+    make: str = ""
+    state: str = "wrong"
+    says: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    faults: tuple[dict[str, object], ...] = ()
+    skew_s: float = 0
+    runs: str = "nothing"
+    undo: str = ""
+    after: str = ""
+    role: str = "postgres"
+
+
+def vault(name: str, value: str) -> str:
+    """Give the secret `name` in Vault another value, an SQL expression."""
+    return VAULT.format(value, name)
+
+
+def keep(table: str) -> str:
+    """Remember the rows of a table, for `bring_back`."""
+    return f"create table public.kept as select * from {table};"
+
+
+KEEP_VAULT = keep("vault.secrets")
+BRING_VAULT = "delete from vault.secrets; insert into vault.secrets select * from public.kept; drop table public.kept"
+KEEP_SETTINGS = keep("hangar.settings")
+REPLICA = "set session_replication_role = replica; {} set session_replication_role = origin;"
+BRING_SETTINGS = REPLICA.format(
+    "delete from hangar.settings; insert into hangar.settings select * from public.kept; drop table public.kept;"
+)
+URLS = "select decrypted_secret::jsonb from vault.decrypted_secrets where name = 'hangar_functions_url'"
+
+
+def urls(change: str) -> str:
+    """Change the functions' URLs in Vault. `change` is SQL over the JSON object `u`."""
+    return KEEP_VAULT + vault("hangar_functions_url", f"(select ({change})::text from ({URLS}) x (u))")
+
+
+CALLS = (
+    Mistake("other secret in Vault", "function_health", KEEP_VAULT + vault("hangar_webhook_secret", f"'{SECOND_SECRET}'"),
+            says="rejects the signature", undo=BRING_VAULT),
+    Mistake("other secret in the shell", "webhook_secret", env={"HANGAR_WEBHOOK_SECRET": SECOND_SECRET}, says="two different"),
+    Mistake("no secret in Vault", "vault_webhook_secret", KEEP_VAULT + "delete from vault.secrets where name = 'hangar_webhook_secret'",
+            says="no hangar_webhook_secret", undo=BRING_VAULT),
+    Mistake("secret in Vault without whsec_", "vault_webhook_secret", KEEP_VAULT + vault("hangar_webhook_secret", "'hunter2'"),
+            says="does not have the form", undo=BRING_VAULT),
+    Mistake("no URL in Vault", "vault_functions_url", KEEP_VAULT + "delete from vault.secrets where name = 'hangar_functions_url'",
+            says="no hangar_functions_url", undo=BRING_VAULT),
+    Mistake("URL without https", "vault_functions_url", KEEP_VAULT + vault("hangar_functions_url", "'functions.example.test'"),
+            says="form https://", undo=BRING_VAULT),
+    Mistake("URL that ends in a function", "vault_functions_url", KEEP_VAULT + vault("hangar_functions_url", "'http://127.0.0.1:9/health/'"),
+            says="ends in the name", undo=BRING_VAULT),
+    Mistake("URL for one function only", "vault_functions_url", urls("u - 'health'"), says="no URL for health", undo=BRING_VAULT),
+    Mistake("URL where nothing listens", "function_provision", urls("u || '{\"provision\": \"http://127.0.0.1:9/\"}'"),
+            says="does not answer", undo=BRING_VAULT),
+    Mistake("URL of another function", "function_health", urls("jsonb_set(u, '{health}', u -> 'provision')"),
+            says="another function", undo=BRING_VAULT),
+    Mistake("URL that answers 404", "function_deprovision", urls("jsonb_set(u, '{deprovision}', '\"{supabase}/nothing\"')"),
+            says="no function at this URL", undo=BRING_VAULT),
+    Mistake("no job for the drain", "cron_drain", "delete from cron.job where jobname = 'hangar-drain'", says="has no job", runs="sql"),
+    Mistake("disabled job", "cron_sweep", "update cron.job set active = false where jobname = 'check-fly-apps-health'",
+            says="disabled", runs="sql"),
+    Mistake("other schedule", "cron_sweep", "update cron.job set schedule = '0 3 * * *' where jobname = 'check-fly-apps-health'",
+            says="0 3 * * *", runs="sql"),
+    Mistake("other command", "cron_drain", "update cron.job set command = 'select 1' where jobname = 'hangar-drain'",
+            says="another command", runs="sql"),
+    Mistake("no pg_cron, no sweeps", "pg_cron", "alter schema cron rename to cron_gone; update hangar.sweeps set completed_at = now() - interval '2 hours'",
+            says="not installed", undo="alter schema cron_gone rename to cron; update hangar.sweeps set completed_at = now()"),
+    Mistake("no pg_net", "pg_net", "alter schema net rename to net_gone", says="not installed", undo="alter schema net_gone rename to net"),
+    Mistake("no sweep for hours", "sweep", "update hangar.sweeps set completed_at = now() - interval '2 hours'", says="last complete sweep",
+            runs="command"),
+    Mistake("changes that nobody follows", "changes", "insert into hangar.marks (user_id, marked_at) values (null, now() - interval '1 hour')",
+            says="wait", runs="command"),
+)  # fmt: skip
+
+RIGHTS = (
+    Mistake("anon may run a procedure", "procedure_rights", "grant execute on function public.fly_overview() to anon", says="anon may run",
+            runs="sql"),
+    Mistake("everybody may run a procedure", "procedure_rights", "grant execute on function hangar.call_health(boolean) to public",
+            says="authenticated may run", runs="sql"),
+    Mistake("service_role may not run one", "procedure_rights", "revoke execute on function public.fly_claim_due from service_role",
+            says="fly_claim_due", runs="sql"),
+    Mistake("row level security off", "row_security", "alter table public.user_fly_apps disable row level security", says="user_fly_apps", runs="sql"),
+    Mistake("service_role cannot read", "table_rights", "revoke select on public.fly_plans from service_role", says="may not select", runs="sql"),
+    Mistake("users read the plans", "table_rights", "grant select on public.fly_plans to authenticated", says="authenticated may select", runs="sql"),
+    Mistake("users write a column", "table_rights", "grant update (status) on public.user_fly_apps to authenticated", says="authenticated may update",
+            runs="sql"),
+    Mistake("schema closed", "table_rights", "revoke usage on schema hangar from service_role", says="schema hangar", runs="sql"),
+    Mistake("guard disabled", "own_triggers", "alter table public.user_fly_app_events disable trigger append_only", says="append_only", runs="sql"),
+    Mistake("function without search_path", "advisors", "alter function hangar.is_org_wide(text) reset search_path", says="is_org_wide", runs="sql"),
+    Mistake("view reads as its owner", "advisors", "alter view public.fly_failures set (security_invoker = off)", says="fly_failures", runs="sql"),
+    Mistake("index dropped", "schema", "drop index public.user_fly_app_events_user", says="index user_fly_app_events_user", runs="sql"),
+    Mistake("policy dropped", "schema", "drop policy own_row on public.user_fly_apps", says="policy own_row", runs="sql"),
+    Mistake("policy for everybody", "schema", "create policy all_rows on public.fly_plans for select to anon using (true)", says="all_rows", runs="sql"),
+    Mistake("trigger dropped", "schema", "drop trigger guard_plan on public.fly_plans", says="trigger guard_plan", runs="sql"),
+    Mistake("procedure missing", "schema", "alter function public.fly_take_alerts rename to fly_took_alerts", says="fly_take_alerts",
+            undo="alter function public.fly_took_alerts rename to fly_take_alerts"),
+    Mistake("column missing", "schema", "alter table public.fly_orphans rename column listed to was_listed", says="column listed",
+            undo="alter table public.fly_orphans rename column was_listed to listed"),
+    Mistake("function with another text", "schema", "create or replace function hangar.is_unknown(p_why text) returns boolean language sql immutable"
+            " set search_path = '' as 'select true'", says="is_unknown", undo="file:is_unknown"),
+    Mistake("short statement_timeout", "statement_timeout", "alter role service_role set statement_timeout = '1500ms'; notify pgrst, 'reload config'",
+            says="1500 ms", runs="sql", role="supabase_admin", after="alter role service_role reset statement_timeout"),
+)  # fmt: skip
+
+PAYING = "select id from auth.users where email = 'payer@example.test'"
+PAYER = (
+    "insert into auth.users (id, email) values (gen_random_uuid(), 'payer@example.test');"
+    " update public.user_subscriptions set {} where user_id = (" + PAYING + ")"
+)
+NO_PAYER = "delete from auth.users where email = 'payer@example.test'; delete from hangar.marks"
+
+HOST = (
+    Mistake("not bound", "binding", "select hangar.unbind()", says="not bound", undo="select hangar.bind_subscriptions('public.user_subscriptions')"),
+    Mistake("column renamed", "binding", "alter table public.user_subscriptions rename column tier to plan_name", says="cannot be read",
+            undo="alter table public.user_subscriptions rename column plan_name to tier; select hangar.bind_subscriptions('public.user_subscriptions')"),
+    Mistake("trigger of the host dropped", "host_triggers", "drop trigger hangar_mark_update on public.user_subscriptions", says="missing", runs="sql"),
+    Mistake("trigger of the host disabled", "host_triggers", "alter table public.user_subscriptions disable trigger hangar_mark_insert",
+            says="disabled", runs="sql"),
+    Mistake("unknown status", "statuses", "alter table public.user_subscriptions drop constraint user_subscriptions_status_check; " + PAYER.format("tier = 'pro', status = 'frozen'"),
+            says="'frozen'", runs="sql", after=NO_PAYER + "; alter table public.user_subscriptions add constraint user_subscriptions_status_check"
+            " check (status in ('active', 'cancelled', 'past_due')); delete from hangar.status_rules where status = 'frozen'"),
+    Mistake("tier without plan", "tiers", "alter table public.user_subscriptions drop constraint user_subscriptions_tier_check; " + PAYER.format("tier = 'gold'"),
+            says="'gold'", runs="sql", after=NO_PAYER + "; alter table public.user_subscriptions add constraint user_subscriptions_tier_check"
+            " check (tier in ('free', 'pro', 'elite')); delete from public.fly_plans where tier = 'gold'"),
+    Mistake("plan without price", "plan_prices", keep("public.fly_plans") + "update public.fly_plans set price_usd = null where tier = 'pro'",
+            "warning", "pro", runs="sql",
+            after="update public.fly_plans p set price_usd = k.price_usd from public.kept k where k.tier = p.tier; drop table public.kept"),
+    Mistake("plan in an unknown region", "plans", REPLICA.format("insert into public.fly_plans (tier, dedicated, region) values ('moon', true, 'zzz');"),
+            says="'zzz'", runs="sql", after="delete from public.fly_plans where tier = 'moon'"),
+    Mistake("plan of an unknown size", "plans", REPLICA.format("insert into public.fly_plans (tier, dedicated, cpu_count) values ('odd', true, 3);"),
+            says="3 shared vCPU", runs="sql", after="delete from public.fly_plans where tier = 'odd'"),
+    Mistake("image of a plan without tag", "plans", "insert into public.fly_plans (tier, dedicated, docker_image) values ('bare', true, 'acme/app')",
+            says="no tag", runs="sql", after="delete from public.fly_plans where tier = 'bare'"),
+)  # fmt: skip
+
+SETTINGS = (
+    Mistake("default image without tag", "settings", KEEP_SETTINGS + REPLICA.format("update hangar.settings set default_image = 'acme/app';"),
+            says="default_image", runs="command", after=BRING_SETTINGS),
+    Mistake("empty app_prefix", "settings", KEEP_SETTINGS + "alter table hangar.settings drop constraint settings_app_prefix_check;"
+            "update hangar.settings set app_prefix = ''", says="app_prefix", runs="command", after=BRING_SETTINGS
+            + "; alter table hangar.settings add constraint settings_app_prefix_check check (app_prefix ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$')"),
+    Mistake("app_prefix too long", "settings", KEEP_SETTINGS + "alter table hangar.settings drop constraint settings_app_prefix_check;"
+            "update hangar.settings set app_prefix = repeat('a', 60)", says="app_prefix", runs="command", after=BRING_SETTINGS
+            + "; alter table hangar.settings add constraint settings_app_prefix_check check (app_prefix ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$')"),
+    Mistake("not live", "live", "update hangar.settings set live = false", "warning", "not live", runs="command"),
+    Mistake("kill switch on", "paused", "update hangar.settings set paused = true", "warning", "kill switch", runs="command"),
+    Mistake("kill switch on for days", "paused", REPLICA.format("update hangar.settings set paused = true, updated_at = now() - interval '3 days';"),
+            says="3 days", runs="command"),
+    Mistake("deletions paused", "paused", "update hangar.settings set deletes_paused = true", "warning", "deletions", runs="command"),
+    Mistake("brake engaged", "brake", KEEP_SETTINGS + "update hangar.settings set brake_floor = 2, brake_share = 0; insert into public.user_fly_app_events"
+            " (event_type, status, metadata) select 'action', 'intent', jsonb_build_object('action', 'delete_app', 'purpose', 'orphan', 'app', n::text)"
+            " from generate_series(1, 3) n", says="brake is on", runs="command", after="update hangar.settings g set brake_floor = k.brake_floor,"
+            " brake_share = k.brake_share from public.kept k; drop table public.kept"),
+    Mistake("loss of the host is held", "brake", "update hangar.host_state set held_since = now(), losing = 9, present = 10, reason = 'share'",
+            says="9 of 10", runs="command", after="update hangar.host_state set held_since = null, losing = 0, present = 0, reason = null, obeyed_by = null"),
+    Mistake("nobody may sign in", "operators", keep("hangar.operators") + "delete from hangar.operators", "warning", "nobody",
+            undo="insert into hangar.operators select * from public.kept; drop table public.kept"),
+    Mistake("region full", "full_regions", "insert into hangar.region_capacity (region, size_kind, until) values ('sin', 'shared', now() + interval '9 minutes')",
+            "warning", "sin", undo="delete from hangar.region_capacity"),
+    Mistake("clock of the database replaced", "database_clock", "create or replace function hangar.now() returns timestamptz language plpgsql stable"
+            " set search_path = '' as 'begin return pg_catalog.clock_timestamp() + interval ''90 seconds''; end'", says="90 s", runs="sql"),
+)  # fmt: skip
+
+NOT_PAID = {"error": "Your organization has an unpaid invoice. Please update your billing details."}
+OTHER_ORG = {"tokens": [{"token_id": "t", "organization": "Other", "org_slug": "other-org", "apps": [], "user": "u"}]}
+ONE_APP = {"tokens": [{"token_id": "t", "organization": "", "org_slug": "", "apps": ["their-app"], "user": ""}]}
+
+OUTSIDE = (
+    Mistake("wrong secret key", "database", env={"SUPABASE_SECRET_KEY": "sb_secret_0000000000000000000000"}, says="refused"),
+    Mistake("publishable key as secret key", "environment", env={"SUPABASE_SECRET_KEY": "sb_publishable_0000000000000000"}, says="SUPABASE_SECRET_KEY"),
+    Mistake("project out of reach", "database", env={"SUPABASE_URL": "http://127.0.0.1:9"}, says="cannot be reached"),
+    Mistake("wrong publishable key", "publishable_key", env={"SUPABASE_PUBLISHABLE_KEY": "sb_publishable_0000000000000000"}, says="rejects"),
+    Mistake("installation of another database", "installation_id", env={"HANGAR_INSTALLATION_ID": "33333333-3333-4333-8333-333333333333"},
+            says="33333333"),
+    Mistake("malformed setting", "environment", env={"CLOUD_RUN_TIMEOUT_SECONDS": "an hour"}, says="CLOUD_RUN_TIMEOUT_SECONDS"),
+    Mistake("token that Fly rejects", "fly_token", env={"FLY_API_TOKEN": "FlyV1 fm2_expired00000000"}, says="rejects the token"),
+    Mistake("token of another organisation", "fly_token_scope", faults=({"method": "GET", "path": "/v1/tokens/current", "status": 200, "body": OTHER_ORG},),
+            says="other-org"),
+    Mistake("token of one app", "fly_token_scope", faults=({"method": "GET", "path": "/v1/tokens/current", "status": 200, "body": ONE_APP},),
+            says="their-app"),
+    Mistake("read-only token", "fly_token_scope", faults=({"method": "POST", "path": "/v1/apps", "status": 403, "body": {"error": "unauthorized"}},),
+            says="may not create"),
+    Mistake("organisation that does not exist", "fly_organisation", "update hangar.settings set fly_org_slug = 'no-such-org'",
+            env={"FLY_ORG_SLUG": "no-such-org"}, says="no organisation", undo="update hangar.settings set fly_org_slug = 'hangar-local'"),
+    Mistake("two organisations", "fly_organisation", env={"FLY_ORG_SLUG": "another-org"}, says="another-org"),
+    Mistake("unpaid organisation", "fly_organisation", faults=({"method": "GET", "path": "/v1/apps", "status": 403, "body": NOT_PAID},), says="unpaid"),
+    Mistake("Fly's clock is ahead", "clocks", skew_s=120, says="Fly's clock is"),
+    Mistake("no receiver of alerts", "alert_webhook", env={"HANGAR_ALERT_WEBHOOK_URL": ""}, state="warning", says="not set"),
+    Mistake("receiver that is gone", "alert_webhook", env={"HANGAR_ALERT_WEBHOOK_URL": "http://127.0.0.1:9/secret-path"}, says="does not answer"),
+)  # fmt: skip
+
+MISTAKES = (*CALLS, *RIGHTS, *HOST, *SETTINGS, *OUTSIDE)

@@ -1,0 +1,158 @@
+"""The judgements of `hangar doctor`, without a database or a network."""
+
+import base64
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.doctor.checks import DATABASE, OUTSIDE, guard, ok
+from shared.doctor.examine import read_database
+from shared.doctor.fly_checks import judge_expiry, judge_regions
+from shared.doctor.function_checks import judge_refusal
+from shared.doctor.installation_checks import judge_clocks, judge_prices
+from shared.domain.cost import newest_price_list
+from shared.domain.errors import TransientError
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "doctor.md").read_text()
+
+
+def test_the_page_explains_every_check_and_no_other():
+    """Each check has a row with what it means and what to do, in the order of the code."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)
+    assert [name for name, _, _ in rows] == [*OUTSIDE, *DATABASE]
+
+
+def test_a_check_that_raises_is_not_checked_and_hides_the_text():
+    """The text of an unexpected error may hold a key. Checks made before it stay."""
+
+    def run():
+        yield ok("live", "it is")
+        raise RuntimeError("whsec_secret")
+
+    found = guard(["live", "paused"], run)
+    assert [(check.name, check.state) for check in found] == [("live", "ok"), ("paused", "warning")]
+
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def pack(value):
+    """The MessagePack of whole numbers, bytes and lists, as a token holds them."""
+    if isinstance(value, int):
+        return bytes([value]) if 0 <= value < 128 else b"\xcf" + value.to_bytes(8, "big")
+    if isinstance(value, bytes):
+        return b"\xc4" + bytes([len(value)]) + value
+    return bytes([0x90 + len(value)]) + b"".join(pack(each) for each in value)
+
+
+def token(*caveats):
+    return (
+        "fm2_" + base64.b64encode(pack([[b"kid", b"rnd"], b"https://api.fly.io/v1", list(caveats), b"tail"])).decode()
+    )
+
+
+def window(days):
+    return [0, int((NOW + timedelta(days=days)).timestamp())]
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        (token(0, [7, 31], 4, window(400)), "ok"),
+        (token(0, [7, 31]), "ok"),
+        (token(4, window(13)), "warning"),
+        (token(4, window(-1)), "wrong"),
+        ("FlyV1 " + token(4, window(400)) + "," + token(4, window(-1)), "wrong"),
+        (token(13, [[4, window(-1)], 0]), "wrong"),
+        ("fo1_opaque", "warning"),
+        ("fm2_!!!", "warning"),
+        ("fm2_" + base64.b64encode(b"\xdd\xff\xff\xff\xff").decode(), "warning"),
+        ("fm2_" + base64.b64encode(b"\x91" * 5000).decode(), "warning"),
+        (token(4, [0, 2**62]), "warning"),
+    ],
+    ids=[
+        "later",
+        "no end",
+        "soon",
+        "ended",
+        "one part ended",
+        "nested",
+        "old form",
+        "not base64",
+        "cut",
+        "deep",
+        "too late",
+    ],
+)
+def test_the_end_of_a_token_is_read_from_the_token(text, state):
+    """Whatever the token looks like: an end that cannot be read is never ok, and nothing raises."""
+    check = judge_expiry(text, NOW, "acme")
+    assert check.state == state
+    assert text not in check.found + str(check.remedy)
+
+
+@pytest.mark.parametrize(
+    ("status", "challenge", "says"),
+    [
+        (401, "Hangar", None),
+        (401, "Bearer", "platform"),
+        (403, "", "platform"),
+        (404, "", "no function"),
+        (302, "", "leads elsewhere"),
+        (503, "", "broken"),
+        (200, "", "accepted"),
+        (405, "", "not Hangar's"),
+    ],
+)
+def test_only_hangars_own_refusal_of_a_wrong_signature_is_right(status, challenge, says):
+    """Every other answer says what stands at that URL."""
+    found = judge_refusal(status, challenge)
+    assert found is None if says is None else says in found
+
+
+def test_a_price_list_of_half_a_year_is_old():
+    """The list counts from the day that it names."""
+    since = newest_price_list(NOW.date())
+    assert judge_prices(since + timedelta(days=180)).state == "ok"
+    assert judge_prices(since + timedelta(days=181)).state == "warning"
+    assert judge_prices(date(2001, 1, 1)).state == "warning"
+
+
+@pytest.mark.parametrize("lead_s", [-31, 31])
+def test_a_clock_that_differs_by_more_than_30_s_is_named(lead_s):
+    """Each clock is compared with the database's, in both directions."""
+    lead, none = timedelta(seconds=lead_s), timedelta(0)
+    assert judge_clocks(NOW, NOW, [NOW], none).state == "ok"
+    assert "this machine" in judge_clocks(NOW, NOW + lead, [NOW], none).found
+    assert "functions" in judge_clocks(NOW, NOW, [NOW, NOW + lead], none).found
+    assert "Fly" in judge_clocks(NOW, NOW, [NOW], lead).found
+    assert judge_clocks(NOW, NOW, [], None).state == "warning"
+
+
+def test_regions_that_fly_closes_or_sells_are_named():
+    """A region that is missing from Fly's list is wrong. Aliases are no regions and are not looked for."""
+    rows = [{"code": "sin"}, {"code": "old", "deprecated": True}, {"code": "gru", "requires_paid_plan": True}]
+    states = {word: judge_regions([word], rows).state for word in ("sin", "old", "gru", "eu", "apac", "zzz")}
+    assert states == {"sin": "ok", "old": "warning", "gru": "warning", "eu": "ok", "apac": "ok", "zzz": "wrong"}
+
+
+def test_a_database_that_cancels_the_call_is_asked_for_each_check():
+    """A large host: one check that takes too long is not checked, and the others are made."""
+
+    def rpc(_name, args):
+        if not args:
+            raise TransientError("too long", code="57014")
+        if args["p_only"] == ["tiers"]:
+            raise TransientError("too long", code="57014")
+        made = [{"name": name, "state": "ok", "found": "", "remedy": None} for name in args["p_only"]]
+        return {"checks": made, "settings": {}}
+
+    checks, facts = read_database(rpc)
+    states = {check.name: check.state for check in checks}
+    assert facts == {"checks": [], "settings": {}}
+    assert states.pop("tiers") == "warning"
+    assert set(states) == {"database", *DATABASE} - {"tiers"}
+    assert set(states.values()) == {"ok"}
