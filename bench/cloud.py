@@ -85,7 +85,7 @@ class Cloud:
             database=database,
             fly=FlyClient(self.fly_url, "any", org_slug=ORG, limits=limits),
             inputs=MachineInputs(
-                self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda _: {"TOKEN": "t"}
+                self.installation_id, lambda row: {"USER_ID": str(row.user_id)}, lambda *_: {"TOKEN": "t"}
             ),
             notifier=Notifier(database),
             holder="bench",

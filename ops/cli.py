@@ -51,6 +51,7 @@ def build_cli() -> "click.Group":
     from ops.commands.completion import completion  # noqa: PLC0415  see above
     from ops.commands.controls import pause, resume, sweep  # noqa: PLC0415  see above
     from ops.commands.costs import cost  # noqa: PLC0415  see above
+    from ops.commands.credentials import credentials  # noqa: PLC0415  see above
     from ops.commands.doctor import doctor  # noqa: PLC0415  see above
     from ops.commands.events import events  # noqa: PLC0415  see above
     from ops.commands.export import export  # noqa: PLC0415  see above
@@ -89,6 +90,7 @@ def build_cli() -> "click.Group":
         orphans,
         brake,
         alerts,
+        credentials,
         plans,
         settings,
         operators,

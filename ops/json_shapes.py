@@ -23,10 +23,16 @@ def _shape(kind: Kind, keys: str, note: str = "") -> Shape:
     return Shape(kind, tuple(keys.split()), note)
 
 
-_USER_STATUS = "user_id known entitled why subscription override row last symptom drift_held pin release brake events"
+_USER_STATUS = (
+    "user_id known entitled why subscription override row last symptom drift_held pin secrets revocation release brake events"
+)
 _DECISION = "user_id override plan ends_at entitled outcome detail code status app_name next_attempt_at"
 _ALERT = "id kind key message metadata opened_at seen_at times told_at user_id app email handling"
 _OUTCOME = "`outcome` is `done`, `accepted` (it continues), `recorded` (a drain does it), `refused` or `failed`."
+_CREDENTIALS = (
+    "now held_by renewal_share renew_from apps due older_than_renew_from lapsing ended unknown renewed_last_hour first_end "
+    "revoked_users"
+)
 _PIN = "`changed` says whether anything was changed, `updates_machine` whether the machine restarts for it."
 _RELEASE = "The release as the database describes it: see [releases.md](releases.md)."
 
@@ -72,6 +78,8 @@ JSON_SHAPES = {
     "alerts list": _shape("object", "open alerts", f"An alert has {', '.join(f'`{key}`' for key in _ALERT.split())}."),
     "alerts ack": _shape("object", _ALERT),
     "alerts snooze": _shape("object", _ALERT),
+    "credentials": _shape("object", _CREDENTIALS, "Counts of apps, by the tokens of their machines."),
+    "credentials renew": _shape("object", _CREDENTIALS),
     "plans list": _shape(
         "list",
         "tier dedicated cpu_kind cpu_count memory_mb region docker_image power public_service grace_s price_usd rank "
@@ -108,7 +116,9 @@ JSON_SHAPES = {
     "user unpin": _shape("object", "pin changed updates_machine", f"{_PIN} Without a pin only `pin` and `changed`."),
     "user hold-back": _shape("object", "pin changed updates_machine", _PIN),
     "user env": _shape("object", "pin changed updates_machine", "`env list`: `env`, the names without their values."),
-    "user show": _shape("object", "user_id pin release app"),
+    "user revoke": _shape("object", "revoked_at updates_machine"),
+    "user secret": _shape("object", "secrets updates_machine", "`secret list`: `secrets`, without their values."),
+    "user show": _shape("object", "user_id pin secrets revocation release app"),
     "migrate-users": _shape(
         "object",
         "installation applied live users total",

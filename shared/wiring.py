@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from shared.adapters.database import PostgrestStore
 from shared.adapters.notifications import Notifier
 from shared.adapters.procedures import Database
 from shared.adapters.user_tokens import mint_user_token
+from shared.domain.credentials import TOKEN_NAME
 from shared.domain.machine_config import build_env
 from shared.domain.models import OperatorRequest, Row
 from shared.fly.client import FlyClient
@@ -94,16 +95,20 @@ def make_machine_inputs(config: Config) -> MachineInputs:
             extra={**config.machine_env, **row.extra_env},
         )
 
-    def secrets(row: Row) -> Mapping[str, str]:
+    def secrets(row: Row, issued_at: datetime) -> Mapping[str, str]:
         token = mint_user_token(
             config.user_token_key,
             issuer=config.token_issuer,
             user_id=row.user_id,
             app_id=row.id,
-            now=datetime.now(UTC),
+            now=issued_at,
         )
-        configured = {name: secret.get_secret_value() for name, secret in config.machine_secrets.items()}
-        return {**configured, "SUPABASE_USER_TOKEN": token}
+        configured = {
+            name: secret.get_secret_value()
+            for name, secret in config.machine_secrets.items()
+            if name not in row.own_secrets  # what an operator has set for this user stays
+        }
+        return {**configured, TOKEN_NAME: token}
 
     return MachineInputs(config.installation_id, env, secrets)
 

@@ -21,7 +21,7 @@ from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_list
 
 # Shown but not changed here: installation_id is changed by hand only, Hangar itself writes the others.
-_READ_ONLY = ("installation_id", "updated_at", "brake_released_at", "incident_open")
+_READ_ONLY = ("installation_id", "updated_at", "brake_released_at", "renew_tokens_from", "incident_open")
 _TRUE, _FALSE, _NONE = ("true", "yes", "on"), ("false", "no", "off"), ("none", "null")
 
 

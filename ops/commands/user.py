@@ -22,6 +22,7 @@ from ops.client import Installation
 from ops.exit_codes import EXIT_USAGE
 from ops.release_options import check_env_name, read_env, read_moment
 from ops.tables import make_facts
+from shared.domain.credential_text import format_secrets, format_token
 from shared.domain.release_text import (
     format_moment,
     format_pin,
@@ -39,7 +40,7 @@ def user() -> None:
     """Pin image, size or environment of one user, or hold releases back."""
 
 
-def _open_user(typed: str) -> tuple[Installation, UUID, dict[str, Any], datetime]:
+def open_user(typed: str) -> tuple[Installation, UUID, dict[str, Any], datetime]:
     """The installation, the user, what is known of the user, and the database's time. An unknown user ends the command."""
     installation = open_installation()
     user_id = installation.find_user(typed)
@@ -64,7 +65,7 @@ def pin_user(*, user: str, until: str | None, reason: str | None, as_json: bool,
 
     Without --until the pin lasts until `hangar user unpin`. A later pin adds to an earlier one.
     """
-    installation, user_id, known, now = _open_user(user)
+    installation, user_id, known, now = open_user(user)
     pin = {key: value for key, value in fixed.items() if value is not None}
     if not pin and until is None:
         stop(EXIT_USAGE, "a pin needs --image, --cpu-kind, --cpu or --memory, or --until for a pin that exists")
@@ -88,7 +89,7 @@ def unpin_user(user: str, reason: str | None, as_json: bool) -> None:
 
     It removes image, size, end and hold-back. The user's own environment stays: see `hangar user env`.
     """
-    installation, user_id, known, now = _open_user(user)
+    installation, user_id, known, now = open_user(user)
     if not known["pin"] or list(_list_fixed(known["pin"])) == ["env"]:
         _print_unchanged(user, known, as_json=as_json)
         return
@@ -111,7 +112,7 @@ def _list_fixed(pin: Mapping[str, Any]) -> list[str]:
 @report_errors
 def hold_back(user: str, until: str, reason: str | None, as_json: bool) -> None:
     """Keep releases away from one USER (uuid, e-mail or app name) until a date."""
-    installation, user_id, known, now = _open_user(user)
+    installation, user_id, known, now = open_user(user)
     pin: dict[str, Any] = {"held_back_until": read_moment("--until", until, now).isoformat()}
     if known["pin"] and "ends_at" in known["pin"]:
         if not is_in_force(known["pin"], now):
@@ -138,7 +139,7 @@ def user_env(user: str, action: str, variables: tuple[str, ...], reason: str | N
     if (action == "list") == bool(variables):
         need = "takes no variable" if action == "list" else "needs at least one variable"
         stop(EXIT_USAGE, f"env {action} {need}")
-    installation, user_id, known, now = _open_user(user)
+    installation, user_id, known, now = open_user(user)
     names = (known["pin"] or {}).get("env", [])
     if action == "list":
         _print_env(user, names, as_json=as_json)
@@ -168,7 +169,7 @@ def _print_env(user: str, names: list[str], *, as_json: bool) -> None:
 @report_errors
 def show_user(user: str, as_json: bool) -> None:
     """Show what is pinned for one USER (uuid, e-mail or app name), what runs, and the release that moves the app."""
-    _, user_id, known, now = _open_user(user)
+    _, user_id, known, now = open_user(user)
     row, pin = known["row"], known["pin"]
     if as_json:
         shown = (
@@ -182,7 +183,8 @@ def show_user(user: str, as_json: bool) -> None:
             "status",
         )
         app = {key: row[key] for key in shown} if row else None
-        print_json({"user_id": str(user_id), "pin": pin, "release": known["release"], "app": app})
+        shown_user = {"user_id": str(user_id), "pin": pin, "release": known["release"], "app": app}
+        print_json({**shown_user, "secrets": known["secrets"], "revocation": known["revocation"]})
         return
     facts: dict[str, Any] = {"pin": format_pin(pin, now) or "none: the user follows plan and releases"}
     if pin:
@@ -192,6 +194,10 @@ def show_user(user: str, as_json: bool) -> None:
         facts["app"] = f"{row['fly_app_name']}, {row['tier']}, {row['status']}"
         facts["runs"] = f"{shorten_image(runs)}; should run {shorten_image(row['docker_image'])}"
         facts["size"] = f"{row['cpu_count']} {row['cpu_kind']} vCPU, {row['memory_mb']} MB"
+    if secrets := format_secrets(known["secrets"]):
+        facts["secrets"] = secrets
+    if token := format_token(known, now):
+        facts["token"] = token
     facts["release"] = format_user_release(known["release"]) or "none moves this app now"
     make_console().print(make_facts(user, facts, is_only=True))
 

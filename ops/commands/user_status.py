@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from ops.tables import make_facts, make_table
+from shared.domain.credential_text import format_secrets, format_token
 from shared.domain.drift_text import list_drift
 from shared.domain.release_text import format_pin, format_user_release
 from shared.domain.remediation import format_event, format_time
@@ -29,6 +30,10 @@ def print_user(console: Console, report: Mapping[str, Any], now: datetime) -> No
         facts["release"] = release
     if pin := format_pin(report["pin"], now):
         facts["pin"] = pin
+    if secrets := format_secrets(report["secrets"]):
+        facts["secrets"] = secrets
+    if token := format_token(report, now):
+        facts["token"] = token
     if symptom := report["symptom"]:
         facts["wrong"] = f"{symptom['code']}, first seen {format_time(symptom['since'], now)}: {symptom['detail']}"
     facts["next"] = report["next"]
@@ -46,9 +51,16 @@ def print_user(console: Console, report: Mapping[str, Any], now: datetime) -> No
 
 
 def list_release_lines(report: Mapping[str, Any], now: datetime) -> list[str]:
-    """The release that moves the app and the pin of the user, from `fly_user_status`, as lines. Empty without either."""
+    """Release, pin, secrets and revoked token of one user, from `fly_user_status`, as lines. Empty without any."""
     pin = format_pin(report["pin"], now)
-    found = (format_user_release(report["release"]), f"pin: {pin}" if pin else None)
+    secrets = format_secrets(report["secrets"])
+    revoked = format_token(report, now) if report["revocation"] else None
+    found = (
+        format_user_release(report["release"]),
+        f"pin: {pin}" if pin else None,
+        f"secrets: {secrets}" if secrets else None,
+        f"token: {revoked}" if revoked else None,
+    )
     return [line for line in found if line]
 
 

@@ -2,6 +2,7 @@
 
 from shared.adapters.procedures import Database
 from shared.adapters.procedures_command_line import CommandLineProcedures
+from shared.adapters.procedures_credentials import CredentialProcedures
 from shared.adapters.procedures_dashboard import DashboardProcedures
 from shared.adapters.procedures_migration import MigrationProcedures
 from shared.adapters.procedures_operator import OperatorProcedures
@@ -13,6 +14,7 @@ class OperatorDatabase(
     Database,
     OperatorProcedures,
     ReleaseOperatorProcedures,
+    CredentialProcedures,
     DashboardProcedures,
     MigrationProcedures,
     ReleasePageProcedures,

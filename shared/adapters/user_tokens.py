@@ -13,10 +13,10 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from shared.domain.credentials import TOKEN_TTL
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-
-TOKEN_TTL = timedelta(days=365)
 
 
 def mint_user_token(

@@ -34,7 +34,7 @@ class Action:
     kind: ActionKind
     machine: ObservedMachine | None = None
     purpose: Literal[
-        "provision", "repair", "update", "deprovision", "replace", "stray", "restart", "unhealthy", "drift"
+        "provision", "repair", "update", "deprovision", "replace", "stray", "restart", "unhealthy", "drift", "secrets"
     ] = "provision"
     region: str | None = None
     address: str | None = None

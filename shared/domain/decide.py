@@ -9,7 +9,8 @@ from typing import Literal
 
 from shared.domain.actions import Action, ActionKind, Adopt, Decision, Done, GiveUp, Rename, Wait
 from shared.domain.cost import explain_refused_size
-from shared.domain.drift import ESSENTIAL, NOT_REPAIRABLE
+from shared.domain.credentials import is_token_due, wants_new_token
+from shared.domain.drift import ESSENTIAL, NOT_REPAIRABLE, SECRETS
 from shared.domain.health_step import decide_health_step
 from shared.domain.models import Row
 from shared.domain.naming import machine_name
@@ -72,7 +73,7 @@ def _decide_present(row: Row, observation: Observation, now: datetime) -> Decisi
         return Wait(2, "the app is desired again, but Fly has not finished deleting it")
     machine = find_main(row, observation)
     if machine is None:
-        return _decide_missing_machine(row, observation)
+        return _decide_missing_machine(row, observation, now)
     if machine.id != row.machine_id:
         return Adopt(machine)
     decision = _decide_machine(row, machine, now, config_sent=observation.config_sent == row.generation)
@@ -102,13 +103,13 @@ def _decide_missing_app(row: Row, observation: Observation, now: datetime) -> De
     return Action(ActionKind.CREATE_APP, purpose="repair" if was_ours(row) else "provision")
 
 
-def _decide_missing_machine(row: Row, observation: Observation) -> Decision:
+def _decide_missing_machine(row: Row, observation: Observation, now: datetime) -> Decision:
     if observation.machine_made:
         return Wait(2, "Fly does not show the new machine yet")
     refused = explain_refused_size(row.cpu_kind, row.cpu_count, row.memory_mb)
     if refused:
         return GiveUp("size", refused, f"give the plan of tier {row.tier!r} a size Fly takes, then retry this user")
-    if row.secrets_version is None:
+    if row.secrets_version is None or wants_new_token(row) or is_token_due(row, now):
         return Action(ActionKind.SET_SECRETS)
     return Action(ActionKind.CREATE_MACHINE, purpose="repair" if row.machine_id else "provision")
 
@@ -129,6 +130,8 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime, *, config
         return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
     if machine.state not in ("started", "stopped", "suspended"):
         return Wait(60, f"Fly calls the machine's state {machine.state!r}, which Hangar does not know", machine)
+    if row.observed_generation != row.generation and (wants_new_token(row) or is_token_due(row, now)):
+        return Action(ActionKind.SET_SECRETS, purpose="secrets")  # before the machine is updated, which then gets them
     update = _decide_update(row, machine, config_sent=config_sent)
     if update is not None:
         return update
@@ -150,8 +153,9 @@ def _decide_update(row: Row, machine: ObservedMachine, *, config_sent: bool) -> 
     """
     kinds = {each.kind for each in machine.drift} - NOT_REPAIRABLE
     if row.observed_generation != row.generation:
-        purpose: Literal["update", "drift", "repair"] = "update"
         kinds &= ESSENTIAL if config_sent else kinds
+        # New secrets alone deploy the image that runs, wherever its tag points by now.
+        purpose: Literal["update", "drift", "repair", "secrets"] = "secrets" if kinds == {SECRETS} else "update"
     elif row.drift_repair:
         purpose = "drift"
     elif row.error_code == START_FAILED:

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from shared.domain.machine_config import SECRETS_KEY
 from shared.domain.models import Json, Row
 from shared.domain.regions import allows, split_preference
 
 IMAGE, GUEST, REGION, ENV, CHECKS = "image", "guest", "region", "env", "checks"
-SERVICES, RESTART, STOP, METADATA = "services", "restart", "stop", "metadata"
+SERVICES, RESTART, STOP, METADATA, SECRETS = "services", "restart", "stop", "metadata", "secrets"
 # An update cannot move a machine to another region, so this difference is left to a person.
 NOT_REPAIRABLE = frozenset({REGION})
 # Without these the machine is not the one that was ordered. The others may be a matter of how Fly writes a value.
-ESSENTIAL = frozenset({IMAGE, GUEST})
+ESSENTIAL = frozenset({IMAGE, GUEST, SECRETS})
 # What Fly's listing of the whole organisation shows. It has no environment, checks, services or resolved image.
 LISTED = frozenset({IMAGE, GUEST, REGION})
 
@@ -61,7 +62,7 @@ def find_drift(row: Row, wanted: Json, running: RunningSpec) -> tuple[Difference
         _compare_services(wanted.get("services") or [], config.get("services") or []),
         _compare(RESTART, {"restart": wanted["restart"], "auto_destroy": wanted["auto_destroy"]}, config),
         _compare(STOP, {"stop_config": wanted["stop_config"]}, config),
-        _compare_named(METADATA, "metadata", wanted["metadata"], _as_map(config.get("metadata"))),
+        *_compare_metadata(wanted["metadata"], _as_map(config.get("metadata"))),
     ]
     return tuple(each for each in found if each is not None)
 
@@ -148,6 +149,17 @@ def _compare_named(kind: str, what: str, wanted: Mapping[str, Any], runs: Mappin
         return None
     how = "without" if all(name not in runs for name in wrong) else "with other values of"
     return Difference(kind, f"{what} {how} {', '.join(wrong)}", f"{what} {', '.join(wrong)} as set by Hangar")
+
+
+def _compare_metadata(wanted: Mapping[str, Any], runs: Mapping[str, Any]) -> tuple[Difference | None, ...]:
+    """The version of the secrets is a difference of its own: the machine has to be updated to receive the new ones."""
+    named = {name: value for name, value in wanted.items() if name != SECRETS_KEY}
+    given, newest = runs.get(SECRETS_KEY), wanted.get(SECRETS_KEY)
+    older = Difference(SECRETS, f"version {given or 'unknown'} of the app's secrets", f"version {newest}")
+    return (
+        _compare_named(METADATA, "metadata", named, runs),
+        older if newest is not None and given != newest else None,
+    )
 
 
 def _compare_services(wanted: list[Any], runs: list[Any]) -> Difference | None:

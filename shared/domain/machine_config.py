@@ -11,6 +11,8 @@ STOP_TIMEOUT_S = 30
 STOP_SIGNAL = "SIGTERM"
 
 SPEC_KEY, ROW_KEY, USER_KEY, INSTALLATION_KEY = "hangar_spec", "hangar_row", "hangar_user", "hangar_installation"
+# The version of the app's secrets that the machine was given with this config. Fly shows it nowhere else.
+SECRETS_KEY = "hangar_secrets"
 
 
 def build_env(row: Row, *, supabase_url: str, publishable_key: str, extra: Mapping[str, str]) -> dict[str, str]:
@@ -29,7 +31,7 @@ def build_config(row: Row, *, installation_id: UUID, env: Mapping[str, str], ima
     """The whole machine config: image, size, env, checks, restart and stop rules, and our marks in the metadata.
 
     `image` is what to write instead of the row's image. The metadata is for people and for finding an app's owner after a
-    restore; what runs is never judged by it.
+    restore; of what runs, only the version of the secrets is judged by it.
     """
     config: Json = {
         "image": image or row.docker_image,
@@ -44,6 +46,7 @@ def build_config(row: Row, *, installation_id: UUID, env: Mapping[str, str], ima
             ROW_KEY: str(row.id),
             INSTALLATION_KEY: str(installation_id),
             SPEC_KEY: spec_fingerprint(row),
+            **({SECRETS_KEY: str(row.secrets_version)} if row.secrets_version is not None else {}),
         },
     }
     if row.public_service:

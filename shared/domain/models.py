@@ -56,6 +56,11 @@ class Row(_FromDatabase):
     drift: dict[str, str] = Field(default_factory=dict)
     drift_repair: Literal["sweep", "operator"] | None = None
     secrets_version: int | None = None
+    # The token in Fly's secrets, and since when a newer one is wanted.
+    token_issued_at: datetime | None = None
+    token_expires_at: datetime | None = None
+    token_wanted_at: datetime | None = None
+    own_secrets: tuple[str, ...] = ()  # names that an operator has set for this user alone
     addresses: tuple[Json, ...] | None = None  # null: never had one of ours
     health_status: Health | None = None
     retry_count: int = 0

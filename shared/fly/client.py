@@ -24,7 +24,9 @@ from shared.fly.models import (
     FlyApp,
     FlyMachine,
     OrgPage,
+    SecretsChange,
     parse_app,
+    parse_digests,
     parse_machine,
     parse_org_machine,
 )
@@ -353,6 +355,15 @@ class FlyClient(AddressCalls):
 
         Machines read secrets only when created or updated.
         """
+        return self.change_secrets(app, values, **options).version
+
+    def change_secrets(
+        self,
+        app: str,
+        values: Mapping[str, str | None],
+        **options: Unpack[CallOptions],
+    ) -> SecretsChange:
+        """Like `set_secrets`, with Fly's digests of what was set. Repeating it sets the same values again."""
         hidden = tuple(each for each in values.values() if each)
         path = f"{app_path(app)}/secrets"
         call = Request(f"set secrets of app {app}", "POST", path, app, body={"values": dict(values)}, secrets=hidden)
@@ -361,7 +372,7 @@ class FlyClient(AddressCalls):
         version = body.get("version", body.get("Version"))
         if not isinstance(version, int):
             raise explain_unreadable(call, answer)
-        return version
+        return SecretsChange(version, parse_digests(body.get("secrets")))
 
     def exec(
         self,

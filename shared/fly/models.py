@@ -30,6 +30,20 @@ _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
+class SecretsChange:
+    """The version of an app's secrets after a change, and Fly's digest of each value that was set."""
+
+    version: int
+    digests: Mapping[str, str]
+
+
+def parse_digests(listed: Any) -> dict[str, str]:
+    """Name and digest of each secret that a list of Fly describes."""
+    named = [each for each in listed or () if isinstance(each, dict)] if isinstance(listed, list) else []
+    return {str(each["name"]): str(each["digest"]) for each in named if each.get("name") and each.get("digest")}
+
+
+@dataclass(frozen=True, slots=True)
 class FlyApp:
     """One app. `status` is Fly's deployment word (pending, deployed, suspended), not a health value."""
 

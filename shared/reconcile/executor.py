@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from shared.domain.actions import Action, ActionKind
 from shared.domain.cost import list_price_usd_per_s
+from shared.domain.credentials import TOKEN_TTL, issue_moment
 from shared.domain.decide import PUBLIC_ADDRESSES, find_main
-from shared.domain.drift import IMAGE, digest_env
+from shared.domain.drift import IMAGE, SECRETS, digest_env
 from shared.domain.machine_config import STOP_SIGNAL, STOP_TIMEOUT_S
 from shared.domain.models import Json, Row
 from shared.domain.naming import machine_name
@@ -67,8 +68,11 @@ def execute(
             fly.create_app(app, network=row.network, idempotency_key=key, budget_s=budget_s)
             return Effects(kind)
         case ActionKind.SET_SECRETS:
-            version = fly.set_secrets(app, inputs.secrets(row), budget_s=budget_s)
-            return Effects(kind, {"secrets_version": version})
+            issued_at = issue_moment(row, time())
+            version = fly.set_secrets(app, inputs.secrets(row, issued_at), budget_s=budget_s)
+            expires_at = issued_at + TOKEN_TTL
+            token = {"token_issued_at": issued_at.isoformat(), "token_expires_at": expires_at.isoformat()}
+            return Effects(kind, {"secrets_version": version, **token})
         case ActionKind.CREATE_MACHINE:
             created = fly.create_machine(
                 app,
@@ -107,7 +111,14 @@ def _execute_on_machine(
     match kind:
         case ActionKind.UPDATE_MACHINE:
             config = inputs.config(row, pinned=action.purpose != "update")
-            fly.update_machine(app, machine.id, config, current_version=machine.version, budget_s=budget_s)
+            fly.update_machine(
+                app,
+                machine.id,
+                config,
+                current_version=machine.version,
+                min_secrets_version=row.secrets_version,
+                budget_s=budget_s,
+            )
         case ActionKind.START_MACHINE:
             fly.start_machine(app, machine.id, budget_s=budget_s)
         case ActionKind.RESTART_MACHINE:
@@ -191,6 +202,8 @@ def _patch_drift(row: Row, machine: ObservedMachine) -> Json:
     patch: Json = {}
     if row.image_digest is None and machine.image_digest and IMAGE not in kinds:
         patch["image_digest"] = machine.image_digest
+    if row.secrets_version is not None and SECRETS not in kinds:
+        patch["secrets_running"] = row.secrets_version
     if row.observed_generation == row.generation:
         patch["drift"] = {each.kind: each.text for each in machine.drift}
     return patch

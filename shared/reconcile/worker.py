@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from os import getpid
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -27,7 +28,7 @@ class MachineInputs:
 
     installation_id: UUID
     env: Callable[[Row], Mapping[str, str]]
-    secrets: Callable[[Row], Mapping[str, str]]
+    secrets: Callable[[Row, datetime], Mapping[str, str]]  # with a token that is issued for this moment
 
     def config(self, row: Row, *, pinned: bool = False) -> Json:
         """The whole config of the row's machine; `pinned`: with the image that Hangar deployed, wherever its tag points now."""

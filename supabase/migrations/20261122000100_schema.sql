@@ -100,7 +100,8 @@ declare
   v_function record;
 begin
   for v_function in
-    select p.oid::regprocedure as name, n.nspname = 'public' or p.oid::regprocedure::text in ('hangar.now()', 'hangar.user_email(uuid)') as is_public
+    select p.oid::regprocedure as name, n.nspname = 'public' or p.oid::regprocedure::text in ('hangar.now()', 'hangar.user_email(uuid)') as is_public,
+           p.oid::regprocedure::text = 'hangar.token_is_valid()' as is_for_policies
       from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
      where n.nspname = 'hangar'
         or n.nspname = 'public' and p.proname like 'fly\_%' and obj_description(p.oid, 'pg_proc') like '%docs/database.md%'
@@ -108,6 +109,9 @@ begin
     execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function.name);
     if v_function.is_public then
       execute format('grant execute on function %s to service_role', v_function.name);
+    elsif v_function.is_for_policies then
+      -- A policy calls it as the role that reads the table.
+      execute format('grant execute on function %s to anon, authenticated, service_role', v_function.name);
     end if;
   end loop;
 end

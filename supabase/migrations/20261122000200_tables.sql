@@ -42,6 +42,9 @@ create table hangar.settings (
   bad_sample_gap_s numeric not null default 240 check (bad_sample_gap_s between 0 and 3600),
   -- The share of the fleet whose drift is repaired at once: at least one app, and none at 0.
   drift_share numeric not null default 0.05 check (drift_share between 0 and 1),
+  -- The share of the fleet whose tokens are renewed within an hour: at least one app, and none at 0.
+  token_renewal_share numeric not null default 0.02 check (token_renewal_share between 0 and 1),
+  renew_tokens_from timestamptz,  -- tokens that were issued before are renewed too: there is a new signing key
   updated_at timestamptz not null default hangar.now()
 );
 comment on table hangar.settings is 'One row. `live`: serve every entitled user; `paused`: the kill switch, Hangar changes nothing on Fly.';
@@ -140,6 +143,12 @@ create table public.user_fly_apps (
   power text not null default 'always_on' check (power in ('always_on', 'on_demand')),
   public_service boolean not null default false,
   secrets_version bigint,
+  -- The token in Fly's secrets; until when the one is valid that the machine runs with, as observed.
+  token_issued_at timestamptz,
+  token_expires_at timestamptz,
+  token_running_until timestamptz,
+  token_wanted_at timestamptz,  -- a token that was issued up to then is to be replaced
+  token_renewal_at timestamptz,
   -- The public addresses as last observed; null: the app never had one of ours. An empty list: one may exist.
   addresses jsonb check (jsonb_typeof(addresses) = 'array'),
   next_attempt_at timestamptz default hangar.now(),
@@ -202,7 +211,7 @@ create table public.user_fly_app_events (
     'error_occurred', 'recovery_attempted',
     'desired_changed', 'action', 'drift_found', 'drift_ended', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
     'brake_tripped', 'alert_raised', 'release_changed', 'release_target', 'pin_set',
-    'alert_handled', 'plan_changed', 'command_run')),
+    'alert_handled', 'plan_changed', 'command_run', 'user_secret_changed', 'token_revoked')),
   status text not null check (status in ('intent', 'succeeded', 'failed', 'unknown', 'info')),
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
   error_details text,

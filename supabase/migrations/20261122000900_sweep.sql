@@ -177,6 +177,8 @@ begin
     perform hangar.check_health();
     perform hangar.check_stalled();
     perform hangar.check_drift();
+    perform hangar.check_tokens();
+    perform hangar.check_user_secrets();
     perform hangar.check_refusals();
     perform hangar.resolve_brake_alerts();
     perform hangar.resolve_failure_alerts();

@@ -37,7 +37,8 @@ as $$
     ('host_loss_share', 'number', 0, 1, false, null, null),
     ('unhealthy_after', 'whole number', 1, 100, false, null, null),
     ('bad_sample_gap_s', 'number', 0, 3600, false, null, null),
-    ('drift_share', 'number', 0, 1, false, null, null)
+    ('drift_share', 'number', 0, 1, false, null, null),
+    ('token_renewal_share', 'number', 0, 1, false, null, null)
 $$;
 
 -- Why this value cannot be set, as a sentence with the setting, the allowed values and what was given; null if it can be.

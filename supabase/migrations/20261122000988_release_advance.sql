@@ -172,15 +172,17 @@ declare
   v_release hangar.releases;
   v_active integer := 0;
   v_moved integer := 0;
+  v_renewed integer;
   v_looks jsonb := '[]'::jsonb;
 begin
   perform hangar.check_limit('p_looks', p_looks, 500);
+  v_renewed := hangar.renew_tokens();
   -- Most calls end here: an idle installation pays for one look at a small index.
   if not exists (select 1 from hangar.releases r where r.state in ('rolling', 'rolling_back', 'paused')) then
-    return jsonb_build_object('active', 0, 'moved', 0, 'looks', v_looks, 'now', hangar.now());
+    return jsonb_build_object('active', 0, 'moved', v_renewed, 'looks', v_looks, 'now', hangar.now());
   end if;
   if not pg_try_advisory_xact_lock(hashtextextended('hangar.releases', 0)) then
-    return jsonb_build_object('active', null, 'moved', 0, 'looks', v_looks, 'now', hangar.now());  -- another worker advances them at this moment
+    return jsonb_build_object('active', null, 'moved', v_renewed, 'looks', v_looks, 'now', hangar.now());  -- another worker advances them at this moment
   end if;
   for v_release in
     select r.* from hangar.releases r
@@ -196,7 +198,7 @@ begin
       v_looks := v_looks || hangar.find_looks(v_release, p_looks - jsonb_array_length(v_looks));
     end if;
   end loop;
-  return jsonb_build_object('active', v_active, 'moved', v_moved, 'looks', v_looks, 'now', hangar.now());
+  return jsonb_build_object('active', v_active, 'moved', v_moved + v_renewed, 'looks', v_looks, 'now', hangar.now());
 end
 $$;
 comment on function public.fly_advance_releases(integer) is 'Moves releases on: judges, pauses, puts back, opens waves; returns the machines to look at. docs/database.md.';

@@ -171,6 +171,8 @@ def test_the_defaults_of_a_new_installation(installed):
         "incident_floor": "10",
         "incident_share": "0.2",
         "drift_share": "0.05",
+        "token_renewal_share": "0.02",
+        "renew_tokens_from": "None",
         "unhealthy_after": "3",
         "bad_sample_gap_s": "240",
         "removal_hold_s": "0",  # 300 in a real installation; the tests' databases have none

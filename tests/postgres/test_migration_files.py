@@ -87,6 +87,7 @@ def test_no_function_is_ever_open_not_even_between_two_files(bare_database, conn
     opened = """select p.oid::regprocedure::text, r from pg_proc p, unnest(array['anon', 'authenticated']) r
                  where p.pronamespace in (to_regnamespace('hangar'), 'public'::regnamespace)
                    and (p.pronamespace <> 'public'::regnamespace or p.proname like 'fly\\_%')
+                   and p.oid is distinct from to_regprocedure('hangar.token_is_valid()')  -- for the policies of the host
                    and has_function_privilege(r, p.oid, 'execute')"""
     (tmp_path / "migrations").mkdir()
     for path in FILES:

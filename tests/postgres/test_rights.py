@@ -30,7 +30,9 @@ hangar.releases_id_seq              -     -              -
 hangar.settings                     -     -              r
 hangar.status_rules                 -     -              r
 hangar.sweeps                       -     -              r
+hangar.token_revocations            -     -              r
 hangar.user_pins                    -     -              r
+hangar.user_secrets                 -     -              r
 hangar.user_specs                   -     -              r
 public.fly_cost_intervals           -     -              r
 public.fly_failures                 -     -              r
@@ -53,12 +55,18 @@ public.user_subscriptions           -     rw             rawdDxt
 """
 # What row level security lets through, beyond which a right of the table above reaches nothing (service_role bypasses it).
 POLICIES = """
+public.signals              not_revoked                         ALL     authenticated
 public.signals              signals_insert_own                  INSERT  authenticated
 public.signals              signals_select_own                  SELECT  authenticated
+public.traders              not_revoked                         ALL     authenticated
 public.traders              traders_select                      SELECT  authenticated
+public.user_fly_app_events  not_revoked                         SELECT  authenticated
 public.user_fly_app_events  own_row                             SELECT  authenticated
+public.user_fly_apps        not_revoked                         SELECT  authenticated
 public.user_fly_apps        own_row                             SELECT  authenticated
+public.user_profiles        not_revoked                         ALL     authenticated
 public.user_profiles        user_profiles_select_own            SELECT  authenticated
+public.user_subscriptions   not_revoked                         ALL     authenticated
 public.user_subscriptions   user_subscriptions_select           SELECT  authenticated
 public.user_subscriptions   user_subscriptions_update_as_admin  UPDATE  authenticated
 """
@@ -67,18 +75,20 @@ PROCEDURES = """
 fly_acknowledge_alert
 fly_add_operator fly_admin_events fly_admin_figures fly_admin_fleet fly_admin_frame fly_admin_release fly_admin_releases
 fly_admin_search fly_admin_user
-fly_admit fly_advance_releases fly_apply_marks fly_approve_orphan fly_brake_status fly_change_release fly_claim fly_claim_due
-fly_cost_report fly_create_release fly_doctor fly_end_outage
+fly_admit fly_advance_releases fly_apply_marks fly_approve_orphan fly_begin_user_secret
+fly_brake_status fly_change_release fly_claim fly_claim_due
+fly_cost_report fly_create_release fly_credentials fly_doctor fly_end_outage
 fly_end_removal_hold fly_fleet_page fly_judge_orphan fly_list_alerts fly_list_orphans fly_migration_candidates fly_operator
 fly_operators fly_overview fly_raise_alert fly_record_deliveries fly_record_orphan_absence fly_record_orphan_outcome
-fly_record_command fly_record_orphans fly_record_refusal fly_record_release_looks fly_record_sweep fly_release
-fly_release_brake fly_releases fly_remove_operator fly_resolve_alert
-fly_retry fly_save fly_set_override fly_set_paused fly_set_plan
+fly_record_command fly_record_orphans fly_record_refusal fly_record_release_looks fly_record_sweep fly_record_user_secret
+fly_release
+fly_release_brake fly_releases fly_remove_operator fly_renew_tokens fly_resolve_alert
+fly_retry fly_revoke_user fly_save fly_set_override fly_set_paused fly_set_plan
 fly_set_settings fly_set_user_pin fly_start_drift_repairs fly_sweep_claim
 fly_snooze_alert fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
 """
 # The functions of schema hangar that a role of the API may call: views ask them as their reader.
-OPEN_IN_HANGAR = {"hangar.now()": "- - X", "hangar.user_email(uuid)": "- - X"}
+OPEN_IN_HANGAR = {"hangar.now()": "- - X", "hangar.token_is_valid()": "X X X", "hangar.user_email(uuid)": "- - X"}
 
 ROLES = "unnest(array['anon', 'authenticated', 'service_role']) with ordinality r (role, position)"
 OURS_AND_HOSTS = "n.nspname in ('public', 'hangar')"
@@ -130,7 +140,8 @@ def test_every_policy_is_one_that_was_meant(common):
         """select schemaname || '.' || tablename as relation, policyname, cmd, array_to_string(roles, ',') as roles, permissive
              from pg_policies where schemaname in ('public', 'hangar')"""
     )
-    assert {row["permissive"] for row in rows} == {"PERMISSIVE"}
+    # A restrictive policy gives nothing: it only takes away.
+    assert {row["policyname"] for row in rows if row["permissive"] != "PERMISSIVE"} == {"not_revoked"}
     found = sorted(f"{row['relation']} {row['policyname']} {row['cmd']} {row['roles']}" for row in rows)
     ours = [name for name in read(RELATIONS) if (name, "r") in kinds_of(common)]
     expected = [" ".join(line.split()) for line in POLICIES.splitlines() if line]

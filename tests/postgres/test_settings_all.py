@@ -16,7 +16,7 @@ OWN = {
     "sweep_lease_s": 60.5,
     "host_loss_share": 0.25,
 }
-NOT_BY_THE_PROCEDURE = {"only_row", "installation_id", "updated_at", "brake_released_at"}
+NOT_BY_THE_PROCEDURE = {"only_row", "installation_id", "updated_at", "brake_released_at", "renew_tokens_from"}
 
 
 def set_settings(hangar, via=None, **changes):

@@ -59,7 +59,9 @@ def build_worker(
         fly._link = _ShortLink("http://fly.test", "any", transport=transport, sleep=sleep, clock=clock)
     database = Database(link)
     inputs = MachineInputs(
-        installation_id, lambda row: {"USER_ID": str(row.user_id), **row.extra_env}, lambda _: {"TOKEN": "t"}
+        installation_id,
+        lambda row: {"USER_ID": str(row.user_id), **row.extra_env},
+        lambda _, issued_at: {"TOKEN": issued_at.isoformat()},
     )
     return SimulatedWorker(
         database=database,

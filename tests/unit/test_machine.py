@@ -1,6 +1,7 @@
 """The complete machine config of a row. An update replaces the whole config, so nothing may be missing."""
 
 import json
+from datetime import UTC, datetime
 from uuid import UUID
 
 import jwt
@@ -85,7 +86,7 @@ def test_secrets_are_sent_as_fly_secrets_only():
     given = {"HANGAR_MACHINE_SECRETS": '{"BROKER_KEY": "canary-broker"}'}
     config = Config.from_env(GOOD | given | {"HANGAR_MACHINE_ENV": '{"LOG_LEVEL": "debug"}'})
     provisions = make_machine_inputs(config)
-    secrets, env = dict(provisions.secrets(ROW)), dict(provisions.env(ROW))
+    secrets, env = dict(provisions.secrets(ROW, datetime.now(UTC))), dict(provisions.env(ROW))
     token = secrets.pop("SUPABASE_USER_TOKEN")
     assert secrets == {"BROKER_KEY": "canary-broker"}
     claims = jwt.decode(token, P256.public_key(), algorithms=["ES256"], audience="authenticated")

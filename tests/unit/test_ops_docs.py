@@ -11,7 +11,7 @@ from shared.domain.remediation import _BY_CODE
 from tools import commands_doc
 
 DOCS = Path(__file__).parents[2] / "docs"
-GUIDE = (DOCS / "operating.md").read_text() + (DOCS / "releases.md").read_text() + (DOCS / "commands.md").read_text()
+GUIDE = "".join((DOCS / f"{page}.md").read_text() for page in ("operating", "releases", "credentials", "commands"))
 
 
 def commands(group, prefix="hangar"):

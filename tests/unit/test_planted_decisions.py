@@ -36,7 +36,7 @@ def test_destroying_a_stray_leaves_the_rows_machine_as_it_is(destroyed, patch):
     """I10: the main machine continues to run and to cost; only its own destruction clears it."""
     calls = []
     fly = SimpleNamespace(destroy_machine=lambda *args, **_: calls.append(args))
-    inputs = MachineInputs(UUID(int=9), lambda _: {}, lambda _: {})
+    inputs = MachineInputs(UUID(int=9), lambda _: {}, lambda *_: {})
     action = Action(ActionKind.DESTROY_MACHINE, replace(MACHINE, id=destroyed), "stray")
     effects = execute(action, READY, fly=fly, inputs=inputs, time=lambda: NOW, budget_s=10)
     assert (calls, effects.patch) == ([(READY.fly_app_name, destroyed)], patch)

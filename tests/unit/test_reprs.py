@@ -17,6 +17,10 @@ SECRET_NAME = re.compile(
 HARMLESS = {
     "shared.domain.models.Row.lease_token": "the id of a lease, which opens nothing",
     "shared.domain.models.Row.secrets_version": "a number",
+    "shared.domain.models.Row.token_issued_at": "a time",
+    "shared.domain.models.Row.token_expires_at": "a time",
+    "shared.domain.models.Row.token_wanted_at": "a time",
+    "shared.domain.models.Row.own_secrets": "names",
     "shared.domain.models.Row.addresses": "IP addresses",
     "shared.domain.observation.Observation.addresses": "IP addresses",
     "shared.reconcile.observer.AppObserver._addresses": "IP addresses",

@@ -51,7 +51,7 @@ def test_the_token_names_its_user_and_its_app(key):
         "role": "authenticated",
         "sub": str(USER),
         "iat": int(NOW.timestamp()),
-        "exp": int(NOW.timestamp()) + 365 * 86_400,
+        "exp": int(NOW.timestamp()) + 30 * 86_400,
         "email": "",
         "phone": "",
         "aal": "aal1",
@@ -78,10 +78,10 @@ def test_a_project_accepts_the_token_for_the_role_authenticated():
     """Checked by the rules of PostgREST: known kid, valid time, role `authenticated`."""
     keys = Keys.generate()
     headers = {"apikey": keys.publishable_key, "authorization": f"Bearer {mint(keys.signing_key_pem)}"}
-    identity = identify(headers, keys, lambda: NOW.timestamp() + 364 * 86_400)
+    identity = identify(headers, keys, lambda: NOW.timestamp() + 29 * 86_400)
     assert (identity.role, identity.claims["sub"]) == ("authenticated", str(USER))
     with pytest.raises(RestError):
-        identify(headers, keys, lambda: NOW.timestamp() + 366 * 86_400)
+        identify(headers, keys, lambda: NOW.timestamp() + 31 * 86_400)
 
 
 def test_the_caller_sets_lifetime_and_clock():

@@ -12,6 +12,7 @@ from functions.admin.views.charts import draw_costs, draw_health
 from functions.admin.views.releases import describe_pin, describe_target, name_running_image
 from functions.admin.views.render import pick
 from shared.adapters.procedures_dashboard import FoundUsers
+from shared.domain.credential_text import format_secrets, format_token
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 from shared.domain.remediation import format_next_step
 
@@ -64,6 +65,8 @@ def show_user(user_id: UUID) -> flask.Response:
         running=name_running_image(user["row"] or {}),
         release_step=describe_target(user["release"]) if user["release"] else "",
         pin=describe_pin(user["pin"]) if user["pin"] else "",
+        secrets=format_secrets(user["secrets"]),
+        token=format_token(user, now),
         costs=draw_costs(user["days"]),
         health=draw_health(user, now),
         values=values,

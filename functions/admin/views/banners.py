@@ -40,6 +40,9 @@ _TITLES = {
     "alert_delivery": "Alerts are not being delivered",
     "drift": "Machines differ from what should run",
     "release_failed": "A release has paused itself",
+    "renewal_failed": "The renewal of tokens has stopped",
+    "token_lapses": "Tokens of machines are about to end",
+    "user_secrets_missing": "Secrets of users are missing on Fly",
 }
 _BAD = frozenset(
     ("installation", "fly_unreachable", "fly_refused", "incident", "host_loss", "host_binding", "wrong_organisation")

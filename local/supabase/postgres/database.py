@@ -25,6 +25,7 @@ _SUPABASE = Path(__file__).parents[3] / "supabase"
 _ROLES = "00_roles.sql"
 _CRON = "50_cron.sql"
 _HOST_TABLES = "90_host_tables.sql"
+_HOST_POLICIES = _BOOTSTRAP / "after" / "host_policies.sql"
 _LOCK = 4_728_106_551  # an arbitrary number for an advisory lock
 _templates = threading.Lock()
 
@@ -60,6 +61,10 @@ def prepare(
                 _run_file(connection, _BOOTSTRAP / "fallback" / path.name if has_cron and path.name == _CRON else path)
     if migrations:
         migrate(url, folder=folder)
+        with _as_postgres(url) as connection:
+            found = connection.execute("select to_regprocedure('hangar.token_is_valid()') is not null").fetchone()
+            if host_tables and found == (True,):
+                _run_file(connection, _HOST_POLICIES)
     seeds = folder / "seed.sql"
     if seed and seeds.exists():
         with _as_postgres(url) as connection:
@@ -217,7 +222,7 @@ def _end_sessions(connection: psycopg.Connection, dbname: str) -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    paths = [*sorted(_BOOTSTRAP.glob("*.sql")), *_migration_files(folder), folder / "seed.sql"]
+    paths = [*sorted(_BOOTSTRAP.glob("*.sql")), _HOST_POLICIES, *_migration_files(folder), folder / "seed.sql"]
     stamps = tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
     return _digest(stamps)
 

@@ -1,0 +1,208 @@
+-- The tokens of machines are renewed before they end: a few apps an hour, in the background. And who hears of it when that does not work.
+-- Builds on: credentials, release_tables, alerts, failure_alerts, desired_state.
+-- shared/domain/credentials.py has the same lengths: a token lives 30 days, and its renewal begins 10 days before the end.
+
+-- Why no token is renewed now, as a code; null if one may be. A renewal after which apps fail is stopped early: the signing key may be wrong.
+create function hangar.find_renewal_hold() returns text
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return coalesce(
+    (select case when g.paused then 'paused' when g.token_renewal_share = 0 then 'off' end from hangar.settings g),
+    (select l.kind from hangar.alerts l
+      where l.resolved_at is null and l.kind in ('installation', 'fly_unreachable', 'fly_refused', 'incident') order by l.kind limit 1),
+    (select 'renewal_failed' from public.user_fly_apps a
+      where a.deleted_at is null and a.desired_state = 'present' and a.token_renewal_at between hangar.now() - interval '1 day' and hangar.now()
+        and (a.status = 'error' and not hangar.is_org_wide(a.error_code) or a.health_status = 'unhealthy')
+     having count(*) >= 2));
+end
+$$;
+
+-- Whether this row's token has to be renewed: it ends soon, or its end is unknown, or it is older than an operator wants.
+create function hangar.is_token_due(p_row public.user_fly_apps, p_from timestamptz) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_row.machine_id is not null and (
+    p_row.token_expires_at is null or p_row.token_expires_at <= hangar.now() + interval '10 days'
+    or p_row.token_running_until is null or p_row.token_running_until <= hangar.now() + interval '10 days'
+    or p_row.token_issued_at < p_from)
+$$;
+
+-- How many renewals may begin now. The share of an hour is spread over it, so that a wrong key meets few apps before somebody notices.
+create function hangar.count_renewal_room() returns integer
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_hourly integer := (
+    select greatest(1, floor(g.token_renewal_share * count(*))::integer)
+      from hangar.settings g left join public.user_fly_apps a on a.deleted_at is null and a.desired_state = 'present' group by g.token_renewal_share);
+begin
+  return (select least(v_hourly - count(*), ceil(v_hourly / 12.0) - count(*) filter (where a.token_renewal_at > v_now - interval '5 minutes'))
+            from public.user_fly_apps a
+           where a.deleted_at is null and a.token_renewal_at > v_now - interval '1 hour' and a.token_renewal_at <= v_now);
+end
+$$;
+
+-- Lets a row get a new token and a machine that has it: the same machine as a new generation. Nothing else about it changes.
+create function hangar.give_token(p_row public.user_fly_apps, p_why text) returns public.user_fly_apps
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_row public.user_fly_apps;
+  v_from jsonb := jsonb_strip_nulls(jsonb_build_object('desired_state', p_row.desired_state, 'tier', p_row.tier, 'error_code', p_row.error_code));
+begin
+  update public.user_fly_apps a set token_wanted_at = greatest(hangar.now(), a.token_issued_at) where a.id = p_row.id;
+  v_row := hangar.make_present(p_row.id, p_row.tier, hangar.spec_of(p_row));
+  perform hangar.record_desired_change(v_row, v_from, p_why, p_why);
+  if p_row.error_code is not null then
+    perform hangar.resolve_failure_alerts(p_row.id);
+  end if;
+  return v_row;
+end
+$$;
+
+-- Begins as many renewals as may begin now, the tokens that end first before the others. An app that a worker has, or that is on its way to
+-- something else, or that a release moves, waits; a pin or a hold-back keeps only releases away. Returns how many began.
+create function hangar.renew_tokens() returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_from timestamptz := (select g.renew_tokens_from from hangar.settings g);
+  v_room integer;
+  v_row public.user_fly_apps;
+  v_renewed integer := 0;
+begin
+  -- Most calls end here: one look at an index.
+  if not exists (select 1 from public.user_fly_apps a
+                  where a.deleted_at is null and a.desired_state = 'present' and a.machine_id is not null
+                    and (a.token_expires_at <= v_now + interval '10 days' or a.token_expires_at is null or v_from is not null
+                         or a.token_running_until is distinct from a.token_expires_at))
+     or not pg_try_advisory_xact_lock(hashtextextended('hangar.token_renewal', 0))
+     or hangar.find_renewal_hold() is not null then
+    return 0;
+  end if;
+  v_room := hangar.count_renewal_room();
+  if v_room <= 0 then
+    return 0;
+  end if;
+  for v_row in
+    select a.* from public.user_fly_apps a
+     where a.deleted_at is null and a.desired_state = 'present' and hangar.is_token_due(a, v_from)
+       and a.observed_generation = a.generation and (a.lease_expires_at is null or a.lease_expires_at <= v_now)
+       -- What failed for another reason is left alone until its token is about to end.
+       and (a.status = 'active' and a.health_status is distinct from 'unhealthy' or coalesce(a.token_running_until, a.token_expires_at) <= v_now + interval '3 days')
+       and (a.token_renewal_at is null or a.token_renewal_at <= v_now - interval '1 hour')
+       and not exists (select 1 from hangar.release_targets t join hangar.releases r on r.id = t.release_id
+                        where t.row_id = a.id and r.state in ('rolling', 'paused', 'rolling_back')
+                          and (t.state in ('applying', 'verifying') or t.must_go_back))
+     order by coalesce(least(a.token_running_until, a.token_expires_at), '-infinity'), a.id limit v_room
+       for no key update skip locked
+  loop
+    v_row := hangar.give_token(v_row, 'token_renewal');
+    update public.user_fly_apps a set token_renewal_at = v_now where a.id = v_row.id;
+    v_renewed := v_renewed + 1;
+  end loop;
+  return v_renewed;
+end
+$$;
+
+-- One alert while tokens are about to end, and one while renewals are stopped because they did harm.
+create function hangar.check_tokens() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_now timestamptz := hangar.now();
+  v_hold text := hangar.find_renewal_hold();
+  v_found record;
+begin
+  select count(*) as apps, count(*) filter (where e.at <= v_now) as ended,
+         string_agg(format('%s (user %s, %s)', e.fly_app_name, e.user_id, to_char(e.at at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')), ', ' order by e.at)
+           filter (where e.nr <= 3) as some
+    into v_found
+    from (select a.fly_app_name, a.user_id, a.token_running_until as at, row_number() over (order by a.token_running_until, a.id) as nr
+            from public.user_fly_apps a
+           where a.deleted_at is null and a.desired_state = 'present' and a.token_running_until <= v_now + interval '3 days') e;
+  if v_found.apps = 0 then
+    perform hangar.resolve_alert('token_lapses', 'fleet');
+  else
+    perform hangar.raise_alert('token_lapses', 'fleet',
+      format('The tokens of %s app(s) end within 3 days; %s of them have ended, and those apps cannot read their user''s data: %s%s. %s '
+        'See `hangar credentials`; `hangar explain USER` shows one app',
+        v_found.apps, v_found.ended, v_found.some, case when v_found.apps > 3 then ', …' else '' end,
+        case when v_hold is not null then format('Nothing is renewed now (%s).', v_hold)
+             else 'Hangar renews them, a few every hour; more at once with a larger `token_renewal_share`.' end),
+      jsonb_build_object('apps', v_found.apps, 'ended', v_found.ended, 'held_by', v_hold));
+  end if;
+  if v_hold = 'renewal_failed' then
+    perform hangar.raise_alert('renewal_failed', 'fleet',
+      'No further token is renewed: apps that got a new one within the last day are unhealthy or failed. Either HANGAR_USER_TOKEN_KEY is not '
+      'a key that the project accepts, or the apps fail for another reason. See `hangar credentials` and `hangar status`. Hangar continues when they are '
+      'healthy again, or a day after it began', '{}');
+  else
+    perform hangar.resolve_alert('renewal_failed', 'fleet');
+  end if;
+end
+$$;
+
+create function public.fly_credentials() returns jsonb
+language sql volatile security definer set search_path = ''
+as $$
+  select pg_catalog.jsonb_build_object(
+      'now', hangar.now(), 'held_by', hangar.find_renewal_hold(), 'renewal_share', g.token_renewal_share::text, 'renew_from', g.renew_tokens_from,
+      'apps', pg_catalog.count(a.id),
+      'due', pg_catalog.count(*) filter (where hangar.is_token_due(a, g.renew_tokens_from)),
+      'older_than_renew_from', pg_catalog.count(*) filter (where a.machine_id is not null
+         and (a.token_issued_at is null or a.token_issued_at < g.renew_tokens_from or a.token_running_until is distinct from a.token_expires_at)),
+      'lapsing', pg_catalog.count(*) filter (where a.token_running_until <= hangar.now() + interval '3 days'),
+      'ended', pg_catalog.count(*) filter (where a.token_running_until <= hangar.now()),
+      'unknown', pg_catalog.count(*) filter (where a.machine_id is not null and a.token_running_until is null),
+      'renewed_last_hour', pg_catalog.count(*) filter (where a.token_renewal_at > hangar.now() - interval '1 hour'),
+      'first_end', pg_catalog.min(a.token_running_until), 'revoked_users', (select pg_catalog.count(*) from hangar.token_revocations))
+    from hangar.settings g left join public.user_fly_apps a on a.deleted_at is null and a.desired_state = 'present'
+   group by g.token_renewal_share, g.renew_tokens_from
+$$;
+comment on function public.fly_credentials() is 'The tokens of the fleet: how many end soon, what is renewed, and what holds it. docs/database.md.';
+
+create function public.fly_renew_tokens(p_actor text, p_reason text default null) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+begin
+  perform hangar.require_actor(p_actor);
+  perform hangar.set_actor(p_actor, p_reason);
+  update hangar.settings set renew_tokens_from = hangar.now() where only_row;
+  perform hangar.clear_actor();
+  return public.fly_credentials();
+end
+$$;
+comment on function public.fly_renew_tokens(text, text) is 'Renews every token that was issued before now, a few apps an hour: after a new signing key. docs/database.md.';
+
+create function public.fly_revoke_user(p_user uuid, p_actor text, p_reason text default null) returns jsonb
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
+as $$
+declare
+  v_row public.user_fly_apps;
+  v_at timestamptz;
+begin
+  perform hangar.require_actor(p_actor);
+  if p_user is null then
+    raise exception 'p_user must be a uuid, not null' using errcode = 'invalid_parameter_value';
+  end if;
+  select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
+  -- A function's clock may have been ahead when it issued the token.
+  v_at := greatest(hangar.now(), v_row.token_issued_at);
+  insert into hangar.token_revocations as r (user_id, revoked_at, reason, actor) values (p_user, v_at, p_reason, p_actor)
+  on conflict (user_id) do update set revoked_at = greatest(r.revoked_at, excluded.revoked_at), reason = excluded.reason, actor = excluded.actor;
+  insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
+  values (v_row.id, p_user, 'token_revoked', 'info', jsonb_strip_nulls(jsonb_build_object('actor', p_actor, 'reason', p_reason, 'issued_up_to', v_at)));
+  if v_row.id is not null and v_row.desired_state = 'present' and (v_row.secrets_version is not null or v_row.open_intent is not null) then
+    v_row := hangar.give_token(v_row, 'revoked');
+    perform hangar.wake_up(array[p_user]);
+  end if;
+  return jsonb_build_object('revoked_at', v_at, 'row', hangar.row_json(v_row));
+end
+$$;
+comment on function public.fly_revoke_user(uuid, text, text) is 'Refuses the tokens of one user''s machine that were issued up to now, and gives it a new one. docs/database.md.';
+
+select hangar.restrict_functions();
