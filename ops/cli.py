@@ -55,6 +55,7 @@ def build_cli() -> "click.Group":
     from ops.commands.doctor import doctor  # noqa: PLC0415  see above
     from ops.commands.events import events  # noqa: PLC0415  see above
     from ops.commands.export import export  # noqa: PLC0415  see above
+    from ops.commands.install import install, uninstall  # noqa: PLC0415  see above
     from ops.commands.local_cloud import demo, dev  # noqa: PLC0415  see above
     from ops.commands.machine import checks, logs, run_command  # noqa: PLC0415  see above
     from ops.commands.migrate_users import migrate_users  # noqa: PLC0415  see above
@@ -109,6 +110,8 @@ def build_cli() -> "click.Group":
         release,
         user,
         migrate_users,
+        install,
+        uninstall,
     )
     for command in (*shown, *acting, dev, demo, completion):
         cli.add_command(command)

@@ -24,7 +24,8 @@ def _shape(kind: Kind, keys: str, note: str = "") -> Shape:
 
 
 _USER_STATUS = (
-    "user_id known entitled why subscription override row last symptom drift_held pin secrets revocation release brake events"
+    "user_id known entitled why subscription override row last symptom drift_held pin secrets revocation "
+    "release brake events"
 )
 _DECISION = "user_id override plan ends_at entitled outcome detail code status app_name next_attempt_at"
 _ALERT = "id kind key message metadata opened_at seen_at times told_at user_id app email handling"
@@ -119,6 +120,12 @@ JSON_SHAPES = {
     "user revoke": _shape("object", "revoked_at updates_machine"),
     "user secret": _shape("object", "secrets updates_machine", "`secret list`: `secrets`, without their values."),
     "user show": _shape("object", "user_id pin secrets revocation release app"),
+    "install": _shape(
+        "object",
+        "database already recognised applied notes binding plans dry_run next",
+        "With `--into`: `folder`, `already`, `written`, `dry_run`.",
+    ),
+    "uninstall": _shape("object", "database removed refused notes belongings"),
     "migrate-users": _shape(
         "object",
         "installation applied live users total",

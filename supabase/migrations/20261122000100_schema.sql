@@ -35,6 +35,19 @@ comment on function hangar.now() is 'The only clock. Tests and the local cloud r
 -- Tables that are created in this schema from here on: service_role reads them and writes them only through the procedures.
 alter default privileges in schema hangar grant select on tables to service_role;
 
+-- Which of these files this database has. `hangar install` writes the row in the file's own transaction, and so does each file that
+-- `hangar install --into` writes. After another tool has run these files, `hangar install` adds the rows later. docs/install.md.
+create table hangar.schema_migrations (
+  version text primary key,
+  name text not null,
+  checksum text not null,
+  applied_at timestamptz not null default hangar.now(),
+  -- `install`: by `hangar install`; `folder`: by a file of `hangar install --into`; `supabase`: recognised in the history of the Supabase CLI.
+  how text not null check (how in ('install', 'folder', 'supabase'))
+);
+comment on table hangar.schema_migrations is 'Which files of the schema were applied, with the SHA-256 of each. docs/install.md.';
+alter table hangar.schema_migrations enable row level security;
+
 create function hangar.app_name(p_prefix text, p_user uuid, p_seq integer) returns text
 language plpgsql immutable set search_path = ''
 as $$

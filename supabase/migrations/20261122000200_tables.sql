@@ -210,14 +210,13 @@ create table public.user_fly_app_events (
     'deprovision_requested', 'deprovision_started', 'deprovision_completed', 'deprovision_failed',
     'error_occurred', 'recovery_attempted',
     'desired_changed', 'action', 'drift_found', 'drift_ended', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
-    'brake_tripped', 'alert_raised', 'release_changed', 'release_target', 'pin_set',
-    'alert_handled', 'plan_changed', 'command_run', 'user_secret_changed', 'token_revoked')),
+    'brake_tripped', 'alert_raised', 'release_changed', 'release_target', 'pin_set', 'alert_handled', 'plan_changed', 'command_run',
+    'user_secret_changed', 'token_revoked')),
   status text not null check (status in ('intent', 'succeeded', 'failed', 'unknown', 'info')),
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
   error_details text,
   created_at timestamptz not null default hangar.now(),
-  -- The order of writing, for events with equal times.
-  seq bigint generated always as identity
+  seq bigint generated always as identity  -- the order of writing, for events with equal times
 );
 comment on table public.user_fly_app_events is 'The audit log: append-only, and no foreign key ever deletes from it. Every change on Fly is an `action`: an intent before the call, an outcome after it.';
 create index user_fly_app_events_app on public.user_fly_app_events (fly_app_id, created_at desc);

@@ -23,9 +23,11 @@ create table hangar.host_state (
   losing integer not null default 0,
   present integer not null default 0,
   reason text check (reason in ('empty', 'share')),
-  obeyed_by text
+  obeyed_by text,
+  enabled_extensions text[] not null default '{}'
 );
 comment on table hangar.host_state is 'Whether a mass loss of entitlement is held for an operator (held_since), and who has confirmed it (obeyed_by).';
+comment on column hangar.host_state.enabled_extensions is 'The extensions that Hangar enabled, which `hangar uninstall` removes if nothing else uses them.';
 insert into hangar.host_state default values;
 
 -- No policy yet, as in `tables`.

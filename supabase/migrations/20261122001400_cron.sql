@@ -5,8 +5,9 @@
 do $$
 begin
   if to_regprocedure('net.http_post(text,jsonb,jsonb,jsonb,integer)') is null
-     and exists (select 1 from pg_catalog.pg_available_extensions where name = 'pg_net') then
+     and exists (select 1 from pg_catalog.pg_available_extensions where name = 'pg_net' and installed_version is null) then
     create extension if not exists pg_net with schema extensions;
+    update hangar.host_state set enabled_extensions = enabled_extensions || 'pg_net'::text where only_row;
   end if;
 exception when others then
   raise notice 'Hangar: pg_net could not be enabled (%). Changes wait for the scheduled sweep', sqlerrm;
@@ -15,8 +16,9 @@ $$;
 do $$
 begin
   if to_regprocedure('cron.schedule(text,text,text)') is null
-     and exists (select 1 from pg_catalog.pg_available_extensions where name = 'pg_cron') then
+     and exists (select 1 from pg_catalog.pg_available_extensions where name = 'pg_cron' and installed_version is null) then
     create extension if not exists pg_cron with schema pg_catalog;
+    update hangar.host_state set enabled_extensions = enabled_extensions || 'pg_cron'::text where only_row;
   end if;
 exception when others then
   raise notice 'Hangar: pg_cron could not be enabled (%)', sqlerrm;

@@ -13,6 +13,7 @@ from tests.mutants import (
     health,
     host_sql,
     images,
+    installing,
     loop,
     operations,
     operator_sql,
@@ -45,5 +46,6 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "ops": operations.BUGS,
     "command line": command_line.BUGS,
     "doctor": doctor.BUGS,
+    "installing": installing.BUGS,
 }
 BUGS = tuple(bug for bugs in AREAS.values() for bug in bugs)

@@ -27,6 +27,7 @@ hangar.region_capacity              -     -              r
 hangar.release_targets              -     -              r
 hangar.releases                     -     -              r
 hangar.releases_id_seq              -     -              -
+hangar.schema_migrations            -     -              r
 hangar.settings                     -     -              r
 hangar.status_rules                 -     -              r
 hangar.sweeps                       -     -              r

@@ -1,4 +1,4 @@
-"""The operator's guide, with its page about releases, names every command and every option."""
+"""The operator's guide, with its pages about releases and installing, names every command and every option."""
 
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from shared.domain.remediation import _BY_CODE
 from tools import commands_doc
 
 DOCS = Path(__file__).parents[2] / "docs"
-GUIDE = "".join((DOCS / f"{page}.md").read_text() for page in ("operating", "releases", "credentials", "commands"))
+GUIDE = "".join(
+    (DOCS / f"{page}.md").read_text() for page in ("operating", "releases", "credentials", "install", "commands")
+)
 
 
 def commands(group, prefix="hangar"):
