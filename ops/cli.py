@@ -52,9 +52,11 @@ def build_cli() -> "click.Group":
     from ops.commands.controls import pause, resume, sweep  # noqa: PLC0415  see above
     from ops.commands.costs import cost  # noqa: PLC0415  see above
     from ops.commands.credentials import credentials  # noqa: PLC0415  see above
+    from ops.commands.deploy import deploy  # noqa: PLC0415  see above
     from ops.commands.doctor import doctor  # noqa: PLC0415  see above
     from ops.commands.events import events  # noqa: PLC0415  see above
     from ops.commands.export import export  # noqa: PLC0415  see above
+    from ops.commands.init import init  # noqa: PLC0415  see above
     from ops.commands.install import install, uninstall  # noqa: PLC0415  see above
     from ops.commands.local_cloud import demo, dev  # noqa: PLC0415  see above
     from ops.commands.machine import checks, logs, run_command  # noqa: PLC0415  see above
@@ -113,6 +115,6 @@ def build_cli() -> "click.Group":
         install,
         uninstall,
     )
-    for command in (*shown, *acting, dev, demo, completion):
+    for command in (*shown, *acting, init, deploy, dev, demo, completion):
         cli.add_command(command)
     return cli

@@ -1,8 +1,12 @@
-"""Which installation the command line uses: the one in the environment, else the local cloud of this folder."""
+"""Which installation the command line uses: the environment's, else that of `.env.hangar`, else the local cloud of this folder.
+
+A local cloud that runs in this folder comes before `.env.hangar`, and the command says so on standard error.
+"""
 
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +14,7 @@ from typing import Any, cast
 
 import httpx
 
+from ops.project_files import ENV_FILE, ProjectFileError, read_env_file
 from shared.settings.validators import LookupScope, fly_token, image_lookup
 
 DEV_FILE = Path(".hangar/dev.json")
@@ -45,33 +50,82 @@ class Target:
     fly: FlyAddress | None = None
 
 
-def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Target:
-    """The target that `environ` names, else the running local cloud. Raises TargetError."""
-    if environ.get("SUPABASE_URL"):
-        key = environ.get("SUPABASE_SECRET_KEY") or environ.get("SUPABASE_SERVICE_ROLE_KEY")
-        if not key:
-            raise TargetError(
-                "SUPABASE_URL is set but SUPABASE_SECRET_KEY is not: set it to the project's sb_secret_… key"
-            )
-        secret = environ.get("HANGAR_WEBHOOK_SECRET")
-        fly_token = _read_fly_token(environ.get("FLY_API_TOKEN", "").strip())
-        fly_url = _read_url("FLY_API_URL", environ.get("FLY_API_URL", "").strip() or MACHINES_API)
-        return Target(
-            supabase_url=_read_url("SUPABASE_URL", environ["SUPABASE_URL"]),
-            secret_key=_read_secret("SUPABASE_SECRET_KEY", key),
-            functions=_read_functions(environ.get("HANGAR_FUNCTIONS_URL", "")),
-            webhook_secret=_read_secret("HANGAR_WEBHOOK_SECRET", secret) if secret else None,
-            fly_api_token=fly_token,
-            fly=FlyAddress(fly_url, fly_token) if fly_token else None,
-            image_lookup=_read_image_lookup(environ.get("HANGAR_IMAGE_LOOKUP", "").strip()),
+def load_target(environ: Mapping[str, str], dev_file: Path = DEV_FILE, env_file: Path = ENV_FILE) -> Target:
+    """The target that `environ` names, else `env_file`, else the running local cloud. Raises TargetError."""
+    variables, source = find_variables(environ, dev_file, env_file)
+    if variables is not None:
+        return _read_variables(variables, source)
+    return replace(
+        _read_dev_file(dev_file), image_lookup=_read_image_lookup(environ.get("HANGAR_IMAGE_LOOKUP", "").strip())
+    )
+
+
+def find_variables(
+    environ: Mapping[str, str], dev_file: Path = DEV_FILE, env_file: Path = ENV_FILE
+) -> tuple[Mapping[str, str] | None, str]:
+    """The variables of the installation that is meant, and where they come from. None: the local cloud is meant.
+
+    Raises TargetError if nothing names an installation.
+    """
+    if environ.get("SUPABASE_URL", "").strip():
+        return environ, "the environment"
+    on_file = _read_file(env_file)
+    if on_file.get("SUPABASE_URL"):
+        if not _is_local_cloud_running(dev_file):
+            return _add_file(environ, on_file), str(env_file)
+        sys.stderr.write(
+            f"hangar: acting on the local cloud that runs here ({dev_file}), not on the installation of {env_file}. "
+            "Stop the local cloud, or set SUPABASE_URL, to act on the other\n"
         )
     if not dev_file.exists():
         raise TargetError(
             f"no installation is named: set {' and '.join(_REQUIRED)}, or start the local cloud with `make dev` "
-            f"(it writes {dev_file})"
+            f"(it writes {dev_file}). `hangar init` writes {env_file}, which is read too"
         )
-    target = _read_dev_file(dev_file)
-    return replace(target, image_lookup=_read_image_lookup(environ.get("HANGAR_IMAGE_LOOKUP", "").strip()))
+    return None, str(dev_file)
+
+
+def read_variables(environ: Mapping[str, str], env_file: Path = ENV_FILE) -> dict[str, str]:
+    """The variables of the environment and of `env_file`. What the environment sets wins. Raises TargetError."""
+    return _add_file(environ, _read_file(env_file))
+
+
+def _add_file(environ: Mapping[str, str], on_file: Mapping[str, str]) -> dict[str, str]:
+    return {**on_file, **{name: value for name, value in environ.items() if value.strip()}}
+
+
+def _read_variables(environ: Mapping[str, str], source: str) -> Target:
+    key = environ.get("SUPABASE_SECRET_KEY") or environ.get("SUPABASE_SERVICE_ROLE_KEY")
+    if not key:
+        raise TargetError("SUPABASE_URL is set but SUPABASE_SECRET_KEY is not: set it to the project's sb_secret_… key")
+    secret = environ.get("HANGAR_WEBHOOK_SECRET")
+    fly_token = _read_fly_token(environ.get("FLY_API_TOKEN", "").strip())
+    fly_url = _read_url("FLY_API_URL", environ.get("FLY_API_URL", "").strip() or MACHINES_API)
+    return Target(
+        supabase_url=_read_url("SUPABASE_URL", environ["SUPABASE_URL"]),
+        secret_key=_read_secret("SUPABASE_SECRET_KEY", key),
+        functions=_read_functions(environ.get("HANGAR_FUNCTIONS_URL", "")),
+        webhook_secret=_read_secret("HANGAR_WEBHOOK_SECRET", secret) if secret else None,
+        source=source,
+        fly_api_token=fly_token,
+        fly=FlyAddress(fly_url, fly_token) if fly_token else None,
+        image_lookup=_read_image_lookup(environ.get("HANGAR_IMAGE_LOOKUP", "").strip()),
+    )
+
+
+def _read_file(env_file: Path) -> dict[str, str]:
+    try:
+        return read_env_file(env_file)
+    except ProjectFileError as error:
+        raise TargetError(str(error)) from None
+
+
+def _is_local_cloud_running(dev_file: Path) -> bool:
+    try:
+        pid = json.loads(dev_file.read_text())["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(pid, int) and _is_running(pid)
 
 
 def _read_dev_file(dev_file: Path) -> Target:

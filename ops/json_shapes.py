@@ -30,6 +30,7 @@ _USER_STATUS = (
 _DECISION = "user_id override plan ends_at entitled outcome detail code status app_name next_attempt_at"
 _ALERT = "id kind key message metadata opened_at seen_at times told_at user_id app email handling"
 _OUTCOME = "`outcome` is `done`, `accepted` (it continues), `recorded` (a drain does it), `refused` or `failed`."
+_PLAN = "With `--dry-run` also `notes`; each step then says what it would run, else how it ended."
 _CREDENTIALS = (
     "now held_by renewal_share renew_from apps due older_than_renew_from lapsing ended unknown renewed_last_hour first_end "
     "revoked_users"
@@ -120,6 +121,9 @@ JSON_SHAPES = {
     "user revoke": _shape("object", "revoked_at updates_machine"),
     "user secret": _shape("object", "secrets updates_machine", "`secret list`: `secrets`, without their values."),
     "user show": _shape("object", "user_id pin secrets revocation release app"),
+    "deploy fly": _shape("object", "target steps", _PLAN),
+    "deploy cloud-run": _shape("object", "target steps", _PLAN),
+    "deploy compose": _shape("object", "target steps", _PLAN),
     "install": _shape(
         "object",
         "database already recognised applied notes binding plans dry_run next",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli_support import json_option, print_json, report_errors, stop
+from ops.connection import read_variables
 from ops.exit_codes import EXIT_REFUSED, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def install(database_url: str | None, into: Path | None, dry_run: bool, as_json:
     from ops.install.apply import install as apply_files  # noqa: PLC0415  see report_install_errors
     from ops.install.database_url import read_database_url  # noqa: PLC0415  see report_install_errors
 
-    url = read_database_url(database_url, os.environ)
+    url = read_database_url(database_url, read_variables(os.environ))
     result = apply_files(url, files, dry_run=dry_run, report=_make_report(as_json=as_json))
     _show_installed(result, dry_run=dry_run, as_json=as_json)
 
@@ -100,7 +101,7 @@ def uninstall(database_url: str | None, dry_run: bool, yes: bool, as_json: bool)
 
     if as_json and not (yes or dry_run):
         stop(EXIT_USAGE, "--json does not ask: give --dry-run or --yes with it")
-    url, files = read_database_url(database_url, os.environ), load_schema_files()
+    url, files = read_database_url(database_url, read_variables(os.environ)), load_schema_files()
     report = _make_report(as_json=as_json)
     found = look(url, files, report)
     refused = why_refused(found) if found else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ops.connection import DEV_FILE, TargetError, load_target
+from ops.connection import DEV_FILE, TargetError, find_variables, load_target
 from shared.doctor.surroundings import Surroundings
 from shared.settings import validators as form
 from shared.settings.config import Config, ConfigError
@@ -16,9 +16,10 @@ _MISSING = re.compile(r"(.+?) is missing: ")
 
 def read_surroundings(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Surroundings:
     """The surroundings, with what is wrong with each variable. Raises TargetError if no installation is named at all."""
-    if environ.get("SUPABASE_URL", "").strip():
-        return _read_environment(environ)
-    load_target(environ, dev_file)  # raises with an explanation if there is no local cloud either
+    variables, _ = find_variables(environ, dev_file)
+    if variables is not None:
+        return _read_environment(variables)
+    load_target(environ, dev_file)  # raises with an explanation if the local cloud is not running any more
     return _read_dev_file(json.loads(dev_file.read_text()))
 
 

@@ -15,6 +15,7 @@ from local.supabase.keys import Keys
 from local.supabase.postgres.database import drop_database, fresh_database
 from supabase import Client, ClientOptions, create_client
 from tests.http.admin_visitor import Visitor
+from tests.http.deploy_world import DeployWorld
 from tests.http.running_operator import run_cloud
 
 OWNER = "11111111-1111-4111-8111-111111111111"
@@ -311,3 +312,13 @@ def draft(operator, release_apps):
         return int(str(page.url).rpartition("/")[2])
 
     return make
+
+
+@pytest.fixture
+def deploy_world(database, keys, tmp_path, monkeypatch):
+    """An installed, empty Hangar and an operator's folder with stand-ins of flyctl, gcloud and docker."""
+    login = database.replace("supabase_admin@", "authenticator@")
+    auth_login = database.replace("supabase_admin@", "supabase_auth_admin@")
+    with Gateway(login, keys, auth_database_url=auth_login) as gateway:
+        owner = database.replace("supabase_admin@", "postgres@")
+        yield DeployWorld(tmp_path / "operator", owner, gateway.url, keys.secret_key, monkeypatch)

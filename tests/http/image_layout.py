@@ -40,7 +40,7 @@ def is_sent(path, patterns):
         wanted = pattern.removeprefix("!").removeprefix("**/")
         above = [str(path), *(str(folder) for folder in path.parents if folder.name)]
         fits = (
-            any(part == wanted for part in path.parts)
+            any(fnmatch.fnmatchcase(part, wanted) for part in path.parts)
             if "**/" in pattern
             else any(fnmatch.fnmatchcase(name, wanted) for name in above)
         )

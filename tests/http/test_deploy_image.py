@@ -57,6 +57,15 @@ def test_each_function_starts_from_the_image_and_refuses_whoever_proves_nothing(
     assert layout.files() == before  # bytecode was there already; the image's user could not write any
 
 
+@pytest.mark.parametrize(("environ", "is_silent"), [({}, True), ({"XDG_RUNTIME_DIR": ""}, False)])
+def test_a_start_without_a_home_logs_no_error(layout, environ, is_silent, tmp_path):
+    """Gunicorn's control socket needs a folder; without the variable of the image it looks in the home of the user."""
+    (layout.root / "tmp").mkdir(exist_ok=True)
+    function = DeployedFunction(layout, "health", {**SETTINGS, "HOME": "/dev/null", **environ}, tmp_path)
+    function.stop()
+    assert ("Control server error" not in function.err.read_text()) is is_silent
+
+
 @pytest.mark.parametrize("target", FUNCTIONS)
 def test_each_function_ends_with_2_when_its_settings_are_missing(layout, target):
     ended = layout.run(layout.bin / layout.command[0], *layout.command[1:], FUNCTION_TARGET=target, PORT="0")

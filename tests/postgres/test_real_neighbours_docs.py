@@ -1,21 +1,15 @@
-"""The SQL of docs/deploy.md, in its order, as the role of Supabase's SQL editor; and the scripts of deploy/, gcloud recorded."""
+"""The SQL of docs/deploy.md, in its order, as the role of Supabase's SQL editor."""
 
-import json
-import os
 import re
 import shutil
 import subprocess
-from itertools import pairwise
 from pathlib import Path
 
 import psycopg
 import pytest
 
-import main
 from local.supabase.postgres.database import as_role, migrate
-from shared.settings.config import Config
 from shared.settings.validators import static_secret, webhook_key
-from tests.http.running_function import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
@@ -120,59 +114,3 @@ def test_the_secrets_the_page_makes_are_of_the_form_the_functions_want():
 
 def shell(command, **more):
     return subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True, **more)
-
-
-@pytest.fixture
-def deployed(tmp_path):
-    """`deployed(script)`: what gcloud was asked to do by a script of deploy/, as lists of words."""
-    record = tmp_path / "asked"
-    stub = tmp_path / "bin" / "gcloud"
-    stub.parent.mkdir()
-    stub.write_text(
-        f'#!/bin/sh\nprintf "%s\\0" "$@" >> {record}\nprintf "\\n\\0" >> {record}\necho https://said.example.test\n'
-    )
-    stub.chmod(0o755)
-    folder = shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
-    shutil.copyfile(folder / "settings.env.example", folder / "settings.env")
-
-    def run_script(name):
-        environ = {
-            "PATH": f"{stub.parent}:{os.environ['PATH']}",
-            "PROJECT": "acme",
-            "REGION": "r",
-            "IMAGE": "i@sha256:0",
-        }
-        shell(f"./{name}", cwd=folder, env=environ)
-        return [call.rstrip("\0").split("\0") for call in record.read_text().split("\n\0") if call]
-
-    return run_script
-
-
-def test_the_script_gives_each_service_every_setting_it_needs(deployed):
-    """What it names, with the values of the tests where it names secrets, is an environment that functions start with."""
-    calls = deployed("cloud-run.sh")
-    targets = []
-    for call in calls:
-        options = dict(pairwise(call))
-        pairs = options["--set-env-vars"].removeprefix("^|^").split("|")
-        settings = dict(pair.split("=", 1) for pair in pairs)
-        secrets = dict(pair.split("=", 1) for pair in options["--set-secrets"].split(","))
-        config = Config.from_env({**settings, **{name: SETTINGS[name] for name in secrets}})
-        assert config.timeout_s == float(options["--timeout"])
-        assert settings["THREADS"] == options["--concurrency"]
-        assert call[2] == f"hangar-{settings['FUNCTION_TARGET']}"
-        targets.append(settings["FUNCTION_TARGET"])
-    assert targets == list(main._MODULES)
-
-
-def test_the_script_schedules_what_pg_cron_would(deployed, page):
-    session, _ = page
-    jobs = [call for call in deployed("cloud-scheduler.sh") if call[:4] == ["scheduler", "jobs", "create", "http"]]
-    found = {}
-    for call in jobs:
-        options = dict(pairwise(call))
-        assert "X-Hangar-Secret=https://said.example.test" in options["--headers"]
-        assert options["--uri"] == options["--oidc-token-audience"] + "/"
-        found[options["--schedule"]] = json.loads(options["--message-body"]).get("drain_only", False)
-    scheduled = session.execute("select schedule, command from cron.job").fetchall()
-    assert found == {schedule: "true" in command for schedule, command in scheduled}

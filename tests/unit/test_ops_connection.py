@@ -1,6 +1,7 @@
 """Which installation the command line uses."""
 
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
@@ -90,6 +91,37 @@ def test_a_real_installation_asks_every_registry_with_the_fly_token_for_flys(tmp
 def test_the_missing_or_wrong_setting_is_named(environ, words, tmp_path):
     with pytest.raises(TargetError, match=words) as error:
         load_target(environ, tmp_path / "absent.json")
+    assert "canary" not in str(error.value)
+
+
+def write_env_file(folder):
+    path = folder / ".env.hangar"
+    path.write_text("SUPABASE_URL=https://file.example\nSUPABASE_SECRET_KEY=sb_secret_file\n")
+    return path
+
+
+def test_the_file_of_init_is_read_when_the_environment_names_no_installation(tmp_path):
+    """What the environment has besides wins over the file."""
+    target = load_target({"HANGAR_WEBHOOK_SECRET": "whsec_env"}, tmp_path / "absent.json", write_env_file(tmp_path))
+    assert (target.supabase_url, target.secret_key) == ("https://file.example", "sb_secret_file")
+    assert target.webhook_secret == "whsec_env"
+    assert load_target(ENVIRON, tmp_path / "absent.json", write_env_file(tmp_path)).supabase_url == "https://x.example"
+
+
+@pytest.mark.parametrize(
+    ("pid", "expected"), [(os.getpid(), "http://127.0.0.1:1"), (2**22 + 1, "https://file.example")]
+)
+def test_a_local_cloud_comes_before_the_file_only_while_it_runs_and_says_so(pid, expected, tmp_path, capsys):
+    dev = tmp_path / "dev.json"
+    dev.write_text(json.dumps(DEV | {"pid": pid}))
+    assert load_target({}, dev, write_env_file(tmp_path)).supabase_url == expected
+    assert ("acting on the local cloud" in capsys.readouterr().err) is (pid == os.getpid())
+
+
+def test_a_broken_file_is_named_with_its_line_and_without_its_content(tmp_path):
+    (tmp_path / ".env.hangar").write_text("SUPABASE_URL=https://file.example\ncanary\n")
+    with pytest.raises(TargetError, match="line 2: expected NAME=value") as error:
+        load_target({}, tmp_path / "absent.json", tmp_path / ".env.hangar")
     assert "canary" not in str(error.value)
 
 

@@ -1,0 +1,165 @@
+"""`hangar init`: asks for what an installation needs, checks it live, and writes `hangar.toml` and `.env.hangar`."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from ops.cli_support import report_errors, stop
+from ops.deploy.inputs import DATABASE_URL, check_image
+from ops.deploy.settings import SettingsError
+from ops.exit_codes import EXIT_USAGE
+from ops.project_files import (
+    ENV_FILE,
+    PROJECT_FILE,
+    ProjectFileError,
+    add_to_env_file,
+    read_env_file,
+    read_project_file,
+    write_public,
+)
+from ops.setup import checks
+from ops.setup.secrets import MAKERS
+from shared.settings import validators as form
+
+_FLY_API = "https://api.machines.dev"
+
+
+@click.command()
+@click.option("--supabase-url", help="The Supabase project, https://REF.supabase.co.")
+@click.option("--publishable-key", help="The project's publishable key, sb_publishable_….")
+@click.option("--fly-org", help="The Fly organisation of the users' apps.")
+@click.option("--image", help="The image of the users' backend. It has no default.")
+@click.option("--regions", help="Where the users' apps run, in order of preference.  [default: sin]")
+@click.option("--test-alert", is_flag=True, help="Send a test message to the alert address.")
+@click.option("--yes", is_flag=True, help="Ask nothing: take flags, environment and existing files.")
+@report_errors
+def init(
+    supabase_url: str | None,
+    publishable_key: str | None,
+    fly_org: str | None,
+    image: str | None,
+    regions: str | None,
+    test_alert: bool,
+    yes: bool,
+) -> None:
+    """Write hangar.toml and .env.hangar, after a live check of every value.
+
+    Secrets are no flags, because others on this computer can see those: they come from the environment (SUPABASE_SECRET_KEY,
+    SUPABASE_DB_URL, FLY_API_TOKEN, HANGAR_ALERT_WEBHOOK_URL) or are asked for without being shown.
+    """
+    try:
+        kept = read_env_file()
+        if PROJECT_FILE.exists():
+            read_project_file()
+        form_ = _Form(kept, yes=yes)
+        url = form_.take(
+            "SUPABASE_URL", supabase_url, "Supabase URL", _must(form.base_url.parse, form.base_url.expected)
+        )
+        form_.take(
+            "SUPABASE_SECRET_KEY", None, "Supabase secret key", lambda key: checks.check_supabase(url, key), hidden=True
+        )
+        public = _must(form.publishable_key.parse, form.publishable_key.expected)
+        publishable = form_.take("SUPABASE_PUBLISHABLE_KEY", publishable_key, "Supabase publishable key", public)
+        form_.take(DATABASE_URL, None, "Database URL (role postgres)", checks.check_database, hidden=True)
+        org = form_.take(
+            "FLY_ORG_SLUG", fly_org, "Fly organisation of the users' apps", _must(form.slug.parse, form.slug.expected)
+        )
+        api = os.environ.get("FLY_API_URL") or _FLY_API
+        token = form_.take(
+            "FLY_API_TOKEN", None, "Fly token", lambda text: checks.check_fly(api, text, org), hidden=True
+        )
+        backend = form_.take("--image", image, "Image of the backend", lambda text: _check_image(text, url, token))
+        places = form_.take("--regions", regions, "Regions", _check_regions, default="sin")
+        alert = os.environ.get("HANGAR_ALERT_WEBHOOK_URL") or kept.get("HANGAR_ALERT_WEBHOOK_URL")
+        if alert and (problem := checks.check_alert_url(alert, send=test_alert)):
+            stop(EXIT_USAGE, f"{problem}. Nothing was written")
+        _write(
+            form_,
+            kept,
+            {"publishable": publishable, "org": org, "image": backend, "regions": places, "alert": alert or ""},
+        )
+    except (ProjectFileError, SettingsError) as error:
+        stop(EXIT_USAGE, str(error))
+
+
+class _Form:
+    """Takes each value from a flag, the environment, the existing file or a prompt, and checks it before the next one."""
+
+    def __init__(self, kept: dict[str, str], *, yes: bool) -> None:
+        self.kept, self.values, self._asks = kept, dict[str, str](), not yes and sys.stdin.isatty()
+
+    def take(
+        self,
+        name: str,
+        given: str | None,
+        label: str,
+        check: Callable[[str], str | None],
+        *,
+        hidden: bool = False,
+        default: str | None = None,
+    ) -> str:
+        value = given or os.environ.get(name, "").strip() or self.kept.get(name) or (None if self._asks else default)
+        while True:
+            if value is None and not self._asks:
+                flag = name if name.startswith("--") or hidden else f"{name} (or its flag)"
+                stop(EXIT_USAGE, f"{flag} is missing: {label}. Nothing was written")
+            text = value or str(click.prompt(label, hide_input=hidden, default=default)).strip()
+            problem = check(text)
+            if problem is None:
+                self.values[name] = text
+                return text
+            problem = problem if name.lstrip("-") in problem else f"{name} is wrong: {problem}"
+            if not self._asks:
+                stop(EXIT_USAGE, f"{problem}. Nothing was written")
+            click.echo(problem, err=True)
+            value = None
+
+
+def _must(parse: Callable[[str], object], expected: str) -> Callable[[str], str | None]:
+    return lambda text: None if parse(text) is not None else f"expected {expected}"
+
+
+def _check_image(image: str, supabase_url: str, token: str) -> str | None:
+    try:
+        check_image(image, "--image")
+    except SettingsError as error:
+        return str(error)
+    return checks.check_backend_image(image, supabase_url, token)
+
+
+def _check_regions(text: str) -> str | None:
+    parts = [part.strip() for part in text.split(",")]
+    valid = all(part.isascii() and part.isalpha() and part.islower() and 2 <= len(part) <= 4 for part in parts)
+    return None if valid else f"--regions is {text!r}: expected regions of Fly separated by commas, like sin,nrt"
+
+
+def _write(form_: _Form, kept: dict[str, str], plain: dict[str, str]) -> None:
+    names = ("SUPABASE_URL", "SUPABASE_SECRET_KEY", DATABASE_URL, "FLY_API_TOKEN")
+    wanted = {name: form_.values[name] for name in names}
+    if plain["alert"]:
+        wanted["HANGAR_ALERT_WEBHOOK_URL"] = plain["alert"]
+    wanted |= {name: os.environ.get(name, "").strip() or make() for name, make in MAKERS.items() if name not in kept}
+    new = {name: value for name, value in wanted.items() if name not in kept}
+    add_to_env_file(new)
+    for name in [*new, *(each for each in kept if each in wanted or each in MAKERS)]:
+        differs = name in wanted and name in kept and kept[name] != wanted[name]
+        note = (
+            "written" if name in new else "kept; the other value that was given is not written" if differs else "kept"
+        )
+        click.echo(f"{ENV_FILE}: {name} {note}")
+    if PROJECT_FILE.exists():
+        click.echo(f"{PROJECT_FILE} kept: it exists already")
+    else:
+        text = (
+            f"[backend]\nimage = {json.dumps(plain['image'])}\nregions = {json.dumps(plain['regions'])}\n\n[functions]\n"
+            f"SUPABASE_PUBLISHABLE_KEY = {json.dumps(plain['publishable'])}\nFLY_ORG_SLUG = {json.dumps(plain['org'])}\n"
+        )
+        write_public(PROJECT_FILE, text)
+        click.echo(f"{PROJECT_FILE} written")
+    click.echo(
+        f"Next: import HANGAR_USER_TOKEN_KEY of {ENV_FILE} into Supabase (Settings, JWT Keys, Create Standby Key), then "
+        "install the schema and deploy the functions: docs/deploy.md"
+    )

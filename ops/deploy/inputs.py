@@ -1,0 +1,100 @@
+"""What every deployment reads before it plans: environment, `.env.hangar`, `hangar.toml`, and the database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ops.client import Installation
+from ops.connection import TargetError, load_target
+from ops.deploy.common import InstallationState, Wanted, check_installation
+from ops.deploy.database import DatabaseStepError, read_installation
+from ops.deploy.settings import (
+    FunctionSettings,
+    SettingsError,
+    collect_settings,
+    complete_settings,
+    list_secret_names,
+)
+from ops.deploy.tools import Tools
+from ops.project_files import ENV_FILE, PROJECT_FILE, read_env_file, read_project_file, read_text
+from shared.domain.image_reference import MalformedReferenceError, parse_image_reference
+
+DATABASE_URL = "SUPABASE_DB_URL"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that a plan is made from, before the target's own state is read."""
+
+    project: Mapping[str, Any]
+    found: Mapping[str, str] = field(repr=False)
+    wanted: Wanted
+    installation: Installation
+    state: InstallationState
+    tools: Tools
+    database_url: str | None = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    def complete(self, functions_url: Mapping[str, str], names: Mapping[str, str]) -> FunctionSettings:
+        """The environment of the functions. Raises SettingsError if they would not start or must not be deployed so."""
+        problems = check_installation(self.wanted, self.state, names)
+        if problems:
+            raise SettingsError("\n".join(problems))
+        called = {name: url for name, url in functions_url.items() if name != "admin"}
+        return complete_settings(self.found, functions_url=called, installation_id=self.state.installation_id)
+
+    def choose(self, given: str | None, *keys: str) -> str | None:
+        """The value of an option, else that of `hangar.toml`."""
+        return given or read_text(self.project, *keys)
+
+    def require(self, given: str | None, option: str, *keys: str) -> str:
+        """As `choose`. Raises SettingsError, which names both places."""
+        value = self.choose(given, *keys)
+        if value is None:
+            *table, key = keys
+            raise SettingsError(
+                f"{option} is missing: give it, or set {key} under [{'.'.join(table)}] in {PROJECT_FILE}"
+            )
+        return value
+
+
+def load_inputs(environ: Mapping[str, str], *, dry_run: bool, folder: Path = Path()) -> Inputs:
+    """Read all sources. Raises SettingsError, TargetError, ProjectFileError or, unless this is a dry run, DatabaseStepError."""
+    secrets_file = read_env_file(folder / ENV_FILE)
+    project = read_project_file(folder / PROJECT_FILE)
+    found = collect_settings(environ, secrets_file, project)
+    database_url = environ.get(DATABASE_URL, "").strip() or secrets_file.get(DATABASE_URL, "").strip() or None
+    if "SUPABASE_URL" not in found:
+        raise SettingsError("no installation is named: run `hangar init`, or set SUPABASE_URL")
+    target = load_target({**environ, **found, "HANGAR_FUNCTIONS_URL": ""})
+    installation = Installation(target)
+    notes: tuple[str, ...] = ()
+    on_file = secrets_file.get("HANGAR_FUNCTIONS_URL")
+    try:
+        state = read_installation(installation, database_url, on_file)
+    except DatabaseStepError as error:
+        if not dry_run:
+            raise
+        state, notes = InstallationState(functions_url_on_file=on_file), (f"nothing is known of the database: {error}",)
+    hidden = [value for name, value in found.items() if name in list_secret_names()]
+    tools = Tools(environ, [*hidden, *([database_url] if database_url else [])])
+    return Inputs(project, found, _read_wanted(project, found), installation, state, tools, database_url, notes)
+
+
+def _read_wanted(project: Mapping[str, Any], found: Mapping[str, str]) -> Wanted:
+    image = read_text(project, "backend", "image")
+    if image:
+        check_image(image, f"image under [backend] in {PROJECT_FILE}")
+    return Wanted(found.get("FLY_ORG_SLUG", ""), image, read_text(project, "backend", "regions"))
+
+
+def check_image(image: str, source: str) -> None:
+    """Raises SettingsError if this is not the name of an image."""
+    try:
+        parse_image_reference(image)
+    except MalformedReferenceError as error:
+        raise SettingsError(f"{source} is no image: {error}") from None
+
+
+__all__ = ["DATABASE_URL", "Inputs", "TargetError", "check_image", "load_inputs"]

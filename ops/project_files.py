@@ -1,0 +1,123 @@
+"""The two files of an installation in the operator's folder: `hangar.toml` (no secret) and `.env.hangar` (secrets, mode 0600).
+
+`.env.hangar` holds one NAME=value a line. A value with a character that a shell would change is in single quotes, so that
+the shell, Docker Compose and Hangar read the same file alike.
+"""
+
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ENV_FILE = Path(".env.hangar")
+PROJECT_FILE = Path("hangar.toml")
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+=,-]*", re.ASCII)
+_HEAD = """\
+# Secrets of one Hangar installation. Keep this file out of git, images and chats. `hangar init` writes it.
+"""
+
+
+class ProjectFileError(Exception):
+    """A file cannot be read or written. The message names the file and the line, never a value."""
+
+
+def read_env_file(path: Path = ENV_FILE) -> dict[str, str]:
+    """Names and values of the file, or nothing if there is none. Raises ProjectFileError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectFileError(f"{path} cannot be read ({type(error).__name__})") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ").lstrip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not _NAME.fullmatch(name):
+            raise ProjectFileError(f"{path}, line {number}: expected NAME=value with a name in capital letters")
+        found[name] = _unquote(value.strip())
+    return found
+
+
+def add_to_env_file(values: Mapping[str, str], path: Path = ENV_FILE) -> None:
+    """Set these values and keep every other line. The file has mode 0600 before it holds anything.
+
+    Raises ProjectFileError; the file is then as it was.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else _HEAD.splitlines()
+    left = {name: f"{name}={_quote(name, value)}" for name, value in values.items()}
+    for number, line in enumerate(lines):
+        name = line.strip().removeprefix("export ").partition("=")[0].strip()
+        if name in left:
+            lines[number] = left.pop(name)
+    write_private(path, "\n".join([*lines, *left.values()]) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace the file as a whole, readable by its owner only."""
+    _replace(path, text, 0o600)
+
+
+def write_public(path: Path, text: str) -> None:
+    """Replace the file as a whole, readable by everybody."""
+    _replace(path, text, 0o644)
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".env.hangar.")  # ignored as .env.hangar itself is
+    except OSError as error:
+        raise ProjectFileError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        os.fchmod(handle, mode)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except OSError as error:
+        raise ProjectFileError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def read_project_file(path: Path = PROJECT_FILE) -> dict[str, Any]:
+    """The tables of `hangar.toml`, or nothing if there is none. Raises ProjectFileError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectFileError(f"{path} cannot be read ({type(error).__name__})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ProjectFileError(f"{path} is not valid TOML: {error}") from None
+
+
+def read_text(document: Mapping[str, Any], *keys: str, path: Path = PROJECT_FILE) -> str | None:
+    """The text at this place of `hangar.toml`, or None. Raises ProjectFileError if it is no text."""
+    found: Any = document
+    for number, key in enumerate(keys):
+        if not isinstance(found, Mapping):
+            raise ProjectFileError(f"{path}: {'.'.join(keys[:number])} must be a table")
+        found = found.get(key)
+        if found is None:
+            return None
+    if not isinstance(found, str):
+        raise ProjectFileError(f"{path}: {'.'.join(keys)} must be a text in quotes")
+    return found.strip() or None
+
+
+def _quote(name: str, value: str) -> str:
+    if re.search(r"['\r\n]", value):
+        raise ProjectFileError(f"{name} holds a quote or a line break, which {ENV_FILE} cannot hold on one line")
+    return value if _PLAIN.fullmatch(value) else f"'{value}'"
+
+
+def _unquote(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value

@@ -1,0 +1,88 @@
+"""`hangar init` against a real project and a small Fly and registry on this machine."""
+
+import stat
+
+import pytest
+
+from local.http_server import Response, Server
+from ops.project_files import read_env_file, read_project_file
+from shared.settings.config import Config
+from tests.support.registry import LoopbackRegistry
+
+
+@pytest.fixture
+def new_project(deploy_world):
+    """The operator's folder before anything: secrets in the environment, no file."""
+    for name in (".env.hangar", "hangar.toml"):
+        (deploy_world.folder / name).unlink()
+    for name in ("SUPABASE_SECRET_KEY", "SUPABASE_DB_URL", "FLY_API_TOKEN"):
+        deploy_world.monkeypatch.setenv(name, deploy_world.secrets()[name])
+
+    def answer(request):
+        known = request.headers.get("authorization", "").endswith("fm2_canary0000000000")
+        return Response(200, b'{"apps": [], "total_apps": 0}') if known else Response(401, b'{"error": "unauthorized"}')
+
+    server = Server(answer)
+    server.start()
+    deploy_world.monkeypatch.setenv("FLY_API_URL", server.url)
+    with LoopbackRegistry() as registry:
+        deploy_world.image = f"{registry.host}/acme/missing:1"
+        yield deploy_world
+    server.stop()
+
+
+def words(world, **other):
+    flags = {
+        "--supabase-url": world.gateway_url,
+        "--publishable-key": "sb_publishable_0000000000",
+        "--fly-org": "acme",
+        "--image": "registry.example.test/acme/backend:1",
+        **{f"--{name.replace('_', '-')}": value for name, value in other.items()},
+    }
+    return ["init", "--yes", *(word for pair in flags.items() for word in pair)]
+
+
+def files(world):
+    return [each.name for each in world.folder.iterdir()]
+
+
+def test_it_writes_what_the_functions_start_with_and_keeps_it_the_second_time(new_project):
+    said = new_project.hangar(*words(new_project))
+    path = new_project.folder / ".env.hangar"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    found, project = read_env_file(path), read_project_file(new_project.folder / "hangar.toml")
+    Config.from_env({**found, **project["functions"], "HANGAR_INSTALLATION_ID": "33333333-3333-4333-8333-333333333333"})
+    assert project["backend"] == {"image": "registry.example.test/acme/backend:1", "regions": "sin"}
+    before = path.read_text()
+    again = new_project.hangar(*words(new_project))
+    assert path.read_text() == before
+    assert ".env.hangar: HANGAR_WEBHOOK_SECRET kept" in again
+    toml = (new_project.folder / "hangar.toml").read_text()
+    secrets = [value for name, value in found.items() if name != "SUPABASE_URL"]
+    assert [value for value in secrets if value in said + again + toml] == []
+
+
+@pytest.mark.parametrize(
+    ("other", "environ", "expected"),
+    [
+        ({"supabase_url": "nonsense"}, {}, "SUPABASE_URL is wrong: expected a URL"),
+        ({"publishable_key": "nonsense"}, {}, "SUPABASE_PUBLISHABLE_KEY is wrong: expected a Supabase publishable key"),
+        ({"image": "no image"}, {}, "--image is no image"),
+        ({"regions": "Singapore"}, {}, "--regions is 'Singapore': expected regions of Fly"),
+        ({}, {"SUPABASE_SECRET_KEY": "sb_secret_canary_wrong_0000"}, "SUPABASE_SECRET_KEY: the project at"),
+        ({}, {"SUPABASE_DB_URL": "postgresql://postgres:canary@127.0.0.1:9/x"}, "SUPABASE_DB_URL: no connection"),
+        ({}, {"FLY_API_TOKEN": "FlyV1 fm2_canary_wrong_00000"}, "FLY_API_TOKEN or --fly-org acme"),
+    ],
+)
+def test_a_wrong_value_is_named_without_a_secret_and_nothing_is_written(new_project, other, environ, expected):
+    for name, value in environ.items():
+        new_project.monkeypatch.setenv(name, value)
+    said = new_project.hangar(*words(new_project, **other), code=2)
+    assert expected in said
+    assert "canary" not in said
+    assert files(new_project) == []
+
+
+def test_an_image_that_the_registry_lacks_is_refused(new_project):
+    assert "--image" in new_project.hangar(*words(new_project, image=new_project.image), code=2)
+    assert files(new_project) == []
