@@ -47,6 +47,7 @@ def build_cli() -> "click.Group":
     from ops.commands.access import deny, grant, remove_override  # noqa: PLC0415  see above
     from ops.commands.alerts import alerts  # noqa: PLC0415  see above
     from ops.commands.apps import app, apps  # noqa: PLC0415  see above
+    from ops.commands.archive import archive  # noqa: PLC0415  see above
     from ops.commands.brake import brake  # noqa: PLC0415  see above
     from ops.commands.completion import completion  # noqa: PLC0415  see above
     from ops.commands.controls import pause, resume, sweep  # noqa: PLC0415  see above
@@ -70,6 +71,7 @@ def build_cli() -> "click.Group":
     from ops.commands.settings import settings  # noqa: PLC0415  see above
     from ops.commands.status import explain, status  # noqa: PLC0415  see above
     from ops.commands.user import user  # noqa: PLC0415  see above
+    from ops.commands.user_export import export_user_data  # noqa: PLC0415  see above
 
     @click.group(context_settings={"help_option_names": ["-h", "--help"]})
     @click.version_option(package_name="hangar")
@@ -98,6 +100,7 @@ def build_cli() -> "click.Group":
         settings,
         operators,
         export,
+        archive,
     )
     acting = (
         sweep,
@@ -117,4 +120,5 @@ def build_cli() -> "click.Group":
     )
     for command in (*shown, *acting, init, deploy, dev, demo, completion):
         cli.add_command(command)
+    user.add_command(export_user_data)
     return cli

@@ -31,6 +31,10 @@ _DECISION = "user_id override plan ends_at entitled outcome detail code status a
 _ALERT = "id kind key message metadata opened_at seen_at times told_at user_id app email handling"
 _OUTCOME = "`outcome` is `done`, `accepted` (it continues), `recorded` (a drain does it), `refused` or `failed`."
 _PLAN = "With `--dry-run` also `notes`; each step then says what it would run, else how it ended."
+_BATCH = (
+    "id source first_seq last_seq seqs rows content_bytes content_sha schema_version cutoff bucket object object_sha "
+    "object_bytes state planned_by planned_at written_at verified_at deleted_at problem problem_at installation_id"
+)
 _CREDENTIALS = (
     "now held_by renewal_share renew_from apps due older_than_renew_from lapsing ended unknown renewed_last_hour first_end "
     "revoked_users"
@@ -82,6 +86,10 @@ JSON_SHAPES = {
     "alerts snooze": _shape("object", _ALERT),
     "credentials": _shape("object", _CREDENTIALS, "Counts of apps, by the tokens of their machines."),
     "credentials renew": _shape("object", _CREDENTIALS),
+    "archive run": _shape("object", "bucket events samples closed_rows", "With `--source` that kind of rows only."),
+    "archive list": _shape("list", _BATCH),
+    "archive show": _shape("object", _BATCH),
+    "archive verify": _shape("object", "checked bad findings"),
     "plans list": _shape(
         "list",
         "tier dedicated cpu_kind cpu_count memory_mb region docker_image power public_service grace_s price_usd rank "
@@ -120,6 +128,11 @@ JSON_SHAPES = {
     "user env": _shape("object", "pin changed updates_machine", "`env list`: `env`, the names without their values."),
     "user revoke": _shape("object", "revoked_at updates_machine"),
     "user secret": _shape("object", "secrets updates_machine", "`secret list`: `secrets`, without their values."),
+    "user export": _shape(
+        "object",
+        "user_id email apps cost_intervals override pin given_by_release secrets revocation releases orphans alerts operator "
+        "archived_events events archived",
+    ),
     "user show": _shape("object", "user_id pin secrets revocation release app"),
     "deploy fly": _shape("object", "target steps", _PLAN),
     "deploy cloud-run": _shape("object", "target steps", _PLAN),

@@ -15,6 +15,7 @@ from ops.commands.user_status import list_release_lines, print_user
 from ops.exit_codes import EXIT_SOME_FAILED
 from ops.release_tables import format_fleet_releases, format_plan_differences
 from ops.tables import make_table, print_failures
+from shared.domain.archive_text import describe_archive
 from shared.domain.cost import to_cents
 from shared.domain.drift_text import format_fleet_drift
 from shared.domain.health_text import format_unhealthy
@@ -185,6 +186,7 @@ def _format_state(fleet: Mapping[str, Any], now: datetime) -> list[str]:
         *[f"{line} (hangar release status)" for line in format_fleet_releases(fleet)],
         *([f"Plans: {differing}"] if (differing := format_plan_differences(fleet["differ"])) else []),
         f"Alerts: {describe_deliveries(fleet['alert_deliveries'], now)}",
+        *[f"Archive: {line} (hangar archive run)" for line in describe_archive(fleet["archive"], now)],
         f"Cost: {estimate} USD a month as estimated, {running} USD by Fly's list price for what runs now (more: hangar cost)",
     ]
 

@@ -1,6 +1,7 @@
 """All procedures, for the dashboard and the command line; other functions import only what they call, to start faster."""
 
 from shared.adapters.procedures import Database
+from shared.adapters.procedures_archive import ArchiveProcedures
 from shared.adapters.procedures_command_line import CommandLineProcedures
 from shared.adapters.procedures_credentials import CredentialProcedures
 from shared.adapters.procedures_dashboard import DashboardProcedures
@@ -19,5 +20,6 @@ class OperatorDatabase(
     MigrationProcedures,
     ReleasePageProcedures,
     CommandLineProcedures,
+    ArchiveProcedures,
 ):
     """The procedures by name and type, those for operators included."""

@@ -45,6 +45,11 @@ create table hangar.settings (
   -- The share of the fleet whose tokens are renewed within an hour: at least one app, and none at 0.
   token_renewal_share numeric not null default 0.02 check (token_renewal_share between 0 and 1),
   renew_tokens_from timestamptz,  -- tokens that were issued before are renewed too: there is a new signing key
+  -- How long rows stay after they ended; null: for ever. Older ones are deleted once they are in the archive. The lower bounds are far
+  -- above what is still read for decisions and pages (hangar.log_readers).
+  events_retention_days integer check (events_retention_days between 30 and 36500),
+  samples_retention_days integer check (samples_retention_days between 100 and 36500),
+  closed_rows_retention_days integer check (closed_rows_retention_days between 30 and 36500),
   updated_at timestamptz not null default hangar.now()
 );
 comment on table hangar.settings is 'One row. `live`: serve every entitled user; `paused`: the kill switch, Hangar changes nothing on Fly.';
@@ -83,8 +88,12 @@ create table hangar.alerts (
   times bigint not null default 1,
   -- When the first destination accepted the message about it.
   told_at timestamptz,
-  resolved_at timestamptz
+  resolved_at timestamptz,
+  -- The number in the archive.
+  seq bigint generated always as identity
 );
+create unique index alerts_seq on hangar.alerts (seq);
+create index alerts_resolved on hangar.alerts (resolved_at) where resolved_at is not null;
 create unique index alerts_one_open on hangar.alerts (kind, key) where resolved_at is null;
 
 create table public.fly_plans (
@@ -225,13 +234,13 @@ create index user_fly_app_events_created on public.user_fly_app_events (created_
 -- The brake counts these events before each destroy, and so does the limit of app deletions per minute.
 create index user_fly_app_events_destroys on public.user_fly_app_events (created_at)
   where event_type = 'action' and status = 'intent' and (metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app');
--- What the log remembers is found without reading the log: the outcome of an intent, the removals of orphans, the deletions of one app.
+-- What the log remembers is found without reading the log: the outcome of an intent, the removals of orphans.
 create index user_fly_app_events_outcomes on public.user_fly_app_events ((metadata ->> 'intent_id'))
   where event_type = 'action' and status <> 'intent';
 create index user_fly_app_events_orphans on public.user_fly_app_events (created_at)
   where event_type = 'action' and (metadata ->> 'purpose') = 'orphan';
-create index user_fly_app_events_deletes on public.user_fly_app_events (fly_app_id)
-  where event_type = 'action' and status = 'intent' and (metadata ->> 'action') = 'delete_app';
+-- The archive reads and deletes by number.
+create unique index user_fly_app_events_seq on public.user_fly_app_events (seq);
 
 create table public.fly_overrides (
   user_id uuid primary key,
@@ -264,24 +273,6 @@ comment on column public.fly_orphans.absent_at is 'When Fly first answered a dir
 comment on column public.fly_orphans.user_id is 'The owner according to the closed row, or to the machine''s metadata when it could last be read.';
 comment on column public.fly_orphans.lost is 'Its machine names a row that this database never had. A row always exists before its app, so the database has lost rows.';
 
--- What the host says about one subscription, whichever table or function it comes from. `problem`: why ends_at could not be read.
-create type hangar.host_subscription as (user_id uuid, tier text, status text, ends_at timestamptz, problem text);
-
-create table hangar.binding (
-  only_row boolean primary key default true check (only_row),
-  kind text not null check (kind in ('table', 'function')),
-  -- The name at the time of binding, and the oid, which survives a rename by the host. No reference, so that the host may drop it.
-  source text not null,
-  source_oid oid not null,
-  columns jsonb not null default '{}',
-  users jsonb not null default '{}',
-  -- Tables whose changes mean "look at every user", for a bound function. By name, because the host may drop and create them.
-  watched text[] not null default '{}',
-  bound_at timestamptz not null default hangar.now(),
-  bound_by text not null default session_user
-);
-comment on table hangar.binding is 'Where the host keeps its subscriptions and users; no row: Hangar changes nobody. Written by hangar.bind_subscriptions and hangar.bind_function. docs/host-binding.md.';
-
 -- The machine that a row desires. The columns of public.user_fly_apps keep it for outsiders; functions pass it as one value.
 create type hangar.machine_spec as (
   region text, docker_image text, cpu_kind text, cpu_count integer, memory_mb integer, power text, public_service boolean, env_version text
@@ -292,7 +283,6 @@ alter table hangar.settings enable row level security;
 alter table hangar.operators enable row level security;
 alter table hangar.sweeps enable row level security;
 alter table hangar.alerts enable row level security;
-alter table hangar.binding enable row level security;
 alter table public.fly_plans enable row level security;
 alter table public.user_fly_apps enable row level security;
 alter table public.user_fly_app_events enable row level security;

@@ -1,5 +1,24 @@
--- What Hangar keeps about the host: the meaning of its statuses, the users whose subscription changed, and a mass loss that is held.
+-- What Hangar keeps about the host: where its subscriptions are, the meaning of its statuses, the users whose subscription changed, and a
+-- mass loss that is held.
 -- Builds on: tables.
+
+-- What the host says about one subscription, whichever table or function it comes from. `problem`: why ends_at could not be read.
+create type hangar.host_subscription as (user_id uuid, tier text, status text, ends_at timestamptz, problem text);
+
+create table hangar.binding (
+  only_row boolean primary key default true check (only_row),
+  kind text not null check (kind in ('table', 'function')),
+  -- The name at the time of binding, and the oid, which survives a rename by the host. No reference, so that the host may drop it.
+  source text not null,
+  source_oid oid not null,
+  columns jsonb not null default '{}',
+  users jsonb not null default '{}',
+  -- Tables whose changes mean "look at every user", for a bound function. By name, because the host may drop and create them.
+  watched text[] not null default '{}',
+  bound_at timestamptz not null default hangar.now(),
+  bound_by text not null default session_user
+);
+comment on table hangar.binding is 'Where the host keeps its subscriptions and users; no row: Hangar changes nobody. Written by hangar.bind_subscriptions and hangar.bind_function. docs/host-binding.md.';
 
 create table hangar.status_rules (
   status text primary key check (status = lower(btrim(status)) and status <> ''),
@@ -31,6 +50,7 @@ comment on column hangar.host_state.enabled_extensions is 'The extensions that H
 insert into hangar.host_state default values;
 
 -- No policy yet, as in `tables`.
+alter table hangar.binding enable row level security;
 alter table hangar.status_rules enable row level security;
 alter table hangar.marks enable row level security;
 alter table hangar.host_state enable row level security;

@@ -8,7 +8,7 @@ revoke all on hangar.settings, hangar.operators, hangar.sweeps, hangar.alerts, h
   hangar.host_state, hangar.schema_migrations, hangar.releases, hangar.release_targets, hangar.user_specs, hangar.user_pins,
   public.fly_plans, public.user_fly_apps, public.user_fly_app_events, public.fly_overrides, public.fly_orphans, public.fly_cost_intervals
   from public, anon, authenticated, service_role;
-revoke all on sequence public.user_fly_app_events_seq_seq from public, anon, authenticated, service_role;
+revoke all on sequence public.user_fly_app_events_seq_seq, public.fly_cost_intervals_seq_seq from public, anon, authenticated, service_role;
 grant select on hangar.settings, hangar.operators, hangar.sweeps, hangar.alerts, hangar.binding, hangar.status_rules, hangar.marks,
   hangar.host_state, hangar.schema_migrations, hangar.releases, hangar.release_targets, hangar.user_specs, hangar.user_pins,
   public.user_fly_apps, public.user_fly_app_events, public.fly_overrides, public.fly_orphans, public.fly_cost_intervals to service_role;
@@ -53,10 +53,17 @@ create trigger touch before update on public.user_fly_apps for each row execute 
 create trigger touch before update on public.fly_plans for each row execute function hangar.touch();
 create trigger touch before update on hangar.settings for each row execute function hangar.touch();
 
+-- A row leaves the log only when fly_archive_delete deletes the batch that it is in.
 create function hangar.refuse_event_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
+  if tg_op = 'DELETE' then
+    if exists (select 1 from hangar.archive_batches b
+                where b.source = 'events' and b.state = 'verified' and b.deleting_in = pg_current_xact_id() and b.seqs @> old.seq) then
+      return old;
+    end if;
+  end if;
   raise exception 'user_fly_app_events is append-only: % is refused', lower(tg_op) using errcode = 'insufficient_privilege';
 end
 $$;

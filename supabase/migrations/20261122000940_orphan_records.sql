@@ -9,9 +9,7 @@ as $$
      and p_orphan.first_seen_at <= hangar.now() - pg_catalog.make_interval(secs => g.orphan_after_s::double precision)
       or exists (select 1 from public.user_fly_apps a
                   where a.fly_app_name = p_orphan.app and a.network = p_orphan.network and a.deleted_at is not null
-                    and exists (select 1 from public.user_fly_app_events e
-                                 where e.fly_app_id = a.id and e.event_type = 'action' and e.status = 'intent'
-                                   and e.metadata ->> 'action' = 'delete_app' and e.metadata ->> 'purpose' = 'deprovision'))
+                    and exists (select 1 from hangar.intended_deletions d where d.fly_app_id = a.id))
     from hangar.settings g
 $$;
 comment on function hangar.is_removable(public.fly_orphans) is 'The first check: the orphan was seen by two sweeps over orphan_after_s, or approved by an operator, or its row was closed after a deletion of this very app was intended (Fly then answered that the app was gone, and was wrong).';

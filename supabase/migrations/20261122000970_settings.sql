@@ -38,7 +38,10 @@ as $$
     ('unhealthy_after', 'whole number', 1, 100, false, null, null),
     ('bad_sample_gap_s', 'number', 0, 3600, false, null, null),
     ('drift_share', 'number', 0, 1, false, null, null),
-    ('token_renewal_share', 'number', 0, 1, false, null, null)
+    ('token_renewal_share', 'number', 0, 1, false, null, null),
+    ('events_retention_days', 'whole number', 30, 36500, true, null, null),
+    ('samples_retention_days', 'whole number', 100, 36500, true, null, null),
+    ('closed_rows_retention_days', 'whole number', 30, 36500, true, null, null)
 $$;
 
 -- Why this value cannot be set, as a sentence with the setting, the allowed values and what was given; null if it can be.

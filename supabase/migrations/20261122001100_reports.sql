@@ -1,5 +1,5 @@
 -- Reports for operators: one user, the state of Hangar, the cost, and entitled users who have no app yet. Read only.
--- Builds on: entitlement, limits.
+-- Builds on: entitlement, limits, archive.
 
 create function public.fly_user_status(p_user uuid) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -102,10 +102,11 @@ begin
     'unhealthy', (select jsonb_build_object('apps', coalesce(sum(u.apps), 0), 'symptoms', coalesce(jsonb_object_agg(u.symptom, u.apps) filter (where u.apps > 0), '{}'))
                     from (select f.symptom, count(*) as apps from hangar.find_unhealthy() f group by f.symptom) u),
     'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null),
-    'alert_deliveries', hangar.deliveries_json());
+    'alert_deliveries', hangar.deliveries_json(),
+    'archive', hangar.archive_json());
 end
 $$;
-comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts, and the messages about alerts that wait. docs/database.md.';
+comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts, the messages about alerts that wait, and the archive. docs/database.md.';
 
 create function public.fly_cost_report(p_top integer default 10) returns jsonb
 language plpgsql volatile security definer set search_path = ''

@@ -2,6 +2,7 @@
 
 from tests.mutants import (
     alerts,
+    archive,
     bad_days,
     command_line,
     credentials,
@@ -47,5 +48,6 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "command line": command_line.BUGS,
     "doctor": doctor.BUGS,
     "installing": installing.BUGS,
+    "archive": archive.BUGS,
 }
 BUGS = tuple(bug for bugs in AREAS.values() for bug in bugs)

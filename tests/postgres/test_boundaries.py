@@ -178,4 +178,7 @@ def test_the_defaults_of_a_new_installation(installed):
         "removal_hold_s": "0",  # 300 in a real installation; the tests' databases have none
         "host_loss_floor": "10",
         "host_loss_share": "0.5",
+        "events_retention_days": "None",
+        "samples_retention_days": "None",
+        "closed_rows_retention_days": "None",
     }

@@ -24,6 +24,7 @@ CREATED_OTHERWISE = {
     "hangar.mark_everybody",
     "hangar.read_emails",
     "hangar.read_subscriptions",
+    "public.fly_cost_intervals_seq_seq",
     "public.user_fly_app_events_seq_seq",
 }
 # Statements that an operator is told to run, in the texts of errors.

@@ -18,9 +18,13 @@ hangar.alert_deliveries_seq_seq     -     -              -
 hangar.alert_destinations           -     -              r
 hangar.alert_handling               -     -              r
 hangar.alerts                       -     -              r
+hangar.alerts_seq_seq               -     -              -
 hangar.app_health                   -     -              r
+hangar.archive_batches              -     -              r
+hangar.archive_batches_id_seq       -     -              -
 hangar.binding                      -     -              r
 hangar.host_state                   -     -              r
+hangar.intended_deletions           -     -              r
 hangar.marks                        -     -              r
 hangar.operators                    -     -              r
 hangar.region_capacity              -     -              r
@@ -36,6 +40,7 @@ hangar.user_pins                    -     -              r
 hangar.user_secrets                 -     -              r
 hangar.user_specs                   -     -              r
 public.fly_cost_intervals           -     -              r
+public.fly_cost_intervals_seq_seq   -     -              -
 public.fly_failures                 -     -              r
 public.fly_fleet_summary            -     -              r
 public.fly_health_summary           -     -              r
@@ -77,6 +82,7 @@ fly_acknowledge_alert
 fly_add_operator fly_admin_events fly_admin_figures fly_admin_fleet fly_admin_frame fly_admin_release fly_admin_releases
 fly_admin_search fly_admin_user
 fly_admit fly_advance_releases fly_apply_marks fly_approve_orphan fly_begin_user_secret
+fly_archive_batches fly_archive_delete fly_archive_plan fly_archive_read fly_archive_record
 fly_brake_status fly_change_release fly_claim fly_claim_due
 fly_cost_report fly_create_release fly_credentials fly_doctor fly_end_outage
 fly_end_removal_hold fly_fleet_page fly_judge_orphan fly_list_alerts fly_list_orphans fly_migration_candidates fly_operator
@@ -86,7 +92,7 @@ fly_release
 fly_release_brake fly_releases fly_remove_operator fly_renew_tokens fly_resolve_alert
 fly_retry fly_revoke_user fly_save fly_set_override fly_set_paused fly_set_plan
 fly_set_settings fly_set_user_pin fly_start_drift_repairs fly_sweep_claim
-fly_snooze_alert fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_status
+fly_snooze_alert fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_export fly_user_status
 """
 # The functions of schema hangar that a role of the API may call: views ask them as their reader.
 OPEN_IN_HANGAR = {"hangar.now()": "- - X", "hangar.token_is_valid()": "X X X", "hangar.user_email(uuid)": "- - X"}

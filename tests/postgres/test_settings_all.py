@@ -15,6 +15,9 @@ OWN = {
     "lease_s": 90.5,
     "sweep_lease_s": 60.5,
     "host_loss_share": 0.25,
+    "events_retention_days": 30,
+    "samples_retention_days": 100,
+    "closed_rows_retention_days": 30,
 }
 NOT_BY_THE_PROCEDURE = {"only_row", "installation_id", "updated_at", "brake_released_at", "renew_tokens_from"}
 
@@ -43,7 +46,8 @@ def test_every_setting_can_be_set(hangar):
 
 
 NO_NUMBERS = (-1, "NaN", "Infinity", "many")
-LIMITS = ("max_apps", "max_monthly_cost_usd")  # may be null: no limit
+RETENTIONS = ("events_retention_days", "samples_retention_days", "closed_rows_retention_days")
+LIMITS = ("max_apps", "max_monthly_cost_usd", *RETENTIONS)  # may be null: no limit
 
 
 def numbers(hangar):

@@ -23,6 +23,7 @@ _SIZES = {
     "LOCK_ROUNDS": (3, 15),
     "RELEASE_FLEET": (150, 1_000),
     "BAD_RELEASE_FLEET": (60, 200),
+    "OLD_EVENTS": (60_000, 1_000_000),
 }
 
 

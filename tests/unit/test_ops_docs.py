@@ -13,7 +13,7 @@ from tools import commands_doc
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = "".join(
     (DOCS / f"{page}.md").read_text()
-    for page in ("operating", "releases", "credentials", "install", "deploy", "commands")
+    for page in ("operating", "releases", "credentials", "install", "deploy", "archive", "commands")
 )
 
 
@@ -46,7 +46,20 @@ def test_the_page_of_commands_is_the_generated_one():
 
 def test_every_command_that_prints_a_result_has_json_with_a_documented_shape():
     """`dev` and `demo` show a process, `completion` prints a script, and `init` asks questions."""
-    without = {"dev", "demo", "completion", "init", "deploy", "release", "user", "plans", "alerts", "export"}
+    without = {
+        "dev",
+        "demo",
+        "completion",
+        "init",
+        "deploy",
+        "archive",
+        "archive restore",
+        "release",
+        "user",
+        "plans",
+        "alerts",
+        "export",
+    }
     found = {
         name.removeprefix("hangar ")
         for name, command in commands(build_cli())

@@ -10,6 +10,7 @@ _SHOWN = (
     "fly_org_slug", "app_prefix", "default_region", "default_image", "max_apps", "max_monthly_cost_usd", "brake_floor",
     "brake_share", "retry_base_s", "retry_cap_s", "orphan_after_s", "incident_floor", "incident_share",
     "unhealthy_after", "bad_sample_gap_s", "drift_share", "token_renewal_share",
+    "events_retention_days", "samples_retention_days", "closed_rows_retention_days",
 )  # fmt: skip
 
 

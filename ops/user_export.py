@@ -1,0 +1,42 @@
+"""Everything that Hangar holds about one person: from the database, and from the archive if a bucket is given."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from ops.archive.bucket import Bucket
+from ops.archive.restore import read_batches
+from ops.client import Installation
+
+_PAGE = 1000  # PostgREST returns no more rows at once
+
+
+def export_user(installation: Installation, user_id: UUID, bucket: Bucket | None) -> dict[str, Any]:
+    """Rows, money, decisions and events of a user. `archived` holds the events in the bucket; null if it was not read."""
+    known = installation.database.export_user(user_id)
+    archived = None
+    if bucket is not None:
+        settings = installation.database.read_overview().settings
+        below = f"{bucket.location.prefix}{settings['installation_id']}/events/"
+        archived = list(_find_archived(bucket, below, str(user_id)))
+    return known | {"events": list(_read_events(installation, user_id)), "archived": archived}
+
+
+def _read_events(installation: Installation, user_id: UUID) -> Iterator[dict[str, Any]]:
+    after = 0
+    while True:
+        query = {"user_id": f"eq.{user_id}", "seq": f"gt.{after}", "order": "seq.asc"}
+        page = installation.read_rows("user_fly_app_events", limit=_PAGE, **query)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1]["seq"]
+
+
+def _find_archived(bucket: Bucket, below: str, user_id: str) -> Iterator[dict[str, Any]]:
+    """Every archived event that names the user, also in its metadata, with the object that holds it."""
+    for key, lines in read_batches(bucket, below):
+        for line in lines:
+            if user_id in line:
+                yield json.loads(line) | {"object": key}
