@@ -26,7 +26,7 @@ _OPTIONS = (
     click.option("--health", type=click.Choice(HEALTHS), help="Only apps with this health."),
     click.option("--region", metavar="R", help="Only apps in this region."),
     click.option("--work", type=click.Choice(WORK), help="Only apps with this work: see docs/dashboard.md."),
-    click.option("--search", "q", metavar="TEXT", help="E-mail, user id, app name or machine id, or how it begins."),
+    click.option("--search", "q", metavar="TEXT", help="A user id, or any part of an e-mail, app name or machine id."),
 )
 
 

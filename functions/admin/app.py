@@ -153,7 +153,7 @@ def _add_error_pages(app: flask.Flask) -> None:
     @app.errorhandler(TransientError)
     def show_unavailable(error: TransientError) -> flask.Response:
         _log.warning("%s", error, extra={"labels": {"code": error.code}})
-        response = _show_error(503)
+        response = _show_error(503, source=error.source)
         response.headers["Retry-After"] = "10"
         return response
 
@@ -177,6 +177,6 @@ def _add_error_pages(app: flask.Flask) -> None:
         return _show_error(500)
 
 
-def _show_error(status: int, code: str = "") -> flask.Response:
+def _show_error(status: int, code: str = "", source: str = "") -> flask.Response:
     """A page that says what happened and what to do. The log has the reason under the request's id."""
-    return show("error.html", status, code=code)
+    return show("error.html", status, code=code, source=source)

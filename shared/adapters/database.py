@@ -67,6 +67,13 @@ class PostgrestStore:
     def rpc(self, name: str, args: Json) -> Any:
         """Call a procedure; repeat it once if no response came. Every procedure is safe to repeat: events and leases have ids."""
         try:
+            return self._rpc_twice(name, args)
+        except HangarError as error:
+            error.source = "the database"
+            raise
+
+    def _rpc_twice(self, name: str, args: Json) -> Any:
+        try:
             return self._rpc_once(name, args)
         except OutcomeUnknown:
             self._sleep(_PAUSE_BEFORE_SECOND_TRY_S)

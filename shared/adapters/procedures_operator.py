@@ -118,9 +118,9 @@ class OperatorProcedures(Caller):
         )
         return bool(answer["entitled"])
 
-    def retry(self, user_id: UUID, *, actor: str) -> None:
+    def retry(self, user_id: UUID, *, actor: str, reason: str | None = None) -> None:
         """Make this user's row due now, whatever wait its failures have left."""
-        self._call("fly_retry", user=str(user_id), actor=actor)
+        self._call("fly_retry", user=str(user_id), actor=actor, reason=reason)
 
     def set_paused(self, *, paused: bool, actor: str, reason: str | None) -> bool:
         """Pause or resume every change on Fly; False when it already was so."""

@@ -35,6 +35,8 @@ class HangarError(Exception):
 
     default_code: ClassVar[str] = "error"
     default_advice: ClassVar[str] = ""
+    # Whose failure it is, for people: "the database", "Supabase Auth". Empty: Fly's.
+    source: str = ""
 
     def __init__(
         self,

@@ -67,7 +67,11 @@ class ProjectKeys:
         with self._lock:  # one thread reads, the others wait for the result
             age_s = None if self._read_at is None else self._clock() - self._read_at
             if age_s is None or age_s >= KEYS_FRESH_S or (kid not in self._keys and age_s >= LOOK_AGAIN_S):
-                self._read()
+                try:
+                    self._read()
+                except TransientError as error:
+                    error.source = "Supabase Auth"
+                    raise
             return self._keys.get(kid)
 
     def _read(self) -> None:

@@ -34,10 +34,20 @@ BROKEN = Problem(500, "broken", "An internal error occurred. The log has the det
 def problem_from(error: HangarError) -> Problem:
     """The problem for a failure of Fly or the database: try again later, or an operator must act. The log has the details."""
     if isinstance(error, TransientError | Capacity):
-        detail = "The database or Fly cannot be reached. Nothing is lost; Hangar tries again"
+        detail = f"{find_source(error)} cannot be reached now. Nothing is lost; Hangar tries again"
         return Problem(503, "out_of_reach", detail, retry_after_header(error))
     _log.error("%s", error, exc_info=error, extra={"labels": {"code": error.code}})
     return Problem(500, error.code, "An operator must fix the cause first. The log has it under this instance")
+
+
+def find_source(error: BaseException) -> str:
+    """Whose failure this is, at the beginning of a sentence. An error that was raised from another one is that one's."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, HangarError) and found.source:
+            return f"{found.source[:1].upper()}{found.source[1:]}"
+        found = found.__cause__
+    return "Fly"
 
 
 def retry_after_header(error: HangarError) -> dict[str, str]:

@@ -93,7 +93,7 @@ comment on function public.fly_end_removal_hold(uuid, text) is 'Ends the removal
 
 -- Makes a failed app due at once, with the machine that plan and settings ask for now. The row copied them when it was created, so a
 -- corrected image or size would not reach it otherwise.
-create function public.fly_retry(p_user uuid, p_actor text) returns jsonb
+create function public.fly_retry(p_user uuid, p_actor text, p_reason text default null) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
@@ -122,7 +122,8 @@ begin
   end if;
   if v_failed then
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
-    values (v_row.id, p_user, 'recovery_attempted', 'info', jsonb_build_object('actor', p_actor, 'source', 'retry'));
+    values (v_row.id, p_user, 'recovery_attempted', 'info',
+            jsonb_strip_nulls(jsonb_build_object('actor', p_actor, 'source', 'retry', 'reason', nullif(btrim(p_reason), ''))));
   end if;
   perform hangar.forget_health_steps(v_row.id);
   if v_row.drift <> '{}' then
@@ -133,6 +134,6 @@ begin
     'row', (select hangar.row_json(a) from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null));
 end
 $$;
-comment on function public.fly_retry(uuid, text) is 'Makes a failed app due at once, with the machine that plan and settings ask for now, and lets drift be repaired at once. docs/database.md.';
+comment on function public.fly_retry(uuid, text, text) is 'Makes a failed app due at once, with the machine that plan and settings ask for now, and lets drift be repaired at once. docs/database.md.';
 
 select hangar.restrict_functions();

@@ -77,6 +77,30 @@ end
 $$;
 comment on function public.fly_migration_candidates(uuid, integer) is 'Entitled users who have no app yet: no row (status null), or one that is provisioning or in error. docs/database.md.';
 
+-- An alert with the users and apps that its key, its message and its metadata name.
+create function hangar.alert_with_names(p_alert hangar.alerts) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+begin
+  select coalesce(array_agg(distinct i.id::uuid), '{}') into v_ids
+    from (select m[1] as id
+            from regexp_matches(concat_ws(' ', p_alert.key, p_alert.message, p_alert.metadata ->> 'user_id', p_alert.metadata ->> 'users'),
+                                '\m([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\M', 'g') m limit 20) i;
+  return jsonb_build_object('kind', p_alert.kind, 'key', p_alert.key, 'message', p_alert.message, 'opened_at', p_alert.opened_at,
+    'seen_at', p_alert.seen_at, 'times', p_alert.times::text,
+    'names', case when v_ids = '{}' then '[]'::jsonb else (
+      select coalesce(jsonb_agg(jsonb_build_object('id', n.id, 'user_id', n.user_id, 'email', hangar.user_email(n.user_id), 'app', n.fly_app_name)
+                                order by n.fly_app_name, n.id), '[]')
+        from (select i as id, coalesce(r.user_id, i) as user_id, coalesce(r.fly_app_name, l.fly_app_name) as fly_app_name
+                from unnest(v_ids) i
+                left join public.user_fly_apps r on r.id = i
+                left join public.user_fly_apps l on l.user_id = i and l.deleted_at is null
+               where r.id is not null or l.id is not null or hangar.user_email(i) is not null) n) end);
+end
+$$;
+
 create function public.fly_overview() returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -95,9 +119,8 @@ begin
                 'started_at', w.started_at, 'heartbeat_at', w.heartbeat_at, 'finished_at', w.finished_at,
                 'completed_at', w.completed_at, 'report', w.report)
                 from hangar.sweeps w where w.name = 'fleet'),
-    'alerts', (select coalesce(jsonb_agg(jsonb_build_object('kind', t.kind, 'key', t.key, 'message', t.message,
-                 'opened_at', t.opened_at, 'seen_at', t.seen_at, 'times', t.times::text) order by t.opened_at desc), '[]')
-                 from (select * from hangar.alerts l where l.resolved_at is null order by l.opened_at desc limit 100) t),
+    'alerts', (select coalesce(jsonb_agg(hangar.alert_with_names(t.l) order by (t.l).opened_at desc), '[]')
+                 from (select l from hangar.alerts l where l.resolved_at is null order by l.opened_at desc limit 100) t),
     'drift', hangar.count_drift(),
     'unhealthy', (select jsonb_build_object('apps', coalesce(sum(u.apps), 0), 'symptoms', coalesce(jsonb_object_agg(u.symptom, u.apps) filter (where u.apps > 0), '{}'))
                     from (select f.symptom, count(*) as apps from hangar.find_unhealthy() f group by f.symptom) u),
@@ -147,7 +170,8 @@ begin
     select coalesce(a.user_id, b.user_id) as user_id, a.fly_app_name, a.tier, a.monthly_cost_estimate_usd,
            coalesce(b.seconds, 0) as seconds, coalesce(b.usd, 0) as usd
       from (select * from public.user_fly_apps x where x.deleted_at is null) a full join by_user b on b.user_id = a.user_id
-     order by coalesce(b.usd, 0) desc, a.monthly_cost_estimate_usd desc nulls last, 1
+     -- By the month, not by what was spent so far: the largest machine, started an hour ago, has cost little yet.
+     order by coalesce(a.monthly_cost_estimate_usd, 0) desc, coalesce(b.usd, 0) desc, 1
      limit p_top
   )
   select jsonb_build_object(
@@ -158,7 +182,7 @@ begin
          (select coalesce(jsonb_agg(jsonb_build_object(
                    'user_id', t.user_id, 'email', u.email, 'fly_app_name', t.fly_app_name, 'tier', t.tier,
                    'monthly_cost_estimate_usd', t.monthly_cost_estimate_usd::text, 'running_seconds', t.seconds::text,
-                   'to_date_usd', t.usd::text) order by t.usd desc, t.monthly_cost_estimate_usd desc nulls last, t.user_id), '[]')
+                   'to_date_usd', t.usd::text) order by coalesce(t.monthly_cost_estimate_usd, 0) desc, t.usd desc, t.user_id), '[]')
             from top_users t left join lateral (select hangar.user_email(t.user_id) as email) u on true)
     into v_to_date, v_users;
   return jsonb_build_object('now', v_now, 'month_start', v_month, 'groups', v_groups, 'to_date', v_to_date, 'users', v_users,
@@ -168,6 +192,6 @@ begin
                 from public.fly_plans p cross join hangar.settings g where p.dedicated));
 end
 $$;
-comment on function public.fly_cost_report(integer) is 'Live apps by tier, region and size, the month''s running seconds at list price, and the most expensive users. Money as text. docs/database.md.';
+comment on function public.fly_cost_report(integer) is 'Live apps by tier, region and size, the month''s running seconds at list price, and the users with the highest monthly cost. Money as text. docs/database.md.';
 
 select hangar.restrict_functions();

@@ -1,5 +1,5 @@
 -- What the dashboard shows about the fleet. Read only. Every page is one keyset page, and its usual order has an index.
--- Builds on: operators, limits, entitlement.
+-- Builds on: operators, limits, dashboard_search.
 
 create index user_fly_apps_newest on public.user_fly_apps (created_at desc, id desc) where deleted_at is null;
 create index user_fly_apps_by_status on public.user_fly_apps (status, created_at desc, id desc) where deleted_at is null;
@@ -24,9 +24,8 @@ begin
                 'completed_at', w.completed_at, 'report', w.report) from hangar.sweeps w where w.name = 'fleet'),
     'brake', case when exists (select 1 from hangar.alerts b where b.kind = 'brake' and b.resolved_at is null)
                   then public.fly_brake_status() end,
-    'alerts', (select coalesce(jsonb_agg(jsonb_build_object('kind', t.kind, 'key', t.key, 'message', t.message, 'opened_at', t.opened_at,
-                 'times', t.times::text) order by t.opened_at desc), '[]')
-                 from (select * from hangar.alerts l where l.resolved_at is null
+    'alerts', (select coalesce(jsonb_agg(hangar.alert_with_names(t.l) order by (t.l).opened_at desc), '[]')
+                 from (select l from hangar.alerts l where l.resolved_at is null
                         and (l.kind not in ('provision_failed', 'deprovision_failed') or l.metadata ? 'cause')
                         order by l.opened_at desc limit 20) t),
     'failures', (select count(*) from public.user_fly_apps a where a.status = 'error' and a.deleted_at is null));
@@ -41,68 +40,75 @@ declare
   v_now timestamptz := hangar.now();
   v_late timestamptz := v_now - interval '5 minutes';
   v_groups jsonb;
+  v_tiers jsonb;
+  v_regions jsonb;
 begin
-  -- One pass over the fleet; every figure of the page is a sum of these.
-  select coalesce(jsonb_agg(to_jsonb(g) order by g.status, g.health), '[]') into v_groups
-    from (
-      select a.status, coalesce(a.health_status, 'unknown') as health, count(*) as apps,
-             coalesce(sum(a.monthly_cost_estimate_usd), 0)::text as monthly_cost_estimate_usd,
-             coalesce(sum(a.price_usd_per_s) filter (where a.machine_state = 'started') * 2592000, 0)::text as monthly_list_price_usd,
-             count(*) filter (where a.machine_state = 'started') as running,
-             count(*) filter (where a.next_attempt_at <= v_now) as due,
-             count(*) filter (where a.next_attempt_at <= v_late) as overdue,
-             count(*) filter (where a.status = 'error' and a.next_attempt_at is null) as stuck,
-             count(*) filter (where a.drift <> '{}') as drifted,
-             count(*) filter (where a.lease_expires_at > v_now) as working
-        from public.user_fly_apps a
-       where a.deleted_at is null
-       group by 1, 2
-    ) g;
-  return jsonb_build_object('now', v_now, 'groups', v_groups);
+  -- One pass over the fleet. Every figure of the page is a sum of the groups by status and health; tiers and regions are its choices.
+  with fleet as (
+    select a.*, coalesce(a.health_status, 'unknown') as health, coalesce(a.machine_region, a.region) as place
+      from public.user_fly_apps a where a.deleted_at is null
+  ), counted as materialized (
+    select f.status, f.health, f.tier, f.place, grouping(f.status) = 0 as of_status, grouping(f.tier) = 0 as of_tier,
+           grouping(f.place) = 0 as of_place, count(*) as apps,
+           coalesce(sum(f.monthly_cost_estimate_usd), 0)::text as monthly_cost_estimate_usd,
+           coalesce(sum(f.price_usd_per_s) filter (where f.machine_state = 'started') * 2592000, 0)::text as monthly_list_price_usd,
+           count(*) filter (where f.machine_state = 'started') as running,
+           count(*) filter (where f.next_attempt_at <= v_now) as due,
+           count(*) filter (where f.next_attempt_at <= v_late) as overdue,
+           count(*) filter (where f.status = 'error' and f.next_attempt_at is null) as stuck,
+           count(*) filter (where f.drift <> '{}') as drifted,
+           count(*) filter (where f.lease_expires_at > v_now) as working
+      from fleet f
+     group by grouping sets ((f.status, f.health), (f.tier), (f.place))
+  )
+  select coalesce(jsonb_agg(to_jsonb(c) - array['tier', 'place', 'of_status', 'of_tier', 'of_place'] order by c.status, c.health)
+                    filter (where c.of_status), '[]'),
+         (select coalesce(jsonb_agg(jsonb_build_object('tier', t.tier, 'apps', coalesce(n.apps, 0)) order by t.tier), '[]')
+            from (select p.tier from public.fly_plans p union select d.tier from counted d where d.of_tier and d.tier is not null) t
+            left join counted n on n.of_tier and n.tier = t.tier),
+         coalesce(jsonb_agg(jsonb_build_object('region', c.place, 'apps', c.apps) order by c.place) filter (where c.of_place), '[]')
+    into v_groups, v_tiers, v_regions
+    from counted c;
+  return jsonb_build_object('now', v_now, 'groups', v_groups, 'tiers', v_tiers, 'regions', v_regions);
 end
 $$;
-comment on function public.fly_admin_figures() is 'Live apps by status and health: how many, running, due, overdue, stuck, leased, and what they cost. Money as text. docs/database.md.';
+comment on function public.fly_admin_figures() is 'Live apps by status and health: how many, running, due, overdue, stuck, leased, and what they cost; the tiers and regions to filter by. Money as text. docs/database.md.';
 
--- The users that a search text means: the id of a user or an app, the beginning of an e-mail address, the beginning of an app's name (with
--- or without the prefix), or a whole machine id. At most p_limit of each.
-create function hangar.search_users(p_query text, p_limit integer) returns uuid[]
+-- The condition of a filter, as SQL about `a`. Refuses words that no app can match by their name, with those that are allowed.
+create function hangar.fleet_condition(p_filter jsonb) returns text
 language plpgsql stable set search_path = ''
 as $$
 declare
-  v_query text := lower(btrim(p_query));
-  v_like text := replace(replace(replace(v_query, '\', '\\'), '%', '\%'), '_', '\_') || '%';
-  v_prefix text := (select g.app_prefix || '-' from hangar.settings g);
-  v_found uuid[];
-  v_users uuid[] := '{}'::uuid[];
+  v_now timestamptz := hangar.now();
 begin
-  if v_query = '' then
-    return '{}'::uuid[];
-  end if;
-  if v_query ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then
-    select array_agg(x.id) into v_found from (
-      select a.user_id as id from public.user_fly_apps a where a.user_id = v_query::uuid or a.id = v_query::uuid
-      union select e.user_id from hangar.entitlements(array[v_query::uuid]) e where e.known) x;
-    return coalesce(v_found, '{}'::uuid[]);
-  end if;
-  v_users := v_users || hangar.search_emails(v_like, p_limit);
-  execute format('select array_agg(x.user_id) from ('
-                 '(select a.user_id from public.user_fly_apps a where a.deleted_at is null and a.fly_app_name collate "C" like %1$L limit %3$s)'
-                 ' union (select a.user_id from public.user_fly_apps a where a.deleted_at is null and a.fly_app_name collate "C" like %2$L limit %3$s)'
-                 ' union (select a.user_id from public.user_fly_apps a where a.fly_app_name = %4$L)) x',
-                 v_like, v_prefix || v_like, p_limit, v_query) into v_found;
-  v_users := v_users || coalesce(v_found, '{}');
-  if v_query ~ '^[0-9a-f]{14}$' then
-    select array_agg(a.user_id) into v_found from public.user_fly_apps a where a.machine_id = v_query;
-    v_users := v_users || coalesce(v_found, '{}');
-  end if;
-  return v_users;
+  perform hangar.check_keys('p_filter', p_filter, array['status', 'health', 'region', 'tier', 'work', 'cause', 'q']);
+  perform hangar.check_choice('status', p_filter ->> 'status', array['active', 'provisioning', 'error', 'deprovisioning', 'deleted']);
+  perform hangar.check_choice('health', p_filter ->> 'health', array['healthy', 'unhealthy', 'unknown']);
+  perform hangar.check_choice('work', p_filter ->> 'work', array['due', 'overdue', 'retrying', 'stuck', 'drift', 'override']);
+  return 'a.deleted_at is null'
+    || coalesce(' and a.status = ' || quote_literal(p_filter ->> 'status'), '')
+    || case p_filter ->> 'health'
+         when 'healthy' then ' and a.health_status = ''healthy'''
+         when 'unhealthy' then ' and a.health_status is distinct from ''healthy'' and a.health_status = ''unhealthy'''
+         when 'unknown' then ' and a.health_status is distinct from ''healthy'' and coalesce(a.health_status, ''unknown'') = ''unknown'''
+         else '' end
+    || coalesce(' and coalesce(a.machine_region, a.region) = ' || quote_literal(p_filter ->> 'region'), '')
+    || coalesce(' and a.tier = ' || quote_literal(p_filter ->> 'tier'), '')
+    || coalesce(' and a.status = ''error'' and coalesce(a.error_code, ''error'') = ' || quote_literal(p_filter ->> 'cause'), '')
+    || case p_filter ->> 'work'
+         when 'due' then format(' and a.next_attempt_at <= %L', v_now)
+         when 'overdue' then format(' and a.next_attempt_at <= %L', v_now - interval '5 minutes')
+         when 'stuck' then ' and a.status = ''error'' and a.next_attempt_at is null'
+         when 'retrying' then ' and a.status = ''error'' and a.next_attempt_at is not null'
+         when 'drift' then ' and a.drift <> ''{}'''
+         when 'override' then ' and exists (select 1 from public.fly_overrides o where o.user_id = a.user_id)'
+         else '' end;
 end
 $$;
-comment on function hangar.search_users(text, integer) is 'The users a search of the dashboard means.';
 
 create function public.fly_admin_fleet(
   p_filter jsonb default '{}', p_sort text default 'created', p_descending boolean default true, p_after jsonb default null,
-  p_limit integer default 50
+  p_limit integer default 50, p_before jsonb default null, p_count boolean default false
 ) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -111,13 +117,23 @@ declare
   v_most constant integer := 1000;
   v_column text;
   v_type text;
-  v_where text := 'a.deleted_at is null';
+  v_where text := hangar.fleet_condition(p_filter);
+  v_from text := '';
   v_users uuid[];
+  -- The page before a place is read backwards from it, then turned round.
+  v_backwards boolean := p_before is not null;
+  v_read text := case when p_descending <> v_backwards then 'desc' else 'asc' end;
   v_rows jsonb;
-  v_next jsonb;
+  v_first jsonb;
+  v_last jsonb;
+  v_has_more boolean;
+  v_apps bigint;
+  v_above bigint;
 begin
   perform hangar.check_limit('p_limit', p_limit, 500);
-  perform hangar.check_keys('p_filter', p_filter, array['status', 'health', 'region', 'tier', 'work', 'q']);
+  if p_before is not null and p_after is not null then
+    raise exception 'p_after and p_before exclude each other' using errcode = 'invalid_parameter_value';
+  end if;
   select s.expression, s.type into v_column, v_type
     from (values ('created', 'a.created_at', 'timestamptz'),
                  ('app', 'a.fly_app_name collate "C"', 'text'),
@@ -128,38 +144,23 @@ begin
   if v_column is null then
     raise exception 'p_sort must be app, checked, cost, created or retries, not %', p_sort using errcode = 'invalid_parameter_value';
   end if;
-  v_where := v_where
-    || coalesce(' and a.status = ' || quote_literal(p_filter ->> 'status'), '')
-    || case p_filter ->> 'health'
-         when 'healthy' then ' and a.health_status = ''healthy'''
-         when 'unhealthy' then ' and a.health_status is distinct from ''healthy'' and a.health_status = ''unhealthy'''
-         when 'unknown' then ' and a.health_status is distinct from ''healthy'' and coalesce(a.health_status, ''unknown'') = ''unknown'''
-         else '' end
-    || coalesce(' and coalesce(a.machine_region, a.region) = ' || quote_literal(p_filter ->> 'region'), '')
-    || coalesce(' and a.tier = ' || quote_literal(p_filter ->> 'tier'), '')
-    || case p_filter ->> 'work'
-         when 'due' then format(' and a.next_attempt_at <= %L', v_now)
-         when 'overdue' then format(' and a.next_attempt_at <= %L', v_now - interval '5 minutes')
-         when 'stuck' then ' and a.status = ''error'' and a.next_attempt_at is null'
-         when 'retrying' then ' and a.status = ''error'' and a.next_attempt_at is not null'
-         when 'drift' then ' and a.drift <> ''{}'''
-         when 'override' then ' and exists (select 1 from public.fly_overrides o where o.user_id = a.user_id)'
-         else '' end;
   if btrim(coalesce(p_filter ->> 'q', '')) <> '' then
     v_users := hangar.search_users(p_filter ->> 'q', v_most);
     v_where := v_where || format(' and a.user_id = any (%L)', v_users);
   end if;
-  if p_after is not null then
-    v_where := v_where || format(' and (%s, a.id) %s (%L::%s, %L::uuid)', v_column, case when p_descending then '<' else '>' end,
-                                 p_after ->> 0, v_type, p_after ->> 1);
+  if v_backwards or p_after is not null then
+    v_from := format(' and (%s, a.id) %s (%L::%s, %L::uuid)', v_column, case v_read when 'desc' then '<' else '>' end,
+                     coalesce(p_before, p_after) ->> 0, v_type, coalesce(p_before, p_after) ->> 1);
   end if;
   -- E-mail addresses are looked up only for the rows of the page.
   execute format($q$
     with picked as (
       select a.id, %1$s as sort_value from public.user_fly_apps a where %3$s order by %1$s %2$s, a.id %2$s limit %4$s
     ), page as (
-      select a.*, k.sort_value::text, row_number() over (order by k.sort_value %2$s, k.id %2$s) as place
+      select a.*, k.sort_value::text, row_number() over (order by k.sort_value %2$s, k.id %2$s) as nr
         from picked k join public.user_fly_apps a on a.id = k.id
+    ), shown as (
+      select p.*, row_number() over (order by p.nr %7$s) as place from page p where p.nr <= %6$s
     )
     select coalesce(jsonb_agg(jsonb_build_object(
              'id', p.id, 'user_id', p.user_id, 'email', u.email, 'fly_app_name', p.fly_app_name, 'status', p.status,
@@ -170,43 +171,28 @@ begin
              'drift', p.drift, 'retry_count', p.retry_count, 'error_code', p.error_code, 'error_message', p.error_message, 'created_at', p.created_at,
              'next_attempt_at', p.next_attempt_at, 'hold_until', p.hold_until, 'delete_after', p.delete_after, 'override', o.override,
              'health_detail', (select h.detail from hangar.app_health h where h.fly_app_id = p.id and h.samples > 0 and h.well_since is null),
-             'lease_holder', case when p.lease_expires_at > %5$L then p.lease_holder end) order by p.place), '[]'),
-           (select jsonb_build_array(l.sort_value, l.id) from page l
-             where l.place = %6$s and exists (select 1 from page m where m.place > %6$s))
-      from page p
+             'lease_holder', case when p.lease_expires_at > %5$L then p.lease_holder end) order by p.place), '[]') as rows,
+           (select jsonb_build_array(f.sort_value, f.id) from shown f order by f.place limit 1) as first,
+           (select jsonb_build_array(l.sort_value, l.id) from shown l order by l.place desc limit 1) as last,
+           (select count(*) > %6$s from page) as has_more
+      from shown p
       left join lateral (select hangar.user_email(p.user_id) as email) u on true
       left join public.fly_overrides o on o.user_id = p.user_id and (o.ends_at is null or o.ends_at > %5$L)
-     where p.place <= %6$s
-    $q$, v_column, case when p_descending then 'desc' else 'asc' end, v_where, p_limit + 1, v_now, p_limit)
-    into v_rows, v_next;
+    $q$, v_column, v_read, v_where || v_from, p_limit + 1, v_now, p_limit, case when v_backwards then 'desc' else 'asc' end)
+    into v_rows, v_first, v_last, v_has_more;
+  if p_count then
+    execute format('select count(*), count(*) filter (where (%s, a.id) %s (%L::%s, %L::uuid)) from public.user_fly_apps a where %s',
+                   v_column, case when p_descending then '>' else '<' end, v_first ->> 0, v_type, v_first ->> 1, v_where)
+      into v_apps, v_above;
+  end if;
   return jsonb_build_object('now', v_now, 'rows', v_rows,
-    -- Null on the last page: there is a cursor only if a further row is known to exist.
-    'next', v_next,
+    -- A cursor is null at the end to which the page was read; towards the place it was read from, there were rows when that was shown.
+    'next', case when v_backwards or v_has_more then v_last end,
+    'previous', case when p_after is not null or v_backwards and v_has_more then v_first end,
+    'apps', v_apps, 'above', v_above,
     'search_cut', coalesce(cardinality(v_users) >= v_most, false));
 end
 $$;
-comment on function public.fly_admin_fleet(jsonb, text, boolean, jsonb, integer) is 'One keyset page of live apps, filtered, searched and sorted. docs/database.md.';
-
-create function public.fly_admin_search(p_query text, p_limit integer default 50) returns jsonb
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_users uuid[];
-begin
-  perform hangar.check_limit('p_limit', p_limit, 100);
-  v_users := hangar.search_users(p_query, p_limit + 1);
-  return jsonb_build_object(
-    'users', (select coalesce(jsonb_agg(jsonb_build_object('user_id', x.id, 'email', x.email, 'tier', e.tier, 'subscription', e.subscription_status,
-                       'override', o.override, 'fly_app_name', a.fly_app_name, 'status', a.status,
-                       'health_status', case when a.id is not null then coalesce(a.health_status, 'unknown') end) order by x.email, x.id), '[]')
-                from (select i.id, u.email from (select distinct y as id from unnest(v_users) y) i
-                        left join hangar.emails(v_users) u on u.user_id = i.id order by u.email, i.id limit p_limit) x
-                left join hangar.entitlements(v_users) e on e.user_id = x.id
-                left join public.fly_overrides o on o.user_id = x.id and (o.ends_at is null or o.ends_at > hangar.now())
-                left join public.user_fly_apps a on a.user_id = x.id and a.deleted_at is null),
-    'more', (select count(distinct y) > p_limit from unnest(v_users) y));
-end
-$$;
-comment on function public.fly_admin_search(text, integer) is 'Users, with or without an app, by id, beginning of e-mail address, beginning of app name, or machine id. docs/database.md.';
+comment on function public.fly_admin_fleet(jsonb, text, boolean, jsonb, integer, jsonb, boolean) is 'One keyset page of live apps, filtered, searched and sorted. docs/database.md.';
 
 select hangar.restrict_functions();

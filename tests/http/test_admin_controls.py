@@ -1,6 +1,10 @@
 """The actions on Hangar itself: pause, deletions, brake, orphans, sweep."""
 
+import time
+
 from local.dev.database import ADMIN
+from shared.domain.errors import TransientError
+from shared.http.problem import problem_from
 from tests.http.admin_visitor import notice, shown_state, wait_until
 
 
@@ -53,3 +57,37 @@ def test_an_orphan_is_approved_by_its_name(operator, sql):
 def test_a_sweep_by_hand(operator, sql):
     assert notice(operator.act("sweep"))
     wait_until(lambda: sql("select 1 from hangar.sweeps where completed_at is not null"))
+    wait_until(lambda: sql("select 1 from hangar.sweeps where lease_expires_at > hangar.now()") == [])
+
+
+def test_a_sweep_while_fly_is_down_reports_within_seconds(operator, sql, faults):
+    """The browser does not wait for Fly's time-outs. The pages then say that it is Fly that cannot be reached."""
+    faults(
+        *(
+            {"method": "*", "path": path, "delay_s": 8, "status": 503}
+            for path in ("/v1/*", "/v1/*/*", "/v1/*/*/*", "/v1/*/*/*/*")
+        )
+    )
+    started = time.monotonic()
+    said = notice(operator.act("sweep"))
+    assert time.monotonic() - started < 6
+    assert said
+    wait_until(lambda: sql("select 1 from hangar.sweeps where lease_expires_at > hangar.now()") == [])
+    faults()
+    operator.act("sweep")  # ends the outage
+    wait_until(lambda: sql("select 1 from hangar.alerts where kind = 'fly_unreachable' and resolved_at is null") == [])
+    wait_until(lambda: sql("select 1 from hangar.sweeps where lease_expires_at > hangar.now()") == [])
+
+
+def test_a_function_says_whether_fly_or_the_database_is_out_of_reach():
+    fly = TransientError("GET /v1/apps: no answer from Fly", code="unreachable")
+    database = TransientError("the database cannot be reached")
+    database.source = "the database"
+    wrapped = TransientError("the sweep stopped")
+    wrapped.__cause__ = database
+    assert problem_from(fly).detail == "Fly cannot be reached now. Nothing is lost; Hangar tries again"
+    assert (
+        problem_from(database).detail
+        == problem_from(wrapped).detail
+        == "The database cannot be reached now. Nothing is lost; Hangar tries again"
+    )

@@ -10,6 +10,7 @@ from html import unescape
 import pytest
 
 from local.dev.database import FREE_USERS
+from tests.http.admin_visitor import text_of
 
 USER = FREE_USERS[0].id
 MOST_BYTES = 100_000
@@ -17,6 +18,10 @@ MOST_BYTES = 100_000
 
 def rows_of(page):
     return re.findall(r'<tr data-live="app-[^"]+">.*?</tr>', page.text, re.DOTALL)
+
+
+def users_of(page):
+    return re.findall(r'users/([0-9a-f-]{36})">', "".join(rows_of(page)))
 
 
 def test_a_row_shows_everything_about_an_app(operator, make_app):
@@ -77,6 +82,7 @@ def test_a_sorted_column_names_its_order(operator, make_app):
         ("health=unhealthy", {"health_status": "unhealthy"}),
         ("health=unknown", {"health_status": None}),
         ("region=fra", {"machine_region": "fra"}),
+        ("cause=image", {"status": "error", "error_code": "image"}),
         ("tier=elite", {"tier": "elite"}),
         ("work=stuck", {"status": "error"}),
         ("work=override", {}),
@@ -97,11 +103,111 @@ def test_a_filter_without_a_match_says_so(operator):
     assert "Searched for" in page.text
 
 
+@pytest.mark.parametrize("page", ["", "fleet.csv"])
 @pytest.mark.parametrize(
-    "path", ["?status=evil&sort=evil&after=evil&order=evil", "?after=WzEsMl0", "events?after=e30&type=x&day=9999-99-99"]
+    ("query", "sentence"),
+    [
+        ("status=bogus", "There is no status “bogus”. Choose one of active, provisioning, error, deprovisioning."),
+        ("health=Healthy", "There is no health “Healthy”. Choose one of healthy, unhealthy, unknown."),
+        ("work=stuk", "There is no work “stuk”. Choose one of due, overdue, retrying, stuck, drift, override."),
+        ("tier=gold", "There is no tier “gold”. Choose one of elite, free, pro"),
+        ("region=atlantis", "There is no region “atlantis”. Choose one of "),
+        ("sort=password", "There is no sort “password”. Choose one of created, app, cost, checked, retries."),
+        ("order=up", "There is no order “up”. Choose one of asc, desc."),
+        (
+            "stauts=error",
+            "There is no filter “stauts”. The filters are status, health, work, tier, region, sort, order, cause, q",
+        ),
+        ("status=error&status=active", "The filter status is given more than once: active, error."),
+    ],
 )
-def test_an_address_with_unknown_values_shows_the_first_page(operator, path):
-    assert operator.get(path).status_code == 200
+def test_a_filter_that_does_not_exist_is_refused_by_name_and_lists_nothing(operator, make_app, page, query, sentence):
+    """An address that asks for something else must not show, or export, the whole fleet."""
+    user = make_app()
+    answer = operator.get(f"{page}?{query}")
+    assert answer.status_code == 400
+    assert sentence in text_of(answer)
+    assert user not in answer.text
+    assert "data-live-every" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("events?type=nonsense", "There is no type “nonsense”. Choose one of "),
+        ("events?status=bogus", "There is no status “bogus”. Choose one of "),
+        ("events?span=1y", "There is no span “1y”. Choose one of 1h, 24h, 7d, 30d."),
+        ("events?day=9999-99-99", "There is no day “9999-99-99”. A day is written like 2026-11-30."),
+        ("events?day=today", "There is no day “today”."),
+        ("events?kind=x", "There is no filter “kind”."),
+        (f"users/{USER}?type=nonsense", "There is no type “nonsense”. Choose one of "),
+    ],
+)
+def test_a_filter_of_the_log_that_does_not_exist_is_refused_by_name(operator, path, sentence):
+    answer = operator.get(path)
+    assert answer.status_code == 400
+    assert sentence in text_of(answer)
+    assert 'data-live="event-' not in answer.text
+
+
+def test_the_filters_in_use_are_shown_and_each_can_be_removed(operator, make_app):
+    mark = uuid.uuid4().hex[:10]
+    mine = make_app(f"{mark}-1@x.test", tier="elite", machine_region="fra")
+    other = make_app(f"{mark}-2@x.test", tier="elite", machine_region="ams")
+    page = operator.get(f"?q={mark}&tier=elite&region=fra&sort=app")
+    assert mine in page.text
+    assert other not in page.text
+    chips = re.search(r'<ul class="chips" aria-label="Filters in use">.*?</ul>', page.text, re.DOTALL)[0]
+    links = {
+        label: unescape(href)
+        for href, label in re.findall(r'href="\./\?([^"#]*)#apps".*?remove the filter (\w+)<', chips)
+    }
+    assert {label: set(link.split("&")) for label, link in links.items()} == {
+        "search": {"tier=elite", "region=fra", "sort=app"},
+        "tier": {f"q={mark}", "region=fra", "sort=app"},
+        "region": {f"q={mark}", "tier=elite", "sort=app"},
+    }
+    assert other in operator.get(f"?{links['region']}").text
+    assert re.search(r'<option value="fra" selected>fra \(', page.text)
+    assert re.search(r'<option value="elite" selected>elite \(', page.text)
+    assert re.search(r'<td data-label="Tier">elite</td>', page.text)
+
+
+def test_each_page_says_how_many_apps_there_are_and_leads_back(operator, make_app):
+    mark = uuid.uuid4().hex[:10]
+    made = {make_app(f"{mark}-{number}@example.test") for number in range(120)}
+
+    def follow(rel, page):
+        link = re.search(rf'rel="{rel}" href="\./([^"]+)"', page.text)
+        return operator.get(unescape(link[1])) if link else None
+
+    pages = [operator.get(f"?q={mark}&sort=app")]
+    while further := follow("next", pages[-1]):
+        pages.append(further)
+    counts = [re.search(r"Apps (\d+ to \d+ of \d+)", text_of(page))[1] for page in pages]
+    assert counts == ["1 to 50 of 120", "51 to 100 of 120", "101 to 120 of 120"]
+    back = follow("prev", pages[2])
+    assert [users_of(back), users_of(follow("prev", back))] == [users_of(pages[1]), users_of(pages[0])]
+    assert follow("prev", pages[0]) is None
+    assert {user for page in pages for user in users_of(page)} == made
+
+
+def test_a_page_whose_apps_are_gone_says_so(operator, make_app, sql):
+    mark = uuid.uuid4().hex[:10]
+    for number in range(51):
+        make_app(f"{mark}-{number}@example.test")
+    page = operator.get(f"?q={mark}&sort=app")
+    link = unescape(re.search(r'rel="next" href="\./([^"]+)"', page.text)[1])
+    last = users_of(operator.get(link))
+    sql("update public.user_fly_apps set status = 'deleted', deleted_at = now() where user_id = %s", last[0])
+    text = text_of(operator.get(link))
+    assert "There are no further apps. First page" in text
+    assert "There are no apps yet" not in text
+
+
+def test_an_address_with_a_broken_place_shows_the_first_page(operator):
+    for path in ("?after=evil", "?after=WzEsMl0", "?before=evil", "events?after=e30"):
+        assert operator.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("after", ["WyJ4IiwieSJd", "WyIyMDI2IiwieSJd"])

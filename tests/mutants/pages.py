@@ -10,7 +10,75 @@ _RELEASES = "tests/unit/test_release_pages.py"
 _RELEASE_ROWS = "tests/postgres/test_dashboard_releases.py"
 _ROWS = "tests/postgres/test_dashboard_rpcs.py"
 
+_FLEET = "tests/http/test_admin_fleet.py"
+
 BUGS = (
+    PlantedBug(
+        "unknown-filter-shows-everything",
+        Python("functions.admin.pages.filters", "read_filter"),
+        exactly("problems.append(_refuse_word(name, text, list(choices[name])))"),
+        "pass",
+        "a filter that does not exist is refused, and never shows or exports the whole fleet",
+        (f"{_FLEET}::test_a_filter_that_does_not_exist_is_refused_by_name_and_lists_nothing",),
+    ),
+    PlantedBug(
+        "most-expensive-by-what-was-spent",
+        Sql("function public.fly_cost_report"),
+        exactly("order by coalesce(a.monthly_cost_estimate_usd, 0) desc, coalesce(b.usd, 0) desc, 1"),
+        "order by coalesce(b.usd, 0) desc, 1",
+        "the most expensive users are those with the highest monthly cost",
+        ("tests/postgres/test_migration_rpcs.py::test_the_most_expensive_users_are_those_who_cost_the_most_a_month",),
+    ),
+    PlantedBug(
+        "retry-hits-more-than-it-showed",
+        Python("functions.admin.actions.fleet_operations", "explain_stale_retry"),
+        exactly('cause["ready"] <= int(seen)'),
+        "True",
+        "a retry of a cause hits no more apps than its form has shown",
+        ("tests/http/test_admin_offers.py::test_a_retry_that_would_hit_more_than_it_showed_is_shown_again",),
+    ),
+    PlantedBug(
+        "old-form-of-the-brake",
+        Python("functions.admin.actions.routes", "_explain_changed"),
+        exactly("seen != count_release(action.details)"),
+        "False",
+        "a release of the brake lets go only what its form has listed",
+        ("tests/http/test_admin_offers.py::test_the_form_of_the_brake_lists_what_will_go",),
+    ),
+    PlantedBug(
+        "restart-offered-while-paused",
+        Python("functions.admin.actions.offers", "_can_restart"),
+        exactly(" and not _is_paused(user)"),
+        "",
+        "no restart is offered while Hangar is paused",
+        ("tests/http/test_admin_offers.py::test_while_hangar_is_paused_no_restart_and_no_retry_is_offered",),
+    ),
+    PlantedBug(
+        "failure-that-never-ends",
+        Sql("function hangar.follow_failure"),
+        exactly("delete from hangar.failing_apps f where f.fly_app_id = new.id;"),
+        "null;",
+        "an app that works again does not fail since anything",
+        (
+            "tests/postgres/test_dashboard_failures.py::test_since_is_kept_while_the_cause_is_the_same_and_ends_with_the_failure",
+        ),
+    ),
+    PlantedBug(
+        "search-takes-wildcards",
+        Sql("function hangar.escape_like"),
+        exactly("replace(replace(replace(p_text, '\\', '\\\\'), '%', '\\%'), '_', '\\_')"),
+        "p_text",
+        "a search takes % and _ as themselves",
+        (f"{_ROWS}::test_a_search_finds_by_any_part_or_by_id_and_takes_every_letter_as_it_is",),
+    ),
+    PlantedBug(
+        "typed-address-is-cut-off",
+        Sql("function hangar.search_users"),
+        exactly("if position('@' in v_query) > 0 then"),
+        "if false then",
+        "the whole address that was typed is found, however many others contain it",
+        (f"{_ROWS}::test_the_typed_address_is_found_although_very_many_contain_it",),
+    ),
     PlantedBug(
         "dashboard-for-everybody",
         Python("shared.adapters.procedures_dashboard", "DashboardProcedures.read_frame"),

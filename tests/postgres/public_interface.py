@@ -55,7 +55,7 @@ SECTIONS = {
     "indexes": f"""
         select pg_get_indexdef(i.indexrelid)
           from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace
-         where {PUBLIC_RELATION}""",
+         where {PUBLIC_RELATION} and i.indexrelid::regclass::text !~ 'user_fly_apps_search$'""",  # only where pg_trgm can be had
     # Without the function's name, which is internal.
     "triggers": """
         select regexp_replace(pg_get_triggerdef(t.oid), ' EXECUTE FUNCTION .*$', '')

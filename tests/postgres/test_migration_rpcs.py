@@ -175,6 +175,26 @@ def test_the_cost_report_groups_the_fleet_and_adds_up_the_month(hangar):
     assert [plan["tier"] for plan in told["plans"]] == ["elite", "pro"]
 
 
+def test_the_most_expensive_users_are_those_who_cost_the_most_a_month(hangar):
+    """A large machine that was just started comes before a small one that has run for weeks; a user who is gone comes last."""
+    gone, small, large = (hangar.user("pro") for _ in range(3))
+    for user, estimate, usd in ((gone, None, "90"), (small, "6.00", "5"), (large, "120.00", "0.17")):
+        hangar.converge(user)
+        hangar.sql("update user_fly_apps set monthly_cost_estimate_usd = %s where user_id = %s", estimate, user)
+        hangar.sql(
+            "update fly_cost_intervals set price_usd_per_s = %s, ended_at = hangar.now(),"
+            " started_at = hangar.now() - interval '1 s' where user_id = %s",
+            usd, user,
+        )  # fmt: skip
+    hangar.sql("update user_fly_apps set status = 'deleted', deleted_at = now() where user_id = %s", gone)
+    assert [found["user_id"] for found in hangar.rpc("fly_cost_report", top=3)["users"]] == [
+        str(large),
+        str(small),
+        str(gone),
+    ]
+    assert [found["user_id"] for found in hangar.rpc("fly_cost_report", top=1)["users"]] == [str(large)]
+
+
 def test_what_a_deleted_user_has_cost_stays_in_the_month(hangar):
     """The cost of a deleted app counts until the month ends."""
     user = hangar.user("pro")

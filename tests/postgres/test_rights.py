@@ -23,6 +23,7 @@ hangar.app_health                   -     -              r
 hangar.archive_batches              -     -              r
 hangar.archive_batches_id_seq       -     -              -
 hangar.binding                      -     -              r
+hangar.failing_apps                 -     -              r
 hangar.host_state                   -     -              r
 hangar.intended_deletions           -     -              r
 hangar.marks                        -     -              r
@@ -79,7 +80,8 @@ public.user_subscriptions   user_subscriptions_update_as_admin  UPDATE  authenti
 # The procedures of docs/database.md: only service_role calls them.
 PROCEDURES = """
 fly_acknowledge_alert
-fly_add_operator fly_admin_events fly_admin_figures fly_admin_fleet fly_admin_frame fly_admin_release fly_admin_releases
+fly_add_operator fly_admin_brake fly_admin_events fly_admin_failures fly_admin_figures fly_admin_fleet fly_admin_frame
+fly_admin_release fly_admin_releases
 fly_admin_search fly_admin_user
 fly_admit fly_advance_releases fly_apply_marks fly_approve_orphan fly_begin_user_secret
 fly_archive_batches fly_archive_delete fly_archive_plan fly_archive_read fly_archive_record

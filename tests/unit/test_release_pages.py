@@ -6,6 +6,7 @@ from functions.admin.actions.registry import ACTIONS
 from functions.admin.actions.release_offers import explain_stale_form, mark_state, offer_release_actions
 from functions.admin.actions.release_operations import read_release_form
 from functions.admin.views.banners import list_banners
+from functions.admin.views.commands import replace_commands
 from functions.admin.views.releases import (
     PARTS,
     describe_changes,
@@ -14,7 +15,6 @@ from functions.admin.views.releases import (
     describe_progress,
     describe_selection,
     draw_waves,
-    replace_commands,
 )
 
 
@@ -257,7 +257,11 @@ def test_the_form_leaves_out_what_is_empty_and_lets_the_database_judge_the_rest(
 def test_a_command_becomes_a_button():
     text = "Look at `hangar release status 7`. Then `hangar release abort 7` puts everything back"
     assert replace_commands(text) == "Look at the release's page. Then Abort on the release's page puts everything back"
-    assert replace_commands("run `hangar retry USER`") == "run `hangar retry USER`"
+    assert (
+        replace_commands("an operator must run `hangar retry USER`")
+        == "an operator must use Retry now on the user's page"
+    )
+    assert replace_commands("Read `fly logs -a x`") == "Read fly logs -a x"
 
 
 @pytest.mark.parametrize(("key", "where"), [("7", "releases/7"), ("7/../../x", "controls"), ("fleet", "controls")])

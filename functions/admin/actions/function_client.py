@@ -10,6 +10,8 @@ import httpx
 from functions.admin.request_context import RequestContext
 from shared.adapters.http_client import make_client
 
+# A sweep or a drain is only started: it can take as long as the function may run, and the pages show what it does.
+START_PATIENCE_S = 3
 # A creation takes a while. What is not answered by then continues, and the page shows it.
 PATIENCE_S = 25
 _WATCH = "This page shows the progress."
@@ -24,7 +26,14 @@ class ActionOutcome:
     page: str | None = None
 
 
-def call_function(context: RequestContext, name: str, body: Mapping[str, Any]) -> ActionOutcome:
+def start_function(context: RequestContext, name: str, body: Mapping[str, Any]) -> ActionOutcome:
+    """Start a function that may take long. What is not finished within seconds continues without this page."""
+    return call_function(context, name, body, START_PATIENCE_S)
+
+
+def call_function(
+    context: RequestContext, name: str, body: Mapping[str, Any], patience_s: int = PATIENCE_S
+) -> ActionOutcome:
     """Call a function as this operator, and say what came of it."""
     url = context.admin.config.function_urls.get(name)
     if url is None:
@@ -34,12 +43,14 @@ def call_function(context: RequestContext, name: str, body: Mapping[str, Any]) -
             "The request is recorded, and the next drain carries it out.",
         )
     headers = {"Authorization": f"Bearer {context.operator.access_token}", "Content-Type": "application/json"}
-    timeout = httpx.Timeout(PATIENCE_S, connect=5)
+    timeout = httpx.Timeout(patience_s, connect=min(patience_s, 5))
     try:
         with make_client(url, timeout=timeout) as http:
             response = http.post(url, content=json.dumps(body), headers=headers)
     except httpx.ReadTimeout:
-        return ActionOutcome("busy", f"The {name} function is still working after {PATIENCE_S} s. {_WATCH}")
+        if patience_s < PATIENCE_S:
+            return ActionOutcome("busy", "Started. It continues, and the pages show what it finds.")
+        return ActionOutcome("busy", f"The {name} function is still working after {patience_s} s. {_WATCH}")
     except httpx.HTTPError as error:
         return ActionOutcome(
             "bad",

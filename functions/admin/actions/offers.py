@@ -18,12 +18,53 @@ def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
     if row is not None:
         is_left = (user.get("symptom") or {}).get("next") == "person"  # an unhealthy app that waits for a person
         waits = row["status"] == "error" or is_left or is_repairable(row)
-        names += ["retry"] if waits and not _is_leased(user) else []
+        names += ["retry"] if waits and not _is_leased(user) and not _is_paused(user) else []
         names += ["check"]
-        names += ["restart"] if row["machine_state"] == "started" and row["desired_state"] == "present" else []
+        names += ["restart"] if _can_restart(user) else []
         names += ["deprovision"] if row["desired_state"] == "present" else []
     names += ["remove-override"] if override else []
     return [specialise(ACTIONS[name], user) for name in names]
+
+
+def explain_stale_action(spec: ActionSpec, user: Mapping[str, Any]) -> str:
+    """Why this action does nothing now. Empty if it can be done.
+
+    A form may be old: the browser's Back button shows it again after it was sent, or somebody else has done the same.
+    """
+    row, override = user["row"], (user["override"] or {}).get("override")
+    app = row["fly_app_name"] if row else ""
+    if spec.name == "provision" and row is not None and row["desired_state"] == "present":
+        return f"Nothing was done: this user already has the app {app}."
+    if spec.name == "keep" and row is None:
+        # To make a new app is not what "Keep this app" says.
+        return "The app no longer exists, so it cannot be kept. Provision creates a new app."
+    if spec.name == "keep" and row["desired_state"] == "present":
+        return f"Nothing was done: the app {app} is kept already."
+    if spec.name == "deprovision" and override == "deny" and (row is None or row["desired_state"] == "absent"):
+        return (
+            f"Nothing was done: the app {app} is being removed already."
+            if row
+            else "Nothing was done: an app is denied already, and there is none."
+        )
+    if spec.name == "remove-override" and not override:
+        return "Nothing was done: there is no override any more."
+    if spec.name in ("retry", "restart") and row is None:
+        return f"Nothing was done: the user has no app to {spec.name}."
+    if spec.name in ("retry", "restart") and _is_paused(user):
+        return f"Nothing was done: Hangar is paused. Resume it on the Controls page before you {spec.name} an app."
+    if spec.name == "restart" and not _can_restart(user):
+        state = row["machine_state"] or "not there"
+        return f"Nothing was done: the machine is {state}, so it cannot be restarted."
+    return ""
+
+
+def _can_restart(user: Mapping[str, Any]) -> bool:
+    row = user["row"]
+    return row["machine_state"] == "started" and row["desired_state"] == "present" and not _is_paused(user)
+
+
+def _is_paused(user: Mapping[str, Any]) -> bool:
+    return bool(user.get("settings", {}).get("paused"))
 
 
 def _is_leased(user: Mapping[str, Any]) -> bool:

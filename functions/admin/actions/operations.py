@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from functions.admin.actions.function_client import ActionOutcome
+from functions.admin.actions.function_client import ActionOutcome, start_function
 from functions.admin.actions.request import ActionRequest, suggest_plan
 
 
@@ -101,6 +101,12 @@ def approve_orphan(action: ActionRequest) -> ActionOutcome:
 
 
 def sweep(action: ActionRequest) -> ActionOutcome:
-    """Run a sweep."""
-    outcome = action.call("health")
-    return replace(outcome, text="The sweep has finished.") if outcome.tone == "good" else outcome
+    """Start a sweep. It reports within seconds, also while Fly does not answer."""
+    outcome = start_function(action.context, "health", {})
+    if outcome.tone == "good":
+        return replace(outcome, text="The sweep has finished.")
+    return (
+        replace(outcome, text=f"Sweep: {outcome.text[:1].lower()}{outcome.text[1:]}")
+        if outcome.tone == "busy"
+        else outcome
+    )

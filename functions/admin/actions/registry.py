@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from functions.admin.actions import operations, release_operations
+from functions.admin.actions import fleet_operations, operations, release_operations
 from functions.admin.actions.function_client import ActionOutcome
 from functions.admin.actions.request import ActionRequest
 
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """One action. `about` is "user", "orphan", "release" or "hangar"; `asks` are the extra fields of its confirmation.
+    """One action. `about` is "user", "cause", "orphan", "release", "brake" or "hangar". `asks` are more fields of its form.
 
     `page` is where it began, for those about Hangar. `template` makes the confirmation.
     """
@@ -75,6 +75,16 @@ _ALL = (
         operations.retry,
     ),
     ActionSpec(
+        "retry-cause",
+        "Retry all of this cause",
+        "Try all of this cause again now",
+        "",
+        fleet_operations.retry_cause,
+        about="cause",
+        needs_reason=True,
+        page="failures",
+    ),
+    ActionSpec(
         "check",
         "Check now",
         "Check this app now",
@@ -130,10 +140,9 @@ _ALL = (
         "release-brake",
         "Release brake",
         "Release the brake",
-        "The brake's count starts at zero, and the deletions that it held back are due at once. The events page shows the "
-        "deletions so far.",
+        "The brake's count starts at zero, and what it held back is due at once. The Events page shows the deletions so far.",
         operations.release_brake,
-        about="hangar",
+        about="brake",
         tone="bad",
         needs_reason=True,
     ),

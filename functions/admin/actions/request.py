@@ -18,6 +18,7 @@ class ActionRequest:
     """What an operator confirmed: about which user, app or release, and with which form.
 
     `user` is the result of `read_user`, `release` that of `read_release_page`. Each is empty if the action is not about one.
+    `details` is what the action will hit: a cause of failures, or what the brake holds back.
     """
 
     context: RequestContext
@@ -26,6 +27,8 @@ class ActionRequest:
     app: str
     form: Mapping[str, str]
     release: Mapping[str, Any] = field(default_factory=dict)
+    cause: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def database(self) -> OperatorDatabase:

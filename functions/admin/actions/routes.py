@@ -3,14 +3,19 @@
 After a POST the browser is sent back to where it started (303), so that neither a reload nor a second press repeats it.
 """
 
+from dataclasses import replace
+
 import flask
 
-from functions.admin.actions.offers import specialise
+from functions.admin.actions.brake import count_release, explain_stale_release, read_brake
+from functions.admin.actions.fleet_operations import SHOWN_APPS, explain_stale_retry, read_cause, warn_of_retry
+from functions.admin.actions.offers import explain_stale_action, specialise
 from functions.admin.actions.registry import ACTIONS, ActionSpec
 from functions.admin.actions.release_offers import explain_stale_form, mark_state, specialise_release
 from functions.admin.actions.request import ActionRequest, read_day, suggest_plan
 from functions.admin.request_context import clean, get_context, read_arg, read_release_id, redirect_to, show
-from functions.admin.views.releases import end_sentence, replace_commands
+from functions.admin.views.commands import replace_commands
+from functions.admin.views.releases import end_sentence
 from shared.domain.errors import Conflict, Refused
 from shared.domain.models import Json
 from shared.settings.validators import parse_uuid
@@ -25,14 +30,12 @@ def run_action(name: str) -> flask.Response:
     if spec is None:
         flask.abort(404)
     action = _read_action_request(spec)
-    spec = specialise_release(spec, action.release) if action.release else specialise(spec, action.user)
-    if spec.name == "keep" and action.user["row"] is None:
-        # The page was opened earlier, while the app still existed. To make a new app is not what "Keep this app" says.
-        flask.flash("The app no longer exists, so it cannot be kept. Provision creates a new app.", "bad")
-        return redirect_to(_get_origin_page(action, spec))
-    if action.release and (stale := explain_stale_form(spec, action.release, _read_seen(action))):
+    spec = _specialise(spec, action)
+    if stale := _explain_stale(spec, action, _read_seen(action)):
         flask.flash(stale, "bad")
         return redirect_to(_get_origin_page(action, spec))
+    if (changed := _explain_changed(spec, action, _read_seen(action))) and flask.request.method == "POST":
+        return _show_confirmation(action, spec, changed, 409)
     if flask.request.method == "GET":
         return _show_confirmation(action, spec)
     if problem := _find_problem(action, spec):
@@ -47,6 +50,37 @@ def run_action(name: str) -> flask.Response:
         return _show_confirmation(action, spec, end_sentence(replace_commands(refusal.message)), 400)
     flask.flash(outcome.text, outcome.tone)
     return redirect_to(outcome.page or _get_origin_page(action, spec))
+
+
+def _specialise(spec: ActionSpec, action: ActionRequest) -> ActionSpec:
+    """The action, worded for what it is about."""
+    if action.release:
+        return specialise_release(spec, action.release)
+    if spec.about == "cause":
+        return replace(spec, warning=warn_of_retry(action.details)) if action.details else spec
+    return specialise(spec, action.user)
+
+
+def _explain_stale(spec: ActionSpec, action: ActionRequest, seen: str | None) -> str:
+    """Why the action cannot be done now, for example because somebody else has done it. Empty if it can be."""
+    if spec.about == "release":
+        return explain_stale_form(spec, action.release, seen)
+    if spec.about == "cause":
+        if action.context.frame["settings"]["paused"]:
+            return "Hangar is paused, so nothing can be retried. Resume it first."
+        return explain_stale_retry(action.details, action.cause, None)
+    if spec.about == "brake":
+        return explain_stale_release(action.details, has_alert=action.context.frame["brake"] is not None)
+    return explain_stale_action(spec, action.user) if spec.about == "user" else ""
+
+
+def _explain_changed(spec: ActionSpec, action: ActionRequest, seen: str | None) -> str:
+    """Why the form has to be confirmed again: it would hit more than it showed."""
+    if spec.about == "cause":
+        return explain_stale_retry(action.details, action.cause, seen)
+    if spec.about == "brake" and seen is not None and seen != count_release(action.details):
+        return "Nothing was done yet: what a release lets go has changed since you opened the form. Check it and confirm again."
+    return ""
 
 
 def _read_seen(action: ActionRequest) -> str | None:
@@ -71,8 +105,16 @@ def _read_action_request(spec: ActionSpec) -> ActionRequest:
         release = _read_release()
     elif spec.about == "orphan" and not app:
         flask.abort(404)
+    cause = read_arg("cause")[:60]
+    details: Json = {}
+    if spec.about == "cause":
+        if not cause:
+            flask.abort(404)
+        details = read_cause(context.database, cause)
+    elif spec.about == "brake":
+        details = read_brake(context.database)
     form = {name: clean(text) for name, text in flask.request.form.items()}
-    return ActionRequest(context, user_id, user, app, form, release)
+    return ActionRequest(context, user_id, user, app, form, release, cause, details)
 
 
 def _read_release() -> Json:
@@ -92,9 +134,19 @@ def _show_confirmation(action: ActionRequest, spec: ActionSpec, problem: str = "
         action=action,
         plan=plan,
         problem=problem,
-        seen=mark_state(action.release) if action.release else "",
+        seen=_mark_seen(spec, action),
+        shown_apps=SHOWN_APPS,
         back=_get_origin_page(action, spec),
     )
+
+
+def _mark_seen(spec: ActionSpec, action: ActionRequest) -> str:
+    """What the form remembers of the state that it shows."""
+    if spec.about == "release":
+        return mark_state(action.release)
+    if spec.about == "cause":
+        return str(action.details["ready"])
+    return count_release(action.details) if spec.about == "brake" else ""
 
 
 def _get_origin_page(action: ActionRequest, spec: ActionSpec) -> str:

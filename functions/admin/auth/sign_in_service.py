@@ -104,12 +104,12 @@ class SignInService:
             except AuthError as error:
                 raise _translate(error) from error
             except ValidationError as error:
-                raise TransientError("Supabase Auth answered a sign-in with a body that is not a session") from error
+                raise _make_unavailable("Supabase Auth answered a sign-in with a body that is not a session") from error
 
 
 def _require_tokens(response: "AuthResponse") -> "Tokens":
     if response.session is None:
-        raise TransientError("Supabase Auth answered a sign-in without a session")
+        raise _make_unavailable("Supabase Auth answered a sign-in without a session")
     return response.session
 
 
@@ -122,5 +122,11 @@ def _translate(error: "AuthError") -> NotSignedIn | TransientError:
     if status is not None and httpx.codes.is_client_error(status):
         return NotSignedIn(error.code or "refused")
     if status is not None:
-        return TransientError(f"Supabase Auth answered {status} to a sign-in")
-    return TransientError(f"Supabase Auth does not answer ({type(cause or error).__name__})")
+        return _make_unavailable(f"Supabase Auth answered {status} to a sign-in")
+    return _make_unavailable(f"Supabase Auth does not answer ({type(cause or error).__name__})")
+
+
+def _make_unavailable(message: str) -> TransientError:
+    error = TransientError(message)
+    error.source = "Supabase Auth"
+    return error

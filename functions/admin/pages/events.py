@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,10 +10,13 @@ from uuid import UUID
 import flask
 from werkzeug.exceptions import BadRequest
 
+from functions.admin.pages.filters import Filter, quote, read_filter
 from functions.admin.pagination import read_cursor, write_cursor
 from functions.admin.request_context import get_context, read_arg, show
 from functions.admin.views.render import pick
+from shared.adapters.procedures_dashboard import FoundUsers
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
+from shared.domain.models import Json
 
 blueprint = flask.Blueprint("events", __name__)
 PAGE_ROWS = 50
@@ -27,18 +31,19 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 @blueprint.get("/events")
 def show_events() -> flask.Response:
-    """One page of the log, newest first."""
-    values = read_values()
-    problem, user_id = "", None
-    if user := read_arg("user"):
-        values["user"] = user
+    """One page of the log, newest first. 400 without events if the address names an unknown filter or word."""
+    found = read_values(free={"user": 200})
+    values, problem, user_id = found.values, "", None
+    if user := values.get("user"):
         user_id, problem = _find_user(user)
     empty: dict[str, Any] = {"events": [], "more": None, "is_first": True}
-    page = empty if problem else read_events(values, user_id)
+    page = empty if problem or found.problems else read_events(values, user_id)
     return show(
         "events.html",
+        400 if found.problems else 200,
         values=values,
         problem=problem,
+        problems=found.problems,
         **page,
         types=EVENT_TYPES,
         statuses=EVENT_STATUSES,
@@ -47,13 +52,15 @@ def show_events() -> flask.Response:
     )
 
 
-def read_values() -> dict[str, str]:
-    """The filter from the address. Unknown words are ignored."""
-    known: Mapping[str, Any] = {"type": EVENT_TYPES, "status": EVENT_STATUSES, "span": SPANS}
-    values = {name: read_arg(name) for name, words in known.items() if read_arg(name) in words}
-    if _DAY.fullmatch(read_arg("day")):
-        values["day"] = read_arg("day")
-    return values
+def read_values(free: Mapping[str, int] | None = None) -> Filter:
+    """The filter from the address."""
+    choices: Mapping[str, Any] = {"type": EVENT_TYPES, "status": EVENT_STATUSES, "span": SPANS}
+    found = read_filter(choices, {**(free or {}), "day": 20}, others=("after",))
+    day = found.values.get("day")
+    if day is None or (_DAY.fullmatch(day) and _read_day(day)):
+        return found
+    problem = f"There is no day {quote(day)}. A day is written like 2026-11-30."
+    return replace(found, values=found.without("day"), problems=(*found.problems, problem))
 
 
 def read_events(values: Mapping[str, str], user_id: str | None, limit: int = PAGE_ROWS) -> dict[str, Any]:
@@ -90,8 +97,15 @@ def _find_user(typed: str) -> tuple[str | None, str]:
         return str(UUID(typed)), ""
     except ValueError:
         pass
-    users = get_context().database.search_users(typed, 2).users
-    exact = [user for user in users if (user["email"] or "").lower() == typed.lower()]
-    if len(exact or users) == 1:
-        return str((exact or users)[0]["user_id"]), ""
-    return None, "several users begin with this text, so type more of it" if users else "no user begins with this text"
+    found = get_context().database.search_users(typed, 20)
+    if user := pick_user(found, typed):
+        return str(user["user_id"]), ""
+    return None, "several users match this text, so type more of it" if found.users else "no user matches this text"
+
+
+def pick_user(found: FoundUsers, typed: str) -> Json | None:
+    """The one user that a text means: the only match, or the only one whose e-mail address or app it is."""
+    text = typed.lower()
+    exact = [user for user in found.users if text in ((user["email"] or "").lower(), user["fly_app_name"])]
+    matches = exact or ([] if found.more else found.users)
+    return matches[0] if len(matches) == 1 else None

@@ -1,22 +1,23 @@
-"""What needs an operator, with advice, and what Hangar still retries automatically."""
+"""What fails, grouped by cause: since when, how many apps, what to do, and what Hangar still retries automatically."""
 
 import flask
 
-from functions.admin.pages.fleet import read_page
 from functions.admin.request_context import get_context, show
 from shared.domain.remediation import advise
 
 blueprint = flask.Blueprint("failures", __name__)
-_MOST = 50
+_SHOWN_APPS = 5
 
 
 @blueprint.get("/failures")
 def show_failures() -> flask.Response:
-    """Apps that wait for an operator, then those that are retried. The newest first."""
-    lists = {}
-    for name in ("stuck", "retrying"):
-        page = read_page(get_context().database, {"work": name}, _MOST, None)
-        for row in page.rows:
-            row["advice"] = advise(row["error_code"], row["user_id"], goes_on=name == "retrying", surface="dashboard")
-        lists[name] = page
-    return show("failures.html", lists=lists)
+    """The causes that wait for an operator, then those that are retried."""
+    causes = get_context().database.read_failures(None, _SHOWN_APPS)
+    for cause in causes:
+        cause["advice"] = advise(cause["cause"], "", goes_on=cause["stuck"] == 0, surface="dashboard")
+    return show(
+        "failures.html",
+        stuck=[cause for cause in causes if cause["stuck"]],
+        retrying=[cause for cause in causes if not cause["stuck"]],
+        is_paused=get_context().frame["settings"]["paused"],
+    )

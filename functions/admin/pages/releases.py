@@ -3,6 +3,7 @@
 import flask
 
 from functions.admin.actions.release_offers import offer_release_actions
+from functions.admin.pages.filters import Filter, read_filter
 from functions.admin.pagination import read_cursor, write_cursor
 from functions.admin.request_context import MOST_RELEASE_ID, get_context, read_arg, read_release_id, show
 from functions.admin.views.releases import (
@@ -16,7 +17,6 @@ from functions.admin.views.releases import (
     describe_wave,
     draw_waves,
 )
-from functions.admin.views.render import pick
 
 blueprint = flask.Blueprint("releases", __name__)
 PAGE_ROWS = 50
@@ -47,13 +47,16 @@ def show_releases() -> flask.Response:
 @blueprint.get(f"/releases/<int(max={MOST_RELEASE_ID}):release_id>")
 def show_release(release_id: int) -> flask.Response:
     """One release. 404 if there is none with this number."""
-    values = _read_values()
+    found = _read_values()
+    values = found.values
     release = get_context().database.read_release_page(release_id, values, read_cursor(read_arg("after")), PAGE_ROWS)
     if release is None:
         flask.abort(404)
     return show(
         "release.html",
-        release=release,
+        400 if found.problems else 200,
+        release=release | {"apps": []} if found.problems else release,
+        problems=found.problems,
         bars=draw_waves(release),
         changes=describe_changes(release),
         selection=describe_selection(release),
@@ -69,8 +72,6 @@ def show_release(release_id: int) -> flask.Response:
     )
 
 
-def _read_values() -> dict[str, str]:
-    """The filter of the apps from the address. Unknown words are ignored."""
-    values = {name: read_arg(name)[:100] for name in ("wave", "code")}
-    values["part"] = read_arg("part") if read_arg("part") in PARTS else ""
-    return pick(values)
+def _read_values() -> Filter:
+    """The filter of the apps from the address."""
+    return read_filter({"part": PARTS}, {"wave": 100, "code": 100}, others=("after",))

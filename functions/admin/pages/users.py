@@ -37,13 +37,13 @@ _WHY = {
 
 @blueprint.get("/search")
 def search_users() -> flask.Response:
-    """Users who match the typed text. A single match leads straight to that user's page."""
+    """Users who match the typed text. A single match, or a whole address or app name, leads straight to the user."""
     query = read_arg("q")[:200]
     found = FoundUsers(users=[], more=False)
     if query:
         found = get_context().database.search_users(query, _MOST_FOUND)
-    if len(found.users) == 1 and not found.more:
-        return redirect_to(f"users/{found.users[0]['user_id']}")
+    if user := events.pick_user(found, query):
+        return redirect_to(f"users/{user['user_id']}")
     return show("search.html", query=query, found=found)
 
 
@@ -53,10 +53,12 @@ def show_user(user_id: UUID) -> flask.Response:
     user = get_context().database.read_user(user_id)
     if user is None:
         return show("unknown_user.html", 404, user_id=user_id)
-    values = events.read_values()
+    found = events.read_values()
+    log = events.read_events(found.values, str(user_id), limit=25)
     now = datetime.fromisoformat(user["now"])
     return show(
         "user.html",
+        400 if found.problems else 200,
         user=user,
         app=user["row"] or user["last"],
         why=_WHY.get(user["why"], str(user["why"]).replace("_", " ")),
@@ -69,8 +71,9 @@ def show_user(user_id: UUID) -> flask.Response:
         token=format_token(user, now),
         costs=draw_costs(user["days"]),
         health=draw_health(user, now),
-        values=values,
-        log=events.read_events(values, str(user_id), limit=25),
+        values=found.values,
+        problems=found.problems,
+        log={**log, "events": []} if found.problems else log,
         types=EVENT_TYPES,
         statuses=EVENT_STATUSES,
         pick=pick,

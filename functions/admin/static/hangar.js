@@ -121,6 +121,8 @@ document.addEventListener("submit", (event) => {
   const button = event.target.querySelector("button[type=submit]");
   setTimeout(() => { button.disabled = true; button.setAttribute("aria-busy", "true"); });
 });
+// The Back button may show a kept copy of the page, with a form that was sent already.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 addEventListener("pageshow", () => document.querySelectorAll("[data-once] button[type=submit]").forEach((each) => { each.disabled = false; }));
 if (document.querySelector("time[datetime]")) setInterval(() => document.hidden || tick(), 1000);
 scheduleRefresh();

@@ -1,6 +1,5 @@
 """Releases in words and as bars: what one changes, how far each wave is, what holds it and what Hangar does next. Pure."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +39,6 @@ _HOLDS = {
 # While these hold a release, apps still go back.
 _HOLDS_ONLY_FORWARD = ("incident", "brake")
 _LEAST_WIDTH = 1.5
-_COMMAND = re.compile(r"`hangar release (\w+) \d+`")
 
 
 @dataclass(frozen=True)
@@ -290,12 +288,3 @@ def end_sentence(text: str) -> str:
     """The text as a sentence of its own."""
     text = text.strip()
     return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def replace_commands(text: str) -> str:
-    """A sentence of the database with the dashboard's buttons in place of the commands that it names."""
-
-    def name_button(found: re.Match[str]) -> str:
-        return "the release's page" if found[1] == "status" else f"{found[1].capitalize()} on the release's page"
-
-    return _COMMAND.sub(name_button, text)

@@ -12,11 +12,13 @@ from urllib.parse import urlencode
 import flask
 from markupsafe import Markup
 
+from functions.admin.views.alerts import describe_alert
 from functions.admin.views.banners import list_banners
-from functions.admin.views.releases import STATES, end_sentence, explain_code, format_apps, name_wave, replace_commands
+from functions.admin.views.commands import replace_commands
+from functions.admin.views.releases import STATES, end_sentence, explain_code, format_apps, name_wave
 from shared.domain.cost import to_cents
 from shared.domain.remediation import format_event, format_time
-from shared.domain.status_text import format_host_loss
+from shared.domain.status_text import format_brake_release, format_host_loss
 
 _HALF_CENT = Decimal("0.005")
 _STATIC = Path(__file__).parents[1] / "static"
@@ -65,6 +67,7 @@ def add_filters(app: flask.Flask) -> None:
         "query": lambda values: urlencode(pick(values)),
         "summary": summarise_event,
         "host_loss": format_host_loss,
+        "brake_release": format_brake_release,
         "words": lambda text: str(text).replace("_", " "),
         "apps": format_apps,
         "wave": name_wave,
@@ -72,6 +75,7 @@ def add_filters(app: flask.Flask) -> None:
         "code_reason": explain_code,
         "sentence": end_sentence,
         "buttons": replace_commands,
+        "alert": describe_alert,
         "size": format_size,
     }
     app.jinja_env.globals |= {"asset": _link_asset, "list_banners": list_banners, "zip": zip}
