@@ -46,7 +46,7 @@ JSON_SHAPES = {
     "status": _shape(
         "object",
         "fleet_summary health_summary failures recent_events brake releases differ now settings binding changes_waiting due "
-        "working sweep alerts drift unhealthy alerts_open alert_deliveries",
+        "working sweep alerts drift unhealthy alerts_open alert_deliveries archive",
         f"With USER: {', '.join(f'`{key}`' for key in [*_USER_STATUS.split(), 'next'])}.",
     ),
     "apps": _shape("object", "apps next", "`next` is the word for `--after`, null on the last page."),
