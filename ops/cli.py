@@ -78,8 +78,8 @@ def build_cli() -> "click.Group":
     def cli() -> None:
         """Hangar gives every paying user their own Fly.io app and removes it when they stop paying.
 
-        Commands act on the installation that SUPABASE_URL and SUPABASE_SECRET_KEY name. Without them they act on the
-        local cloud that `hangar dev` runs in this folder.
+        Commands act on the installation that SUPABASE_URL and SUPABASE_SECRET_KEY name, in the environment or in the
+        file .env.hangar of this folder. A local cloud that `hangar dev` runs in this folder comes before that file.
         """
 
     shown = (

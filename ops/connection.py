@@ -79,8 +79,8 @@ def find_variables(
         )
     if not dev_file.exists():
         raise TargetError(
-            f"no installation is named: set {' and '.join(_REQUIRED)}, or start the local cloud with `make dev` "
-            f"(it writes {dev_file}). `hangar init` writes {env_file}, which is read too"
+            f"no installation is named: run `hangar init`, which writes {env_file}, or set {' and '.join(_REQUIRED)}, or start "
+            f"the local cloud with `make dev` (it writes {dev_file})"
         )
     return None, str(dev_file)
 

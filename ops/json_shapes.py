@@ -30,10 +30,12 @@ _USER_STATUS = (
 _DECISION = "user_id override plan ends_at entitled outcome detail code status app_name next_attempt_at"
 _ALERT = "id kind key message metadata opened_at seen_at times told_at user_id app email handling"
 _OUTCOME = "`outcome` is `done`, `accepted` (it continues), `recorded` (a drain does it), `refused` or `failed`."
-_PLAN = "With `--dry-run` also `notes`; each step then says what it would run, else how it ended."
+_PLAN = (
+    "With `--dry-run` also `notes`; each step says what it runs; without `--dry-run` also how it ended, in `outcome`."
+)
 _BATCH = (
-    "id source first_seq last_seq seqs rows content_bytes content_sha schema_version cutoff bucket object object_sha "
-    "object_bytes state planned_by planned_at written_at verified_at deleted_at problem problem_at installation_id"
+    "id source first_seq last_seq seqs rows content_bytes content_sha256 schema_version cutoff bucket object "
+    "object_sha256 object_bytes state planned_by planned_at written_at verified_at deleted_at problem problem_at installation_id"
 )
 _CREDENTIALS = (
     "now held_by renewal_share renew_from apps due older_than_renew_from lapsing ended unknown renewed_last_hour first_end "

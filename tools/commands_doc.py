@@ -18,7 +18,8 @@ _HEAD = """\
 
 Every command of `hangar`, in alphabetical order. [operating.md](operating.md) shows how to use them.
 
-Commands act on the installation that `SUPABASE_URL` and `SUPABASE_SECRET_KEY` name, else on the local cloud of this folder.
+Commands act on the installation that `SUPABASE_URL` and `SUPABASE_SECRET_KEY` of the environment name. Without them they act on
+the local cloud that runs in this folder. If none runs, they read the file `.env.hangar`, which `hangar init` writes.
 
 USER is the uuid of the user, the e-mail address, or the name of the user's app.
 
@@ -29,12 +30,14 @@ USER is the uuid of the user, the e-mail address, or the name of the user's app.
   is `-`. Of several tables each has a line `# Title` above it. A list of names and values has no header line.
 - With `--json`: JSON with stable keys. Later versions only add keys. Money is text, times are ISO 8601, a missing value is null.
 - Results are on standard output. Errors, hints and questions are on standard error.
-- Tabs, line ends and control characters in texts of other people (e-mail addresses, Fly's messages, logs) are made harmless.
+- In texts of other people (e-mail addresses, Fly's messages, logs), tabs and line ends become spaces, and control characters are
+  shown as an escape.
 
 ## Questions
 
-A command that the dashboard asks a reason for asks at a terminal too. Without a terminal it needs `--reason`, except `pause`,
-which must never be held up. What destroys or touches several apps says what it will hit and asks; `--yes` answers.
+If the dashboard asks for a reason, the command asks for it at a terminal, too. Without a terminal it needs `--reason`, except
+`pause`, which must never wait for an answer. A command that destroys an app or changes several shows them and asks first; `--yes`
+confirms.
 
 ## Exit codes
 

@@ -30,7 +30,7 @@ from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
 from ops.tables import make_facts, make_table
 
 _RANGE = re.compile(r"(?:(\w+)/)?(\d{1,19})-(\d{1,19})")
-source_option = click.option("--source", type=click.Choice(SOURCES), help="Only this kind of rows.")
+source_option = click.option("--source", type=click.Choice(SOURCES), help="Only rows of this kind.")
 
 
 @click.group()
@@ -131,7 +131,7 @@ def _find_batch(batches: list[Batch], typed: str) -> Batch | None:
     if typed.isdigit():
         return next((batch for batch in batches if batch.source == "events" and _holds(batch, int(typed))), None)
     if not (match := _RANGE.fullmatch(typed)):
-        stop(EXIT_USAGE, f"{typed!r} is no range; it looks like events/1-10000, 1-10000 or 812")
+        stop(EXIT_USAGE, f"{typed!r} is not a range; write it like events/1-10000, 1-10000 or 812")
     wanted = f"{match[1] or 'events'}/{int(match[2])}-{int(match[3])}"
     return next((batch for batch in batches if batch.range == wanted), None)
 
@@ -190,7 +190,7 @@ def verify_archive(source: str | None, as_json: bool) -> None:
 @click.option("--installation", metavar="ID", help="Which installation, if the bucket holds several.")
 @report_errors
 def restore_archive(into: Path, source: str, installation: str | None) -> None:
-    """Write every archived row to a FILE, by its number. Needs only the bucket, and changes no database."""
+    """Write every archived row to FILE, in the order of its number. Needs only the bucket, and changes no database."""
     bucket = Bucket(load_location(os.environ))
     bucket.check()
     count = restore_rows(bucket, source, into, installation)

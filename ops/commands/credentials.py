@@ -34,7 +34,7 @@ _MOST_BYTES = 32 * 1024
 @click.pass_context
 @report_errors
 def credentials(context: click.Context, as_json: bool) -> None:
-    """Show the tokens of machines: how many end soon, what is renewed, and what holds the renewal."""
+    """Show the tokens of machines: how many end soon, what is renewed, and what stops the renewal."""
     if context.invoked_subcommand is None:
         _print_credentials(open_installation().database.read_credentials(), as_json=as_json)
 
@@ -44,7 +44,7 @@ def credentials(context: click.Context, as_json: bool) -> None:
 @json_option
 @report_errors
 def renew(reason: str | None, as_json: bool) -> None:
-    """Renew every token that was issued before now, a few apps an hour: after a new signing key or new secrets."""
+    """Renew every token that was issued before now, a few apps an hour. Use it after a new signing key or new secrets."""
     _print_credentials(open_installation().database.renew_tokens(actor=get_actor(), reason=reason), as_json=as_json)
 
 
@@ -73,7 +73,7 @@ def _print_credentials(found: Mapping[str, Any], *, as_json: bool) -> None:
 def revoke(user: str, reason: str | None, as_json: bool) -> None:
     """Refuse the token in the machine of USER (uuid, e-mail or app name) from now on, and give the machine a new one.
 
-    The tables of the host refuse it if their policies ask hangar.token_is_valid().
+    Your own tables refuse it only if their policies ask hangar.token_is_valid(): see docs/credentials.md.
     """
     installation, user_id, known, _ = open_user(user)
     changed = installation.database.revoke_user(user_id, actor=get_actor(), reason=reason)
@@ -164,7 +164,7 @@ def _print_changed(
         print_json({"secrets": done["secrets"], "updates_machine": updates})
         return
     if done["version"] is None:
-        click.echo(f"{user}: Fly had lost {name} already; Hangar expects it no more")
+        click.echo(f"{user}: Fly had lost {name} already; Hangar no longer expects it")
     elif action == "set":
         click.echo(f"{user}: {name} is set at Fly (digest {done['digest'] or 'unknown'}, version {done['version']})")
     else:

@@ -30,13 +30,13 @@ image_option = click.option("--image", help="Deploy this image of the functions 
 
 @click.group()
 def deploy() -> None:
-    """Deploy the functions: print the exact plan, then run it. Repeating continues where it ended."""
+    """Deploy the functions: print the exact plan, then run it. If a step fails, run the command again: it skips what is done."""
 
 
 @deploy.command("fly")
-@click.option("--org", help="The Fly organisation of the functions. Best another one than that of the users' apps.")
-@click.option("--name", help="Begins the names of the four apps, which are unique over all of Fly.")
-@click.option("--region", help="Where the functions run, like sin. Best near the database.")
+@click.option("--org", help="The Fly organisation of the functions. It should not be that of the users' apps.")
+@click.option("--name", help="The names of the four apps begin with it. They must be unique on all of Fly.")
+@click.option("--region", help="Where the functions run, like sin. Choose one near the database.")
 @image_option
 @dry_run_option
 @json_option
@@ -72,7 +72,7 @@ def deploy_fly(
 @deploy.command("cloud-run")
 @click.option("--project", help="The Google Cloud project.")
 @click.option("--region", help="A region of Cloud Run and Cloud Scheduler, like asia-southeast1.")
-@click.option("--name", help="Begins the names of services, secrets and accounts.  [default: hangar]")
+@click.option("--name", help="The names of services, secrets and accounts begin with it.  [default: hangar]")
 @image_option
 @dry_run_option
 @json_option
@@ -230,7 +230,7 @@ def _note_or_raise(error: Exception, notes: tuple[str, ...], *, dry_run: bool) -
     """A dry run shows the whole plan without the tool."""
     if not dry_run:
         raise error
-    return (*notes, f"nothing is known of the target, so every step is shown: {error}")
+    return (*notes, f"the target could not be read, so every step is shown as not done: {error}")
 
 
 def _choose_image(inputs: Inputs, given: str | None, *keys: str) -> str | None:

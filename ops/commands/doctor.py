@@ -1,4 +1,4 @@
-"""`hangar doctor`: every check of the installation, and the command that ends each problem. docs/doctor.md."""
+"""`hangar doctor`: every check of the installation, and what to do about each problem. docs/doctor.md."""
 
 import contextlib
 import logging
@@ -29,7 +29,7 @@ _ORDER = (*OUTSIDE, *DATABASE)
 def doctor(as_json: bool) -> None:
     """Check the whole installation: settings, secrets, rights, host, schedule, functions, Fly. Changes nothing.
 
-    Each check is ok, a warning or wrong, with what was found and the command that ends the problem. Exits with 1 if one is wrong.
+    Each check is ok, a warning or wrong, with what was found and what to do. Exits with 1 if one is wrong.
     """
     with _quiet_fly_log():
         checks, facts = examine(read_surroundings(os.environ))

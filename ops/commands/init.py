@@ -25,6 +25,8 @@ from ops.setup.secrets import MAKERS
 from shared.settings import validators as form
 
 _FLY_API = "https://api.machines.dev"
+# The option of each variable that is no secret.
+_OPTIONS = {"SUPABASE_URL": "supabase-url", "SUPABASE_PUBLISHABLE_KEY": "publishable-key", "FLY_ORG_SLUG": "fly-org"}
 
 
 @click.command()
@@ -34,7 +36,7 @@ _FLY_API = "https://api.machines.dev"
 @click.option("--image", help="The image of the users' backend. It has no default.")
 @click.option("--regions", help="Where the users' apps run, in order of preference.  [default: sin]")
 @click.option("--test-alert", is_flag=True, help="Send a test message to the alert address.")
-@click.option("--yes", is_flag=True, help="Ask nothing: take flags, environment and existing files.")
+@click.option("--yes", is_flag=True, help="Ask nothing: take options, environment and existing files.")
 @report_errors
 def init(
     supabase_url: str | None,
@@ -47,8 +49,9 @@ def init(
 ) -> None:
     """Write hangar.toml and .env.hangar, after a live check of every value.
 
-    Secrets are no flags, because others on this computer can see those: they come from the environment (SUPABASE_SECRET_KEY,
-    SUPABASE_DB_URL, FLY_API_TOKEN, HANGAR_ALERT_WEBHOOK_URL) or are asked for without being shown.
+    Secrets have no option, because others on this computer can see options. SUPABASE_SECRET_KEY, SUPABASE_DB_URL and
+    FLY_API_TOKEN come from the environment, or are asked for without being shown. HANGAR_ALERT_WEBHOOK_URL is not asked
+    for: set it before. Values that the two files already have are kept.
     """
     try:
         kept = read_env_file()
@@ -104,7 +107,7 @@ class _Form:
         value = given or os.environ.get(name, "").strip() or self.kept.get(name) or (None if self._asks else default)
         while True:
             if value is None and not self._asks:
-                flag = name if name.startswith("--") or hidden else f"{name} (or its flag)"
+                flag = name if name.startswith("--") or hidden else f"{name} or --{_OPTIONS[name]}"
                 stop(EXIT_USAGE, f"{flag} is missing: {label}. Nothing was written")
             text = value or str(click.prompt(label, hide_input=hidden, default=default)).strip()
             problem = check(text)
@@ -161,5 +164,5 @@ def _write(form_: _Form, kept: dict[str, str], plain: dict[str, str]) -> None:
         click.echo(f"{PROJECT_FILE} written")
     click.echo(
         f"Next: import HANGAR_USER_TOKEN_KEY of {ENV_FILE} into Supabase (Settings, JWT Keys, Create Standby Key), then "
-        "install the schema and deploy the functions: docs/deploy.md"
+        "run `hangar install` and `hangar deploy` (docs/deploy.md)"
     )

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 url_option = click.option(
     "--database-url",
     metavar="URL",
-    help="Postgres URL of the database's owner. Default: SUPABASE_DB_URL, then DATABASE_URL, which other users of this computer "
-    "cannot see in the list of processes.",
+    help="Postgres URL of the database's owner. Default: SUPABASE_DB_URL (environment or .env.hangar), then DATABASE_URL. Other "
+    "users of this computer can see an option in the list of processes, but not a variable.",
 )
 
 
@@ -120,7 +120,9 @@ def uninstall(database_url: str | None, dry_run: bool, yes: bool, as_json: bool)
         return
     if dry_run and found:
         click.echo(
-            f"It would be refused: {refused}" if refused else "Nothing was changed. Without --dry-run it is removed."
+            f"It would be refused: {refused}"
+            if refused
+            else "Nothing was changed. Without --dry-run all of it is removed."
         )
     elif found:
         click.echo("\n".join(["Hangar is removed.", *notes, *_format_rest(found)]))
@@ -157,7 +159,7 @@ def _show_installed(result: "Installed", *, dry_run: bool, as_json: bool) -> Non
         return
     if result.applied or result.recognised:
         click.echo(
-            f"Installed: {len(result.applied)} files applied, {len(result.already) + len(result.recognised)} were there."
+            f"Installed: {len(result.applied)} files applied, {len(result.already) + len(result.recognised)} were there already."
         )
     else:
         click.echo(f"Up to date: all {len(result.already)} files were applied before. Nothing was changed.")
@@ -174,7 +176,7 @@ def _next_steps(result: "Installed") -> list[str]:
             "bind the table that holds your subscriptions: select hangar.bind_subscriptions('public.…') (docs/host-binding.md)"
         )
     if not result.plans:
-        steps.append("insert the plans that your tiers buy into public.fly_plans (docs/install.md, Plans)")
+        steps.append("insert a plan for each of your tiers into public.fly_plans (docs/install.md, Plans)")
     known = click.get_current_context().find_root().command
     if isinstance(known, click.Group):
         steps.append(
@@ -213,7 +215,7 @@ def _show_belongings(found: "Belongings | None", label: str) -> None:
         ("trigger", found.triggers),
         ("cron job", found.jobs),
         ("Vault secret", found.vault_entries),
-        ("extension, enabled by Hangar and not used otherwise:", found.extensions),
+        ("extension, enabled by Hangar and used by nothing else:", found.extensions),
     ):
         for name in names:
             click.echo(f"  {title} {name}")

@@ -1,4 +1,4 @@
-"""`hangar release`: a new image, size or environment for the fleet, in waves that judge themselves."""
+"""`hangar release`: a new image, size or environment for the fleet, in waves, each checked before the next."""
 
 import sys
 import uuid
@@ -76,10 +76,14 @@ _CREATE_OPTIONS = (
     click.option("--canary-size", type=int, metavar="N", help="How many apps move first.  [default: 1]"),
     click.option("--waves", metavar="N,N,100", help="Where the waves end, in percent.  [default: 5,25,100]"),
     click.option("--soak", "soak_s", metavar="TIME", help="How long an app must stay good.  [default: 60s]"),
-    click.option("--deadline", "deadline_s", metavar="TIME", help="How long an app may take.  [default: 10m]"),
+    click.option(
+        "--deadline", "deadline_s", metavar="TIME", help="How long an app may take until it is good.  [default: 10m]"
+    ),
     click.option("--max-moving", type=int, metavar="N", help="The most apps that move at once.  [default: 50]"),
-    click.option("--moving-share", metavar="SHARE", help="The most that move at once.  [default: 10%]"),
-    click.option("--failure-share", metavar="SHARE", help="Failures that a later wave may have.  [default: 2%]"),
+    click.option(
+        "--moving-share", metavar="SHARE", help="The most apps that move at once, as a share.  [default: 10%]"
+    ),
+    click.option("--failure-share", metavar="SHARE", help="The share of a later wave that may fail.  [default: 2%]"),
     click.option("--dry-run", is_flag=True, help="Only show who would move, in which wave, and the cost."),
     click.option("--start", "start_now", is_flag=True, help="Start the release at once."),
     click.option("--request", type=click.UUID, metavar="UUID", help="Repeat a create whose answer was lost."),
@@ -256,7 +260,7 @@ def _add_action(action: str, help_text: str) -> None:
 
 
 _add_action("start", "Start the draft ID: the canary moves with the next drain, within a minute.")
-_add_action("pause", "Pause release ID. Apps that are moving arrive; no other app begins.")
+_add_action("pause", "Pause release ID. Apps that are moving finish; no other app begins.")
 _add_action("resume", "Resume release ID. It tries again what failed and was put back.")
 _add_action("abort", "End release ID and put every app that it has moved back to what it ran before.")
 _add_action("rollback", "Put every app of release ID back to what it ran before, also after it is complete.")

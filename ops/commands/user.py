@@ -37,7 +37,7 @@ _NO_SIZE = {"cpu_kind": None, "cpu_count": None, "memory_mb": None}
 
 @click.group()
 def user() -> None:
-    """Pin image, size or environment of one user, or hold releases back."""
+    """Change one user: pin image or size, hold releases back, set variables or secrets, revoke tokens."""
 
 
 def open_user(typed: str) -> tuple[Installation, UUID, dict[str, Any], datetime]:

@@ -29,7 +29,7 @@ def read_installation(
         settings = installation.database.read_overview().settings
     except HangarError as error:
         raise DatabaseStepError(
-            f"the installation at {installation.target.supabase_url} does not answer as one: {error}. "
+            f"no Hangar installation answers at {installation.target.supabase_url}: {error}. "
             "If the schema is missing, run `hangar install` first"
         ) from error
     if database_url is None:

@@ -76,7 +76,10 @@ def load_inputs(environ: Mapping[str, str], *, dry_run: bool, folder: Path = Pat
     except DatabaseStepError as error:
         if not dry_run:
             raise
-        state, notes = InstallationState(functions_url_on_file=on_file), (f"nothing is known of the database: {error}",)
+        state, notes = (
+            InstallationState(functions_url_on_file=on_file),
+            (f"the database could not be read, so its steps are shown as not done: {error}",),
+        )
     hidden = [value for name, value in found.items() if name in list_secret_names()]
     tools = Tools(environ, [*hidden, *([database_url] if database_url else [])])
     return Inputs(project, found, _read_wanted(project, found), installation, state, tools, database_url, notes)

@@ -24,6 +24,8 @@ _POLICY = re.compile(rf"^create policy (\w+) on {_NAME}[^;]*;", re.MULTILINE)
 _REPLACEABLE = {"hangar.now"}
 _NOT_COLUMNS = {"check", "unique", "primary", "constraint", "foreign", "exclude"}
 _MOST_SHOWN = 5
+# `hangar install` does not apply a file again that its ledger has.
+_UP_TO_DATE = "if it says that the schema is up to date"
 
 
 @dataclass
@@ -88,7 +90,7 @@ def judge_schema(expected: Schema, found: Mapping[str, Any]) -> Check:
         return wrong(
             name,
             f"missing, so the schema is older than this version or was changed: {_shorten(absent)}",
-            "hangar install",
+            f"hangar install; {_UP_TO_DATE}, restore what is missing from a backup",
         )
     lacking = _find_lacking(expected, found)
     if lacking:
@@ -103,7 +105,7 @@ def judge_schema(expected: Schema, found: Mapping[str, Any]) -> Check:
         return wrong(
             name,
             f"functions with another text than in this version: {_shorten(changed)}",
-            f"hangar install; or run their statements in {_shorten(files)} again, with `create or replace`",
+            f"hangar install; {_UP_TO_DATE}, run their statements in {_shorten(files)} again, with `create or replace`",
         )
     newer = sorted(each for each in functions if each.startswith("public.") and each not in expected.functions)
     policies = sorted(set(found["policies"] or ()) - set(expected.policies))

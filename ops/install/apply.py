@@ -14,11 +14,11 @@ from ops.install.schema_files import SchemaFile
 # What works only with an extension, and what happens without it.
 _OPTIONAL = (
     ("to_regprocedure('net.http_post(text,jsonb,jsonb,jsonb,integer)')",
-     "pg_net is not enabled: changes wait for the next scheduled sweep"),
+     "pg_net is not enabled: the database cannot call the functions. Enable it, or use another scheduler (docs/deploy.md)"),
     ("to_regclass('vault.decrypted_secrets')",
-     "Vault is not enabled: the database cannot sign calls, so changes wait for the next scheduled sweep"),
+     "Vault is not enabled: the database cannot call the functions. Enable it, or use another scheduler (docs/deploy.md)"),
     ("to_regprocedure('cron.schedule(text,text,text)')",
-     "pg_cron is not enabled: let another scheduler call the health function (docs/deploy.md)"),
+     "pg_cron is not enabled: the database has no schedule. Enable it, or use another scheduler (docs/deploy.md)"),
 )  # fmt: skip
 
 

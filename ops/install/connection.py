@@ -87,8 +87,9 @@ def hold_lock(connection: psycopg.Connection, report: Callable[[str], None]) -> 
                 connection.execute("select pg_advisory_lock(%s)", (LOCK,))
         except psycopg.errors.LockNotAvailable:
             raise InstallError(
-                f"another session (Postgres process {pid}) has been installing or uninstalling for {_TURN_S} s. Nothing was "
-                f"changed here. If that session is dead, end it with `select pg_terminate_backend({pid})`, then run this again"
+                f"another session (Postgres process {pid}) has been installing or uninstalling Hangar for {_TURN_S} s. "
+                f"Nothing was changed. If that session is dead, end it with `select pg_terminate_backend({pid})`, then run this "
+                "again"
             ) from None
     try:
         yield

@@ -34,7 +34,7 @@ def read_plan(connection: psycopg.Connection, files: Sequence[SchemaFile]) -> Pl
     if _is_missing(connection, "to_regclass('hangar.schema_migrations')"):
         raise InstallRefused(
             "this database has a schema named hangar without the table hangar.schema_migrations: an older version of Hangar made "
-            "it, or it is not Hangar's. Nothing was changed. An older Hangar is removed as that version's docs/deploy.md says"
+            "it, or it is not Hangar's. Nothing was changed. To remove an older Hangar, follow docs/deploy.md of that version"
         )
     recorded = _read_ledger(connection, files)
     recognised = [file for file in _read_history(connection, files) if file.version not in recorded]

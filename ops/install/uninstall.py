@@ -43,8 +43,8 @@ def why_refused(found: Belongings) -> str | None:
         parts = [f"{found.live_apps} apps of users"] if found.live_apps else []
         parts += [f"{found.orphans} orphans"] if found.orphans else []
         return (
-            f"{' and '.join(parts)} may exist on Fly, which would continue to bill them. Remove the apps first (docs/install.md, "
-            "Remove the apps) and wait until `hangar status` shows none"
+            f"{' and '.join(parts)} may exist on Fly, and Fly would still charge for them. Remove the apps first "
+            "(docs/install.md, Remove the apps) and wait until `hangar status` shows none"
         )
     if found.dependents:
         more = f" and {len(found.dependents) - 5} more" if len(found.dependents) > 5 else ""

@@ -18,7 +18,7 @@ _HOLDS = {
 _STATES = {
     "deployed": "deployed",
     "deploying": "at Fly; the machine is updated next",
-    "unconfirmed": "unconfirmed: it is unknown whether Fly has it; change it again",
+    "unconfirmed": "unconfirmed: it is unknown whether Fly has it; run the same command again",
     "missing": "missing: Fly has lost it and Hangar has no value; set it again, or remove it",
 }
 
@@ -26,12 +26,12 @@ _STATES = {
 def format_renewal(found: Mapping[str, Any]) -> str:
     """What the renewal of tokens does next, from `fly_credentials`."""
     if not found["due"]:
-        return "nothing is to be renewed; the next renewal begins 10 days before the first end"
+        return "no token is due; the next renewal begins 10 days before the first end"
     if held := found["held_by"]:
         return f"nothing is renewed, because {_HOLDS.get(held, held)}"
     share = float(found["renewal_share"])
     an_hour = max(1, int(share * found["apps"]))
-    return f"at most {an_hour} an hour ({share:.0%} of {found['apps']}, at least one); {found['due']} are left"
+    return f"at most {an_hour} an hour ({share:.0%} of {found['apps']}, at least one); {found['due']} wait"
 
 
 def format_secret_state(secret: Mapping[str, Any]) -> str:

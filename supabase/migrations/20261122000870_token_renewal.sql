@@ -131,15 +131,19 @@ begin
       format('The tokens of %s app(s) end within 3 days; %s of them have ended, and those apps cannot read their user''s data: %s%s. %s '
         'See `hangar credentials`; `hangar explain USER` shows one app',
         v_found.apps, v_found.ended, v_found.some, case when v_found.apps > 3 then ', …' else '' end,
-        case when v_hold is not null then format('Nothing is renewed now (%s).', v_hold)
-             else 'Hangar renews them, a few every hour; more at once with a larger `token_renewal_share`.' end),
+        case when v_hold is not null then format('Hangar renews no token now, because %s.',
+               case v_hold when 'paused' then 'it is paused' when 'off' then '`token_renewal_share` is 0'
+                           when 'installation' then 'the functions belong to another installation' when 'fly_unreachable' then 'Fly does not answer'
+                           when 'fly_refused' then 'Fly refuses the organisation' when 'incident' then 'many apps are broken at once'
+                           when 'renewal_failed' then 'apps that got a new token are unhealthy or failed' else v_hold end)
+             else 'Hangar renews them, a few every hour. To renew faster: `hangar settings set token_renewal_share=0.1`.' end),
       jsonb_build_object('apps', v_found.apps, 'ended', v_found.ended, 'held_by', v_hold));
   end if;
   if v_hold = 'renewal_failed' then
     perform hangar.raise_alert('renewal_failed', 'fleet',
-      'No further token is renewed: apps that got a new one within the last day are unhealthy or failed. Either HANGAR_USER_TOKEN_KEY is not '
-      'a key that the project accepts, or the apps fail for another reason. See `hangar credentials` and `hangar status`. Hangar continues when they are '
-      'healthy again, or a day after it began', '{}');
+      'Hangar renews no further token: two or more apps that got a new one within the last day are unhealthy or failed. Either the project does not '
+      'accept the key in HANGAR_USER_TOKEN_KEY, or the apps fail for another reason. See `hangar status`; `hangar explain USER` shows one app. The '
+      'renewal continues when fewer than two of them are unhealthy or failed, or a day after they got their tokens', '{}');
   else
     perform hangar.resolve_alert('renewal_failed', 'fleet');
   end if;

@@ -119,7 +119,7 @@ begin
   execute $sql$select min(to_timestamp((q.headers ->> 'webhook-timestamp')::bigint)) from net.http_request_queue q
                 where q.headers ->> 'webhook-timestamp' ~ '^[0-9]{1,12}$'$sql$ into v_oldest;
   if v_oldest < clock_timestamp() - interval '1 minute' then
-    return hangar.doctor_says('wrong', format('a call waits in the queue of pg_net since %s: its worker has ended or hangs',
+    return hangar.doctor_says('wrong', format('a call waits in the queue of pg_net, since %s: the worker of pg_net has ended or hangs',
       to_char(v_oldest at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"')), 'select net.worker_restart();');
   elsif not exists (select 1 from pg_catalog.pg_stat_activity s where s.backend_type ilike '%pg_net%' or s.application_name ilike 'pg_net%') then
     return hangar.doctor_says('wrong', 'pg_net is installed and its worker does not run, so calls of the database are never sent',

@@ -20,7 +20,7 @@ begin
   v_age := date_trunc('minute', hangar.now() - v_settings.updated_at);
   if v_settings.paused then
     return hangar.doctor_says(case when v_age > interval '1 day' then 'wrong' else 'warning' end,
-      format('the kill switch is on, so Hangar changes nothing on Fly; the settings last changed %s ago', v_age), 'hangar resume');
+      format('Hangar is paused, so it changes nothing on Fly; the settings last changed %s ago', v_age), 'hangar resume');
   elsif v_settings.deletes_paused then
     return hangar.doctor_says(case when v_age > interval '1 day' then 'wrong' else 'warning' end,
       format('deletions are paused; the settings last changed %s ago', v_age), 'hangar settings set deletes_paused=false');

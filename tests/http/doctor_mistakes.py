@@ -163,8 +163,8 @@ SETTINGS = (
             "update hangar.settings set app_prefix = repeat('a', 60)", says="app_prefix", runs="command", after=BRING_SETTINGS
             + "; alter table hangar.settings add constraint settings_app_prefix_check check (app_prefix ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$')"),
     Mistake("not live", "live", "update hangar.settings set live = false", "warning", "not live", runs="command"),
-    Mistake("kill switch on", "paused", "update hangar.settings set paused = true", "warning", "kill switch", runs="command"),
-    Mistake("kill switch on for days", "paused", REPLICA.format("update hangar.settings set paused = true, updated_at = now() - interval '3 days';"),
+    Mistake("paused", "paused", "update hangar.settings set paused = true", "warning", "Hangar is paused", runs="command"),
+    Mistake("paused for days", "paused", REPLICA.format("update hangar.settings set paused = true, updated_at = now() - interval '3 days';"),
             says="3 days", runs="command"),
     Mistake("deletions paused", "paused", "update hangar.settings set deletes_paused = true", "warning", "deletions", runs="command"),
     Mistake("brake engaged", "brake", KEEP_SETTINGS + "update hangar.settings set brake_floor = 2, brake_share = 0; insert into public.user_fly_app_events"

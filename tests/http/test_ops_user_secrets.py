@@ -106,7 +106,7 @@ def test_a_revoked_user_gets_a_new_token_and_every_view_says_so(operator):
 def test_credentials_shows_the_fleet_and_renew_makes_every_token_due(operator):
     found = operator.json("credentials")
     assert (found["apps"], found["due"], found["lapsing"]) == (2, 0, 0)
-    assert "nothing is to be renewed" in operator.hangar("credentials")[0]
+    assert "no token is due" in operator.hangar("credentials")[0]
     time.sleep(1.1)
     renewed = json.loads(operator.hangar("credentials", "renew", "--reason", "new key", "--json")[0])
     assert renewed["older_than_renew_from"] == 2
