@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.connection import DEV_FILE, TargetError, find_variables, load_target
+from ops.project_files import ProjectFileError, read_project_file
 from shared.doctor.surroundings import Surroundings
 from shared.settings import validators as form
 from shared.settings.config import Config, ConfigError
@@ -16,11 +17,21 @@ _MISSING = re.compile(r"(.+?) is missing: ")
 
 def read_surroundings(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> Surroundings:
     """The surroundings, with what is wrong with each variable. Raises TargetError if no installation is named at all."""
-    variables, _ = find_variables(environ, dev_file)
+    variables, source = find_variables(environ, dev_file)
     if variables is not None:
-        return _read_environment(variables)
+        return _read_environment(variables if source == "the environment" else _add_project(variables))
     load_target(environ, dev_file)  # raises with an explanation if the local cloud is not running any more
     return _read_dev_file(json.loads(dev_file.read_text()))
+
+
+def _add_project(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables, and the settings of the functions that `hangar.toml` has beside them."""
+    try:
+        functions = read_project_file().get("functions", {})
+    except ProjectFileError as error:
+        raise TargetError(str(error)) from None
+    settings = functions if isinstance(functions, Mapping) else {}
+    return {**{name: str(value) for name, value in settings.items()}, **variables}
 
 
 def _read_environment(environ: Mapping[str, str]) -> Surroundings:
