@@ -141,7 +141,7 @@ JSON_SHAPES = {
     "deploy compose": _shape("object", "target steps", _PLAN),
     "install": _shape(
         "object",
-        "database already recognised applied notes binding plans dry_run next",
+        "database already recognised applied notes binding plans proposal dry_run next",
         "With `--into`: `folder`, `already`, `written`, `dry_run`.",
     ),
     "uninstall": _shape("object", "database removed refused notes belongings"),

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import click
 
+from ops.binding_text import describe_host
 from ops.cli_support import report_errors, stop
+from ops.deploy.database import DatabaseStepError, open_database
 from ops.deploy.inputs import DATABASE_URL, check_image
 from ops.deploy.settings import SettingsError
 from ops.exit_codes import EXIT_USAGE
@@ -27,6 +29,10 @@ from shared.settings import validators as form
 _FLY_API = "https://api.machines.dev"
 # The option of each variable that is no secret.
 _OPTIONS = {"SUPABASE_URL": "supabase-url", "SUPABASE_PUBLISHABLE_KEY": "publishable-key", "FLY_ORG_SLUG": "fly-org"}
+_NEXT = (
+    f"Next: import HANGAR_USER_TOKEN_KEY of {ENV_FILE} into Supabase (Settings, JWT Keys, Create Standby Key), then "
+    "run `hangar install`, bind your subscriptions, and run `hangar deploy` (docs/deploy.md)"
+)
 
 
 @click.command()
@@ -84,6 +90,8 @@ def init(
             kept,
             {"publishable": publishable, "org": org, "image": backend, "regions": places, "alert": alert or ""},
         )
+        _show_host(form_.values[DATABASE_URL])
+        click.echo(_NEXT)
     except (ProjectFileError, SettingsError) as error:
         stop(EXIT_USAGE, str(error))
 
@@ -162,7 +170,13 @@ def _write(form_: _Form, kept: dict[str, str], plain: dict[str, str]) -> None:
         )
         write_public(PROJECT_FILE, text)
         click.echo(f"{PROJECT_FILE} written")
-    click.echo(
-        f"Next: import HANGAR_USER_TOKEN_KEY of {ENV_FILE} into Supabase (Settings, JWT Keys, Create Standby Key), then "
-        "run `hangar install` and `hangar deploy` (docs/deploy.md)"
-    )
+
+
+def _show_host(database_url: str) -> None:
+    """Where the subscriptions may be. What cannot be read is a line, because nothing of the files depends on it."""
+    try:
+        with open_database(database_url) as session:
+            lines = describe_host(session)
+    except DatabaseStepError as error:
+        lines = [f"Your tables could not be examined for subscriptions: {error}"]
+    click.echo("\n".join(lines))

@@ -74,11 +74,13 @@ def install(database_url: str | None, into: Path | None, dry_run: bool, as_json:
         exported = export(into, files, now=datetime.now(UTC), dry_run=dry_run, report=_make_report(as_json=as_json))
         _show_exported(exported, dry_run=dry_run, as_json=as_json)
         return
+    from ops.binding_text import describe_unbound  # noqa: PLC0415  see report_install_errors
     from ops.install.apply import install as apply_files  # noqa: PLC0415  see report_install_errors
     from ops.install.database_url import read_database_url  # noqa: PLC0415  see report_install_errors
 
     url = read_database_url(database_url, read_variables(os.environ))
-    result = apply_files(url, files, dry_run=dry_run, report=_make_report(as_json=as_json))
+    report = _make_report(as_json=as_json)
+    result = apply_files(url, files, dry_run=dry_run, report=report, describe_unbound=describe_unbound)
     _show_installed(result, dry_run=dry_run, as_json=as_json)
 
 
@@ -173,7 +175,7 @@ def _next_steps(result: "Installed") -> list[str]:
     steps = []
     if not result.binding:
         steps.append(
-            "bind the table that holds your subscriptions: select hangar.bind_subscriptions('public.…') (docs/host-binding.md)"
+            "\n".join(["bind the table that holds your subscriptions (docs/host-binding.md)", *result.proposal])
         )
     if not result.plans:
         steps.append("insert a plan for each of your tiers into public.fly_plans (docs/install.md, Plans)")

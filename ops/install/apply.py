@@ -33,12 +33,22 @@ class Installed:
     notes: list[str] = field(default_factory=list)
     binding: str | None = None
     plans: int = 0
+    # Where the subscriptions may be, if nothing is bound: lines for the operator.
+    proposal: list[str] = field(default_factory=list)
 
 
 def install(
-    url: DatabaseUrl, files: Sequence[SchemaFile], *, dry_run: bool, report: Callable[[str], None]
+    url: DatabaseUrl,
+    files: Sequence[SchemaFile],
+    *,
+    dry_run: bool,
+    report: Callable[[str], None],
+    describe_unbound: Callable[[psycopg.Connection], list[str]],
 ) -> Installed:
-    """Apply what is missing. Safe to repeat, to interrupt and to run twice at the same time. Raises InstallError."""
+    """Apply what is missing. Safe to repeat, to interrupt and to run twice at the same time. Raises InstallError.
+
+    `describe_unbound` says where the subscriptions may be, if nothing is bound.
+    """
     result = Installed(url.label)
     with open_session(url, result.notes) as connection:
         # Also in a dry run: what another command is changing cannot be read.
@@ -51,6 +61,8 @@ def install(
             # For PostgREST on a server without Supabase's event trigger.
             connection.execute("notify pgrst, 'reload schema'")
         _read_state(connection, result)
+        if not result.binding and not dry_run:
+            result.proposal = describe_unbound(connection)
     return result
 
 

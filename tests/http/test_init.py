@@ -2,6 +2,7 @@
 
 import stat
 
+import psycopg
 import pytest
 
 from local.http_server import Response, Server
@@ -86,3 +87,21 @@ def test_a_wrong_value_is_named_without_a_secret_and_nothing_is_written(new_proj
 def test_an_image_that_the_registry_lacks_is_refused(new_project):
     assert "--image" in new_project.hangar(*words(new_project, image=new_project.image), code=2)
     assert files(new_project) == []
+
+
+def test_it_shows_where_the_subscriptions_are_and_writes_nothing_about_it(new_project):
+    said = new_project.hangar(*words(new_project))
+    assert "Your subscriptions: public.user_subscriptions is bound." in said
+    with psycopg.connect(new_project.secrets()["SUPABASE_DB_URL"], autocommit=True) as session:
+        session.execute("select hangar.unbind()")
+        session.execute("create table public.seats (member_id uuid, plan text, state text, paid_until date)")
+        session.execute("insert into public.seats values (gen_random_uuid(), 'pro', 'lifetime', '2999-01-01')")
+        said = new_project.hangar(*words(new_project))
+        session.execute("drop table public.seats")
+        session.execute("select hangar.bind_subscriptions('public.user_subscriptions')")
+    assert "2 candidates, the best first" in said
+    assert "1. public.user_subscriptions" in said
+    assert """select hangar.bind_subscriptions('public.seats', '{"user_id": "member_id", "tier": "plan",""" in said
+    assert "unknown: the status has no rule" in said
+    assert "seats" not in (new_project.folder / "hangar.toml").read_text()
+    assert "seats" not in (new_project.folder / ".env.hangar").read_text()

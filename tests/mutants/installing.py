@@ -6,6 +6,7 @@ from tests.mutants.planted import PlantedBug, exactly
 _INSTALL = "tests/postgres/test_install.py"
 _INTO = "tests/postgres/test_install_into.py"
 _UNINSTALL = "tests/postgres/test_uninstall.py"
+_PROPOSAL = "tests/postgres/test_binding_proposal.py"
 
 BUGS = (
     PlantedBug(
@@ -73,5 +74,37 @@ BUGS = (
         "if False and re.search(",
         "no error shows a part of the password",
         ("tests/unit/test_install_url.py::test_a_wrong_url_is_named_by_its_source_and_its_password_is_not_shown",),
+    ),
+    PlantedBug(
+        "proposal-writes",
+        Python("ops.binding_samples", "read_only"),
+        exactly('session.execute("set transaction read only")'),
+        "pass",
+        "looking for the subscriptions writes nothing, whatever the host's views call",
+        (f"{_PROPOSAL}::test_a_view_that_writes_is_refused",),
+    ),
+    PlantedBug(
+        "proposal-not-quoted",
+        Python("ops.binding_proposal", "quote_literal"),
+        exactly('text.replace("\'", "\'\'")'),
+        "text",
+        "the SQL of a proposal runs as it is printed, whatever the host's names are",
+        (f"{_PROPOSAL}::test_names_with_spaces_quotes_and_capitals_are_quoted",),
+    ),
+    PlantedBug(
+        "sample-ignores-the-end",
+        Python("ops.binding_samples", "judge"),
+        exactly("(end is not None and end <= now)"),
+        "False",
+        "a sample judgement is what the installed Hangar says",
+        (f"{_PROPOSAL}::test_every_sample_judgement_comes_true[date]",),
+    ),
+    PlantedBug(
+        "proposal-ends-with-the-first-unreadable-table",
+        Python("ops.binding_text", "_describe"),
+        exactly("except psycopg.Error as error:"),
+        "except ZeroDivisionError as error:",
+        "a table that cannot be read is one line, and the other candidates follow",
+        (f"{_PROPOSAL}::test_no_right_to_read_is_a_line_and_the_other_candidates_follow",),
     ),
 )
