@@ -82,7 +82,7 @@ def test_a_failure_of_fly_is_shown_within_one_refresh(operator_page, cloud, user
     expect(state.get_by_text("error", exact=True)).to_be_visible()
     expect(state).to_contain_text("image")
     operator_page.get_by_role("link", name="Failures").click()
-    failure = operator_page.get_by_role("listitem").filter(has_text=person.email)
+    failure = operator_page.locator("li.card").filter(has_text=person.email)
     expect(failure).to_contain_text("push the image")
     operator_page.get_by_role("link", name="Fleet", exact=True).first.click()
     operator_page.get_by_role("link", name="error", exact=False).first.click()
