@@ -70,7 +70,11 @@ def make_apps(sim: FlySim, rows: Iterable[Row], installation_id: UUID) -> list[M
         app = f"/v1/apps/{row.fly_app_name}"
         _post(sim, "/v1/apps", app_name=row.fly_app_name, org_slug=row.fly_org_slug, network=row.network)
         version = _post(sim, f"{app}/secrets", values={"SUPABASE_USER_TOKEN": "t"})["version"]
-        config = build_config(row, installation_id=installation_id, env={"USER_ID": str(row.user_id)})
+        config = build_config(
+            row.model_copy(update={"secrets_version": version}),
+            installation_id=installation_id,
+            env={"USER_ID": str(row.user_id)},
+        )
         name = machine_name(row.fly_app_name)
         machine = _post(sim, f"{app}/machines", name=name, region=row.region, config=config)
         price = list_price_usd_per_s(row.cpu_kind, row.cpu_count, row.memory_mb, machine["region"], today)
@@ -90,6 +94,8 @@ def settle_rows(host: psycopg.Connection, made: Iterable[Made]) -> None:
         cursor.execute(
             "update public.user_fly_apps a set status = 'active', observed_generation = a.generation, next_attempt_at = null,"
             " machine_id = m.machine_id, machine_state = 'started', machine_region = m.region, secrets_version = m.version,"
+            " token_issued_at = hangar.now(), token_expires_at = hangar.now() + interval '30 days',"
+            " token_running_until = hangar.now() + interval '30 days',"
             " price_usd_per_s = m.price, deployed_at = hangar.now(), observed_at = hangar.now(), health_status = 'unknown',"
             " last_health_check = hangar.now() from made m where m.id = a.id"
         )

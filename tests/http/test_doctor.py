@@ -214,7 +214,7 @@ def test_an_organisation_that_fly_refuses_is_named_with_the_page_to_open(operato
         {"method": "POST", "path": "/v1/apps", "status": 402, "body": {"error": "Please add a payment method."}}
     )
     operator.add_users(1)
-    operator.hangar("sweep")
+    operator.run_here(["sweep"])  # ends with 1 if it meets the refusal itself
     wait_until(lambda: examine(operator)["organisation"]["state"] == "wrong")
     found = examine(operator)["organisation"]
     assert "/billing" in found["remedy"]

@@ -116,7 +116,7 @@ def test_a_run_that_fails_is_one_line_and_shows_in_the_status(operator, store):
     for secret in CREDENTIALS.values():
         assert secret not in err
     _, err = operator.hangar("archive", "show", "nonsense", exits=2)
-    assert "it looks like events/1-10000" in err
+    assert "write it like events/1-10000" in err
     _, err = operator.hangar("archive", "show", "5-6", exits=2)
     assert "no batch 5-6" in err
 

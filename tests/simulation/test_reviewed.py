@@ -36,7 +36,7 @@ def test_a_full_house_waits_for_a_free_place(world, monkeypatch):
         asked.append(limit)
         return claim_due(limit, holder, first)
 
-    def secrets(row):
+    def secrets(_row, _issued_at):
         release.wait(2.5)
         return {"TOKEN": "t"}
 
@@ -190,7 +190,7 @@ def test_an_unexpected_error_of_one_user_stops_no_other(world):
     odd = world.add_user("pro")
     others = [world.add_user("pro") for _ in range(3)]
 
-    def secrets(row):
+    def secrets(row, _issued_at):
         if row.user_id == odd:
             raise ValueError("nobody foresaw this")
         return {"TOKEN": "t"}

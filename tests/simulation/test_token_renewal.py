@@ -149,7 +149,7 @@ def test_a_token_that_would_lapse_raises_one_alert_which_says_what_holds_the_ren
     fleet.sweep()
     (alert,) = fleet.sql("select message from hangar.alerts where kind = 'token_lapses' and resolved_at is null")
     assert "6 app(s) end within 3 days; 0 of them have ended" in alert[0]
-    assert "(paused)" in alert[0]
+    assert "because it is paused" in alert[0]
     fleet.sql("update hangar.settings set paused = false")
     pass_hours(fleet, 8)
     assert ("token_lapses", "fleet") not in fleet.open_alerts()
