@@ -87,10 +87,9 @@ def test_a_failure_names_the_step_and_repeating_continues(deploy_world, nth, fau
 )
 def test_a_run_that_is_killed_is_continued_by_the_next(deploy_world, words):
     deploy_world.memory.fail(*words, fault="hang")
-    process = deploy_world.start("deploy", "fly")
-    assert any("still working" in line for line in process.stdout)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with deploy_world.start("deploy", "fly") as process:
+        assert any("still working" in line for line in process.stdout)
+        process.send_signal(signal.SIGKILL)
     deploy_world.hangar("deploy", "fly")
     assert {name: len(app["machines"]) for name, app in deploy_world.tool("fly")["apps"].items()} == dict.fromkeys(
         APPS, 1
