@@ -77,11 +77,11 @@ class Cloud:
         )
         return found[0][0] if found else {}
 
-    def wait_until(self, what: str, is_true: Callable[[], Any]) -> Any:
+    def wait_until(self, what: str, is_true: Callable[[], Any], within_s: float = PATIENCE_MS / 1000) -> Any:
         """Wait for the first true answer."""
-        ends_at = time.monotonic() + PATIENCE_MS / 1000
+        ends_at = time.monotonic() + within_s
         while not (answer := is_true()):
-            assert time.monotonic() < ends_at, f"not within {PATIENCE_MS / 1000:.0f} s: {what}"
+            assert time.monotonic() < ends_at, f"not within {within_s:.0f} s: {what}"
             time.sleep(0.1)
         return answer
 

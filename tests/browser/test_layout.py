@@ -42,6 +42,10 @@ def crowd(_local_cloud):
           from people p""",
         mark,
     )
+    cloud.sql(
+        """update public.user_fly_apps set drift = '{"environment": "x", "image": "x", "metadata": "x", "region": "x", "secrets": "x"}'"""
+        " where network like 'n-%%' and status = 'active' and machine_id < '4'"
+    )
     [(user, app)] = cloud.sql(
         "select user_id, id from public.user_fly_apps where network like 'n-%%' order by created_at limit 1"
     )
