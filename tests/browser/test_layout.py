@@ -43,7 +43,8 @@ def crowd(_local_cloud):
         mark,
     )
     cloud.sql(
-        """update public.user_fly_apps set drift = '{"environment": "x", "image": "x", "metadata": "x", "region": "x", "secrets": "x"}'"""
+        "update public.user_fly_apps set drift = jsonb_object(array['environment', 'image', 'metadata', 'region', 'secrets'],"
+        " array_fill('x'::text, array[5]))"
         " where network like 'n-%%' and status = 'active' and machine_id < '4'"
     )
     [(user, app)] = cloud.sql(
