@@ -24,6 +24,10 @@ class Rollout:
             hangar.converge(user)
         hangar.sql("update user_fly_apps set health_status = 'healthy', docker_image = %s", OLD)
         hangar.sql("update user_fly_apps set image_digest = %s", OLD_DIGEST)
+        hangar.sql(
+            "update user_fly_apps set token_issued_at = now(), token_expires_at = now() + interval '30 days',"
+            " token_running_until = now() + interval '30 days'"
+        )
         self.id = 0
 
     def start(self, **spec) -> None:
