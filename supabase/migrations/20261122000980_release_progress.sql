@@ -93,12 +93,14 @@ end
 $$;
 
 -- The canary is started a second time before it counts, because an image can be fine until then; and one that sleeps is started, because it
--- proves nothing asleep. After its deadline a canary that could not be restarted is taken as it is.
+-- proves nothing asleep. A canary that could not be restarted for as long as its deadline after the soak is taken as it is.
 create function hangar.needs_restart(p_release hangar.releases, p_target hangar.release_targets) returns boolean
 language sql stable set search_path = ''
 as $$
   select p_target.wave = 0 and p_release.image is not null and p_target.state = 'verifying' and not p_target.goes_back
-     and p_target.restarted_at is null and p_target.deadline_at > hangar.now()
+     and p_target.restarted_at is null
+     and coalesce(p_target.good_since + pg_catalog.make_interval(secs => (p_release.soak_s + p_release.deadline_s)::double precision),
+                  p_target.deadline_at) > hangar.now()
 $$;
 
 -- The machines that have to be looked at now: those under proof, and the oldest looks at those of this wave that passed it.

@@ -25,6 +25,14 @@ BUGS = (
         (f"{_GUARDS}::test_the_canary_of_an_image_counts_only_after_its_restart",),
     ),
     PlantedBug(
+        "deadline-spares-the-restart",
+        Sql("function hangar.needs_restart"),
+        exactly("make_interval(secs => (p_release.soak_s + p_release.deadline_s)::double precision)"),
+        "make_interval(secs => p_release.soak_s::double precision)",
+        "I13: a soak longer than the deadline spares no canary its restart",
+        (f"{_GUARDS}::test_a_soak_longer_than_the_deadline_spares_no_canary_its_restart",),
+    ),
+    PlantedBug(
         "restart-ends-no-soak",
         Sql("function hangar.record_restart"),
         exactly("good_since = null, reason_code = 'restarted'"),

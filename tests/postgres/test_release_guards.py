@@ -145,6 +145,31 @@ def test_the_canary_of_an_image_counts_only_after_its_restart(rollout):
     assert rollout.states()[0] == "done"
 
 
+def test_a_soak_longer_than_the_deadline_spares_no_canary_its_restart(rollout):
+    """The deadline is for becoming good. Seed 20261189 brought an image to everybody that failed on its second start."""
+    rollout.start(soak_s=600)
+    rollout.advance()
+    rollout.apply()
+    rollout.look()
+    rollout.wait(600)
+    rollout.look()
+    assert rollout.states()[0] == "verifying"
+    rollout.wait(15)
+    [asked] = rollout.advance()
+    assert asked["proof"] == "restart"
+
+
+def test_a_canary_that_nobody_could_restart_is_taken_as_it_is(rollout):
+    """After the soak and as much time as the deadline gives."""
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.look()
+    rollout.wait(SOAK_S + FAST["deadline_s"])
+    rollout.look()
+    assert rollout.states()[0] == "done"
+
+
 def test_one_failure_of_the_canary_pauses_and_puts_it_back(rollout):
     rollout.start(failure_share=1)
     rollout.advance()

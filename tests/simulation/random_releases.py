@@ -181,8 +181,7 @@ class RandomReleases:
             image = _read_image(machine)
             if machine.app.name not in wanted or machine.state == "destroyed":
                 continue
-            # A sleeping app proves nothing, so an image that fails only on a cold start can get through (seed 20261189).
-            if _is_bad(image) and not image.endswith("-cold-resume-broken"):
+            if _is_bad(image):
                 problems.append(f"{machine.app.name} still runs the bad image {image}")
             if image != wanted[machine.app.name].partition("@")[0]:
                 problems.append(f"{machine.app.name} runs {image}, and its row says {wanted[machine.app.name]}")
