@@ -152,13 +152,16 @@ def _compare_named(kind: str, what: str, wanted: Mapping[str, Any], runs: Mappin
 
 
 def _compare_metadata(wanted: Mapping[str, Any], runs: Mapping[str, Any]) -> tuple[Difference | None, ...]:
-    """The version of the secrets is a difference of its own: the machine has to be updated to receive the new ones."""
+    """The version of the secrets is a difference of its own: the machine has to be updated to receive the new ones.
+
+    A machine that names no version is not known to have old ones: it was made before Hangar wrote the version down.
+    """
     named = {name: value for name, value in wanted.items() if name != SECRETS_KEY}
     given, newest = runs.get(SECRETS_KEY), wanted.get(SECRETS_KEY)
-    older = Difference(SECRETS, f"version {given or 'unknown'} of the app's secrets", f"version {newest}")
+    older = Difference(SECRETS, f"version {given} of the app's secrets", f"version {newest}")
     return (
         _compare_named(METADATA, "metadata", named, runs),
-        older if newest is not None and given != newest else None,
+        older if None not in (given, newest) and given != newest else None,
     )
 
 

@@ -84,7 +84,7 @@ EDITS: dict[str, tuple[Callable[[Config], None], set[str]]] = {
     "restart policy": (_never_restart, {"restart"}),
     "auto destroy": (_destroy_on_exit, {"restart"}),
     "stop rules": (_kill_quickly, {"stop"}),
-    "metadata removed": (_remove_metadata, {"metadata", "secrets"}),
+    "metadata removed": (_remove_metadata, {"metadata"}),
     "metadata forged": (_forge_metadata, {"metadata"}),
     "scaled behind true metadata": (_scale_behind_true_metadata, {"guest", "image"}),
 }

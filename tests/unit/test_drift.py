@@ -80,6 +80,13 @@ def test_a_region_is_one_of_the_rows_list(allowed, region, drifts):
     assert ("region" in kinds(having(region=allowed), region=region)) is drifts
 
 
+@pytest.mark.parametrize(("runs", "drifts"), [(3, set()), (2, {"secrets"}), (None, set())])
+def test_older_secrets_are_drift_and_a_version_that_nobody_wrote_down_is_not(runs, drifts):
+    """A machine that was made before the version was written down would otherwise be restarted by an upgrade of Hangar."""
+    config = build_config(having(secrets_version=runs), installation_id=UUID(int=3), env=ENV)
+    assert kinds(having(secrets_version=3), metadata=config["metadata"]) == drifts
+
+
 def test_fly_may_write_the_same_value_in_another_way():
     """Durations, the booleans of autostop, defaults that Fly adds, and false values that it omits."""
     row = having(public_service=True)
