@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ops.client import Installation
 
-_CONNECT_TIMEOUT_S = 10
+DATABASE_URL = "SUPABASE_DB_URL"
 _NAMES = ("hangar_functions_url", "hangar_webhook_secret")
 
 
@@ -53,31 +53,24 @@ def _read_jobs(session: "psycopg.Connection") -> frozenset[str]:
 
 @contextmanager
 def open_database(url: str) -> Iterator["psycopg.Connection"]:
-    """A session of the database's owner. Raises DatabaseStepError, which never quotes the URL."""
+    """A session of the URL's role. Raises DatabaseStepError, which never quotes the URL."""
     import psycopg  # noqa: PLC0415  only installing and deploying need it
 
+    from ops.install.connection import connect  # noqa: PLC0415  it imports psycopg
+    from ops.install.database_url import parse_database_url  # noqa: PLC0415  it imports psycopg
+    from ops.install.errors import InstallError  # noqa: PLC0415  it belongs to the two above
+
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S) as session:
-            yield session
-    except psycopg.ProgrammingError as error:
-        detail = error.diag.message_primary
-        if detail is None:  # libpq quotes the part of the URL that it does not understand
-            raise DatabaseStepError(
-                "SUPABASE_DB_URL is no Postgres URL: expected postgresql://ROLE:PASSWORD@HOST/DB"
-            ) from None
-        raise DatabaseStepError(f"the database refused: {detail}") from None
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise DatabaseStepError(
-            f"no connection to the database of SUPABASE_DB_URL: {_hide_password(reason, url)}"
-        ) from None
-    except psycopg.Error as error:
-        raise DatabaseStepError(f"the database refused: {error.diag.message_primary or type(error).__name__}") from None
-
-
-def _hide_password(text: str, url: str) -> str:
-    password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
-    return text.replace(password, "…") if password else text
+        known = parse_database_url(url, DATABASE_URL)
+        connection = connect(known)
+    except InstallError as error:
+        raise DatabaseStepError(str(error)) from None
+    with connection:
+        try:
+            yield connection
+        except psycopg.Error as error:
+            reason = known.hide_password(error.diag.message_primary or type(error).__name__)
+            raise DatabaseStepError(f"{known.label} refused a statement: {reason}") from None
 
 
 def write_vault(database_url: str, action: WriteVault) -> None:

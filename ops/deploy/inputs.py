@@ -8,7 +8,7 @@ from typing import Any
 from ops.client import Installation
 from ops.connection import TargetError, load_target
 from ops.deploy.common import InstallationState, Wanted, check_installation
-from ops.deploy.database import DatabaseStepError, read_installation
+from ops.deploy.database import DATABASE_URL, DatabaseStepError, read_installation
 from ops.deploy.settings import (
     FunctionSettings,
     SettingsError,
@@ -19,8 +19,6 @@ from ops.deploy.settings import (
 from ops.deploy.tools import Tools
 from ops.project_files import ENV_FILE, PROJECT_FILE, read_env_file, read_project_file, read_text
 from shared.domain.image_reference import MalformedReferenceError, parse_image_reference
-
-DATABASE_URL = "SUPABASE_DB_URL"
 
 
 @dataclass(frozen=True)

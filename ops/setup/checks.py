@@ -2,7 +2,7 @@
 
 import httpx
 
-from ops.deploy.database import DatabaseStepError, open_database
+from ops.deploy.database import DATABASE_URL, DatabaseStepError, open_database
 from shared.adapters.alert_webhook import AlertWebhook
 from shared.adapters.http_client import make_client
 from shared.adapters.registry import choose_scope, make_registry
@@ -37,8 +37,9 @@ def check_database(url: str) -> str | None:
                 "select has_database_privilege(current_database(), 'create'), current_user"
             ).fetchone()
     except DatabaseStepError as error:
-        return f"SUPABASE_DB_URL: {error}"
-    return None if row and row[0] else "SUPABASE_DB_URL: this role may not create schemas. Use the role postgres"
+        reason = str(error)
+        return reason if reason.startswith(DATABASE_URL) else f"{DATABASE_URL}: {reason}"
+    return None if row and row[0] else f"{DATABASE_URL}: this role may not create schemas. Use the role postgres"
 
 
 def check_fly(api_url: str, token: str, org: str) -> str | None:

@@ -71,7 +71,17 @@ def test_it_writes_what_the_functions_start_with_and_keeps_it_the_second_time(ne
         ({"image": "no image"}, {}, "--image is no image"),
         ({"regions": "Singapore"}, {}, "--regions is 'Singapore': expected regions of Fly"),
         ({}, {"SUPABASE_SECRET_KEY": "sb_secret_canary_wrong_0000"}, "SUPABASE_SECRET_KEY: the project at"),
-        ({}, {"SUPABASE_DB_URL": "postgresql://postgres:canary@127.0.0.1:9/x"}, "SUPABASE_DB_URL: no connection"),
+        (
+            {},
+            {"SUPABASE_DB_URL": "postgresql://postgres:canary@127.0.0.1:9/x"},
+            "SUPABASE_DB_URL: cannot connect to x on 127.0.0.1:9 as postgres: nothing listens",
+        ),
+        ({}, {"SUPABASE_DB_URL": "postgres:canary@127.0.0.1/x"}, "hangar: SUPABASE_DB_URL is no Postgres URL"),
+        (
+            {},
+            {"SUPABASE_DB_URL": "postgresql://postgres:canary@127.0.0.1:6543/x"},
+            "hangar: SUPABASE_DB_URL names port 6543",
+        ),
         ({}, {"FLY_API_TOKEN": "FlyV1 fm2_canary_wrong_00000"}, "FLY_API_TOKEN or --fly-org acme"),
     ],
 )
