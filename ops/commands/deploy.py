@@ -55,7 +55,7 @@ def deploy_fly(
             region=_check_region(inputs.require(region, "--region", *keys, "region")),
             image=_choose_image(inputs, image, *keys),
         )
-        source = _require_source(options.image)
+        source = _find_source("the configuration of the apps on Fly")
         settings = inputs.complete(fly.find_urls(options), fly.name_apps(options))
         configs = {f: Path(file).read_text(encoding="utf-8") for f, file in fly.list_config_files(source).items()}
         state, notes = fly.FlyState(), inputs.notes
@@ -125,9 +125,7 @@ def deploy_compose(host: str | None, name: str | None, image: str | None, dry_ru
             name=_check_name(inputs.choose(name, *keys, "name") or "hangar", "--name"),
             image=_choose_image(inputs, image, *keys),
         )
-        source = find_source(Path.cwd())
-        if source is None:
-            raise SettingsError("Docker Compose needs Hangar's source: run this in a checkout of the repository")
+        source = _find_source("the file of Docker Compose")
         if cloud_run.STATIC not in inputs.found:
             raise SettingsError(
                 f"{cloud_run.STATIC} is missing: the schedule calls with it. `hangar init` makes one, or set it"
@@ -241,6 +239,13 @@ def _choose_image(inputs: Inputs, given: str | None, *keys: str) -> str | None:
     if image:
         check_image(image, "--image")
     return image
+
+
+def _find_source(what: str) -> ImageSource:
+    source = find_source(Path.cwd())
+    if source is None:
+        raise SettingsError(f"{what} is part of Hangar's source: run this in a checkout of the repository")
+    return source
 
 
 def _require_source(image: str | None) -> ImageSource | None:

@@ -59,15 +59,14 @@ def find_urls(options: FlyOptions) -> dict[str, str]:
     return {function: f"https://{app}.fly.dev" for function, app in name_apps(options).items()}
 
 
-def list_config_files(source: ImageSource | None) -> dict[str, str]:
+def list_config_files(source: ImageSource) -> dict[str, str]:
     """The configuration file of each function, as an argument."""
-    files = {function: _CONFIG.get(function, _ON_DEMAND) for function in FUNCTIONS}
-    return files if source is None else {function: source.path(file) for function, file in files.items()}
+    return {function: source.path(_CONFIG.get(function, _ON_DEMAND)) for function in FUNCTIONS}
 
 
 def plan_fly(
     options: FlyOptions,
-    source: ImageSource | None,
+    source: ImageSource,
     configs: Mapping[str, str],
     settings: FunctionSettings,
     wanted: Wanted,
@@ -80,8 +79,6 @@ def plan_fly(
     steps += [_create_app(options, app, state) for app in apps.values()]
     image = options.image
     if image is None:
-        if source is None:
-            raise ValueError("without a source there must be an image")
         image = f"registry.fly.io/{apps['health']}:{source.tag}"
         steps.append(_build(options, apps["health"], source, image, state))
     for function, app in apps.items():

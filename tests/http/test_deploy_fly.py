@@ -192,3 +192,12 @@ def test_another_organisation_than_that_of_the_installation_is_refused(deploy_wo
 def test_a_private_key_of_several_lines_arrives_unchanged(deploy_world):
     pem = "-----BEGIN PRIVATE KEY-----\nMIGH=\n-----END PRIVATE KEY-----"
     assert parse_secrets(f'A=1\nKEY="""{pem}"""\nB=2\n') == {"A": "1", "KEY": pem, "B": "2"}
+
+
+@pytest.mark.parametrize(("target", "tool"), [("fly", "fly"), ("compose", "docker")])
+def test_without_the_source_the_missing_files_are_named_and_nothing_is_done(deploy_world, target, tool):
+    """A package that was installed from a wheel has no deploy folder; an image alone is not enough for these two."""
+    deploy_world.monkeypatch.setattr("ops.commands.deploy.find_source", lambda _: None)
+    said = deploy_world.hangar("deploy", target, "--image", "registry.example.test/hangar:1", code=2)
+    assert "run this in a checkout of the repository" in said
+    assert deploy_world.changes(tool) == []
