@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +21,7 @@ from shared.settings.validators import webhook_key
 
 FUNCTION_TIMEOUT_S = 330
 READ_TIMEOUT_S = 15
-_IDS_PER_REQUEST = 100  # 100 uuids take 4 KB of the 8 KB that proxies accept in a URL
-_EMAILS_PER_REQUEST = 50
+_USERS_PER_CALL = 500  # the limit of fly_find_users
 
 
 class Installation:
@@ -74,12 +73,7 @@ class Installation:
             pass
         if "@" not in typed:
             return self._find_owner(typed)
-        quoted = typed.replace("\\", "\\\\").replace('"', '\\"')
-        rows = self.read_rows("user_profiles", email=f'in.("{quoted}")', limit=2)
-        if len(rows) != 1:
-            found = "more than one user has" if rows else "no user of this installation has"
-            raise TargetError(f"{found} the e-mail {typed}; give the user's id, the uuid of auth.users")
-        return UUID(rows[0]["id"])
+        return self.find_users([typed])[typed]
 
     def _find_owner(self, app: str) -> UUID:
         quoted = app.replace("\\", "\\\\").replace('"', '\\"')
@@ -101,26 +95,22 @@ class Installation:
     def find_users(self, emails: Iterable[str]) -> dict[str, UUID]:
         """The user of each e-mail. Raises TargetError when one has no user, or more than one."""
         wanted = list(dict.fromkeys(emails))
-        found: dict[str, list[str]] = {email: [] for email in wanted}
-        for start in range(0, len(wanted), _EMAILS_PER_REQUEST):
-            page = wanted[start : start + _EMAILS_PER_REQUEST]
-            quoted = ",".join('"' + email.replace("\\", "\\\\").replace('"', '\\"') + '"' for email in page)
-            for row in self.read_rows("user_profiles", email=f"in.({quoted})", limit=2 * len(page)):
-                found[row["email"]].append(row["id"])
-        for email, ids in found.items():
+        found: dict[str, set[str]] = {email.strip().lower(): set() for email in wanted}
+        for page in _cut(wanted):
+            for known in self.database.find_users(emails=page):
+                found.setdefault(str(known["email"]).lower(), set()).add(known["user_id"])
+        for email in wanted:
+            ids = found[email.strip().lower()]
             if len(ids) != 1:
                 owner = "more than one user has" if ids else "no user of this installation has"
                 raise TargetError(f"{owner} the e-mail {email}; give the user's id, the uuid of auth.users")
-        return {email: UUID(ids[0]) for email, ids in found.items()}
+        return {email: UUID(next(iter(found[email.strip().lower()]))) for email in wanted}
 
     def read_emails(self, users: Iterable[str | None]) -> dict[str, str]:
         """E-mail address by user id. Users without one are left out."""
-        ids = sorted({user for user in users if user})
         emails: dict[str, str] = {}
-        for start in range(0, len(ids), _IDS_PER_REQUEST):
-            page = ids[start : start + _IDS_PER_REQUEST]
-            rows = self.read_rows("user_profiles", id=f"in.({','.join(page)})", limit=len(page))
-            emails |= {row["id"]: row["email"] for row in rows if row["email"]}
+        for page in _cut(sorted({user for user in users if user})):
+            emails |= {known["user_id"]: known["email"] for known in self.database.find_users(page) if known["email"]}
         return emails
 
     def call_function(self, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -164,3 +154,9 @@ def _read_json(response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         return None
+
+
+def _cut(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The values in pages of one call."""
+    for start in range(0, len(values), _USERS_PER_CALL):
+        yield values[start : start + _USERS_PER_CALL]

@@ -1,5 +1,6 @@
 """The procedures behind alerts, plans and commands in machines, which only the command line has so far."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -9,6 +10,12 @@ from shared.domain.models import Json
 
 class CommandLineProcedures(Caller):
     """What the command line asks of the database beside `OperatorProcedures`. `actor` signs the audit log."""
+
+    def find_users(self, users: Sequence[str] = (), emails: Sequence[str] = ()) -> list[Json]:
+        """Users by id or by e-mail address, upper and lower case alike: `user_id` and `email`. At most 500 in one call."""
+        answer: Json = self._call("fly_find_users", users=list(users), emails=list(emails))
+        found: list[Json] = answer["users"]
+        return found
 
     def list_alerts(self, limit: int) -> Json:
         """`open` (how many) and `alerts`, the newest first, each with `user_id`, `email`, `app` and `handling`."""

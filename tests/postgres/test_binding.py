@@ -221,6 +221,10 @@ def test_users_of_another_table(host):
     assert host.marked() == {user}
     sync(host)
     assert (wants(host, user), host.one("select hangar.user_email(%s)", user)) == ("pro", "her@example.test")
+    known = {"users": [{"user_id": str(user), "email": "her@example.test"}]}
+    assert host.rpc("fly_find_users", users=[user]) == known
+    addresses = ["Her@Example.test ", "h%@example.test", "nobody@example.test"]
+    assert host.one("select public.fly_find_users(p_emails => %s)", addresses) == known
     host.sql("update profiles set gone_at = now()")
     assert host.marked() == {user}
     host.follow()
