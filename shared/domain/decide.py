@@ -47,6 +47,11 @@ _ENDING = {"destroying", "launch_failed"}
 GONE_STATES = frozenset({"destroyed", "replaced", "migrated"})
 
 
+def is_asleep(row: Row, machine: ObservedMachine) -> bool:
+    """Whether an on-demand machine sleeps, which is no failure: Fly starts it at the next request."""
+    return row.power == "on_demand" and machine.state in ("stopped", "suspended")
+
+
 def decide(row: Row, observation: Observation, now: datetime) -> Decision:
     """The next thing to do for this row, given what was observed. Deterministic: the same three values give the same decision."""
     return (

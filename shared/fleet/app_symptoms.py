@@ -2,7 +2,7 @@
 
 import httpx
 
-from shared.domain.decide import GONE_STATES
+from shared.domain.decide import GONE_STATES, is_asleep
 from shared.domain.errors import HangarError, NotFound
 from shared.domain.models import Row
 from shared.domain.observation import ObservedMachine
@@ -12,12 +12,6 @@ from shared.fly.models import OrgMachine
 
 # What a list says of an always-on machine that runs, although it says so again and again: more than its usual lag of seconds.
 _RESTING = frozenset({"stopped", "suspended", "failed"})
-_ASLEEP = frozenset({"stopped", "suspended"})
-
-
-def is_asleep(row: Row, machine: ObservedMachine) -> bool:
-    """Whether an on-demand machine sleeps, which is no failure."""
-    return row.power == "on_demand" and machine.state in _ASLEEP
 
 
 def explain_failure(row: Row, failure: HangarError, inventory: Inventory) -> Symptom:

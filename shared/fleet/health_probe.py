@@ -12,12 +12,12 @@ import httpx
 
 from shared.adapters.procedures_sweep import AppReport
 from shared.domain.actions import Action, Done, Wait
-from shared.domain.decide import GONE_STATES, decide
+from shared.domain.decide import GONE_STATES, decide, is_asleep
 from shared.domain.errors import HangarError, Throttled, TransientError
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.domain.symptom import Symptom, SymptomCode
-from shared.fleet.app_symptoms import explain_failure, explain_machine, is_asleep
+from shared.fleet.app_symptoms import explain_failure, explain_machine
 from shared.fleet.drift_report import add_spec
 from shared.fleet.inventory import Inventory
 from shared.reconcile.observer import to_observation

@@ -48,7 +48,7 @@ def _look(worker: "Worker", look: "ReleaseLook", now: "datetime", ends_at: float
         machine = worker.fly.get_machine(look.app, look.machine_id, budget_s=LOOK_BUDGET_S)
         judged = judge_look(_expect(look), _see(machine, worker.fly.lead_over(now)))
         if (judged.verdict, look.proof) in (("good", "restart"), ("asleep", "start"), ("asleep", "restart")):
-            judged = _start_again(worker, look, judged, ends_at)
+            judged = _start_again(worker, look, ends_at)
     except NotFound:
         judged = Look("unknown", "gone", "Fly does not find the machine")  # no image removes a machine
     except Throttled as held:
@@ -65,13 +65,10 @@ def _look(worker: "Worker", look: "ReleaseLook", now: "datetime", ends_at: float
     }
 
 
-def _start_again(worker: "Worker", look: "ReleaseLook", judged: Look, ends_at: float) -> Look:
+def _start_again(worker: "Worker", look: "ReleaseLook", ends_at: float) -> Look:
     """Restart a canary that is well, or start one that sleeps, as Fly does at the next request."""
-    if judged.verdict == "asleep":
-        worker.fly.start_machine(look.app, look.machine_id, budget_s=LOOK_BUDGET_S)
-        return Look("restarted")
     budget_s = min(RESTART_BUDGET_S, ends_at - worker.clock())
-    result = restart(worker, look.user_id, budget_s, OperatorRequest(f"release:{look.release}"))
+    result = restart(worker, look.user_id, budget_s, OperatorRequest(f"release:{look.release}"), wakes=True)
     if result.restarted:
         return Look("restarted")
     return Look("unknown", "not_restarted", result.restart_detail or result.detail)

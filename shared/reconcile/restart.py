@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from shared.domain.actions import Action, ActionKind
-from shared.domain.decide import find_main
+from shared.domain.decide import find_main, is_asleep
 from shared.domain.errors import HangarError, LeaseLost, OutcomeUnknown, SaveFailed
 from shared.domain.models import Json, OperatorRequest
 from shared.domain.observation import ObservedMachine
@@ -28,8 +28,12 @@ RESTART_UNKNOWN = "it is not known whether the machine was restarted"
 _BRINGS_UP = {ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE, ActionKind.START_MACHINE}
 
 
-def restart(worker: "Worker", user_id: UUID, deadline_s: float, request: OperatorRequest) -> Result:
+def restart(
+    worker: "Worker", user_id: UUID, deadline_s: float, request: OperatorRequest, *, wakes: bool = False
+) -> Result:
     """Restart this user's running machine once. `restarted` and `restart_detail` of the result say what happened.
+
+    With `wakes` a machine that sleeps on demand is started instead; without it, it is left asleep.
 
     What the row needs comes first; a machine that this brings up is not restarted as well. Raises TransientError only when
     the database gave no row to work on; later failures are in the result.
@@ -49,14 +53,14 @@ def restart(worker: "Worker", user_id: UUID, deadline_s: float, request: Operato
     if claim.outcome != "claimed" or claim.row is None:
         return replace(result_unclaimed(claim), restart_detail=NOT_RESTARTED)
     lease = LeasedApp(worker, claim.row, claim.settings, claim.now, request)
-    return _Restart(worker, lease, ends_at).run()
+    return _Restart(worker, lease, ends_at, wakes=wakes).run()
 
 
 class _Restart:
     """One restart on a leased row. `detail` and `done` say what became of it so far."""
 
-    def __init__(self, worker: "Worker", lease: LeasedApp, ends_at: float) -> None:
-        self.worker, self.lease = worker, lease
+    def __init__(self, worker: "Worker", lease: LeasedApp, ends_at: float, *, wakes: bool) -> None:
+        self.worker, self.lease, self.wakes = worker, lease, wakes
         self.run_after = Run(worker, lease, ends_at)
         self.done: bool | None = None
         self.detail = NOT_RESTARTED
@@ -81,10 +85,11 @@ class _Restart:
         return result
 
     def _restart(self, machine: ObservedMachine | None) -> None:
-        if machine is None or machine.state != "started" or not machine.host_ok:
+        kind = self._choose(machine)
+        if machine is None or kind is None:
             self.done, self.detail = False, _explain_absence(machine)
             return
-        action = Action(ActionKind.RESTART_MACHINE, machine, "restart")
+        action = Action(kind, machine, "restart")
         intent, refused = self.lease.record_intent(action)
         if refused == "restarted":
             self.done, self.detail = True, "a restart was requested less than a minute ago and is not repeated"
@@ -93,6 +98,13 @@ class _Restart:
         elif refused is None:
             self.lease.add_event("recovery_attempted", "info", {"source": "restart"})
             self._call(action, intent)
+
+    def _choose(self, machine: ObservedMachine | None) -> ActionKind | None:
+        if machine is None or not machine.host_ok:
+            return None
+        if machine.state == "started":
+            return ActionKind.RESTART_MACHINE
+        return ActionKind.START_MACHINE if self.wakes and is_asleep(self.lease.row, machine) else None
 
     def _call(self, action: Action, intent: Json) -> None:
         self.detail = RESTART_UNKNOWN  # until there is an answer
@@ -105,7 +117,8 @@ class _Restart:
             became = RESTART_UNKNOWN if isinstance(error, OutcomeUnknown) else NOT_RESTARTED
             self.done, self.detail = False, f"{became}: {error}"
         else:
-            self.done, self.detail = True, "the machine was restarted"
+            started = action.kind is ActionKind.START_MACHINE
+            self.done, self.detail = True, "the machine was started" if started else "the machine was restarted"
 
 
 def _explain_absence(machine: ObservedMachine | None) -> str:

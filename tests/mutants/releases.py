@@ -1,10 +1,11 @@
 """Bugs planted in releases: what proves an app, what pauses a release, what goes back, and whom it leaves alone."""
 
-from tests.mutants.places import Sql
+from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _GUARDS = "tests/postgres/test_release_guards.py"
 _ENV = "tests/postgres/test_machine_env.py"
+_MOMENTS = "tests/simulation/test_release_moments.py"
 _LOOK, _FOLLOW = "function hangar.record_look", "function hangar.follow_targets"
 
 BUGS = (
@@ -202,6 +203,17 @@ BUGS = (
         "and false",
         "I13: a rollback leaves what a later release gave",
         (f"{_GUARDS}::test_a_rollback_leaves_what_a_later_release_gave",),
+    ),
+    PlantedBug(
+        "sleeping-canary-started-without-an-intent",
+        Python("shared.fleet.releases", "_start_again"),
+        exactly("budget_s = min(RESTART_BUDGET_S, ends_at - worker.clock())"),
+        'worker.fly.start_machine(look.app, look.machine_id, budget_s=LOOK_BUDGET_S)\n    return Look("restarted")',
+        "I11: every Fly write has an intent before it; a pause stops each of them",
+        (
+            f"{_MOMENTS}::test_a_canary_that_sleeps_is_started_with_an_intent_and_proves_the_release",
+            f"{_MOMENTS}::test_a_pause_starts_no_canary",
+        ),
     ),
     PlantedBug(
         "plan-env-unchecked",

@@ -6,6 +6,7 @@ from tests.support.releases import (
     NEW,
     change,
     check_fleet_is_well,
+    count_writes,
     find_states,
     finish,
     operate,
@@ -197,3 +198,51 @@ def test_what_is_wrong_for_one_tier_only_is_found_in_the_first_wave(fleet):
     found = finish(fleet, release)
     assert {each["wave"] for each in found["targets"] if each["state"] == "reverted"} <= {0, 1}
     assert find_states(found) == {"pending", "reverted"}
+
+
+@pytest.fixture
+def sleepers(world):
+    """Twelve users whose machines sleep until somebody asks for them."""
+    world.sql("update public.fly_plans set power = 'on_demand', public_service = true where tier = 'pro'")
+    world.add_users(["pro"] * 12)
+    world.settle()
+    put_to_sleep(world)
+    return world
+
+
+def put_to_sleep(world):
+    for (machine,) in world.apps().values():
+        machine.state = "stopped"
+
+
+def test_a_canary_that_sleeps_is_started_with_an_intent_and_proves_the_release(sleepers):
+    """I11: Hangar starts it, not Fly, so the log says so before the call."""
+    release = start_release(sleepers, image=NEW, soak_s=30)
+    for minute in range(40):
+        sleepers.clock.advance(60)
+        sleepers.sweep(drain_only=minute % 5 != 4)
+        if read_release(sleepers, release)["wave"] > 0:
+            break
+    [canary] = [each for each in read_release(sleepers, release)["targets"] if each["wave"] == 0]
+    assert (canary["state"], canary["code"]) == ("done", None)
+    intents = "select metadata ->> 'action' from public.user_fly_app_events where user_id = %s and status = 'intent' order by seq"
+    actions = [action for (action,) in sleepers.sql(intents, canary["user_id"])]
+    assert "start_machine" in actions[actions.index("update_machine") :]
+    assert count_writes(sleepers)[canary["app"]] + 1 == len(actions), (
+        "every call has its intent; create_app names no app"
+    )
+
+
+def test_a_pause_starts_no_canary(sleepers):
+    """`hangar pause` stops every change on Fly, also while a release asks for proof."""
+    release = start_release(sleepers, image=NEW, soak_s=30)
+    for _ in range(20):
+        if read_release(sleepers, release)["waves"][0]["moving"]:
+            break
+        sleepers.clock.advance(60)
+        sleepers.sweep(drain_only=True)
+    put_to_sleep(sleepers)
+    sleepers.sql("update hangar.settings set paused = true")
+    before = count_writes(sleepers)
+    pass_minutes(sleepers, 10)
+    assert count_writes(sleepers) == before

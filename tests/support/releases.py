@@ -1,6 +1,7 @@
 """What tests of releases do as an operator, and how they let one run until it is at rest."""
 
 import json
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -59,6 +60,13 @@ def finish(world: Any, release: int, minutes: int = 90) -> Any:
 def read_digests(world: Any) -> dict[str, str]:
     """What each app's only machine runs, by Fly's own state."""
     return {name: machine.image_digest for name, (machine,) in world.apps().items()}
+
+
+def count_writes(world: Any) -> Counter[str]:
+    """How many calls that change Fly were made for each app, in a world without turns."""
+    calls = (where.removeprefix("before ") for where in world.boundaries.trace if where.startswith("before "))
+    paths = (call.partition(" ")[2] for call in calls if "/v1/apps/" in call)
+    return Counter(path.removeprefix("/v1/apps/").partition("/")[0].partition("?")[0] for path in paths)
 
 
 def find_states(found: Any) -> set[str]:
