@@ -62,7 +62,7 @@ def open_database(url: str) -> Iterator["psycopg.Connection"]:
 
     try:
         known = parse_database_url(url, DATABASE_URL)
-        connection = connect(known)
+        connection = connect(known, application_name="hangar deploy")
     except InstallError as error:
         raise DatabaseStepError(str(error)) from None
     with connection:

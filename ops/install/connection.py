@@ -44,7 +44,7 @@ def open_session(url: DatabaseUrl, notices: list[str]) -> Iterator[psycopg.Conne
 
     Raises WrongInput if the server, the role or the database is not the right one, InstallError if the session breaks.
     """
-    connection = connect(url)
+    connection = connect(url, application_name="hangar install")
     connection.add_notice_handler(lambda notice: _keep_notice(notice, notices))
     with connection:
         try:
@@ -98,13 +98,16 @@ def hold_lock(connection: psycopg.Connection, report: Callable[[str], None]) -> 
             connection.execute("select pg_advisory_unlock(%s)", (LOCK,))
 
 
-def connect(url: DatabaseUrl) -> psycopg.Connection:
-    """A session of the URL's role, in which each statement commits. Raises WrongInput with what to do."""
-    parameters = {"connect_timeout": _CONNECT_S, "application_name": "hangar", **url.parameters}
+def connect(url: DatabaseUrl, application_name: str) -> psycopg.Connection:
+    """A session of the URL's role, in which each statement commits. Raises WrongInput with what to do.
+
+    The server shows `application_name` to those who ask who holds a lock.
+    """
+    parameters = {"connect_timeout": _CONNECT_S, "application_name": application_name, **url.parameters}
     try:
         return psycopg.connect(**parameters, autocommit=True)
     except psycopg.Error as error:
-        raise WrongInput(f"cannot connect to {url.label}: {_explain(error, url)}") from None
+        raise WrongInput(f"cannot connect to {url.label}: {_explain(error, url)}. Nothing was changed") from None
 
 
 def _explain(error: psycopg.Error, url: DatabaseUrl) -> str:
