@@ -102,7 +102,11 @@ def _print_app(console: Console, report: Mapping[str, Any], now: datetime) -> No
     console.print(make_facts("Account", names))
     print_user(console, report, now)
     if cost := report["cost"]:
-        facts = {"so far, USD": cost["to_date_usd"], "running seconds": cost["running_seconds"], "since": cost["since"]}
+        facts = {
+            "so far, USD": f"{float(cost['to_date_usd']):.4f}",
+            "running seconds": round(float(cost["running_seconds"])),
+            "since": cost["since"],
+        }
         console.print(make_facts("Cost by Fly's list price", facts))
     if report["alerts"]:
         console.print(make_table("Open alerts", report["alerts"], ("kind", "opened_at", "times", "message")))

@@ -165,6 +165,8 @@ begin
   if not exists (select 1 from pg_catalog.pg_proc p where p.pronamespace = 'hangar'::regnamespace and p.proname = p_name and p.prosrc = v_body) then
     execute format('create or replace function hangar.%s(%s) returns %s language plpgsql %s set search_path = '''' as %L',
                    p_name, p_arguments, p_returns, p_options, v_body);
+    -- A new function may be run by everybody. Bound after the installation, no migration restricts it.
+    execute format('revoke all on function hangar.%s(%s) from public, anon, authenticated, service_role', p_name, p_arguments);
   end if;
 end
 $$;

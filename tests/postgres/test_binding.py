@@ -4,6 +4,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from tests.postgres.ready_bindings import open_host
+
 pytestmark = pytest.mark.every_postgres
 
 SUBSCRIPTIONS = "public.subs"
@@ -276,3 +278,27 @@ def test_unbind(host):
     host.host().execute("select hangar.bind_subscriptions('public.user_subscriptions')")
     sync(host)
     assert (wants(host, user), wants(host, other)) == ("elite", None)
+
+
+@pytest.mark.parametrize("kind", ["table", "function"])
+def test_a_binding_made_after_the_installation_gives_nobody_a_right(postgres, connect, kind):
+    """Postgres lets everybody run a new function, and no migration runs after this binding."""
+    allowed = "('hangar.now()', 'hangar.user_email(uuid)', 'hangar.token_is_valid()')"
+    with open_host(postgres, connect) as host:
+        host.owner.execute("create table public.seats (member uuid, plan text, state text)")
+        if kind == "table":
+            columns = '{"user_id": "member", "tier": "plan", "status": "state", "ends_at": {"value": null}}'
+            host.owner.execute("select hangar.bind_subscriptions('public.seats', %s)", (columns,))
+        else:
+            host.owner.execute(
+                "create function public.seats_of(p_users uuid[]) returns table (user_id uuid, tier text, status text, ends_at"
+                " timestamptz) language sql as 'select member, plan, state, null::timestamptz from public.seats'"
+            )
+            host.owner.execute("select hangar.bind_function('public.seats_of(uuid[])', p_watch => '{public.seats}')")
+        runnable = host.sql(
+            "select p.oid::regprocedure::text as name, r as role"
+            " from pg_proc p, unnest('{anon,authenticated,service_role}'::text[]) r"
+            f" where p.pronamespace = 'hangar'::regnamespace and p.oid::regprocedure::text not in {allowed}"
+            " and has_function_privilege(r, p.oid, 'execute')"
+        )
+        assert runnable == []

@@ -18,6 +18,7 @@ SLOW_FILES = (
     "tests/http/test_canary.py",
     "tests/http/test_ops_commands.py",
     "tests/http/test_ops_dev.py",
+    "tests/http/test_first_app.py",
 )
 
 
