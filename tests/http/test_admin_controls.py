@@ -72,8 +72,8 @@ def test_a_sweep_while_fly_is_down_reports_within_seconds(operator, sql, faults)
     said = notice(operator.act("sweep"))
     assert time.monotonic() - started < 6
     assert said
-    wait_until(lambda: sql("select 1 from hangar.sweeps where lease_expires_at > hangar.now()") == [])
     faults()
+    wait_until(lambda: sql("select 1 from hangar.sweeps where lease_expires_at > hangar.now()") == [])
     operator.act("sweep")  # ends the outage
     wait_until(lambda: sql("select 1 from hangar.alerts where kind = 'fly_unreachable' and resolved_at is null") == [])
     wait_until(lambda: sql("select 1 from hangar.sweeps where lease_expires_at > hangar.now()") == [])
