@@ -113,18 +113,25 @@ declare
   v_function record;
 begin
   for v_function in
-    select p.oid::regprocedure as name, n.nspname = 'public' or p.oid::regprocedure::text in ('hangar.now()', 'hangar.user_email(uuid)') as is_public,
-           p.oid::regprocedure::text = 'hangar.token_is_valid()' as is_for_policies
-      from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-     where n.nspname = 'hangar'
-        or n.nspname = 'public' and p.proname like 'fly\_%' and obj_description(p.oid, 'pg_proc') like '%docs/database.md%'
+    with ours as (
+      select p.oid, p.proacl, p.proowner,
+             -- A policy calls token_is_valid() as the role that reads the table.
+             case when p.oid::regprocedure::text = 'hangar.token_is_valid()' then '{anon,authenticated,service_role}'::text[]
+                  when n.nspname = 'public' or p.oid::regprocedure::text in ('hangar.now()', 'hangar.user_email(uuid)') then '{service_role}'
+                  else '{}' end as callers
+        from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+       where n.nspname = 'hangar'
+          or n.nspname = 'public' and p.proname like 'fly\_%' and obj_description(p.oid, 'pg_proc') like '%docs/database.md%'
+    )
+    select o.oid::regprocedure as name, o.callers from ours o
+     -- Every file calls this, so that a function that is as it should be is left alone. A function without rights of its own is PUBLIC's.
+     where o.proacl is null
+        or o.callers <> array(select coalesce(r.rolname::text, 'public') as name from aclexplode(o.proacl) a left join pg_catalog.pg_roles r on r.oid = a.grantee
+                               where a.grantee <> o.proowner and (a.grantee = 0 or r.rolname in ('anon', 'authenticated', 'service_role')) order by name)
   loop
     execute format('revoke all on function %s from public, anon, authenticated, service_role', v_function.name);
-    if v_function.is_public then
-      execute format('grant execute on function %s to service_role', v_function.name);
-    elsif v_function.is_for_policies then
-      -- A policy calls it as the role that reads the table.
-      execute format('grant execute on function %s to anon, authenticated, service_role', v_function.name);
+    if v_function.callers <> '{}' then
+      execute format('grant execute on function %s to %s', v_function.name, array_to_string(v_function.callers, ', '));
     end if;
   end loop;
 end
