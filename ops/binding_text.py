@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ops.binding_catalog import read_catalog
+from ops.binding_files import find_binding_file
 from ops.binding_proposal import Proposal, propose
 from ops.binding_samples import ROWS_READ, TIMEOUT_S, Samples, find_paths, read_only, read_rules, read_samples
 from ops.plain_text import one_line
@@ -72,12 +73,12 @@ def _describe(session: "psycopg.Connection", number: int, proposal: Proposal, *,
     except psycopg.Error as error:
         problem = f"its rows could not be read: {_explain(error)}"
         if proposal.document:
-            problem += ". Change table, column and paths in examples/bindings/json_column.sql"
+            problem += f". Change table, column and paths in {find_binding_file('json_column.sql')}"
     lines = [f"  {number}. {name}", *(f"     Note: {note}" for note in proposal.notes)]
     if proposal.kind == "seed" and with_samples:
         lines.append("     `hangar install` binds this table, so there is nothing to run.")
     if proposal.files:
-        files = ", then ".join(f"examples/bindings/{each}" for each in proposal.files)
+        files = ", then ".join(find_binding_file(each) for each in proposal.files)
         lines.append(f"     Run as the database owner: {files}")
     elif proposal.document is None and not (proposal.kind == "seed" and with_samples):
         lines.append("     Run as the database owner" + (", after `hangar install`:" if with_samples else ":"))

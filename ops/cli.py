@@ -71,6 +71,7 @@ def build_cli() -> "click.Group":
     from ops.commands.settings import settings  # noqa: PLC0415  see above
     from ops.commands.status import explain, status  # noqa: PLC0415  see above
     from ops.commands.user import user  # noqa: PLC0415  see above
+    from ops.commands.user_erase import erase_user_data  # noqa: PLC0415  see above
     from ops.commands.user_export import export_user_data  # noqa: PLC0415  see above
 
     @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -120,5 +121,6 @@ def build_cli() -> "click.Group":
     )
     for command in (*shown, *acting, init, deploy, dev, demo, completion):
         cli.add_command(command)
+    user.add_command(erase_user_data)
     user.add_command(export_user_data)
     return cli

@@ -90,6 +90,17 @@ def read_variables(environ: Mapping[str, str], env_file: Path = ENV_FILE) -> dic
     return _add_file(environ, _read_file(env_file))
 
 
+def read_own_variables(environ: Mapping[str, str], folder: Path = Path()) -> tuple[Mapping[str, str], bool]:
+    """The variables of the environment, and of the two files of `folder` unless another installation is meant.
+
+    The second value says whether the files are meant: not if the environment names an installation, nor if a local cloud
+    runs here. Raises TargetError.
+    """
+    if environ.get("SUPABASE_URL", "").strip() or _is_local_cloud_running(folder / DEV_FILE):
+        return environ, False
+    return _add_file(environ, _read_file(folder / ENV_FILE)), True
+
+
 def _add_file(environ: Mapping[str, str], on_file: Mapping[str, str]) -> dict[str, str]:
     return {**on_file, **{name: value for name, value in environ.items() if value.strip()}}
 

@@ -98,7 +98,11 @@ JSON_SHAPES = {
         "on_unhealthy env created_at updated_at",
         "`env` has the names only.",
     ),
-    "plans set": _shape("object", "tier created changed plan apps", "`apps` is how many apps have the plan."),
+    "plans set": _shape(
+        "object",
+        "tier created changed plan env drift apps",
+        "`apps` is how many apps have the plan, `drift` how many of them differ from it now. `env` has the names only.",
+    ),
     "operators": _shape("list", "user_id email operator added_by added_at"),
     "operators list": _shape("list", "user_id email operator added_by added_at"),
     "operators add": _shape("object", "user_id operator email changed"),
@@ -130,6 +134,11 @@ JSON_SHAPES = {
     "user env": _shape("object", "pin changed updates_machine", "`env list`: `env`, the names without their values."),
     "user revoke": _shape("object", "revoked_at updates_machine"),
     "user secret": _shape("object", "secrets updates_machine", "`secret list`: `secrets`, without their values."),
+    "user erase": _shape(
+        "object",
+        "user_id email searched applied pseudonym changes refusals money archived_rows archived recorded",
+        "`changes`: rows by `table` and `what` (`deleted` or `pseudonymised`). `refusals`: what must happen first.",
+    ),
     "user export": _shape(
         "object",
         "user_id email apps cost_intervals override pin given_by_release secrets revocation releases orphans alerts operator "

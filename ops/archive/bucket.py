@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ops.archive.location import Location
@@ -39,10 +39,17 @@ _FULL = ("InsufficientStorage", "XMinioStorageFull", "507")
 class Bucket:
     """One bucket. Its calls raise Refused (an operator must change something) or TransientError (try again)."""
 
-    def __init__(self, location: Location, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        location: Location,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        credentials: Mapping[str, str] | None = None,
+    ) -> None:
+        """`credentials`: variables of boto3 that are not in the environment, by name."""
         self.location = location
         self._sleep = sleep
-        self._client = _make_client(location)
+        self._client = _make_client(location, credentials or {})
 
     def create(self, key: str, body: bytes, content_type: str) -> bool:
         """Write an object that does not exist yet. False if one exists, which is never overwritten.
@@ -161,7 +168,7 @@ def _read_code(error: "ClientError") -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _make_client(location: Location) -> Any:
+def _make_client(location: Location, credentials: Mapping[str, str]) -> Any:
     """A client of boto3, which is imported here: it takes 0.3 s, and is installed only where the archive runs."""
     try:
         import boto3  # noqa: PLC0415  see above
@@ -181,7 +188,13 @@ def _make_client(location: Location) -> Any:
         proxies=proxies,
     )
     # Not the default session, which threads may not share while it is made.
-    return boto3.Session().client("s3", endpoint_url=location.endpoint, region_name=location.region, config=config)
+    session = boto3.Session(
+        aws_access_key_id=credentials.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=credentials.get("AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
+        profile_name=credentials.get("AWS_PROFILE"),
+    )
+    return session.client("s3", endpoint_url=location.endpoint, region_name=location.region, config=config)
 
 
 def _stop_without_boto3() -> NoReturn:

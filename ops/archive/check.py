@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ops.archive.bucket import Bucket
+from ops.archive.erasures import FOLDER
 from ops.archive.objects import Batch, DamagedObject, check_manifest, check_object, hash_bytes
 
 OK, ELSEWHERE, MISSING, CHANGED, UNKNOWN = "ok", "elsewhere", "missing", "changed", "unknown"
@@ -26,8 +27,9 @@ def verify_batches(bucket: Bucket, batches: Iterable[Batch], installation_id: st
         known |= {batch.object, batch.manifest_key}
         if batch.state != "planned":
             yield _verify(bucket, batch)
-    for key in bucket.list_keys(f"{bucket.location.prefix}{installation_id}/"):
-        if key not in known:
+    below = f"{bucket.location.prefix}{installation_id}/"
+    for key in bucket.list_keys(below):
+        if key not in known and not key.startswith(f"{below}{FOLDER}"):
             yield Finding("", key, UNKNOWN, "no batch of this installation names this object")
 
 

@@ -1,4 +1,4 @@
-"""Which bucket the archive is in, from the environment. Credentials are those of boto3 and are not read here."""
+"""Which bucket the archive is in, from its variables. Credentials are those of boto3 and are not read here."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def load_location(environ: Mapping[str, str]) -> Location:
     bucket = environ.get("HANGAR_ARCHIVE_BUCKET", "").strip()
     if not bucket:
         raise TargetError(
-            "no archive is configured: set HANGAR_ARCHIVE_BUCKET to an S3 bucket (docs/archive.md). "
+            "no archive is configured: set HANGAR_ARCHIVE_BUCKET, here or in .env.hangar, to an S3 bucket (docs/archive.md). "
             "Without one, nothing is archived and nothing is deleted"
         )
     if not _BUCKET.fullmatch(bucket):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ops.archive.bucket import Bucket
+from ops.archive.erasures import Eraser, read_eraser
 from ops.archive.objects import MANIFEST_END, OBJECT_END, DamagedObject, decompress, hash_bytes, read_manifest
 from ops.connection import TargetError
 
@@ -15,6 +16,8 @@ _INSTALLATION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
 
 def restore_rows(bucket: Bucket, source: str, into: Path, installation_id: str | None = None) -> int:
     """Write the rows of a source to a new file as JSON lines, and return how many. Needs no database.
+
+    A person who was erased is left out: the rows have the pseudonym and no address.
 
     Raises TargetError when the file exists or the bucket holds several installations, and DamagedObject, without leaving a
     file, when an object or a manifest is missing or was changed.
@@ -27,12 +30,13 @@ def restore_rows(bucket: Bucket, source: str, into: Path, installation_id: str |
         rows_file.unlink(missing_ok=True)
         rows = sqlite3.connect(rows_file)
         rows.execute("create table lines (seq integer primary key, line text not null)")
+        eraser = read_eraser(bucket, chosen, source)
         for _, lines in read_batches(bucket, f"{bucket.location.prefix}{chosen}/{source}/"):
-            _store(rows, lines)
+            _store(rows, lines, eraser)
         with partial.open("w", encoding="utf-8") as file:
             count = 0
             for (line,) in rows.execute("select line from lines order by seq"):
-                file.write(f"{line}\n")
+                file.write(f"{eraser.erase(line)}\n")
                 count += 1
         rows.close()
         partial.replace(into)
@@ -76,8 +80,9 @@ def read_batches(bucket: Bucket, below: str) -> Iterator[tuple[str, list[str]]]:
         yield lines_key, lines
 
 
-def _store(rows: sqlite3.Connection, lines: list[str]) -> None:
+def _store(rows: sqlite3.Connection, lines: list[str], eraser: Eraser) -> None:
     for line in lines:
+        eraser.look_at(line)
         seq = json.loads(line)["seq"]
         known = rows.execute("select line from lines where seq = ?", (seq,)).fetchone()
         if known is None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from ops.archive.bucket import Bucket
+from ops.archive.erasures import write_erasures
 from ops.archive.objects import (
     LINES_TYPE,
     MANIFEST_TYPE,
@@ -72,6 +73,7 @@ class Archiver:
         with the same batch.
         """
         self.bucket.check()
+        write_erasures(self.bucket, *self.database.list_erased_users())
         return {source: self._run_source(source, most_batches) for source in sources}
 
     def _run_source(self, source: str, most_batches: int | None) -> SourceReport:

@@ -10,12 +10,11 @@ from typing import Any
 
 import click
 
-from ops.archive.bucket import Bucket
 from ops.archive.check import OK, verify_batches
-from ops.archive.location import load_location
 from ops.archive.objects import Batch
 from ops.archive.restore import restore_rows
 from ops.archive.run import SETTINGS, SOURCES, Archiver, SourceReport
+from ops.archive.settings import open_bucket
 from ops.cli_support import (
     get_actor,
     json_option,
@@ -37,7 +36,8 @@ source_option = click.option("--source", type=click.Choice(SOURCES), help="Only 
 def archive() -> None:
     """Move old rows to a bucket, and show, verify or restore what is there.
 
-    The bucket is HANGAR_ARCHIVE_BUCKET. Without one nothing is archived and nothing is deleted.
+    The bucket is HANGAR_ARCHIVE_BUCKET, in the environment or in .env.hangar, or `bucket` under [archive] in hangar.toml.
+    Without one nothing is archived and nothing is deleted.
     """
 
 
@@ -51,7 +51,7 @@ def run_archive(source: str | None, max_batches: int | None, as_json: bool) -> N
 
     Rows are deleted only after the bucket was read back. It is safe to stop the command, to repeat it, and to run it twice.
     """
-    installation, bucket = open_installation(), Bucket(load_location(os.environ))
+    installation, bucket = open_installation(), open_bucket(os.environ)
     archiver = Archiver(
         installation.database,
         bucket,
@@ -166,7 +166,7 @@ def _describe(known: Mapping[str, Any]) -> dict[str, Any]:
 @report_errors
 def verify_archive(source: str | None, as_json: bool) -> None:
     """Read every object from the bucket and compare it with the database's record. Exits with 1 if anything differs."""
-    installation, bucket = open_installation(), Bucket(load_location(os.environ))
+    installation, bucket = open_installation(), open_bucket(os.environ)
     bucket.check()
     batches = _list_batches(installation)
     found = verify_batches(bucket, batches, installation.database.read_overview().settings["installation_id"])
@@ -191,7 +191,7 @@ def verify_archive(source: str | None, as_json: bool) -> None:
 @report_errors
 def restore_archive(into: Path, source: str, installation: str | None) -> None:
     """Write every archived row to FILE, in the order of its number. Needs only the bucket, and changes no database."""
-    bucket = Bucket(load_location(os.environ))
+    bucket = open_bucket(os.environ)
     bucket.check()
     count = restore_rows(bucket, source, into, installation)
     click.echo(f"{count} rows of {source} are in {into}")

@@ -13,7 +13,7 @@ from ops.cli_support import get_actor, json_option, print_json, report_errors, s
 from ops.deploy import cloud_run, compose, fly
 from ops.deploy.cloud_run_state import read_cloud_run, read_project_number
 from ops.deploy.compose_state import check_compose, read_compose
-from ops.deploy.database import DatabaseStepError, write_schedule, write_settings, write_vault
+from ops.deploy.database import DatabaseStepError, add_plans, write_schedule, write_settings, write_vault
 from ops.deploy.fly_state import read_fly
 from ops.deploy.image_source import ImageSource, find_source
 from ops.deploy.inputs import Inputs, check_image, load_inputs
@@ -180,6 +180,7 @@ def _make_actions(inputs: Inputs, show: Callable[[str], None]) -> Actions:
     database_url = inputs.database_url or ""
     return Actions(
         command=lambda command: inputs.tools.run(command, lambda line: show(f"    | {line}")),
+        plans=lambda action: add_plans(inputs.installation, action, get_actor),
         settings=lambda action: _drop(write_settings(inputs.installation, action, get_actor)),
         vault=lambda action: write_vault(database_url, action),
         schedule=lambda: write_schedule(database_url),

@@ -2,15 +2,16 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 
 import click
 
 from ops.binding_text import describe_host
-from ops.cli_support import report_errors, stop
+from ops.cli_support import can_ask, report_errors, stop
 from ops.deploy.database import DatabaseStepError, open_database
 from ops.deploy.inputs import DATABASE_URL, check_image
+from ops.deploy.plans import FORM as _PLAN_FORM
+from ops.deploy.plans import format_plans, parse_plans
 from ops.deploy.settings import SettingsError
 from ops.exit_codes import EXIT_USAGE
 from ops.project_files import (
@@ -26,6 +27,7 @@ from ops.setup import checks
 from ops.setup.secrets import MAKERS
 from shared.settings import validators as form
 
+_ALERT = "HANGAR_ALERT_WEBHOOK_URL"
 _FLY_API = "https://api.machines.dev"
 # The option of each variable that is no secret.
 _OPTIONS = {"SUPABASE_URL": "supabase-url", "SUPABASE_PUBLISHABLE_KEY": "publishable-key", "FLY_ORG_SLUG": "fly-org"}
@@ -41,6 +43,13 @@ _NEXT = (
 @click.option("--fly-org", help="The Fly organisation of the users' apps.")
 @click.option("--image", help="The image of the users' backend. It has no default.")
 @click.option("--regions", help="Where the users' apps run, in order of preference.  [default: sin]")
+@click.option(
+    "--plan",
+    "plans",
+    multiple=True,
+    metavar="TIER=SIZE:MB",
+    help="A plan, like pro=shared-cpu-2x:1024. May be repeated.",
+)
 @click.option("--test-alert", is_flag=True, help="Send a test message to the alert address.")
 @click.option("--yes", is_flag=True, help="Ask nothing: take options, environment and existing files.")
 @report_errors
@@ -50,14 +59,16 @@ def init(
     fly_org: str | None,
     image: str | None,
     regions: str | None,
+    plans: tuple[str, ...],
     test_alert: bool,
     yes: bool,
 ) -> None:
     """Write hangar.toml and .env.hangar, after a live check of every value.
 
     Secrets have no option, because others on this computer can see options. SUPABASE_SECRET_KEY, SUPABASE_DB_URL and
-    FLY_API_TOKEN come from the environment, or are asked for without being shown. HANGAR_ALERT_WEBHOOK_URL is not asked
-    for: set it before. Values that the two files already have are kept.
+    FLY_API_TOKEN come from the environment, or are asked for without being shown; so does HANGAR_ALERT_WEBHOOK_URL, which may
+    be left out. A plan may also have a price, pro=shared-cpu-2x:1024:29, or no app, free=none. Values that
+    the two files already have are kept.
     """
     try:
         kept = read_env_file()
@@ -82,13 +93,24 @@ def init(
         )
         backend = form_.take("--image", image, "Image of the backend", lambda text: _check_image(text, url, token))
         places = form_.take("--regions", regions, "Regions", _check_regions, default="sin")
-        alert = os.environ.get("HANGAR_ALERT_WEBHOOK_URL") or kept.get("HANGAR_ALERT_WEBHOOK_URL")
-        if alert and (problem := checks.check_alert_url(alert, send=test_alert)):
-            stop(EXIT_USAGE, f"{problem}. Nothing was written")
+        typed = form_.take(
+            "--plan", ",".join(plans) or None, f"Plans, with commas: {_PLAN_FORM}", _check_plans, default=""
+        )
+        alert = form_.take(
+            _ALERT, None, "Alert address, a webhook (may be empty)",
+            lambda text: checks.check_alert_url(text, send=test_alert) if text else None, hidden=True, default="",
+        )  # fmt: skip
         _write(
             form_,
             kept,
-            {"publishable": publishable, "org": org, "image": backend, "regions": places, "alert": alert or ""},
+            {
+                "publishable": publishable,
+                "org": org,
+                "image": backend,
+                "regions": places,
+                "alert": alert,
+                "plans": typed,
+            },
         )
         _show_host(form_.values[DATABASE_URL])
         click.echo(_NEXT)
@@ -100,7 +122,7 @@ class _Form:
     """Takes each value from a flag, the environment, the existing file or a prompt, and checks it before the next one."""
 
     def __init__(self, kept: dict[str, str], *, yes: bool) -> None:
-        self.kept, self.values, self._asks = kept, dict[str, str](), not yes and sys.stdin.isatty()
+        self.kept, self.values, self._asks = kept, dict[str, str](), not yes and can_ask()
 
     def take(
         self,
@@ -114,10 +136,12 @@ class _Form:
     ) -> str:
         value = given or os.environ.get(name, "").strip() or self.kept.get(name) or (None if self._asks else default)
         while True:
-            if value is None and not self._asks:
+            if value is None and not self._asks and default is None:
                 flag = name if name.startswith("--") or hidden else f"{name} or --{_OPTIONS[name]}"
                 stop(EXIT_USAGE, f"{flag} is missing: {label}. Nothing was written")
-            text = value or str(click.prompt(label, hide_input=hidden, default=default)).strip()
+            if value is None and self._asks:
+                value = str(click.prompt(label, hide_input=hidden, default=default, show_default=bool(default))).strip()
+            text = value or default or ""
             problem = check(text)
             if problem is None:
                 self.values[name] = text
@@ -141,6 +165,14 @@ def _check_image(image: str, supabase_url: str, token: str) -> str | None:
     return checks.check_backend_image(image, supabase_url, token)
 
 
+def _check_plans(text: str) -> str | None:
+    try:
+        parse_plans(text)
+    except SettingsError as error:
+        return str(error)
+    return None
+
+
 def _check_regions(text: str) -> str | None:
     parts = [part.strip() for part in text.split(",")]
     valid = all(part.isascii() and part.isalpha() and part.islower() and 2 <= len(part) <= 4 for part in parts)
@@ -151,7 +183,7 @@ def _write(form_: _Form, kept: dict[str, str], plain: dict[str, str]) -> None:
     names = ("SUPABASE_URL", "SUPABASE_SECRET_KEY", DATABASE_URL, "FLY_API_TOKEN")
     wanted = {name: form_.values[name] for name in names}
     if plain["alert"]:
-        wanted["HANGAR_ALERT_WEBHOOK_URL"] = plain["alert"]
+        wanted[_ALERT] = plain["alert"]
     wanted |= {name: os.environ.get(name, "").strip() or make() for name, make in MAKERS.items() if name not in kept}
     new = {name: value for name, value in wanted.items() if name not in kept}
     add_to_env_file(new)
@@ -167,6 +199,7 @@ def _write(form_: _Form, kept: dict[str, str], plain: dict[str, str]) -> None:
         text = (
             f"[backend]\nimage = {json.dumps(plain['image'])}\nregions = {json.dumps(plain['regions'])}\n\n[functions]\n"
             f"SUPABASE_PUBLISHABLE_KEY = {json.dumps(plain['publishable'])}\nFLY_ORG_SLUG = {json.dumps(plain['org'])}\n"
+            + format_plans(parse_plans(plain["plans"]))
         )
         write_public(PROJECT_FILE, text)
         click.echo(f"{PROJECT_FILE} written")

@@ -1,7 +1,6 @@
 """`hangar retry`: one user, or every app that fails for one cause."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -10,6 +9,7 @@ import click
 import httpx
 
 from ops.cli_support import (
+    ask_reason,
     confirm,
     echo,
     get_actor,
@@ -17,6 +17,7 @@ from ops.cli_support import (
     make_console,
     open_installation,
     print_json,
+    reason_option,
     report_errors,
     stop,
     yes_option,
@@ -35,27 +36,30 @@ _SHOWN_APPS = 20
 @click.command()
 @click.argument("user", required=False)
 @click.option("--cause", metavar="CODE", help="Every app that fails with this error code now.")
+@reason_option
 @yes_option
 @json_option
 @report_errors
-def retry(user: str | None, cause: str | None, yes: bool, as_json: bool) -> None:
+def retry(*, user: str | None, cause: str | None, reason: str | None, yes: bool, as_json: bool) -> None:
     """Process one USER (uuid, e-mail or app name) now, or with --cause every app that fails for one cause.
 
     It does not wait for the next scheduled attempt. A failed app takes the image and size that its
-    plan and the settings name today. With --cause it shows the apps first and asks; without a terminal it needs --yes.
+    plan and the settings name today. With --cause it shows the apps first, asks for a reason
+    and for confirmation; without a terminal it needs --yes.
     """
     if (user is None) == (cause is None):
         stop(EXIT_USAGE, "retry needs a USER or --cause CODE, and not both")
     if cause is not None:
-        _retry_cause(open_installation(), cause, yes=yes, as_json=as_json)
+        _retry_cause(open_installation(), cause, reason, yes=yes, as_json=as_json)
     elif user is not None:
-        _retry_user(open_installation(), user, as_json=as_json)
+        _retry_user(open_installation(), user, reason, as_json=as_json)
 
 
-def _retry_user(installation: Installation, user: str, *, as_json: bool) -> None:
+def _retry_user(installation: Installation, user: str, reason: str | None, *, as_json: bool) -> None:
+    reason = None if reason is None else ask_reason(reason, is_required=False)
     user_id, _ = installation.find_known_user(user)
     _refuse_while_paused(installation, user)
-    installation.database.retry(user_id, actor=get_actor())
+    installation.database.retry(user_id, actor=get_actor(), reason=reason)
     status, response = installation.call_function("health", {"user_id": str(user_id)})
     row = installation.database.read_user_status(user_id).row or {}
     failed = (row.get("status") == "error" and row["lease_expires_at"] is None) or status >= httpx.codes.BAD_REQUEST
@@ -74,20 +78,20 @@ def _refuse_while_paused(installation: Installation, what: str) -> None:
         stop(EXIT_REFUSED, f"Hangar is paused, so {what} was not retried; run `hangar resume` first")
 
 
-def _retry_cause(installation: Installation, cause: str, *, yes: bool, as_json: bool) -> None:
-    failing = list(_list_failing(installation))
-    chosen = [row for row in failing if row["error_code"] == cause]
+def _retry_cause(installation: Installation, cause: str, reason: str | None, *, yes: bool, as_json: bool) -> None:
+    chosen = list(_list_failing(installation, cause))
     if not chosen:
-        counts = Counter(row["error_code"] or "none" for row in failing)
-        causes = ", ".join(f"{code} ({apps})" for code, apps in counts.most_common()) or "none, because no app fails"
+        known = installation.database.read_failures(None, 1)
+        causes = ", ".join(f"{each['cause']} ({each['apps']})" for each in known) or "none, because no app fails"
         stop(EXIT_USAGE, f"no app fails with the cause {cause!r} now; the causes are: {causes}")
     _refuse_while_paused(installation, f"nothing with the cause {cause}")
     _show_chosen(chosen, cause, to_stderr=as_json)
     confirm(f"Retry {_count(chosen)} now?", yes=yes)
+    reason = ask_reason(reason, is_required=False)
     failed = []
     for row in chosen:
         try:
-            installation.database.retry(UUID(row["user_id"]), actor=get_actor())
+            installation.database.retry(UUID(row["user_id"]), actor=get_actor(), reason=reason)
         except HangarError as error:
             failed.append({"user_id": row["user_id"], "reason": str(error)})
     started = _start_drain(installation)
@@ -101,10 +105,10 @@ def _retry_cause(installation: Installation, cause: str, *, yes: bool, as_json: 
     sys.exit(EXIT_SOME_FAILED if failed else 0)
 
 
-def _list_failing(installation: Installation) -> Iterator[Json]:
-    after, paging = None, Paging("list failing apps")
+def _list_failing(installation: Installation, cause: str) -> Iterator[Json]:
+    after, paging = None, Paging(f"list apps that fail with {cause}")
     while True:
-        page = installation.database.read_fleet({"status": "error"}, "created", after, _PAGE, descending=True)
+        page = installation.database.read_fleet({"cause": cause}, "created", after, _PAGE, descending=True)
         yield from page.rows
         if page.next is None:
             return

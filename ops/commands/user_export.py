@@ -4,8 +4,7 @@ import os
 
 import click
 
-from ops.archive.bucket import Bucket
-from ops.archive.location import load_location
+from ops.archive.settings import open_bucket
 from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors
 from ops.tables import make_facts
 from ops.user_export import export_user
@@ -23,7 +22,7 @@ def export_user_data(user: str, with_archive: bool, as_json: bool) -> None:
     found with --archive only.
     """
     installation = open_installation()
-    bucket = Bucket(load_location(os.environ)) if with_archive else None
+    bucket = open_bucket(os.environ) if with_archive else None
     found = export_user(installation, installation.find_user(user), bucket)
     if as_json:
         print_json(found)

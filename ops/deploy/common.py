@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ops.deploy.settings import FunctionSettings
-from ops.deploy.steps import Probe, Schedule, SetSettings, Step, WriteEnvFile, WriteVault
+from ops.deploy.steps import AddPlans, Probe, Schedule, SetSettings, Step, WriteEnvFile, WriteVault
 
 FUNCTIONS = ("provision", "deprovision", "health", "admin")
 CALLED = ("provision", "deprovision", "health")
@@ -25,6 +25,8 @@ class InstallationState:
     vault: Mapping[str, str] | None = field(default=None, repr=False)
     jobs: frozenset[str] | None = None
     functions_url_on_file: str | None = None
+    installation_id_on_file: str | None = None
+    plans: frozenset[str] | None = None
 
     @property
     def installation_id(self) -> str | None:
@@ -39,18 +41,21 @@ class Wanted:
     org: str
     image: str | None
     regions: str | None
+    plans: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def plan_settings(wanted: Wanted, state: InstallationState) -> list[Step]:
-    """Write organisation, image and regions, if nobody has chosen an image yet."""
+    """Add the plans that are missing; write organisation, image and regions, if nobody has chosen an image yet."""
+    plans = _plan_plans(wanted, state)
     if wanted.image is None:
-        return []
+        return plans
     values = {"fly_org_slug": wanted.org, "default_image": wanted.image}
     if wanted.regions:
         values["default_region"] = wanted.regions
     current = state.settings or {}
     chosen = bool(current) and current.get("default_image") != _FIRST_IMAGE
     return [
+        *plans,
         Step(
             name="installation-settings",
             purpose="Set organisation, image and regions of the users' apps",
@@ -58,6 +63,22 @@ def plan_settings(wanted: Wanted, state: InstallationState) -> list[Step]:
             check="the installation has an image of its own (change it with `hangar settings set` or a release)",
             repair="the message says which value was refused. Correct it in hangar.toml and repeat",
             done=chosen,
+        ),
+    ]
+
+
+def _plan_plans(wanted: Wanted, state: InstallationState) -> list[Step]:
+    missing = {tier: values for tier, values in wanted.plans.items() if tier not in (state.plans or ())}
+    if not wanted.plans:
+        return []
+    return [
+        Step(
+            name="plans",
+            purpose="Add the plans of hangar.toml that the installation does not have",
+            action=AddPlans(missing or wanted.plans),
+            check="it has a plan for each of these tiers (change one with `hangar plans set`)",
+            repair="the message says which value was refused. Correct it in hangar.toml and repeat",
+            done=not missing,
         )
     ]
 
@@ -100,15 +121,18 @@ def plan_schedule(state: InstallationState) -> Step:
 
 
 def plan_env_file(urls: Mapping[str, str], state: InstallationState) -> Step:
-    """The commands of `hangar` that call a function need its address."""
+    """The commands of `hangar` that call a function need its address, and `hangar doctor` compares the installation."""
     value = json.dumps({name: urls[name] for name in CALLED}, separators=(",", ":"))
+    values = {"HANGAR_FUNCTIONS_URL": value}
+    if state.installation_id:
+        values["HANGAR_INSTALLATION_ID"] = state.installation_id
     return Step(
         name="command-line",
         purpose="Let the command line call the functions (`hangar sweep`, `hangar retry`)",
-        action=WriteEnvFile({"HANGAR_FUNCTIONS_URL": value}),
-        check="HANGAR_FUNCTIONS_URL of .env.hangar has these addresses",
-        repair="make the current folder writable, or set HANGAR_FUNCTIONS_URL yourself, then repeat",
-        done=state.functions_url_on_file == value,
+        action=WriteEnvFile(values),
+        check="HANGAR_FUNCTIONS_URL and HANGAR_INSTALLATION_ID of .env.hangar are these addresses and this installation",
+        repair=f"make the current folder writable, or set {' and '.join(values)} yourself, then repeat",
+        done=state.functions_url_on_file == value and state.installation_id in (None, state.installation_id_on_file),
     )
 
 
@@ -138,6 +162,12 @@ def check_installation(wanted: Wanted, state: InstallationState, names: Mapping[
     if current is None:
         return []
     problems = []
+    if state.installation_id_on_file not in (None, state.installation_id):
+        problems.append(
+            f"HANGAR_INSTALLATION_ID of .env.hangar is {state.installation_id_on_file}, and the database is "
+            f"{state.installation_id}: it is another database, or was restored from another one. Correct SUPABASE_URL, or remove "
+            "the line HANGAR_INSTALLATION_ID if this database is meant (docs/operating.md)"
+        )
     org = current.get("fly_org_slug")
     if current.get("default_image") != _FIRST_IMAGE and org != wanted.org:
         problems.append(

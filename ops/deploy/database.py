@@ -1,12 +1,12 @@
 """The database of the installation, as a deployment reads and changes it: settings over REST, Vault and schedule by SQL."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ops.deploy.common import JOBS, InstallationState
-from ops.deploy.steps import SetSettings, WriteVault
-from shared.domain.errors import HangarError
+from ops.deploy.steps import AddPlans, SetSettings, WriteVault
+from shared.domain.errors import Conflict, HangarError
 
 if TYPE_CHECKING:
     import psycopg
@@ -22,24 +22,30 @@ class DatabaseStepError(Exception):
 
 
 def read_installation(
-    installation: "Installation", database_url: str | None, functions_url_on_file: str | None
+    installation: "Installation", database_url: str | None, on_file: Mapping[str, str]
 ) -> InstallationState:
     """What the database holds now. Raises DatabaseStepError."""
     try:
         settings = installation.database.read_overview().settings
+        plans = frozenset(plan["tier"] for plan in installation.read_rows("fly_plans", limit=1000))
     except HangarError as error:
         raise DatabaseStepError(
             f"no Hangar installation answers at {installation.target.supabase_url}: {error}. "
             "If the schema is missing, run `hangar install` first"
         ) from error
     if database_url is None:
-        return InstallationState(settings, None, None, functions_url_on_file)
+        return InstallationState(settings, None, None, *read_known(on_file), plans)
     with open_database(database_url) as session:
         vault = session.execute(
             "select name, decrypted_secret from vault.decrypted_secrets where name = any (%s)", (list(_NAMES),)
         ).fetchall()
         jobs = _read_jobs(session)
-    return InstallationState(settings, dict(vault), jobs, functions_url_on_file)
+    return InstallationState(settings, dict(vault), jobs, *read_known(on_file), plans)
+
+
+def read_known(on_file: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """What `.env.hangar` knows of the last deployment: the addresses of the functions, and the installation."""
+    return on_file.get("HANGAR_FUNCTIONS_URL"), on_file.get("HANGAR_INSTALLATION_ID", "").strip().lower() or None
 
 
 def _read_jobs(session: "psycopg.Connection") -> frozenset[str]:
@@ -107,3 +113,10 @@ def write_settings(
         dict(action.values), actor=get_actor(), reason="hangar deploy", expected=dict(action.seen)
     )
     return change.settings
+
+
+def add_plans(installation: "Installation", action: AddPlans, get_actor: Callable[[], str]) -> None:
+    """Add each plan, unless somebody has added it meanwhile. Raises HangarError."""
+    for tier, values in action.values.items():
+        with suppress(Conflict):
+            installation.database.set_plan(tier, dict(values), actor=get_actor(), reason="hangar deploy", create=True)

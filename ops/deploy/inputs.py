@@ -8,7 +8,8 @@ from typing import Any
 from ops.client import Installation
 from ops.connection import TargetError, load_target
 from ops.deploy.common import InstallationState, Wanted, check_installation
-from ops.deploy.database import DATABASE_URL, DatabaseStepError, read_installation
+from ops.deploy.database import DATABASE_URL, DatabaseStepError, read_installation, read_known
+from ops.deploy.plans import read_plans
 from ops.deploy.settings import (
     FunctionSettings,
     SettingsError,
@@ -68,14 +69,13 @@ def load_inputs(environ: Mapping[str, str], *, dry_run: bool, folder: Path = Pat
     target = load_target({**environ, **found, "HANGAR_FUNCTIONS_URL": ""})
     installation = Installation(target)
     notes: tuple[str, ...] = ()
-    on_file = secrets_file.get("HANGAR_FUNCTIONS_URL")
     try:
-        state = read_installation(installation, database_url, on_file)
+        state = read_installation(installation, database_url, secrets_file)
     except DatabaseStepError as error:
         if not dry_run:
             raise
         state, notes = (
-            InstallationState(functions_url_on_file=on_file),
+            InstallationState(None, None, None, *read_known(secrets_file)),
             (f"the database could not be read, so its steps are shown as not done: {error}",),
         )
     hidden = [value for name, value in found.items() if name in list_secret_names()]
@@ -87,7 +87,7 @@ def _read_wanted(project: Mapping[str, Any], found: Mapping[str, str]) -> Wanted
     image = read_text(project, "backend", "image")
     if image:
         check_image(image, f"image under [backend] in {PROJECT_FILE}")
-    return Wanted(found.get("FLY_ORG_SLUG", ""), image, read_text(project, "backend", "regions"))
+    return Wanted(found.get("FLY_ORG_SLUG", ""), image, read_text(project, "backend", "regions"), read_plans(project))
 
 
 def check_image(image: str, source: str) -> None:

@@ -8,6 +8,7 @@ import httpx
 
 from ops.deploy.database import DatabaseStepError
 from ops.deploy.steps import (
+    AddPlans,
     Command,
     Plan,
     Probe,
@@ -38,6 +39,7 @@ class Actions:
 
     command: Callable[[Command], None]
     settings: Callable[[SetSettings], None]
+    plans: Callable[[AddPlans], None]
     vault: Callable[[WriteVault], None]
     schedule: Callable[[], None]
     env_file: Callable[[WriteEnvFile], None]
@@ -92,6 +94,8 @@ def _carry_out(step: Step, actions: Actions) -> str:
         actions.command(action)
     elif isinstance(action, SetSettings):
         actions.settings(action)
+    elif isinstance(action, AddPlans):
+        actions.plans(action)
     elif isinstance(action, WriteVault):
         actions.vault(action)
     elif isinstance(action, Schedule):

@@ -40,6 +40,13 @@ class SetSettings:
 
 
 @dataclass(frozen=True)
+class AddPlans:
+    """Adds plans that do not exist, by tier. A plan that exists stays as it is."""
+
+    values: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class WriteVault:
     """Stores secrets in Supabase's Vault. `names` says where each value comes from."""
 
@@ -68,7 +75,7 @@ class Probe:
     expected: tuple[int, ...]
 
 
-Action = Command | SetSettings | WriteVault | Schedule | WriteEnvFile | Probe
+Action = Command | SetSettings | AddPlans | WriteVault | Schedule | WriteEnvFile | Probe
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,13 @@ def format_action(action: Action) -> list[str]:
         return lines
     if isinstance(action, SetSettings):
         return [f"hangar settings set {shlex.join(f'{key}={value}' for key, value in action.values.items())}"]
+    if isinstance(action, AddPlans):
+        return [
+            shlex.join(
+                ["hangar", "plans", "set", tier, "--create", *(f"{key}={value}" for key, value in values.items())]
+            )
+            for tier, values in action.values.items()
+        ]
     if isinstance(action, WriteVault):
         return [
             f"select vault.create_secret(<{source}>, '{name}');   -- or vault.update_secret, if it exists"

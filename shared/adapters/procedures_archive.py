@@ -9,6 +9,7 @@ from shared.domain.models import Json
 
 _BATCHES_PER_CALL = 500
 _LINES_PER_CALL = 1000
+_LOG_ROWS_PER_CALL = 20000
 
 
 class ArchiveProcedures(Caller):
@@ -62,6 +63,55 @@ class ArchiveProcedures(Caller):
             if len(page) < _BATCHES_PER_CALL:
                 return
             after = page[-1]["id"]
+
+    def list_erased_users(self) -> tuple[str, list[Json]]:
+        """The installation, and everybody who was erased: hashes, pseudonym and time."""
+        erased: list[Json] = []
+        while True:
+            answer = self._call(
+                "fly_erased_users", after=erased[-1]["user_hash"] if erased else "", limit=_BATCHES_PER_CALL
+            )
+            erased += answer["erased"]
+            if len(answer["erased"]) < _BATCHES_PER_CALL:
+                return str(answer["installation_id"]), erased
+
+    def search_log(self, user_id: UUID, email: str | None) -> tuple[list[str], str]:
+        """The numbers of all events that name the user, by id or e-mail address, and the last number that was read."""
+        mentions: list[str] = []
+        last = "0"
+        while True:
+            page = self._call("fly_search_log", user=str(user_id), email=email, after=last, limit=_LOG_ROWS_PER_CALL)
+            mentions += page["mentions"]
+            last = page["last"] or last
+            if page["read"] < _LOG_ROWS_PER_CALL:
+                return mentions, last
+
+    def erase_user(
+        self,
+        user_id: UUID,
+        email: str | None,
+        searched: tuple[list[str], str],
+        *,
+        actor: str,
+        reason: str | None,
+        apply: bool,
+    ) -> Json:
+        """Erase a person, or without `apply` say what that would change. `searched` is the answer of `search_log`.
+
+        Raises Conflict when something must happen first.
+        """
+        mentions, read_to = searched
+        answer: Json = self._call(
+            "fly_erase_user",
+            user=str(user_id),
+            actor=actor,
+            reason=reason,
+            email=email,
+            mentions=mentions,
+            read_to=read_to,
+            apply=apply,
+        )
+        return answer
 
     def export_user(self, user_id: UUID) -> Json:
         """Everything that Hangar holds about one user, without the events and without values of an environment."""

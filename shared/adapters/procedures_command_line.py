@@ -35,7 +35,7 @@ class CommandLineProcedures(Caller):
         return answer
 
     def set_plan(self, tier: str, changes: Json, *, actor: str, reason: str | None, create: bool) -> Json:
-        """Change a plan, or add one: `tier`, `created`, `changed`, `plan`, `apps`.
+        """Change a plan, or add one: `tier`, `created`, `changed`, `plan`, `env`, `drift`, `apps`.
 
         Raises Refused with the code "invalid_value" for a value that is not allowed; then nothing was changed.
         """

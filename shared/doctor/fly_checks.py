@@ -1,4 +1,4 @@
-"""The checks that ask Fly: the token, its end and its scope, the organisation, the regions. Nothing is changed on Fly.
+"""The checks that ask Fly: the token, its end and its scope, the organisation, the regions. They only read (GET).
 
 Facts: Fly's OpenAPI description (`/v1/tokens/current`, `/v1/apps`, `/v1/platform/regions`) and fly-go's `flaps/`.
 """
@@ -18,8 +18,6 @@ from shared.fly.transport import FlyLink
 NAMES = ("fly_token", "fly_token_expiry", "fly_token_scope", "fly_organisation", "fly_regions")
 EXPIRES_SOON = timedelta(days=14)
 SET_TOKEN = "set FLY_API_TOKEN here to the value that the functions have, then run `hangar doctor` again"  # noqa: S105  advice, not a token
-# More than 63 characters, with space and capitals: Fly refuses it as a name, after it has judged the token.
-_IMPOSSIBLE_NAME = "Hangar doctor: this is not the name of an app, and never can be, because of its form"
 
 
 def make_fly_link(here: Surroundings) -> FlyLink | None:
@@ -95,24 +93,18 @@ def _check_token(link: FlyLink, org: str | None) -> Iterator[Check]:
     else:
         yield ok("fly_token", "Fly accepts the token")
         tokens = answer.data.get("tokens") if isinstance(answer.data, dict) else None
-    yield judge_scope(tokens, org) or _check_may_create(link, org)
+    yield judge_scope(tokens, org) or judge_readable_scope(tokens, org)
 
 
-def _check_may_create(link: FlyLink, org: str | None) -> Check:
-    """Ask for an app whose name Fly must refuse: a token that may not create apps is refused for that reason first."""
+def judge_readable_scope(tokens: Any, org: str | None) -> Check:
+    """The scope of a token that nothing is against. Only a call that changes something would show whether it may write."""
     name = "fly_token_scope"
-    body = {"app_name": _IMPOSSIBLE_NAME, "name": _IMPOSSIBLE_NAME, "org_slug": org or "personal"}
-    try:
-        link.call_once(Request("ask for an impossible app", "POST", "/v1/apps", body=body, is_repeatable=False))
-    except HangarError as error:
-        if error.status in (401, 403):
-            return wrong(name, f"the token may not create apps ({error.message}): it may be read-only", _renew(org))
-        if error.code in ("name", "size") or error.status in (400, 422):
-            return ok(name, "the token may create apps")
-        if isinstance(error, Refused):
-            return wrong(name, str(error), error.advice or _renew(org))
-        return not_checked(name, str(error), "Run `hangar doctor` again")
-    return not_checked(name, "Fly accepted a name that it should refuse", "fly apps list")
+    if not isinstance(tokens, list) or not tokens:
+        return not_checked(name, "Fly did not say what the token is for", f"fly tokens list --org {org or 'YOUR-ORG'}")
+    return ok(
+        name,
+        "the token is for the whole organisation. Fly does not say whether it is read-only; doctor only asks",
+    )
 
 
 def _check_organisation(link: FlyLink, org: str | None, here: str | None, settings: Mapping[str, Any] | None) -> Check:

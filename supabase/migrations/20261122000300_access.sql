@@ -53,7 +53,8 @@ create trigger touch before update on public.user_fly_apps for each row execute 
 create trigger touch before update on public.fly_plans for each row execute function hangar.touch();
 create trigger touch before update on hangar.settings for each row execute function hangar.touch();
 
--- A row leaves the log only when fly_archive_delete deletes the batch that it is in.
+-- A row leaves the log only when fly_archive_delete deletes the batch that it is in. It changes only when fly_erase_user erases a person
+-- from it: what happened and when stays.
 create function hangar.refuse_event_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -62,6 +63,12 @@ begin
     if exists (select 1 from hangar.archive_batches b
                 where b.source = 'events' and b.state = 'verified' and b.deleting_in = pg_current_xact_id() and b.seqs @> old.seq) then
       return old;
+    end if;
+  elsif tg_op = 'UPDATE' then
+    if exists (select 1 from hangar.erased_users u where u.erasing_in = pg_current_xact_id())
+       and (new.id, new.seq, new.fly_app_id, new.event_type, new.status, new.created_at)
+           is not distinct from (old.id, old.seq, old.fly_app_id, old.event_type, old.status, old.created_at) then
+      return new;
     end if;
   end if;
   raise exception 'user_fly_app_events is append-only: % is refused', lower(tg_op) using errcode = 'insufficient_privilege';

@@ -43,7 +43,7 @@ create index user_fly_apps_token_renewal on public.user_fly_apps (token_renewal_
 
 -- For the policies of the host's tables: false for a machine's token that was revoked, true for every other token and without one.
 -- A machine's token carries app_id; a person who signs in has another one, which this does not touch. A token without a readable time of
--- issue is refused, because it cannot be judged.
+-- issue is refused, because it cannot be judged. So is every token that was issued before its user was erased.
 create function hangar.token_is_valid() returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -53,8 +53,9 @@ begin
   if v_claims ->> 'app_id' is null then
     return true;
   end if;
-  return coalesce((v_claims ->> 'iat')::numeric > floor(extract(epoch from r.revoked_at)), r.user_id is null)
-    from (select 1) one left join hangar.token_revocations r on r.user_id::text = v_claims ->> 'sub';
+  return coalesce((v_claims ->> 'iat')::numeric > floor(extract(epoch from greatest(r.revoked_at, u.erased_at))), r.user_id is null and u.erased_at is null)
+    from (select 1) one left join hangar.token_revocations r on r.user_id::text = v_claims ->> 'sub'
+    left join hangar.erased_users u on u.user_hash = hangar.user_hash(v_claims ->> 'sub');
 exception
   when invalid_text_representation then
     return false;

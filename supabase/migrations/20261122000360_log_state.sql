@@ -48,7 +48,9 @@ as $$
     ('hangar.archivable', null, 'what is older than the retention'),
     ('hangar.archive_lines', null, 'the rows of one batch'),
     ('hangar.retention_cutoff', null, 'the time of the newest event'),
-    ('public.fly_archive_delete', null, 'the rows of one batch')
+    ('public.fly_archive_delete', null, 'the rows of one batch'),
+    ('public.fly_search_log', null, 'which rows of a page name a person'),
+    ('hangar.erase_events', null, 'the rows that name a person')
 $$;
 comment on function hangar.log_readers() is 'Who reads user_fly_app_events, and how far back. events_retention_days is at least 30, which is far beyond all of them.';
 

@@ -80,8 +80,9 @@ as $$
    order by t.place = 0, r.id desc limit 1
 $$;
 
--- How many apps desire another machine than their plan describes, with three examples. Pinned users are meant to differ.
-create function hangar.count_differing() returns jsonb
+-- How many apps (of one tier; null: of all) desire another machine than their plan describes, with three examples. Pinned users are meant
+-- to differ.
+create function hangar.count_differing(p_tier text default null) returns jsonb
 language sql stable set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object('apps', pg_catalog.count(*), 'examples', coalesce(pg_catalog.jsonb_agg(d.fly_app_name order by d.fly_app_name) filter (where d.nr <= 3), '[]'))
@@ -90,7 +91,8 @@ as $$
             join public.fly_plans p on p.tier = a.tier
             cross join hangar.settings g
             left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > hangar.now())
-           where a.deleted_at is null and a.desired_state = 'present' and n.user_id is null and hangar.differs_from_plan(a, p, g)) d
+           where a.deleted_at is null and a.desired_state = 'present' and n.user_id is null and (p_tier is null or a.tier = p_tier)
+             and hangar.differs_from_plan(a, p, g)) d
 $$;
 
 create function public.fly_releases(p_limit integer default 20) returns jsonb

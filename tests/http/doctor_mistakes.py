@@ -183,6 +183,7 @@ SETTINGS = (
 
 NOT_PAID = {"error": "Your organization has an unpaid invoice. Please update your billing details."}
 OTHER_ORG = {"tokens": [{"token_id": "t", "organization": "Other", "org_slug": "other-org", "apps": [], "user": "u"}]}
+ONE_MACHINE = {"tokens": [{"token_id": "t", "org_slug": "", "apps": [], "restricted_to_machine": "abc"}]}
 ONE_APP = {"tokens": [{"token_id": "t", "organization": "", "org_slug": "", "apps": ["their-app"], "user": ""}]}
 
 OUTSIDE = (
@@ -198,8 +199,8 @@ OUTSIDE = (
             says="other-org"),
     Mistake("token of one app", "fly_token_scope", faults=({"method": "GET", "path": "/v1/tokens/current", "status": 200, "body": ONE_APP},),
             says="their-app"),
-    Mistake("read-only token", "fly_token_scope", faults=({"method": "POST", "path": "/v1/apps", "status": 403, "body": {"error": "unauthorized"}},),
-            says="may not create"),
+    Mistake("token of one machine", "fly_token_scope", faults=({"method": "GET", "path": "/v1/tokens/current", "status": 200, "body": ONE_MACHINE},),
+            says="one machine only"),
     Mistake("organisation that does not exist", "fly_organisation", "update hangar.settings set fly_org_slug = 'no-such-org'",
             env={"FLY_ORG_SLUG": "no-such-org"}, says="no organisation", undo="update hangar.settings set fly_org_slug = 'hangar-local'"),
     Mistake("two organisations", "fly_organisation", env={"FLY_ORG_SLUG": "another-org"}, says="another-org"),

@@ -4,6 +4,8 @@ import stat
 
 import pytest
 
+from ops.project_files import add_to_env_file
+
 
 @pytest.mark.parametrize("target", ["fly", "cloud-run", "compose"])
 def test_no_secret_is_in_an_argument_an_output_or_a_file(deploy_world, target):
@@ -40,4 +42,17 @@ def test_only_the_owner_can_read_the_file_with_the_secrets_after_a_deployment_wr
     path = deploy_world.folder / ".env.hangar"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "HANGAR_FUNCTIONS_URL=" in path.read_text()
+    [[installation]] = deploy_world.sql("select installation_id::text from hangar.settings")
+    assert f"HANGAR_INSTALLATION_ID={installation}\n" in path.read_text()
     assert [each.name for each in deploy_world.folder.iterdir() if each.name.startswith(".env.hangar.")] == []
+
+
+def test_a_folder_of_another_database_deploys_nothing(deploy_world):
+    """A copy of the database must not get the functions of the original, nor the other way round."""
+    deploy_world.hangar("deploy", "compose")
+    path = deploy_world.folder / ".env.hangar"
+    add_to_env_file({"HANGAR_INSTALLATION_ID": "33333333-3333-4333-8333-333333333333"}, path)
+    calls = len(deploy_world.memory.calls("docker"))
+    said = deploy_world.hangar("deploy", "compose", code=2)
+    assert "HANGAR_INSTALLATION_ID of .env.hangar is 33333333-3333-4333-8333-333333333333, and the database is" in said
+    assert len(deploy_world.memory.calls("docker")) == calls

@@ -70,6 +70,10 @@ def test_it_writes_what_the_functions_start_with_and_keeps_it_the_second_time(ne
         ({"publishable_key": "nonsense"}, {}, "SUPABASE_PUBLISHABLE_KEY is wrong: expected a Supabase publishable key"),
         ({"image": "no image"}, {}, "--image is no image"),
         ({"regions": "Singapore"}, {}, "--regions is 'Singapore': expected regions of Fly"),
+        ({"plan": "pro"}, {}, "--plan is 'pro': expected TIER=SIZE:MEMORY_MB"),
+        ({"plan": "pro=shared-cpu-3x:1024"}, {}, "--plan pro: 3 shared vCPU does not exist on Fly"),
+        ({"plan": "pro=none,pro=none"}, {}, "--plan names the tier pro twice"),
+        ({}, {"HANGAR_ALERT_WEBHOOK_URL": "canary"}, "HANGAR_ALERT_WEBHOOK_URL is wrong: expected"),
         ({}, {"SUPABASE_SECRET_KEY": "sb_secret_canary_wrong_0000"}, "SUPABASE_SECRET_KEY: the project at"),
         (
             {},
@@ -92,6 +96,51 @@ def test_a_wrong_value_is_named_without_a_secret_and_nothing_is_written(new_proj
     assert expected in said
     assert "canary" not in said
     assert files(new_project) == []
+
+
+def test_plans_and_the_alert_address_are_written_and_the_deployment_adds_the_plans(new_project):
+    """Plans into hangar.toml, the address, which is a credential, into .env.hangar. A plan that exists is not changed."""
+    url = "https://hooks.example.test/canary-path"
+    new_project.monkeypatch.setenv("HANGAR_ALERT_WEBHOOK_URL", url)
+    plans = {"pro": "shared-cpu-1x:256", "team": "performance-cpu-2x:4096:99.50", "starter": "none"}
+    new_project.hangar(*words(new_project, plan=",".join(f"{tier}={size}" for tier, size in plans.items())))
+    toml = new_project.folder / "hangar.toml"
+    assert url not in toml.read_text()
+    assert read_env_file(new_project.folder / ".env.hangar")["HANGAR_ALERT_WEBHOOK_URL"] == url
+    assert read_project_file(toml)["plans"]["team"] == {
+        "cpu_kind": "performance", "cpu_count": "2", "memory_mb": "4096", "price_usd": "99.50",
+    }  # fmt: skip
+    with psycopg.connect(new_project.secrets()["SUPABASE_DB_URL"], autocommit=True) as session:
+        before = session.execute("select memory_mb from fly_plans where tier = 'pro'").fetchone()
+        said = new_project.hangar("deploy", "compose", "--host", "hangar.example.test")
+        assert "hangar plans set team --create cpu_kind=performance cpu_count=2 memory_mb=4096 price_usd=99.50" in said
+        added = session.execute(
+            "select tier, dedicated, cpu_count, memory_mb from fly_plans where tier in ('team', 'starter') order by tier desc"
+        ).fetchall()
+        assert [added[0], added[1][:2]] == [("team", True, 2, 4096), ("starter", False)]
+        assert session.execute("select memory_mb from fly_plans where tier = 'pro'").fetchone() == before
+        assert "done already" in new_project.hangar("deploy", "compose", "--host", "hangar.example.test")
+        session.execute("delete from fly_plans where tier in ('team', 'starter')")
+
+
+def test_at_a_terminal_every_value_is_asked_for_and_checked_before_the_next(new_project, monkeypatch):
+    """A wrong answer is named and asked again; an empty alert address and no plan are allowed."""
+    image = "registry.example.test/acme/backend:1"
+    plans = ["pro", "pro=shared-cpu-1x:256"]
+    answers = iter([new_project.gateway_url, "sb_publishable_0000000000", "acme", image, "sin", *plans, ""])
+    asked = []
+
+    def prompt(label, **_):
+        asked.append(label)
+        return next(answers)
+
+    monkeypatch.setattr("ops.commands.init.can_ask", lambda: True)
+    monkeypatch.setattr("click.prompt", prompt)
+    said = new_project.hangar("init")
+    assert [label.split(",")[0] for label in asked[-3:]] == ["Plans", "Plans", "Alert address"]
+    assert "--plan is 'pro': expected" in said
+    assert read_project_file(new_project.folder / "hangar.toml")["plans"]["pro"]["memory_mb"] == "256"
+    assert "HANGAR_ALERT_WEBHOOK_URL" not in read_env_file(new_project.folder / ".env.hangar")
 
 
 def test_an_image_that_the_registry_lacks_is_refused(new_project):

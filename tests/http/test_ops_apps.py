@@ -242,10 +242,17 @@ def test_retry_by_cause_shows_what_it_hits_and_needs_a_yes(operator):
     operator.refuse_machine_of(broken)
     operator.hangar("migrate-users", "--apply", exits=1)
     operator.sql("update user_fly_apps set next_attempt_at = null where user_id = %s", broken)
+    operator.sql(
+        "update user_fly_apps set status = 'error', error_code = 'size', next_attempt_at = null where user_id = %s",
+        size,
+    )
     name = app_of(operator, broken)
     _, err = operator.hangar("retry", "--cause", "nonsense", exits=2)
     assert "'nonsense'" in err
     assert "image (1)" in err
+    assert "size (1)" in err
+    operator.hangar("retry", "--cause", "image", "--yes", "--reason", " ", exits=2)
+    operator.hangar("retry", name, "--reason", " ", exits=2)
     out, err = operator.hangar("retry", "--cause", "image", exits=2)
     assert name in out
     assert "--yes" in err
@@ -256,9 +263,12 @@ def test_retry_by_cause_shows_what_it_hits_and_needs_a_yes(operator):
     operator.hangar("retry", "--cause", "image", "--yes", exits=3)
     operator.hangar("resume")
     operator.set_faults()
-    done = operator.json("retry", "--cause", "image", "--yes")
+    done = operator.json("retry", "--cause", "image", "--yes", "--reason", "the registry is back")
     assert (done["due"], done["drained"], done["not_retried"]) == (1, True, [])
-    assert operator.statuses() == dict.fromkeys((broken, size, well), "active")
+    assert operator.statuses() == {broken: "active", size: "error", well: "active"}
+    operator.hangar("retry", str(size), "--reason", "as asked")
+    asked = "select user_id, metadata ->> 'reason' from user_fly_app_events where metadata ->> 'source' = 'retry'"
+    assert operator.sql(f"{asked} order by seq") == [(broken, "the registry is back"), (size, "as asked")]
 
 
 def test_plans_are_listed_and_changed_with_a_reason(operator):
@@ -280,10 +290,21 @@ def test_plans_are_listed_and_changed_with_a_reason(operator):
         (["pro", "memory_mb"], "KEY=VALUE"),
         (["pro", "region=moon"], "region"),
         (["pro", "memory_mb=300"], "300 MB"),
+        (["pro"], "nothing to change"),
+        (["pro", "env=A"], "--env NAME=VALUE"),
+        (["pro", "--env", "s3cr3t"], "number 1 has no ="),
+        (["pro", "rank=1", "--env", "USER_ID=x"], "what Hangar sets itself: USER_ID"),
+        (["pro", "--env", "A=x", "--unset-env", "A"], "twice"),
+        (["pro", "--unset-env", "NOPE"], "it has: none"),
     ):
         _, err = operator.hangar("plans", "set", *arguments, exits=2)
         assert named in err, err
     assert [plan["rank"] for plan in operator.json("plans", "list") if plan["tier"] == "pro"] == [before["pro"]["rank"]]
+    out, _ = operator.hangar("plans", "set", "pro", "--env", "MODE=s3cr3t", "--env", "B=c")
+    assert out.splitlines()[0] == "pro: the variables are now B, MODE (values are not shown)"
+    assert "s3cr3t" not in out
+    out, _ = operator.hangar("plans", "set", "pro", "--unset-env", "MODE", "--unset-env", "B")
+    assert "the variables are now none" in out
     operator.hangar("plans", "set", "pro", "--create", "rank=1", exits=3)
     operator.hangar("plans", "set", "pro", f"grace_s={before['pro']['grace_s']}")
 

@@ -9,6 +9,7 @@ from tests.mutants import (
     doctor,
     domain,
     drift,
+    erasure,
     fleet,
     fly,
     health,
@@ -49,5 +50,6 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "doctor": doctor.BUGS,
     "installing": installing.BUGS,
     "archive": archive.BUGS,
+    "erasing a person": erasure.BUGS,
 }
 BUGS = tuple(bug for bugs in AREAS.values() for bug in bugs)

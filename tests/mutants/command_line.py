@@ -59,9 +59,9 @@ BUGS = (
     ),
     PlantedBug(
         "retry-of-every-cause",
-        Python("ops.commands.retry", "_retry_cause"),
-        exactly('if row["error_code"] == cause'),
-        "if True",
+        Python("ops.commands.retry", "_list_failing"),
+        exactly('{"cause": cause}'),
+        '{"status": "error"}',
         "a retry by cause hits only the apps with that cause",
         (f"{_APPS}::test_retry_by_cause_shows_what_it_hits_and_needs_a_yes",),
     ),

@@ -10,8 +10,8 @@ BUGS = (
     PlantedBug(
         "token-of-the-second-of-its-revocation-accepted",
         Sql("function hangar.token_is_valid"),
-        exactly("> floor(extract(epoch from r.revoked_at))"),
-        ">= floor(extract(epoch from r.revoked_at))",
+        exactly("> floor(extract(epoch from greatest(r.revoked_at, u.erased_at)))"),
+        ">= floor(extract(epoch from greatest(r.revoked_at, u.erased_at)))",
         "a revoked token is refused, also one that was issued in the second of the revocation",
         ("tests/http/test_token_revocation.py",),
     ),

@@ -151,9 +151,36 @@ def test_a_plan_is_changed_as_a_whole_and_recorded(hangar):
     assert (made["created"], made["plan"]["dedicated"], made["plan"]["memory_mb"]) == (True, True, 2048)
 
 
+def test_the_variables_of_a_plan_are_set_and_removed_one_by_one(hangar):
+    """Others stay. Names are recorded, values never. The answer says which apps differ from the plan now."""
+    user = hangar.user("pro")
+    app = hangar.converge(user)["fly_app_name"]
+    done = set_plan(hangar, "pro", env={"LOG_LEVEL": "s3cr3t", "MODE": "fast"})
+    assert (done["changed"], done["env"]) == (["env"], ["LOG_LEVEL", "MODE"])
+    assert done["drift"] == {"apps": 1, "examples": [app]}
+    assert set_plan(hangar, "elite", rank=9)["drift"]["apps"] == 0
+    assert set_plan(hangar, "pro", env={"MODE": "fast"})["changed"] == []
+    removed = set_plan(hangar, "pro", env={"LOG_LEVEL": None, "MODE": "slow"})
+    assert removed["env"] == ["MODE"]
+    assert hangar.one("select env from fly_plans where tier = 'pro'") == {"MODE": "slow"}
+    events = hangar.sql(
+        "select metadata from public.user_fly_app_events where event_type = 'plan_changed' order by seq"
+    )
+    assert [event["metadata"]["changes"].get("env") for event in events if event["metadata"]["tier"] == "pro"] == [
+        {"set": ["LOG_LEVEL", "MODE"]},
+        {"set": ["MODE"], "removed": ["LOG_LEVEL"]},
+    ]
+    assert "s3cr3t" not in str(events)
+
+
 @pytest.mark.parametrize(
     ("changes", "allowed"),
     [
+        ({"env": {"USER_ID": "x"}}, "must not name what Hangar sets itself: USER_ID"),
+        ({"env": {"A": 1}}, "names like LOG_LEVEL to texts; not so: A"),
+        ({"env": {"A": None}}, "env has no variable A; it has: none"),
+        ({"env": None}, "must be an object"),
+        ({"env": ["A"]}, "must be an object"),
         ({"memory_mb": "much"}, "a number of MB"),
         ({"memory_mb": 100}, "need at least"),
         ({"cpu_kind": "quick"}, "shared or performance"),

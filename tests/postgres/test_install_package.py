@@ -23,7 +23,10 @@ def unpacked(tmp_path_factory):
         pytest.skip("this is no git checkout")
     # A copy, because a build leaves folders beside what it builds.
     for name in filter(None, tracked.stdout.split("\0")):
-        if name.startswith(("ops/", "shared/", "functions/", "local/", "tools/", "supabase/")) or "/" not in name:
+        if (
+            name.startswith(("ops/", "shared/", "functions/", "local/", "tools/", "supabase/", "examples/"))
+            or "/" not in name
+        ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     command = "from setuptools import build_meta; print(build_meta.build_wheel('..'))"
@@ -51,3 +54,24 @@ def test_the_wheel_has_every_file_and_installs_from_it(unpacked, bare_database):
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert read_ledger(bare_database) == NAMES
+
+
+def test_the_wheel_has_the_example_bindings_and_names_where_they_are(unpacked):
+    """`hangar init` tells an operator which file to run, and there is no folder `examples` beside a package."""
+    examples = {path.name: path.read_text() for path in (ROOT / "examples" / "bindings").glob("*.sql")}
+    assert len(examples) > 5
+    command = (
+        "import sys; sys.path[:] = [path for path in sys.path if path]; from pathlib import Path;"
+        " from ops.binding_files import find_binding_file;"
+        " print(*(Path(find_binding_file(name)).read_text() == text for name, text in eval(sys.argv[1]).items()))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", command, repr(examples)],
+        cwd=unpacked.parent,
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert set(ended.stdout.split()) == {"True"}

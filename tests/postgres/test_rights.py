@@ -23,6 +23,7 @@ hangar.app_health                   -     -              r
 hangar.archive_batches              -     -              r
 hangar.archive_batches_id_seq       -     -              -
 hangar.binding                      -     -              r
+hangar.erased_users                 -     -              r
 hangar.failing_apps                 -     -              r
 hangar.host_state                   -     -              r
 hangar.intended_deletions           -     -              r
@@ -86,7 +87,7 @@ fly_admin_search fly_admin_user
 fly_admit fly_advance_releases fly_apply_marks fly_approve_orphan fly_begin_user_secret
 fly_archive_batches fly_archive_delete fly_archive_plan fly_archive_read fly_archive_record
 fly_brake_status fly_change_release fly_claim fly_claim_due
-fly_cost_report fly_create_release fly_credentials fly_doctor fly_end_outage
+fly_cost_report fly_create_release fly_credentials fly_doctor fly_end_outage fly_erase_user fly_erased_users
 fly_end_removal_hold fly_find_users
 fly_fleet_page fly_judge_orphan fly_list_alerts fly_list_orphans fly_migration_candidates fly_operator
 fly_operators fly_overview fly_raise_alert fly_record_deliveries fly_record_orphan_absence fly_record_orphan_outcome
@@ -94,7 +95,7 @@ fly_record_command fly_record_orphans fly_record_refusal fly_record_release_look
 fly_release
 fly_release_brake fly_releases fly_remove_operator fly_renew_tokens fly_resolve_alert
 fly_retry fly_revoke_user fly_save fly_set_override fly_set_paused fly_set_plan
-fly_set_settings fly_set_user_pin fly_start_drift_repairs fly_sweep_claim
+fly_search_log fly_set_settings fly_set_user_pin fly_start_drift_repairs fly_sweep_claim
 fly_snooze_alert fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_export fly_user_status
 """
 # The functions of schema hangar that a role of the API may call: views ask them as their reader.

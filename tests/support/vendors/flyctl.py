@@ -37,6 +37,10 @@ def run(name, positional, given, state, heard):
             raise RefusedError("Validation failed: Name has already been taken")
         apps[app] = {"org": given["--org"], "secrets": {}, "staged": {}, "machines": []}
         return f"New app created: {app}"
+    if name == "tokens create org":
+        if not given.get("--expiry", "").endswith("h"):
+            raise RefusedError(f"invalid duration {given.get('--expiry')}")
+        return "FlyV1 fm2_standin0000000000"
     app = apps.get(given["--app"])
     if app is None:
         raise RefusedError(f'Could not find App "{given["--app"]}"')

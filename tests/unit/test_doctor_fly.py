@@ -1,0 +1,60 @@
+"""What `hangar doctor` asks Fly: only questions, whatever Fly answers."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from shared.doctor.fly_checks import NAMES, check_fly
+from shared.doctor.surroundings import Surroundings
+from shared.domain.errors import Refused, TransientError
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+TOKENS = [{"token_id": "t", "organization": "Acme", "org_slug": "acme", "apps": []}]
+
+
+class Link:
+    """Answers as it is told, and remembers every request."""
+
+    def __init__(self, answer):
+        self.answer, self.methods = answer, []
+
+    def call_once(self, request):
+        self.methods.append(request.method)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return type("Answer", (), {"data": self.answer})()
+
+
+def examine(answer):
+    link = Link(answer)
+    here = Surroundings("https://p.supabase.co", "sb_secret_0", fly_token="FlyV1 fm2_0000000000000000")
+    found = {check.name: check for check in check_fly(link, here, {"fly_org_slug": "acme"}, ["sin"], NOW)}
+    assert set(found) == set(NAMES)
+    return found, link.methods
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"tokens": TOKENS, "regions": [{"code": "sin"}]},
+        {},
+        Refused("no", status=403),
+        Refused("no", status=404),
+        Refused("no", status=422),
+        TransientError("no answer"),
+    ],
+)
+def test_nothing_at_fly_could_be_created_or_changed(answer):
+    """A name that Fly refuses today may be accepted tomorrow, so no call that creates is sent at all."""
+    _, methods = examine(answer)
+    assert methods
+    assert set(methods) == {"GET"}
+
+
+def test_what_fly_does_not_say_is_not_claimed():
+    """A token of the whole organisation is ok; without an answer about it nothing is."""
+    found, _ = examine({"tokens": TOKENS, "regions": [{"code": "sin"}]})
+    assert found["fly_token_scope"].state == "ok"
+    assert "does not say whether it is read-only" in found["fly_token_scope"].found
+    found, _ = examine({"tokens": [], "regions": [{"code": "sin"}]})
+    assert found["fly_token_scope"].state == "warning"
