@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from functions.admin import guard
 from functions.admin.actions import routes as actions
-from functions.admin.pages import controls, costs, events, failures, fleet, releases, sign_in, users
+from functions.admin.pages import controls, costs, doctor, events, failures, fleet, machine, releases, sign_in, users
 from functions.admin.request_context import (
     AdminContext,
     RequestContext,
@@ -34,11 +34,13 @@ _BLUEPRINTS = (
     sign_in.blueprint,
     fleet.blueprint,
     users.blueprint,
+    machine.blueprint,
     events.blueprint,
     failures.blueprint,
     costs.blueprint,
     releases.blueprint,
     controls.blueprint,
+    doctor.blueprint,
     actions.blueprint,
 )
 _HEADERS = {
@@ -179,4 +181,6 @@ def _add_error_pages(app: flask.Flask) -> None:
 
 def _show_error(status: int, code: str = "", source: str = "") -> flask.Response:
     """A page that says what happened and what to do. The log has the reason under the request's id."""
-    return show("error.html", status, code=code, source=source)
+    context = get_context()
+    may_diagnose = context.session is not None and context.admin.seen_operators.was_operator(context.session.user_id)
+    return show("error.html", status, code=code, source=source, may_diagnose=may_diagnose)

@@ -2,10 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 from typing import Any, cast
+from uuid import UUID
 
 import flask
 
@@ -17,20 +20,46 @@ from shared.settings.config import Config
 
 # The page's script sends this header when it refreshes the page.
 LIVE_HEADER = "X-Hangar-Live"
+SEEN_FOR_S = 15 * 60
 MOST_RELEASE_ID = 2**31 - 1  # an integer of Postgres
 _PREFIX = re.compile(r"(?!.*\.\.)(/[\w.~-]+){0,8}", re.ASCII)
 # What changes without any event: ages in words, and the time from which the script counts.
 _TICKING = re.compile(r">[^<]*</time>| data-now=\"\d+\"")
 
 
+class SeenOperators:
+    """Whom the database has lately confirmed as operators: for the doctor page while the database is out of reach."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+
+    def note(self, user_id: UUID | str, *, is_operator: bool) -> None:
+        """What the database has just said about this user."""
+        if is_operator:
+            self._seen[str(user_id)] = self._clock()
+        else:
+            self._seen.pop(str(user_id), None)
+
+    def was_operator(self, user_id: UUID | str) -> bool:
+        """Whether the database called this user an operator in the last 15 minutes, and has not taken it back."""
+        seen_at = self._seen.get(str(user_id))
+        return seen_at is not None and self._clock() - seen_at < SEEN_FOR_S
+
+
 @dataclass(frozen=True)
 class AdminContext:
-    """What a process has once: settings, database, sign-in service, cookie sealer."""
+    """What a process has once: settings, database, sign-in service, cookie sealer.
+
+    `doctor_lock` is held while the checks of the doctor page run, so that a process runs them once at a time.
+    """
 
     config: Config
     database: OperatorDatabase
     sign_in_service: SignInService
     sealer: CookieSealer
+    seen_operators: SeenOperators = field(default_factory=SeenOperators)
+    doctor_lock: Lock = field(default_factory=Lock)
 
 
 def make_admin_context(config: Config) -> AdminContext:
@@ -47,7 +76,8 @@ def make_admin_context(config: Config) -> AdminContext:
 class RequestContext:
     """What is known of the current request. The guard fills it in.
 
-    `frame` is the result of `read_frame`. It stays empty until the guard has seen that the caller is an operator.
+    `frame` is the result of `read_frame`. It stays empty until the guard has seen that the caller is an operator, and on the
+    doctor page while the database is out of reach.
     """
 
     admin: AdminContext

@@ -141,11 +141,9 @@ def checks(user: str, as_json: bool) -> None:
     with fly:
         machine = fly.get_machine(found.app, str(found.machine_id))
     rows: list[dict[str, Any]] = [
-        {"name": check.name, "status": check.status, "output": check.output} for check in machine.checks
+        {"name": check.name, "status": check.status, "output": None if check.status == "no result" else check.output}
+        for check in machine.list_checks()
     ]
-    known = {row["name"] for row in rows}
-    missing = [name for name in machine.configured_checks if name not in known]
-    rows += [{"name": name, "status": "no result", "output": None} for name in missing]
     if as_json:
         shown = {"user_id": str(found.user_id), "app": found.app, "machine_id": found.machine_id}
         print_json({**shown, "state": str(machine.state), "checks": rows})

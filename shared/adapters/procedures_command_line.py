@@ -1,4 +1,4 @@
-"""The procedures behind alerts, plans and commands in machines, which only the command line has so far."""
+"""The procedures behind alerts, plans and commands in machines."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -32,6 +32,11 @@ class CommandLineProcedures(Caller):
         answer: Json = self._call(
             "fly_snooze_alert", alert=str(alert), until=until.isoformat(), actor=actor, reason=reason
         )
+        return answer
+
+    def wake_alert(self, alert: UUID, *, actor: str, reason: str | None) -> Json:
+        """Take back that an open alert was acknowledged or snoozed. Raises Conflict when it has ended."""
+        answer: Json = self._call("fly_wake_alert", alert=str(alert), actor=actor, reason=reason)
         return answer
 
     def set_plan(self, tier: str, changes: Json, *, actor: str, reason: str | None, create: bool) -> Json:

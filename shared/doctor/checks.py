@@ -58,6 +58,9 @@ DATABASE: tuple[str, ...] = (
 )
 
 
+_NOT_CHECKED = "not checked: "
+
+
 @dataclass(frozen=True)
 class Check:
     """The answer of one check. `remedy` is the command that ends the problem; None only if the check is ok."""
@@ -66,6 +69,11 @@ class Check:
     state: State
     found: str
     remedy: str | None = None
+
+    @property
+    def was_made(self) -> bool:
+        """Whether there was an answer at all."""
+        return not self.found.startswith(_NOT_CHECKED)
 
     def as_json(self) -> dict[str, Any]:
         """As `hangar doctor --json` shows it."""
@@ -89,21 +97,30 @@ def wrong(name: str, found: str, remedy: str) -> Check:
 
 def not_checked(name: str, why: str, remedy: str) -> Check:
     """The check could not be made, which is never ok."""
-    return Check(name, "warning", f"not checked: {why}", remedy)
+    return Check(name, "warning", f"{_NOT_CHECKED}{why}", remedy)
 
 
 def guard(names: Iterable[str], run: Callable[[], Iterable[Check]]) -> list[Check]:
     """The checks that `run` makes. If it fails, or leaves one of `names` out, that check is `not_checked`."""
-    expected: list[str] = list(names)
     found: list[Check] = []
-    why = "no answer"
+    return add_missing(names, found, collect(run, found))
+
+
+def collect(run: Callable[[], Iterable[Check]], found: list[Check]) -> str:
+    """Append the checks that `run` makes to `found`, one by one. Why the others are missing, if some are."""
     try:
         for check in run():
             found.append(check)  # noqa: PERF402  the checks before a failure are kept
     except Exception as error:  # noqa: BLE001  the other checks must still run; only the kind is shown, for a text may hold a key
-        why = f"an unexpected {type(error).__name__}"
-    made = {check.name for check in found}
-    return found + [not_checked(name, why, "Run `hangar doctor` again") for name in expected if name not in made]
+        return f"an unexpected {type(error).__name__}"
+    return "no answer"
+
+
+def add_missing(names: Iterable[str], found: Iterable[Check], why: str) -> list[Check]:
+    """The checks, and `not_checked` for each of `names` that is not among them."""
+    made = list(found)
+    known = {check.name for check in made}
+    return made + [not_checked(name, why, "Run `hangar doctor` again") for name in names if name not in known]
 
 
 def count_states(checks: Iterable[Check]) -> dict[str, int]:

@@ -1,7 +1,9 @@
 """Runs every check that a process can make with the database's answer: the one order for the command and the dashboard."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from shared.adapters.database import PostgrestStore
@@ -10,67 +12,107 @@ from shared.doctor.checks import DATABASE, Check, guard, not_checked, ok, wrong
 from shared.doctor.fly_checks import NAMES as FLY_NAMES
 from shared.doctor.fly_checks import check_fly, make_fly_link
 from shared.doctor.function_checks import check_functions
+from shared.doctor.groups import Group, run_groups
 from shared.doctor.surroundings import Surroundings
 from shared.domain.errors import HangarError, Refused, TransientError
 from shared.domain.models import Json
+from shared.fly.transport import FlyLink
 
 Rpc = Callable[[str, Json], Any]
 _FUNCTION_NAMES = tuple(f"function_{name}" for name in function_checks.FUNCTIONS)
 _CANCELLED = "57014"
 _OUT_OF_REACH = "the database did not answer"
 _DATABASE_FIRST = "Correct what the check `database` names"
+_WAKE_DATABASE = (
+    "Check that the project in SUPABASE_URL is running (Supabase pauses idle projects), then run `hangar doctor` again"
+)
 
 
 def examine(
-    here: Surroundings, now: Callable[[], datetime] = lambda: datetime.now(UTC), rpc: Rpc | None = None
+    here: Surroundings,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    rpc: Rpc | None = None,
+    patience_s: float | None = None,
 ) -> tuple[list[Check], Json | None]:
-    """Every check but those that need files of the command, and the database's facts (None if it did not answer)."""
-    before = now()
-    checks, facts = read_database(rpc or PostgrestStore(here.supabase_url, here.secret_key).rpc)
-    measured_at = before + (now() - before) / 2
-    found = [installation_checks.check_environment(here), *checks]
-    found += guard(
-        ["publishable_key"],
-        lambda: [installation_checks.check_publishable_key(here, installation_checks.get_with_key)],
-    )
-    if facts is None:
-        names = ("installation_id", "webhook_secret", *_FUNCTION_NAMES, "images")
-        found += [not_checked(name, _OUT_OF_REACH, _DATABASE_FIRST) for name in names]
-        found += _check_fly_and_clocks(here, None, None, [], now)
-    else:
-        dates: list[datetime] = []
-        settings, probes = facts["settings"], facts["probes"]
-        found += guard(["installation_id"], lambda: [installation_checks.check_installation_id(here, settings)])
-        found += guard(["webhook_secret"], lambda: [installation_checks.check_webhook_secret(here, probes)])
-        found += guard(_FUNCTION_NAMES, lambda: check_functions(probes, dates))
-        found += guard(["images"], lambda: [installation_checks.check_images(here, facts["images"] or [])])
-        lead = datetime.fromisoformat(facts["now"]) - measured_at
-        found += _check_fly_and_clocks(here, facts, lead, dates, now)
-    found += guard(
-        ["alert_webhook"],
-        lambda: [installation_checks.check_alert_webhook(here, installation_checks.ask_for_headers)],
-    )
-    found += guard(["price_table"], lambda: [installation_checks.judge_prices(now().date())])
-    return found, facts
+    """Every check but those that need files of the command, and the database's facts (None if it did not answer).
+
+    With `patience_s` the database has that many seconds, then everything else together as many again. What has not answered
+    by then is not checked. Without it the checks run one after the other, as long as they take.
+    """
+    checks, reading = _ask_database(rpc or PostgrestStore(here.supabase_url, here.secret_key).rpc, now, patience_s)
+    facts, lead = (None, None) if reading is None else (reading.facts, reading.lead)
+    dates: list[datetime] = []
+    fly_link: list[FlyLink] = []
+    found = run_groups(list(_list_groups(here, facts, lead, now, dates, fly_link)), patience_s)
+    if facts is None or lead is None:
+        names = ("installation_id", "webhook_secret", *_FUNCTION_NAMES, "images", "clocks")
+        missing = [not_checked(name, _OUT_OF_REACH, _DATABASE_FIRST) for name in names]
+        return [*checks, *found, *missing], facts
+    fly_lead = fly_link[0].fly_clock.lead_over(now() + lead) if fly_link and fly_link[0].calls else None
+    found += guard(["clocks"], lambda: [installation_checks.judge_clocks(now() + lead, now(), list(dates), fly_lead)])
+    return [*checks, *found], facts
 
 
-def _check_fly_and_clocks(
+@dataclass(frozen=True)
+class _Reading:
+    """The database's facts, and how far its clock is ahead of this one."""
+
+    facts: Json
+    lead: timedelta
+
+
+def _ask_database(
+    rpc: Rpc, now: Callable[[], datetime], patience_s: float | None
+) -> tuple[list[Check], _Reading | None]:
+    readings: list[_Reading] = []
+
+    def read() -> list[Check]:
+        before = now()
+        checks, facts = read_database(rpc)
+        measured_at = before + (now() - before) / 2
+        if facts is not None:
+            readings.append(_Reading(facts, datetime.fromisoformat(facts["now"]) - measured_at))
+        return checks
+
+    checks = run_groups([Group(("database", *DATABASE), read)], patience_s)
+    if patience_s is not None and checks and not checks[0].was_made:  # no answer at all
+        return _explain_no_database(f"the database did not answer within {patience_s:g} s", _WAKE_DATABASE)
+    return checks, readings[0] if readings else None
+
+
+def _list_groups(
     here: Surroundings,
     facts: Json | None,
     lead: timedelta | None,
-    dates: Iterable[datetime],
     now: Callable[[], datetime],
-) -> list[Check]:
-    """`lead`: how far the database's clock is ahead of this one."""
-    link = make_fly_link(here)
+    dates: list[datetime],
+    fly_link: list[FlyLink],
+) -> Iterator[Group]:
+    """What can be asked at the same time. The functions add to `dates`, and the checks of Fly their connection to `fly_link`."""
+    own = installation_checks
+    yield Group(("environment",), lambda: [own.check_environment(here)])
+    yield Group(("publishable_key",), lambda: [own.check_publishable_key(here, own.get_with_key)])
+    if facts is not None:
+        settings, probes, images = facts["settings"], facts["probes"], facts["images"] or []
+        yield Group(("installation_id",), lambda: [own.check_installation_id(here, settings)])
+        yield Group(("webhook_secret",), lambda: [own.check_webhook_secret(here, probes)])
+        for function in function_checks.FUNCTIONS:
+            yield Group((f"function_{function}",), partial(check_functions, probes, dates, only=(function,)))
+        yield Group(("images",), lambda: [own.check_images(here, images)])
+    yield Group(FLY_NAMES, lambda: _check_fly(here, facts, now() + (lead or timedelta(0)), fly_link))
+    yield Group(("alert_webhook",), lambda: [own.check_alert_webhook(here, own.ask_for_headers)])
+    yield Group(("price_table",), lambda: [own.judge_prices(now().date())])
+
+
+def _check_fly(here: Surroundings, facts: Json | None, at: datetime, fly_link: list[FlyLink]) -> Iterator[Check]:
     settings, regions = (facts["settings"], facts["regions"] or []) if facts else (None, [])
-    found = guard(FLY_NAMES, lambda: check_fly(link, here, settings, regions, now()))
-    fly_lead = link.fly_clock.lead_over(now() + (lead or timedelta(0))) if link is not None and link.calls else None
-    if link is not None:
-        link.close()
-    if lead is None:
-        return [*found, not_checked("clocks", _OUT_OF_REACH, _DATABASE_FIRST)]
-    return found + guard(["clocks"], lambda: [installation_checks.judge_clocks(now() + lead, now(), dates, fly_lead)])
+    link = make_fly_link(here)
+    fly_link += [link] if link is not None else []
+    try:
+        yield from check_fly(link, here, settings, regions, at)
+    finally:
+        if link is not None:
+            link.close()
 
 
 def read_database(rpc: Rpc) -> tuple[list[Check], Json | None]:
@@ -80,10 +122,7 @@ def read_database(rpc: Rpc) -> tuple[list[Check], Json | None]:
     except TransientError as error:
         if error.code == _CANCELLED:
             return _read_one_by_one(rpc)
-        return _explain_no_database(
-            str(error),
-            "Check that the project in SUPABASE_URL is running (Supabase pauses idle projects), then run `hangar doctor` again",
-        )
+        return _explain_no_database(str(error), _WAKE_DATABASE)
     except Refused as refused:
         remedy = (
             "hangar install; then notify pgrst, 'reload schema'"

@@ -16,13 +16,73 @@ HOLDS = {
     "deletes_paused": "deletions are paused",
     "incident": "many apps are broken at once, and not because of this release",
 }
-# Why a release leaves an app out (`left_out` of a dry run, `code` of a skipped target).
-LEFT_OUT = {
-    "held_back": "held back until a date",
-    "pinned": "pinned",
-    "other_release": "part of another release",
-    "already": "already as the release wants it",
+# Why an app was left out, was skipped, has failed or is not done yet, by `left_out` of a dry run and `code` of a target. The
+# target's own `reason` says what was found; an error code of Fly or of a row may stand here too.
+REASONS = {
+    # left out, or skipped before anything moved
+    "held_back": "held back until a date that an operator has set for this user",
+    "pinned": "an operator has pinned what the release would change",
+    "other_release": "another release is moving the app",
+    "already": "the app already is as the release wants it",
+    "left": "the user is no longer entitled to an app",
+    "changed": "the user has another plan by now",
+    "ended": "the release ended before its turn came",
+    "busy": "the app was busy or not running for as long as its wave lasted",
+    # what a look at the machine has found
+    "machine_failed": "the machine does not start",
+    "exited": "the program has ended by itself",
+    "out_of_memory": "the program needs more memory than the machine has",
+    "crash_loop": "the program does not stay up",
+    "not_running": "the machine is not running",
+    "other_image": "the machine runs another image than the release's",
+    "wrong_digest": "the machine runs another build of the image",
+    "not_updated": "Fly has not taken the update over",
+    "check_critical": "a health check fails",
+    "check_warning": "a health check warns",
+    "check_unknown": "a health check has no clear result",
+    "check_missing": "a health check has no result",
+    "wrong_user": "the program answers for another user",
+    "old_version": "the program reports another version than the release's",
+    "restarted": "the machine was started once more, to prove that it starts again",
+    "unproven": "updated while it was stopped, as its plan allows; it proves itself at its next start",
+    "unhealthy": "the app is unhealthy since it was updated",
+    "deadline": "the app did not become good in time",
+    "host_unreachable": "Fly cannot reach the machine's host, so nothing is known",
+    "unreadable": "Fly's answer about the machine cannot be read, so nothing is known",
+    # the error of the row
+    "image": "Fly cannot pull the image",
+    "size": "Fly does not offer this machine size",
+    "start_failed": "the machine does not start",
+    "no_progress": "something reverts what Hangar changes",
+    "refused": "Fly refuses the change",
+    "unsupported": "the address of Fly's API is wrong",
+    "region_full": "Fly has no room in the region",
+    "host": "the machine's host has no room now",
+    "volume": "Fly has no room for the volume",
+    "quota": "the organisation has reached a limit of Fly",
+    "billing": "Fly asks the organisation to pay",
+    "policy": "Fly asks the organisation to do something first",
+    "token": "Fly rejects the token",
+    "org": "Fly does not know the organisation",
+    "rate_limited": "Fly asks to send fewer calls",
+    "leased": "somebody else is changing the machine",
+    "conflict": "somebody else is changing the machine",
+    "settling": "Fly is still changing the machine",
+    "started": "Fly is still starting the machine",
+    "exists": "Fly already has a machine of this name",
+    "name": "Fly does not accept the app's name",
+    "name_taken": "the app's name is taken on Fly",
+    "not_fly": "what answers at the address of Fly's API is not Fly",
+    "not_owned": "the app on Fly belongs to somebody else",
+    "gone": "the machine or app is gone from Fly",
+    "outcome_unknown": "Fly did not say whether the change was made",
+    "failed": "the release has failed for the app",
 }
+
+
+def explain_code(code: str) -> str:
+    """What a reason code means, as part of a sentence. A code that is not listed is shown as words."""
+    return REASONS.get(code, code.replace("_", " "))
 
 
 def name_wave(wave: int | None) -> str:
@@ -56,7 +116,7 @@ def shorten_image(image: str | None) -> str:
 
 def format_left_out(code: str | None) -> str:
     """Why a release does not move an app."""
-    return LEFT_OUT.get(code or "", code or "-")
+    return explain_code(code) if code else "-"
 
 
 def format_user_release(release: Mapping[str, Any] | None) -> str | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MACHINES_API = "https://api.machines.dev"
 LOGS_API = "https://api.fly.io"
+READ_TIMEOUT_S = 10.0  # a person waits for it
+PAGE_LINES = 100  # Fly's own limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class LogReader:
             f"/api/v1/apps/{check_part('app name', app)}/logs",
             app,
             {name: value for name, value in params.items() if value},
+            read_timeout_s=READ_TIMEOUT_S,
         )
         answer = self._link.call_once(call)
         body = answer.data if isinstance(answer.data, dict) else {}

@@ -56,11 +56,15 @@ class FlyApp:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check result: passing, warning, critical or unknown, with what the check answered."""
+    """One health check result: passing, warning, critical or unknown, with what the check answered.
+
+    `changed_at` is when the status last changed, not when the check last ran (Fly docs "Health checks").
+    """
 
     name: str
     status: str
     output: str = ""
+    changed_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,12 @@ class FlyMachine:
     config: Mapping[str, Any] = field(hash=False, repr=False)
     configured_checks: tuple[str, ...] = ()
     raw_state: str = ""
+
+    def list_checks(self) -> tuple[Check, ...]:
+        """Every result, and each configured check that has none yet with the status "no result"."""
+        known = {check.name for check in self.checks}
+        missing = [Check(name, "no result") for name in self.configured_checks if name not in known]
+        return (*self.checks, *missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +265,8 @@ def _parse_checks(raw: Any) -> tuple[Check, ...]:
         name, status = _as_str(each.get("name")), _as_str(each.get("status"))
         # Placeholders of Fly's own deployments, not results (fly-go machine_types.go).
         if name and not name.startswith("bg_deployments_compat"):
-            checks.append(Check(name, status if status in _CHECK_STATUSES else "unknown", _as_str(each.get("output"))))
+            known = status if status in _CHECK_STATUSES else "unknown"
+            checks.append(Check(name, known, _as_str(each.get("output")), parse_time(each.get("updated_at"))))
     return tuple(checks)
 
 

@@ -35,11 +35,19 @@ as $$
     'wave', p_release.wave, 'what', p_what, 'actor', p_actor)), p_detail)
 $$;
 
--- The failures of a wave by reason, for people: "12 apps: check_critical (app-a: the check ready is critical …)".
+-- "1 app (app-a)", or "12 apps (for example app-a)".
+create function hangar.format_apps(p_apps bigint, p_example text) returns text
+language sql immutable set search_path = ''
+as $$
+  select case when p_apps = 1 then pg_catalog.format('1 app (%s)', p_example) else pg_catalog.format('%s apps (for example %s)', p_apps, p_example) end
+$$;
+
+-- The failures of a wave by reason, for people: "12 apps (for example app-a): the check ready is critical …". What each code means in general
+-- is said by shared/domain/release_text.py.
 create function hangar.describe_failures(p_release integer, p_wave integer) returns text
 language sql stable set search_path = ''
 as $$
-  select pg_catalog.string_agg(pg_catalog.format('%s app(s) %s, for example %s: %s', f.apps, f.code, f.example, coalesce(f.reason, 'no reason given')), '; '
+  select pg_catalog.string_agg(pg_catalog.format('%s: %s', hangar.format_apps(f.apps, f.example), coalesce(f.reason, pg_catalog.replace(f.code, '_', ' '))), '; '
                                order by f.apps desc, f.code)
     from (select coalesce(t.reason_code, 'failed') as code, pg_catalog.count(*) as apps, pg_catalog.min(a.fly_app_name) as example,
                  pg_catalog.min(t.reason) as reason

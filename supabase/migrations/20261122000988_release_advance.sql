@@ -53,8 +53,9 @@ begin
     perform hangar.record_release(v_release, 'canary_replaced', 'hangar');
   elsif not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.state = 'done') then
     v_release := hangar.pause_release(v_release, v_release.wave, format('no app could be updated: %s', coalesce((
-      select string_agg(format('%s app(s) %s', x.apps, x.code), ', ' order by x.apps desc, x.code)
-        from (select coalesce(t.reason_code, t.state) as code, count(*) as apps from hangar.release_targets t
+      select string_agg(format('%s: %s', hangar.format_apps(x.apps, x.example), coalesce(x.reason, replace(x.code, '_', ' '))), '; ' order by x.apps desc, x.code)
+        from (select coalesce(t.reason_code, t.state) as code, count(*) as apps, min(t.reason) as reason, min(a.fly_app_name) as example
+                from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
                where t.release_id = p_release.id and t.place > 0 group by 1) x), 'none is left')), 'Nothing has changed');
   end if;
   return v_release;

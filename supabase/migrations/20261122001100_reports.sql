@@ -88,8 +88,8 @@ begin
     from (select m[1] as id
             from regexp_matches(concat_ws(' ', p_alert.key, p_alert.message, p_alert.metadata ->> 'user_id', p_alert.metadata ->> 'users'),
                                 '\m([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\M', 'g') m limit 20) i;
-  return jsonb_build_object('kind', p_alert.kind, 'key', p_alert.key, 'message', p_alert.message, 'opened_at', p_alert.opened_at,
-    'seen_at', p_alert.seen_at, 'times', p_alert.times::text,
+  return jsonb_build_object('id', p_alert.id, 'kind', p_alert.kind, 'key', p_alert.key, 'message', p_alert.message, 'opened_at', p_alert.opened_at,
+    'seen_at', p_alert.seen_at, 'times', p_alert.times::text, 'handling', hangar.alert_handling_json(p_alert.id),
     'names', case when v_ids = '{}' then '[]'::jsonb else (
       select coalesce(jsonb_agg(jsonb_build_object('id', n.id, 'user_id', n.user_id, 'email', hangar.user_email(n.user_id), 'app', n.fly_app_name)
                                 order by n.fly_app_name, n.id), '[]')
@@ -125,6 +125,7 @@ begin
     'unhealthy', (select jsonb_build_object('apps', coalesce(sum(u.apps), 0), 'symptoms', coalesce(jsonb_object_agg(u.symptom, u.apps) filter (where u.apps > 0), '{}'))
                     from (select f.symptom, count(*) as apps from hangar.find_unhealthy() f group by f.symptom) u),
     'alerts_open', (select count(*) from hangar.alerts l where l.resolved_at is null),
+    'alerts_handled', hangar.count_handled_alerts(),
     'alert_deliveries', hangar.deliveries_json(),
     'archive', hangar.archive_json());
 end

@@ -27,7 +27,9 @@ begin
     'alerts', (select coalesce(jsonb_agg(hangar.alert_with_names(t.l) order by (t.l).opened_at desc), '[]')
                  from (select l from hangar.alerts l where l.resolved_at is null
                         and (l.kind not in ('provision_failed', 'deprovision_failed') or l.metadata ? 'cause')
+                        and not exists (select 1 from hangar.alert_handling h where h.alert_id = l.id and h.state = 'snoozed' and h.until > hangar.now())
                         order by l.opened_at desc limit 20) t),
+    'alerts_handled', hangar.count_handled_alerts(),
     'failures', (select count(*) from public.user_fly_apps a where a.status = 'error' and a.deleted_at is null));
 end
 $$;

@@ -77,13 +77,65 @@ class Cloud:
         )
         return found[0][0] if found else {}
 
-    def wait_until(self, what: str, is_true: Callable[[], Any], within_s: float = PATIENCE_MS / 1000) -> Any:
-        """Wait for the first true answer."""
+    def wait_until(
+        self,
+        what: str,
+        is_true: Callable[[], Any],
+        within_s: float = PATIENCE_MS / 1000,
+        explain: Callable[[], str] = lambda: "",
+    ) -> Any:
+        """Wait for the first true answer. A failure says what `explain` returns."""
         ends_at = time.monotonic() + within_s
         while not (answer := is_true()):
-            assert time.monotonic() < ends_at, f"not within {within_s:.0f} s: {what}"
+            assert time.monotonic() < ends_at, f"not within {within_s:.0f} s: {what}. {explain()}"
             time.sleep(0.1)
         return answer
+
+    def drain(self) -> None:
+        """Let Hangar work on what is due, without waiting for the minute of the scheduler."""
+        secret = {"X-Hangar-Secret": self.addresses["static_secret"]}
+        self.http.post(self.addresses["functions"]["health"], json={"drain_only": True}, headers=secret)
+
+    def list_holds(self) -> list[str]:
+        """What holds every release now (hangar.find_release_hold): a pause, or an open alert of one of these kinds."""
+        rows = self.sql(
+            "select 'paused' from hangar.settings where paused union all"
+            " select 'deletes_paused' from hangar.settings where deletes_paused union all"
+            " select kind || ': ' || message from hangar.alerts where resolved_at is null"
+            " and kind in ('installation', 'fly_unreachable', 'fly_refused', 'brake', 'incident')"
+        )
+        return [hold for (hold,) in rows]
+
+    def clear_holds(self) -> None:
+        """Nothing holds a release: no pause and no alert, and no app of an earlier test raises one again."""
+        self.fault()
+        self.sql("update hangar.settings set paused = false, deletes_paused = false, brake_released_at = now()")
+        self.sql(
+            "update public.user_fly_apps set health_status = 'healthy', bad_samples = 0"
+            " where deleted_at is null and (health_status = 'unhealthy' or bad_samples > 0)"
+        )
+        self.sql(
+            "select public.fly_resolve_alert(kind, key) from hangar.alerts where resolved_at is null"
+            " and kind in ('installation', 'fly_unreachable', 'fly_refused', 'brake', 'incident')"
+        )
+        assert self.list_holds() == []
+
+    def explain_release(self) -> str:
+        """What `hangar release status` knows of the newest release: for the message of a test that waited in vain."""
+        [(release,)] = self.sql("select coalesce(max(id), 0) from hangar.releases")
+        if not release:
+            return "There is no release."
+        [(state, held_by, reason)] = self.sql(
+            "select state, held_by, reason from hangar.releases where id = %s", release
+        )
+        targets = self.sql(
+            "select a.fly_app_name, t.wave, t.state, t.reason_code, t.reason, a.status, a.error_code,"
+            " a.observed_generation, a.generation, a.lease_holder"
+            " from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id"
+            " where t.release_id = %s order by t.place limit 5",
+            release,
+        )
+        return f"Release {release} is {state}, held by {held_by}, {reason}; holds now: {self.list_holds()}; targets: {targets}"
 
     def actors(self, person: Person, event_type: str) -> list[str | None]:
         """The actors of this user's events of one type."""

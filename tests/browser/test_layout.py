@@ -18,6 +18,12 @@ OVERFLOWING = """
 """
 
 
+def find_overflows(page):
+    """What is wider than its place, and whether the whole page scrolls sideways."""
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return page.evaluate(OVERFLOWING) + ([f"the page scrolls by {wide} px"] if wide > 0 else [])
+
+
 @pytest.fixture(scope="module")
 def crowd(_local_cloud):
     """Fifty apps with content in every column, in several tiers and regions, some failing; one has cost something each day."""

@@ -19,6 +19,7 @@ PAGES = [
     "", "?status=error&q=user", "search", "search?q=user", f"users/{USER}", "events", "events?user=user-1@example.test",
     "failures", "costs", "costs?users=1234", "controls", "releases", "actions/create-release", f"actions/provision?user={USER}",
     f"actions/deprovision?user={USER}", "actions/pause", "actions/approve-orphan?app=vyx-user-00000000", "fleet.csv",
+    "doctor", f"users/{USER}/machine",
 ]  # fmt: skip
 COOKIES = re.compile(r"([^=;]+)=([^;]*)")
 

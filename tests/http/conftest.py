@@ -205,7 +205,7 @@ def make_app(sql, make_user):
             "status": "active", "health_status": "healthy", "region": "sin", "docker_image": "registry.test/team/backend:v1",
             "tier": "pro", "machine_id": uuid.uuid4().hex[:14], "machine_state": "started", "monthly_cost_estimate_usd": "6.00",
             "observed_generation": 1, "next_attempt_at": None, "price_usd_per_s": "0.000002",
-        } | columns  # fmt: skip
+        } | dict.fromkeys(("token_expires_at", "token_running_until"), "2099-01-01") | columns  # fmt: skip
         names, marks = ", ".join(columns), ", ".join(["%s"] * len(columns))
         sql(f"insert into public.user_fly_apps ({names}) values ({marks})", *columns.values())
         # Nobody pays for the app, so a sweep would remove it. An override keeps it.

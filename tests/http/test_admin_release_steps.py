@@ -235,12 +235,13 @@ def test_resume_waits_until_everything_is_back(operator, draft, sql):
         release,
     )
     sql(
-        "update hangar.releases set state = 'paused', reason = 'the canary failed: 1 app(s) oom' where id = %s", release
+        "update hangar.releases set state = 'paused', reason = 'the canary failed: 1 app (app-a): it ended' where id = %s",
+        release,
     )
     page = operator.get(f"releases/{release}")
     assert "resume-release" not in buttons(page)
     assert (
-        "Paused : The canary failed: 1 app(s) oom. Next: Hangar is putting 1 app back to what ran before."
+        "Paused : The canary failed: 1 app (app-a): it ended. Next: Hangar is putting 1 app back to what ran before."
         in text_of(page)
     )
 

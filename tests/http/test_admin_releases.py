@@ -21,7 +21,12 @@ def step(operator, name, release, **fields):
 
 @pytest.mark.parametrize(
     ("hold", "words"),
-    [("paused", "Hangar is paused"), ("fly_unreachable", "Fly cannot be reached"), ("new_code", "new code")],
+    [
+        ("paused", "Hangar is paused"),
+        ("fly_unreachable", "Fly does not answer"),
+        ("deletes_paused", "deletions are paused"),
+        ("new_code", "new code"),
+    ],
 )
 def test_what_holds_a_release_is_said(operator, draft, sql, hold, words):
     release = draft()
@@ -58,9 +63,9 @@ def test_the_bars_say_everything_in_words_too(operator, draft, sql):
     states = (
         "state = 'done'",
         "state = 'applying'",
-        "state = 'reverted', reason_code = 'oom', reason = 'out of memory'",
+        "state = 'reverted', reason_code = 'out_of_memory', reason = 'out of memory'",
         "state = 'skipped', reason_code = 'left'",
-        "state = 'failed', must_go_back = true, reason_code = 'oom', reason = 'big'",
+        "state = 'failed', must_go_back = true, reason_code = 'out_of_memory', reason = 'big'",
     )
     for place, change in enumerate(states, 1):
         sql(
@@ -69,12 +74,13 @@ def test_the_bars_say_everything_in_words_too(operator, draft, sql):
     page = operator.get(f"releases/{release}")
     assert 'aria-label="canary, 5 apps: 1 done, 1 moving, 1 failed, 1 put back, 1 skipped"' in page.text
     text = text_of(page)
-    assert "1 app failed oom : big" in text
-    assert "1 app put back oom : out of memory" in text
-    assert "left : the user is no longer entitled to an app" in text
+    assert "1 app failed The program needs more memory than the machine has: big." in text
+    assert "1 app put back The program needs more memory than the machine has: out of memory." in text
+    assert "1 app skipped The user is no longer entitled to an app." in text
+    assert "out_of_memory" not in text
     only = operator.get(f"releases/{release}?part=reverted")
     assert len(re.findall(r'<tr data-live="app-', only.text)) == 1
-    assert len(re.findall(r'<tr data-live="app-', operator.get(f"releases/{release}?code=oom").text)) == 2
+    assert len(re.findall(r'<tr data-live="app-', operator.get(f"releases/{release}?code=out_of_memory").text)) == 2
 
 
 def test_the_apps_of_a_large_release_are_paged(operator, draft, sql):
@@ -243,10 +249,12 @@ def test_every_link_of_a_release_works_and_leads_to_its_users(operator, draft, r
     follow("releases")
     follow(f"releases/{release}")
     step(operator, "start-release", release)
-    sql("update hangar.release_targets set state = 'reverted', reason_code = 'oom' where place = 1")
+    sql("update hangar.release_targets set state = 'reverted', reason_code = 'out_of_memory' where place = 1")
     follow(f"releases/{release}")
     assert {f"users/{user}" for user in release_apps} <= seen
-    assert {f"releases/{release}?{query}" for query in ("wave=0", "part=reverted", "part=reverted&code=oom")} <= seen
+    assert {
+        f"releases/{release}?{query}" for query in ("wave=0", "part=reverted", "part=reverted&code=out_of_memory")
+    } <= seen
 
 
 def test_the_list_is_paged(operator, no_releases, sql):

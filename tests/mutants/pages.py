@@ -11,8 +11,68 @@ _RELEASE_ROWS = "tests/postgres/test_dashboard_releases.py"
 _ROWS = "tests/postgres/test_dashboard_rpcs.py"
 
 _FLEET = "tests/http/test_admin_fleet.py"
+_ALERTS = "tests/http/test_admin_alerts.py"
+_DOCTOR = "tests/http/test_admin_doctor.py"
+_MACHINE = "tests/http/test_admin_machine.py"
+_HANDLING = "tests/postgres/test_alert_handling.py"
 
 BUGS = (
+    PlantedBug(
+        "log-lines-show-secrets",
+        Python("functions.admin.views.machine", "clean_text"),
+        exactly('hide_secrets(_ESCAPES.sub("", start), secrets)'),
+        '_ESCAPES.sub("", start)',
+        "a log line that repeats a secret of the process is shown without it",
+        (f"{_MACHINE}::test_a_log_line_is_a_text_and_never_long",),
+    ),
+    PlantedBug(
+        "log-lines-keep-control-characters",
+        Python("functions.admin.views.machine", "clean_text"),
+        exactly('one_line(hide_secrets(_ESCAPES.sub("", start), secrets))'),
+        "hide_secrets(start, secrets)",
+        "control characters and characters that reorder text do not reach the page",
+        (f"{_MACHINE}::test_a_log_line_is_a_text_and_never_long",),
+    ),
+    PlantedBug(
+        "former-operators-may-diagnose",
+        Python("functions.admin.request_context", "SeenOperators.note"),
+        exactly("self._seen.pop(str(user_id), None)"),
+        "pass",
+        "somebody who is no operator any more gets no page while the database is out of reach",
+        (f"{_DOCTOR}::test_somebody_else_gets_nothing_while_the_database_is_out_of_reach",),
+    ),
+    PlantedBug(
+        "doctor-page-waits-for-what-hangs",
+        Python("shared.doctor.groups", "run_groups"),
+        exactly("thread.join(max(0.0, ends_at - time.monotonic()))"),
+        "thread.join()",
+        "a check that hangs does not keep the doctor page",
+        ("tests/unit/test_doctor.py::test_groups_run_at_the_same_time_and_what_hangs_is_named",),
+    ),
+    PlantedBug(
+        "snoozed-for-ever",
+        Sql("function public.fly_admin_frame"),
+        exactly("h.state = 'snoozed' and h.until > hangar.now()"),
+        "h.state = 'snoozed'",
+        "an alert whose snooze is over is shown above the pages again",
+        (f"{_HANDLING}::test_the_pages_hide_a_snoozed_alert_only_until_its_time",),
+    ),
+    PlantedBug(
+        "woken-twice-in-the-log",
+        Sql("function public.fly_wake_alert"),
+        exactly("if v_handling is not null then"),
+        "if true then",
+        "an alert that nobody has handled is not woken",
+        (f"{_HANDLING}::test_a_woken_alert_is_open_as_before_and_not_sent_again",),
+    ),
+    PlantedBug(
+        "old-alert-form-overwrites",
+        Python("functions.admin.actions.alert_operations", "explain_stale_alert"),
+        exactly("seen is not None and seen != mark_handling(alert)"),
+        "False",
+        "a form about an alert that somebody else has handled meanwhile changes nothing",
+        (f"{_ALERTS}::test_a_form_that_is_out_of_date_changes_nothing",),
+    ),
     PlantedBug(
         "unknown-filter-shows-everything",
         Python("functions.admin.pages.filters", "read_filter"),

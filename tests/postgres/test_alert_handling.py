@@ -110,6 +110,48 @@ def test_an_acknowledgement_replaces_a_snooze(hangar, alert):
     assert waiting(hangar) == []
 
 
+def test_a_woken_alert_is_open_as_before_and_not_sent_again(hangar, alert):
+    """The audit log has who woke it. To wake it twice changes nothing."""
+    snooze(hangar, alert)
+    assert hangar.rpc("fly_overview")["alerts_handled"] == {"acknowledged": 0, "snoozed": 1}
+    done = hangar.rpc("fly_wake_alert", alert=str(alert), actor=ACTOR, reason="I am back")
+    assert done["handling"] is None
+    hangar.rpc("fly_wake_alert", alert=str(alert), actor=ACTOR)
+    assert hangar.rpc("fly_overview")["alerts_handled"] == {"acknowledged": 0, "snoozed": 0}
+    events = hangar.sql(
+        "select metadata from public.user_fly_app_events where event_type = 'alert_handled' order by seq"
+    )
+    assert [event["metadata"]["what"] for event in events] == ["snoozed", "woken"]
+    assert (events[1]["metadata"]["actor"], events[1]["metadata"]["reason"]) == (ACTOR, "I am back")
+    end_snooze(hangar)
+    assert waiting(hangar) == []
+    hangar.rpc("fly_resolve_alert", kind="test", key="a")
+    refused(hangar, "PT409", "fly_wake_alert", alert=str(alert), actor=ACTOR)
+    refused(hangar, "22023", "fly_wake_alert", alert=str(uuid.uuid4()), actor=ACTOR)
+
+
+def test_the_pages_hide_a_snoozed_alert_only_until_its_time(hangar, alert):
+    """The counts and the list of the overview have it meanwhile."""
+    operator = str(hangar.user("pro"))
+    hangar.sql(f"insert into hangar.operators (user_id, added_by) values ('{operator}', 'test')")
+
+    def frame():
+        return hangar.rpc("fly_admin_frame", user=operator)
+
+    assert "test" in {each["kind"] for each in frame()["alerts"]}
+    acknowledge(hangar, alert, reason="mine")
+    [shown] = [each for each in frame()["alerts"] if each["kind"] == "test"]
+    assert (shown["id"], shown["handling"]["state"], shown["handling"]["actor"]) == (str(alert), "acknowledged", ACTOR)
+    snooze(hangar, alert)
+    assert "test" not in {each["kind"] for each in frame()["alerts"]}
+    assert frame()["alerts_handled"]["snoozed"] == 1
+    [listed] = [each for each in hangar.rpc("fly_overview")["alerts"] if each["kind"] == "test"]
+    assert listed["handling"]["state"] == "snoozed"
+    hangar.sql("update hangar.alert_handling set until = hangar.now() - interval '1 second'")
+    assert "test" in {each["kind"] for each in frame()["alerts"]}
+    assert frame()["alerts_handled"]["snoozed"] == 0
+
+
 def test_a_message_that_waits_anyway_is_not_sent_twice(hangar):
     """The destination has not accepted the opening yet."""
     assert take(hangar, HOOK) == []

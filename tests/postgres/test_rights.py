@@ -97,6 +97,7 @@ fly_release_brake fly_releases fly_remove_operator fly_renew_tokens fly_resolve_
 fly_retry fly_revoke_user fly_save fly_set_override fly_set_paused fly_set_plan
 fly_search_log fly_set_settings fly_set_user_pin fly_start_drift_repairs fly_sweep_claim
 fly_snooze_alert fly_sweep_finish fly_sweep_progress fly_sync_entitlements fly_take_alerts fly_user_export fly_user_status
+fly_wake_alert
 """
 # The functions of schema hangar that a role of the API may call: views ask them as their reader.
 OPEN_IN_HANGAR = {"hangar.now()": "- - X", "hangar.token_is_valid()": "X X X", "hangar.user_email(uuid)": "- - X"}

@@ -2,6 +2,8 @@
 
 import base64
 import re
+import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from shared.doctor.checks import DATABASE, OUTSIDE, guard, ok
 from shared.doctor.examine import read_database
 from shared.doctor.fly_checks import judge_expiry, judge_regions
 from shared.doctor.function_checks import judge_refusal
+from shared.doctor.groups import Group, run_groups
 from shared.doctor.installation_checks import judge_clocks, judge_prices
 from shared.domain.cost import newest_price_list
 from shared.domain.errors import TransientError
@@ -34,6 +37,33 @@ def test_a_check_that_raises_is_not_checked_and_hides_the_text():
 
     found = guard(["live", "paused"], run)
     assert [(check.name, check.state) for check in found] == [("live", "ok"), ("paused", "warning")]
+
+
+def test_groups_run_at_the_same_time_and_what_hangs_is_named():
+    """Checks made before a group hangs stay, and nobody waits longer for it than for the others."""
+    hangs, meets = threading.Event(), threading.Barrier(2, timeout=5)
+
+    def stuck():
+        yield ok("live", "it is")
+        hangs.wait(20)
+        yield ok("paused", "never reached in time")
+
+    def meet(name):
+        meets.wait()
+        return [ok(name, "both run")]
+
+    groups = [
+        Group(("live", "paused"), stuck),
+        Group(("brake",), lambda: meet("brake")),
+        Group(("caps",), lambda: meet("caps")),
+    ]
+    began = time.monotonic()
+    found = {check.name: check for check in run_groups(groups, patience_s=0.5)}
+    assert time.monotonic() - began < 5
+    hangs.set()
+    assert [found[name].state for name in ("live", "brake", "caps")] == ["ok"] * 3
+    assert (found["paused"].state, found["paused"].was_made) == ("warning", False)
+    assert "0.5 s" in found["paused"].found
 
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)

@@ -75,11 +75,14 @@ PLAN = {"before_usd": "10.00", "after_usd": "12.00", "overlap": None}
         ),
         (
             make("rolling", {"going_back": 2}, held_by="incident"),
-            "Held because many apps are unhealthy at once: 2 apps still go back, and no other app moves until that ends.",
+            (
+                "Held because many apps are broken at once, and not because of this release: 2 apps still go back, and no other "
+                "app moves until that ends."
+            ),
         ),
         (
             make("rolling", {"going_back": 2}, held_by="fly_unreachable"),
-            "Held because Fly cannot be reached: no app moves until that ends. Then Hangar continues automatically.",
+            "Held because Fly does not answer: no app moves until that ends. Then Hangar continues automatically.",
         ),
         (
             make("paused", {"going_back": 1, "failed": 1}, reason="the canary failed: crash_loop"),

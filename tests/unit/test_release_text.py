@@ -1,14 +1,24 @@
 """Releases and pins in words: bars, reasons in groups, what happens next."""
 
 import io
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
 from ops.release_tables import format_headline, format_next, group_reasons, is_at_rest, list_behind, render_release
-from shared.domain.release_text import format_changes, format_differing, format_pin, format_user_release
+from shared.domain.release_text import (
+    REASONS,
+    explain_code,
+    format_changes,
+    format_differing,
+    format_pin,
+    format_user_release,
+)
+from shared.fly.errors import RULES
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 COUNTS = ("size", "done", "failed", "pending", "moving", "skipped", "reverted")
@@ -147,7 +157,7 @@ def test_the_release_of_one_app_in_words():
     assert "verifying, goes back to what ran before (the release is paused)" in back
     assert "; exit 1; held because Hangar is paused" in back
     out = format_user_release(target | {"left_out": True, "code": "held_back", "running": None})
-    assert out == "release 3 leaves this app out: held back until a date"
+    assert out == "release 3 leaves this app out: held back until a date that an operator has set for this user"
 
 
 def test_a_pin_in_words():
@@ -173,3 +183,34 @@ def test_apps_that_differ_are_counted():
         format_differing({"apps": 12, "examples": ["a", "b", "c"]})
         == "12 apps differ from their plan (for example a, b, c)"
     )
+
+
+def test_every_code_of_a_release_has_a_sentence():
+    """What a look at a machine finds, what the migrations write, and every error of Fly. None repeats its code."""
+    root = Path(__file__).parents[2]
+    looks = (root / "shared/domain/release_look.py").read_text()
+    codes = set(re.findall(r'Look\(\s*"\w+", "(\w+)"', looks)) | {
+        f"check_{word}" for word in ("critical", "warning", "unknown")
+    }
+    for path in (root / "supabase/migrations").glob("*release*.sql"):
+        text = path.read_text()
+        codes |= set(re.findall(r"reason_code = '(\w+)'", text)) | set(re.findall(r"v_code := '(\w+)'", text))
+    codes |= {rule.code for rule in RULES}
+    codes |= {
+        "held_back",
+        "pinned",
+        "other_release",
+        "already",
+        "deadline",
+        "unhealthy",
+        "unproven",
+        "busy",
+        "crash_loop",
+    }
+    assert len(codes) > 40
+    assert codes - REASONS.keys() == set()
+    for code, sentence in REASONS.items():
+        assert "_" not in sentence, code
+        assert len(sentence.split()) >= 4, code
+        assert explain_code(code) == sentence
+    assert explain_code("new_code") == "new code"

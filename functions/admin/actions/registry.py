@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from functions.admin.actions import fleet_operations, operations, release_operations
+from functions.admin.actions import alert_operations, fleet_operations, operations, release_operations
 from functions.admin.actions.function_client import ActionOutcome
 from functions.admin.actions.request import ActionRequest
 
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """One action. `about` is "user", "cause", "orphan", "release", "brake" or "hangar". `asks` are more fields of its form.
+    """One action. `about` is "user", "cause", "orphan", "release", "alert", "brake" or "hangar".
 
+    `asks` are more fields of its form.
     `page` is where it began, for those about Hangar. `template` makes the confirmation.
     """
 
@@ -164,6 +165,36 @@ _ALL = (
         about="orphan",
         tone="bad",
         asks=("type_name",),
+    ),
+    ActionSpec(
+        "acknowledge-alert",
+        "Acknowledge",
+        "Acknowledge this alert",
+        "Everybody sees that you take care of it. The alert stays open and ends when its cause is gone.",
+        alert_operations.acknowledge,
+        about="alert",
+        asks=("reason",),
+        page="controls#alerts",
+    ),
+    ActionSpec(
+        "snooze-alert",
+        "Snooze",
+        "Snooze this alert",
+        "It is not shown above the pages until then. If it is still open at that time, it is shown and sent again.",
+        alert_operations.snooze,
+        about="alert",
+        asks=("span", "reason"),
+        page="controls#alerts",
+    ),
+    ActionSpec(
+        "wake-alert",
+        "Wake",
+        "Wake this alert",
+        "It is open as before, and nobody takes care of it. It is not sent again.",
+        alert_operations.wake,
+        about="alert",
+        asks=("reason",),
+        page="controls#alerts",
     ),
     ActionSpec(
         "create-release",

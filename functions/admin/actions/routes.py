@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import flask
 
+from functions.admin.actions.alert_operations import SPANS, explain_stale_alert, mark_handling, read_alert
 from functions.admin.actions.brake import count_release, explain_stale_release, read_brake
 from functions.admin.actions.fleet_operations import SHOWN_APPS, explain_stale_retry, read_cause, warn_of_retry
 from functions.admin.actions.offers import explain_stale_action, specialise
@@ -69,6 +70,8 @@ def _explain_stale(spec: ActionSpec, action: ActionRequest, seen: str | None) ->
         if action.context.frame["settings"]["paused"]:
             return "Hangar is paused, so nothing can be retried. Resume it first."
         return explain_stale_retry(action.details, action.cause, None)
+    if spec.about == "alert":
+        return explain_stale_alert(spec.name, action.details, seen)
     if spec.about == "brake":
         return explain_stale_release(action.details, has_alert=action.context.frame["brake"] is not None)
     return explain_stale_action(spec, action.user) if spec.about == "user" else ""
@@ -113,6 +116,11 @@ def _read_action_request(spec: ActionSpec) -> ActionRequest:
         details = read_cause(context.database, cause)
     elif spec.about == "brake":
         details = read_brake(context.database)
+    elif spec.about == "alert":
+        alert_id = parse_uuid(read_arg("alert"))
+        if alert_id is None:
+            flask.abort(404)
+        details = read_alert(context.database, alert_id)
     form = {name: clean(text) for name, text in flask.request.form.items()}
     return ActionRequest(context, user_id, user, app, form, release, cause, details)
 
@@ -136,6 +144,7 @@ def _show_confirmation(action: ActionRequest, spec: ActionSpec, problem: str = "
         problem=problem,
         seen=_mark_seen(spec, action),
         shown_apps=SHOWN_APPS,
+        spans=SPANS,
         back=_get_origin_page(action, spec),
     )
 
@@ -146,6 +155,8 @@ def _mark_seen(spec: ActionSpec, action: ActionRequest) -> str:
         return mark_state(action.release)
     if spec.about == "cause":
         return str(action.details["ready"])
+    if spec.about == "alert":
+        return mark_handling(action.details)
     return count_release(action.details) if spec.about == "brake" else ""
 
 
@@ -160,6 +171,8 @@ def _find_problem(action: ActionRequest, spec: ActionSpec) -> str:
     plans = action.user.get("plans", [])
     if spec.needs_reason and not action.reason:
         return "Give a reason. It is kept in the audit log."
+    if "span" in spec.asks and action.form.get("span") not in SPANS:
+        return f"Choose how long: {', '.join(words for words, _ in SPANS.values())}."
     if "request" in spec.asks and parse_uuid(action.form.get("request", "")) is None:
         return "The form was not complete. Send it again."
     if "type_name" in spec.asks and action.app and action.form.get("typed", "").strip() != action.app:

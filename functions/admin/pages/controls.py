@@ -3,6 +3,8 @@
 import flask
 
 from functions.admin.request_context import get_context, show
+from functions.admin.views.alerts import describe_counts
+from shared.domain.models import Json
 from shared.domain.status_text import describe_deliveries, format_brake_count, format_brake_release
 
 blueprint = flask.Blueprint("controls", __name__)
@@ -19,8 +21,14 @@ def show_controls() -> flask.Response:
     """The state of Hangar, and its switches."""
     database = get_context().database
     overview, brake = database.read_overview(), database.read_brake()
+    alerts = overview.document["alerts"]
     return show(
         "controls.html",
+        alerts=[alert for alert in alerts if not _is_snoozed(alert)],
+        snoozed=[alert for alert in alerts if _is_snoozed(alert)],
+        alert_counts=describe_counts(
+            overview.document["alerts_open"], len(alerts), overview.document.get("alerts_handled", {})
+        ),
         overview=overview.document,
         deliveries=describe_deliveries(overview.document["alert_deliveries"], overview.now),
         brake=brake,
@@ -29,3 +37,7 @@ def show_controls() -> flask.Response:
         orphans=database.read_orphans(),
         shown=[(name, overview.settings[name]) for name in _SHOWN],
     )
+
+
+def _is_snoozed(alert: Json) -> bool:
+    return (alert.get("handling") or {}).get("state") == "snoozed"

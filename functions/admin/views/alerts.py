@@ -54,12 +54,17 @@ class Link:
 
 @dataclass(frozen=True)
 class ShownAlert:
-    """An alert without commands and ids. `links` lead to the users, apps or release that it is about."""
+    """An alert without commands and ids. `links` lead to the users, apps or release that it is about.
+
+    `state` is "acknowledged", "snoozed" or empty, and `handled` says who did that, until when and why.
+    """
 
     title: str
     text: str
     links: tuple[Link, ...]
     more: int = 0
+    state: str = ""
+    handled: str = ""
 
 
 def describe_alert(alert: Mapping[str, Any]) -> ShownAlert:
@@ -73,7 +78,33 @@ def describe_alert(alert: Mapping[str, Any]) -> ShownAlert:
     if alert["kind"] in ("provision_failed", "deprovision_failed") and len(links) != 1:
         links.insert(0, Link("failures", "Failures"))
     text = end_sentence(_UUID.sub(lambda found: _replace_id(names.get(found[0])), replace_commands(alert["message"])))
-    return ShownAlert(title, text, tuple(links[:MOST_LINKS]), max(0, len(links) - MOST_LINKS))
+    handling = alert.get("handling") or {}
+    return ShownAlert(
+        title,
+        text,
+        tuple(links[:MOST_LINKS]),
+        max(0, len(links) - MOST_LINKS),
+        handling.get("state", ""),
+        describe_handling(handling),
+    )
+
+
+def describe_handling(handling: Mapping[str, Any]) -> str:
+    """Who has acknowledged or snoozed an alert, until when and why. Empty if nobody has."""
+    if not handling:
+        return ""
+    until = f" until {handling['until'][:16].replace('T', ' ')} UTC" if handling["until"] else ""
+    why = f": “{handling['reason']}”" if handling["reason"] else ""
+    return f"{handling['state'].capitalize()}{until} by {handling['actor']}{why}"
+
+
+def describe_counts(open_alerts: int, shown: int, handled: Mapping[str, int]) -> str:
+    """How many alerts are open, and how many of them are handled or not shown. Empty if none is open."""
+    if not open_alerts:
+        return ""
+    parts = [f"{handled[state]:,} {state}" for state in ("acknowledged", "snoozed") if handled.get(state)]
+    parts += [f"the newest {shown:,} are shown"] if shown < open_alerts else []
+    return f"{open_alerts:,} open" + "".join(f", {part}" for part in parts)
 
 
 def _name_user(name: Mapping[str, Any]) -> str:

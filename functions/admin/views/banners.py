@@ -52,8 +52,13 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
         if alert["kind"] == "fly_unreachable":
             since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()
             text = f"For {format_duration(since_s)}; the next sweep tries again. {text}"
+        if shown.state == "acknowledged":
+            text = f"{text} {shown.handled}."
         page = (shown.links[0].where, shown.links[0].text) if len(shown.links) == 1 else ()
         found.append(Banner(f"{alert['kind']} {alert['key']}", tone, shown.title, text, *page))
+    if snoozed := frame.get("alerts_handled", {}).get("snoozed"):
+        title = "An alert is snoozed" if snoozed == 1 else f"{snoozed:,} alerts are snoozed"
+        found.append(Banner("snoozed", "plain", title, "What is snoozed is not shown here.", "controls#alerts"))
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shared.domain.release_text import HOLDS, explain_code
 from shared.domain.remediation import format_duration
 
 # Where an app stands in a release, in the order of the bars. "left_out" is in no wave.
@@ -18,24 +19,6 @@ PARTS = {
     "left_out": "left out",
 }
 STATES = {"rolling_back": "rolling back", "rolled_back": "rolled back"}
-# Why an app is left out or was skipped, and why nothing moves at the moment, by the codes of the database.
-_REASONS = {
-    "held_back": "an operator keeps releases away from this user until a date",
-    "pinned": "an operator has pinned what the release would change",
-    "other_release": "another release is moving the app",
-    "already": "the app has all of it already",
-    "left": "the user is no longer entitled to an app",
-    "changed": "the user has another plan by now",
-    "ended": "the release ended before its turn came",
-}
-_HOLDS = {
-    "paused": "Hangar is paused",
-    "installation": "this installation does not match the database",
-    "fly_unreachable": "Fly cannot be reached",
-    "fly_refused": "Fly refuses the organisation",
-    "brake": "the brake is on",
-    "incident": "many apps are unhealthy at once",
-}
 # While these hold a release, apps still go back.
 _HOLDS_ONLY_FORWARD = ("incident", "brake")
 _LEAST_WIDTH = 1.5
@@ -164,9 +147,11 @@ def describe_selection(release: Mapping[str, Any]) -> str:
     return "; ".join(parts) or "all apps"
 
 
-def explain_code(code: str, reason: str | None) -> str:
-    """Why an app is where it is: what was found, else the meaning of the code."""
-    return reason or _REASONS.get(code, code.replace("_", " "))
+def explain_reason(code: str, reason: str | None) -> str:
+    """Why an app is where it is: what the code means, then what was found, unless that is the same or no sentence."""
+    meaning = explain_code(code)
+    found = (reason or "").strip().rstrip(".")
+    return meaning if not found or found in (meaning, code) else f"{meaning}: {found}"
 
 
 def describe_target(release: Mapping[str, Any]) -> str:
@@ -224,7 +209,7 @@ def _describe_hold(release: Mapping[str, Any], back: int) -> str:
     hold = release.get("held_by")
     if not hold:
         return ""
-    reason = _HOLDS.get(hold, hold.replace("_", " "))
+    reason = HOLDS.get(hold, hold.replace("_", " "))
     if back and hold in _HOLDS_ONLY_FORWARD:
         return f"Held because {reason}: {_count_back(back)}, and no other app moves until that ends."
     return f"Held because {reason}: no app moves until that ends. Then Hangar continues automatically."

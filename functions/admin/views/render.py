@@ -15,8 +15,9 @@ from markupsafe import Markup
 from functions.admin.views.alerts import describe_alert
 from functions.admin.views.banners import list_banners
 from functions.admin.views.commands import replace_commands
-from functions.admin.views.releases import STATES, end_sentence, explain_code, format_apps, name_wave
+from functions.admin.views.releases import STATES, end_sentence, explain_reason, format_apps, name_wave
 from shared.domain.cost import to_cents
+from shared.domain.release_text import explain_code
 from shared.domain.remediation import format_event, format_time
 from shared.domain.status_text import format_brake_release, format_host_loss
 
@@ -72,7 +73,8 @@ def add_filters(app: flask.Flask) -> None:
         "apps": format_apps,
         "wave": name_wave,
         "release_state": lambda word: STATES.get(word, word),
-        "code_reason": explain_code,
+        "code_reason": explain_reason,
+        "code_meaning": explain_code,
         "sentence": end_sentence,
         "buttons": replace_commands,
         "alert": describe_alert,
