@@ -45,6 +45,7 @@ def build_cli() -> "click.Group":
     import click  # noqa: PLC0415  see above
 
     from ops.commands.access import deny, grant, remove_override  # noqa: PLC0415  see above
+    from ops.commands.adopt import adopt  # noqa: PLC0415  see above
     from ops.commands.alerts import alerts  # noqa: PLC0415  see above
     from ops.commands.apps import app, apps  # noqa: PLC0415  see above
     from ops.commands.archive import archive  # noqa: PLC0415  see above
@@ -116,6 +117,7 @@ def build_cli() -> "click.Group":
         release,
         user,
         migrate_users,
+        adopt,
         install,
         uninstall,
     )

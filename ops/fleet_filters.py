@@ -15,7 +15,7 @@ from shared.domain.paging import Paging
 
 STATUSES = ("active", "provisioning", "error", "deprovisioning")
 HEALTHS = ("healthy", "unhealthy", "unknown")
-WORK = ("due", "overdue", "retrying", "stuck", "drift", "override")
+WORK = ("due", "overdue", "retrying", "stuck", "drift", "override", "legacy")
 # The orders, and whether each begins with the highest value.
 SORTS = {"created": True, "app": False, "cost": True, "checked": False, "retries": True}
 MOST_ROWS_AT_ONCE = 500

@@ -45,10 +45,19 @@ _PIN = "`changed` says whether anything was changed, `updates_machine` whether t
 _RELEASE = "The release as the database describes it: see [releases.md](releases.md)."
 
 JSON_SHAPES = {
+    "adopt": _shape(
+        "object",
+        "applied apps",
+        "Each app has `user_id`, `email`, `app`, `status`, `verdict` (`adopt`, `close`, `cannot`), `code`, `reason`, "
+        "`notes`, `entitled`, `why`, `plan`, what Fly says (`network`, `machine_id`, `event_machine_id`, `machine_state`, "
+        "`region`, `image`, `cpu_kind`, `cpu_count`, `memory_mb`, `machine`), `drift`, `cost_now_usd`, `cost_after_usd`, "
+        "`afterwards`, `detail` and `outcome` (`shown`, `adopted`, `closed`, `decided`, `cannot`, `failed`).",
+    ),
     "status": _shape(
         "object",
         "fleet_summary health_summary failures recent_events brake releases differ now settings binding changes_waiting due "
-        "working sweep alerts drift unhealthy alerts_open alert_deliveries archive",
+        "legacy working sweep alerts drift unhealthy "
+        "alerts_open alert_deliveries archive",
         f"With USER: {', '.join(f'`{key}`' for key in [*_USER_STATUS.split(), 'next'])}.",
     ),
     "apps": _shape("object", "apps next", "`next` is the word for `--after`, null on the last page."),

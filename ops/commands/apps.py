@@ -52,7 +52,7 @@ def _summarise(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "app": row["fly_app_name"],
         "user": row["email"] or row["user_id"],
         "tier": row["tier"],
-        "status": row["status"],
+        "status": f"legacy ({row['status']})" if row["desired_state"] == "legacy" else row["status"],
         "health": row["health_status"],
         "region": row["region"],
         "size": f"{row['cpu_count']} {row['cpu_kind']} vCPU, {row['memory_mb']} MB",

@@ -212,6 +212,12 @@ def _show_belongings(found: "Belongings | None", label: str) -> None:
     click.echo(f"  schema hangar with {len(found.inside)} tables, its functions, types and rights")
     for table in found.tables:
         click.echo(f"  table {table} ({found.rows[table]} rows)")
+    for table in found.kept:
+        click.echo(
+            f"  from table {table}: Hangar's columns and rules. Its {found.rows[table]} rows stay, and so do your columns"
+        )
+    if found.legacy_apps:
+        click.echo(f"  ({found.legacy_apps} apps of the original system stay as they are on Fly)")
     for title, names in (
         ("view", found.views),
         ("trigger", found.triggers),

@@ -20,7 +20,14 @@ from shared.domain.cost import to_cents
 from shared.domain.drift_text import format_fleet_drift
 from shared.domain.health_text import format_unhealthy
 from shared.domain.remediation import advise, format_next_step, format_time
-from shared.domain.status_text import NOT_LIVE, PAUSED, describe_deliveries, describe_host, describe_sweep
+from shared.domain.status_text import (
+    NOT_LIVE,
+    PAUSED,
+    describe_deliveries,
+    describe_host,
+    describe_legacy,
+    describe_sweep,
+)
 
 _RELEASES = 20
 _VIEWS = (
@@ -181,6 +188,7 @@ def _format_state(fleet: Mapping[str, Any], now: datetime) -> list[str]:
         format_brake(fleet["brake"]),
         _format_sweep(fleet["sweep"], now),
         *([f"Health: {wrong} (hangar explain USER)"] if (wrong := format_unhealthy(fleet["unhealthy"])) else []),
+        *([f"Legacy: {waiting} (hangar adopt)"] if (waiting := describe_legacy(fleet["legacy"])) else []),
         f"Due: {due['apps']} apps{oldest}; in progress: {fleet['working']}",
         *([f"Drift: {drift} (one app: hangar explain USER)"] if (drift := format_fleet_drift(fleet["drift"])) else []),
         *[f"{line} (hangar release status)" for line in format_fleet_releases(fleet)],

@@ -12,6 +12,7 @@ from shared.doctor.checks import Check, not_checked, ok, warning, wrong
 MIGRATIONS = Path(__file__).resolve().parents[2] / "supabase" / "migrations"
 _NAME = r"((?:hangar|public)\.\w+)"
 _FUNCTION = re.compile(rf"^create (or replace )?function {_NAME}\s*\(", re.MULTILINE)
+_DROPPED = re.compile(r"^drop function (?:if exists )?([^;]+);", re.MULTILINE)
 _BODY = re.compile(r"\bas (\$\w*\$)(.*?)\1", re.DOTALL)
 _TABLE = re.compile(rf"^create table {_NAME} \((.*?)^\)", re.MULTILINE | re.DOTALL)
 _VIEW = re.compile(rf"^create (?:or replace )?view {_NAME}", re.MULTILINE)
@@ -51,6 +52,9 @@ def read_schema(folder: Path = MIGRATIONS) -> Schema:
                 earlier = () if match[1] else schema.functions.get(match[2], ((), ""))[0]
                 schema.functions[match[2]] = ((*earlier, digest), path.name)
         bare = re.sub(r"--[^\n]*", "", _BODY.sub("", text))
+        for match in _DROPPED.finditer(bare):
+            for name in re.findall(_NAME, match[1]):
+                schema.functions.pop(name, None)
         for match in _TABLE.finditer(bare):
             columns = [name for name in _COLUMN.findall(match[2]) if name not in _NOT_COLUMNS]
             schema.relations[match[1]] = tuple(columns)

@@ -51,6 +51,13 @@ _DEPENDENTS = f"""{_OURS}
      and not (d.classid = 'pg_class'::regclass and exists (
        select 1 from pg_class c where c.oid = d.objid and c.relnamespace = 'pg_toast'::regnamespace))
      and not (d.classid = 'pg_trigger'::regclass and exists (select 1 from pg_trigger t where t.oid = d.objid and t.tgisinternal))
+     and (d.classid, d.objid) not in (
+       select 'pg_attrdef'::regclass, a.oid from pg_attrdef a join pg_class c on c.oid = a.adrelid
+        where c.relnamespace = 'public'::regnamespace and c.relname = any (%(kept)s)
+       union all select 'pg_policy'::regclass, p.oid from pg_policy p join pg_class c on c.oid = p.polrelid
+        where c.relnamespace = 'public'::regnamespace and c.relname = any (%(kept)s)
+       union all select 'pg_constraint'::regclass, k.oid from pg_constraint k join pg_class c on c.oid = k.conrelid
+        where c.relnamespace = 'public'::regnamespace and c.relname = any (%(kept)s))
    order by 1
 """  # noqa: S608  constants of this module
 _FUNCTIONS = """
@@ -89,6 +96,9 @@ class Belongings:
     rows: dict[str, int] = field(default_factory=dict)
     live_apps: int = 0
     orphans: int = 0
+    # Tables of the original system, which were there before Hangar. They stay with their rows, as they were.
+    kept: list[str] = field(default_factory=list)
+    legacy_apps: int = 0
 
 
 def find_belongings(connection: psycopg.Connection, files: Sequence[SchemaFile]) -> Belongings:
@@ -97,10 +107,13 @@ def find_belongings(connection: psycopg.Connection, files: Sequence[SchemaFile])
     found = Belongings()
     for is_view, name in connection.execute(_RELATIONS, (created,)).fetchall():
         (found.views if is_view else found.tables).append(f"public.{name}")
+    found.kept = find_kept(connection)
+    found.tables = [name for name in found.tables if name not in found.kept]
     names = [name.removeprefix("public.") for name in (*found.tables, *found.views)]
     functions = connection.execute(_FUNCTIONS.encode()).fetchall()
     found.procedures = [name for _, name in functions]
-    found.triggers = _names(connection, _TRIGGERS, (names,))
+    kept_names = [name.removeprefix("public.") for name in found.kept]
+    found.triggers = _names(connection, _TRIGGERS, ([*names, *kept_names],))
     found.inside = _names(
         connection,
         "select relname from pg_class where relnamespace = 'hangar'::regnamespace and relkind = 'r' order by 1",
@@ -112,9 +125,27 @@ def find_belongings(connection: psycopg.Connection, files: Sequence[SchemaFile])
         )
     found.history = find_history(connection, files)
     found.extensions = _find_extensions(connection)
-    found.dependents = _names(connection, _DEPENDENTS, {"names": names, "functions": [oid for oid, _ in functions]})
+    values = {"names": names, "kept": kept_names, "functions": [oid for oid, _ in functions]}
+    found.dependents = _names(connection, _DEPENDENTS, values)
     _count_rows(connection, found)
     return found
+
+
+def find_kept(connection: psycopg.Connection) -> list[str]:
+    """The tables that the original system had before Hangar was installed."""
+    if not _exists(connection, "to_regclass('hangar.original_objects')"):
+        return []
+    return _names(
+        connection,
+        "select distinct 'public.' || table_name from hangar.original_objects where kind = 'column' order by 1",
+    )
+
+
+def _has_legacy(connection: psycopg.Connection) -> bool:
+    query = (
+        "select 1 from pg_attribute where attrelid = 'public.user_fly_apps'::regclass and attname = 'adopted_app_id'"
+    )
+    return connection.execute(query).fetchone() is not None
 
 
 def find_history(connection: psycopg.Connection, files: Sequence[SchemaFile]) -> list[str]:
@@ -165,9 +196,16 @@ def _count_rows(connection: psycopg.Connection, found: Belongings) -> None:
     for name in found.tables:
         row = connection.execute(f"select count(*) from {name}".encode()).fetchone()  # noqa: S608  a name of Hangar's own
         found.rows[name] = int(row[0]) if row else 0
-    if "public.user_fly_apps" in found.tables:
-        row = connection.execute("select count(*) from public.user_fly_apps where deleted_at is null").fetchone()
-        found.live_apps = int(row[0]) if row else 0
+    for name in found.kept:
+        row = connection.execute(f"select count(*) from {name}".encode()).fetchone()  # noqa: S608  as above
+        found.rows[name] = int(row[0]) if row else 0
+    if "public.user_fly_apps" in (*found.tables, *found.kept):
+        legacy = "desired_state = 'legacy'" if _has_legacy(connection) else "false"
+        row = connection.execute(
+            f"select count(*) filter (where not {legacy}), count(*) filter (where {legacy})"  # noqa: S608  as above
+            " from public.user_fly_apps where deleted_at is null".encode()
+        ).fetchone()
+        found.live_apps, found.legacy_apps = (int(row[0]), int(row[1])) if row else (0, 0)
     found.orphans = found.rows.get("public.fly_orphans", 0)
 
 

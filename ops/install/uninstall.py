@@ -9,6 +9,7 @@ from ops.install.connection import hold_lock, open_session
 from ops.install.database_url import DatabaseUrl
 from ops.install.errors import InstallError, InstallRefused
 from ops.install.ledger import read_plan
+from ops.install.original_tables import read_originals, restore_originals, strip_originals
 from ops.install.schema_files import SchemaFile
 
 
@@ -73,7 +74,10 @@ def _remove_all(connection: psycopg.Connection, files: Sequence[SchemaFile], not
     _try(connection, f"delete from cron.job_run_details where {OWN_RUNS}", "cron.job_run_details")  # noqa: S608  a constant
     if connection.execute("select to_regprocedure('hangar.unbind()') is not null").fetchone() == (True,):
         connection.execute("select hangar.unbind()")
+    originals = read_originals(connection) if found.kept else {}
     _drop(connection, found)
+    strip_originals(connection, found.kept, originals, files)
+    notes.extend(restore_originals(connection, found.kept, originals))
     _remove_outside(connection, found, notes)
     return found
 

@@ -20,7 +20,12 @@ PATIENCE_S = 300.0
 # After this many users in a row with the same failure, the cause is not in the users.
 SAME_FAILURES = 10
 _ADMIT_ATTEMPTS = 4
-_NOT_ADMITTED = ("none", "unknown")  # outcomes of fly_admit for users who are not entitled any more
+# Outcomes of fly_admit for users who get no app, and why not.
+_NOT_ADMITTED = {
+    "none": "not entitled any more",
+    "unknown": "not entitled any more",
+    "legacy": "has an app of the original system; see `hangar adopt`",
+}
 
 Ending = Literal["done", "interrupted", "refused", "stopped"]
 
@@ -95,7 +100,7 @@ class Migration:
             admitted = [each for each in batch if outcomes[each.user_id] not in _NOT_ADMITTED]
             for candidate in batch:
                 if candidate not in admitted:
-                    self._record(UserResult(candidate, "skipped", "not entitled any more"))
+                    self._record(UserResult(candidate, "skipped", _NOT_ADMITTED[outcomes[candidate.user_id]]))
             return admitted
         if error is not None and not self.stopping.is_set():
             self.end("stopped", f"the database did not admit users: {error}")

@@ -1,6 +1,7 @@
 """All procedures, for the dashboard and the command line; other functions import only what they call, to start faster."""
 
 from shared.adapters.procedures import Database
+from shared.adapters.procedures_adoption import AdoptionProcedures
 from shared.adapters.procedures_archive import ArchiveProcedures
 from shared.adapters.procedures_command_line import CommandLineProcedures
 from shared.adapters.procedures_credentials import CredentialProcedures
@@ -21,5 +22,6 @@ class OperatorDatabase(
     ReleasePageProcedures,
     CommandLineProcedures,
     ArchiveProcedures,
+    AdoptionProcedures,
 ):
     """The procedures by name and type, those for operators included."""

@@ -54,10 +54,12 @@ def is_asleep(row: Row, machine: ObservedMachine) -> bool:
 
 def decide(row: Row, observation: Observation, now: datetime) -> Decision:
     """The next thing to do for this row, given what was observed. Deterministic: the same three values give the same decision."""
-    return (
-        _decide_present(row, observation, now)
-        if row.desired_state == "present"
-        else _decide_absent(row, observation, now)
+    if row.desired_state == "present":
+        return _decide_present(row, observation, now)
+    if row.desired_state == "absent":
+        return _decide_absent(row, observation, now)
+    raise ValueError(
+        f"the app {row.fly_app_name} is of the original system and was not adopted: nothing is decided for it"
     )
 
 
@@ -139,7 +141,8 @@ def _decide_machine(row: Row, machine: ObservedMachine, now: datetime, *, config
         return Action(ActionKind.SET_SECRETS, purpose="secrets")  # before the machine is updated, which then gets them
     update = _decide_update(row, machine, config_sent=config_sent)
     if update is not None:
-        return update
+        # An adopted machine has never had ours, and the update is what gives them to it.
+        return Action(ActionKind.SET_SECRETS, purpose="secrets") if row.secrets_version is None else update
     if machine.state == "started" or row.power == "on_demand":
         return decide_health_step(row, machine) or Done("active", machine)
     if row.error_code == START_FAILED and row.retry_count >= STARTS_BEFORE_REPLACE:
@@ -256,7 +259,7 @@ def _decide_foreign(row: Row, observation: Observation, now: datetime) -> Decisi
 def _not_ours(row: Row) -> GiveUp:
     return GiveUp(
         "not_owned",
-        f"the Fly app {row.fly_app_name} was ours, and its network no longer carries our proof",
+        f"the Fly app {row.fly_app_name} was ours, and the app under this name no longer carries our proof",
         "check that FLY_API_TOKEN belongs to the organisation in hangar.settings.fly_org_slug and that nobody re-created "
         "the app by hand, then retry this user; Hangar will not touch an app it cannot prove to own",
     )

@@ -33,9 +33,10 @@ class Row(_FromDatabase):
     fly_app_name: str
     fly_org_slug: str
     network: str
+    adopted_app_id: str | None = None  # Fly's own id of an adopted app, whose network is not ours
     status: Status
     tier: str | None = None
-    desired_state: Literal["present", "absent"]
+    desired_state: Literal["present", "absent", "legacy"]
     generation: int
     observed_generation: int | None = None
     region: str  # a list in order of preference (shared/domain/regions.py)

@@ -14,7 +14,7 @@ class AppPresence(StrEnum):
     """What a direct read says about the app's name on Fly."""
 
     ABSENT = "absent"  # a direct 404
-    OURS = "ours"  # its network carries this row's proof
+    OURS = "ours"  # its network carries this row's proof, or its id is that of the app that was adopted
     FOREIGN = "foreign"  # held by someone else, or without our proof
 
 

@@ -143,6 +143,8 @@ def format_next_step(
     user_id = (row or user["last"] or {}).get("user_id", "USER")
     if row is None:
         return _format_without_row(user, settings, is_cli=is_cli)
+    if row["desired_state"] == "legacy":
+        return _format_legacy(user, is_cli=is_cli)
     if row["lease_holder"] and row["lease_expires_at"] and datetime.fromisoformat(row["lease_expires_at"]) > now:
         return f"{row['lease_holder']} is working on it now{_format_failed_attempts(row)}"
     if wrong := _explain_symptom(user, now, surface):
@@ -166,6 +168,15 @@ def format_next_step(
     if is_due:
         return f"the next drain {goal}, within a minute (due {when})"
     return f"Hangar {goal} {when}"
+
+
+def _format_legacy(user: Mapping[str, Any], *, is_cli: bool) -> str:
+    """An app of the original system that no operator has decided about."""
+    pays = {True: "the user is entitled", False: "the user is not entitled, and the app may still run and cost money"}
+    adopt = f"hangar adopt {user['row']['user_id']}"
+    step = f"`{adopt}` shows what it would change" if is_cli else "an operator adopts it with the command line"
+    known = pays.get(user["entitled"], explain_unknown(user["why"]))
+    return f"nothing: this is an app of the original system, which Hangar does nothing with ({known}); {step}"
 
 
 def _format_at_rest(user: Mapping[str, Any]) -> str:
@@ -227,7 +238,7 @@ def _format_without_row(user: Mapping[str, Any], settings: Mapping[str, Any], *,
 # In other events the actor is the worker that held the lease, which is of no use to the reader.
 _BY_PEOPLE = (
     "settings_changed", "override_set", "recovery_attempted", "release_changed", "pin_set", "alert_handled", "plan_changed",
-    "command_run", "token_revoked", "user_erased", "user_secret_changed",
+    "command_run", "token_revoked", "user_erased", "user_secret_changed", "adoption",
 )  # fmt: skip
 
 

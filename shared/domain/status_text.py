@@ -25,6 +25,15 @@ UNKNOWN_APPS_ADVICE = (
     "then gets their app back. Release the brake when the apps that remain may be removed."
 )
 
+
+def describe_legacy(legacy: int) -> str:
+    """How many apps of the original system no operator has decided about. Empty for none."""
+    if not legacy:
+        return ""
+    noun = "app of the original system waits" if legacy == 1 else "apps of the original system wait"
+    return f"{legacy} {noun} for a decision; Hangar does nothing with them"
+
+
 SweepState = Literal["none", "incomplete", "late", "ok"]
 
 

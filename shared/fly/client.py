@@ -253,6 +253,18 @@ class FlyClient(AddressCalls):
         call = Request(what, "POST", machine_path(app, machine_id), app, body=body)
         return self._call_for_machine(call, **options)
 
+    def set_metadata(
+        self,
+        app: str,
+        machine_id: str,
+        values: Mapping[str, str],
+        **options: Unpack[CallOptions],
+    ) -> None:
+        """Add these marks to the machine, which keeps running and keeps its other marks. Repeating it changes nothing more."""
+        body = {"metadata": dict(values)}
+        what, path = f"mark machine {machine_id} of app {app}", f"{machine_path(app, machine_id)}/metadata"
+        self._send(Request(what, "PATCH", path, app, body=body), **options)
+
     def start_machine(self, app: str, machine_id: str, **options: Unpack[CallOptions]) -> None:
         """Start a stopped machine, asking every second for up to a minute while it is still settling (412)."""
         what = f"start machine {machine_id} of app {app}"

@@ -45,13 +45,17 @@ def parse_digests(listed: Any) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class FlyApp:
-    """One app. `status` is Fly's deployment word (pending, deployed, suspended), not a health value."""
+    """One app. `status` is Fly's deployment word (pending, deployed, suspended), not a health value.
+
+    `id` is Fly's own: an app that is created later under the same name has another.
+    """
 
     name: str
     org_slug: str
     network: str
     machine_count: int
     status: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,7 @@ def parse_app(raw: Any, *, org_slug: str = "") -> FlyApp:
         network=_as_str(data.get("network")),
         machine_count=_as_int(data.get("machine_count")),
         status=_as_str(data.get("status")) or "unknown",
+        id=_as_str(data.get("id")),
     )
 
 

@@ -11,7 +11,7 @@ from shared.domain.errors import NotFound, NotOwned, TransientError
 from shared.domain.machine_config import ROW_KEY
 from shared.domain.models import Row
 from shared.domain.observation import AppAddress, AppPresence, Observation, ObservedMachine
-from shared.fly.models import FlyMachine
+from shared.fly.models import FlyApp, FlyMachine
 from shared.reconcile.symptom_finder import backend_checks, find_symptom, missing_checks
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 # A machine that was created or named a moment ago may answer 404 for seconds and be in no list; reads are two seconds apart.
 READS_FOR_A_NEW_MACHINE = 6
+
+
+def proves_ownership(row: Row, app: FlyApp) -> bool:
+    """Whether this app is the row's: by its network, or, if it was adopted, by the id that Fly gave it when it was created."""
+    return app.network == row.network or (row.adopted_app_id is not None and app.id == row.adopted_app_id)
 
 
 def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
@@ -215,7 +220,7 @@ class AppObserver:
             self._asks_lists = True
             return AppPresence.FOREIGN
         self._absences = self._denials = 0
-        if app.network == row.network:
+        if proves_ownership(row, app):
             self._listed_as_ours = False
             return AppPresence.OURS
         self._asks_lists = True
@@ -229,7 +234,8 @@ class AppObserver:
         for apps in self.fly.list_apps(attempts=self.on_attempt, budget_s=self.budget_s):
             for app in apps.apps:
                 if app.name == row.fly_app_name:
-                    return app.network in ("", row.network)  # a list may leave the network out
+                    # a list may leave the network out
+                    return (not app.network and row.adopted_app_id is None) or proves_ownership(row, app)
         for page in self.fly.list_org_machines(attempts=self.on_attempt, budget_s=self.budget_s):
             for machine in page.machines:
                 if machine.app_name == row.fly_app_name and machine.metadata.get(ROW_KEY) == str(row.id):

@@ -26,6 +26,8 @@ REFUSALS = {
     "installation": "this database belongs to another installation of Hangar (HANGAR_INSTALLATION_ID differs): read-only",
 }
 
+LEGACY = "the app is of the original system; Hangar does nothing with it until an operator adopts it (`hangar adopt`)"
+
 # Refusals of what an app would cost. The app itself may run on as it is.
 CAPS = frozenset({"max_apps", "max_cost"})
 
@@ -35,8 +37,8 @@ class Result:
     """`pending`: accepted, not finished, continues at `next_attempt_at`. `nothing`: there is no app, and none is needed.
 
     `code` is stable and for programs: "converged", "waiting", "changed", "deadline", "leased", "lease_lost", "out_of_reach",
-    "removal_hold", "unknown_user", a key of `entitlement.UNKNOWN_ENTITLEMENT`, "not_live", "not_entitled", "app_gone", a key
-    of `REFUSALS`, or an error's code.
+    "removal_hold", "legacy", "unknown_user", a key of `entitlement.UNKNOWN_ENTITLEMENT`, "not_live", "not_entitled",
+    "app_gone", a key of `REFUSALS`, or an error's code.
     `failure` is the error that ended this run. `actions` are the kinds of calls it made on Fly. `restarted` and
     `restart_detail` are set when an operator asked for a restart.
     """
@@ -81,6 +83,8 @@ def result_unclaimed(claim: "Claim") -> Result:
         result = result_of(claim.row, "pending", "leased", "another worker is working on this app")
         soon = (claim.now + timedelta(seconds=5)).isoformat()
         return replace(result, next_attempt_at=result.next_attempt_at or soon)
+    if claim.row is not None and claim.outcome == "legacy":
+        return result_of(claim.row, "nothing", "legacy", LEGACY)
     if claim.row is not None:
         if claim.row.hold_until is not None and claim.now < claim.row.hold_until:
             detail = f"the app keeps running until {claim.row.hold_until:%H:%M:%S} UTC; a renewal cancels its removal"

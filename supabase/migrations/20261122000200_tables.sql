@@ -1,4 +1,4 @@
--- The tables, with the invariants that the schema itself enforces: one live row per user, app names that are never used twice.
+-- The settings, the sweeps, the alerts, the plans and the orphans. The apps and the audit log are in `app_tables`.
 -- Builds on: schema. Who may read and write them is in `access`.
 
 create table hangar.settings (
@@ -120,128 +120,6 @@ comment on column public.fly_plans.rank is 'Which plan a user with several entit
 comment on column public.fly_plans.on_unhealthy is 'How far Hangar goes for an app whose checks fail: only alert, restart it once, or also replace its machine once.';
 comment on column public.fly_plans.price_usd is 'What the customer pays per month, for the margin in reports.';
 
-create table public.user_fly_apps (
-  id uuid primary key default gen_random_uuid(),
-  -- No foreign key to auth.users: the row outlives the user until Fly confirms the deletion of the app.
-  user_id uuid not null,
-  fly_app_name text not null unique,
-  fly_org_slug text not null,
-  status text not null default 'provisioning' check (status in ('provisioning', 'active', 'error', 'deprovisioning', 'deleted')),
-  region text not null,
-  docker_image text not null,
-  deployed_at timestamptz,
-  last_health_check timestamptz,
-  health_status text check (health_status in ('healthy', 'unhealthy', 'unknown')),
-  error_message text,
-  retry_count integer not null default 0 check (retry_count >= 0),
-  monthly_cost_estimate_usd numeric(10, 2),
-  cpu_count integer not null default 2,
-  memory_mb integer not null default 512,
-  created_at timestamptz not null default hangar.now(),
-  updated_at timestamptz not null default hangar.now(),
-  deleted_at timestamptz,
-  tier text,
-  desired_state text not null default 'present' check (desired_state in ('present', 'absent')),
-  generation bigint not null default 1,
-  observed_generation bigint check (observed_generation <= generation),
-  network text not null,
-  machine_id text,
-  machine_state text,
-  machine_region text,
-  cpu_kind text not null default 'shared' check (cpu_kind in ('shared', 'performance')),
-  power text not null default 'always_on' check (power in ('always_on', 'on_demand')),
-  public_service boolean not null default false,
-  secrets_version bigint,
-  -- The token in Fly's secrets; until when the one is valid that the machine runs with, as observed.
-  token_issued_at timestamptz,
-  token_expires_at timestamptz,
-  token_running_until timestamptz,
-  token_wanted_at timestamptz,  -- a token that was issued up to then is to be replaced
-  token_renewal_at timestamptz,
-  -- The public addresses as last observed; null: the app never had one of ours. An empty list: one may exist.
-  addresses jsonb check (jsonb_typeof(addresses) = 'array'),
-  next_attempt_at timestamptz default hangar.now(),
-  error_code text,
-  lease_token uuid,
-  lease_holder text,
-  lease_expires_at timestamptz,
-  open_intent jsonb,
-  create_unknown_at timestamptz,
-  -- The removal hold: until then a row that is no longer wanted keeps its machine running. The grace begins after it.
-  hold_until timestamptz,
-  -- Whether the app was as desired when the hold began, so that a renewal needs no call to Fly.
-  converged_before_hold boolean not null default false,
-  -- The grace of the plan that the row was given, for a plan that is renamed or removed while the app runs.
-  grace_s integer check (grace_s >= 0),
-  delete_after timestamptz,
-  delete_turn_at timestamptz,
-  name_seq integer not null default 0 check (name_seq >= 0),
-  bad_samples integer not null default 0,
-  bad_sample_at timestamptz,
-  price_usd_per_s numeric,
-  observed_at timestamptz,
-  admitted_cost_usd numeric(10, 2),
-  health_step text check (health_step in ('restart', 'replace')),
-  -- What Fly says that runs: image, image_digest, cpu_kind, cpu_count, memory_mb, region.
-  observed_spec jsonb check (jsonb_typeof(observed_spec) = 'object'),
-  -- The digest that Fly resolved the image's tag to, and a fingerprint of the environment, when Hangar last deployed the machine.
-  image_digest text,
-  env_digest text,
-  -- By kind of difference: what runs and what should run, as text.
-  drift jsonb not null default '{}' check (jsonb_typeof(drift) = 'object'),
-  drift_since timestamptz,
-  drift_repair text check (drift_repair in ('sweep', 'operator')),
-  drift_repair_at timestamptz,
-  drift_repairs integer not null default 0 check (drift_repairs >= 0),
-  drift_error text,
-  -- A fingerprint of the further environment that plan, release or pin give this user; null: none. The values are for workers only.
-  env_version text,
-  -- The env_version that was deployed last.
-  env_version_deployed text,
-  check ((status = 'deleted') = (deleted_at is not null)),
-  check ((lease_token is null) = (lease_expires_at is null))
-) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column
-comment on table public.user_fly_apps is 'One app of one user: what is desired, what was observed, who holds the lease. See docs/database.md.';
-create unique index user_fly_apps_one_live on public.user_fly_apps (user_id) where deleted_at is null;
-create index user_fly_apps_user on public.user_fly_apps (user_id, created_at desc);
-create index user_fly_apps_turns on public.user_fly_apps (delete_turn_at)
-  where deleted_at is null and desired_state = 'absent' and delete_turn_at is not null;
-create index user_fly_apps_errors on public.user_fly_apps (error_code) where deleted_at is null and error_code is not null;
-create index user_fly_apps_due on public.user_fly_apps (desired_state, next_attempt_at, id) where deleted_at is null and next_attempt_at is not null;
-
-create table public.user_fly_app_events (
-  id uuid primary key default gen_random_uuid(),
-  fly_app_id uuid references public.user_fly_apps (id),
-  user_id uuid,
-  event_type text not null check (event_type in (
-    'provision_requested', 'provision_started', 'provision_completed', 'provision_failed',
-    'health_check_passed', 'health_check_failed',
-    'deprovision_requested', 'deprovision_started', 'deprovision_completed', 'deprovision_failed',
-    'error_occurred', 'recovery_attempted',
-    'desired_changed', 'action', 'drift_found', 'drift_ended', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
-    'brake_tripped', 'alert_raised', 'release_changed', 'release_target', 'pin_set', 'alert_handled', 'plan_changed', 'command_run',
-    'user_secret_changed', 'token_revoked', 'user_erased')),
-  status text not null check (status in ('intent', 'succeeded', 'failed', 'unknown', 'info')),
-  metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
-  error_details text,
-  created_at timestamptz not null default hangar.now(),
-  seq bigint generated always as identity  -- the order of writing, for events with equal times
-);
-comment on table public.user_fly_app_events is 'The audit log: append-only, and no foreign key ever deletes from it. Every change on Fly is an `action`: an intent before the call, an outcome after it.';
-create index user_fly_app_events_app on public.user_fly_app_events (fly_app_id, created_at desc);
-create index user_fly_app_events_user on public.user_fly_app_events (user_id, created_at desc);
-create index user_fly_app_events_created on public.user_fly_app_events (created_at desc);
--- The brake counts these events before each destroy, and so does the limit of app deletions per minute.
-create index user_fly_app_events_destroys on public.user_fly_app_events (created_at)
-  where event_type = 'action' and status = 'intent' and (metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app');
--- What the log remembers is found without reading the log: the outcome of an intent, the removals of orphans.
-create index user_fly_app_events_outcomes on public.user_fly_app_events ((metadata ->> 'intent_id'))
-  where event_type = 'action' and status <> 'intent';
-create index user_fly_app_events_orphans on public.user_fly_app_events (created_at)
-  where event_type = 'action' and (metadata ->> 'purpose') = 'orphan';
--- The archive reads and deletes by number.
-create unique index user_fly_app_events_seq on public.user_fly_app_events (seq);
-
 create table public.fly_overrides (
   user_id uuid primary key,
   override text not null check (override in ('grant', 'deny')),
@@ -284,7 +162,5 @@ alter table hangar.operators enable row level security;
 alter table hangar.sweeps enable row level security;
 alter table hangar.alerts enable row level security;
 alter table public.fly_plans enable row level security;
-alter table public.user_fly_apps enable row level security;
-alter table public.user_fly_app_events enable row level security;
 alter table public.fly_overrides enable row level security;
 alter table public.fly_orphans enable row level security;

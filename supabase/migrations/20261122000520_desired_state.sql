@@ -194,7 +194,8 @@ begin
     return case when p_want.user_exists or p_want.has_subscription then 'unknown' else 'none' end;
   elsif not p_want.entitled or not (p_admit
       or (select g.live from hangar.settings g)
-      or exists (select 1 from public.user_fly_apps a where a.user_id = p_want.user_id)) then
+      -- A row of the original system that was closed before Hangar says nothing about whom Hangar may serve.
+      or exists (select 1 from public.user_fly_apps a where a.user_id = p_want.user_id and a.generation > 0)) then
     return 'none';
   elsif coalesce(hangar.readopt_orphan(p_want.user_id, p_want.plan, p_want.spec, p_want.why),
                  hangar.create_app_row(p_want.user_id, p_want.plan, p_want.spec, p_want.why, p_source)) is not null then
@@ -205,7 +206,7 @@ end
 $$;
 
 -- Makes a live row, which the caller has locked before it read the host, desire what its user is entitled to. Returns 'changed',
--- 'unchanged', 'unknown' or 'held' as hangar.sync_desired_state does.
+-- 'unchanged', 'unknown', 'held' or 'legacy' as hangar.sync_desired_state does.
 create function hangar.apply_entitlement(p_row public.user_fly_apps, p_want hangar.entitlement, p_source text, p_hold_losses boolean) returns text
 language plpgsql volatile set search_path = ''
 as $$
@@ -213,7 +214,9 @@ declare
   v_row public.user_fly_apps := p_row;
   v_from jsonb := jsonb_strip_nulls(jsonb_build_object('desired_state', p_row.desired_state, 'tier', p_row.tier, 'error_code', p_row.error_code));
 begin
-  if p_want.entitled is null then
+  if v_row.desired_state = 'legacy' then
+    return 'legacy';
+  elsif p_want.entitled is null then
     return 'unknown';
   end if;
   if p_want.entitled then
@@ -254,8 +257,8 @@ end
 $$;
 
 -- Makes one user's row desire what the user is entitled to now. Returns what changed: 'inserted', 'changed', 'unchanged', 'unknown'
--- (nothing is known for certain about the user's entitlement), 'held' (a mass loss waits for an operator) or 'none' (there is no row and
--- none is due). Leaves the live row locked, whether or not it changed. p_hold_losses: the caller has looked at all losses together; null:
+-- (nothing is known for certain about the user's entitlement), 'held' (a mass loss waits for an operator), 'legacy' (an
+-- app of the original system waits for `hangar adopt`) or 'none' (there is no row and none is due). Leaves the live row locked, whether or not it changed. p_hold_losses: the caller has looked at all losses together; null:
 -- look here. For many users: hangar.sync_users, which reads the host once.
 -- NO KEY UPDATE, not UPDATE: it excludes every other writer, and does not block the host's own inserts that refer to the row.
 create function hangar.sync_desired_state(p_user uuid, p_source text, p_admit boolean default false, p_hold_losses boolean default null)

@@ -21,7 +21,7 @@ as $$
 declare
   v_now timestamptz := hangar.now();
   v_released timestamptz := (select g.brake_released_at from hangar.settings g where g.brake_released_at <= v_now);
-  v_fleet bigint := (select count(*) from public.user_fly_apps a where a.deleted_at is null);
+  v_fleet bigint := (select count(*) from public.user_fly_apps a where a.deleted_at is null and a.desired_state <> 'legacy');
 begin
   select coalesce(array_agg(distinct case e.metadata ->> 'purpose' when 'orphan' then e.metadata ->> 'app' else e.fly_app_id::text end), '{}')
     into destroyed

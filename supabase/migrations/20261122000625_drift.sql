@@ -202,7 +202,7 @@ begin
     perform pg_advisory_xact_lock(hashtextextended('hangar.drift', 0));
     select greatest(1, floor(v_settings.drift_share * count(*)))
            - count(*) filter (where a.drift_repair = 'sweep' or a.drift_repair_at > v_now - interval '5 minutes')
-      into v_room from public.user_fly_apps a where a.deleted_at is null;
+      into v_room from public.user_fly_apps a where a.deleted_at is null and a.desired_state <> 'legacy';
   end if;
   if v_room > 0 then
     with picked as (

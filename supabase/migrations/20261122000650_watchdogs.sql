@@ -58,7 +58,7 @@ begin
   end if;
   return query
     select a.* from public.user_fly_apps a
-     where a.deleted_at is null and a.status <> 'error'
+     where a.deleted_at is null and a.status <> 'error' and a.desired_state <> 'legacy'
        and (a.status in ('provisioning', 'deprovisioning') or a.observed_generation is distinct from a.generation)
        and greatest(a.created_at, a.delete_after, a.delete_turn_at) <= v_now - interval '1 hour'
        and case a.desired_state

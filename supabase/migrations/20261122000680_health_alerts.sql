@@ -102,7 +102,7 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   v_open boolean := exists (select 1 from hangar.alerts l where l.kind = 'incident' and l.key = 'health' and l.resolved_at is null);
-  v_fleet bigint := (select count(*) from public.user_fly_apps a where a.deleted_at is null);
+  v_fleet bigint := (select count(*) from public.user_fly_apps a where a.deleted_at is null and a.desired_state <> 'legacy');
   v_limit numeric := (select greatest(g.incident_floor, g.incident_share * v_fleet) from hangar.settings g);
   v_apps bigint;
   v_symptoms text;

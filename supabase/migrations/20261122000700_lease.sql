@@ -53,6 +53,8 @@ begin
     v_outcome := 'none';
     select a.* into v_last from public.user_fly_apps a
      where a.user_id = p_user order by a.deleted_at desc, a.name_seq desc limit 1;
+  elsif v_row.desired_state = 'legacy' then
+    v_outcome := 'legacy';
   elsif v_row.lease_expires_at > v_now then
     v_outcome := 'leased';
   elsif not coalesce(p_force, false)

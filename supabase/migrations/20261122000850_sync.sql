@@ -33,7 +33,8 @@ begin
     left join public.user_fly_apps a on a.user_id = d.user_id and a.deleted_at is null
    where coalesce(case
      when d.entitled is null then false
-     when a.id is null then d.entitled and (v_live or exists (select 1 from public.user_fly_apps b where b.user_id = d.user_id))
+     when a.desired_state = 'legacy' then false
+     when a.id is null then d.entitled and (v_live or exists (select 1 from public.user_fly_apps b where b.user_id = d.user_id and b.generation > 0))
      when d.entitled then a.desired_state = 'absent' or a.tier is distinct from d.plan
        or a.observed_generation is distinct from a.generation and hangar.spec_of(a) is distinct from d.spec
      else a.desired_state = 'present' and not (coalesce(p_hold_losses, false) and d.why <> 'override_deny')
@@ -202,7 +203,7 @@ begin
   perform hangar.check_limit('p_limit', p_limit, 1000);
   select coalesce(jsonb_agg(hangar.row_json(r) order by r.id), '[]') into v_rows
     from (select a.* from public.user_fly_apps a
-           where a.deleted_at is null and (p_after is null or a.id > p_after) order by a.id limit p_limit) r;
+           where a.deleted_at is null and a.desired_state <> 'legacy' and (p_after is null or a.id > p_after) order by a.id limit p_limit) r;
   return jsonb_build_object('rows', v_rows,
     'next', case when jsonb_array_length(v_rows) = p_limit then v_rows -> -1 -> 'id' end);
 end

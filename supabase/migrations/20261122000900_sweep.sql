@@ -23,7 +23,7 @@ begin
   ), mine as (
     select a.id, a.health_status as was
       from public.user_fly_apps a join seen o on o.id = a.id
-     where a.deleted_at is null and a.updated_at <= p_started_at
+     where a.deleted_at is null and a.desired_state <> 'legacy' and a.updated_at <= p_started_at
        and (a.lease_expires_at is null or a.lease_expires_at <= v_now)
      order by a.id
        for no key update of a skip locked
@@ -107,7 +107,7 @@ begin
   if found then
     return jsonb_build_object('outcome', 'claimed', 'token', v_sweep.token, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
       'held_by', null, 'settings', hangar.settings_json(), 'now', v_now,
-      'fleet', (select count(*) from public.user_fly_apps a where a.deleted_at is null),
+      'fleet', (select count(*) from public.user_fly_apps a where a.deleted_at is null and a.desired_state <> 'legacy'),
       'alerts', (select coalesce(jsonb_agg(jsonb_build_array(a.kind, a.key) order by a.kind, a.key), '[]')
                    from hangar.alerts a where a.resolved_at is null and (a.key in ('fleet', 'listing') or a.kind in ('fly_refused', 'orphan_look'))));
   end if;
@@ -180,6 +180,7 @@ begin
     perform hangar.check_tokens();
     perform hangar.check_user_secrets();
     perform hangar.check_refusals();
+    perform hangar.check_legacy_apps();
     perform hangar.resolve_brake_alerts();
     perform hangar.resolve_failure_alerts();
     perform hangar.end_snoozes();

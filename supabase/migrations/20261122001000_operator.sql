@@ -103,6 +103,7 @@ declare
   v_changed boolean;
 begin
   perform hangar.require_actor(p_actor);
+  perform hangar.refuse_legacy(p_user);
   select a.status = 'error' into v_failed from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
   -- A row that never converged takes the corrected plan here already, which ends its failure.
   v_changed := hangar.sync_desired_state(p_user, 'retry:' || p_actor) = 'changed' and coalesce(v_failed, false);

@@ -114,6 +114,7 @@ begin
     'changes_waiting', (select jsonb_build_object('users', count(*), 'oldest', min(m.marked_at)) from hangar.marks m),
     'due', (select jsonb_build_object('apps', count(*), 'oldest', min(a.next_attempt_at)) from public.user_fly_apps a
              where a.deleted_at is null and a.next_attempt_at <= v_now),
+    'legacy', hangar.count_legacy_apps(),
     'working', (select count(*) from public.user_fly_apps a where a.deleted_at is null and a.lease_expires_at > v_now),
     'sweep', (select jsonb_build_object('under_way', coalesce(w.lease_expires_at > v_now, false), 'holder', w.holder,
                 'started_at', w.started_at, 'heartbeat_at', w.heartbeat_at, 'finished_at', w.finished_at,

@@ -30,7 +30,7 @@ begin
                         and not exists (select 1 from hangar.alert_handling h where h.alert_id = l.id and h.state = 'snoozed' and h.until > hangar.now())
                         order by l.opened_at desc limit 20) t),
     'alerts_handled', hangar.count_handled_alerts(),
-    'failures', (select count(*) from public.user_fly_apps a where a.status = 'error' and a.deleted_at is null));
+    'failures', (select count(*) from public.user_fly_apps a where a.status = 'error' and a.deleted_at is null and a.desired_state <> 'legacy'));
 end
 $$;
 comment on function public.fly_admin_frame(uuid) is 'Whether this user operates Hangar, and if so what every page of the dashboard shows above its content. docs/database.md.';
@@ -57,7 +57,7 @@ begin
            count(*) filter (where f.machine_state = 'started') as running,
            count(*) filter (where f.next_attempt_at <= v_now) as due,
            count(*) filter (where f.next_attempt_at <= v_late) as overdue,
-           count(*) filter (where f.status = 'error' and f.next_attempt_at is null) as stuck,
+           count(*) filter (where f.status = 'error' and f.next_attempt_at is null and f.desired_state <> 'legacy') as stuck,
            count(*) filter (where f.drift <> '{}') as drifted,
            count(*) filter (where f.lease_expires_at > v_now) as working
       from fleet f
@@ -86,7 +86,7 @@ begin
   perform hangar.check_keys('p_filter', p_filter, array['status', 'health', 'region', 'tier', 'work', 'cause', 'q']);
   perform hangar.check_choice('status', p_filter ->> 'status', array['active', 'provisioning', 'error', 'deprovisioning', 'deleted']);
   perform hangar.check_choice('health', p_filter ->> 'health', array['healthy', 'unhealthy', 'unknown']);
-  perform hangar.check_choice('work', p_filter ->> 'work', array['due', 'overdue', 'retrying', 'stuck', 'drift', 'override']);
+  perform hangar.check_choice('work', p_filter ->> 'work', array['due', 'overdue', 'retrying', 'stuck', 'drift', 'override', 'legacy']);
   return 'a.deleted_at is null'
     || coalesce(' and a.status = ' || quote_literal(p_filter ->> 'status'), '')
     || case p_filter ->> 'health'
@@ -100,9 +100,10 @@ begin
     || case p_filter ->> 'work'
          when 'due' then format(' and a.next_attempt_at <= %L', v_now)
          when 'overdue' then format(' and a.next_attempt_at <= %L', v_now - interval '5 minutes')
-         when 'stuck' then ' and a.status = ''error'' and a.next_attempt_at is null'
+         when 'stuck' then ' and a.status = ''error'' and a.next_attempt_at is null and a.desired_state <> ''legacy'''
          when 'retrying' then ' and a.status = ''error'' and a.next_attempt_at is not null'
          when 'drift' then ' and a.drift <> ''{}'''
+         when 'legacy' then ' and a.desired_state = ''legacy'''
          when 'override' then ' and exists (select 1 from public.fly_overrides o where o.user_id = a.user_id)'
          else '' end;
 end

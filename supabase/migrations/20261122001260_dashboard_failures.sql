@@ -32,7 +32,8 @@ create trigger follow_failure after update of status, error_code, deleted_at on 
 create trigger follow_new_failure after insert on public.user_fly_apps
   for each row when (new.status = 'error') execute function hangar.follow_failure();
 insert into hangar.failing_apps (fly_app_id, cause, since)
-select a.id, coalesce(a.error_code, 'error'), a.updated_at from public.user_fly_apps a where a.status = 'error' and a.deleted_at is null;
+select a.id, coalesce(a.error_code, 'error'), a.updated_at from public.user_fly_apps a
+ where a.status = 'error' and a.deleted_at is null and a.desired_state <> 'legacy';
 
 -- The causes, the most urgent first: those that wait for an operator, then those of the most apps. `ready` are the apps that a retry would
 -- make due: neither due already nor at work. Each cause has some of its apps, those that are ready and have failed for the longest first.
@@ -50,7 +51,7 @@ begin
            (a.next_attempt_at is null or a.next_attempt_at > v_now) and coalesce(a.lease_expires_at <= v_now, true) as is_ready,
            coalesce(a.lease_expires_at > v_now, false) as is_leased
       from public.user_fly_apps a left join hangar.failing_apps f on f.fly_app_id = a.id
-     where a.deleted_at is null and a.status = 'error' and (p_cause is null or coalesce(a.error_code, 'error') = p_cause)
+     where a.deleted_at is null and a.status = 'error' and a.desired_state <> 'legacy' and (p_cause is null or coalesce(a.error_code, 'error') = p_cause)
   ), ranked as (
     select f.*, row_number() over (partition by f.cause order by f.is_ready desc, f.is_stuck desc, f.since, f.id) as nr from failing f
   ), examples as (

@@ -36,7 +36,7 @@ create view public.fly_failures with (security_invoker = on) as
 select a.id as fly_app_id, a.user_id, hangar.user_email(a.user_id) as email, a.fly_app_name, a.error_code, a.error_message, a.retry_count,
        a.next_attempt_at, a.desired_state, a.created_at, a.updated_at
   from public.user_fly_apps a
- where a.status = 'error' and a.deleted_at is null;
+ where a.status = 'error' and a.deleted_at is null and a.desired_state <> 'legacy';
 comment on view public.fly_failures is 'Apps whose last attempt failed. If next_attempt_at is null, an operator must act.';
 
 revoke all on public.fly_fleet_summary, public.fly_health_summary, public.fly_recent_events, public.fly_failures

@@ -169,7 +169,7 @@ create function hangar.erase_person(p_user uuid, p_pseudonym uuid, p_email_patte
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  v_done jsonb := '[]';
+  v_done jsonb := jsonb_build_array();
   v_table record;
   v_rows bigint;
 begin

@@ -280,7 +280,9 @@ BUGS = (
     PlantedBug(
         "not-live-forgets-old-users",
         Sql("function hangar.create_missing_row"),
-        exactly("or exists (select 1 from public.user_fly_apps a where a.user_id = p_want.user_id))"),
+        exactly(
+            "or exists (select 1 from public.user_fly_apps a where a.user_id = p_want.user_id and a.generation > 0))"
+        ),
         ")",
         "I1: a user who had an app gets one again, although Hangar is not live for everybody",
         (f"{_HOST}::test_a_former_user_gets_an_app_again_while_hangar_is_not_live",),

@@ -20,7 +20,7 @@ BUGS = (
     PlantedBug(
         "ownership-check-dropped",
         Python("shared.reconcile.observer", "AppObserver._read_app"),
-        exactly("if app.network == row.network:"),
+        exactly("if proves_ownership(row, app):"),
         "if True:",
         "I4: an app without our proof is never adopted",
         (f"{_RECONCILE}::test_an_app_of_our_own_organisation_without_our_proof_is_left_alone",),

@@ -12,8 +12,8 @@ BUGS = (
     PlantedBug(
         "old-observation-stored",
         Sql("function public.fly_record_sweep"),
-        exactly("a.deleted_at is null and a.updated_at <= p_started_at"),
-        "a.deleted_at is null",
+        exactly("a.desired_state <> 'legacy' and a.updated_at <= p_started_at"),
+        "a.desired_state <> 'legacy'",
         "I6: what was observed before a row changed says nothing about the row",
         (f"{_SWEEP}::test_leased_and_changed_rows_are_skipped",),
     ),

@@ -21,6 +21,8 @@ ACCEPTED = {
     ("hangar.watch_tables(text[])", "security: text type variable is not sanitized"),
     # Dynamic SQL: pattern and limit are put into the generated statement by %L.
     ("hangar.find_by_email(text,integer)", "security: text type variable is not sanitized"),
+    # Dynamic SQL: names of tables as regclass, names of columns from the catalog by %I, values as parameters.
+    ("hangar.erase_in_table(regclass,text,uuid,uuid,text)", "security: text type variable is not sanitized"),
     # Dynamic SQL: the pattern is escaped for LIKE and quoted by %L.
     ("hangar.search_users(text,integer)", "security: text type variable is not sanitized"),
 }

@@ -29,6 +29,9 @@ hangar.host_state                   -     -              r
 hangar.intended_deletions           -     -              r
 hangar.marks                        -     -              r
 hangar.operators                    -     -              r
+hangar.original_apps                -     -              r
+hangar.original_objects             -     -              r
+hangar.original_objects_nr_seq      -     -              -
 hangar.region_capacity              -     -              r
 hangar.release_targets              -     -              r
 hangar.releases                     -     -              r
@@ -85,6 +88,7 @@ fly_add_operator fly_admin_brake fly_admin_events fly_admin_failures fly_admin_f
 fly_admin_release fly_admin_releases
 fly_admin_search fly_admin_user
 fly_admit fly_advance_releases fly_apply_marks fly_approve_orphan fly_begin_user_secret
+fly_begin_adoption fly_finish_adoption fly_legacy_apps
 fly_archive_batches fly_archive_delete fly_archive_plan fly_archive_read fly_archive_record
 fly_brake_status fly_change_release fly_claim fly_claim_due
 fly_cost_report fly_create_release fly_credentials fly_doctor fly_end_outage fly_erase_user fly_erased_users

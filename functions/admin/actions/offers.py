@@ -13,6 +13,8 @@ def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
     """The actions that make sense for a user in this state, the likeliest first."""
     row, override = user["row"], user["override"]
     names = []
+    if is_legacy(row):
+        return [specialise(ACTIONS["remove-override"], user)] if override else []
     if row is None or row["desired_state"] == "absent":
         names.append("keep" if row else "provision")
     if row is not None:
@@ -33,6 +35,8 @@ def explain_stale_action(spec: ActionSpec, user: Mapping[str, Any]) -> str:
     """
     row, override = user["row"], (user["override"] or {}).get("override")
     app = row["fly_app_name"] if row else ""
+    if is_legacy(row) and spec.name != "remove-override":
+        return f"Nothing was done: the app {app} is of the original system, and Hangar does nothing with it until it is adopted."
     if spec.name == "provision" and row is not None and row["desired_state"] == "present":
         return f"Nothing was done: this user already has the app {app}."
     if spec.name == "keep" and row is None:
@@ -56,6 +60,11 @@ def explain_stale_action(spec: ActionSpec, user: Mapping[str, Any]) -> str:
         state = row["machine_state"] or "not there"
         return f"Nothing was done: the machine is {state}, so it cannot be restarted."
     return ""
+
+
+def is_legacy(row: Mapping[str, Any] | None) -> bool:
+    """Whether this is an app of the original system that no operator has adopted yet."""
+    return row is not None and row["desired_state"] == "legacy"
 
 
 def _can_restart(user: Mapping[str, Any]) -> bool:

@@ -28,6 +28,7 @@ WORK = {
     "stuck": "failed, needs an operator",
     "drift": "differ from what should run",
     "override": "under an override",
+    "legacy": "of the original system, not decided",
 }
 SORTS = {"created": True, "app": False, "cost": True, "checked": False, "retries": True}
 # What an address may say beside the filters.

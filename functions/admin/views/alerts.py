@@ -28,6 +28,7 @@ TITLES = {
     "unreadable_end": "The end of a subscription cannot be read",
     "orphans": "Orphans need attention",
     "orphan_look": "An orphan cannot be checked",
+    "legacy_unpaid": "Apps of the original system without a paying user",
     "provisioning_slow": "Provisioning is slow",
     "provision_failed": "Apps cannot be provisioned",
     "deprovision_failed": "Apps cannot be removed",

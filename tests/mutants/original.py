@@ -1,0 +1,50 @@
+"""Bugs planted in the upgrade of the original system's tables, and in `hangar adopt`."""
+
+from tests.mutants.places import Python, Sql
+from tests.mutants.planted import PlantedBug, exactly
+
+_UPGRADE = "tests/postgres/test_original_upgrade.py"
+_ADOPT = "tests/http/test_ops_adopt.py"
+
+BUGS = (
+    PlantedBug(
+        "legacy-app-is-synced",
+        Sql("function hangar.apply_entitlement"),
+        exactly("if v_row.desired_state = 'legacy' then"),
+        "if false then",
+        "nothing changes an app of the original system before it is adopted",
+        (f"{_UPGRADE}::test_nothing_acts_on_a_legacy_app",),
+    ),
+    PlantedBug(
+        "legacy-app-is-claimed",
+        Sql("function public.fly_claim"),
+        exactly("elsif v_row.desired_state = 'legacy' then"),
+        "elsif false then",
+        "no worker leases an app of the original system",
+        (f"{_UPGRADE}::test_nothing_acts_on_a_legacy_app",),
+    ),
+    PlantedBug(
+        "old-trigger-stays",
+        Sql("function hangar.disable_original_triggers"),
+        exactly("execute format('alter table %s disable trigger %I', v_trigger.relation, v_trigger.tgname);"),
+        "null;",
+        "the functions of the original system are not called beside Hangar",
+        (f"{_UPGRADE}::test_the_old_trigger_is_off_and_its_neighbours_still_fire",),
+    ),
+    PlantedBug(
+        "adopted-by-name-alone",
+        Python("shared.reconcile.observer", "proves_ownership"),
+        exactly("app.id == row.adopted_app_id"),
+        "app.name == row.fly_app_name",
+        "an adopted app is proved by the id that Fly gave it, not by its name",
+        (f"{_ADOPT}::test_an_app_that_is_made_again_under_the_same_name_is_not_ours",),
+    ),
+    PlantedBug(
+        "closed-although-listed",
+        Python("ops.adoption.judge", "_find_obstacle"),
+        exactly("if look.app is None and look.is_listed:"),
+        "if False:",
+        "an app that Fly's list shows is not given up",
+        (f"{_ADOPT}::test_an_app_that_fly_lists_and_denies_is_not_closed",),
+    ),
+)

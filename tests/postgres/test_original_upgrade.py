@@ -1,0 +1,306 @@
+"""`hangar install` on the tables of the original system: upgraded in place without loss, and nothing acts on their apps."""
+
+import json
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from tests.postgres import installer
+from tests.postgres.conftest import Hangar
+from tests.postgres.installer import FILES, install, run
+from tests.support import original_system
+from tests.support.original_system import add_app, add_user
+
+STATUSES = ("provisioning", "active", "error", "deprovisioning", "deleted")
+COLUMNS = (
+    "id, user_id, fly_app_name, fly_org_slug, region, docker_image, deployed_at, last_health_check, health_status, error_message,"
+    " monthly_cost_estimate_usd, cpu_count, memory_mb, created_at, updated_at, plan_note"
+)
+EVENTS = "id, fly_app_id, user_id, event_type, status, error_details, created_at"
+
+
+@pytest.fixture
+def original(bare_database, connect):
+    """A database with the original system's tables and nothing of Hangar, and its owner's session."""
+    original_system.create_schema(connect(bare_database, "postgres"))
+    return connect(bare_database)
+
+
+@pytest.fixture
+def url(original, bare_database):
+    return bare_database
+
+
+@pytest.fixture
+def apps(original):
+    """An app in each status, one that is active and marked as deleted, one without a machine; all their users pay."""
+    found = {status: add_app(original, add_user(original), status, machine_id=f"m-{status}") for status in STATUSES}
+    found["half deleted"] = add_app(original, add_user(original), "active", deleted_at=original_system.MOMENT)
+    found["odd"] = add_app(
+        original, add_user(original), "error", retry_count=None, error_message="422 taken", plan_note=None
+    )
+    original.execute("insert into public.signals (fly_app_id) values (%s)", (found["active"].row_id,))
+    return found
+
+
+def upgrade(url, connect):
+    install(url)
+    hangar = Hangar(url, connect)
+    hangar.sql("insert into public.fly_plans (tier, dedicated) values ('free', false), ('pro', true), ('elite', true)")
+    return hangar
+
+
+@pytest.fixture
+def upgraded(url, apps, connect):
+    return upgrade(url, connect)
+
+
+def read(session, columns, table):
+    return session.execute(f"select {columns} from public.{table} order by id").fetchall()
+
+
+def catalogue(session):
+    """Columns, constraints and indexes of the two tables, without the column that the host has added."""
+    wanted = "('public.user_fly_apps'::regclass, 'public.user_fly_app_events'::regclass)"
+    columns = session.execute(
+        "select a.attrelid::regclass::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,"
+        " pg_get_expr(d.adbin, d.adrelid)"
+        " from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum"
+        f" where a.attrelid in {wanted} and a.attnum > 0 and not a.attisdropped and a.attname <> 'plan_note' order by 1, 2"
+    ).fetchall()
+    constraints = session.execute(
+        "select conrelid::regclass::text, conname, replace(pg_get_constraintdef(oid), ' NOT VALID', '') from pg_constraint"
+        f" where conrelid in {wanted} and contype in ('c', 'u', 'f', 'p') and conname !~ 'plan_note' order by 1, 2"
+    ).fetchall()
+    indexes = session.execute(
+        f"select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index where indrelid in {wanted}"
+        " and indexrelid::regclass::text !~ 'plan_note' order by 1"
+    ).fetchall()
+    tables = session.execute(
+        "select relname, reloptions, relrowsecurity, obj_description(oid, 'pg_class') from pg_class"
+        f" where oid in {wanted} order by 1"
+    ).fetchall()
+    policies = session.execute(
+        "select tablename, policyname, permissive, roles::text, cmd, qual, with_check from pg_policies"
+        " where tablename in ('user_fly_apps', 'user_fly_app_events') order by 1, 2"
+    ).fetchall()
+    return columns, constraints, indexes, tables, policies
+
+
+def test_every_row_id_time_cost_and_column_of_the_host_is_kept(url, original, apps, connect):
+    before, log = read(original, COLUMNS, "user_fly_apps"), read(original, EVENTS, "user_fly_app_events")
+    printed = install(url)
+    assert read(connect(url), COLUMNS, "user_fly_apps") == before
+    kept = {entry[0] for entry in log}
+    assert [entry for entry in read(connect(url), EVENTS, "user_fly_app_events") if entry[0] in kept] == log
+    assert f"with its {len(apps)} rows. {len(apps) - 1} of them are legacy apps" in printed
+    # What refers to the tables still does.
+    assert original.execute("select fly_app_id from public.signals").fetchone() == (apps["active"].row_id,)
+    assert original.execute("select count(*) from public.user_fly_apps_with_profiles").fetchone() == (len(apps) - 1,)
+
+
+def test_the_values_that_do_not_fit_are_kept_beside_the_row(upgraded, apps):
+    """Active and deleted at once counts as live, because its app may run; what the row was is on record."""
+    [row] = upgraded.sql("select * from public.user_fly_apps where id = %s", apps["half deleted"].row_id)
+    assert (row["status"], row["deleted_at"], row["desired_state"]) == ("active", None, "legacy")
+    original = upgraded.one("select original from hangar.original_apps where row_id = %s", row["id"])
+    assert datetime.fromisoformat(original["deleted_at"]) == datetime(2025, 11, 15, 10, tzinfo=UTC)
+    closed = upgraded.one("select deleted_at from public.user_fly_apps where id = %s", apps["deleted"].row_id)
+    assert closed == datetime(2025, 11, 17, 12, tzinfo=UTC)
+
+
+def test_an_upgraded_database_has_the_same_tables_as_a_new_one(upgraded, url, connect, common):
+    assert catalogue(connect(url)) == catalogue(connect(common.url))
+
+
+def test_the_log_keeps_entries_that_hangars_rules_would_refuse(url, original, connect):
+    """A free text as status, a type of a later version, metadata that is null or a list. New entries obey the rules."""
+    app = add_app(original, add_user(original))
+    original.execute("alter table public.user_fly_app_events drop constraint user_fly_app_events_event_type_check")
+    for event_type, status, metadata in (
+        ("scaled", "weird", "[1]"), ("error_occurred", "ok", None), ("error_occurred", "ok", "null"),
+    ):  # fmt: skip
+        original.execute(
+            "insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)"
+            " values (%s, %s, %s, %s, %s)",
+            (app.row_id, app.user_id, event_type, status, metadata),
+        )
+    hangar = upgrade(url, connect)
+    assert (
+        hangar.one("select count(*) from public.user_fly_app_events where event_type = 'scaled' and status = 'weird'")
+        == 1
+    )
+    with pytest.raises(psycopg.errors.CheckViolation):
+        hangar.sql("insert into public.user_fly_app_events (event_type, status) values ('scaled', 'info')")
+    assert hangar.rpc("fly_user_status", user=app.user_id)["events"]
+
+
+def act_everywhere(hangar):
+    """Everything that could act on an app: marks, a sync, the drain, a sweep's end, a release, renewals, watchdogs."""
+    hangar.sql("update hangar.settings set live = true")
+    hangar.sql("insert into hangar.marks (user_id) select user_id from public.user_fly_apps")
+    hangar.follow()
+    hangar.rpc("fly_sync_entitlements")
+    hangar.rpc("fly_end_outage")
+    hangar.rpc("fly_start_drift_repairs")
+    sweep = hangar.rpc("fly_sweep_claim", name="fleet", holder="test")
+    hangar.rpc("fly_sweep_finish", name="fleet", token=sweep["token"], report={}, complete=True)
+    return hangar.rpc("fly_claim_due", limit=100)["claimed"]
+
+
+def test_nothing_acts_on_a_legacy_app(upgraded, apps):
+    """Not for users who pay, not for those who stopped, not after hours, not when somebody asks."""
+    before = upgraded.sql("select * from public.user_fly_apps where desired_state = 'legacy' order by id")
+    for change in ({}, {"tier": "free"}, {"tier": "elite"}, {"status": "cancelled"}):
+        for app in apps.values():
+            if change and app is not apps["deleted"]:
+                upgraded.subscribe(app.user_id, **change)
+        claimed = act_everywhere(upgraded)
+        assert {each["row"]["user_id"] for each in claimed} <= {str(apps["deleted"].user_id)}
+        upgraded.shift_clock(86400)
+    for app in apps.values():
+        if app is apps["deleted"]:
+            continue
+        for force in (False, True):
+            assert upgraded.claim(app.user_id, force=force)["outcome"] == "legacy"
+        assert upgraded.rpc("fly_admit", users=[app.user_id], actor="test")["users"] == {str(app.user_id): "legacy"}
+        with pytest.raises(psycopg.Error, match="hangar adopt"):
+            upgraded.rpc("fly_retry", user=app.user_id, actor="test")
+        upgraded.rpc("fly_set_override", user=app.user_id, override="deny", plan=None, actor="test", reason=None)
+    act_everywhere(upgraded)
+    assert upgraded.sql("select * from public.user_fly_apps where desired_state = 'legacy' order by id") == before
+    assert (
+        upgraded.one("select count(*) from public.user_fly_apps where user_id <> %s", apps["deleted"].user_id)
+        == len(apps) - 1
+    )
+
+
+def test_a_legacy_app_cannot_be_leased_or_scheduled_by_any_statement(upgraded):
+    for change in (
+        "lease_token = gen_random_uuid(), lease_expires_at = now()",
+        "next_attempt_at = now()",
+        "machine_id = 'm'",
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            upgraded.sql(f"update public.user_fly_apps set {change} where desired_state = 'legacy'")
+
+
+def test_a_user_who_pays_gets_no_second_app_and_one_whose_app_was_closed_gets_none_before_hangar_is_live(
+    upgraded, apps
+):
+    upgraded.sql("update hangar.settings set live = false")
+    upgraded.sql("insert into hangar.marks (user_id) select user_id from public.user_fly_apps")
+    upgraded.follow()
+    upgraded.rpc("fly_sync_entitlements")
+    assert upgraded.one("select count(*) from public.user_fly_apps") == len(apps)
+    upgraded.sql("update hangar.settings set live = true")
+    upgraded.rpc("fly_sync_entitlements")
+    [new] = upgraded.sql("select * from public.user_fly_apps where generation > 0")
+    assert new["user_id"] == apps["deleted"].user_id
+    assert new["fly_app_name"] != apps["deleted"].name
+
+
+def test_one_alert_names_the_apps_of_users_who_stopped_paying(upgraded, apps):
+    """Once, not with every sweep, and no other alert comes from rows that are old, failed or stuck."""
+    act_everywhere(upgraded)
+    assert upgraded.sql("select kind from hangar.alerts where resolved_at is null and kind <> 'nudges'") == []
+    for name in ("active", "error"):
+        upgraded.subscribe(apps[name].user_id, tier="free")
+    for _ in range(3):
+        act_everywhere(upgraded)
+        upgraded.shift_clock(7200)
+    [alert] = upgraded.sql("select kind, message from hangar.alerts where resolved_at is null and kind <> 'nudges'")
+    assert alert["kind"] == "legacy_unpaid"
+    assert "2 app(s)" in alert["message"]
+    assert "12.00 USD" in alert["message"]
+    assert apps["active"].name in alert["message"]
+    for name in ("active", "error"):
+        upgraded.subscribe(apps[name].user_id, tier="pro")
+    act_everywhere(upgraded)
+    assert upgraded.sql("select kind from hangar.alerts where resolved_at is null and kind <> 'nudges'") == []
+
+
+def test_reports_show_legacy_apps_and_no_failures(upgraded, apps):
+    overview = upgraded.rpc("fly_overview")
+    assert overview["legacy"] == len(apps) - 1
+    assert upgraded.sql("select * from public.fly_failures") == []
+    fleet = upgraded.rpc("fly_admin_fleet", filter={"work": "legacy"})
+    assert {row["fly_app_name"] for row in fleet["rows"]} == {app.name for app in apps.values()} - {
+        apps["deleted"].name
+    }
+    assert upgraded.rpc("fly_fleet_page")["rows"] == []
+    assert upgraded.rpc("fly_admin_failures")["causes"] == []
+
+
+def test_the_old_trigger_is_off_and_its_neighbours_still_fire(upgraded, apps):
+    """The old functions would provision and delete apps beside Hangar. An upgrade of a tier no longer calls them."""
+    upgraded.sql("truncate public.neighbour_calls")
+    upgraded.subscribe(apps["deleted"].user_id, tier="elite")
+    assert [each for each in upgraded.queued() if "user-fly-app" in each["url"]] == []
+    assert upgraded.sql("select what from public.neighbour_calls") == [{"what": "on_subscription_change"}]
+
+
+def test_the_old_functions_and_administrators_cannot_write_or_read_around_hangar(upgraded, apps, connect, url):
+    """service_role writes through procedures only; a user who made themselves administrator sees their own app alone."""
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        upgraded.service.execute("insert into public.user_fly_apps (user_id) values (gen_random_uuid())")
+    user = apps["active"].user_id
+    upgraded.sql("update public.user_profiles set is_admin = true where id = %s", user)
+    session = connect(url)
+    session.execute(
+        "select set_config('request.jwt.claims', %s, false)", (json.dumps({"sub": str(user), "role": "authenticated"}),)
+    )
+    session.execute("set role authenticated")
+    assert session.execute("select user_id from public.user_fly_apps").fetchall() == [(user,)]
+
+
+def test_deleting_a_user_keeps_the_row_and_the_log(upgraded, apps):
+    """The original system lost both, while the app ran on."""
+    app = apps["active"]
+    upgraded.sql("delete from auth.users where id = %s", app.user_id)
+    assert upgraded.row(app.user_id) is not None
+    assert upgraded.events(app.user_id)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("alter table public.user_fly_apps drop column region cascade", "region is missing"),
+        ("alter table public.user_fly_apps alter column retry_count type bigint", "retry_count has the type bigint"),
+        ("alter table public.user_fly_apps add column seat text not null", "seat"),
+        ("alter table public.user_fly_app_events alter column status type varchar(20)", "status has the type"),
+        ("alter table public.user_fly_apps drop constraint user_fly_apps_pkey cascade", "primary key"),
+    ],
+)
+def test_a_table_that_is_another_one_is_refused_in_words_and_left_as_it_is(
+    url, original, connect, postgres, change, says
+):
+    original.execute("drop view public.user_fly_apps_with_profiles")
+    original.execute(change)
+    before = installer.dump(postgres, url, "--schema=public")
+    printed = run("install", "--database-url", installer.as_owner(url), exits=1)
+    assert says in printed
+    assert installer.dump(postgres, url, "--schema=public") == before
+
+
+def test_two_live_rows_of_one_user_are_named(url, original):
+    user = add_user(original)
+    original.execute("alter table public.user_fly_apps drop constraint one_app_per_user")
+    add_app(original, user)
+    add_app(original, user, name="vyx-user-second")
+    assert str(user) in run("install", "--database-url", installer.as_owner(url), exits=1)
+    assert original.execute("select count(*) from public.user_fly_apps").fetchone() == (2,)
+
+
+def test_an_upgrade_that_waits_for_a_lock_changes_nothing_and_continues_later(url, original, apps, connect):
+    before = read(original, COLUMNS, "user_fly_apps")
+    reader = connect(url)
+    reader.execute("begin")
+    reader.execute("select * from public.user_fly_apps limit 1")
+    assert "waited too long for a lock" in run("install", "--database-url", installer.as_owner(url), exits=1)
+    assert read(reader, COLUMNS, "user_fly_apps") == before
+    reader.execute("rollback")
+    install(url)
+    assert installer.read_ledger(url) == [file.file_name for file in FILES]
+    assert read(connect(url), COLUMNS, "user_fly_apps") == before
