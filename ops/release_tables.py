@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ops.plain_text import one_line
+from ops.release_regions import make_region_rows
 from ops.tables import make_list, make_table
 from shared.domain.release_text import (
     HOLDS,
@@ -185,6 +186,12 @@ def _render_bar(wave: Mapping[str, Any], *, is_current: bool) -> Text:
     return text
 
 
+def _name_place(target: Mapping[str, Any], key: str) -> str:
+    """Where a target is or should be, like " in sin", for one that is not where it should be."""
+    is_moving = target.get("region") and target["region"] not in str(target.get("should_run_in")).split(",")
+    return f" in {target[key]}" if is_moving else ""
+
+
 def _make_behind(behind: Sequence[Mapping[str, Any]], emails: Mapping[str, str]) -> RenderableType:
     rows = [
         {
@@ -192,8 +199,8 @@ def _make_behind(behind: Sequence[Mapping[str, Any]], emails: Mapping[str, str])
             "app": each["app"],
             "wave": name_wave(each["wave"]),
             "state": f"{each['state']}, goes back" if each["goes_back"] else each["state"],
-            "runs": shorten_image(each["running"]),
-            "should run": shorten_image(each["should_run"]),
+            "runs": shorten_image(each["running"]) + _name_place(each, "region"),
+            "should run": shorten_image(each["should_run"]) + _name_place(each, "should_run_in"),
             "why": each["reason"] or _WAITS.get(each["state"]),
         }
         for each in behind[:SHOWN_TARGETS]
@@ -234,6 +241,8 @@ def render_dry_run(plan: Mapping[str, Any], emails: Mapping[str, str]) -> list[R
         more = f"; the first {len(rows)}, all of them: --json" if count > len(rows) else ""
         if count:
             parts.append(make_table(f"{title} ({count}{more})", rows))
+    if any(each["region"] != each["to_region"] for each in plan["moves"]):
+        parts.append(make_table("Regions, at Fly's list prices", make_region_rows(plan["moves"])))
     return [*parts, Text(format_cost(plan)), Text("Nothing was changed")]
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 from ops.adoption.judge import Judgement, Look, judge
 from shared.adapters.operator_database import OperatorDatabase
 from shared.adapters.procedures_adoption import Decision, LegacyApp, LegacyFleet
-from shared.domain.decide import GONE_STATES
 from shared.domain.errors import Conflict, HangarError, NotFound, NotOwned
 from shared.domain.machine_config import INSTALLATION_KEY, ROW_KEY, USER_KEY
+from shared.domain.machine_states import GONE_STATES
 from shared.domain.models import Json, Settings
 from shared.fly.client import FlyClient
 from shared.fly.models import FlyMachine

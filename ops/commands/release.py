@@ -4,6 +4,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from ops.client import Installation
 from ops.connection import TargetError
 from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
 from ops.release_options import find_users, read_duration, read_env, read_share, read_waves
+from ops.release_regions import price_moves
 from ops.release_tables import (
     SHOWN_TARGETS,
     format_created,
@@ -39,6 +41,7 @@ from ops.release_tables import (
 )
 from ops.release_watch import read_behind_emails, watch_release
 from shared.domain.errors import Conflict, OutcomeUnknown, Refused
+from shared.domain.regions import explain_refused_region, normalise_region
 from shared.domain.release_image import CheckedImage, check_release_image
 
 _MOST_LISTED = 500
@@ -65,6 +68,7 @@ _CREATE_OPTIONS = (
     click.option("--cpu", "cpu_count", type=int, metavar="N", help="The number of vCPUs."),
     click.option("--memory", "memory_mb", type=int, metavar="MB", help="The memory in MB."),
     click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable of the machine. May be repeated."),
+    click.option("--move-to", metavar="R,R", help="The regions to move to, in order of preference, like nrt,hkg."),
     click.option("--drift", is_flag=True, help="Give each app that differs from its plan what the plan says."),
     click.option("--tier", "tiers", multiple=True, metavar="TIER", help="Only apps of this tier. May be repeated."),
     click.option("--region", "regions", multiple=True, metavar="R", help="Only apps in this region. May be repeated."),
@@ -147,6 +151,7 @@ def _read_spec(installation: Installation, options: Mapping[str, Any]) -> tuple[
     spec: dict[str, Any] = {
         "kind": "plan" if options["drift"] else None,
         **{key: options[key] for key in plain},
+        "region": _read_regions(options["move_to"]),
         "env": read_env(options["env"]) or None,
         "tiers": _split_words("--tier", options["tiers"]),
         "regions": [word.lower() for word in _split_words("--region", options["regions"]) or ()] or None,
@@ -157,6 +162,17 @@ def _read_spec(installation: Installation, options: Mapping[str, Any]) -> tuple[
     }
     named = {user: word for found in names.values() for user, word in found.items()}
     return {key: value for key, value in spec.items() if value is not None}, named
+
+
+def _read_regions(preference: str | None) -> str | None:
+    """The list as it is stored. Raises TargetError for a word that is no region of Fly."""
+    if preference is None:
+        return None
+    regions = normalise_region(preference)
+    refused = explain_refused_region(preference) if regions else "the list is empty"
+    if refused:
+        raise TargetError(f"--move-to: {refused}")
+    return regions
 
 
 def _name_option(key: str) -> str:
@@ -213,6 +229,7 @@ def _print_image(checked: CheckedImage) -> None:
 
 
 def _print_dry_run(installation: Installation, plan: Mapping[str, Any], *, as_json: bool) -> None:
+    plan = {**plan, "moves": price_moves(plan["moves"], datetime.now(UTC).date())}
     if as_json:
         print_json(plan)
         return

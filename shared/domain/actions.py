@@ -27,16 +27,27 @@ class ActionKind(StrEnum):
 class Action:
     """Make this one call. `purpose` says why, which the database checks before anything is destroyed.
 
-    `region` is where a machine is created: one word of the row's list, chosen when the call is made. `address` is the kind
-    of the address to assign, or the ip of the one to release.
+    `region` is where a machine is created: one word of the row's list, chosen when the call is made. `name` is its name, if
+    it is not the usual one. `address` is the kind of the address to assign, or the ip of the one to release.
     """
 
     kind: ActionKind
     machine: ObservedMachine | None = None
     purpose: Literal[
-        "provision", "repair", "update", "deprovision", "replace", "stray", "restart", "unhealthy", "drift", "secrets"
+        "provision",
+        "repair",
+        "update",
+        "deprovision",
+        "replace",
+        "stray",
+        "restart",
+        "unhealthy",
+        "drift",
+        "secrets",
+        "move",
     ] = "provision"
     region: str | None = None
+    name: str | None = None
     address: str | None = None
 
 
@@ -45,6 +56,14 @@ class Adopt:
     """The machine exists and the row does not know it yet: save its id before anything else."""
 
     machine: ObservedMachine
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Save which machine is the app's and which one is its spare, before anything is done to either."""
+
+    machine: ObservedMachine
+    spare: ObservedMachine
 
 
 @dataclass(frozen=True)
@@ -82,4 +101,4 @@ class GiveUp:
     passes: bool = False
 
 
-Decision = Action | Adopt | Rename | Wait | Done | GiveUp
+Decision = Action | Adopt | Assign | Rename | Wait | Done | GiveUp

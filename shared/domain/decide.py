@@ -7,19 +7,19 @@ carries it out, looks again and asks again, so every path below must bring the t
 from datetime import datetime, timedelta
 from typing import Literal
 
-from shared.domain.actions import Action, ActionKind, Adopt, Decision, Done, GiveUp, Rename, Wait
+from shared.domain.actions import Action, ActionKind, Adopt, Assign, Decision, Done, GiveUp, Rename, Wait
 from shared.domain.cost import explain_refused_size
 from shared.domain.credentials import is_token_due, wants_new_token
 from shared.domain.drift import ESSENTIAL, NOT_REPAIRABLE, SECRETS
 from shared.domain.health_step import decide_health_step
+from shared.domain.machine_states import ENDING, GONE_STATES, LASTING, STOPPING, TRANSITIONAL, is_stuck
 from shared.domain.models import Row
-from shared.domain.naming import machine_name
+from shared.domain.naming import machine_names, second_machine_name
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
+from shared.domain.region_move import decide_move, decide_spare, find_spare, is_interrupted, is_running, may_drop
 
 # A create whose outcome is unknown may still take effect for this long; until then a 404 is not proof of absence.
 UNKNOWN_CREATE = timedelta(seconds=120)
-# Fly calls a transitional state stuck after 5 minutes, 10 for updates (Fly docs, machine states).
-STUCK = timedelta(minutes=10)
 # An app that was never seen is absent after this many direct 404s in a row.
 ABSENCES_THAT_PROVE = 2
 # So many 404s in a row, ten seconds apart, for an app that Fly's lists show: longer than a list lags behind a deletion.
@@ -40,12 +40,6 @@ CONTRADICTION_ADVICE = (
     "Fly's support"
 )
 
-_TRANSITIONAL = {"created", "creating", "starting", "restarting", "updating", "replacing"}
-# States that do not end without an action; a transitional state that lasted longer than STRAY_AGE is stuck.
-_LASTING = {"started", "stopped", "suspended", "failed", "stopping", "suspending"} | _TRANSITIONAL
-_ENDING = {"destroying", "launch_failed"}
-GONE_STATES = frozenset({"destroyed", "replaced", "migrated"})
-
 
 def is_asleep(row: Row, machine: ObservedMachine) -> bool:
     """Whether an on-demand machine sleeps, which is no failure: Fly starts it at the next request."""
@@ -64,10 +58,13 @@ def decide(row: Row, observation: Observation, now: datetime) -> Decision:
 
 
 def find_main(row: Row, observation: Observation) -> ObservedMachine | None:
-    """The app's one machine: the one we know by id, else the one with the deterministic name. Destroyed machines are ignored."""
+    """The app's machine: the one we know by id, else one with a name of ours. Not a destroyed one, and not the spare."""
     living = [machine for machine in observation.machines if machine.state not in GONE_STATES]
     by_id = [machine for machine in living if machine.id == row.machine_id]
-    by_name = [machine for machine in living if machine.name == machine_name(row.fly_app_name)]
+    names = machine_names(row.fly_app_name)
+    named = [machine for machine in living if machine.name in names and machine.id != row.spare_machine_id]
+    # Two of them exist only during a move to another region, and then one at most runs.
+    by_name = sorted(named, key=lambda machine: (not is_running(machine), machine.name))
     return next(iter(by_id + by_name), None)
 
 
@@ -79,12 +76,21 @@ def _decide_present(row: Row, observation: Observation, now: datetime) -> Decisi
     if observation.just_deleted:
         return Wait(2, "the app is desired again, but Fly has not finished deleting it")
     machine = find_main(row, observation)
+    spare = find_spare(row, observation, machine)
     if machine is None:
-        return _decide_missing_machine(row, observation, now)
+        return (decide_spare(spare, None, now) if spare else None) or _decide_missing_machine(
+            row, observation, spare, now
+        )
     if machine.id != row.machine_id:
         return Adopt(machine)
-    decision = _decide_machine(row, machine, now, config_sent=observation.config_sent == row.generation)
-    stray = _find_stray(observation, machine, now)
+    if spare is not None and spare.id != row.spare_machine_id:
+        return Assign(machine, spare)
+    decision = decide_move(row, machine, spare, observation, now) or _decide_machine(
+        row, machine, now, config_sent=observation.config_sent == row.generation
+    )
+    if spare is not None and isinstance(decision, Done) and may_drop(row, spare):
+        return Action(ActionKind.DESTROY_MACHINE, spare, "move")
+    stray = _find_stray(observation, machine, now) if spare is None else None
     if isinstance(decision, Done) and machine.state == "started" and stray is not None:
         return Action(ActionKind.DESTROY_MACHINE, stray, "stray")
     if isinstance(decision, Done):
@@ -110,7 +116,9 @@ def _decide_missing_app(row: Row, observation: Observation, now: datetime) -> De
     return Action(ActionKind.CREATE_APP, purpose="repair" if was_ours(row) else "provision")
 
 
-def _decide_missing_machine(row: Row, observation: Observation, now: datetime) -> Decision:
+def _decide_missing_machine(
+    row: Row, observation: Observation, spare: ObservedMachine | None, now: datetime
+) -> Decision:
     if observation.machine_made:
         return Wait(2, "Fly does not show the new machine yet")
     refused = explain_refused_size(row.cpu_kind, row.cpu_count, row.memory_mb)
@@ -118,19 +126,21 @@ def _decide_missing_machine(row: Row, observation: Observation, now: datetime) -
         return GiveUp("size", refused, f"give the plan of tier {row.tier!r} a size Fly takes, then retry this user")
     if row.secrets_version is None or wants_new_token(row) or is_token_due(row, now):
         return Action(ActionKind.SET_SECRETS)
-    return Action(ActionKind.CREATE_MACHINE, purpose="repair" if row.machine_id else "provision")
+    # A machine that only seems to be missing still has its name, so that Fly refuses a second one.
+    name = second_machine_name(row.fly_app_name, spare.name) if spare else None
+    return Action(ActionKind.CREATE_MACHINE, purpose="repair" if row.machine_id else "provision", name=name)
 
 
 def _decide_machine(row: Row, machine: ObservedMachine, now: datetime, *, config_sent: bool) -> Decision:
     if not machine.host_ok:
         # Fly cannot reach the host: nothing is known, so nothing is repaired.
         return Done("active", machine) if row.status == "active" else Wait(60, "Fly cannot reach the machine's host")
-    if machine.state in _TRANSITIONAL:
-        if machine.changed_at and now - machine.changed_at > STUCK:
+    if machine.state in TRANSITIONAL:
+        if is_stuck(machine, now):
             return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
         return Wait(30, f"the machine is {machine.state}", machine, "started")
-    if machine.state in _ENDING or machine.state in ("stopping", "suspending"):
-        if _is_stuck(machine, now):
+    if machine.state in ENDING or machine.state in STOPPING:
+        if is_stuck(machine, now):
             return Action(ActionKind.DESTROY_MACHINE, machine, "replace")
         return Wait(2, f"the machine is {machine.state}", machine)
     if machine.state == "failed":
@@ -192,11 +202,9 @@ def _decide_addresses(row: Row, observation: Observation) -> Action | None:
 
 def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decision:
     machine = find_main(row, observation)
+    spare = find_spare(row, observation, machine)
     if row.hold_until is not None and now < row.hold_until:
-        # The removal hold: the machine keeps running. One that the row does not know yet is recorded first, with its price.
-        return (
-            Adopt(machine) if machine is not None and machine.id != row.machine_id else Done("deprovisioning", machine)
-        )
+        return _decide_held(row, machine, spare)
     in_grace = row.delete_after is not None and now < row.delete_after
     if observation.app is AppPresence.FOREIGN:
         return _decide_foreign(row, observation, now) or Done("deleted")
@@ -206,16 +214,32 @@ def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decisio
         return Adopt(machine)
     if observation.just_deleted:
         return Wait(2, "Fly has accepted the deletion but not finished it")
+    if (
+        spare is not None
+        and spare.host_ok
+        and is_running(spare)
+        and (in_grace or row.retry_count < STOPS_BEFORE_DELETE)
+    ):
+        return Action(ActionKind.STOP_MACHINE, spare, "deprovision")
     if machine is not None and machine.host_ok:
         if machine.state == "started" and (in_grace or row.retry_count < STOPS_BEFORE_DELETE):
             return Action(ActionKind.STOP_MACHINE, machine, "deprovision")
-        if machine.state in ("stopping", "suspending") and not _is_stuck(machine, now):
+        if machine.state in STOPPING and not is_stuck(machine, now):
             return Wait(5, f"the machine is {machine.state}", machine, "stopped")
-        if in_grace and machine.state in _TRANSITIONAL:
+        if in_grace and machine.state in TRANSITIONAL:
             return Wait(5, f"the machine is {machine.state}", machine, "started")
     if in_grace:
         return Done("deprovisioning", machine)
     return Action(ActionKind.DELETE_APP, machine, "deprovision")
+
+
+def _decide_held(row: Row, machine: ObservedMachine | None, spare: ObservedMachine | None) -> Decision:
+    """The removal hold: the machine keeps running. One that the row does not know yet is recorded first, with its price."""
+    if machine is not None and machine.id != row.machine_id:
+        return Adopt(machine)
+    if machine is not None and spare is not None and row.power == "always_on" and is_interrupted(machine, spare):
+        return Action(ActionKind.START_MACHINE, machine, "move")
+    return Done("deprovisioning", machine)
 
 
 def _decide_gone(row: Row, observation: Observation, now: datetime) -> Decision:
@@ -233,7 +257,7 @@ def _find_stray(observation: Observation, main: ObservedMachine, now: datetime) 
     """A second machine that has not changed for a while, so that no other worker is still creating it."""
     for machine in observation.machines:
         old = machine.changed_at is not None and now - machine.changed_at > STRAY_AGE
-        if machine.id != main.id and machine.state in _LASTING and machine.host_ok and old:
+        if machine.id != main.id and machine.state in LASTING and machine.host_ok and old:
             return machine
     return None
 
@@ -282,7 +306,3 @@ def _seconds_until_known(row: Row, now: datetime) -> float:
     if row.create_unknown_at is None:
         return 2
     return max(1.0, (row.create_unknown_at + UNKNOWN_CREATE - now).total_seconds())
-
-
-def _is_stuck(machine: ObservedMachine, now: datetime) -> bool:
-    return machine.changed_at is not None and now - machine.changed_at > STUCK

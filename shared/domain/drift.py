@@ -25,6 +25,9 @@ ESSENTIAL = frozenset({IMAGE, GUEST, SECRETS})
 # What Fly's listing of the whole organisation shows. It has no environment, checks, services or resolved image.
 LISTED = frozenset({IMAGE, GUEST, REGION})
 
+# The digest of a row whose tag a release deploys again, wherever it points now.
+UNRESOLVED = "unresolved"
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MISSING = object()

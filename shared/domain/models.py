@@ -49,6 +49,10 @@ class Row(_FromDatabase):
     machine_id: str | None = None
     machine_state: str | None = None
     machine_region: str | None = None
+    # The release that may move the machine to another region, and the stopped machine of a move: the next one or the former one.
+    move_release_id: int | None = None
+    spare_machine_id: str | None = None
+    keeps_spare: bool = True  # the move may still have to go back
     image_digest: str | None = None
     env_digest: str | None = None
     env_version: str | None = None

@@ -27,6 +27,16 @@ def machine_name(app: str) -> str:
     return f"{app}-main"
 
 
+def second_machine_name(app: str, taken: str) -> str:
+    """The name of the machine to which an app moves, beside the one called `taken`: one of two, so that Fly refuses a third."""
+    return f"{app}-main-2" if taken == machine_name(app) else machine_name(app)
+
+
+def machine_names(app: str) -> tuple[str, str]:
+    """Both names that Hangar gives to machines of this app."""
+    return machine_name(app), f"{app}-main-2"
+
+
 def installation_mark(installation_id: UUID) -> str:
     """The part of an installation's id that is in its network names."""
     return installation_id.hex[:12]

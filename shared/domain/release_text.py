@@ -23,6 +23,7 @@ REASONS = {
     "held_back": "held back until a date that an operator has set for this user",
     "pinned": "an operator has pinned what the release would change",
     "other_release": "another release is moving the app",
+    "on_demand": "Fly itself starts the machine of an on-demand app, so it is not moved to another region",
     "already": "the app already is as the release wants it",
     "left": "the user is no longer entitled to an app",
     "changed": "the user has another plan by now",
@@ -96,6 +97,7 @@ def format_changes(release: Mapping[str, Any]) -> str:
         return "what each app's plan says"
     changes = release["changes"]
     parts = [changes["image"]] if "image" in changes else []
+    parts += [f"moves to {changes['region']}"] if "region" in changes else []
     parts += [_format_size(changes)] if _format_size(changes) else []
     parts += [f"env {', '.join(changes['env'])}"] if changes.get("env") else []
     return "; ".join(parts)

@@ -2,8 +2,9 @@
 
 import httpx
 
-from shared.domain.decide import GONE_STATES, is_asleep
+from shared.domain.decide import is_asleep
 from shared.domain.errors import HangarError, NotFound
+from shared.domain.machine_states import GONE_STATES
 from shared.domain.models import Row
 from shared.domain.observation import ObservedMachine
 from shared.domain.symptom import Symptom, SymptomCode

@@ -12,14 +12,15 @@ import httpx
 
 from shared.adapters.procedures_sweep import AppReport
 from shared.domain.actions import Action, Done, Wait
-from shared.domain.decide import GONE_STATES, decide, is_asleep
+from shared.domain.decide import decide, is_asleep
 from shared.domain.errors import HangarError, Throttled, TransientError
+from shared.domain.machine_states import GONE_STATES
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.domain.symptom import Symptom, SymptomCode
 from shared.fleet.app_symptoms import explain_failure, explain_machine
 from shared.fleet.drift_report import add_spec
-from shared.fleet.inventory import Inventory
+from shared.fleet.inventory import Inventory, has_second_machine
 from shared.reconcile.observer import to_observation
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _report_wanted(row: Row, probe: Probe, inventory: Inventory, now: datetime) 
     if machine.state in GONE_STATES:
         return replace(told, health="unknown", due=active, reason=f"the machine is {machine.state}")
     due, wrong = _is_due(row, machine, now)
-    if not due and len(inventory.machines.get(row.fly_app_name, [])) > 1:
+    if not due and has_second_machine(row, inventory):
         due, wrong = True, "the app has a second machine"
     # An on-demand machine that sleeps is neither healthy nor unhealthy.
     health = None if is_asleep(row, machine) else machine.health

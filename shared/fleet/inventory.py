@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.adapters.procedures_sweep import AppReport, ListedApp
-from shared.domain.decide import GONE_STATES
 from shared.domain.drift import LISTED, find_listed_drift
+from shared.domain.machine_states import GONE_STATES
 from shared.domain.models import Row
 from shared.domain.naming import installation_mark, read_proof
 from shared.fly.models import OrgMachine
@@ -60,11 +60,22 @@ def read_networks(fly: "FlyClient") -> dict[str, str]:
     return {app.name: app.network for page in fly.list_apps(budget_s=PAGE_BUDGET_S) for app in page.apps}
 
 
+def has_second_machine(row: Row, inventory: Inventory) -> bool:
+    """Whether the listing shows a machine that should not be: the spare of a move is one when it runs, or is left over."""
+    others = [each for each in inventory.machines.get(row.fly_app_name, []) if each.id != row.machine_id]
+    return any(each.id != row.spare_machine_id or each.state == "started" or not row.keeps_spare for each in others)
+
+
 def is_suspect(row: Row, inventory: Inventory) -> bool:
     """Whether the listing or the last probe gives reason to doubt the app. Absence from the listing is only a reason to probe."""
     machines = inventory.machines.get(row.fly_app_name, [])
     machine = next((each for each in machines if each.id == row.machine_id), None)
-    if machine is None or len(machines) > 1 or row.health_status != "healthy" or row.status != "active":
+    if (
+        machine is None
+        or has_second_machine(row, inventory)
+        or row.health_status != "healthy"
+        or row.status != "active"
+    ):
         return True
     if machine.state != "started" and row.power == "always_on":
         return True

@@ -218,9 +218,13 @@ class FlyClient(AddressCalls):
         region: str | Sequence[str],
         config: Mapping[str, Any],
         min_secrets_version: int | None = None,
+        *,
+        skip_launch: bool = False,
         **options: Unpack[CallOptions],
     ) -> FlyMachine:
         """Create and start the one machine called `name`; `region` may be a list in order of preference.
+
+        With `skip_launch` it is not started: it becomes `stopped` when its host has the image.
 
         A name in use (perhaps by our own lost attempt) is `Conflict` with the `machine_id` to look at and adopt. The
         name is required: without it every repetition would be another machine.
@@ -232,6 +236,8 @@ class FlyClient(AddressCalls):
         }
         if min_secrets_version is not None:
             body["min_secrets_version"] = min_secrets_version
+        if skip_launch:
+            body["skip_launch"] = True
         call = Request(f"create machine {name} in app {app}", "POST", f"{app_path(app)}/machines", app, body=body)
         return self._call_for_machine(call, **options)
 

@@ -42,7 +42,7 @@ def call_fly(
         observer.invalidate()
         raise
     except HangarError as error:
-        _record_failure(lease, observer, error)
+        _record_failure(lease, observer, action, error)
         raise
     effects.apply_to(observer)
     lease.learn(effects.patch)
@@ -58,13 +58,13 @@ def _ask_again(lease: LeasedApp, intent: Json, last_error: HangarError) -> None:
         raise Withheld(f"the database no longer allows this call ({refused})", code=refused)
 
 
-def _record_failure(lease: LeasedApp, observer: AppObserver, error: HangarError) -> None:
+def _record_failure(lease: LeasedApp, observer: AppObserver, action: Action, error: HangarError) -> None:
     existing = error.machine_id if isinstance(error, Conflict) else None
     status = "unknown" if isinstance(error, OutcomeUnknown) else "succeeded" if existing else "failed"
     lease.record_outcome(status, error)
     observer.invalidate()
     if existing:
-        lease.learn({"machine_id": existing})
+        lease.learn({"spare_machine_id" if action.purpose == "move" else "machine_id": existing})
         observer.machine_named()
     if isinstance(error, NameTaken):
         observer.name_taken()

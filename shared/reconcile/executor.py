@@ -8,11 +8,12 @@ from shared.domain.actions import Action, ActionKind
 from shared.domain.cost import list_price_usd_per_s
 from shared.domain.credentials import TOKEN_TTL, issue_moment
 from shared.domain.decide import PUBLIC_ADDRESSES, find_main
-from shared.domain.drift import IMAGE, SECRETS, digest_env
+from shared.domain.drift import IMAGE, SECRETS, UNRESOLVED, digest_env
 from shared.domain.machine_config import STOP_SIGNAL, STOP_TIMEOUT_S
 from shared.domain.models import Json, Row
 from shared.domain.naming import machine_name
 from shared.domain.observation import Observation, ObservedMachine
+from shared.domain.region_move import find_spare
 from shared.fly.models import FlyMachine
 from shared.reconcile.observer import AppObserver, to_observation
 
@@ -39,6 +40,9 @@ class Effects:
                 observer.app_created()
             case ActionKind.DELETE_APP:
                 observer.app_deleted()
+            case ActionKind.CREATE_MACHINE if "spare_machine_id" in self.patch:
+                observer.machine_named()
+                observer.machine_changed()
             case ActionKind.CREATE_MACHINE if self.created:
                 observer.machine_created(self.created)
             case ActionKind.DESTROY_MACHINE:
@@ -74,14 +78,18 @@ def execute(
             token = {"token_issued_at": issued_at.isoformat(), "token_expires_at": expires_at.isoformat()}
             return Effects(kind, {"secrets_version": version, **token})
         case ActionKind.CREATE_MACHINE:
+            is_spare = action.purpose == "move"
             created = fly.create_machine(
                 app,
-                machine_name(app),
+                action.name or machine_name(app),
                 region=action.region or row.region,
-                config=inputs.config(row),
+                config=inputs.config(row, pinned=not _resolves_tag(action, row)),
                 min_secrets_version=row.secrets_version,
+                skip_launch=is_spare,  # while the other one runs
                 budget_s=budget_s,
             )
+            if is_spare:
+                return Effects(kind, {"spare_machine_id": created.id}, created)
             now = time()
             patch = patch_from_machine(row, to_observation(created, fly.lead_over(now)), now.date())
             return Effects(kind, patch, created)
@@ -129,6 +137,8 @@ def _execute_on_machine(
             fly.destroy_machine(app, machine.id, force=True, budget_s=budget_s)
             if machine.id == row.machine_id:  # a stray's destruction leaves the main machine as it is
                 return Effects(kind, {"machine_id": None, "machine_state": "absent"})
+            if machine.id == row.spare_machine_id:
+                return Effects(kind, {"spare_machine_id": None})
         case _:
             raise TypeError(f"{kind} is not an action on a machine")
     return Effects(kind)
@@ -169,13 +179,21 @@ def patch_before_deploying(action: Action, row: Row, inputs: "MachineInputs") ->
     """
     if action.kind not in (ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE):
         return {}
-    resolves_tag = action.kind is ActionKind.CREATE_MACHINE or action.purpose == "update"
-    return {"deploying": {"env_digest": digest_env(inputs.env(row)), "resolves_tag": resolves_tag}}
+    return {"deploying": {"env_digest": digest_env(inputs.env(row)), "resolves_tag": _resolves_tag(action, row)}}
+
+
+def _resolves_tag(action: Action, row: Row) -> bool:
+    """Whether Fly looks the tag up again. A move to another region alone brings no other image."""
+    if action.purpose == "move":
+        return row.image_digest in (None, UNRESOLVED)
+    return action.kind is ActionKind.CREATE_MACHINE or action.purpose == "update"
 
 
 def patch_from_observation(row: Row, observation: Observation, today: date) -> Json:
     """The patch that remembers what was read directly of the app's one machine and of its addresses."""
     machine, addresses = find_main(row, observation), _patch_addresses(row, observation)
+    if row.spare_machine_id and not observation.machine_made and not find_spare(row, observation, machine):
+        addresses = {**addresses, "spare_machine_id": None}
     if machine is None:
         return {"machine_state": "absent", **addresses}
     if machine.id == row.machine_id and machine.size:

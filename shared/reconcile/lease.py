@@ -46,7 +46,7 @@ class LeasedApp:
     def learn(self, patch: Json) -> None:
         """Add findings to the next save. Ids are used at once, although the save comes with the next intent or wait."""
         self.patch |= patch
-        known: Json = {key: patch[key] for key in ("machine_id", "secrets_version") if key in patch}
+        known: Json = {key: patch[key] for key in ("machine_id", "spare_machine_id", "secrets_version") if key in patch}
         if "secrets_version" in patch:
             for name in ("token_issued_at", "token_expires_at"):
                 known[name] = datetime.fromisoformat(patch[name]) if name in patch else None

@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.cost import CpuKind
-from shared.domain.decide import GONE_STATES, was_ours
+from shared.domain.decide import was_ours
 from shared.domain.drift import Difference
 from shared.domain.errors import NotFound, NotOwned, TransientError
 from shared.domain.machine_config import ROW_KEY
+from shared.domain.machine_states import GONE_STATES
 from shared.domain.models import Row
 from shared.domain.observation import AppAddress, AppPresence, Observation, ObservedMachine
 from shared.fly.models import FlyApp, FlyMachine
@@ -253,7 +254,14 @@ class AppObserver:
         # A second machine may be destroyed for what is read of it, so it is read directly as well. One that existed before
         # the main machine was replaced still exists.
         others = [each for each in self._listed_ids if each != known.id and each not in self._destroyed]
-        return (known, *filter(None, (self._read_machine(row, each) for each in others)))
+        spare = row.spare_machine_id
+        if spare is not None and spare not in (known.id, *others, *self._destroyed):
+            others.append(spare)  # the list is older than the machine
+        found = [machine for each in others if (machine := self._read_machine(row, each)) is not None]
+        if spare is not None and self._new_machine_reads:
+            shown = any(machine.id == spare for machine in found)
+            self._new_machine_reads = 0 if shown else self._new_machine_reads - 1
+        return (known, *found)
 
     def _list_machines(self, row: Row) -> list[FlyMachine]:
         try:

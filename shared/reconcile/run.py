@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shared.domain.actions import Action, ActionKind, Adopt, Decision, Done, GiveUp, Rename, Wait
+from shared.domain.actions import Action, ActionKind, Adopt, Assign, Decision, Done, GiveUp, Rename, Wait
 from shared.domain.backoff import asked_to_wait_s, counts_as_before
 from shared.domain.decide import CONTRADICTION, CONTRADICTION_ADVICE, START_FAILED, decide
 from shared.domain.errors import (
@@ -106,6 +106,11 @@ class Run:
                 self.lease.learn(patch_from_machine(self.lease.row, machine, self.lease.time().date()))
                 self.lease.save()
                 self.observer.machine_changed()  # it came from a list: read it directly before anything is done to it
+            case Assign(machine, spare):
+                found = patch_from_machine(self.lease.row, machine, self.lease.time().date())
+                self.lease.learn({**found, "spare_machine_id": spare.id})
+                self.lease.save()
+                self.observer.machine_changed()
             case Rename(reason):
                 self._rename(reason)
             case Wait():
@@ -123,16 +128,27 @@ class Run:
             action = self.placement.choose(action, self.lease.row, self.lease.time())
         if action.kind is ActionKind.CREATE_APP:
             # What an earlier app of this name had went with it. The row must say so before the new app can exist.
-            gone: Json = {"secrets_version": None, "machine_id": None, "machine_state": "absent", "addresses": None}
+            gone: Json = {
+                "secrets_version": None,
+                "machine_id": None,
+                "machine_state": "absent",
+                "spare_machine_id": None,
+                "addresses": None,
+            }
             self.lease.learn(gone)
         self.lease.patch |= patch_before_deploying(action, self.lease.row, self.worker.inputs)
+        planned = self.lease.row.generation
         intent, refused = self.lease.record_intent(action)
+        if refused == "stale" and action.purpose == "move" and self.lease.row.generation == planned:
+            return conclude.pause(self.lease, 60, refused, "the database does not allow this step of a move now")
         if refused:
             return self._conclude_refusal(action, refused)
         try:
             self._call(action, intent)
         except Withheld as withheld:
             return self._conclude_refusal(action, withheld.code)
+        if action.kind is ActionKind.CREATE_MACHINE and action.purpose == "move":
+            self.lease.save()  # the database must know the new machine before it is asked to let the other one be stopped
         return None
 
     def _call(self, action: Action, intent: Json) -> None:

@@ -33,6 +33,30 @@ end
 $$;
 comment on function hangar.explain_refused_region(text) is 'Why this list of regions is refused, as a sentence; null if it is accepted. Python answers the same; a test compares both.';
 
+-- The regions that a word stands for. The owner is the same file; a test compares both.
+create function hangar.expand_region(p_word text) returns text[]
+language sql immutable set search_path = ''
+as $$
+  select case p_word
+      when 'any' then array['ams', 'arn', 'cdg', 'dfw', 'ewr', 'fra', 'gru', 'hkg', 'iad', 'jnb', 'lax',
+        'lhr', 'nrt', 'ord', 'sin', 'sjc', 'syd', 'yyz']
+      when 'apac' then array['hkg', 'nrt', 'sin', 'syd']
+      when 'eu' then array['ams', 'arn', 'cdg', 'fra', 'lhr']
+      when 'na' then array['dfw', 'ewr', 'iad', 'lax', 'ord', 'sjc', 'yyz']
+      when 'sa' then array['gru']
+      when 'us' then array['dfw', 'ewr', 'iad', 'lax', 'ord', 'sjc']
+      when 'usa' then array['dfw', 'ewr', 'iad', 'lax', 'ord', 'sjc']
+      else array[p_word] end
+$$;
+
+-- Whether a machine in this region is where this list wants it.
+create function hangar.region_allows(p_preference text, p_region text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select exists (select 1 from pg_catalog.string_to_table(hangar.normalise_region(p_preference), ',') w (word)
+                  where p_region = any (hangar.expand_region(w.word)))
+$$;
+
 create table hangar.region_capacity (
   region text not null,
   size_kind text not null check (size_kind in ('shared', 'performance')),

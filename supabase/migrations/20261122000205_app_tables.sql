@@ -87,10 +87,15 @@ create table public.user_fly_apps (
   env_version_deployed text,
   -- Fly's own id of an app that was adopted. It proves ownership in place of the network, which Fly never changes for an app that exists.
   adopted_app_id text check (adopted_app_id <> ''),
+  -- The release that may move the machine to another region; null: none.
+  move_release_id integer,
+  -- The stopped machine of such a move: the next one, or the former one until the release is done with the app.
+  spare_machine_id text,
   check ((status = 'deleted') = (deleted_at is not null)),
   check (desired_state <> 'legacy' or generation = 0 and deleted_at is null
     and lease_token is null and next_attempt_at is null and open_intent is null and machine_id is null and secrets_version is null),
-  check ((lease_token is null) = (lease_expires_at is null))
+  check ((lease_token is null) = (lease_expires_at is null)),
+  check (spare_machine_id <> machine_id)
 ) with (fillfactor = 80);  -- room for the sweep's updates, which change no indexed column
 comment on table public.user_fly_apps is 'One app of one user: what is desired, what was observed, who holds the lease. See docs/database.md.';
 create unique index user_fly_apps_one_live on public.user_fly_apps (user_id) where deleted_at is null;
@@ -98,6 +103,7 @@ create index user_fly_apps_user on public.user_fly_apps (user_id, created_at des
 create index user_fly_apps_turns on public.user_fly_apps (delete_turn_at)
   where deleted_at is null and desired_state = 'absent' and delete_turn_at is not null;
 create index user_fly_apps_errors on public.user_fly_apps (error_code) where deleted_at is null and error_code is not null;
+create index user_fly_apps_spares on public.user_fly_apps (id) where spare_machine_id is not null and deleted_at is null;
 create index user_fly_apps_due on public.user_fly_apps (desired_state, next_attempt_at, id) where deleted_at is null and next_attempt_at is not null;
 select hangar.upgrade_original('user_fly_apps');
 

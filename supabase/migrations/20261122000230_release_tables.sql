@@ -16,6 +16,8 @@ create table hangar.releases (
   env jsonb not null default '{}' check (jsonb_typeof(env) = 'object'),
   -- The version that the backend's /ready must report, if the operator names one.
   version text check (version <> ''),
+  -- Where the machines move: a list in order of preference.
+  region text check (region <> ''),
   tiers text[],
   regions text[],
   users uuid[],
@@ -100,6 +102,8 @@ create table hangar.user_specs (
   -- The image that the user keeps with another tier; with `tiers` only if that tier is one of them.
   image text check (image <> ''),
   tiers text[],
+  -- The regions that the user keeps with another tier, in the same way.
+  region text check (region <> ''),
   release_id integer references hangar.releases (id),
   updated_at timestamptz not null default hangar.now()
 );

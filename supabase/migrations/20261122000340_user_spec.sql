@@ -6,6 +6,13 @@ create function hangar.without_digest(p_image text) returns text
 language sql immutable set search_path = ''
 as $$ select pg_catalog.split_part(p_image, '@', 1) $$;
 
+-- Whether what a release has given a user also holds with another tier.
+create function hangar.is_kept_with_tier(p_given hangar.user_specs, p_tier text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select (p_given.image is not null or p_given.region is not null) and (p_given.tiers is null or p_tier = any (p_given.tiers))
+$$;
+
 create function hangar.env_version(p_env jsonb) returns text
 language sql immutable set search_path = ''
 as $$ select case when p_env <> '{}' then pg_catalog.left(pg_catalog.md5(p_env::text), 16) end $$;
@@ -16,13 +23,13 @@ language plpgsql immutable set search_path = ''
 as $$
 begin
   return coalesce(p_plan.env, '{}')
-    || coalesce(case when p_given.tier = p_plan.tier or p_given.image is not null and (p_given.tiers is null or p_plan.tier = any (p_given.tiers))
+    || coalesce(case when p_given.tier = p_plan.tier or hangar.is_kept_with_tier(p_given, p_plan.tier)
                      then p_given.env end, '{}')
     || coalesce(p_pin.env, '{}');
 end
 $$;
 
--- A release's machine counts as a whole while the user has the tier for which it was given; with another tier only its image does.
+-- A release's machine counts as a whole while the user has the tier for which it was given; with another tier only its image and its regions do.
 create function hangar.spec_for(p_plan public.fly_plans, p_settings hangar.settings, p_given hangar.user_specs, p_pin hangar.user_pins)
 returns hangar.machine_spec
 language plpgsql immutable set search_path = ''
@@ -38,8 +45,9 @@ begin
   else
     v_spec := row(coalesce(p_plan.region, p_settings.default_region), coalesce(p_plan.docker_image, p_settings.default_image), p_plan.cpu_kind,
                   p_plan.cpu_count, p_plan.memory_mb, p_plan.power, p_plan.public_service, null)::hangar.machine_spec;
-    if p_given.image is not null and (p_given.tiers is null or p_plan.tier = any (p_given.tiers)) then
-      v_spec.docker_image := p_given.image;
+    if hangar.is_kept_with_tier(p_given, p_plan.tier) then
+      v_spec.docker_image := coalesce(p_given.image, v_spec.docker_image);
+      v_spec.region := coalesce(p_given.region, v_spec.region);
     end if;
   end if;
   v_spec.docker_image := coalesce(p_pin.image, v_spec.docker_image);

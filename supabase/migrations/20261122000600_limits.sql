@@ -13,7 +13,7 @@ comment on function hangar.needs_approval(public.fly_orphans) is 'Whether an ope
 
 -- The brake since its last release. `destroyed`: what was taken away from users in the last hour. An app counts once, so stopping,
 -- destroying and deleting it are one; an orphan is another app than its row's. `unknown_apps`: apps whose rows this database never had and
--- that no operator has approved. If there are too many of them, or any while there is no live row at all, the database has lost rows: it
+-- that no operator has approved. A move to another region takes nothing away. If there are too many of them, or any while there is no live row at all, the database has lost rows: it
 -- was restored or emptied, or a second installation uses it. A release in the future (the clock was set back) does not count.
 create function hangar.brake_status(out destroyed text[], out destroy_limit numeric, out unknown_apps bigint, out reason text)
 language plpgsql volatile set search_path = ''
@@ -27,6 +27,7 @@ begin
     into destroyed
     from public.user_fly_app_events e
    where e.event_type = 'action' and e.status = 'intent' and (e.metadata ->> 'action') in ('stop_machine', 'destroy_machine', 'delete_app')
+     and (e.metadata ->> 'purpose') is distinct from 'move'
      and e.created_at >= greatest(v_now - interval '1 hour', v_released);
   select count(*) into unknown_apps from public.fly_orphans o where hangar.needs_approval(o);
   select greatest(g.brake_floor, g.brake_share * v_fleet),

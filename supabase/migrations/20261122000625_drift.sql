@@ -148,7 +148,7 @@ declare
   v_hold text := hangar.drift_hold();
 begin
   return case
-    when p_kind = 'region' then 'Hangar does not move a machine. Move the user to a plan of that region, or add the region to the plan'
+    when p_kind = 'region' then 'Only a release moves a machine: run `hangar release create --drift`, or add the region to the plan'
     when v_hold = 'off' then 'Hangar repairs none, because drift_share is 0. Repair one with `hangar retry USER`'
     when v_hold = 'last_repair' then 'Hangar repairs no more, because an app that was repaired within the last hour is unhealthy or failed'
     when v_hold is not null then format('Hangar repairs none as long as this lasts: %s', v_hold)

@@ -141,7 +141,7 @@ declare
   v_action text := p_intent -> 'metadata' ->> 'action';
   v_is_step boolean := p_intent -> 'metadata' ->> 'purpose' = 'unhealthy';
 begin
-  if p_intent -> 'metadata' ->> 'purpose' = 'stray'
+  if p_intent -> 'metadata' ->> 'purpose' in ('stray', 'move')
      or v_action not in ('create_machine', 'update_machine', 'start_machine', 'restart_machine', 'destroy_machine') then
     return;
   end if;

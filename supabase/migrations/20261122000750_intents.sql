@@ -1,5 +1,5 @@
 -- Intents: what a worker announces before a call that changes Fly, whether it may make that call, and how an intent ends.
--- Builds on: limits, caps, drift, desired_state, audit_log, app_health.
+-- Builds on: region_moves, limits, caps, drift, desired_state, audit_log, app_health.
 
 -- Why this intent must be refused now, as a code of docs/database.md; null if it may be carried out. The row is locked.
 create function hangar.check_intent(p_row public.user_fly_apps, p_intent jsonb) returns text
@@ -9,7 +9,10 @@ declare
   v_settings hangar.settings;
   v_meta jsonb := p_intent -> 'metadata';
   v_destroys boolean := v_meta ->> 'action' in ('destroy_machine', 'delete_app');
-  v_takes_away boolean := v_destroys or v_meta ->> 'action' = 'stop_machine';
+  v_moves boolean := coalesce(v_meta ->> 'purpose' = 'move', false);
+  -- What a release has begun may go back while the brake is on, but nothing is destroyed meanwhile.
+  v_takes_away boolean := v_destroys or v_meta ->> 'action' = 'stop_machine' and not v_moves;
+  v_refused text;
   -- Before another attempt of a call, its worker asks again. The call itself is in the log already, so it is not counted against itself.
   v_repeated boolean := coalesce(p_row.open_intent ->> 'id' = p_intent ->> 'id', false);
   v_brake jsonb;
@@ -25,6 +28,10 @@ begin
     return 'stale';
   elsif v_destroys and v_settings.deletes_paused then
     return 'deletes_paused';
+  end if;
+  v_refused := case when v_moves then hangar.check_move(p_row, v_meta) end;
+  if v_refused is not null then
+    return v_refused;
   elsif v_meta ->> 'purpose' = 'unhealthy' and not hangar.is_health_step(p_row.health_step, v_meta ->> 'action') then
     return 'stale';  -- taken back meanwhile: the app is well again, or many are unhealthy and are one incident
   elsif v_meta ->> 'action' = 'restart_machine' and v_meta ->> 'purpose' = 'restart' and not v_repeated and hangar.was_restarted(p_row.id) then

@@ -13,6 +13,7 @@ begin
       from hangar.next_name((select g.app_prefix from hangar.settings g), p_row.user_id,
         (select max(a.name_seq) + 1 from public.user_fly_apps a where a.user_id = p_row.user_id)) n;
     p_row.machine_id := null;
+    p_row.spare_machine_id := null;
     p_row.machine_state := null;
     p_row.machine_region := null;
     p_row.secrets_version := null;
@@ -21,6 +22,12 @@ begin
   end if;
   if p_patch ? 'machine_id' then
     p_row.machine_id := p_patch ->> 'machine_id';
+  end if;
+  if p_patch ? 'spare_machine_id' then
+    p_row.spare_machine_id := p_patch ->> 'spare_machine_id';
+  end if;
+  if p_row.spare_machine_id = p_row.machine_id then
+    p_row.spare_machine_id := null;  -- it has become the app's own
   end if;
   if p_patch ? 'machine_state' then
     p_row.machine_state := p_patch ->> 'machine_state';
@@ -92,6 +99,9 @@ begin
   end if;
   if p_patch -> 'converged' = 'true' then
     p_row.observed_generation := p_generation;
+    if p_row.spare_machine_id is null and p_row.desired_state = 'present' then
+      p_row.move_release_id := null;
+    end if;
     p_row.drift_repair := case when p_row.drift <> '{}' then p_row.drift_repair end;
     p_row.retry_count := 0;
     p_row.error_code := null;
@@ -144,12 +154,12 @@ begin
     perform hangar.store_name(p_row);
   end if;
   update public.user_fly_apps a
-     set (machine_id, machine_state, machine_region, secrets_version, token_issued_at, token_expires_at, token_running_until, addresses, price_usd_per_s, observed_at,
+     set (machine_id, spare_machine_id, move_release_id, machine_state, machine_region, secrets_version, token_issued_at, token_expires_at, token_running_until, addresses, price_usd_per_s, observed_at,
           observed_spec, image_digest, env_digest, env_version_deployed, drift, drift_repair, drift_repair_at, drift_repairs, drift_error,
           create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
           error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
           lease_token, lease_holder, lease_expires_at)
-       = (p_row.machine_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version, p_row.token_issued_at,
+       = (p_row.machine_id, p_row.spare_machine_id, p_row.move_release_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version, p_row.token_issued_at,
           p_row.token_expires_at, p_row.token_running_until, p_row.addresses, p_row.price_usd_per_s,
           p_row.observed_at,
           p_row.observed_spec, p_row.image_digest, p_row.env_digest, p_row.env_version_deployed, p_row.drift, p_row.drift_repair, p_row.drift_repair_at,
@@ -198,7 +208,7 @@ declare
   v_was text;  -- the error code before this save
 begin
   perform hangar.check_keys('patch', p_patch, array[
-    'machine_id', 'machine_state', 'machine_region', 'secrets_version', 'token_issued_at', 'token_expires_at', 'secrets_running', 'price_usd_per_s', 'rename', 'observed', 'observed_spec',
+    'machine_id', 'spare_machine_id', 'machine_state', 'machine_region', 'secrets_version', 'token_issued_at', 'token_expires_at', 'secrets_running', 'price_usd_per_s', 'rename', 'observed', 'observed_spec',
     'image_digest', 'deploying', 'drift', 'drift_error', 'status', 'health_status', 'error_code', 'error_message', 'retry_count',
     'next_attempt_in_s', 'deployed', 'converged', 'deleted', 'region_capacity', 'addresses']);
   if not v_deleted and p_patch ->> 'status' = 'deleted' then
@@ -253,6 +263,7 @@ begin
     v_row.status := 'deleted';
     v_row.deleted_at := v_now;
     v_row.machine_state := 'absent';
+    v_row.spare_machine_id := null;
     v_row.addresses := null;
     v_row.create_unknown_at := null;
     v_row.next_attempt_at := null;

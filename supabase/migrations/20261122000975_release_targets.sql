@@ -1,5 +1,5 @@
 -- Which apps a release concerns and in which wave, and the machine that it gives to each.
--- Builds on: release_tables, user_spec, desired_state, failure_alerts.
+-- Builds on: release_tables, user_spec, region_moves, desired_state, failure_alerts.
 
 -- The image that a release deploys: with its digest as soon as that is known, so that a moved tag changes nothing on the way.
 create function hangar.release_image(p_release hangar.releases) returns text
@@ -42,6 +42,7 @@ begin
   end if;
   v_spec := hangar.spec_of(p_row);
   v_env := coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}') || p_release.env;
+  v_spec.region := coalesce(p_release.region, v_spec.region);
   v_spec.docker_image := coalesce(hangar.release_image(p_release), v_spec.docker_image);
   v_spec.cpu_kind := coalesce(p_release.cpu_kind, v_spec.cpu_kind);
   v_spec.cpu_count := coalesce(p_release.cpu_count, v_spec.cpu_count);
@@ -77,7 +78,7 @@ begin
      and (v_wanted.docker_image not like '%@%' or hangar.runs_image(p_row, v_wanted.docker_image, null)) then
     v_wanted.docker_image := v_row.docker_image;
   end if;
-  return v_row is distinct from v_wanted;
+  return v_row is distinct from v_wanted or hangar.needs_move(p_row, v_wanted.region);
 end
 $$;
 
@@ -101,16 +102,18 @@ begin
            a.status = 'active' and a.observed_generation = a.generation and a.machine_state = 'started'
              and a.health_status is distinct from 'unhealthy' as steady,
            -- Other users come first in another release, and a dry run shows the same order as the release.
-           md5(coalesce(p_release.image, '') || p_release.env::text || a.user_id::text) as hash,
+           md5(coalesce(p_release.image, '') || coalesce(p_release.region, '') || p_release.env::text || a.user_id::text) as hash,
            a.user_id = any (p_release.canary_users) as named,
            case when n.held_back_until > v_now then 'held_back'
                 when hangar.is_pinned(n, p_release) then 'pinned'
+                when p_release.region is not null and a.power = 'on_demand' then 'on_demand'
                 when exists (select 1 from hangar.release_targets t join hangar.releases r on r.id = t.release_id
                               where t.row_id = a.id and r.id is distinct from p_release.id and r.state in ('rolling', 'paused', 'rolling_back')
                                 and t.state in ('pending', 'applying', 'verifying', 'failed')) then 'other_release'
                 when p_release.kind = 'machine' and (p_release.image is null or hangar.runs_image(a, p_release.image, p_release.image_digest))
                  and (select (s.spec).cpu_kind = a.cpu_kind and (s.spec).cpu_count = a.cpu_count and (s.spec).memory_mb = a.memory_mb
-                             and (s.spec).env_version is not distinct from a.env_version from hangar.release_spec(p_release, a) s) then 'already'
+                             and (s.spec).env_version is not distinct from a.env_version and (s.spec).region = a.region
+                             and (p_release.region is null or not hangar.needs_move(a, p_release.region)) from hangar.release_spec(p_release, a) s) then 'already'
            end as left_out
       from public.user_fly_apps a
       left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > v_now)

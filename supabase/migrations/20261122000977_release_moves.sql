@@ -12,19 +12,30 @@ begin
 end
 $$;
 
+-- An app that leaves the release before it has gone through it.
+create function hangar.skip_target(p_target hangar.release_targets, p_code text, p_reason text) returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.release_targets t
+     set state = case when t.goes_back then t.ends_as else 'skipped' end, goes_back = false, must_go_back = false,
+         reason_code = case when t.goes_back then t.reason_code else p_code end, reason = case when t.goes_back then t.reason else p_reason end
+   where t.release_id = p_target.release_id and t.row_id = p_target.row_id
+$$;
+
 -- What the target's row ran before, whole, so that it can be put back.
 create function hangar.remember_previous(p_row public.user_fly_apps) returns jsonb
 language sql stable set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object(
     'tier', p_row.tier, 'spec', pg_catalog.to_jsonb(hangar.spec_of(p_row)),
+    'machine_region', p_row.machine_region,
     'env', coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}'),
     'digest', coalesce(nullif(pg_catalog.split_part(p_row.docker_image, '@', 2), ''), p_row.observed_spec ->> 'image_digest', p_row.image_digest))
 $$;
 
 -- Lets a row desire this machine and remember it for its user, as a new generation that is due now.
 create function hangar.give_spec(
-  p_row public.user_fly_apps, p_spec hangar.machine_spec, p_env jsonb, p_image text, p_tiers text[], p_release integer
+  p_row public.user_fly_apps, p_spec hangar.machine_spec, p_env jsonb, p_image text, p_region text, p_tiers text[], p_release integer
 ) returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
@@ -32,10 +43,10 @@ declare
   v_from jsonb := jsonb_strip_nulls(jsonb_build_object('desired_state', p_row.desired_state, 'tier', p_row.tier, 'error_code', p_row.error_code));
   v_row public.user_fly_apps;
 begin
-  insert into hangar.user_specs (user_id, tier, spec, env, image, tiers, release_id)
-  values (p_row.user_id, p_row.tier, hangar.without_pin(p_row, p_spec), p_env, p_image, p_tiers, p_release)
+  insert into hangar.user_specs (user_id, tier, spec, env, image, region, tiers, release_id)
+  values (p_row.user_id, p_row.tier, hangar.without_pin(p_row, p_spec), p_env, p_image, p_region, p_tiers, p_release)
   on conflict (user_id) do update set tier = excluded.tier, spec = excluded.spec, env = excluded.env, image = excluded.image,
-    tiers = excluded.tiers, release_id = excluded.release_id, updated_at = hangar.now();
+    region = excluded.region, tiers = excluded.tiers, release_id = excluded.release_id, updated_at = hangar.now();
   v_row := hangar.make_present(p_row.id, p_row.tier, p_spec);
   perform hangar.record_desired_change(v_row, v_from, 'release', 'release:' || p_release);
   if p_row.error_code is not null then
@@ -43,6 +54,15 @@ begin
   end if;
   return v_row;
 end
+$$;
+
+-- Lets the row's machine move to another region, if what this release gives or takes back needs that.
+create function hangar.permit_move(p_release hangar.releases, p_row public.user_fly_apps) returns void
+language sql volatile set search_path = ''
+as $$
+  update public.user_fly_apps a set move_release_id = p_release.id
+   where a.id = p_row.id and (p_release.region is not null or p_release.kind = 'plan')
+     and (hangar.needs_move(a, a.region) or a.spare_machine_id is not null)
 $$;
 
 -- Moves one app to the release. False: not now, because another transaction or worker has the row, or it is busy with something else.
@@ -70,7 +90,10 @@ begin
     update hangar.release_targets t set state = 'skipped', reason_code = 'left', reason = 'the user is no longer entitled to an app'
      where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
     return true;
-  elsif v_row.status <> 'active' or v_row.observed_generation is distinct from v_row.generation or v_row.error_code is not null
+  elsif p_release.region is not null and v_row.power = 'on_demand' then
+    perform hangar.skip_target(p_target, 'on_demand', 'Fly itself starts an on-demand machine, so that two of them could run');
+    return true;
+  elsif v_row.spare_machine_id is not null or v_row.status <> 'active' or v_row.observed_generation is distinct from v_row.generation or v_row.error_code is not null
      or v_row.lease_expires_at > v_now then
     return false;
   end if;
@@ -83,12 +106,14 @@ begin
     v_row := hangar.make_present(v_row.id, v_row.tier, v_given.spec);
     perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'release', 'release:' || p_release.id);
   else
-    v_row := hangar.give_spec(v_row, v_given.spec, v_given.env, hangar.release_image(p_release), p_release.tiers, p_release.id);
+    v_row := hangar.give_spec(v_row, v_given.spec, v_given.env, hangar.release_image(p_release), p_release.region,
+                              p_release.tiers, p_release.id);
     if p_release.image is not null and v_row.docker_image = v_previous -> 'spec' ->> 'docker_image' and v_row.docker_image not like '%@%' then
       -- The same tag again: only a machine that is deployed again can show what the tag means now.
       update public.user_fly_apps a set image_digest = 'unresolved' where a.id = v_row.id;
     end if;
   end if;
+  perform hangar.permit_move(p_release, v_row);
   update hangar.release_targets t
      set state = 'applying', previous = v_previous, generation = v_row.generation, applied_at = v_now,
          deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
@@ -115,7 +140,7 @@ begin
   end if;
   if v_row.deleted_at is not null or v_row.desired_state = 'absent' then
     -- What the user gets on return is what ran before, too.
-    update hangar.user_specs y set spec = v_spec, env = p_target.previous -> 'env', image = null, tiers = null
+    update hangar.user_specs y set spec = v_spec, env = p_target.previous -> 'env', image = null, region = null, tiers = null
      where y.user_id = v_row.user_id and y.release_id = p_release.id;
     update hangar.release_targets t set state = t.ends_as, goes_back = false, must_go_back = false
      where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
@@ -126,14 +151,15 @@ begin
     v_spec.cpu_kind := v_row.cpu_kind;
     v_spec.cpu_count := v_row.cpu_count;
     v_spec.memory_mb := v_row.memory_mb;
-    v_spec.region := v_row.region;
+    v_spec.region := case when p_release.region is null then v_row.region else v_spec.region end;
     v_spec.power := v_row.power;
     v_spec.public_service := v_row.public_service;
   end if;
   v_spec.env_version := hangar.env_version(
     coalesce((select p.env from public.fly_plans p where p.tier = v_row.tier), '{}') || (p_target.previous -> 'env')
     || coalesce((select n.env from hangar.user_pins n where n.user_id = v_row.user_id and (n.ends_at is null or n.ends_at > v_now)), '{}'));
-  v_row := hangar.give_spec(v_row, v_spec, p_target.previous -> 'env', null, null, p_release.id);
+  v_row := hangar.give_spec(v_row, v_spec, p_target.previous -> 'env', null, null, null, p_release.id);
+  perform hangar.permit_move(p_release, v_row);
   update hangar.release_targets t
      set state = 'applying', goes_back = true, must_go_back = false, generation = v_row.generation, applied_at = v_now,
          deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null

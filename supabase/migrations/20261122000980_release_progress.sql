@@ -16,17 +16,8 @@ as $$
   select p_row.desired_state = 'present' and (
     p_target.goes_back
     or p_release.image is not null and hangar.without_digest(p_row.docker_image) = hangar.without_digest(p_release.image)
+    or p_release.image is null and p_release.region is not null and p_row.region = p_release.region
     or p_release.image is null and p_row.tier is not distinct from p_target.previous ->> 'tier')
-$$;
-
--- An app that leaves the release before it has gone through it.
-create function hangar.skip_target(p_target hangar.release_targets, p_code text, p_reason text) returns void
-language sql volatile set search_path = ''
-as $$
-  update hangar.release_targets t
-     set state = case when t.goes_back then t.ends_as else 'skipped' end, goes_back = false, must_go_back = false,
-         reason_code = case when t.goes_back then t.reason_code else p_code end, reason = case when t.goes_back then t.reason else p_reason end
-   where t.release_id = p_target.release_id and t.row_id = p_target.row_id
 $$;
 
 -- Brings the moving targets of a release in line with their rows. p_judge: time-outs count, because nothing holds the release.
@@ -57,6 +48,12 @@ begin
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
     elsif v_row.status = 'error' and hangar.is_release_fault(v_row.error_code) and not v_target.goes_back then
       perform hangar.fail_target(v_target, v_row.error_code, v_row.error_message);
+    elsif v_row.status = 'error' and v_row.spare_machine_id is not null and v_row.machine_state <> 'started' and not v_target.goes_back
+      and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
+      -- The user has no running machine because the new one does not start, for example for want of room: the former one runs again.
+      update hangar.release_targets t
+         set state = 'failed', must_go_back = true, ends_as = 'skipped', reason_code = v_row.error_code, reason = left(v_row.error_message, 500)
+       where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
     elsif v_target.state = 'applying' and v_row.observed_generation = v_row.generation and v_row.error_code is null then
       update hangar.release_targets t set state = 'verifying'
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;

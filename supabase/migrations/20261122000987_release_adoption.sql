@@ -26,8 +26,8 @@ declare
   v_before jsonb;
 begin
   if p_release.kind = 'machine' and p_release.users is null and p_release.regions is null and p_release.share = 1 then
-    select jsonb_build_object('default_image', g.default_image, 'plans', (
-             select jsonb_object_agg(p.tier, jsonb_build_object('docker_image', p.docker_image, 'cpu_kind', p.cpu_kind, 'cpu_count', p.cpu_count,
+    select jsonb_build_object('default_image', g.default_image, 'default_region', g.default_region, 'plans', (
+             select jsonb_object_agg(p.tier, jsonb_build_object('docker_image', p.docker_image, 'region', p.region, 'cpu_kind', p.cpu_kind, 'cpu_count', p.cpu_count,
                       'memory_mb', p.memory_mb, 'env', p.env))
                from public.fly_plans p where p.dedicated and (p_release.tiers is null or p.tier = any (p_release.tiers))))
       into v_before from hangar.settings g;
@@ -35,8 +35,12 @@ begin
     if p_release.image is not null and p_release.tiers is null then
       update hangar.settings set default_image = hangar.release_image(p_release) where only_row;
     end if;
+    if p_release.region is not null and p_release.tiers is null then
+      update hangar.settings set default_region = p_release.region where only_row;
+    end if;
     update public.fly_plans p
-       set docker_image = case when p_release.image is null or p_release.tiers is null and p.docker_image is null then p.docker_image
+       set region = case when p_release.region is null or p_release.tiers is null and p.region is null then p.region else p_release.region end,
+           docker_image = case when p_release.image is null or p_release.tiers is null and p.docker_image is null then p.docker_image
                                else hangar.release_image(p_release) end,
            cpu_kind = coalesce(p_release.cpu_kind, p.cpu_kind), cpu_count = coalesce(p_release.cpu_count, p.cpu_count),
            memory_mb = coalesce(p_release.memory_mb, p.memory_mb), env = p.env || p_release.env
@@ -62,8 +66,11 @@ begin
   perform hangar.set_actor(p_release.created_by, format('rollback of release %s', p_release.id));
   update hangar.settings g set default_image = p_release.adopted_from ->> 'default_image'
    where g.only_row and g.default_image = hangar.release_image(p_release) and g.default_image <> p_release.adopted_from ->> 'default_image';
+  update hangar.settings g set default_region = p_release.adopted_from ->> 'default_region'
+   where g.only_row and g.default_region = p_release.region and g.default_region <> p_release.adopted_from ->> 'default_region';
   update public.fly_plans p
-     set docker_image = case when p.docker_image = hangar.release_image(p_release) then b.value ->> 'docker_image' else p.docker_image end,
+     set region = case when p.region = p_release.region then b.value ->> 'region' else p.region end,
+         docker_image = case when p.docker_image = hangar.release_image(p_release) then b.value ->> 'docker_image' else p.docker_image end,
          cpu_kind = case when p.cpu_kind = p_release.cpu_kind then b.value ->> 'cpu_kind' else p.cpu_kind end,
          cpu_count = case when p.cpu_count = p_release.cpu_count then (b.value ->> 'cpu_count')::integer else p.cpu_count end,
          memory_mb = case when p.memory_mb = p_release.memory_mb then (b.value ->> 'memory_mb')::integer else p.memory_mb end,

@@ -178,6 +178,7 @@ declare
 begin
   perform hangar.check_limit('p_looks', p_looks, 500);
   v_renewed := hangar.renew_tokens();
+  perform hangar.wake_spares();
   -- Most calls end here: an idle installation pays for one look at a small index.
   if not exists (select 1 from hangar.releases r where r.state in ('rolling', 'rolling_back', 'paused')) then
     return jsonb_build_object('active', 0, 'moved', v_renewed, 'looks', v_looks, 'now', hangar.now());

@@ -4,7 +4,7 @@
 create function hangar.release_keys() returns text[]
 language sql immutable set search_path = ''
 as $$
-  select array['kind', 'image', 'image_digest', 'cpu_kind', 'cpu_count', 'memory_mb', 'env', 'version', 'tiers', 'regions', 'users', 'share',
+  select array['kind', 'region', 'image', 'image_digest', 'cpu_kind', 'cpu_count', 'memory_mb', 'env', 'version', 'tiers', 'regions', 'users', 'share',
     'canary_users', 'canary_size', 'wave_shares', 'soak_s', 'deadline_s', 'max_moving', 'moving_share', 'failure_share']
 $$;
 
@@ -18,11 +18,13 @@ declare
   v_plan record;
 begin
   if p_release.kind = 'machine' and p_release.image is null and p_release.cpu_kind is null and p_release.cpu_count is null
-     and p_release.memory_mb is null and p_release.env = '{}' then
-    return 'a release changes at least one of image, cpu_kind, cpu_count, memory_mb and env';
+     and p_release.memory_mb is null and p_release.env = '{}' and p_release.region is null then
+    return 'a release changes at least one of image, region, cpu_kind, cpu_count, memory_mb and env';
   elsif p_release.kind = 'plan' and (p_release.image is not null or p_release.cpu_kind is not null or p_release.cpu_count is not null
-     or p_release.memory_mb is not null or p_release.env <> '{}') then
-    return 'a release of kind plan gives each app what its plan says; it has no image, size or env of its own';
+     or p_release.memory_mb is not null or p_release.env <> '{}' or p_release.region is not null) then
+    return 'a release of kind plan gives each app what its plan says; it has no image, region, size or env of its own';
+  elsif p_release.region is not null and (p_release.region = '' or hangar.explain_refused_region(p_release.region) is not null) then
+    return coalesce(hangar.explain_refused_region(p_release.region), 'region is empty: use one or several regions, separated by commas');
   end if;
   v_refused := case when p_release.image is not null then hangar.explain_refused_setting('default_image', to_jsonb(p_release.image)) end;
   if v_refused is not null then
@@ -100,6 +102,8 @@ begin
   end loop;
   if p_spec ? 'kind' and p_spec ->> 'kind' is distinct from 'machine' and p_spec ->> 'kind' is distinct from 'plan' then
     raise exception 'kind must be machine or plan, not %', coalesce(p_spec ->> 'kind', 'null') using errcode = 'invalid_parameter_value';
+  elsif p_spec ? 'region' and jsonb_typeof(p_spec -> 'region') not in ('string', 'null') then
+    raise exception 'region must be a list of regions as text, like sin,nrt' using errcode = 'invalid_parameter_value';
   elsif p_spec ->> 'cpu_kind' not in ('shared', 'performance') then
     raise exception 'cpu_kind must be shared or performance, not %', p_spec ->> 'cpu_kind' using errcode = 'invalid_parameter_value';
   end if;
@@ -110,6 +114,7 @@ begin
   exception when data_exception then
     raise exception 'the release cannot be read: %', sqlerrm using errcode = 'invalid_parameter_value';
   end;
+  v_release.region := hangar.normalise_region(v_release.region);
   v_release.created_by := p_actor;
   v_release.why := p_why;
   v_release.state := 'draft';
@@ -177,6 +182,22 @@ as $$
     join public.user_fly_apps a on a.id = f.row_id
     cross join lateral hangar.release_spec(p_release, a) s
    where f.left_out is null
+$$;
+
+-- The apps of the release by region and size, before and after: what a list price needs.
+create function hangar.region_moves(p_release hangar.releases, p_found hangar.found_target[]) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(m) order by m.apps desc, m.region, m.to_region), '[]')
+    from (select coalesce(a.machine_region, a.region) as region,
+                 case when hangar.needs_move(a, (s.spec).region) then (s.spec).region else coalesce(a.machine_region, a.region) end as to_region,
+                 a.cpu_kind, a.cpu_count, a.memory_mb, (s.spec).cpu_kind as to_cpu_kind, (s.spec).cpu_count as to_cpu_count,
+                 (s.spec).memory_mb as to_memory_mb, count(*) as apps
+            from pg_catalog.unnest(p_found) f
+            join public.user_fly_apps a on a.id = f.row_id
+            cross join lateral hangar.release_spec(p_release, a) s
+           where f.left_out is null
+           group by 1, 2, 3, 4, 5, 6, 7, 8) m
 $$;
 
 select hangar.restrict_functions();

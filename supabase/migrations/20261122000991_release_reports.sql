@@ -23,7 +23,8 @@ as $$
                          else coalesce('@' || nullif(a.observed_spec ->> 'image_digest', ''), '') end,
       'previous', (p_target.previous -> 'spec' ->> 'docker_image')
                   || case when p_target.previous -> 'spec' ->> 'docker_image' like '%@%' then '' else coalesce('@' || (p_target.previous ->> 'digest'), '') end,
-      'should_run', a.docker_image, 'code', p_target.reason_code, 'reason', coalesce(p_target.reason, p_target.reason_code))
+      'should_run', a.docker_image, 'region', a.machine_region, 'previous_region', p_target.previous ->> 'machine_region',
+      'should_run_in', a.region, 'code', p_target.reason_code, 'reason', coalesce(p_target.reason, p_target.reason_code))
     from public.user_fly_apps a where a.id = p_target.row_id
 $$;
 
@@ -32,7 +33,7 @@ language sql stable set search_path = ''
 as $$
   select pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
       'id', p_release.id, 'kind', p_release.kind, 'wave', p_release.wave,
-      'changes', pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('image', p_release.image, 'image_digest', p_release.image_digest,
+      'changes', pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('region', p_release.region, 'image', p_release.image, 'image_digest', p_release.image_digest,
         'cpu_kind', p_release.cpu_kind, 'cpu_count', p_release.cpu_count, 'memory_mb', p_release.memory_mb, 'version', p_release.version,
         -- Names only: a value may be somebody's secret.
         'env', case when p_release.env <> '{}' then (select pg_catalog.jsonb_agg(k order by k) from pg_catalog.jsonb_object_keys(p_release.env) k) end)),

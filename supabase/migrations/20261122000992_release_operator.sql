@@ -29,7 +29,7 @@ begin
   end if;
   select c.* into v_cost from hangar.release_cost(v_release, v_found) c;
   if p_dry_run then
-    return jsonb_build_object('dry_run', true, 'before_usd', v_cost.before_usd::text, 'after_usd', v_cost.after_usd::text,
+    return jsonb_build_object('dry_run', true, 'region', v_release.region, 'moves', hangar.region_moves(v_release, v_found), 'before_usd', v_cost.before_usd::text, 'after_usd', v_cost.after_usd::text,
       'waves', (select coalesce(jsonb_agg(jsonb_build_object('wave', w.wave, 'size', w.size) order by w.wave), '[]')
                   from (select f.wave, count(*) as size from unnest(v_found) f where f.left_out is null group by f.wave) w),
       'left_out', (select coalesce(jsonb_object_agg(l.left_out, l.apps), '{}')
@@ -38,9 +38,9 @@ begin
                                    order by f.place nulls last, f.app)
                     from (select * from unnest(v_found) x order by x.place nulls last, x.app limit 10000) f));
   end if;
-  insert into hangar.releases (kind, image, image_digest, cpu_kind, cpu_count, memory_mb, env, version, tiers, regions, users, share, canary_users,
+  insert into hangar.releases (kind, region, image, image_digest, cpu_kind, cpu_count, memory_mb, env, version, tiers, regions, users, share, canary_users,
     canary_size, wave_shares, soak_s, deadline_s, max_moving, moving_share, failure_share, why, created_by, request)
-  values (v_release.kind, v_release.image, v_release.image_digest, v_release.cpu_kind, v_release.cpu_count, v_release.memory_mb, v_release.env,
+  values (v_release.kind, v_release.region, v_release.image, v_release.image_digest, v_release.cpu_kind, v_release.cpu_count, v_release.memory_mb, v_release.env,
     v_release.version, v_release.tiers, v_release.regions, v_release.users, v_release.share, v_release.canary_users, v_release.canary_size,
     v_release.wave_shares, v_release.soak_s, v_release.deadline_s, v_release.max_moving, v_release.moving_share, v_release.failure_share, p_why, p_actor, p_request)
   returning * into v_release;

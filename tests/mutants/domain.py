@@ -26,9 +26,9 @@ BUGS = (
     ),
     PlantedBug(
         "machine-in-the-hold-without-price",
-        Python(_DECIDE, "_decide_absent"),
-        exactly("if machine is not None and machine.id != row.machine_id else Done("),
-        "if False else Done(",
+        Python(_DECIDE, "_decide_held"),
+        exactly("if machine is not None and machine.id != row.machine_id:"),
+        "if False:",
         "I10: a machine that is found during the removal hold is recorded with its price",
         ("tests/simulation/test_seed_findings.py::test_a_machine_found_in_the_removal_hold_has_a_price",),
     ),

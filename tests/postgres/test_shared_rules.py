@@ -12,7 +12,7 @@ from shared.domain.cost import SECONDS_PER_MONTH
 from shared.domain.decide import UNKNOWN_CREATE
 from shared.domain.drift_text import MOST_REPAIRS
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
-from shared.domain.regions import explain_refused_region, list_words, normalise_region
+from shared.domain.regions import allows, expand, explain_refused_region, list_words, normalise_region
 from shared.fly.retry import RetryPolicy
 from shared.reconcile.result import REFUSALS
 
@@ -97,6 +97,20 @@ def test_a_list_of_regions_is_read_in_the_same_way(session, given):
         "select hangar.normalise_region(%s), hangar.explain_refused_region(%s)", (given, given)
     ).fetchall()
     assert (stored, refused) == (normalise_region(given), explain_refused_region(given))
+
+
+def test_a_word_stands_for_the_same_regions(session):
+    """Which machine is outside its list is judged by the functions and by the database."""
+    for word in list_words():
+        [(regions,)] = session.execute("select hangar.expand_region(%s)", (word,)).fetchall()
+        assert frozenset(regions) == expand(word)
+
+
+@pytest.mark.parametrize("preference", ["sin", "nrt, SIN", "eu", "hkg,us", "any", "sa,jnb"])
+def test_a_list_allows_the_same_regions(session, preference):
+    for region in (*list_words(), "bom"):
+        [(allowed,)] = session.execute("select hangar.region_allows(%s, %s)", (preference, region)).fetchall()
+        assert allowed == allows(preference, region), region
 
 
 def test_both_sides_give_up_repairing_drift_after_as_many_tries(hangar):

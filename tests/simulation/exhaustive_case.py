@@ -8,8 +8,8 @@ from typing import Any
 
 from functions.responses import answer_result
 from local.fly.faults.faults import parse_faults
-from shared.domain.decide import STUCK
 from shared.domain.errors import HangarError
+from shared.domain.machine_states import STUCK
 from shared.fleet.sweep import Sweep
 from tests.simulation.exhaustive_circumstances import CIRCUMSTANCES, PLAIN
 from tests.simulation.exhaustive_faults import FAILURES, refuse_everything

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from shared.domain.naming import machine_names
 from tests.support.clock import make_chance
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ BAD = (
 ACTIONS = ("pause", "resume", "resume", "abort", "rollback")
 # Apps that a bad image may reach in a world of at most eight users: the canary, the first wave, and one that replaced the canary.
 MOST_TOUCHED = 3
+# Lists of regions to which releases move apps. One of them is the region in which the world makes trouble.
+REGIONS = ("nrt", "nrt,hkg", "fra", "iad", "iad,fra")
+# A suspended worker may start a machine long after its lease has ended. So long may two run until it is found and stopped.
+MOST_DOUBLED_S = 900.0
 _ACTOR = "operator"
 _MOST_MINUTES = 180
 
@@ -49,6 +54,8 @@ class RandomReleases:
         self.chance = make_chance(seed, "releases")
         self.numbers = 0
         self.touched: dict[str, set[str]] = {}
+        self.moves_regions = make_chance(seed, "regions of releases")
+        self.doubled: dict[str, float] = {}
 
     def weigh_moves(self) -> dict[Callable[[], None], float]:
         return {self._release: 6, self._steer: 3, self._pin: 2, self._follow_plan: 1, self._pass_time: 12}
@@ -87,10 +94,17 @@ class RandomReleases:
             spec["tiers"] = [self.chance.choice(("pro", "elite"))]
         elif self.chance.random() < 0.2:
             spec["users"] = [str(self.storm.pick()) for _ in range(3)]
+        if tag == "wrong-digest" and ("tiers" in spec or "users" in spec):
+            # A single app cannot show that what its canary runs is not what the tag means.
+            spec["image"] = f"{REPOSITORY}:r{self.numbers}-never-ready"
         if self.chance.random() < 0.2:
             spec["env"] = {"FEATURE": str(self.numbers)}
         if self.chance.random() < 0.15:
             spec |= {"cpu_count": 2, "memory_mb": 512}
+        if self.moves_regions.random() < 0.35:
+            spec["region"] = self.moves_regions.choice(REGIONS)
+            if self.moves_regions.random() < 0.5:
+                del spec["image"]
         self._create(spec)
 
     def _create(self, spec: dict[str, Any]) -> None:
@@ -124,9 +138,22 @@ class RandomReleases:
             image = _read_image(machine)
             if _is_bad(image):
                 self.touched.setdefault(image, set()).add(machine.app.name)
+        self._check_doubled()
         for image, apps in self.touched.items():
             if len(apps) > MOST_TOUCHED:
                 self.world.recorder.add_violation(f"the bad image {image} reached {', '.join(sorted(apps))}")
+
+    def _check_doubled(self) -> None:
+        """During a move an app has two machines of Hangar's names, of which one runs."""
+        running: dict[str, list[str]] = {}
+        for machine in self.world.sim.machines():
+            if machine.state == "started" and machine.name in machine_names(machine.app.name):
+                running.setdefault(machine.app.name, []).append(machine.id)
+        now = self.world.clock()
+        self.doubled = {app: self.doubled.get(app, now) for app, ids in running.items() if len(ids) > 1}
+        for app, since in self.doubled.items():
+            if now - since > MOST_DOUBLED_S or not self.world.turns.has_slept:
+                self.world.recorder.add_violation(f"two machines of {app} run since {since}: {running[app]}")
 
     def end(self) -> None:
         """The faults have stopped: releases end, an operator aborts those that paused, and one more is made in the calm."""
@@ -134,9 +161,10 @@ class RandomReleases:
         # A tag without a digest means what the canary runs, so a single app cannot show that it is the wrong one.
         tag = self.chance.choice((*(tag for tag in BAD if tag != "wrong-digest"), *GOOD[:2] * 5))
         # No failure may hide in the calm: a bad image pauses its release at once, and a good one reaches every app that it may.
-        made = self._operate(
-            f"the last release: {tag}", "fly_create_release", json.dumps({"image": f"{REPOSITORY}:last-{tag}"}), _ACTOR
-        )
+        last = {"image": f"{REPOSITORY}:last-{tag}"}
+        if self.moves_regions.random() < 0.5:
+            last["region"] = self.moves_regions.choice(REGIONS)
+        made = self._operate(f"the last release: {last}", "fly_create_release", json.dumps(last), _ACTOR)
         if made is not None:
             self._operate("the last release starts", "fly_change_release", made["id"], "start", _ACTOR)
             self._run_until_rest()

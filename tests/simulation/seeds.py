@@ -20,7 +20,7 @@ import pytest
 
 from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
-from shared.domain.decide import STUCK
+from shared.domain.machine_states import STUCK
 from tests.simulation.silent_failure import SilentFailure
 from tests.simulation.small_storm import SmallStorm, draw_unkindness
 from tests.support.clock import make_chance

@@ -126,7 +126,7 @@ class Recorder:
         elif request.method == "DELETE" and intent["purpose"] == "orphan":
             if world.sql("select 1 from public.user_fly_apps where fly_app_name = %s and deleted_at is null", app):
                 self.add_violation(f"I5: {app} is removed as an orphan and has a live row")
-        elif request.method == "DELETE" and intent["purpose"] in ("replace", "repair") and not has_slept:
+        elif request.method == "DELETE" and intent["purpose"] in ("replace", "repair", "move") and not has_slept:
             machine = world.sim.world.machines.get(request.url.path.rsplit("/", 1)[-1])
             if machine is not None and machine.state == "started":
                 self.add_violation(f"I5: the running machine of {app} is destroyed to {intent['purpose']} it")

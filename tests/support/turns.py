@@ -67,6 +67,7 @@ class Turns:
         self._main = SimulatedThread("main", Process("main"), 0.0, body=getcurrent())
         self._threads: list[SimulatedThread] = []
         self._turn_of = self._main
+        self.has_slept = False  # whether any process was ever suspended
         self.tell: Callable[[Process, str], None] = lambda _process, _fate: None
 
     @property
@@ -161,7 +162,7 @@ class Turns:
             self.tell(process, f"dies {where}")
             self.kill(process)
             return
-        process.slept = True
+        process.slept = self.has_slept = True
         process.frozen_until = self.clock() + float(process.fate)
         self.tell(process, f"freezes for {float(process.fate):.0f} s {where}")
 

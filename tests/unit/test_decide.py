@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.actions import Action, ActionKind, Adopt, Done, GiveUp, Rename, Wait
-from shared.domain.decide import GONE_STATES, STRAY_AGE, STUCK, decide, find_main
+from shared.domain.decide import STRAY_AGE, decide, find_main
 from shared.domain.drift import Difference
+from shared.domain.machine_states import GONE_STATES, STUCK
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 

@@ -1,0 +1,115 @@
+"""The steps of a move to another region, one by one: which machine is made, stopped, started and destroyed, and when."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.domain.actions import Action, ActionKind, Assign, Done, Wait
+from shared.domain.decide import decide
+from shared.domain.machine_states import STUCK
+from tests.unit.test_decide import MACHINE, NOW, READY, having, ours
+
+APP = READY.fly_app_name
+MOVING = having(READY, generation=4, observed_generation=3, region="nrt", move_release_id=1, machine_id="m1")
+OLD = replace(MACHINE, id="m1", name=f"{APP}-main", region="sin", changed_at=NOW)
+NEW = replace(MACHINE, id="m2", name=f"{APP}-main-2", region="nrt", state="stopped", changed_at=NOW)
+KNOWN = having(MOVING, spare_machine_id="m2")
+
+
+def step(row, *machines):
+    decision = decide(row, ours(*machines), NOW)
+    if isinstance(decision, Action):
+        return decision.kind, decision.machine and decision.machine.id, decision.purpose
+    return decision
+
+
+def test_the_steps_of_a_move():
+    """Made while the first one runs, recorded, then stop, change of places, start, and the former one goes at last."""
+    made = decide(MOVING, ours(OLD), NOW)
+    assert made == Action(ActionKind.CREATE_MACHINE, purpose="move", name=f"{APP}-main-2")
+    assert step(MOVING, OLD, NEW) == Assign(OLD, NEW)
+    assert isinstance(step(KNOWN, OLD, replace(NEW, state="created")), Wait)
+    assert step(KNOWN, OLD, NEW) == (ActionKind.STOP_MACHINE, "m1", "move")
+    assert isinstance(step(KNOWN, replace(OLD, state="stopping"), NEW), Wait)
+    stopped = replace(OLD, state="stopped")
+    assert step(KNOWN, stopped, NEW) == Assign(NEW, stopped)
+    moved = having(KNOWN, machine_id="m2", spare_machine_id="m1")
+    assert step(moved, NEW, stopped) == (ActionKind.START_MACHINE, "m2", "provision")
+    runs = replace(NEW, state="started")
+    assert isinstance(step(moved, runs, stopped), Done)
+    done = having(moved, status="active", observed_generation=4, machine_state="started", keeps_spare=False)
+    assert step(done, runs, stopped) == (ActionKind.DESTROY_MACHINE, "m1", "move")
+
+
+def test_a_machine_that_is_being_destroyed_is_not_destroyed_again():
+    """A read may show it for seconds after the call."""
+    moved = having(
+        KNOWN, status="active", machine_id="m2", observed_generation=4, machine_state="started", keeps_spare=False
+    )
+    going = replace(OLD, state="destroying")
+    for spare in (None, "m1"):
+        assert isinstance(step(having(moved, spare_machine_id=spare), replace(NEW, state="started"), going), Done)
+
+
+def test_without_a_release_nothing_moves():
+    assert isinstance(step(having(MOVING, move_release_id=None), OLD), Done)
+    assert isinstance(step(having(MOVING, power="on_demand"), OLD), Done)
+
+
+def test_the_former_machine_is_kept_as_long_as_the_row_says_so():
+    seen = {"status": "active", "observed_generation": 4, "machine_state": "started"}
+    moved = having(KNOWN, machine_id="m2", spare_machine_id="m1", **seen)
+    runs, stopped = replace(NEW, state="started"), replace(OLD, state="stopped")
+    assert isinstance(step(having(moved, keeps_spare=True), runs, stopped), Done)
+    for early in ({"status": "error"}, {"observed_generation": 3}, {"machine_state": "absent"}):
+        assert isinstance(step(having(moved, **{"keeps_spare": False, **early}), runs, stopped), Done)
+
+
+@pytest.mark.parametrize("state", ["started", "stopped"])
+def test_a_second_machine_that_runs_is_stopped_before_anything_else(state):
+    """Whether the app's own machine runs or not."""
+    row = having(READY, machine_id="m1", spare_machine_id="m2", region="sin")
+    running = replace(NEW, state="started")
+    assert step(row, replace(OLD, state=state), running) == (ActionKind.STOP_MACHINE, "m2", "move")
+
+
+def test_nothing_moves_while_a_host_is_out_of_reach():
+    """Such a machine may run, so neither the other one starts nor is anything destroyed."""
+    for one, two in ((replace(OLD, host_ok=False), NEW), (OLD, replace(NEW, host_ok=False))):
+        assert isinstance(step(KNOWN, one, two), Wait)
+    stopped = replace(OLD, state="stopped", host_ok=False)
+    assert isinstance(step(KNOWN, stopped, NEW), Wait)
+
+
+@pytest.mark.parametrize("misfit", [{"region": "fra"}, {"state": "failed"}])
+def test_a_second_machine_that_does_not_fit_is_made_again(misfit):
+    assert step(KNOWN, OLD, replace(NEW, **misfit)) == (ActionKind.DESTROY_MACHINE, "m2", "move")
+
+
+def test_a_machine_that_never_stops_is_replaced():
+    stuck = replace(OLD, state="stopping", changed_at=NOW - STUCK - timedelta(minutes=1))
+    assert step(KNOWN, stuck, NEW) == (ActionKind.DESTROY_MACHINE, "m1", "replace")
+
+
+def test_a_machine_that_seems_to_be_missing_keeps_its_name():
+    """If it exists after all, Fly refuses the second create."""
+    made = decide(KNOWN, ours(NEW), NOW)
+    assert (made.kind, made.name) == (ActionKind.CREATE_MACHINE, f"{APP}-main")
+
+
+def test_a_hold_in_the_middle_of_a_move_starts_the_machine_again():
+    """The user keeps a running machine for the removal hold."""
+    held = having(KNOWN, desired_state="absent", status="deprovisioning", hold_until=NOW + timedelta(minutes=5))
+    stopped = replace(OLD, state="stopped")
+    assert step(held, stopped, NEW) == (ActionKind.START_MACHINE, "m1", "move")
+    assert isinstance(step(held, stopped, replace(NEW, state="started")), Done)
+    assert isinstance(step(held, OLD, NEW), Done)
+
+
+def test_the_end_of_a_subscription_stops_both_machines():
+    ended = having(KNOWN, desired_state="absent", status="deprovisioning", delete_after=NOW + timedelta(hours=1))
+    running = replace(NEW, state="started")
+    assert step(ended, OLD, running) == (ActionKind.STOP_MACHINE, "m2", "deprovision")
+    assert step(ended, OLD, NEW) == (ActionKind.STOP_MACHINE, "m1", "deprovision")
+    assert isinstance(step(ended, replace(OLD, state="stopped"), NEW), Done)
