@@ -101,4 +101,12 @@ class GiveUp:
     passes: bool = False
 
 
+def start_as_it_was(refused: Action, power: str) -> Action | None:
+    """The start of a machine that a cap does not let become larger: it runs with the size it has. None: nothing to start."""
+    machine = refused.machine
+    if refused.kind is not ActionKind.UPDATE_MACHINE or machine is None or power != "always_on":
+        return None
+    return Action(ActionKind.START_MACHINE, machine, "repair") if machine.state in ("stopped", "suspended") else None
+
+
 Decision = Action | Adopt | Assign | Rename | Wait | Done | GiveUp

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shared.domain.actions import Done
-from shared.domain.backoff import ATTEMPTS_A_ROUND, back_off_s, choose_next_attempt_s
+from shared.domain.backoff import ATTEMPTS_A_ROUND, asked_to_wait_s, back_off_s, choose_next_attempt_s
 from shared.domain.decide import START_FAILED
 from shared.domain.errors import HangarError, TransientError
 from shared.domain.models import Row
@@ -64,6 +64,12 @@ def leave_unobserved(lease: "LeasedApp", error: TransientError) -> Result:
     seconds = back_off_s(1, lease.settings, lease.worker.chance)
     detail = f"Fly could not be read, so the app keeps its status: {error}; the next try is in about {seconds:.0f} s"
     return replace(pause(lease, seconds, error.code, detail), failure=error)
+
+
+def pause_or_fail(lease: "LeasedApp", error: HangarError) -> Result:
+    """A call that has to wait for Fly's rate limit continues later, without an alert and without counting as an attempt."""
+    wait_s = asked_to_wait_s(error, lease.settings)
+    return fail(lease, error) if wait_s is None else pause(lease, wait_s, error.code, str(error))
 
 
 def fail(lease: "LeasedApp", error: HangarError) -> Result:

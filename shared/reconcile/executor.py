@@ -172,6 +172,16 @@ def describe_spec(machine: ObservedMachine) -> Json | None:
     }
 
 
+# What an earlier app of this name had went with it. The row must say so before the new app can exist.
+GONE_WITH_THE_APP: Json = {
+    "secrets_version": None,
+    "machine_id": None,
+    "machine_state": "absent",
+    "spare_machine_id": None,
+    "addresses": None,
+}
+
+
 def patch_before_deploying(action: Action, row: Row, inputs: "MachineInputs") -> Json:
     """What the row must say before Hangar sends a machine config: its environment, and whether its tag is resolved again.
 

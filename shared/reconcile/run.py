@@ -5,13 +5,23 @@ may die between any two lines: the next worker closes an intent without outcome 
 create-or-adopt or delete-or-gone, and an id is saved before anything is waited for.
 """
 
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shared.domain.actions import Action, ActionKind, Adopt, Assign, Decision, Done, GiveUp, Rename, Wait
-from shared.domain.backoff import asked_to_wait_s, counts_as_before
-from shared.domain.decide import CONTRADICTION, CONTRADICTION_ADVICE, START_FAILED, decide
+from shared.domain.actions import (
+    Action,
+    ActionKind,
+    Adopt,
+    Assign,
+    Decision,
+    Done,
+    GiveUp,
+    Rename,
+    Wait,
+    start_as_it_was,
+)
+from shared.domain.backoff import counts_as_before
+from shared.domain.decide import decide
 from shared.domain.errors import (
     Capacity,
     Conflict,
@@ -25,15 +35,20 @@ from shared.domain.errors import (
     TransientError,
     Withheld,
 )
-from shared.domain.models import Json, Row
+from shared.domain.models import Json
 from shared.domain.observation import Observation
-from shared.fly.errors import FIX_TOKEN
 from shared.reconcile import conclude
 from shared.reconcile.call import call_fly
-from shared.reconcile.executor import patch_before_deploying, patch_from_machine, patch_from_observation
+from shared.reconcile.executor import (
+    GONE_WITH_THE_APP,
+    patch_before_deploying,
+    patch_from_machine,
+    patch_from_observation,
+)
 from shared.reconcile.lease import CALL_BUDGET_S, LeasedApp
 from shared.reconcile.observer import AppObserver
 from shared.reconcile.placement import Placement
+from shared.reconcile.progress import Progress
 from shared.reconcile.result import CAPS, REFUSALS, Result
 
 if TYPE_CHECKING:
@@ -43,9 +58,6 @@ MARGIN_S = 2.0
 LONGEST_WAIT_CALL_S = 20
 # More steps than any way from nothing to done, faults included; beyond it the loop does not converge.
 MAX_STEPS = 40
-SAME_ACTION_LIMIT = 3
-# Fly holds a deleted app's name for about a minute. A refused name has no effect, so it is tried for most of that, every 10 s.
-NAME_REFUSALS_LIMIT = 5
 SETTLE_S = 2.0
 
 
@@ -55,11 +67,7 @@ class Run:
     def __init__(self, worker: "Worker", lease: LeasedApp, ends_at: float) -> None:
         self.worker, self.lease, self.ends_at = worker, lease, ends_at
         self.observer = AppObserver(worker.fly, lease.record_attempt, lease.time, worker.inputs)
-        self.calls: Counter[ActionKind] = Counter()
-        self.placement = Placement()
-        self.address_calls: Counter[tuple[ActionKind, str]] = Counter()
-        self.rejections: dict[ActionKind, HangarError] = {}
-        self.name_refusals = 0
+        self.placement, self.progress = Placement(), Progress()
 
     def run(self) -> Result:
         """Step until the row is done, waits, is held or has failed. Raises LeaseLost and SaveFailed, no other HangarError."""
@@ -79,7 +87,7 @@ class Run:
             except HangarError as error:
                 result = self.conclude_error(error)
             if result is not None:
-                return replace(result, actions=frozenset(self.calls))
+                return replace(result, actions=frozenset(self.progress.calls))
         stuck = f"{self.lease.row.fly_app_name} did not settle in {MAX_STEPS} steps"
         return conclude.fail(self.lease, Conflict(stuck, code="no_progress"))
 
@@ -89,7 +97,7 @@ class Run:
         try:
             observation = self.observer.observe(self.lease.row)
         except TransientError as error:
-            if not counts_as_before(self.lease.row, self.calls, error):
+            if not counts_as_before(self.lease.row, self.progress.calls, error):
                 raise
             return conclude.leave_unobserved(self.lease, error)
         if self.observer.take_read_directly():  # goes with the next save, so that the row and its cost show what runs
@@ -123,19 +131,11 @@ class Run:
         return None
 
     def _act(self, action: Action) -> Result | None:
-        self._limit_repetition(action)
+        self.progress.check(self.lease.row.fly_app_name, action, len(self.placement.full))
         if action.kind is ActionKind.CREATE_MACHINE:
             action = self.placement.choose(action, self.lease.row, self.lease.time())
         if action.kind is ActionKind.CREATE_APP:
-            # What an earlier app of this name had went with it. The row must say so before the new app can exist.
-            gone: Json = {
-                "secrets_version": None,
-                "machine_id": None,
-                "machine_state": "absent",
-                "spare_machine_id": None,
-                "addresses": None,
-            }
-            self.lease.learn(gone)
+            self.lease.learn(GONE_WITH_THE_APP)
         self.lease.patch |= patch_before_deploying(action, self.lease.row, self.worker.inputs)
         planned = self.lease.row.generation
         intent, refused = self.lease.record_intent(action)
@@ -153,22 +153,19 @@ class Run:
 
     def _call(self, action: Action, intent: Json) -> None:
         """Make the call. An answer that says how Fly differs from what was observed does not end the run."""
-        self.calls[action.kind] += 1
+        self.progress.calls[action.kind] += 1
         try:
             call_fly(self.worker, self.lease, self.observer, action, intent, self.budget_s())
             if action.kind in (ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE):
                 self.observer.config_sent(self.lease.row.generation)
         except NameTaken as taken:
-            self.name_refusals += 1
-            # Fail now: after another wait the turn may be over, and a pause raises no alert.
-            if self.name_refusals >= NAME_REFUSALS_LIMIT:
-                raise self._explain_refused_name(taken) from taken
+            self.progress.refuse_name(self.lease.row.fly_app_name, taken, is_listed=self.observer.listed_as_ours)
         except (LeaseLost, SaveFailed, Withheld):
             raise
         except HangarError as error:
             self._note_failure(action, error)
         else:
-            self.rejections.pop(action.kind, None)
+            self.progress.rejections.pop(action.kind, None)
             if action.region:
                 self.placement.note_room(self.lease, action.region)
 
@@ -181,55 +178,21 @@ class Run:
             if not (action.region and self.placement.note_full(self.lease, action.region, error)):
                 raise error
         elif isinstance(error, Conflict | NotFound | NotOwned):
-            self.rejections[action.kind] = error  # Fly differs from what was observed: observe again
+            self.progress.reject(action, error)
         else:
             raise error
-
-    def _explain_refused_name(self, taken: NameTaken) -> HangarError:
-        app = self.lease.row.fly_app_name
-        if self.observer.listed_as_ours:
-            message = (
-                f"Fly answers 404 for the app {app} and refuses its name as taken, while the organisation's lists show it as "
-                "ours"
-            )
-            return TransientError(message, code=CONTRADICTION, advice=CONTRADICTION_ADVICE)
-        message = f"Fly refused the name {app} {self.name_refusals} times. The last: {taken}"
-        return Conflict(message, code="no_progress")
 
     def _conclude_refusal(self, action: Action, refused: str) -> Result | None:
         """How the run ends because the database forbids the call; None if it continues with a fresh decision."""
         if refused == "rate":
             detail = "Fly limits app deletions per minute; this one waits for its slot"
             return conclude.pause(self.lease, self.lease.retry_in_s, "rate_limited", detail)
-        as_it_was = _start_as_it_was(action, self.lease.row) if refused in CAPS else None
-        if as_it_was is not None and not self.calls[as_it_was.kind]:
+        as_it_was = start_as_it_was(action, self.lease.row.power) if refused in CAPS else None
+        if as_it_was is not None and not self.progress.calls[as_it_was.kind]:
             return self._act(as_it_was)
         if refused in REFUSALS:
             return conclude.hold(self.lease, refused)
         return None  # "stale", "entitled" or "removal_hold": the desired state has changed
-
-    def _limit_repetition(self, action: Action) -> None:
-        """End the run when an action does not bring the app forward, with Fly's own words if Fly has rejected it."""
-        app, times = self.lease.row.fly_app_name, self.calls[action.kind]
-        rejection = self.rejections.get(action.kind)
-        if isinstance(rejection, NotOwned):
-            # What was read since says that the app is ours, so it is the token that may not change it.
-            message = (
-                f"{rejection.message}, although Fly shows the app as ours: the token may read it but not change it"
-            )
-            raise Refused(message, code="token", advice=FIX_TOKEN, status=rejection.status) from rejection
-        if action.kind is ActionKind.START_MACHINE and times and rejection is None:
-            raise Conflict(f"the machine of {app} was started and did not stay up", code=START_FAILED)
-        if action.kind is ActionKind.CREATE_APP:
-            times -= self.name_refusals
-        if action.kind is ActionKind.CREATE_MACHINE:
-            times -= len(self.placement.full)
-        if action.address:
-            times = self.address_calls[action.kind, action.address]
-            self.address_calls[action.kind, action.address] += 1
-        if times >= SAME_ACTION_LIMIT:
-            last = f". The last time: {rejection}" if rejection else ""
-            raise Conflict(f"{action.kind} on {app} was done {times} times without effect{last}", code="no_progress")
 
     def _rename(self, reason: str) -> None:
         renamed = {"action": "rename", "old_name": self.lease.row.fly_app_name}
@@ -237,8 +200,7 @@ class Run:
         self.lease.patch["rename"] = True
         self.lease.save()
         self.observer = AppObserver(self.worker.fly, self.lease.record_attempt, self.lease.time, self.worker.inputs)
-        self.calls.pop(ActionKind.CREATE_APP, None)
-        self.name_refusals = 0
+        self.progress.rename()
 
     def _wait(self, wait: Wait) -> Result | None:
         """Give Fly time: inside this run when the wait is short or Fly can report it, else until a later drain."""
@@ -266,11 +228,7 @@ class Run:
         if error.code == "token" and self.observer.has_new_app:
             self.worker.sleep(SETTLE_S)  # Fly may answer 401 for an app that was created a moment ago
             return None
-        # A call that has to wait for Fly's rate limit continues later, without an alert and without counting as an attempt.
-        wait_s = asked_to_wait_s(error, self.lease.settings)
-        if wait_s is not None:
-            return conclude.pause(self.lease, wait_s, error.code, str(error))
-        return conclude.fail(self.lease, error)
+        return conclude.pause_or_fail(self.lease, error)
 
     def budget_s(self) -> float:
         """Seconds for one call: up to the deadline, but enough for one short try, else an outage outlasts every drain."""
@@ -278,11 +236,3 @@ class Run:
 
     def _left_s(self) -> float:
         return self.ends_at - self.worker.clock()
-
-
-def _start_as_it_was(refused: Action, row: Row) -> Action | None:
-    """The start of a machine that a cap does not let become larger: meanwhile it runs with the size it has."""
-    machine = refused.machine
-    if refused.kind is not ActionKind.UPDATE_MACHINE or machine is None or row.power != "always_on":
-        return None
-    return Action(ActionKind.START_MACHINE, machine, "repair") if machine.state in ("stopped", "suspended") else None

@@ -21,7 +21,7 @@ BUGS = (
     PlantedBug(
         "rejection-forgotten",
         Python("shared.reconcile.run", "Run._note_failure"),
-        exactly("self.rejections[action.kind] = error"),
+        exactly("self.progress.reject(action, error)"),
         "pass",
         "C2: what was done without effect says what Fly answered",
         (_REFUSALS,),

@@ -91,7 +91,7 @@ BUGS = (
     ),
     PlantedBug(
         "same-action-without-limit",
-        Python("shared.reconcile.run", "Run._limit_repetition"),
+        Python("shared.reconcile.progress", "Progress.check"),
         exactly("if times >= SAME_ACTION_LIMIT:"),
         "if False:",
         "I7: an action without effect is made three times in a run, not forty",
