@@ -95,6 +95,7 @@ JSON_SHAPES = {
     "alerts list": _shape("object", "open alerts", f"An alert has {', '.join(f'`{key}`' for key in _ALERT.split())}."),
     "alerts ack": _shape("object", _ALERT),
     "alerts snooze": _shape("object", _ALERT),
+    "alerts wake": _shape("object", _ALERT),
     "credentials": _shape("object", _CREDENTIALS, "Counts of apps, by the tokens of their machines."),
     "credentials renew": _shape("object", _CREDENTIALS),
     "archive run": _shape("object", "bucket events samples closed_rows", "With `--source` that kind of rows only."),

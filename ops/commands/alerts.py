@@ -34,7 +34,7 @@ _COLUMNS = ("id", "opened", "kind", "about", "times", "handled", "message")
 @json_option
 @click.pass_context
 def alerts(context: click.Context, as_json: bool) -> None:
-    """Show the open alerts, acknowledge one, or snooze one."""
+    """Show the open alerts; acknowledge, snooze or wake one."""
     if context.invoked_subcommand is None:
         context.invoke(list_alerts, as_json=as_json)
 
@@ -107,6 +107,20 @@ def snooze(alert: str, until: str, reason: str | None, as_json: bool) -> None:
     _print(
         done, f"is snoozed until {ends_at:%Y-%m-%d %H:%M} UTC. If it is open then, it is sent again", as_json=as_json
     )
+
+
+@alerts.command("wake")
+@click.argument("alert", metavar="ID")
+@reason_option
+@json_option
+@report_errors
+def wake(alert: str, reason: str | None, as_json: bool) -> None:
+    """Undo the acknowledgement or the snooze of alert ID: nobody takes care of it."""
+    installation = open_installation()
+    found = _find(installation, alert)
+    reason = ask_reason(reason, is_required=False)
+    done = installation.database.wake_alert(UUID(found["id"]), actor=get_actor(), reason=reason)
+    _print(done, "is neither acknowledged nor snoozed", as_json=as_json)
 
 
 def _print(done: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:

@@ -321,8 +321,10 @@ def test_alerts_are_listed_acknowledged_and_snoozed(operator):
     assert set(done) == set(JSON_SHAPES["alerts ack"].keys) == set(alert)
     assert "acknowledged by cli:" in operator.hangar("alerts", "list")[0]
     assert operator.json("alerts", "snooze", alert["id"], "--until", "4h")["handling"]["state"] == "snoozed"
+    assert operator.json("alerts", "wake", alert["id"], "--reason", "not mine")["handling"] is None
     for arguments in (
         ["ack", "zz"],
+        ["wake", "zz"],
         ["ack", str(uuid.uuid4())],
         ["snooze", alert["id"], "--until", "yesterday"],
         ["snooze", alert["id"], "--until", "90d"],
