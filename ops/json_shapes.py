@@ -57,7 +57,7 @@ JSON_SHAPES = {
         "object",
         "fleet_summary health_summary failures recent_events brake releases differ now settings binding changes_waiting due "
         "legacy working sweep alerts drift unhealthy "
-        "alerts_open alert_deliveries archive",
+        "alerts_open alerts_handled alert_deliveries archive",
         f"With USER: {', '.join(f'`{key}`' for key in [*_USER_STATUS.split(), 'next'])}.",
     ),
     "apps": _shape("object", "apps next", "`next` is the word for `--after`, null on the last page."),
