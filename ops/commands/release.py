@@ -58,7 +58,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
 
 @click.group()
 def release() -> None:
-    """Bring a new image, size or environment to the fleet in waves."""
+    """Bring a new image, size, region or environment to the fleet in waves."""
 
 
 _CREATE_OPTIONS = (

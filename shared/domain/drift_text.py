@@ -38,8 +38,8 @@ def format_next_repair(row: Mapping[str, Any], held: str | None, repair: str) ->
 def _format_step(row: Mapping[str, Any], held: str | None, repair: str) -> str:
     if not is_repairable(row):
         return (
-            "Hangar cannot move a machine to another region: move the user to a plan of that region, or add the region "
-            "to the plan"
+            "Only a release moves a machine to another region: plan one for the apps that differ from their plan, or add the "
+            "region to the plan"
         )
     last = f" The last repair failed: {row['drift_error']}." if row.get("drift_error") else ""
     if row.get("drift_repair"):

@@ -132,6 +132,7 @@ declare
   v_app text := (select a.fly_app_name from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null);
   v_orphan text := (select min(o.app) from public.fly_orphans o where o.user_id = p_user);
   v_want hangar.entitlement;
+  v_pays boolean := exists (select 1 from hangar.judge_subscriptions(hangar.try_read_subscriptions(array[p_user])) j where j.verdict);
   v_release integer;
   v_secret text;
 begin
@@ -142,8 +143,11 @@ begin
    where s.user_id = p_user and (s.lost_at is null and exists (select 1 from public.user_fly_apps a where a.id = s.row_id and a.deleted_at is null)
                                  or s.state <> 'set' and s.requested_at > hangar.now() - interval '10 minutes');
   return (select coalesce(jsonb_agg(jsonb_build_object('code', x.code, 'message', x.message) order by x.nr), '[]') from (values
-    (1, 'entitled', v_want.entitled, 'the user is entitled to an app (%s), so Hangar would create one again. End the subscription in the host''s table, or '
-      'run `hangar deny` and wait until the app is deleted', v_want.why),
+    (1, 'entitled', v_want.entitled, 'the user is entitled to an app (%s), so Hangar would create one again. End the subscription in the host''s table, and '
+      'wait until the app is deleted', v_want.why),
+    -- Erasing deletes the override.
+    (1, 'denied', v_want.why = 'override_deny' and v_pays, 'only an override denies the user an app, and erasing deletes it. End the subscription in the '
+      'host''s table first', null),
     (2, 'unknown', v_want.entitled is null and v_want.why is distinct from 'not_bound', 'it is not known whether the user is entitled (%s). Correct that first; '
       '`hangar doctor` names the cause', v_want.why),
     (3, 'app', v_app is not null, 'the user has the app %s. Wait until Hangar has deleted it at Fly; `hangar status` shows what it waits for', v_app),

@@ -300,6 +300,13 @@ def test_a_person_with_an_app_is_refused(hangar):
             "with r as (delete from hangar.status_rules) update user_subscriptions set tier = 'elite' where user_id = %s",
             "unknown",
         ),
+        (
+            """with o as (insert into fly_overrides (user_id, override, actor)
+                          select id, 'deny', 'test' from auth.users where id = %s
+                          returning user_id)
+               update user_subscriptions s set tier = 'elite' from o where s.user_id = o.user_id""",
+            "denied",
+        ),
         ("insert into fly_orphans (app, network, user_id) values ('vyx-user-1', 'hangar-1', %s)", "orphan"),
         ("insert into hangar.operators (user_id, added_by) values (%s, 'test')", "operator"),
         ("update hangar.user_secrets set state = 'setting', requested_at = hangar.now() where user_id = %s", "secret"),

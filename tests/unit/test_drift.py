@@ -150,7 +150,7 @@ DRIFTING = {
             None,
             "waits for an operator. The last repair failed: no room.",
         ),
-        ({"drift": {"region": "runs nrt; should run iad"}}, None, "cannot move a machine"),
+        ({"drift": {"region": "runs nrt; should run iad"}}, None, "Only a release moves a machine"),
     ],
 )
 def test_the_next_step_says_what_runs_what_should_run_and_what_hangar_does(row, held, words):
