@@ -50,7 +50,9 @@ as $$
     ('hangar.retention_cutoff', null, 'the time of the newest event'),
     ('public.fly_archive_delete', null, 'the rows of one batch'),
     ('public.fly_search_log', null, 'which rows of a page name a person'),
-    ('hangar.erase_events', null, 'the rows that name a person')
+    ('hangar.erase_events', null, 'the rows that name a person'),
+    ('hangar.original_machine', null, 'the newest event of an app of the original system that names its machine'),
+    ('hangar.original_tier', null, 'the newest event of an app of the original system that names its tier')
 $$;
 comment on function hangar.log_readers() is 'Who reads user_fly_app_events, and how far back. events_retention_days is at least 30, which is far beyond all of them.';
 

@@ -15,7 +15,7 @@ CHECKS_MS = 60_000
 @pytest.fixture
 def alerts(cloud):
     """Three open alerts: one nobody has handled, one acknowledged, one snoozed. Their ids."""
-    keys = [uuid.uuid4().hex for _ in range(3)]
+    keys = [f"1{uuid.uuid4().hex}" for _ in range(3)]  # a banner begins a sentence with a capital letter
     for key in keys:
         cloud.sql("select public.fly_raise_alert('nudges', %s, %s)", key, f"{key} {'long words ' * 20}{MARKUP}")
     found = [cloud.sql("select id from hangar.alerts where key = %s", key)[0][0] for key in keys]

@@ -33,8 +33,8 @@ def worst(cloud):
         for number, (status, health, region, tier, cost, retries, cpu_kind) in enumerate(people):
             user = uuid.uuid4()
             users.append(user)
-            cloud.sql(
-                "insert into auth.users (id, email) values (%s, %s)", user, f"{'x' * 180}{mark}{number}@example.test"
+            database.execute(
+                "insert into auth.users (id, email) values (%s, %s)", (user, f"{'x' * 180}{mark}{number}@example.test")
             )
             database.execute(
                 "insert into public.user_fly_apps (user_id, fly_app_name, fly_org_slug, network, status, health_status, region,"

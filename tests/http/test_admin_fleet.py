@@ -109,7 +109,7 @@ def test_a_filter_without_a_match_says_so(operator):
     [
         ("status=bogus", "There is no status “bogus”. Choose one of active, provisioning, error, deprovisioning."),
         ("health=Healthy", "There is no health “Healthy”. Choose one of healthy, unhealthy, unknown."),
-        ("work=stuk", "There is no work “stuk”. Choose one of due, overdue, retrying, stuck, drift, override."),
+        ("work=stuk", "There is no work “stuk”. Choose one of due, overdue, retrying, stuck, drift, override, legacy."),
         ("tier=gold", "There is no tier “gold”. Choose one of elite, free, pro"),
         ("region=atlantis", "There is no region “atlantis”. Choose one of "),
         ("sort=password", "There is no sort “password”. Choose one of created, app, cost, checked, retries."),

@@ -53,7 +53,7 @@ def test_the_form_makes_a_draft_whose_page_is_its_plan(operator, draft, release_
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "A release changes at least one of image, cpu_kind, cpu_count, memory_mb and env."),
+        ({}, "A release changes at least one of image, region, cpu_kind, cpu_count, memory_mb and env."),
         ({"image": "not an image"}, "Image must be"),
         ({"image": NEW, "cpu_count": "two"}, "Cpu_count must be a whole number from 1 to 64, not two."),
         ({"image": NEW, "cpu_count": "-1"}, "Cpu_count must be a whole number from 1 to 64, not -1."),

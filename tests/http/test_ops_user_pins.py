@@ -58,7 +58,10 @@ def test_a_pin_changes_the_machine_at_once_and_releases_leave_it_alone(operator)
     drain(operator)
     assert machine_of(operator, pinned)["guest"]["memory_mb"] == 1024
     release = create(operator, "--image", NEW, *FAST, "--start")
-    assert "release " + str(release) + " leaves this app out: pinned" in operator.hangar("explain", email)[0]
+    assert (
+        "release " + str(release) + " leaves this app out: an operator has pinned"
+        in operator.hangar("explain", email)[0]
+    )
     found = finish(operator, release)
     assert [(each["user_id"], each["state"], each["reason"]) for each in found["targets"]] == [
         (str(other), "done", None),
