@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from ops.archive.bucket import Bucket
@@ -39,7 +40,7 @@ class Erasure:
     def list_archived(self, bucket: Bucket, addresses: list[str]) -> list[dict[str, Any]]:
         """The objects of the archive that name the person, by id or address. Reads every object."""
         settings = self.installation.database.read_overview().settings
-        texts = [str(self.user_id), *addresses]
+        texts = [str(self.user_id), *addresses, *(quote(address).lower() for address in addresses)]
         found: Counter[str] = Counter()
         for source in SOURCES:
             below = f"{bucket.location.prefix}{settings['installation_id']}/{source}/"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from ops.archive.bucket import Bucket
 from ops.archive.objects import DamagedObject, hash_bytes
@@ -20,8 +21,13 @@ FOLDER = "erased/"
 ERASED = "(erased)"
 _TYPE = "application/json"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-# As hangar.email_pattern searches: an address ends where a longer one would go on.
-_EMAIL = re.compile(r"[^\s\"\\@<>(),;:]+@[\w-]+(?:\.[\w-]+)*")
+# As hangar.email_pattern searches: an address ends where a longer one would go on. An escape of JSON is no part of an address.
+_EMAIL = re.compile(
+    r"(?P<escape>\\(?:u[0-9a-f]{4}|.))|[^\s\"\\@<>(),;:]+(?:@|%40)[\w-]+(?:\.[\w-]+)*", re.IGNORECASE | re.DOTALL
+)
+# Where an address may begin within such a match: behind a sign, an escape of a URL, or the rest of an escape in inner JSON.
+_SIGN = re.compile(r"%[0-9a-f]{2}|[^\w.%+-]", re.IGNORECASE)
+_REST_OF_ESCAPE = re.compile(r"[nrtbf]|u[0-9a-f]{4}", re.IGNORECASE)
 # What operators wrote about the person, and the commands that they ran, in the text of a row.
 _FREE_TEXT = re.compile(r'("(?:reason|command)": )"(?:[^"\\]|\\.)*"')
 _COMMAND_ERROR = re.compile(r'("error_details": )"(?:[^"\\]|\\.)*"')
@@ -83,7 +89,7 @@ class Eraser:
             if row.get("event_type") == "command_run":
                 line = _COMMAND_ERROR.sub(rf'\1"{ERASED}"', line)
         line = _UUID.sub(lambda match: _replace_user(match[0], users), line)
-        return _EMAIL.sub(lambda match: _replace_email(match[0], users), line)
+        return _EMAIL.sub(lambda match: _replace_email(match, users), line)
 
 
 def read_eraser(bucket: Bucket, installation_id: str, source: str) -> Eraser:
@@ -117,7 +123,15 @@ def _replace_user(text: str, users: Mapping[str, _Person]) -> str:
     return person.pseudonym if person else text
 
 
-def _replace_email(text: str, users: Mapping[str, _Person]) -> str:
-    address = text.lower()
-    known = any(_hash(f"{user}:{address}") in person.email_hashes for user, person in users.items())
-    return ERASED if known else text
+def _replace_email(match: re.Match[str], users: Mapping[str, _Person]) -> str:
+    text = match[0]
+    if match["escape"]:
+        return text
+    starts = [0, *(sign.end() for sign in _SIGN.finditer(text))]
+    if match.string[: match.start()].endswith("\\"):
+        starts += [rest.end() for rest in [_REST_OF_ESCAPE.match(text)] if rest]
+    for start in sorted(starts):
+        for address in {text[start:].lower(), unquote(text[start:]).lower()}:
+            if any(_hash(f"{user}:{address}") in person.email_hashes for user, person in users.items()):
+                return text[:start] + ERASED
+    return text

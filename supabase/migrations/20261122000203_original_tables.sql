@@ -93,12 +93,14 @@ end
 $$;
 
 -- Requires what the new table requires: types, defaults, values that must be there, and constraints. The log keeps entries that a free text of
--- the original system made, so its rules hold for new entries only if old ones break them.
+-- the original system made. If old entries break a rule, it holds for new ones only, which have higher numbers. The rule must not stay
+-- `not valid` instead: then no statement could change an old entry, and a person in it could not be erased.
 create function hangar.tighten(p_table text, p_old regclass, p_new regclass, p_keeps_old boolean) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_part record;
+  v_last_seq bigint;
 begin
   for v_part in
     select a.attname, a.attnotnull, a.attidentity, pg_catalog.pg_get_expr(d.adbin, d.adrelid) as value
@@ -111,21 +113,20 @@ begin
     end if;
   end loop;
   for v_part in
-    select c.conname, c.contype, pg_catalog.pg_get_constraintdef(c.oid) as definition
+    select c.conname, c.contype, pg_catalog.pg_get_constraintdef(c.oid) as definition, pg_catalog.pg_get_expr(c.conbin, c.conrelid) as rule
       from pg_catalog.pg_constraint c where c.conrelid = p_new and c.contype in ('c', 'u') order by c.conname
   loop
-    execute format('alter table %s add constraint %I %s%s', p_old, v_part.conname, v_part.definition, case v_part.contype when 'c' then ' not valid' else '' end);
+    begin
+      execute format('alter table %s add constraint %I %s', p_old, v_part.conname, v_part.definition);
+    exception when check_violation then
+      if not p_keeps_old then
+        raise;
+      end if;
+      execute format('select max(e.seq) from %s e', p_old) into v_last_seq;
+      execute format('alter table %s add constraint %I check (%s or seq <= %s)', p_old, v_part.conname, v_part.rule, v_last_seq);
+    end;
     insert into hangar.original_objects (table_name, kind, name, restore)
     values (p_table, 'added', v_part.conname, format('alter table public.%I drop constraint if exists %I', p_table, v_part.conname));
-    if v_part.contype = 'c' then
-      begin
-        execute format('alter table %s validate constraint %I', p_old, v_part.conname);
-      exception when check_violation then
-        if not p_keeps_old then
-          raise;
-        end if;
-      end;
-    end if;
   end loop;
 end
 $$;

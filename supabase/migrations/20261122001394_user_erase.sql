@@ -39,12 +39,26 @@ as $$
     from hangar.doctor_relations() r left join hangar.erasure_rules() e on e.place = r.name where r.is_table
 $$;
 
+-- JSON as text, with the character 1 behind each escape. JSON never contains it, so \tom@x.test, a tab and om@x.test, is not taken for tom@x.test.
+create function hangar.mark_escapes(p_json text) returns text
+language sql immutable set search_path = ''
+as $$
+  select case when pg_catalog.strpos(p_json, '\') = 0 then p_json
+              else pg_catalog.regexp_replace(p_json, '\\(?:u[0-9a-fA-F]{4}|[^u])', '\&' || pg_catalog.chr(1), 'g') end
+$$;
+
 -- An address as a regular expression that does not match within a longer address. Null if it is no address that could be searched for.
+-- A text may hold JSON or a URL: the address also begins behind an escape (\n, \u003c, %3C), and signs in it may be encoded (%40).
 create function hangar.email_pattern(p_email text) returns text
 language sql immutable set search_path = ''
 as $$
   select case when p_email ~ '^[^\s"\\@]+@[^\s"\\@]+$' then
-    '(?<![[:alnum:]._%+-])' || pg_catalog.regexp_replace(p_email, '([^[:alnum:]])', '\\\1', 'g') || '(?![[:alnum:]-]|\.[[:alnum:]])' end
+    '(?:(?<![[:alnum:]._%+-])|(?<=\\\x01?(?:[nrtbf]|u[0-9a-f]{4})|%[0-9a-f]{2}))' ||
+    (select pg_catalog.string_agg(case when c ~ '[A-Za-z0-9]' then c else
+              '(?:' || pg_catalog.regexp_replace(c, '([^[:alnum:]])', '\\\1') || '|'
+                || pg_catalog.regexp_replace(pg_catalog.encode(pg_catalog.convert_to(c, 'UTF8'), 'hex'), '(..)', '%\1', 'g') || ')' end, '' order by nr)
+       from pg_catalog.regexp_split_to_table(p_email, '') with ordinality x (c, nr)) ||
+    '(?![[:alnum:]-]|\.[[:alnum:]])' end
 $$;
 
 -- The addresses of a person that texts are searched for: the host's, and one that the operator names.
@@ -62,32 +76,72 @@ as $$
   select pg_catalog.regexp_replace(pg_catalog.regexp_replace(p_text, p_user::text, p_pseudonym::text, 'gi'), coalesce(p_email_pattern, '(?!)'), '(erased)', 'gi')
 $$;
 
+create function hangar.erase_json(p_json text, p_user uuid, p_pseudonym uuid, p_email_pattern text) returns text
+language sql immutable set search_path = ''
+as $$
+  select pg_catalog.replace(hangar.erase_text(hangar.mark_escapes(p_json), p_user, p_pseudonym, p_email_pattern), pg_catalog.chr(1), '')
+$$;
+
+-- The columns of the log that Hangar knows. In a table of the original system the host may have added others.
+create function hangar.event_columns() returns text[]
+language sql immutable set search_path = ''
+as $$
+  select array['id', 'fly_app_id', 'user_id', 'event_type', 'status', 'metadata', 'error_details', 'created_at', 'seq']
+$$;
+
+-- How the columns of a table lose id ($1 for $2) and address ($3): assignments, and what is searched. Text of any kind, also in columns
+-- that the host has added to a table of the original system. Where a foreign key would refuse the pseudonym, null takes the place.
+create function hangar.erasing_columns(p_table regclass, p_name text, p_except text[], out sets text, out texts text)
+language sql stable set search_path = ''
+as $$
+  select string_agg(format(case c.kind
+           when 'uuid' then '%1$I = case when t.%1$I = $1 then $2 else t.%1$I end'
+           when 'reference' then '%1$I = case when t.%1$I::text ~* concat_ws(''|'', $1::text, $3) then null else t.%1$I end'
+           when 'uuids' then '%1$I = array_replace(t.%1$I, $1, $2)'
+           when 'json' then '%1$I = hangar.erase_json(t.%1$I::text, $1, $2, $3)::%2$s'
+           else '%1$I = hangar.erase_text(t.%1$I::text, $1, $2, $3)::%2$s' end, c.attname, c.type), ', '),
+         string_agg(format(case c.kind when 'json' then 'hangar.mark_escapes(t.%I::text)' else 't.%I::text' end, c.attname), ', ')
+    from (select a.attname, a.attnum, t.typname, format_type(a.atttypid, a.atttypmod) as type, case
+                   when exists (select 1 from pg_constraint k where k.conrelid = p_table and k.contype = 'f' and a.attnum = any (k.conkey))
+                     then case when (t.typname = 'uuid' or t.typcategory = 'S') and not a.attnotnull then 'reference' end
+                   when t.typname = 'uuid' then 'uuid' when t.typname = '_uuid' then 'uuids'
+                   when t.typname in ('json', 'jsonb') then 'json'
+                   when t.typcategory = 'S' or e.typcategory = 'S' or e.typname in ('json', 'jsonb') then 'text' end as kind
+            from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+           where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' and a.attname <> all (p_except)) c
+   where c.kind is not null
+     and not exists (select 1 from hangar.erasure_rules() r where r.place = p_name || '.' || c.attname)
+     -- A key of our own, made from no person. A user's id as the key is refused or deleted before.
+     and not exists (select 1 from pg_index i where i.indrelid = p_table and i.indisprimary and c.attnum = any (i.indkey::smallint[]) and c.typname = 'uuid')
+$$;
+
+-- How the columns that the host has added to the log lose the person; null if there are none that could hold one.
+create function hangar.erasing_added_columns() returns text
+language sql stable set search_path = ''
+as $$
+  select c.sets from hangar.erasing_columns('public.user_fly_app_events', 'public.user_fly_app_events', hangar.event_columns()) c
+$$;
+
+-- An entry of the log as the text that is searched. Added columns make it slow.
+create function hangar.event_text(p_event public.user_fly_app_events, p_added boolean) returns text
+language sql stable set search_path = ''
+as $$
+  select concat_ws(E'\n', p_event.user_id, hangar.mark_escapes(p_event.metadata::text), p_event.error_details,
+                   case when p_added then hangar.mark_escapes((to_jsonb(p_event) - hangar.event_columns())::text) end)
+$$;
+
 -- One table: replaces id and address in every column that can hold them, and returns the number of rows that had them.
 create function hangar.erase_in_table(p_table regclass, p_name text, p_user uuid, p_pseudonym uuid, p_email_pattern text) returns bigint
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  v_sets text;
-  v_texts text;
+  v_columns record := hangar.erasing_columns(p_table, p_name, '{}');
   v_changed bigint;
 begin
-  select string_agg(format(case t.typname
-           when 'uuid' then '%1$I = case when t.%1$I = $1 then $2 else t.%1$I end'
-           when '_uuid' then '%1$I = array_replace(t.%1$I, $1, $2)'
-           when '_text' then '%1$I = hangar.erase_text(t.%1$I::text, $1, $2, $3)::text[]'
-           when 'jsonb' then '%1$I = hangar.erase_text(t.%1$I::text, $1, $2, $3)::jsonb'
-           else '%1$I = hangar.erase_text(t.%1$I, $1, $2, $3)' end, c.attname), ', '),
-         string_agg(format('t.%I', c.attname), ', ')
-    into v_sets, v_texts
-    from pg_attribute c join pg_type t on t.oid = c.atttypid
-   where c.attrelid = p_table and c.attnum > 0 and not c.attisdropped and c.attgenerated = '' and t.typname in ('uuid', '_uuid', 'text', '_text', 'jsonb')
-     and not exists (select 1 from hangar.erasure_rules() r where r.place = p_name || '.' || c.attname)
-     -- A key of our own, made from no person. A user's id as the key is refused or deleted before.
-     and not exists (select 1 from pg_index i where i.indrelid = p_table and i.indisprimary and c.attnum = any (i.indkey::smallint[]) and t.typname = 'uuid');
-  if v_sets is null then
+  if v_columns.sets is null then
     return 0;
   end if;
-  execute format('update %s t set %s where concat_ws(%L, %s) ~* $4', p_table, v_sets, E'\n', v_texts)
+  execute format('update %s t set %s where concat_ws(%L, %s) ~* $4', p_table, v_columns.sets, E'\n', v_columns.texts)
     using p_user, p_pseudonym, p_email_pattern, concat_ws('|', p_user::text, p_email_pattern);
   get diagnostics v_changed = row_count;
   return v_changed;
@@ -96,6 +150,7 @@ $$;
 
 -- The log: the user's own events, those of the user's apps, and events of others that name the user (p_mentions, and all after p_read_to,
 -- which the caller has not searched). What operators wrote about the user, and the commands that they ran, are free text and go whole.
+-- The metadata of an entry of the original system may be a list or a plain value.
 create function hangar.erase_events(
   p_user uuid, p_pseudonym uuid, p_email_pattern text, p_mentions bigint[], p_read_to bigint
 ) returns bigint
@@ -104,23 +159,28 @@ as $$
 declare
   v_pattern text := concat_ws('|', p_user::text, p_email_pattern);
   v_rows uuid[] := array(select a.id from public.user_fly_apps a where a.user_id in (p_user, p_pseudonym));
-  v_changed bigint;
+  v_added text := hangar.erasing_added_columns();
+  v_found bigint[];
 begin
+  v_found := array(
+    select o.seq from public.user_fly_app_events o where o.user_id = p_user
+    union select o.seq from public.user_fly_app_events o where o.fly_app_id = any (v_rows) and hangar.event_text(o, v_added is not null) ~* v_pattern
+    -- Rows that were written at the same time as those that were searched may have committed later.
+    union select o.seq from public.user_fly_app_events o
+           where (o.seq > p_read_to - 1000 or o.seq = any (p_mentions)) and hangar.event_text(o, v_added is not null) ~* v_pattern);
   update public.user_fly_app_events e
      set user_id = case when e.user_id = p_user then p_pseudonym else e.user_id end,
-         metadata = hangar.erase_text((e.metadata || case when e.user_id = p_user or e.fly_app_id = any (v_rows) then
-           (select coalesce(jsonb_object_agg(k, '(erased)'), '{}') from jsonb_object_keys(e.metadata) k where k in ('reason', 'command')) else '{}' end)::text,
-           p_user, p_pseudonym, p_email_pattern)::jsonb,
+         metadata = hangar.erase_json((case when (e.user_id = p_user or e.fly_app_id = any (v_rows)) and jsonb_typeof(e.metadata) = 'object' then
+           e.metadata || (select coalesce(jsonb_object_agg(k, '(erased)'), '{}') from jsonb_object_keys(e.metadata) k where k in ('reason', 'command'))
+           else e.metadata end)::text, p_user, p_pseudonym, p_email_pattern)::jsonb,
          error_details = case when e.event_type = 'command_run' and (e.user_id = p_user or e.fly_app_id = any (v_rows)) then '(erased)'
                               else hangar.erase_text(e.error_details, p_user, p_pseudonym, p_email_pattern) end
-   where e.seq in (
-     select o.seq from public.user_fly_app_events o where o.user_id = p_user
-     union select o.seq from public.user_fly_app_events o where o.fly_app_id = any (v_rows) and concat_ws(E'\n', o.user_id, o.metadata, o.error_details) ~* v_pattern
-     -- Rows that were written at the same time as those that were searched may have committed later.
-     union select o.seq from public.user_fly_app_events o
-            where (o.seq > p_read_to - 1000 or o.seq = any (p_mentions)) and concat_ws(E'\n', o.user_id, o.metadata, o.error_details) ~* v_pattern);
-  get diagnostics v_changed = row_count;
-  return v_changed;
+   where e.seq = any (v_found);
+  if v_added is not null then
+    execute format('update public.user_fly_app_events t set %s where t.seq = any ($4)', v_added)
+      using p_user, p_pseudonym, p_email_pattern, v_found;
+  end if;
+  return cardinality(v_found);
 end
 $$;
 

@@ -7,14 +7,15 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_pattern text := concat_ws('|', p_user::text, (select string_agg(hangar.email_pattern(e), '|') from unnest(hangar.searched_emails(p_user, p_email)) e));
+  v_added boolean := hangar.erasing_added_columns() is not null;
 begin
   perform hangar.check_limit('p_limit', p_limit, 50000);
   if p_user is null then
     raise exception 'p_user must be a uuid, not null' using errcode = 'invalid_parameter_value';
   end if;
-  return (select jsonb_build_object('mentions', coalesce(jsonb_agg(e.seq::text order by e.seq) filter (where concat_ws(E'\n', e.user_id, e.metadata, e.error_details) ~* v_pattern), '[]'),
+  return (select jsonb_build_object('mentions', coalesce(jsonb_agg(e.seq::text order by e.seq) filter (where e.text ~* v_pattern), '[]'),
                                     'last', max(e.seq)::text, 'read', count(*))
-            from (select x.seq, x.user_id, x.metadata, x.error_details from public.user_fly_app_events x where x.seq > p_after order by x.seq limit p_limit) e);
+            from (select x.seq, hangar.event_text(x, v_added) as text from public.user_fly_app_events x where x.seq > p_after order by x.seq limit p_limit) e);
 end
 $$;
 comment on function public.fly_search_log(uuid, text, bigint, integer) is 'Which events of a page of the log name a person, by id or e-mail address. docs/database.md.';

@@ -48,6 +48,29 @@ def test_a_restore_has_the_pseudonym_and_no_address(past, archive, store, restor
     assert '"n": 1.50' in after[50]
 
 
+def test_a_restore_finds_an_address_behind_escapes_and_in_urls(past, archive, store, restored, person):
+    """As the erasure in the database does, and no other address is touched."""
+    user, _ = person
+    past.sql("update user_profiles set email = 'tom+x@x.test' where id = %s", user)
+    texts = (
+        ("see\ntom+x@x.test", "see\n(erased)"),
+        ("\ttom+x@x.test\x01tom+x@x.test", "\t(erased)\x01(erased)"),
+        ("CORP\\tom+x@x.test", "CORP\\(erased)"),
+        ('{"to": "\\ntom+x@x.test\\u003ctom+x@x.test\\u003e"}', '{"to": "\\n(erased)\\u003c(erased)\\u003e"}'),
+        ("?email=tom+x@x.test&x", "?email=(erased)&x"),
+        ("?email=tom%2bx%40X.test&x %3Ctom+x@x.test%3E", "?email=(erased)&x %3C(erased)%3E"),
+        ("see\tom+x@x.test atom%2Bx%40x.test", "see\tom+x@x.test atom%2Bx%40x.test"),
+    )
+    for text, _ in texts:
+        past.add_events(1, metadata=json.dumps({"text": text}), error_details=text)
+    archive()
+    erase(past, user)
+    archive()
+    rows = [json.loads(line) for line in restored()][-len(texts) :]
+    assert [row["metadata"]["text"] for row in rows] == [wanted for _, wanted in texts]
+    assert [row["error_details"] for row in rows] == [wanted for _, wanted in texts]
+
+
 def test_a_later_life_of_the_same_user_stays(past, archive, store, restored, person):
     """The user came back after the erasure: those rows are a user's of today."""
     user, _ = person

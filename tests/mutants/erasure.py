@@ -4,6 +4,7 @@ from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _ERASE = "tests/postgres/test_user_erase.py"
+_ORIGINAL = "tests/postgres/test_original_erase.py"
 _RESTORE = "tests/archive/test_archive_erased.py"
 
 BUGS = (
@@ -26,10 +27,58 @@ BUGS = (
     PlantedBug(
         "erase-within-longer-addresses",
         Sql("function hangar.email_pattern"),
-        exactly("'(?<![[:alnum:]._%+-])' ||"),
-        "",
+        exactly("(?<![[:alnum:]._%+-])|"),
+        "|",
         "erasing one person changes no other address",
         (f"{_ERASE}::test_an_address_within_a_longer_one_stays",),
+    ),
+    PlantedBug(
+        "erase-no-list-as-metadata",
+        Sql("function hangar.erase_events"),
+        exactly(" and jsonb_typeof(e.metadata) = 'object'"),
+        "",
+        "a person whose log has a list as metadata can be erased",
+        (f"{_ORIGINAL}::test_a_person_from_before_hangar_can_be_erased",),
+    ),
+    PlantedBug(
+        "upgrade-old-entries-cannot-change",
+        Sql("function hangar.tighten"),
+        exactly("check (%s or seq <= %s)'"),
+        "check (%s and %s > 0) not valid'",
+        "a person whose log is older than Hangar's rules can be erased",
+        (f"{_ORIGINAL}::test_a_person_from_before_hangar_can_be_erased",),
+    ),
+    PlantedBug(
+        "erase-no-address-behind-a-line-break",
+        Sql("function hangar.email_pattern"),
+        exactly("[nrtbf]|"),
+        "",
+        "an address at the beginning of a line is erased",
+        (f"{_ERASE}::test_an_address_is_found_behind_every_escape_and_in_urls",),
+    ),
+    PlantedBug(
+        "erase-takes-escapes-for-letters",
+        Sql("function hangar.mark_escapes"),
+        exactly("'\\&' || pg_catalog.chr(1)"),
+        "'\\&'",
+        "a tab before a shorter address is not taken for the first letter of another person's",
+        (f"{_ERASE}::test_an_address_is_found_behind_every_escape_and_in_urls",),
+    ),
+    PlantedBug(
+        "erase-skips-the-hosts-columns",
+        Sql("function hangar.erasing_columns"),
+        exactly("t.typcategory = 'S' or e.typcategory = 'S' or"),
+        "t.typname in ('text', '_text') or",
+        "a column that the host has added loses the person",
+        (f"{_ORIGINAL}::test_columns_that_the_host_has_added_lose_the_person_too",),
+    ),
+    PlantedBug(
+        "erase-skips-the-hosts-columns-of-the-log",
+        Sql("function hangar.event_text"),
+        exactly("(to_jsonb(p_event) - hangar.event_columns())::text"),
+        "''",
+        "a column that the host has added to the log loses the person",
+        (f"{_ORIGINAL}::test_columns_that_the_host_has_added_lose_the_person_too",),
     ),
     PlantedBug(
         "erase-while-archiving",
@@ -66,10 +115,18 @@ BUGS = (
     PlantedBug(
         "restore-brings-addresses-back",
         Python("ops.archive.erasures", "Eraser.erase"),
-        exactly("return _EMAIL.sub(lambda match: _replace_email(match[0], users), line)"),
+        exactly("return _EMAIL.sub(lambda match: _replace_email(match, users), line)"),
         "return line",
         "a restore does not bring an erased person back",
         (f"{_RESTORE}::test_a_restore_has_the_pseudonym_and_no_address",),
+    ),
+    PlantedBug(
+        "restore-misses-an-address-in-a-url",
+        Python("ops.archive.erasures", "_replace_email"),
+        exactly("starts = [0, *(sign.end() for sign in _SIGN.finditer(text))]"),
+        "starts = [0]",
+        "a restore leaves no address in a URL",
+        (f"{_RESTORE}::test_a_restore_finds_an_address_behind_escapes_and_in_urls",),
     ),
     PlantedBug(
         "restore-erases-a-later-life",

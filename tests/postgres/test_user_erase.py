@@ -169,6 +169,38 @@ def test_an_address_within_a_longer_one_stays(hangar, person):
     )
 
 
+TEXTS = (
+    ("see\n{}", "see\n(erased)"),
+    ("\t{}\r\n{}\x01{}", "\t(erased)\r\n(erased)\x01(erased)"),
+    ("CORP\\{}", "CORP\\(erased)"),
+    ('body: {{"to": "\\n{}\\u003c{}\\u003e"}}', 'body: {{"to": "\\n(erased)\\u003c(erased)\\u003e"}}'),
+    ("/find?email={}&x", "/find?email=(erased)&x"),
+    ("/find?email=tom%2Bx%40x.test&x", "/find?email=(erased)&x"),
+    ("%3Ctom%2bx%40X.test%3E", "%3C(erased)%3E"),
+    # Other persons.
+    ("see\tom+x@x.test", "see\tom+x@x.test"),
+    ("atom%2Bx%40x.test", "atom%2Bx%40x.test"),
+)
+
+
+def test_an_address_is_found_behind_every_escape_and_in_urls(hangar, person):
+    """A line break is an n in JSON, and JSON within a text has escapes of its own. No other address is touched."""
+    email = "tom+x@x.test"
+    hangar.sql("update user_profiles set email = %s where id = %s", email, person)
+    texts = [text.replace("{}", email).replace("{{", "{").replace("}}", "}") for text, _ in TEXTS]
+    for key, text in enumerate(texts):
+        hangar.rpc("fly_raise_alert", kind="test", key=str(key), message=text, metadata={"text": text})
+    found = hangar.rpc("fly_search_log", user=person)
+    erase(hangar, person, mentions=found["mentions"], read_to=int(found["last"]) + 100000)
+    wanted = [text.replace("{{", "{").replace("}}", "}") for _, text in TEXTS]
+    alerts = "select message, metadata ->> 'text' as text from hangar.alerts where kind = 'test' order by key"
+    assert [row["text"] for row in hangar.sql(alerts)] == wanted
+    assert [row["message"] for row in hangar.sql(alerts)] == wanted
+    log = "select error_details as text from user_fly_app_events where event_type = 'alert_raised' order by seq"
+    assert [row["text"] for row in hangar.sql(log)][-len(wanted) :] == wanted
+    assert erase(hangar, person)["changes"] == []
+
+
 def test_an_address_that_the_host_no_longer_has_goes_too(hangar, person):
     """The operator names it; the present one goes as well."""
     new = address(hangar, person)
