@@ -12,7 +12,7 @@ from shared.domain.cost import explain_refused_size
 from shared.domain.credentials import is_token_due, wants_new_token
 from shared.domain.drift import ESSENTIAL, NOT_REPAIRABLE, SECRETS
 from shared.domain.health_step import decide_health_step
-from shared.domain.machine_states import ENDING, GONE_STATES, LASTING, STOPPING, TRANSITIONAL, is_stuck
+from shared.domain.machine_states import ENDING, GONE_STATES, LASTING, RESTING, STOPPING, TRANSITIONAL, is_stuck
 from shared.domain.models import Row
 from shared.domain.naming import machine_names, second_machine_name
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
@@ -204,7 +204,7 @@ def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decisio
     machine = find_main(row, observation)
     spare = find_spare(row, observation, machine)
     if row.hold_until is not None and now < row.hold_until:
-        return _decide_held(row, machine, spare)
+        return _decide_held(row, machine, spare, now)
     in_grace = row.delete_after is not None and now < row.delete_after
     if observation.app is AppPresence.FOREIGN:
         return _decide_foreign(row, observation, now) or Done("deleted")
@@ -233,12 +233,18 @@ def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decisio
     return Action(ActionKind.DELETE_APP, machine, "deprovision")
 
 
-def _decide_held(row: Row, machine: ObservedMachine | None, spare: ObservedMachine | None) -> Decision:
+def _decide_held(row: Row, machine: ObservedMachine | None, spare: ObservedMachine | None, now: datetime) -> Decision:
     """The removal hold: the machine keeps running. One that the row does not know yet is recorded first, with its price."""
     if machine is not None and machine.id != row.machine_id:
         return Adopt(machine)
+    if machine is not None and spare is not None and spare.host_ok and is_running(machine) and is_running(spare):
+        return Action(ActionKind.STOP_MACHINE, spare, "move")  # somebody started it
     if machine is not None and spare is not None and row.power == "always_on" and is_interrupted(machine, spare):
         return Action(ActionKind.START_MACHINE, machine, "move")
+    if machine is not None and spare is not None and row.power == "always_on":
+        is_stopping = machine.host_ok and machine.state in STOPPING and not is_stuck(machine, now)
+        if is_stopping and spare.state in RESTING:
+            return Wait(2, f"the machine is {machine.state}, and is started again after that", machine, "stopped")
     return Done("deprovisioning", machine)
 
 

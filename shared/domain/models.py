@@ -53,6 +53,7 @@ class Row(_FromDatabase):
     move_release_id: int | None = None
     spare_machine_id: str | None = None
     keeps_spare: bool = True  # the move may still have to go back
+    home_region: str | None = None  # where a move that goes back came from, if the list allows it
     image_digest: str | None = None
     env_digest: str | None = None
     env_version: str | None = None

@@ -14,7 +14,7 @@ from shared.domain.cost import explain_refused_size
 from shared.domain.credentials import is_token_due, wants_new_token
 from shared.domain.machine_states import ENDING, GONE_STATES, RESTING, STOPPING, TRANSITIONAL, is_stuck
 from shared.domain.models import Row
-from shared.domain.naming import machine_names, second_machine_name
+from shared.domain.naming import second_machine_name
 from shared.domain.observation import Observation, ObservedMachine
 from shared.domain.regions import allows
 
@@ -43,23 +43,22 @@ def may_drop(row: Row, spare: ObservedMachine) -> bool:
     )
 
 
-def wants_move(row: Row, machine: ObservedMachine) -> bool:
+def wants_move(row: Row, machine: ObservedMachine, spare: ObservedMachine | None) -> bool:
     """Whether a release lets this app move, and its machine runs outside the regions of its row.
 
+    Going back, it runs in the wrong region as long as the former machine is the other one, although the list may allow both.
     Fly itself starts an on-demand machine at a request, so that two of them could run. Those are not moved.
     """
     if row.move_release_id is None or row.power != "always_on":
         return False
+    if spare is not None and spare.region and spare.region == row.home_region:
+        return machine.region != row.home_region
     return bool(machine.region) and not allows(row.region, machine.region)
 
 
 def find_spare(row: Row, observation: Observation, main: ObservedMachine | None) -> ObservedMachine | None:
     """The second machine of a move, by its id or, after a lost answer, by its name."""
-    named = (
-        second_machine_name(row.fly_app_name, main.name)
-        if main and main.name in machine_names(row.fly_app_name)
-        else None
-    )
+    named = second_machine_name(row.fly_app_name, main.name) if main else None
     for machine in observation.machines:
         is_ours = machine.id == row.spare_machine_id or (machine.name == named and machine.state not in ENDING)
         if is_ours and machine.state not in GONE_STATES and machine != main:
@@ -71,7 +70,7 @@ def decide_move(
     row: Row, main: ObservedMachine, spare: ObservedMachine | None, observation: Observation, now: datetime
 ) -> Decision | None:
     """The next step of a move, or of tidying up after one. None: the app's machine is the right one, and may run."""
-    if not wants_move(row, main):
+    if not wants_move(row, main, spare):
         return decide_spare(spare, main, now) if spare else None
     if not main.host_ok:
         return Wait(60, _UNREACHABLE)

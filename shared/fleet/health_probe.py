@@ -20,7 +20,7 @@ from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.domain.symptom import Symptom, SymptomCode
 from shared.fleet.app_symptoms import explain_failure, explain_machine
 from shared.fleet.drift_report import add_spec
-from shared.fleet.inventory import Inventory, has_second_machine
+from shared.fleet.inventory import Inventory, has_running_spare, has_second_machine
 from shared.reconcile.observer import to_observation
 
 if TYPE_CHECKING:
@@ -157,14 +157,15 @@ def _describe(symptom: Symptom | None) -> dict[str, Any]:
     return {"symptom": symptom.code.value, "detail": symptom.detail} if symptom else {}
 
 
-def _report_in_grace(row: Row, probe: Probe, _inventory: Inventory, now: datetime) -> AppReport | None:
+def _report_in_grace(row: Row, probe: Probe, inventory: Inventory, now: datetime) -> AppReport | None:
     """The listing shows a machine running that was stopped for the grace. If it runs, it costs money and the row is due."""
     if probe.machine is None:
         _log.warning(
             "%s may run in its grace, the next sweep asks again: %s", row.fly_app_name, probe.failure or "no machine"
         )
         return None
-    due = isinstance(decide(row, Observation(AppPresence.OURS, (probe.machine,)), now), Action)
+    acts = isinstance(decide(row, Observation(AppPresence.OURS, (probe.machine,)), now), Action)
+    due = acts or has_running_spare(row, inventory)
     report = AppReport(row.id, machine_state=probe.machine.state, direct=True, due=due)
     return add_spec(report, row, probe.machine, now)
 

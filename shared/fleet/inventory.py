@@ -85,14 +85,25 @@ def is_suspect(row: Row, inventory: Inventory) -> bool:
     return bool(listed) != bool(row.drift.keys() & LISTED)
 
 
+def has_running_spare(row: Row, inventory: Inventory) -> bool:
+    """Whether the listing shows the second machine of a move running."""
+    return row.spare_machine_id is not None and _runs(row, row.spare_machine_id, inventory)
+
+
 def runs_in_grace(row: Row, inventory: Inventory, now: datetime) -> bool:
     """Whether the listing shows a machine running that is stopped for the grace: a person or a request has started it."""
-    if row.status != "deprovisioning" or row.delete_after is None or row.delete_after <= now:
+    if row.status != "deprovisioning":
         return False
     if row.hold_until is not None and now < row.hold_until:
-        return False  # the removal hold: it is meant to run
+        return has_running_spare(row, inventory)  # the removal hold: the app's own machine is meant to run
+    if row.delete_after is None or row.delete_after <= now:
+        return False
+    return has_running_spare(row, inventory) or _runs(row, row.machine_id, inventory)
+
+
+def _runs(row: Row, machine_id: str | None, inventory: Inventory) -> bool:
     machines = inventory.machines.get(row.fly_app_name, [])
-    return any(machine.id == row.machine_id and machine.state == "started" for machine in machines)
+    return any(machine.id == machine_id and machine.state == "started" for machine in machines)
 
 
 def is_its_turn(row: Row, now: datetime) -> bool:

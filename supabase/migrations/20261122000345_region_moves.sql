@@ -18,6 +18,16 @@ as $$
   select p_row.power = 'always_on' and p_row.machine_region is not null and not hangar.region_allows(p_region, p_row.machine_region)
 $$;
 
+-- Where a move that goes back came from, while the row has two machines. The list that is put back may allow the new region as well, and the
+-- app has to return all the same. Null: nothing goes back, or the list itself says where.
+create function hangar.home_region(p_row public.user_fly_apps) returns text
+language sql stable set search_path = ''
+as $$
+  select max(t.previous ->> 'machine_region') from hangar.release_targets t
+   where t.row_id = p_row.id and t.release_id = p_row.move_release_id and t.goes_back and t.state in ('applying', 'verifying')
+     and p_row.spare_machine_id is not null and hangar.region_allows(p_row.region, t.previous ->> 'machine_region')
+$$;
+
 -- Why this step of a move must not be made now, as a code; null if it may. It is the second witness beside the worker's own decision: only
 -- a release moves an app, and only the machine that is not the app's is destroyed, when the app's own runs where it should, or should not.
 create function hangar.check_move(p_row public.user_fly_apps, p_meta jsonb) returns text
@@ -26,7 +36,8 @@ as $$
 declare
   v_machine text := p_meta ->> 'machine_id';
   v_is_spare boolean := v_machine = p_row.spare_machine_id and v_machine is distinct from p_row.machine_id;
-  v_misplaced boolean := p_row.move_release_id is not null and hangar.needs_move(p_row, p_row.region);
+  v_misplaced boolean := p_row.move_release_id is not null and (hangar.needs_move(p_row, p_row.region)
+    or p_row.power = 'always_on' and coalesce(p_row.machine_region <> hangar.home_region(p_row), false));
 begin
   return case p_meta ->> 'action'
     when 'create_machine' then case when not v_misplaced or p_row.spare_machine_id is not null then 'stale' end

@@ -128,7 +128,7 @@ begin
     -- Values of an environment may be secrets: only the worker that writes them to the machine gets them.
     || case when p_with_token and p_row.env_version is not null
             then jsonb_build_object('extra_env', hangar.extra_env(p_row.user_id, p_row.tier)) else '{}' end
-    || case when p_row.spare_machine_id is not null then jsonb_build_object('keeps_spare', hangar.keeps_spare(p_row)) else '{}' end
+    || case when p_row.spare_machine_id is not null then jsonb_build_object('keeps_spare', hangar.keeps_spare(p_row), 'home_region', hangar.home_region(p_row)) else '{}' end
     || case when p_with_token then jsonb_build_object('own_secrets', coalesce(hangar.list_own_secrets(p_row), '[]'), 'full_regions', hangar.full_regions_json(p_row.cpu_kind))
             else '{"lease_token": null}'::jsonb end end;
 end

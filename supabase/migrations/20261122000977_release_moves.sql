@@ -122,6 +122,35 @@ begin
 end
 $$;
 
+-- The target, or the same one with the row of the app that its user has by now: who left and came back may have another app, with what this
+-- release gave the user.
+create function hangar.find_returned_user(p_release hangar.releases, p_target hangar.release_targets) returns hangar.release_targets
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_target hangar.release_targets := p_target;
+begin
+  update hangar.release_targets t set row_id = a.id
+    from public.user_fly_apps was, public.user_fly_apps a, hangar.user_specs y
+   where t.release_id = p_release.id and t.row_id = p_target.row_id
+     and was.id = t.row_id and was.deleted_at is not null
+     and a.user_id = was.user_id and a.deleted_at is null and a.desired_state = 'present'
+     and y.user_id = was.user_id and y.release_id = p_release.id
+     and not exists (select 1 from hangar.release_targets o where o.release_id = t.release_id and o.row_id = a.id)
+  returning t.* into v_target;
+  return case when v_target.row_id is null then p_target else v_target end;
+end
+$$;
+
+-- Users who left or changed the plan in the middle keep what this release gave them for their return. It goes back as well.
+create function hangar.recall_users_who_left(p_release hangar.releases) returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.release_targets t set must_go_back = true, ends_as = 'skipped'
+   where t.release_id = p_release.id and t.state = 'skipped' and t.previous is not null and t.reason_code in ('left', 'changed', 'on_demand')
+     and exists (select 1 from hangar.user_specs y where y.user_id = t.user_id and y.release_id = p_release.id)
+$$;
+
 -- Puts one app back to what it ran before, with the digest that ran, wherever its tag points by now. False: not now.
 create function hangar.put_back(p_release hangar.releases, p_target hangar.release_targets) returns boolean
 language plpgsql volatile set search_path = ''
@@ -130,7 +159,9 @@ declare
   v_now timestamptz := hangar.now();
   v_row public.user_fly_apps;
   v_spec hangar.machine_spec := jsonb_populate_record(null::hangar.machine_spec, p_target.previous -> 'spec');
+  v_row_id uuid := p_target.row_id;
 begin
+  p_target := hangar.find_returned_user(p_release, p_target);
   select a.* into v_row from public.user_fly_apps a where a.id = p_target.row_id for no key update skip locked;
   if v_row.id is null then
     return false;
@@ -138,7 +169,8 @@ begin
   if v_spec.docker_image not like '%@%' and p_target.previous ->> 'digest' is not null then
     v_spec.docker_image := v_spec.docker_image || '@' || (p_target.previous ->> 'digest');
   end if;
-  if v_row.deleted_at is not null or v_row.desired_state = 'absent' then
+  if v_row.deleted_at is not null or v_row.desired_state = 'absent'
+    or (p_target.state = 'skipped' or p_target.row_id <> v_row_id) and not hangar.still_has_release(p_release, v_row, p_target) then
     -- What the user gets on return is what ran before, too.
     update hangar.user_specs y set spec = v_spec, env = p_target.previous -> 'env', image = null, region = null, tiers = null
      where y.user_id = v_row.user_id and y.release_id = p_release.id;
@@ -165,6 +197,29 @@ begin
          deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
   return true;
+end
+$$;
+
+-- An app that goes back, and for which its former region has no room, stays where it runs: only the rest of its former spec comes back. It then
+-- differs from its plan, so that a release for drift can move it later.
+create function hangar.stay_there(p_release hangar.releases, p_target hangar.release_targets, p_row public.user_fly_apps) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_spec hangar.machine_spec := hangar.spec_of(p_row);
+  v_row public.user_fly_apps;
+  v_target hangar.release_targets;
+  v_reason text := format('stays in %s: %s has no room. `hangar release create --drift` moves it when there is room', p_row.machine_region, p_row.region);
+begin
+  v_spec.region := p_row.machine_region;
+  v_row := hangar.give_spec(p_row, v_spec, p_target.previous -> 'env', null, null, null, p_release.id);
+  update hangar.release_targets t
+     set state = 'applying', generation = v_row.generation, applied_at = hangar.now(), good_since = null, looked_at = null,
+         deadline_at = hangar.now() + make_interval(secs => p_release.deadline_s::double precision),
+         reason_code = coalesce(t.reason_code, p_row.error_code), reason = left(concat_ws('; ', t.reason, v_reason), 500)
+   where t.release_id = p_target.release_id and t.row_id = p_target.row_id
+  returning t.* into v_target;
+  perform hangar.record_target(v_target, 'stays', v_reason);
 end
 $$;
 

@@ -20,6 +20,16 @@ as $$
     or p_release.image is null and p_row.tier is not distinct from p_target.previous ->> 'tier')
 $$;
 
+-- Whether a move keeps the user down: the new machine does not start, for example for want of room, or it cannot be made while the former one
+-- has stopped or is gone. The app goes back at once, because only then does Hangar repair it where it was.
+create function hangar.is_down_in_move(p_row public.user_fly_apps) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select p_row.status = 'error' and coalesce(case when p_row.spare_machine_id is not null then p_row.machine_state <> 'started'
+    else p_row.move_release_id is not null and p_row.error_code in ('region_full', 'quota')
+         and p_row.machine_state in ('stopped', 'suspended', 'failed', 'absent', 'destroyed') end, false)
+$$;
+
 -- Brings the moving targets of a release in line with their rows. p_judge: time-outs count, because nothing holds the release.
 create function hangar.follow_targets(p_release hangar.releases, p_judge boolean) returns void
 language plpgsql volatile set search_path = ''
@@ -41,6 +51,9 @@ begin
       perform hangar.skip_target(v_target, 'left', 'the user is no longer entitled to an app');
     elsif v_row.generation <> v_target.generation and not hangar.still_has_release(p_release, v_row, v_target) then
       perform hangar.skip_target(v_target, 'changed', 'the user has another plan by now');
+    elsif v_row.power = 'on_demand' and p_release.region is not null and not v_target.goes_back
+      and not hangar.region_allows(p_release.region, v_row.machine_region) then
+      perform hangar.skip_target(v_target, 'on_demand', 'the user has a plan by now whose machine Fly itself starts, so that two of them could run');
     elsif v_row.generation <> v_target.generation then
       update hangar.release_targets t
          set generation = v_row.generation, state = 'applying', good_since = null,
@@ -48,16 +61,20 @@ begin
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
     elsif v_row.status = 'error' and hangar.is_release_fault(v_row.error_code) and not v_target.goes_back then
       perform hangar.fail_target(v_target, v_row.error_code, v_row.error_message);
-    elsif v_row.status = 'error' and v_row.spare_machine_id is not null and v_row.machine_state <> 'started' and not v_target.goes_back
-      and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
-      -- The user has no running machine because the new one does not start, for example for want of room: the former one runs again.
+    elsif hangar.is_down_in_move(v_row) and not v_target.goes_back and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
       update hangar.release_targets t
          set state = 'failed', must_go_back = true, ends_as = 'skipped', reason_code = v_row.error_code, reason = left(v_row.error_message, 500)
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
     elsif v_target.state = 'applying' and v_row.observed_generation = v_row.generation and v_row.error_code is null then
       update hangar.release_targets t set state = 'verifying'
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
-    elsif p_judge and v_target.deadline_at <= v_now and v_target.good_since is null and not v_target.goes_back then
+    elsif p_judge and v_target.deadline_at <= v_now and v_target.goes_back then
+      if v_target.state = 'applying' and v_row.status = 'error' and v_row.error_code in ('region_full', 'quota', 'host')
+         and v_row.spare_machine_id is null and v_row.machine_state = 'started' and hangar.needs_move(v_row, v_row.region)
+         and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
+        perform hangar.stay_there(p_release, v_target, v_row);
+      end if;
+    elsif p_judge and v_target.deadline_at <= v_now and v_target.good_since is null then
       if v_target.state = 'applying' and v_row.error_code is not null then
         -- Nothing was proved about the release: the app goes back and is named.
         update hangar.release_targets t

@@ -82,6 +82,7 @@ begin
   if p_release.wave <= 1 then
     update hangar.release_targets t set must_go_back = true
      where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done') and not t.goes_back;
+    perform hangar.recall_users_who_left(p_release);
   end if;
   return hangar.pause_release(p_release, p_wave,
     format('%s failed: %s', case p_wave when 0 then 'the canary' else 'wave ' || p_wave end, hangar.describe_failures(p_release.id, p_wave)),

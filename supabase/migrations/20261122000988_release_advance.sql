@@ -149,8 +149,8 @@ begin
       v_release := hangar.pause_failed_release(v_release, v_failed);
     end if;
   end if;
-  -- Putting back is what helps in an incident and under the brake.
-  if v_hold is null or v_hold in ('incident', 'brake') then
+  -- Putting back is what helps in an incident and under the brake. It destroys nothing, so a pause of the deletions does not hold it either.
+  if v_hold is null or v_hold in ('incident', 'brake', 'deletes_paused') then
     v_moved := hangar.put_back_targets(v_release, hangar.count_release_room(v_release));
   end if;
   if v_hold is null and v_release.state = 'rolling' then

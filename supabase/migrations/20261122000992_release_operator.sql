@@ -94,6 +94,7 @@ begin
    where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed') and not t.goes_back
      and not exists (select 1 from hangar.release_targets o
                       where o.row_id = t.row_id and o.release_id > t.release_id and o.state = 'done' and o.applied_at > t.applied_at);
+  perform hangar.recall_users_who_left(p_release);
   update hangar.release_targets t set state = 'skipped', reason_code = 'ended', reason = format('%s by %s', p_action, p_actor)
    where t.release_id = p_release.id and t.state = 'pending';
   perform hangar.unadopt_release(p_release);

@@ -21,6 +21,7 @@ from tests.support.releases import (
 from tests.support.sizes import size
 
 RUNS = ("started", "starting")
+NO_ROOM = {"error": "aborted: could not reserve resource for machine: insufficient CPUs"}
 
 
 @dataclass
@@ -74,6 +75,16 @@ def user(world):
 
 def regions(world):
     return sorted(machine.region for machines in world.apps().values() for machine in machines)
+
+
+def running_regions(world):
+    return [each.region for machines in world.apps().values() for each in machines if each.state == "started"]
+
+
+def refuse_starts(world, machine):
+    """From now on Fly has no room to start this machine; it replaces what was refused before."""
+    path = f"/v1/apps/*/machines/{machine}/start"
+    world.fault(method="POST", path=path, status=412, body=NO_ROOM, times=100_000)
 
 
 def find_spares(world):
@@ -164,6 +175,52 @@ def test_a_rollback_brings_everybody_back(fleet):
     assert fleet.sql("select default_region from hangar.settings") == [("sin",)]
 
 
+def test_a_rollback_to_a_full_region_ends_with_the_former_image_where_the_app_runs(world, user):
+    """The release does not roll back for ever; the next release may bring the app home."""
+    before = world.row(user)["docker_image"]
+    release = start_release(world, region="nrt", image="registry.fly.io/vyx-app:v2")
+    assert finish(world, release)["state"] == "completed"
+    world.control("PUT", "regions/sin", {"full": True})
+    change(world, release, "rollback")
+    found = finish(world, release)
+    assert (found["state"], find_states(found)) == ("rolled_back", {"reverted"}), found
+    assert "stays in nrt: sin has no room" in found["targets"][0]["reason"]
+    assert world.row(user)["docker_image"].partition("@")[0] == before.partition("@")[0]
+    check_rest(world, region="nrt", apps=1)
+    world.control("PUT", "regions/sin", {"full": False})
+    pass_minutes(world, 60)
+    assert operate(world, "fly_releases")["differ"]["apps"] == 1
+    assert finish(world, start_release(world, kind="plan"))["state"] == "completed"
+    check_rest(world, region="sin", apps=1)
+
+
+@pytest.mark.parametrize("hold_s", [0, 21600], ids=["deleted", "held"])
+@pytest.mark.parametrize("returns", ["before", "after"])
+def test_a_user_who_leaves_for_two_minutes_goes_back_with_the_others(world, user, hold_s, returns):
+    """Whether the app was deleted meanwhile or not, and whether the user is back before the abort or after it."""
+    world.allow_mass_losses()
+    world.watches_loss = False
+    world.sql("update hangar.settings set removal_hold_s = %s", hold_s)
+    before = world.row(user)["docker_image"]
+    release = start_release(world, region="nrt", image="registry.fly.io/vyx-app:v2", soak_s=1800)
+    pass_minutes(world, 5)
+    assert running_regions(world) == ["nrt"]
+    world.set_tier(user, "free")
+    pass_minutes(world, 2)
+    if returns == "before":
+        world.set_tier(user, "pro")
+        pass_minutes(world, 6)
+    change(world, release, "abort")
+    assert finish(world, release)["state"] == "aborted"
+    if returns == "after":
+        world.set_tier(user, "pro")
+        pass_minutes(world, 6)
+    row = world.row(user)
+    assert (row["docker_image"].partition("@")[0], row["region"]) == (before.partition("@")[0], "sin")
+    if returns == "before":
+        check_rest(world, region="sin", apps=1)
+
+
 def test_a_full_region_touches_nobody_and_fails_nothing(fleet):
     """Fly says that it has no room before anything is stopped."""
     before = {name: [machine.id for machine in machines] for name, machines in fleet.apps().items()}
@@ -175,6 +232,28 @@ def test_a_full_region_touches_nobody_and_fails_nothing(fleet):
     assert {each["code"] for each in found["targets"]} == {"region_full"}
     check_rest(fleet, region="sin")
     assert {name: [machine.id for machine in machines] for name, machines in fleet.apps().items()} == before
+
+
+@pytest.mark.parametrize("by", ["stop", "destroy"])
+@pytest.mark.parametrize("hold", [None, "brake"])
+def test_a_machine_that_stops_while_the_new_region_is_full_is_repaired_where_it_is(world, user, by, hold):
+    """Nobody stays down until the deadline because there is no room for the move."""
+    world.control("PUT", "regions/nrt", {"full": True})
+    release = start_release(world, region="nrt", deadline_s=7200)
+    pass_minutes(world, 2)
+    row = world.row(user)
+    assert row["error_code"] == "region_full"
+    if hold:
+        world.sql("select hangar.raise_alert('brake', 'fleet', 'test')")
+    world.watches_loss = False
+    with by_hand(world) as fly:
+        path = f"/v1/apps/{row['fly_app_name']}/machines/{row['machine_id']}"
+        assert (fly.post(f"{path}/stop") if by == "stop" else fly.delete(f"{path}?force=true")).is_success
+    pass_minutes(world, 8)
+    assert running_regions(world) == ["sin"]
+    pass_minutes(world, 8)
+    assert find_states(read_release(world, release)) == {"skipped"}
+    assert world.row(user)["status"] == "active"
 
 
 @pytest.mark.parametrize("status", [409, 412])
@@ -234,6 +313,28 @@ def test_a_spare_that_somebody_starts_is_stopped_again(world, user):
     assert sorted((machine.region, machine.state) for machine in machines) == [("nrt", "started"), ("sin", "stopped")]
 
 
+@pytest.mark.parametrize(("period", "left"), [("grace", []), ("hold", ["nrt"])])
+def test_a_spare_that_somebody_starts_after_the_user_has_left_is_stopped_again(world, user, period, left):
+    """In the grace nothing runs; in the removal hold the app's own machine alone does."""
+    world.allow_mass_losses()
+    world.watches_loss = False
+    if period == "grace":
+        world.sql("update public.fly_plans set grace_s = 86400")
+    else:
+        world.sql("update hangar.settings set removal_hold_s = 21600")
+    start_release(world, region="nrt", soak_s=1800)
+    pass_minutes(world, 5)
+    world.set_tier(user, "free")
+    pass_minutes(world, 10)
+    assert running_regions(world) == left
+    row = world.row(user)
+    world.boundaries.wrong.clear()
+    with by_hand(world) as fly:
+        assert fly.post(f"/v1/apps/{row['fly_app_name']}/machines/{row['spare_machine_id']}/start").is_success
+    pass_minutes(world, 8)
+    assert running_regions(world) == left
+
+
 @pytest.mark.parametrize("lost", ["nrt", "sin"])
 def test_a_machine_that_somebody_destroys_meanwhile(world, user, lost):
     """The app's own machine is made again, the spare is not missed."""
@@ -265,6 +366,53 @@ def test_a_pause_in_the_middle_holds_the_move(world, user, setting):
     check_rest(world, region="nrt", apps=1)
 
 
+def test_paused_deletions_leave_nobody_down(world, user):
+    """The new machine never starts. Going back destroys nothing, so a pause of the deletions does not hold it."""
+    release = start_release(world, region="nrt", deadline_s=600)
+    refuse_starts(world, "*")
+    pass_minutes(world, 1)
+    world.sql("update hangar.settings set deletes_paused = true")
+    refuse_starts(world, world.row(user)["machine_id"])
+    pass_minutes(world, 30)
+    assert running_regions(world) == ["sin"]
+    assert find_states(read_release(world, release)) == {"skipped"}
+    assert regions(world) == ["nrt", "sin"]
+
+
+def _prepare_overlapping(world):
+    """One user in sin whose list allows nrt as well."""
+    world.sql("update hangar.settings set default_region = 'sin,nrt'")
+    user = world.add_user("pro")
+    world.settle()
+    watch(world)
+    return user
+
+
+def test_a_new_machine_that_never_starts_goes_back_although_the_list_allows_both_regions(world):
+    user = _prepare_overlapping(world)
+    release = start_release(world, region="nrt", deadline_s=600)
+    refuse_starts(world, "*")
+    pass_minutes(world, 1)
+    refuse_starts(world, world.row(user)["machine_id"])
+    pass_minutes(world, 5)
+    assert running_regions(world) == ["sin"]
+    assert finish(world, release)["state"] in ("paused", "completed")
+    assert find_states(read_release(world, release)) == {"skipped"}
+    check_rest(world, region="sin", apps=1)
+
+
+def test_an_abort_in_the_soak_goes_back_although_the_list_allows_both_regions(world):
+    _prepare_overlapping(world)
+    release = start_release(world, region="nrt", soak_s=1200)
+    pass_minutes(world, 5)
+    assert running_regions(world) == ["nrt"]
+    change(world, release, "abort")
+    found = finish(world, release)
+    assert (found["state"], find_states(found)) == ("aborted", {"reverted"}), found
+    check_rest(world, region="sin", apps=1)
+    check_costs(world)
+
+
 def test_the_brake_counts_no_move(fleet):
     """Moves take nothing away from anybody, so they use up nothing of the destroy budget."""
     fleet.sql("update hangar.settings set brake_floor = 2, brake_share = 0")
@@ -284,6 +432,29 @@ def test_an_on_demand_app_is_skipped_and_named(fleet):
     found = finish(fleet, release)
     assert (found["state"], find_states(found)) == ("completed", {"done", "skipped"})
     assert fleet.row(sleeper)["machine_region"] == "sin"
+
+
+def test_an_app_that_becomes_on_demand_in_the_middle_is_skipped_and_named(world, user):
+    """The release does not call it moved. An abort puts back what the app got of the release all the same."""
+    world.sql("update public.fly_plans set power = 'on_demand', public_service = true where tier = 'elite'")
+    before = world.row(user)["docker_image"]
+    release = start_release(world, region="nrt", image="registry.fly.io/vyx-app:v2", soak_s=60)
+    world.control("PUT", "regions/nrt", {"full": True})
+    pass_minutes(world, 3)
+    world.set_tier(user, "elite")
+    pass_minutes(world, 30)
+    (target,) = read_release(world, release)["targets"]
+    assert (target["state"], target["code"]) == ("skipped", "on_demand")
+    assert regions(world) == ["sin"]
+    change(world, release, "abort")
+    assert finish(world, release)["state"] == "aborted"
+    pass_minutes(world, 6)
+    row = world.row(user)
+    assert (row["docker_image"].partition("@")[0], row["region"], row["status"]) == (
+        before.partition("@")[0],
+        "sin",
+        "active",
+    )
 
 
 def test_drift_brings_an_edited_region_to_the_fleet(fleet):

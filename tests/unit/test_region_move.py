@@ -66,6 +66,33 @@ def test_the_former_machine_is_kept_as_long_as_the_row_says_so():
         assert isinstance(step(having(moved, **{"keeps_spare": False, **early}), runs, stopped), Done)
 
 
+def test_on_the_way_back_the_former_machine_runs_again_although_the_list_allows_both_regions():
+    back = having(KNOWN, machine_id="m2", spare_machine_id="m1", region="sin,nrt", generation=5, home_region="sin")
+    stopped, new_runs = replace(OLD, state="stopped"), replace(NEW, state="started")
+    assert step(back, NEW, stopped) == Assign(stopped, NEW)
+    assert step(back, new_runs, stopped) == (ActionKind.STOP_MACHINE, "m2", "move")
+    returned = having(back, machine_id="m1", spare_machine_id="m2")
+    assert step(returned, stopped, NEW) == (ActionKind.START_MACHINE, "m1", "provision")
+    assert isinstance(step(having(returned, observed_generation=5), OLD, NEW), Done)
+
+
+def test_without_the_former_machine_a_list_that_allows_the_new_region_keeps_the_app_there():
+    back = having(KNOWN, machine_id="m2", spare_machine_id="m1", region="sin,nrt", generation=5, home_region="sin")
+    runs = replace(NEW, state="started")
+    assert step(back, runs, replace(OLD, state="failed")) == (ActionKind.DESTROY_MACHINE, "m1", "move")
+    assert isinstance(step(having(back, spare_machine_id=None), runs), Done)
+
+
+def test_a_restored_database_finds_the_second_machine_of_an_adopted_app():
+    """The app's machine has a name that is not Hangar's, and the row no longer knows that the app has moved."""
+    adopted = replace(OLD, name="crimson-leaf-1", state="stopped")
+    moved = replace(NEW, name=f"{APP}-main", state="started")
+    row = having(READY, region="sin", machine_id="m1", adopted_app_id="x")
+    assert step(row, adopted, moved) == Assign(adopted, moved)
+    known = having(row, spare_machine_id="m2")
+    assert step(known, adopted, moved) == (ActionKind.STOP_MACHINE, "m2", "move")
+
+
 @pytest.mark.parametrize("state", ["started", "stopped"])
 def test_a_second_machine_that_runs_is_stopped_before_anything_else(state):
     """Whether the app's own machine runs or not."""
@@ -105,6 +132,17 @@ def test_a_hold_in_the_middle_of_a_move_starts_the_machine_again():
     assert step(held, stopped, NEW) == (ActionKind.START_MACHINE, "m1", "move")
     assert isinstance(step(held, stopped, replace(NEW, state="started")), Done)
     assert isinstance(step(held, OLD, NEW), Done)
+
+
+def test_a_hold_while_the_machine_stops_for_a_move_waits_to_start_it_again():
+    held = having(KNOWN, desired_state="absent", status="deprovisioning", hold_until=NOW + timedelta(minutes=5))
+    assert isinstance(step(held, replace(OLD, state="stopping"), NEW), Wait)
+    assert isinstance(step(held, replace(OLD, state="stopping", changed_at=NOW - 2 * STUCK), NEW), Done)
+
+
+def test_in_a_hold_a_second_machine_that_somebody_starts_is_stopped():
+    held = having(KNOWN, desired_state="absent", status="deprovisioning", hold_until=NOW + timedelta(minutes=5))
+    assert step(held, OLD, replace(NEW, state="started")) == (ActionKind.STOP_MACHINE, "m2", "move")
 
 
 def test_the_end_of_a_subscription_stops_both_machines():
