@@ -178,8 +178,17 @@ def _after_adoption(legacy: LegacyApp, machine: FlyMachine | None) -> str:
             "and size, Hangar's environment, checks and token (`drift_share` and `token_renewal_share` set the pace; with 0 for "
             "both the machine stays as it is)"
         )
-    grace = f" and the grace of {format_duration(legacy.grace_s)}" if legacy.grace_s else ""
-    return f"the user is not entitled ({legacy.why}): Hangar removes the app after the removal hold{grace}"
+    return f"the user is not entitled ({legacy.why}): Hangar removes the app {_time_of_removal(legacy, machine)}"
+
+
+def _time_of_removal(legacy: LegacyApp, machine: FlyMachine | None) -> str:
+    """As hangar.make_absent decides it: a deleted user has neither hold nor grace, one whom an operator denies has no hold."""
+    # Without a machine nothing runs that the hold could keep.
+    is_held = legacy.why not in ("user_deleted", "override_deny") and machine is not None
+    waits = ["the removal hold"] if is_held else []
+    if legacy.grace_s and legacy.why != "user_deleted":
+        waits.append(f"the grace of {format_duration(legacy.grace_s)}")
+    return f"after {' and '.join(waits)}" if waits else "at once"
 
 
 def _after_closing(legacy: LegacyApp, settings: Settings) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from shared.domain.actions import Action, ActionKind, Adopt, Assign, Decision, Done, GiveUp, Rename, Wait
+from shared.domain.adopted_machines import find_adopted, refuse_several
 from shared.domain.cost import explain_refused_size
 from shared.domain.credentials import is_token_due, wants_new_token
 from shared.domain.drift import ESSENTIAL, NOT_REPAIRABLE, SECRETS
@@ -58,14 +59,17 @@ def decide(row: Row, observation: Observation, now: datetime) -> Decision:
 
 
 def find_main(row: Row, observation: Observation) -> ObservedMachine | None:
-    """The app's machine: the one we know by id, else one with a name of ours. Not a destroyed one, and not the spare."""
+    """The app's machine: the one we know by id, else one with a name of ours, else the only one of an adopted app.
+
+    Not a destroyed one, and not the spare.
+    """
     living = [machine for machine in observation.machines if machine.state not in GONE_STATES]
     by_id = [machine for machine in living if machine.id == row.machine_id]
     names = machine_names(row.fly_app_name)
     named = [machine for machine in living if machine.name in names and machine.id != row.spare_machine_id]
     # Two of them exist only during a move to another region, and then one at most runs.
     by_name = sorted(named, key=lambda machine: (not is_running(machine), machine.name))
-    return next(iter(by_id + by_name), None)
+    return next(iter(by_id + by_name), None) or find_adopted(row, observation)
 
 
 def _decide_present(row: Row, observation: Observation, now: datetime) -> Decision:
@@ -121,6 +125,9 @@ def _decide_missing_machine(
 ) -> Decision:
     if observation.machine_made:
         return Wait(2, "Fly does not show the new machine yet")
+    several = refuse_several(row, observation)
+    if several is not None:
+        return several
     refused = explain_refused_size(row.cpu_kind, row.cpu_count, row.memory_mb)
     if refused:
         return GiveUp("size", refused, f"give the plan of tier {row.tier!r} a size Fly takes, then retry this user")

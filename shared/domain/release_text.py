@@ -76,6 +76,7 @@ REASONS = {
     "not_fly": "what answers at the address of Fly's API is not Fly",
     "not_owned": "the app on Fly belongs to somebody else",
     "gone": "the machine or app is gone from Fly",
+    "two_machines": "the adopted app has several machines, and Hangar knows none of them",
     "outcome_unknown": "Fly did not say whether the change was made",
     "failed": "the release has failed for the app",
 }

@@ -104,6 +104,12 @@ _BY_CODE = {
         "Fly's answers deny each other: Hangar keeps the app's name, creates no other app and retries automatically; if it "
         "lasts, look at the app on Fly and tell Fly's support"
     ),
+    "two_machines": Advice(
+        "destroy the machines that are not needed with `fly machine destroy`: Hangar creates none, and takes the one that is "
+        "left; {step} to try at once",
+        cli="run `hangar retry {user}`",
+        dashboard="press Retry now",
+    ),
     "no_progress": Advice("look at the app on Fly: something reverts what Hangar does; Hangar retries automatically"),
 }
 _BRAKE = {

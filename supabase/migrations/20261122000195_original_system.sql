@@ -82,6 +82,85 @@ begin
 end
 $$;
 
+-- The columns that Hangar adds to this table of the original system: those that `app_tables` creates beside the original ones.
+create function hangar.new_columns(p_table text) returns text[]
+language sql immutable set search_path = ''
+as $$
+  select case p_table when 'user_fly_apps' then
+    '{tier, desired_state, generation, observed_generation, network, machine_id, machine_state, machine_region, cpu_kind, power, public_service,
+      secrets_version, token_issued_at, token_expires_at, token_running_until, token_wanted_at, token_renewal_at, addresses, next_attempt_at,
+      error_code, lease_token, lease_holder, lease_expires_at, open_intent, create_unknown_at, hold_until, converged_before_hold, grace_s,
+      delete_after, delete_turn_at, name_seq, bad_samples, bad_sample_at, price_usd_per_s, observed_at, admitted_cost_usd, health_step,
+      observed_spec, image_digest, env_digest, drift, drift_since, drift_repair, drift_repair_at, drift_repairs, drift_error, env_version,
+      env_version_deployed, adopted_app_id, move_release_id, spare_machine_id}'::text[]
+    else '{seq}'::text[] end
+$$;
+
+-- What is built on this table and would stop the upgrade, as a sentence with what to do; null if nothing is.
+create function hangar.explain_refused_parts(p_table regclass) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_found text;
+begin
+  select string_agg(format('%s on %s', quote_ident(c.conname), c.conrelid::regclass), ', ' order by c.conname) into v_found
+    from pg_catalog.pg_constraint c
+   where c.contype = 'f' and c.confrelid = p_table
+     and c.confkey <> (select k.conkey from pg_catalog.pg_constraint k where k.conrelid = p_table and k.contype = 'p');
+  if v_found is not null then
+    return format('foreign keys of yours refer to another column than id, and Hangar replaces the unique rule that they need: %s. Drop them, or let '
+      'them refer to id', v_found);
+  end if;
+  select string_agg(i.other::regclass::text, ', ' order by i.other::regclass::text) into v_found
+    from (select case h.inhparent when p_table then h.inhrelid else h.inhparent end as other
+            from pg_catalog.pg_inherits h where p_table in (h.inhparent, h.inhrelid)) i;
+  if v_found is not null then
+    return format('it inherits columns from other tables, or they inherit from it: %s. Separate them with `alter table … no inherit`', v_found);
+  end if;
+  return null;
+end
+$$;
+
+-- Which rows the upgraded table could not hold, as a sentence with up to three ids and what to do; null if there are none.
+create function hangar.explain_refused_rows(p_table text) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_rule record;
+  -- A database may have the log alone.
+  v_apps text := case when to_regclass(format('public.%I', 'user_fly_apps')) is null then '(select null::uuid as id where false)'
+                      else format('public.%I', 'user_fly_apps') end;
+  v_ids text[];
+  v_first text;
+begin
+  for v_rule in
+    select * from (values
+      ('user_fly_apps', 'num_nulls(r.user_id, r.fly_app_name, r.fly_org_slug, r.status, r.region, r.docker_image, r.cpu_count, r.memory_mb, '
+        'r.created_at, r.updated_at) > 0', 'rows lack a value that every app needs (user, name, organisation, status, region, image, size, times)',
+        'Fill in what is missing'),
+      ('user_fly_apps', 'r.status not in (''provisioning'', ''active'', ''error'', ''deprovisioning'', ''deleted'')',
+        'rows have a status that the original system did not know', 'Give them one of provisioning, active, error, deprovisioning, deleted'),
+      ('user_fly_apps', 'r.health_status not in (''healthy'', ''unhealthy'', ''unknown'')',
+        'rows have a health_status that the original system did not know', 'Give them one of healthy, unhealthy, unknown, or null'),
+      ('user_fly_apps', 'exists (select 1 from {apps} o where o.fly_app_name = r.fly_app_name and o.id <> r.id)',
+        'rows have the name of an app that another row has too', 'Find out whose app it is, and delete or rename the others'),
+      ('user_fly_app_events', 'num_nulls(r.event_type, r.status, r.created_at) > 0', 'entries have no event_type, status or created_at',
+        'Fill in what is missing; a status may be any word'),
+      ('user_fly_app_events', 'r.fly_app_id is not null and not exists (select 1 from {apps} a where a.id = r.fly_app_id)',
+        'entries belong to an app that has no row in user_fly_apps', 'Set their fly_app_id to null, or delete them')
+      ) as v (table_name, wrong, what, advice) where v.table_name = p_table
+  loop
+    execute format('select array(select r.id::text from public.%I r where %s order by r.id limit 4)', p_table, replace(v_rule.wrong, '{apps}', v_apps))
+      into v_ids;
+    if cardinality(v_ids) > 0 then
+      v_first := array_to_string(v_ids[1:3], ', ') || case when cardinality(v_ids) > 3 then ' and more' else '' end;
+      return format('%s: %s. %s, then install again', v_rule.what, v_first, v_rule.advice);
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
 -- Why this table cannot be one of the original system, as a sentence; null if it can.
 create function hangar.explain_not_original(p_table text) returns text
 language plpgsql stable set search_path = ''
@@ -114,12 +193,18 @@ begin
   end if;
   select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into v_wrong
     from pg_catalog.pg_attribute a
+   where a.attrelid = v_table and a.attnum > 0 and not a.attisdropped and a.attname = any (hangar.new_columns(p_table));
+  if v_wrong is not null then
+    return format('columns that you have added have names that Hangar needs for its own columns: %s. Rename each column, then install again', v_wrong);
+  end if;
+  select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into v_wrong
+    from pg_catalog.pg_attribute a
    where a.attrelid = v_table and a.attnum > 0 and not a.attisdropped and not v_columns ? a.attname
      and a.attnotnull and not a.atthasdef and a.attidentity = '';
   if v_wrong is not null then
     return format('Hangar could not insert rows, because columns that you have added must not be null and have no default: %s. Give them a default', v_wrong);
   end if;
-  return null;
+  return coalesce(hangar.explain_refused_parts(v_table), hangar.explain_refused_rows(p_table));
 end
 $$;
 
@@ -156,14 +241,14 @@ begin
     return;
   end if;
   for v_trigger in
-    select t.tgname, t.tgrelid::regclass as relation, p.proname
+    select t.tgname, t.tgrelid::regclass as relation, case t.tgenabled when 'A' then 'always ' when 'R' then 'replica ' else '' end as mode
       from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
      where not t.tgisinternal and t.tgenabled <> 'D' and p.prosrc ~ '(de)?provision-user-fly-app'
   loop
     begin
       execute format('alter table %s disable trigger %I', v_trigger.relation, v_trigger.tgname);
       insert into hangar.original_objects (table_name, kind, name, restore)
-      values (v_trigger.relation::text, 'trigger', v_trigger.tgname, format('alter table %s enable trigger %I', v_trigger.relation, v_trigger.tgname));
+      values (v_trigger.relation::text, 'trigger', v_trigger.tgname, format('alter table %s enable %strigger %I', v_trigger.relation, v_trigger.mode, v_trigger.tgname));
       raise notice 'Hangar: the trigger % on % is disabled. It called the functions of the original system; Hangar takes their place',
         v_trigger.tgname, v_trigger.relation;
     exception when insufficient_privilege then
@@ -190,8 +275,8 @@ begin
   foreach v_table in array array['user_fly_apps', 'user_fly_app_events'] loop
     v_wrong := case when to_regclass('public.' || v_table) is not null then hangar.explain_not_original(v_table) end;
     if v_wrong is not null then
-      raise exception 'public.% exists and is not the table of the original system, which Hangar upgrades in place: %', v_table, v_wrong
-        using errcode = 'duplicate_table', hint = 'Rename your table, or see docs/upgrade.md.';
+      raise exception 'public.% exists, and Hangar cannot upgrade it in place as the table of the original system: %', v_table, v_wrong
+        using errcode = 'duplicate_table', hint = 'If this is another table of yours, rename it. See docs/upgrade.md.';
     end if;
   end loop;
 end

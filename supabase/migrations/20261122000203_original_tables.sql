@@ -147,10 +147,11 @@ begin
     return;
   end if;
   -- A trigger of the host that keeps updated_at must not change the rows.
-  v_triggers := array(select format('alter table public.%I %%s trigger %I', p_table, t.tgname) from pg_catalog.pg_trigger t
-                       where t.tgrelid = v_old and not t.tgisinternal and t.tgenabled = 'O');
-  foreach v_text in array v_triggers loop
-    execute format(replace(v_text, 'public.', 'hangar.'), 'disable');
+  v_triggers := array(select format('alter table public.%I enable %s trigger %I', p_table, case t.tgenabled when 'A' then 'always' else '' end, t.tgname)
+                        from pg_catalog.pg_trigger t where t.tgrelid = v_old and not t.tgisinternal and t.tgenabled in ('O', 'A'));
+  for v_text in select format('alter table %s disable trigger %I', v_old, t.tgname) from pg_catalog.pg_trigger t
+                 where t.tgrelid = v_old and not t.tgisinternal and t.tgenabled in ('O', 'A') loop
+    execute v_text;
   end loop;
   if p_table = 'user_fly_apps' then
     execute format('insert into hangar.original_apps (row_id, original) select a.id, to_jsonb(a) from %s a', v_old);
@@ -174,7 +175,7 @@ begin
     execute v_text;
   end loop;
   foreach v_text in array v_triggers loop
-    execute format(v_text, 'enable');
+    execute v_text;
   end loop;
   execute format('comment on table public.%I is %L', p_table, v_comment);
   if p_table = 'user_fly_apps' then
@@ -190,6 +191,7 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   v_policy text;
+  v_writers text;
 begin
   for v_policy in
     select format('drop policy %I on public.%I', p.policyname, p.tablename) from pg_catalog.pg_policies p
@@ -198,7 +200,20 @@ begin
     execute v_policy;
   end loop;
   if exists (select 1 from hangar.original_objects o where o.kind = 'policy') then
-    raise notice 'Hangar: the policies and rights of the original system on its tables are replaced: a user reads their own app and its events, and nobody writes except through the procedures. Who operates Hangar is in `hangar operators`';
+    raise notice 'Hangar: the policies and rights of the original system on its tables are replaced: a user reads their own app and its events, and the roles of the API write only through the procedures. Who operates Hangar is in `hangar operators`';
+  end if;
+  -- Owners and superusers may always write; the others have a right that somebody gave them.
+  select string_agg(distinct format('%s on %s', quote_ident(r.rolname), c.relname), ', ') into v_writers
+    from pg_catalog.pg_class c
+    cross join lateral (
+      select g.grantee from pg_catalog.aclexplode(c.relacl) g where g.privilege_type in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+      union select g.grantee from pg_catalog.pg_attribute a cross join lateral pg_catalog.aclexplode(a.attacl) g
+             where a.attrelid = c.oid and g.privilege_type in ('INSERT', 'UPDATE')) w
+    join pg_catalog.pg_roles r on r.oid = w.grantee
+   where c.oid in ('public.user_fly_apps'::regclass, 'public.user_fly_app_events'::regclass)
+     and w.grantee <> c.relowner and not r.rolsuper and r.rolname <> current_user;
+  if v_writers is not null and exists (select 1 from hangar.original_objects) then
+    raise notice 'Hangar: these roles keep a right to write that somebody gave them, around the procedures: %. Take it away with `revoke insert, update, delete, truncate on … from …`', v_writers;
   end if;
 end
 $$;

@@ -141,14 +141,18 @@ as $$
 $$;
 
 -- What Hangar does about one kind of drift, for its alert.
-create function hangar.explain_drift_repair(p_kind text, p_given_up bigint) returns text
+-- `p_on_demand`: how many of the apps have a plan that lets them sleep.
+create function hangar.explain_drift_repair(p_kind text, p_given_up bigint, p_apps bigint, p_on_demand bigint) returns text
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_hold text := hangar.drift_hold();
 begin
   return case
-    when p_kind = 'region' then 'Only a release moves a machine: run `hangar release create --drift`, or add the region to the plan'
+    when p_kind = 'region' then concat_ws('. ',
+      case when p_apps > p_on_demand then 'Only a release moves a machine: run `hangar release create --drift`, or add the region to the plan' end,
+      case when p_on_demand > 0 then format('%s of them may sleep (plan with power on_demand), and no release moves those: add the region to the plan, or '
+        'set its power to always_on and then run `hangar release create --drift`', p_on_demand) end)
     when v_hold = 'off' then 'Hangar repairs none, because drift_share is 0. Repair one with `hangar retry USER`'
     when v_hold = 'last_repair' then 'Hangar repairs no more, because an app that was repaired within the last hour is unhealthy or failed'
     when v_hold is not null then format('Hangar repairs none as long as this lasts: %s', v_hold)
@@ -167,9 +171,9 @@ declare
   v_kinds text[] := '{}'::text[];
 begin
   for v_drift in
-    select k.kind, count(*) as apps, count(*) filter (where k.given_up) as given_up,
+    select k.kind, count(*) as apps, count(*) filter (where k.given_up) as given_up, count(*) filter (where k.power = 'on_demand') as on_demand,
            string_agg(format('%s (user %s) %s', k.fly_app_name, k.user_id, k.text), '; ' order by k.nr) filter (where k.nr <= 3) as examples
-      from (select d.key as kind, d.value as text, a.fly_app_name, a.user_id,
+      from (select d.key as kind, d.value as text, a.fly_app_name, a.user_id, a.power,
                    a.drift_repairs >= hangar.most_drift_repairs() and a.drift_repair is null as given_up,
                    row_number() over (partition by d.key order by a.drift_since, a.id) as nr
               from public.user_fly_apps a cross join lateral jsonb_each_text(a.drift) d
@@ -179,7 +183,8 @@ begin
     v_kinds := array_append(v_kinds, v_drift.kind);
     perform hangar.raise_alert('drift', v_drift.kind,
       format('%s app(s) run another %s than they should: %s%s. They are priced as they run. %s', v_drift.apps, v_drift.kind,
-        v_drift.examples, case when v_drift.apps > 3 then '; …' else '' end, hangar.explain_drift_repair(v_drift.kind, v_drift.given_up)),
+        v_drift.examples, case when v_drift.apps > 3 then '; …' else '' end,
+        hangar.explain_drift_repair(v_drift.kind, v_drift.given_up, v_drift.apps, v_drift.on_demand)),
       jsonb_build_object('apps', v_drift.apps, 'given_up', v_drift.given_up));
   end loop;
   update hangar.alerts l set resolved_at = hangar.now() where l.kind = 'drift' and l.resolved_at is null and l.key <> all (v_kinds);

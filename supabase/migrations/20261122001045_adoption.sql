@@ -35,7 +35,7 @@ begin
         'row', hangar.row_json(r), 'email', m.email, 'entitled', e.entitled, 'why', e.why, 'plan', e.plan, 'user_exists', e.user_exists,
         'wanted', case when e.entitled then to_jsonb(e.spec) || jsonb_build_object('monthly_cost_estimate_usd',
           hangar.monthly_cost_estimate_usd((e.spec).cpu_count, (e.spec).memory_mb)::text) end,
-        'grace_s', (select p.grace_s from public.fly_plans p where p.tier = coalesce(e.plan, hangar.original_tier(r.id))),
+        'grace_s', (select p.grace_s from public.fly_plans p where p.tier = case when e.entitled then e.plan else hangar.original_tier(r.id) end),
         'event_machine_id', hangar.original_machine(r.id),
         'other_app', (select b.fly_app_name from public.user_fly_apps b where b.user_id = r.user_id and b.deleted_at is null and b.id <> r.id),
         'original_status', o.original ->> 'status', 'original_deleted_at', o.original ->> 'deleted_at') order by r.id), '[]')

@@ -190,6 +190,7 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   v_app text := (select a.fly_app_name from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null);
+  v_legacy boolean := exists (select 1 from public.user_fly_apps a where a.user_id = p_user and a.desired_state = 'legacy');
   v_orphan text := (select min(o.app) from public.fly_orphans o where o.user_id = p_user);
   v_want hangar.entitlement;
   v_pays boolean := exists (select 1 from hangar.judge_subscriptions(hangar.try_read_subscriptions(array[p_user])) j where j.verdict);
@@ -210,7 +211,9 @@ begin
       'host''s table first', null),
     (2, 'unknown', v_want.entitled is null and v_want.why is distinct from 'not_bound', 'it is not known whether the user is entitled (%s). Correct that first; '
       '`hangar doctor` names the cause', v_want.why),
-    (3, 'app', v_app is not null, 'the user has the app %s. Wait until Hangar has deleted it at Fly; `hangar status` shows what it waits for', v_app),
+    (3, 'app', v_app is not null, case when v_legacy then 'the user has the app %s of the original system, and Hangar removes none of those before an '
+      'operator has decided about it. Run `hangar adopt` for the user first' else 'the user has the app %s. Wait until Hangar has deleted it at Fly; '
+      '`hangar status` shows what it waits for' end, v_app),
     (4, 'orphan', v_orphan is not null, 'the app %s of the user may still exist at Fly without a row. Approve its removal with `hangar orphans` first', v_orphan),
     (5, 'secret', v_secret is not null, 'the secret %s of the user is at Fly, or a call about it has not ended. Remove it with `hangar user secret`, or wait '
       'until the app is deleted', v_secret),

@@ -195,6 +195,42 @@ def test_a_repair_of_an_adopted_app_gives_it_secrets_first(operator):
     assert shown["config"]["metadata"]["hangar_secrets"] == str(found["secrets_version"])
 
 
+def test_a_machine_that_somebody_replaced_by_hand_is_taken_and_never_gets_a_second_one_beside_it(operator):
+    """Hangar knows neither its id nor its name. Of two it takes none, says so, and takes the one that is left."""
+    user, row, name = add_legacy(operator)
+    [machine] = make_app(operator, name, user=user)
+    apply(operator, user)
+    config = machine_of(operator, name)["config"]
+    operator.hangar("pause", "--reason", "a worker that looks in between would see one machine or none")
+    fly(operator, "DELETE", f"/v1/apps/{name}/machines/{machine}?force=true")
+    by_hand = [
+        fly(operator, "POST", f"/v1/apps/{name}/machines", {"name": each, "region": "sin", "config": config})["id"]
+        for each in ("crimson-leaf-1", "silent-river-2")
+    ]
+    operator.hangar("resume")
+    operator.hangar("retry", str(user), exits=1)
+    found = row_of(operator, row)
+    assert (found["status"], found["error_code"]) == ("error", "two_machines")
+    assert all(each in found["error_message"] for each in by_hand)
+    assert {each["id"] for each in fly(operator, "GET", f"/v1/apps/{name}/machines")} == set(by_hand)
+    fly(operator, "DELETE", f"/v1/apps/{name}/machines/{by_hand[1]}?force=true")
+    operator.hangar("retry", str(user))
+    assert machine_of(operator, name)["id"] == by_hand[0]
+    found = row_of(operator, row)
+    assert (found["status"], found["error_code"], found["machine_id"]) == ("active", None, by_hand[0])
+
+
+def test_a_machine_that_fly_did_not_list_at_adoption_is_taken_later(operator):
+    user, row, name = add_legacy(operator)
+    [machine] = make_app(operator, name, user=user)
+    operator.set_faults({"method": "GET", "path": f"/v1/apps/{name}/machines", "status": 200, "body": [], "times": 1})
+    [done] = apply(operator, user)
+    operator.set_faults()
+    assert (done["code"], done["outcome"]) == ("no_machine", "adopted")
+    _sweep_until(operator, lambda: row_of(operator, row)["status"] == "active")
+    assert row_of(operator, row)["machine_id"] == machine_of(operator, name)["id"] == machine
+
+
 def _sweep_until(operator, is_done):
     for _ in range(20):
         operator.hangar("sweep")
@@ -216,6 +252,29 @@ def test_a_user_who_stopped_paying_loses_the_app_only_after_adoption(operator):
     assert operator.sql("select 1 from hangar.alerts where kind = 'legacy_unpaid' and resolved_at is null") == []
     _sweep_until(operator, lambda: operator.apps_on_fly() == [])
     _sweep_until(operator, lambda: row_of(operator, row)["status"] == "deleted")
+
+
+def test_what_follows_names_no_hold_or_grace_that_does_not_exist(operator):
+    """A deleted user has neither, a denied one no hold, and without a machine nothing could be kept running."""
+    operator.sql("update public.fly_plans set grace_s = 3600 where tier = 'pro'")
+    users = {}
+    for case in ("ended", "denied", "deleted", "no machine"):
+        user, row, name = add_legacy(operator, tier="pro" if case == "denied" else "free")
+        make_app(operator, name, 0 if case == "no machine" else 1, user=user)
+        operator.sql(
+            "insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)"
+            " values (%s, %s, 'provision_started', 'info', '{\"tier\": \"pro\"}')",
+            row, user,
+        )  # fmt: skip
+        users[case] = str(user)
+    operator.hangar("deny", users["denied"], "--reason", "abuse")
+    operator.sql("delete from auth.users where id = %s", users["deleted"])
+    said = {case: look(operator, user)["afterwards"].split(": ")[1] for case, user in users.items()}
+    operator.sql("update public.fly_plans set grace_s = 0 where tier = 'pro'")
+    assert said["ended"].startswith("Hangar removes the app after the removal hold and the grace of ")
+    assert said["denied"].startswith("Hangar removes the app after the grace of ")
+    assert said["no machine"].startswith("Hangar removes the app after the grace of ")
+    assert said["deleted"] == "Hangar removes the app at once"
 
 
 @pytest.mark.parametrize("status", ["provisioning", "active", "error", "deprovisioning"])

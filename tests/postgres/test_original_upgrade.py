@@ -1,6 +1,7 @@
 """`hangar install` on the tables of the original system: upgraded in place without loss, and nothing acts on their apps."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 import psycopg
@@ -283,6 +284,9 @@ def test_deleting_a_user_keeps_the_row_and_the_log(upgraded, apps):
         ("alter table public.user_fly_apps drop column region cascade", "region is missing"),
         ("alter table public.user_fly_apps alter column retry_count type bigint", "retry_count has the type bigint"),
         ("alter table public.user_fly_apps add column seat text not null", "seat"),
+        ("alter table public.user_fly_apps add column tier integer", "its own columns: tier."),
+        ("alter table public.user_fly_apps add column network text default 'vpc', add desired_state text", "network"),
+        ("alter table public.user_fly_app_events add column seq integer", "its own columns: seq."),
         ("alter table public.user_fly_app_events alter column status type varchar(20)", "status has the type"),
         ("alter table public.user_fly_apps drop constraint user_fly_apps_pkey cascade", "primary key"),
     ],
@@ -296,6 +300,120 @@ def test_a_table_that_is_another_one_is_refused_in_words_and_left_as_it_is(
     printed = run("install", "--database-url", installer.as_owner(url), exits=1)
     assert says in printed
     assert installer.dump(postgres, url, "--schema=public") == before
+
+
+def test_every_column_that_hangar_adds_is_refused_as_a_column_of_the_host(url, original, connect, common):
+    """The list in the refusal equals what a new installation has beside the original columns."""
+    for table in ("user_fly_apps", "user_fly_app_events"):
+        names = "select column_name from information_schema.columns where table_schema = 'public' and table_name = %s"
+        first = {name for (name,) in original.execute(names, (table,))}
+        added = {name for (name,) in connect(common.url).execute(names, (table,))} - first
+        for name in added:
+            original.execute(f"alter table public.{table} add column {name} text")
+        printed = run("install", "--database-url", installer.as_owner(url), exits=1)
+        [listed] = re.findall(r"its own columns: (.*?)\. Rename each column", printed)
+        assert set(listed.split(", ")) == added
+        for name in added:
+            original.execute(f"alter table public.{table} drop column {name}")
+
+
+DROP_KEY = "alter table public.user_fly_app_events drop constraint user_fly_app_events_fly_app_id_fkey;"
+LOST_ENTRY = (
+    "insert into public.user_fly_app_events (id, fly_app_id, user_id, event_type, status)"
+    " select gen_random_uuid(), gen_random_uuid(), user_id, 'error_occurred', 'x' from public.user_fly_apps limit 1"
+)
+NO_STATUS = (
+    "alter table public.user_fly_app_events alter column status drop not null;"
+    " update public.user_fly_app_events set status = null"
+)
+
+
+def change_value(rule, change):
+    return f"alter table public.user_fly_apps drop constraint user_fly_apps_{rule}; update public.user_fly_apps set {change}"
+
+
+REFUSED_PARTS = [
+    ("create table public.host_ref (app text references public.user_fly_apps (fly_app_name))", "host_ref"),
+    ("create table public.host_ref (u uuid references public.user_fly_apps (user_id))", "host_ref"),
+    ("create table public.child () inherits (public.user_fly_apps)", "no inherit"),
+    (DROP_KEY + LOST_ENTRY, "belong to an app that has no row"),
+    (NO_STATUS, "have no event_type, status or created_at"),
+    (
+        change_value("status_check", "status = 'sleeping'"),
+        "a status that the original system did not know",
+    ),
+    (
+        change_value("health_status_check", "health_status = 'fine'"),
+        "a health_status that the original system did not know",
+    ),
+    (
+        "alter table public.user_fly_apps alter column region drop not null; update public.user_fly_apps set region = null",
+        "rows lack a value",
+    ),
+    (
+        change_value("fly_app_name_key", "fly_app_name = 'same'"),
+        "the name of an app that another row has too",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), REFUSED_PARTS)
+def test_what_would_stop_the_upgrade_is_named_before_anything_is_created(url, original, apps, postgres, change, says):
+    """With up to three ids of the rows, and what to do."""
+    original.execute(change)
+    before = installer.dump(postgres, url, "--schema=public")
+    printed = run("install", "--database-url", installer.as_owner(url), exits=1)
+    assert says in printed
+    assert installer.dump(postgres, url, "--schema=public") == before
+    if "update" in change:
+        table = "user_fly_app_events" if "event" in change else "user_fly_apps"
+        ids = [str(each) for (each,) in original.execute(f"select id from public.{table} order by id limit 4")]
+        assert ", ".join(ids[:3]) + " and more" in printed
+        assert ids[3] not in printed
+
+
+def test_a_log_without_the_table_of_apps_is_refused_in_words(url, original, apps):
+    original.execute("drop table public.user_fly_apps cascade")
+    assert "belong to an app that has no row" in run("install", "--database-url", installer.as_owner(url), exits=1)
+    original.execute("delete from public.user_fly_app_events")
+    install(url)
+
+
+def test_an_entry_of_a_lost_app_is_named(url, original, apps):
+    original.execute(DROP_KEY + LOST_ENTRY)
+    [lost] = original.execute("select id from public.user_fly_app_events where status = 'x'").fetchone()
+    assert str(lost) in run("install", "--database-url", installer.as_owner(url), exits=1)
+    original.execute("delete from public.user_fly_app_events where id = %s", (lost,))
+    install(url)
+
+
+def test_a_trigger_that_always_fires_changes_no_row_and_always_fires_afterwards(url, original, apps, connect):
+    original.execute(
+        "create function public.refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;"
+        " create trigger refuse before update on public.user_fly_apps for each row execute function public.refuse();"
+        " alter table public.user_fly_apps enable always trigger refuse"
+    )
+    install(url)
+    enabled = "select tgenabled from pg_trigger where tgname = 'refuse'"
+    assert connect(url).execute(enabled).fetchone() == ("A",)
+
+
+def test_roles_that_keep_a_right_to_write_are_named(url, original, apps):
+    original.execute("create role host_admin nologin; create role host_clerk nologin; create role host_reader nologin")
+    try:
+        original.execute("grant all on public.user_fly_apps to host_admin")
+        original.execute("grant update (status) on public.user_fly_app_events to host_clerk")
+        original.execute("grant select on public.user_fly_apps to host_reader")
+        [notice] = [line for line in install(url).splitlines() if "these roles keep a right to write" in line]
+        assert "host_admin on user_fly_apps, host_clerk on user_fly_app_events." in notice
+        assert "host_reader" not in notice
+    finally:
+        for role in ("host_admin", "host_clerk", "host_reader"):
+            original.execute(f"drop owned by {role}; drop role {role}")
+
+
+def test_nobody_is_named_if_nobody_keeps_a_right_to_write(url, original, apps):
+    assert "keep a right to write" not in install(url)
 
 
 def test_two_live_rows_of_one_user_are_named(url, original):

@@ -111,3 +111,20 @@ def test_a_left_over_machine_makes_its_row_due(hangar, check):
     hangar.sql("update user_fly_apps set spare_machine_id = 'x'")
     hangar.rpc("fly_advance_releases", looks=50)
     assert hangar.sql("select 1 from user_fly_apps where next_attempt_at is not null")
+
+
+def test_the_alert_about_a_wrong_region_advises_a_release_only_for_apps_that_a_release_moves(hangar):
+    """An app that may sleep is never moved."""
+    for power, moves, stays in (("always_on", True, False), ("on_demand", False, True)):
+        user = hangar.user("pro")
+        hangar.converge(user)
+        drift = json.dumps({"region": "runs in gru"})
+        hangar.sql(
+            "update user_fly_apps set power = %s, drift = %s, drift_since = hangar.now() where user_id = %s",
+            power, drift, user,
+        )  # fmt: skip
+        hangar.sql("select hangar.check_drift()")
+        message = hangar.one("select message from hangar.alerts where kind = 'drift' and resolved_at is null")
+        assert ("Only a release moves a machine" in message) is moves
+        assert ("1 of them may sleep" in message) is stays
+        hangar.sql("update user_fly_apps set drift = '{}' where user_id = %s", user)

@@ -324,6 +324,24 @@ def test_a_person_with_an_app_is_refused(hangar):
     assert refusals(hangar, user) == ["app"]
 
 
+def test_waiting_does_not_help_for_an_app_of_the_original_system(hangar):
+    """Hangar never deletes one that no operator has decided about."""
+    user = hangar.user("pro")
+    hangar.converge(user)
+    hangar.subscribe(user, tier="free")
+    hangar.sql("update hangar.settings set live = false")
+    hangar.sql(
+        "update user_fly_apps set desired_state = 'legacy', generation = 0, observed_generation = null, lease_token = null,"
+        " lease_expires_at = null, next_attempt_at = null, open_intent = null, machine_id = null, secrets_version = null"
+        " where user_id = %s",
+        user,
+    )
+    [refusal] = erase(hangar, user, apply=False)["refusals"]
+    assert refusal["code"] == "app"
+    assert "hangar adopt" in refusal["message"]
+    assert "Wait" not in refusal["message"]
+
+
 @pytest.mark.parametrize(
     ("prepare", "code"),
     [
