@@ -14,7 +14,7 @@ from shared.domain.cost import explain_refused_size
 from shared.domain.credentials import is_token_due, wants_new_token
 from shared.domain.machine_states import ENDING, GONE_STATES, RESTING, STOPPING, TRANSITIONAL, is_stuck
 from shared.domain.models import Row
-from shared.domain.naming import second_machine_name
+from shared.domain.naming import machine_names, second_machine_name
 from shared.domain.observation import Observation, ObservedMachine
 from shared.domain.regions import allows
 
@@ -57,8 +57,12 @@ def wants_move(row: Row, machine: ObservedMachine, spare: ObservedMachine | None
 
 
 def find_spare(row: Row, observation: Observation, main: ObservedMachine | None) -> ObservedMachine | None:
-    """The second machine of a move, by its id or, after a lost answer, by its name."""
-    named = second_machine_name(row.fly_app_name, main.name) if main else None
+    """The second machine of a move, by its id or, after a lost answer, by its name.
+
+    The main machine of an adopted app may have any name. Beside one of another name, any other app's second machine is a stray.
+    """
+    is_named = main is not None and (row.adopted_app_id or main.name in machine_names(row.fly_app_name))
+    named = second_machine_name(row.fly_app_name, main.name) if main is not None and is_named else None
     for machine in observation.machines:
         is_ours = machine.id == row.spare_machine_id or (machine.name == named and machine.state not in ENDING)
         if is_ours and machine.state not in GONE_STATES and machine != main:
