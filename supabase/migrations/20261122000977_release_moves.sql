@@ -151,6 +151,17 @@ as $$
      and exists (select 1 from hangar.user_specs y where y.user_id = t.user_id and y.release_id = p_release.id)
 $$;
 
+-- An app whose tier changed meanwhile still belongs to the release if its new machine has what the release changes.
+create function hangar.still_has_release(p_release hangar.releases, p_row public.user_fly_apps, p_target hangar.release_targets) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_row.desired_state = 'present' and (
+    p_target.goes_back
+    or p_release.image is not null and hangar.without_digest(p_row.docker_image) = hangar.without_digest(p_release.image)
+    or p_release.image is null and p_release.region is not null and p_row.region = p_release.region
+    or p_release.image is null and p_row.tier is not distinct from p_target.previous ->> 'tier')
+$$;
+
 -- Puts one app back to what it ran before, with the digest that ran, wherever its tag points by now. False: not now.
 create function hangar.put_back(p_release hangar.releases, p_target hangar.release_targets) returns boolean
 language plpgsql volatile set search_path = ''
@@ -216,7 +227,7 @@ begin
   update hangar.release_targets t
      set state = 'applying', generation = v_row.generation, applied_at = hangar.now(), good_since = null, looked_at = null,
          deadline_at = hangar.now() + make_interval(secs => p_release.deadline_s::double precision),
-         reason_code = coalesce(t.reason_code, p_row.error_code), reason = left(concat_ws('; ', t.reason, v_reason), 500)
+         reason_code = coalesce(t.reason_code, p_row.error_code), reason = left(concat_ws('. ', t.reason, v_reason), 500)
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id
   returning t.* into v_target;
   perform hangar.record_target(v_target, 'stays', v_reason);

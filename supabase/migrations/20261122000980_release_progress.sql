@@ -9,17 +9,6 @@ as $$
   select coalesce(p_code in ('image', 'size', 'start_failed', 'no_progress', 'refused', 'unsupported', 'crash_loop', 'machine_failed'), false)
 $$;
 
--- An app whose tier changed meanwhile still belongs to the release if its new machine has what the release changes.
-create function hangar.still_has_release(p_release hangar.releases, p_row public.user_fly_apps, p_target hangar.release_targets) returns boolean
-language sql stable set search_path = ''
-as $$
-  select p_row.desired_state = 'present' and (
-    p_target.goes_back
-    or p_release.image is not null and hangar.without_digest(p_row.docker_image) = hangar.without_digest(p_release.image)
-    or p_release.image is null and p_release.region is not null and p_row.region = p_release.region
-    or p_release.image is null and p_row.tier is not distinct from p_target.previous ->> 'tier')
-$$;
-
 -- Whether a move keeps the user down: the new machine does not start, for example for want of room, or it cannot be made while the former one
 -- has stopped or is gone. The app goes back at once, because only then does Hangar repair it where it was.
 create function hangar.is_down_in_move(p_row public.user_fly_apps) returns boolean
