@@ -18,7 +18,6 @@ import psycopg
 
 from local import process
 from local.supabase.keys import Keys
-from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
 from shared.adapters.database import PostgrestStore
 from shared.adapters.notifications import Notifier
@@ -28,6 +27,7 @@ from shared.domain.models import Json
 from shared.fly.client import FlyClient
 from shared.fly.rate_limits import RateLimits
 from shared.reconcile.worker import MachineInputs, Worker
+from tests.support.databases import fresh_database
 
 ORG = "hangar-bench"
 WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes that protect nothing

@@ -3,15 +3,17 @@
 It uses the standard library, because simulators cut connections before and after an effect, which frameworks prevent.
 """
 
+import json
 import socket
 import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from local.service import Service
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
@@ -42,6 +44,11 @@ class Response:
 
 
 Handler = Callable[[Request], Response]
+
+
+def answer_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(status, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -154,7 +161,7 @@ class _Threads(ThreadingHTTPServer):
                 continue  # already gone
 
 
-class Server:
+class Server(Service):
     """Serves `handler` on 127.0.0.1 in background threads until stopped; port 0 takes a free one."""
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
@@ -181,9 +188,3 @@ class Server:
         self._threads.close_all()
         if self._loop.ident is not None:
             self._loop.join(timeout=5)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()

@@ -1,4 +1,4 @@
-"""Child processes of the local cloud: they die with us, whatever kills us, and a Ctrl-C in the terminal reaches only us.
+"""Child processes of the local cloud. They end when we end, also when we are killed; Ctrl-C in the terminal reaches only us.
 
 On Linux the kernel signals a child when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG). One thread that
 lives as long as this process therefore starts every child. A small trampoline arms the signal and then becomes the

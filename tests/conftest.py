@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from local.supabase.postgres.database import as_role, drop_database, fresh_database
 from local.supabase.postgres.server import Postgres, find_binaries, system_binaries
+from tests.support.databases import as_role, drop_database, fresh_database
 from tests.support.schedule import GroupScheduling, sort_slowest_first
 
 _ENOUGH_BYTES = 2 * 1024**3

@@ -8,7 +8,7 @@ from typing import Any
 
 from local.backend.runner import Runner
 from local.backend.settings import Settings
-from local.http_server import Request, Response
+from local.http_server import Request, Response, answer_json
 
 CHECK_OUTPUT_CHARS = 400
 """How much of the answer to a health check Fly shows."""
@@ -30,25 +30,23 @@ class Pages:
         """`/health` and `/` are 200 from the start; `/ready` is 200, or 503 with the reason."""
         pages = {"/": self._health, "/health": self._health, "/ready": self._ready}
         if request.path not in pages:
-            return _json(404, {"error": "not found", "paths": sorted(pages)})
+            return answer_json({"error": "not found", "paths": sorted(pages)}, 404)
         if request.method not in ("GET", "HEAD"):
-            return _json(405, {"error": "GET and HEAD only"}, {"Allow": "GET, HEAD"})
+            return answer_json({"error": "GET and HEAD only"}, 405, {"Allow": "GET, HEAD"})
         return pages[request.path]()
 
     def _health(self) -> Response:
-        return _json(
-            200,
-            {
-                "status": "healthy",
-                "run_mode": self._settings.run_mode,
-                "user_id": self._settings.user_id,
-                "app_id": self._settings.app_id,
-                "uptime": round(self._clock() - self._started_at, 3),
-                "version": self._settings.version,
-                "timestamp": datetime.now(UTC).isoformat(),
-                "trader_count": self._runner.readiness()[1],
-            },
-        )
+        body = {
+            "status": "healthy",
+            "run_mode": self._settings.run_mode,
+            "user_id": self._settings.user_id,
+            "app_id": self._settings.app_id,
+            "uptime": round(self._clock() - self._started_at, 3),
+            "version": self._settings.version,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "trader_count": self._runner.readiness()[1],
+        }
+        return answer_json(body)
 
     def _ready(self) -> Response:
         why, loaded, expected = self._runner.readiness()
@@ -64,7 +62,7 @@ class Pages:
             "image": self._settings.image,
             "version": self._settings.version,
         }
-        return _json(503 if why else 200, _shorten(body))
+        return answer_json(_shorten(body), 503 if why else 200)
 
 
 def _shorten(body: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +73,3 @@ def _shorten(body: dict[str, Any]) -> dict[str, Any]:
         body = body | {"reason": f"{reason[: -excess - 3]}..."}
         excess = len(json.dumps(body)) - CHECK_OUTPUT_CHARS
     return body | {"image": f"...{image[excess + 3 :]}"} if excess > 0 and image else body
-
-
-def _json(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(status, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})

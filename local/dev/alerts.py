@@ -6,7 +6,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from local.http_server import Request, Response, Server
+from local.http_server import Request, Response, Server, answer_json
 
 KEPT = 1000
 
@@ -40,7 +40,7 @@ class AlertSink:
 
     def _answer(self, request: Request) -> Response:
         if request.method == "GET":
-            return Response(200, json.dumps(self.received).encode(), {"Content-Type": "application/json"})
+            return answer_json(self.received)
         if request.method != "POST":
             return Response(405, b"", {"Allow": "GET, POST"})
         try:

@@ -1,4 +1,4 @@
-"""The whole cloud on one computer: Supabase, Fly and Hangar's functions, as real processes.
+"""The whole cloud on one computer: Supabase, Fly and Hangar's functions as real processes.
 
     with LocalCloud(Path(tmp)) as cloud:
         cloud.addresses["supabase_url"]
@@ -16,19 +16,20 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 from local.dev.addresses import describe, format_addresses
 from local.dev.alerts import AlertSink
 from local.dev.child import ROOT, CancelledError, Child, DevError
 from local.dev.database import DBNAME, ORG, add_people, make_database, store_secrets
-from local.dev.files import LOGS, FolderLock, clear_folder, write_private
+from local.dev.files import LOGS, FolderLock, clear_folder
 from local.dev.fly import TOKEN_VARIABLE
 from local.dev.functions import ADMIN as ADMIN_PAGES
 from local.dev.functions import CALLED, NAMES, Endpoints, Function, Secrets, hold_port, make_settings
 from local.dev.sample_fleet import fill_sample_fleet
 from local.fly.runtime.processes import DEFAULT_LIMIT
+from local.service import Service, write_private
 from local.supabase.extensions.pg_cron import CronScheduler
 from local.supabase.extensions.pg_net import PgNetWorker
 from local.supabase.keys import Keys
@@ -37,10 +38,10 @@ from local.supabase.postgres.server import Postgres, PostgresError
 STOP_GRACE_S = 3.0
 
 
-class LocalCloud:
+class LocalCloud(Service):
     """Starts everything in `folder` and keeps it until `stop`; DevError when a part does not come up.
 
-    `addresses` is the content of `dev.json`; `pg_net` and `pg_cron` are for tests that lose a nudge or run a job.
+    `addresses` is the content of `dev.json`. Tests use `pg_net` and `pg_cron`, for example to lose a nudge.
     `alerts=False` leaves the alert sink out, `processes` limits how many machines are real processes, `fsync` makes
     commits survive a power cut.
     """
@@ -207,12 +208,6 @@ class LocalCloud:
         """The psql of the server in use, else the one on PATH."""
         beside = self.postgres.binaries / "psql"
         return str(beside) if beside.exists() else shutil.which("psql") or "psql"
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
 
 
 def _read_process_limit() -> int:

@@ -1,11 +1,9 @@
-"""The folder of one local cloud: its lock, its temporary files, and private files for other processes."""
+"""The folder of one local cloud: its lock and its temporary files."""
 
 import fcntl
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from local.dev.child import DevError
 
@@ -62,13 +60,3 @@ def clear_folder(folder: Path, *, logs: bool) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def write_private(path: Path, document: Any) -> None:
-    """Write JSON atomically; only the owner can read the file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(document, file, indent=2)
-        file.write("\n")
-    partial.replace(path)

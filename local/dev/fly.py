@@ -5,21 +5,18 @@ caller who advances the time sees it in both.
 """
 
 import argparse
-import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from local.dev.files import write_private
 from local.fly.runtime.processes import DEFAULT_LIMIT, ProcessRunner
 from local.fly.runtime.runner import MachineRunner
 from local.fly.server import FlyServer
 from local.fly.simulator import FlySim, Sleep
-from local.http_server import Request, Response
+from local.http_server import Request, Response, answer_json
+from local.service import stop_on_signals, write_private
 
 TOKEN_VARIABLE = "HANGAR_DEV_FLY_TOKEN"  # noqa: S105  a variable's name: every user can read a command line, so the token is not in it
 
@@ -40,7 +37,7 @@ class ClockedSim(FlySim):
                 self._follow(self.world.offset_s)
             except Exception as error:  # noqa: BLE001  whatever failed, the caller must know that the clocks differ
                 problem = {"error": f"the simulator's clock has moved, the database's clock has not: {error}"}
-                return Response(500, json.dumps(problem).encode(), {"Content-Type": "application/json"})
+                return answer_json(problem, 500)
         return response
 
 
@@ -61,9 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     runner = ProcessRunner([sys.executable, "-m", "local.backend"], given.process_limit, log_dir=given.log_dir)
     sim = ClockedSim(runner, token=os.environ[TOKEN_VARIABLE], org=given.org, follow=follow)
-    stopping = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stopping.set())
+    stopping = stop_on_signals()
     with FlyServer(sim, 0) as server:
         write_private(given.ready_file, {"url": server.url, "pid": os.getpid()})
         stopping.wait()

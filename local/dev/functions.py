@@ -8,11 +8,11 @@ import secrets
 import socket
 import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import httpx
 
 from local.dev.child import ROOT, Child
 from local.dev.database import ORG, REGION, name_image
@@ -32,10 +32,10 @@ _LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
 class Secrets:
     """The secrets that a secret manager gives a deployment, new for each local cloud. `repr` does not show them."""
 
-    fly_token: str
-    webhook: str
-    static: str
-    admin_password: str
+    fly_token: str = field(repr=False)
+    webhook: str = field(repr=False)
+    static: str = field(repr=False)
+    admin_password: str = field(repr=False)
 
     @classmethod
     def generate(cls) -> "Secrets":
@@ -43,9 +43,6 @@ class Secrets:
         return cls(
             f"local-fly-{secrets.token_urlsafe(24)}", webhook, secrets.token_urlsafe(24), secrets.token_urlsafe(12)
         )
-
-    def __repr__(self) -> str:
-        return "Secrets()"
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,9 @@ class Function:
 
 @contextlib.contextmanager
 def hold_port() -> Iterator[int]:
-    """A free port that stays reserved, and on which a server of ours can still listen.
+    """Reserve a free port for a server that we start later.
 
-    It is bound and never listens: Linux lets a second socket bind it if both allow reuse, which gunicorn's does.
+    The socket is bound and never listens. Linux lets a second socket bind the port if both allow reuse, as gunicorn's does.
     """
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -117,15 +114,10 @@ def hold_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-# Requests to 127.0.0.1 never go through a proxy.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
 def _answers(url: str) -> bool:
+    """Whether the function answers. A refusal counts: it comes from the function."""
     try:
-        _DIRECT.open(url, timeout=5)
-    except urllib.error.HTTPError:
-        return True  # a refusal comes from the function, so it runs
-    except OSError:
+        httpx.get(url, timeout=5, trust_env=False)
+    except httpx.HTTPError:
         return False
     return True

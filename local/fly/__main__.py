@@ -3,17 +3,16 @@
 import argparse
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
 from local.fly.runtime.processes import DEFAULT_LIMIT, ProcessRunner
-from local.fly.runtime.runner import MachineRunner, VirtualRunner
+from local.fly.runtime.runner import MachineRunner
 from local.fly.server import FlyServer
 from local.fly.simulator import FlySim
 from local.fly.state.latency_profiles import PROFILES
+from local.service import stop_on_signals, write_whole
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -46,7 +45,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; 1 when the port is taken."""
     given = _parse(arguments)
-    runner: MachineRunner = VirtualRunner()
+    runner = MachineRunner()
     if given.processes:
         runner = ProcessRunner(given.processes, given.process_limit, log_dir=given.log_dir)
     sim = FlySim(
@@ -64,24 +63,15 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"cannot listen on 127.0.0.1:{given.port}: {error.strerror}", file=sys.stderr)
         return 1
-    stopping = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stopping.set())
+    stopping = stop_on_signals()
     with server:
         print(f"Fly Machines API simulator on {server.url} (controls: {server.url}/_sim/world)", flush=True)
         if given.ready_file is not None:
-            _write_ready(given.ready_file, server.url)
+            write_whole(given.ready_file, json.dumps({"url": server.url, "pid": os.getpid()}) + "\n")
         stopping.wait()
     if given.ready_file is not None:
         given.ready_file.unlink(missing_ok=True)
     return 0
-
-
-def _write_ready(path: Path, url: str) -> None:
-    """Atomic: a reader never sees half a file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n", encoding="utf-8")
-    draft.replace(path)
 
 
 if __name__ == "__main__":

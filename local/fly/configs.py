@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.fly.errors import FlyError
+from local.fly.forms import Form, integer, is_text, list_of, map_of, one_of
 from local.fly.times import parse_duration
 
 STOP_SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM")
@@ -17,7 +18,32 @@ PERFORMANCE_CPUS = (1, 2, 4, 6, 8, 10, 12, 14, 16)
 _MB_PER_CPU = {"shared": (256, 2048, 256), "performance": (2048, 8192, 1024)}
 """Least and most memory per CPU, and the step."""
 
-_MAPS = ("env", "metadata", "checks", "guest", "restart", "stop_config", "init")
+
+def _is_duration(value: Any) -> bool:
+    try:
+        parse_duration(value, 0.0)
+    except ValueError:
+        return False
+    return True
+
+
+_DURATION = Form("a duration such as 1m30s", _is_duration)
+_OBJECT = map_of(lambda _: True, "fields")
+_OBJECTS = list_of(_OBJECT.fits, "objects")
+_CONFIG = {
+    **dict.fromkeys(("guest", "init", "restart", "stop_config"), _OBJECT),
+    **dict.fromkeys(("env", "metadata"), map_of(is_text, "strings")),
+    "checks": map_of(_OBJECT.fits, "objects"),
+    "services": _OBJECTS,
+}
+_STOP = {"signal": one_of(STOP_SIGNALS, or_empty=True), "timeout": _DURATION}
+_RESTART = {"policy": one_of(POLICIES, or_empty=True), "max_retries": integer()}
+_CHECK = {
+    "type": one_of(("http", "tcp")),
+    "port": integer(),
+    "headers": list_of(lambda each: _OBJECT.fits(each) and bool(each.get("name")), "objects with name and values"),
+    **dict.fromkeys(("interval", "timeout", "grace_period"), _DURATION),
+}
 
 
 def accept_config(raw: Any) -> dict[str, Any]:
@@ -27,28 +53,26 @@ def accept_config(raw: Any) -> dict[str, Any]:
     config = {key: value for key, value in raw.items() if value is not None}
     if not isinstance(config.get("image"), str) or not config["image"]:
         raise FlyError(400, "invalid_argument: invalid config.image, an image is required")
-    for name in _MAPS:
-        if not isinstance(config.get(name, {}), dict):
-            raise FlyError(400, f"invalid request body: config.{name} must be an object")
-    for name in ("env", "metadata"):
-        if not all(isinstance(value, str) for value in config.get(name, {}).values()):
-            raise FlyError(400, f"invalid request body: config.{name} must map strings to strings")
+    _check("config", config, _CONFIG)
+    _check("config.stop_config", config.get("stop_config", {}), _STOP)
+    _check("config.restart", config.get("restart", {}), _RESTART)
     services = config.get("services", [])
-    if not _is_objects(services) or not all(_is_objects(service.get("checks") or []) for service in services):
-        raise FlyError(400, "invalid request body: config.services and their checks must be lists of objects")
-    _check_stop(config.get("stop_config", {}))
-    _check_restart(config.get("restart", {}))
+    for service in services:
+        _check("config.services", service, {"checks": _OBJECTS})
     for name, check in checks_of(config).items():
-        _check_check(name, check)
-    config["guest"] = _accept_guest(config.get("guest") or {})
+        _check(f"config.checks.{name}", {**check, "type": check.get("type") or ""}, _CHECK)
+    config["guest"] = _accept_guest(config.get("guest", {}))
     config["metadata"] = dict(config.get("metadata", {}))
     if services:
         config["services"] = [_show_autostop(service) for service in services]
     return config
 
 
-def _is_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+def _check(where: str, fields: Mapping[str, Any], forms: Mapping[str, Form]) -> None:
+    """400 for a field of another form; Fly takes null for an absent field."""
+    for name, form in forms.items():
+        if fields.get(name) is not None and not form.fits(fields[name]):
+            raise FlyError(400, f"invalid_argument: {where}.{name} must be {form.words}")
 
 
 def checks_of(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -61,44 +85,10 @@ def checks_of(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _check_stop(stop: dict[str, Any]) -> None:
-    if stop.get("signal") and stop["signal"] not in STOP_SIGNALS:
-        raise FlyError(400, f"invalid_argument: unknown config.stop_config.signal '{stop['signal']}'")
-    _check_durations("stop_config", stop, "timeout")
-
-
-def _check_restart(restart: dict[str, Any]) -> None:
-    if restart.get("policy") not in (None, "", *POLICIES):
-        raise FlyError(400, f"invalid_argument: config.restart.policy must be one of {', '.join(POLICIES)}")
-    retries = restart.get("max_retries")
-    if retries is not None and (isinstance(retries, bool) or not isinstance(retries, int)):
-        raise FlyError(400, "invalid request body: config.restart.max_retries must be an integer")
-
-
-def _check_check(name: str, check: Any) -> None:
-    if not isinstance(check, dict) or check.get("type") not in ("http", "tcp"):
-        raise FlyError(400, f"invalid_argument: config.checks.{name}.type must be http or tcp")
-    port = check.get("port")
-    if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
-        raise FlyError(400, f"invalid request body: config.checks.{name}.port must be an integer")
-    headers = check.get("headers") or []
-    if not isinstance(headers, list) or not all(isinstance(each, dict) and each.get("name") for each in headers):
-        raise FlyError(400, f"invalid request body: config.checks.{name}.headers must be a list of name and values")
-    _check_durations(f"checks.{name}", check, "interval", "timeout", "grace_period")
-
-
-def _check_durations(where: str, fields: dict[str, Any], *names: str) -> None:
-    for name in names:
-        try:
-            parse_duration(fields.get(name), 0.0)
-        except ValueError as error:
-            raise FlyError(400, f"invalid_argument: config.{where}.{name}: {error}") from error
-
-
 def _accept_guest(raw: dict[str, Any]) -> dict[str, Any]:
     guest = {"cpu_kind": "shared", "cpus": 1, **raw}
     kind, cpus = guest["cpu_kind"], guest["cpus"]
-    if kind not in _MB_PER_CPU:
+    if not one_of(_MB_PER_CPU).fits(kind):
         raise FlyError(400, f"invalid config.guest.cpu_kind, '{kind}' is not one of shared, performance")
     allowed = SHARED_CPUS if kind == "shared" else PERFORMANCE_CPUS
     if cpus not in allowed or isinstance(cpus, bool):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from local.http_server import Request, Response
+from local.http_server import Request, Response, answer_json
 
 JSON_TYPE = "application/json; charset=utf-8"
 
@@ -28,7 +28,7 @@ class FlyError(Exception):
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response."""
-    return Response(status, json.dumps(body).encode(), {"Content-Type": JSON_TYPE, **(headers or {})})
+    return answer_json(body, status, {"Content-Type": JSON_TYPE, **(headers or {})})
 
 
 def empty(status: int) -> Response:

@@ -2,17 +2,17 @@
 
 import threading
 import time
-from types import TracebackType
 from typing import Self
 
 from local.fly.simulator import FlySim
 from local.http_server import Request, Response, Server
+from local.service import Service
 
 POLL_S = 0.02
 """How often a `wait` checks again, and how often due changes are applied."""
 
 
-class FlyServer:
+class FlyServer(Service):
     """Serves a FlySim on 127.0.0.1; port 0 takes a free one. `stop` also ends the machines' processes."""
 
     def __init__(self, sim: FlySim, port: int = 0) -> None:
@@ -39,12 +39,6 @@ class FlyServer:
         self._server.stop()
         self._ticker.join(timeout=5)
         self.sim.close()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
 
     def _handle(self, request: Request) -> Response:
         return self.sim.handle(request, sleep=self._sleep, poll_s=POLL_S)

@@ -11,7 +11,7 @@ from local.fly.api.regions import DEFAULT_REGION
 from local.fly.api.tokens import authenticate
 from local.fly.errors import FlyError
 from local.fly.faults.faults import Fault
-from local.fly.runtime.runner import MachineRunner, VirtualRunner
+from local.fly.runtime.runner import MachineRunner
 from local.fly.skew import shift_stamps, to_http_date
 from local.fly.state.latency_profiles import PROFILES, Span, Unkindness
 from local.fly.state.model import App, Machine
@@ -66,7 +66,7 @@ class FlySim:
         if profile not in PROFILES:
             raise ValueError(f"profile must be one of {', '.join(PROFILES)}, not {profile!r}")
         settings = Settings(seed, profile, unkindness_of(unkind), rate_limits, token, org)
-        self.world = World(settings, clock, machines if machines is not None else VirtualRunner())
+        self.world = World(settings, clock, machines or MachineRunner())
         self._sleep = sleep or self.advance
 
     # For tests in the same process

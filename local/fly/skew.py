@@ -1,4 +1,4 @@
-"""A Fly whose clock is wrong: its `Date` and the time stamps of its answers are shifted, while timers run as usual."""
+"""Fly with a wrong clock: `Date` and the time stamps of answers are shifted. Timers are not affected."""
 
 import json
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ def to_http_date(second: int) -> str:
 
 
 def shift_stamps(body: bytes, skew_s: float) -> bytes:
-    """The JSON `body` with every time stamp shifted; other bodies, and what a client wrote into `config`, as they are."""
+    """The JSON `body` with every time stamp shifted, except in `config`, which a client wrote. Other bodies do not change."""
     try:
         shown = json.loads(body)
     except ValueError:

@@ -7,17 +7,13 @@ out answers 400 HANGAR_UNSUPPORTED.
 """
 
 import argparse
-import contextlib
-import json
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from local.http_server import Request, Response, Server
+from local.http_server import Request, Response, Server, answer_json
+from local.service import Service, stop_on_signals, write_whole
 from local.supabase.auth.service import AuthApi
 from local.supabase.keys import Keys
 from local.supabase.rest.api import RestApi
@@ -30,7 +26,7 @@ _CORS = {
 }
 
 
-class Gateway:
+class Gateway(Service):
     """The server at a project's public address.
 
     `database_url` logs in as a role that may SET ROLE to anon, authenticated and service_role;
@@ -43,8 +39,6 @@ class Gateway:
         keys: Keys,
         *,
         auth_database_url: str | None = None,
-        exposed_schemas: Sequence[str] = ("public",),
-        max_rows: int = 1000,
         port: int = 0,
         pool_size: int = 10,
         acquire_timeout_s: float = 10,
@@ -52,8 +46,8 @@ class Gateway:
     ) -> None:
         self._pool = Pool(database_url, pool_size, acquire_timeout_s)
         self._auth_pool = Pool(auth_database_url or database_url, 2, acquire_timeout_s)
-        self._cache = SchemaCache(self._pool, database_url, exposed_schemas)
-        self._rest = RestApi(self._pool, self._cache, keys, exposed_schemas=exposed_schemas, max_rows=max_rows, now=now)
+        self._cache = SchemaCache(self._pool, database_url)
+        self._rest = RestApi(self._pool, self._cache, keys, now)
         self._auth = AuthApi(self._auth_pool, keys, now)
         self._port = port
         self._server: Server | None = None
@@ -68,7 +62,7 @@ class Gateway:
     def start(self) -> Self:
         """Listen and answer; OSError when the port is taken."""
         self._server = Server(self._answer, self._port)
-        self._auth.issuer = f"{self._server.url}/auth/v1"
+        self._auth.sessions.issuer = f"{self._server.url}/auth/v1"
         self._cache.start()
         self._server.start()
         return self
@@ -81,12 +75,6 @@ class Gateway:
         self._pool.close()
         self._auth_pool.close()
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
-
     def _answer(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response(200, b"", {**_CORS, **_preflight(request)})
@@ -97,8 +85,7 @@ class Gateway:
         for prefix, respond in (("/rest/v1", self._rest.respond), ("/auth/v1", self._auth.respond)):
             if request.path == prefix or request.path.startswith(f"{prefix}/"):
                 return respond(request, request.path.removeprefix(prefix) or "/")
-        body = json.dumps({"message": "no Route matched with those values"}).encode()
-        return Response(404, body, {"Content-Type": "application/json"})
+        return answer_json({"message": "no Route matched with those values"}, 404)
 
 
 def _preflight(request: Request) -> dict[str, str]:
@@ -117,25 +104,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--keys", type=Path, required=True, help="file written by Keys.save")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ready-file", type=Path, help="written when the gateway serves: its URL")
-    parser.add_argument("--exposed-schemas", default="public", help="comma-separated")
-    parser.add_argument("--max-rows", type=int, default=1000)
     options = parser.parse_args(arguments)
     gateway = Gateway(
         options.database_url,
         Keys.load(options.keys),
         auth_database_url=options.auth_database_url,
-        exposed_schemas=options.exposed_schemas.split(","),
-        max_rows=options.max_rows,
         port=options.port,
     )
-    stopping = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stopping.set())
-    with gateway, contextlib.suppress(KeyboardInterrupt):
+    stopping = stop_on_signals()
+    with gateway:
         if options.ready_file is not None:
-            partial = options.ready_file.with_name(f"{options.ready_file.name}.part")
-            partial.write_text(gateway.url)
-            partial.replace(options.ready_file)
+            write_whole(options.ready_file, gateway.url)
         print(gateway.url, flush=True)
         stopping.wait()
 

@@ -12,11 +12,11 @@ from postgrest import SyncPostgrestClient
 
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
-from local.supabase.postgres.database import drop_database, fresh_database
 from supabase import Client, ClientOptions, create_client
 from tests.http.admin_visitor import Visitor
 from tests.http.deploy_world import DeployWorld
 from tests.http.running_operator import run_cloud
+from tests.support.databases import drop_database, fresh_database
 
 OWNER = "11111111-1111-4111-8111-111111111111"
 STRANGER = "22222222-2222-4222-8222-222222222222"

@@ -13,7 +13,8 @@ from local.dev import child as dev_child
 from local.dev.alerts import AlertSink
 from local.dev.child import CancelledError, Child, DevError
 from local.dev.cloud import LocalCloud
-from local.dev.files import FolderLock, clear_folder, write_private
+from local.dev.files import FolderLock, clear_folder
+from local.service import write_private
 from local.supabase.postgres.server import PostgresError
 
 

@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from local.supabase.gateway import Gateway
-from local.supabase.postgres.database import drop_database, fresh_database, migrate
+from local.supabase.postgres.database import migrate
+from tests.support.databases import drop_database, fresh_database
 
 ROOT = Path(__file__).parents[2]
 BACKEND = ROOT / "examples" / "backend" / "backend.py"

@@ -29,13 +29,14 @@ from local.fly.simulator import FlySim
 from local.supabase.extensions.pg_net import PgNetWorker
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
-from local.supabase.postgres.database import drop_database, fresh_database, migrate
+from local.supabase.postgres.database import migrate
 from ops.deploy.runner import probe
 from ops.project_files import read_env_file
 from tests.http.deploy_world import DeployWorld
 from tests.http.running_function import ROOT, RunningFunction
 from tests.postgres.installer import as_owner, dump
 from tests.postgres.test_ready_bindings_stripe import TYPED
+from tests.support.databases import drop_database, fresh_database
 
 FLY_TOKEN = "FlyV1 fm2_canary0000000000"
 COMPOSE = (ROOT / "deploy" / "compose.yaml").read_text()

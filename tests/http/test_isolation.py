@@ -18,10 +18,10 @@ from pydantic import SecretStr
 from local import process
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
-from local.supabase.postgres.database import drop_database, fresh_database
 from shared.adapters.user_tokens import mint_user_token
 from tests.http.conftest import Project
 from tests.http.test_backend_process import ROOT, eventually
+from tests.support.databases import drop_database, fresh_database
 
 A, B = str(uuid4()), str(uuid4())
 # Every table with rows of a user, and the column that names the user.

@@ -7,9 +7,9 @@ import pytest
 from pydantic import SecretStr
 
 from local.supabase.gateway import Gateway
-from local.supabase.postgres.database import drop_database, fresh_database
 from shared.adapters.user_tokens import mint_user_token
 from tests.http.conftest import Project
+from tests.support.databases import drop_database, fresh_database
 
 TABLES = ("traders", "signals", "user_fly_apps", "user_fly_app_events", "user_subscriptions", "user_profiles")
 

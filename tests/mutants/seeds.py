@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
 from tests.simulation.seeds import check_seed, forget
+from tests.support.databases import fresh_database
 
 
 def count_seeds(most: int, within_s: float) -> str:

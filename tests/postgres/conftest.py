@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from local.supabase.postgres.database import fresh_database
+from tests.support.databases import fresh_database
 
 FUNCTIONS_URL = "http://127.0.0.1:9/functions"
 WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes

@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 
-from local.supabase.postgres.database import drop_database, fresh_database
 from tests.postgres.conftest import Hangar
+from tests.support.databases import drop_database, fresh_database
 
 BINDINGS = Path(__file__).resolve().parents[2] / "examples" / "bindings"
 NOW = datetime.now(UTC)

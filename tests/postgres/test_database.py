@@ -5,8 +5,8 @@ import threading
 import psycopg
 import pytest
 
-from local.supabase.postgres import database as module
-from local.supabase.postgres.database import MigrationError, as_role, drop_database, fresh_database, migrate, prepare
+from local.supabase.postgres.database import MigrationError, migrate, prepare, with_dbname
+from tests.support.databases import as_role, drop_database, fresh_database
 
 
 @pytest.fixture
@@ -126,6 +126,6 @@ def test_a_role_has_the_time_out_and_the_claims_of_a_request(bare_database, conn
 
 def test_the_name_in_a_url_is_exchanged_whatever_else_it_says():
     base = "postgresql://a:b@127.0.0.1:5/"
-    assert module._with_dbname(base + "one?sslmode=disable", "two") == base + "two?sslmode=disable"
-    assert module._with_dbname("postgresql://a:b@127.0.0.1:5", "two") == base + "two"
-    assert module._with_dbname(base, "two") == base + "two"
+    assert with_dbname(base + "one?sslmode=disable", "two") == base + "two?sslmode=disable"
+    assert with_dbname("postgresql://a:b@127.0.0.1:5", "two") == base + "two"
+    assert with_dbname(base, "two") == base + "two"

@@ -5,7 +5,7 @@ import random
 import psycopg
 import pytest
 
-from local.supabase.postgres.database import fresh_database, migrate, prepare
+from local.supabase.postgres.database import migrate, prepare
 from local.supabase.postgres.server import Postgres
 from tests.postgres import installer, public_interface
 from tests.postgres.installer import (
@@ -20,6 +20,7 @@ from tests.postgres.installer import (
     slow_statements,
     start,
 )
+from tests.support.databases import fresh_database
 
 HISTORY = "select * from supabase_migrations.schema_migrations order by version"
 

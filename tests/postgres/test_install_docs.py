@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.supabase.postgres.database import drop_database, fresh_database, migrate
+from local.supabase.postgres.database import migrate
 from tests.postgres.installer import FILES, NAMES, as_owner, read_ledger, run
+from tests.support.databases import drop_database, fresh_database
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "install.md").read_text()

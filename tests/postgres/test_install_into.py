@@ -5,7 +5,7 @@ import subprocess
 import psycopg
 import pytest
 
-from local.supabase.postgres.database import fresh_database, migrate
+from local.supabase.postgres.database import migrate
 from tests.postgres import public_interface
 from tests.postgres.installer import (
     FILES,
@@ -19,6 +19,7 @@ from tests.postgres.installer import (
     start,
     wait_for,
 )
+from tests.support.databases import fresh_database
 
 HOW = "select distinct how from hangar.schema_migrations"
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from local.supabase.postgres.database import drop_database
+from tests.support.databases import drop_database
 
 READS = re.compile(r"\b(?:from|join)\s+public\.user_fly_app_events\b")
 SMALLEST = 30

@@ -9,7 +9,7 @@ import pytest
 
 from local import process
 from local.supabase.extensions.cron_schedule import Schedule
-from local.supabase.extensions.pg_cron import CronScheduler, NoSuchJobError, run_now
+from local.supabase.extensions.pg_cron import CronScheduler
 
 AT = datetime(2026, 2, 1, 12, 0, 59, tzinfo=UTC)
 
@@ -167,15 +167,6 @@ def test_a_job_that_is_not_active_does_not_run(bare_database, scheduler, clock, 
     tick(scheduler, clock)
     tick(scheduler, clock, 60)
     assert runs(session) == []
-
-
-def test_run_now(bare_database, connect):
-    """A job runs at once and its result comes back; an unknown name raises."""
-    connect(bare_database, "postgres").execute("select cron.schedule('job', '0 0 1 1 *', 'select 1')")
-    done = run_now(bare_database, "job")
-    assert (done.status, done.return_message) == ("succeeded", "1 row")
-    with pytest.raises(NoSuchJobError):
-        run_now(bare_database, "other")
 
 
 def test_stop_cancels_a_run_that_does_not_end(bare_database, connect):

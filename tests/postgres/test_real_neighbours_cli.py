@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.supabase.postgres.database import drop_database, fresh_database
 from shared.settings.config import Config
 from tests.http.running_function import SETTINGS
+from tests.support.databases import drop_database, fresh_database
 
 ROOT = Path(__file__).resolve().parents[2]
 MIGRATIONS = sorted(path.name.split("_")[0] for path in (ROOT / "supabase" / "migrations").glob("*.sql"))

@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.supabase.postgres.database import as_role, migrate
+from local.supabase.postgres.database import migrate
 from shared.settings.validators import static_secret, webhook_key
+from tests.support.databases import as_role
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text()

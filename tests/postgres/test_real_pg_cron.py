@@ -6,8 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from local.supabase.postgres.database import as_role, fresh_database, prepare
+from local.supabase.postgres.database import prepare
 from local.supabase.postgres.server import Postgres, system_binaries
+from tests.support.databases import as_role, fresh_database
 
 STATEMENTS = (
     "select cron.schedule('job', '*/5 * * * *', 'select 1')",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from local.supabase.postgres.database import drop_database, migrate, prepare
+from local.supabase.postgres.database import migrate, prepare
+from tests.support.databases import drop_database
 
 pytestmark = [pytest.mark.every_postgres]
 HISTORY = "select version, name, statements from supabase_migrations.schema_migrations order by version"

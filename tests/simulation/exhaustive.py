@@ -21,12 +21,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
 from tests.simulation.exhaustive_case import Case, CaseRun
 from tests.simulation.exhaustive_circumstances import CIRCUMSTANCES, PLAIN
 from tests.simulation.exhaustive_faults import FAILURES, NOTHING, TYPICAL
 from tests.simulation.exhaustive_ways import WAYS
+from tests.support.databases import fresh_database
 from tests.support.promises import find_entitled
 from tests.support.rewind import ProcessPlan, without_threads
 from tests.support.world import World

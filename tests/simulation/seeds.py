@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from local.supabase.postgres.database import fresh_database
 from local.supabase.postgres.server import Postgres
 from shared.domain.machine_states import STUCK
 from tests.simulation.silent_failure import SilentFailure
 from tests.simulation.small_storm import SmallStorm, draw_unkindness
 from tests.support.clock import make_chance
+from tests.support.databases import fresh_database
 from tests.support.promises import find_all, find_open_alerts, find_unrest
 from tests.support.sessions import StandingDatabase
 from tests.support.turns import use_turns
@@ -161,7 +161,7 @@ def find_end_of_episodes(world: World) -> float:
 def find_end_of_boots(world: World) -> float:
     """The time at which every machine that is booting will have booted; 0 if none is booting."""
     boots = any(machine.state in ("created", "starting") for machine in world.sim.machines())
-    return world.sim.world.last_at() if boots else 0.0
+    return max((moment for moment, _, _ in world.sim.world._agenda), default=world.sim.world.now()) if boots else 0.0
 
 
 def forget(url: str) -> None:

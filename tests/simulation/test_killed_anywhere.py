@@ -6,8 +6,8 @@ a way, then one run dies at each. `make test` takes every third boundary of a wa
 
 import pytest
 
-from local.supabase.postgres.database import drop_database, fresh_database
 from tests.support.boundaries import Killed
+from tests.support.databases import drop_database, fresh_database
 from tests.support.sizes import size
 from tests.support.world import World
 

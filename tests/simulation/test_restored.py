@@ -11,11 +11,11 @@ import pytest
 from psycopg import conninfo, sql
 
 from local.fly.transport import open_client
-from local.supabase.postgres.database import drop_database
 from shared.fleet.orphans import Orphans
 from shared.fleet.sweep import Sweep
 from tests.simulation.test_attacks import fail, have_surplus, lie, sweep_on
 from tests.simulation.test_guards import MINUTES, event_types, have_active_users
+from tests.support.databases import drop_database
 from tests.support.destruction_watch import entitled, find_wrong_apps, watch
 from tests.support.sessions import Session
 from tests.support.world import World

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from local.supabase.postgres.database import drop_database, fresh_database
 from tests.simulation.seeds import check_seed, explain, forget, run_seed
+from tests.support.databases import drop_database, fresh_database
 from tests.support.sizes import size
 
 FIRST = 20261126

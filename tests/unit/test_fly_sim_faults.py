@@ -140,6 +140,7 @@ def test_wrong_faults_are_400_and_keep_the_old_list(fly, fault, word):
     ("method", "path", "body", "status"),
     [
         ("PUT", "/_sim/latency", {"profile": "warp"}, 400),
+        ("PUT", "/_sim/latency", {"profile": ["instant"]}, 400),
         ("PUT", "/_sim/foreign-apps", {"a": 1}, 400),
         ("PUT", "/_sim/foreign-apps", ["app-one"], 400),
         ("PUT", "/_sim/regions/iad", {"error": "yes"}, 400),

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from local.fly.runtime.runner import VirtualRunner
+from local.fly.runtime.runner import MachineRunner
 from local.fly.simulator import FlySim
 from local.fly.times import VirtualClock
 from local.fly.transport import SimTransport
@@ -14,7 +14,7 @@ AUTH = {"Authorization": "Bearer x"}
 CONFIG = {"image": "app:1", "guest": {"cpu_kind": "shared", "cpus": 1, "memory_mb": 256}}
 
 
-class Printing(VirtualRunner):
+class Printing(MachineRunner):
     """The output of every machine's process."""
 
     def __init__(self):

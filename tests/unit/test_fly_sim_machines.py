@@ -31,6 +31,7 @@ def test_duplicate_name_is_409_naming_the_machine(fly):
         ({"cpu_kind": "performance", "cpus": 1, "memory_mb": 512}, "minimum required 2048 MiB"),
         ({"cpu_kind": "shared", "cpus": 3, "memory_mb": 1024}, "guest.cpus"),
         ({"cpu_kind": "huge", "cpus": 1, "memory_mb": 1024}, "guest.cpu_kind"),
+        ({"cpu_kind": ["shared"], "cpus": 1, "memory_mb": 256}, "guest.cpu_kind"),
         ({"cpu_kind": "shared", "cpus": 1, "memory_mb": 300}, "multiple of 256"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.fly.state.health import STATUSES
+from local.fly.state.checks import STATUSES
 from shared.domain.health_text import explain_symptom, format_unhealthy
 from shared.domain.symptom import Symptom, SymptomCode, confirms_step
 from shared.fly.models import parse_machine

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from local.fly.api.calls import Call, find_app
@@ -25,16 +26,14 @@ def list_secrets(world: World, call: Call) -> Response:
 
 
 def update_secrets(world: World, call: Call) -> Response:
-    """`POST …/secrets` `{"values": {name: value or null}}`: all or none; null removes. The response has the new version."""
+    """`POST …/secrets` `{"values": {name: value or null}}`: null removes. Nothing changes when one of them is wrong."""
     app = find_app(world, call)
     values = call.body(required=True).get("values")
     if not isinstance(values, dict) or not all(isinstance(value, str | None) for value in values.values()):
         raise FlyError(400, "invalid_argument: values must map names to strings or null")
     for name in values:
         _check_name(name)
-    for name, value in values.items():
-        _put(app, name, value, call.now)
-    app.secrets_version += 1
+    _change(app, values, call.now)
     shown = [_shown(app, name) for name, value in values.items() if value is not None]
     return answer({"secrets": shown, **_version(app)})
 
@@ -53,16 +52,14 @@ def set_secret(world: World, call: Call) -> Response:
     _check_name(name)
     if not isinstance(value, str):
         raise FlyError(400, "invalid_argument: value must be a string")
-    _put(app, name, value, call.now)
-    app.secrets_version += 1
+    _change(app, {name: value}, call.now)
     return answer({**_shown(app, name), **_version(app)}, 201)
 
 
 def delete_secret(world: World, call: Call) -> Response:
     """`DELETE …/secrets/{secret_name}`: 200 with the new version."""
     app, name = _find(world, call)
-    _put(app, name, None, call.now)
-    app.secrets_version += 1
+    _change(app, {name: None}, call.now)
     return answer(_version(app))
 
 
@@ -79,13 +76,14 @@ def _check_name(name: str) -> None:
         raise FlyError(400, f"invalid_argument: invalid secret name '{name}'")
 
 
-def _put(app: App, name: str, value: str | None, moment: float) -> None:
-    if value is None:
-        app.secrets.pop(name, None)
-        return
-    before = app.secrets.get(name)
-    digest = hashlib.sha256(f"{app.id}:{value}".encode()).hexdigest()[:16]
-    app.secrets[name] = Secret(value, digest, before.created_at if before else moment, moment)
+def _change(app: App, values: Mapping[str, str | None], moment: float) -> None:
+    """Set or remove secrets, which together are one new version."""
+    for name, value in values.items():
+        before = app.secrets.pop(name, None)
+        if value is not None:
+            digest = hashlib.sha256(f"{app.id}:{value}".encode()).hexdigest()[:16]
+            app.secrets[name] = Secret(value, digest, before.created_at if before else moment, moment)
+    app.secrets_version += 1
 
 
 def _shown(app: App, name: str, *, with_value: bool = False) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import re
 
 from local.fly.api.calls import Call, find_app
-from local.fly.api.cursors import next_page, page_size, start_listing
+from local.fly.api.cursors import read_page
 from local.fly.errors import FlyError, answer, empty, is_true, read_text
 from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.model import App
@@ -71,25 +71,22 @@ def find_org(world: World, slug: str | None) -> str:
 
 
 def get_app(world: World, call: Call) -> Response:
-    """`GET /v1/apps/{app_name}`: 403 for a stranger's, 404 for none."""
+    """`GET /v1/apps/{app_name}`: 403 for a foreign app, 404 for an app that does not exist."""
     return answer(find_app(world, call).shown())
 
 
 def list_apps(world: World, call: Call) -> Response:
     """`GET /v1/apps?org_slug=`: all at once, or pages of `limit` with a cursor that lives 30 minutes."""
     org_slug = find_org(world, call.param("org_slug"))
-    limit = page_size(call, MAX_PAGE)
-    cursor = call.param("cursor")
-    if cursor and limit is None:
-        raise FlyError(400, "cursor requires limit")
-    if cursor is None:
-        seen = [app for app in [*world.apps.values(), *world.unlisted_later] if _listed(app, call.now)]
-        ids = [app.id for app in seen if app.org_slug == org_slug]
+    by_id = {app.id: app for app in [*world.apps.values(), *world.unlisted_later]}
+
+    def find_ids() -> list[str]:
+        ids = [app.id for app in by_id.values() if _listed(app, call.now) and app.org_slug == org_slug]
         if world.unkindness.unordered:
             world.chances.shuffle(ids)
-        cursor = start_listing(world, ids, call.now)
-    by_id = {app.id: app for app in [*world.unlisted_later, *world.apps.values()]}
-    ids, following, total = next_page(world, cursor, limit or max(1, len(by_id)), call.now, advisory=False)
+        return ids
+
+    ids, following, total = read_page(world, call, find_ids, MAX_PAGE, advisory=False)
     apps = [by_id[app_id].shown() for app_id in ids if app_id in by_id]
     return answer({"apps": apps, "total_apps": total} | ({"next_cursor": following} if following else {}))
 
@@ -101,7 +98,7 @@ def _listed(app: App, now: float) -> bool:
 def delete_app(world: World, call: Call) -> Response:
     """`DELETE /v1/apps/{app_name}`: 202; the app and its machines disappear a while later.
 
-    Running machines are destroyed with `force=true` and without it: what Fly does without it is not documented.
+    Running machines are destroyed with and without `force=true`. Fly does not document what happens without it.
     """
     app = find_app(world, call)
     if app.deleting:

@@ -55,7 +55,7 @@ Handler = Callable[[World, Call], Response | Wait | Deferred]
 
 
 def find_app(world: World, call: Call) -> App:
-    """The app of the path: 403 when it belongs to a stranger, 404 when it does not exist or is not visible yet."""
+    """The app of the path: 403 for a foreign app, 404 when it does not exist or is not visible yet."""
     name = call.params["app_name"]
     if name in world.foreign:
         raise FlyError(403, "unauthorized")

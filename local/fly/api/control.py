@@ -1,14 +1,15 @@
 """The simulator's controls (`/_sim/…`): show the world, set faults, move time. No authorisation, loopback only."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from local.fly.api.regions import CODES
 from local.fly.errors import FlyError, answer
 from local.fly.faults.faults import parse_faults
+from local.fly.forms import FLAG, TEXT, Form, integer, is_text, list_of, number, one_of, read_fields
 from local.fly.state import machine_lifecycle as lifecycle
-from local.fly.state.health import NO_RESULT, STATUSES
+from local.fly.state.checks import NO_RESULT, STATUSES
 from local.fly.state.latency_profiles import PROFILES
 from local.fly.state.model import App, ForcedCheck, Machine
 from local.fly.state.state import RegionState, World
@@ -19,72 +20,43 @@ HOST_STATUSES = ("ok", "unknown", "unreachable")
 MAX_SKEW_S = 7 * 86_400
 FORCED_STATES = ("failed", "created", "starting", "stopping", "restarting", "replacing")
 
+Methods = Mapping[str, Callable[..., Any]]
+"""A control by method. It takes the world, the names in its path and the JSON body, and returns the JSON of the answer."""
+
 
 def control(world: World, request: Request) -> Response:
     """Answer a `/_sim` request: 400 for wrong input, 404 and 405 for an unknown control or method."""
-    parts = request.path.rstrip("/").split("/")[2:]
-    match parts:
-        case ["machines", machine_id, "crash"]:
-            return _only(request, "POST", lambda: _crash(world, machine_id))
-        case ["machines", machine_id, "logs"]:
-            return _only(request, "POST", lambda: _add_logs(world, machine_id, _json(request)))
-        case ["machines", machine_id]:
-            return _only(request, "PUT", lambda: _break_machine(world, machine_id, _json(request)))
-        case ["regions", code]:
-            return _only(request, "PUT", lambda: _set_region(world, code, _json(request)))
-        case [name] if name in _CONTROLS:
-            methods = _CONTROLS[name]
-            if request.method not in methods:
-                raise FlyError(405, f"/_sim/{name} answers {', '.join(methods)}")
-            return methods[request.method](world, request)
-        case _:
-            raise FlyError(404, f"no such control; there are {', '.join(sorted(_CONTROLS))}, machines, regions")
-
-
-def _only(request: Request, method: str, run: Callable[[], Response]) -> Response:
-    if request.method != method:
-        raise FlyError(405, f"{request.path} answers {method}")
-    return run()
-
-
-def _json(request: Request) -> Any:
+    kind, *names = request.path.rstrip("/").split("/")[2:] or [""]
+    methods = _CONTROLS_OF_ONE.get((kind, *names[1:])) if names else _CONTROLS.get(kind)
+    if methods is None:
+        raise FlyError(404, f"no such control; there are {', '.join(sorted(_CONTROLS))}, machines, regions")
+    if request.method not in methods:
+        raise FlyError(405, f"{request.path} answers {', '.join(methods)}")
     try:
-        return json.loads(request.body or b"null")
-    except ValueError as error:
+        body = None if request.method == "GET" else json.loads(request.body or b"null")
+        return answer(methods[request.method](world, *names[:1], body))
+    except json.JSONDecodeError as error:
         raise FlyError(400, f"the body is not JSON: {error}") from error
+    except ValueError as error:
+        raise FlyError(400, str(error)) from error
 
 
-def _object(request: Request, *names: str) -> dict[str, Any]:
-    body = _json(request)
-    return _checked_object(body, names)
-
-
-def _checked_object(body: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise FlyError(400, f"expected a JSON object with {', '.join(names)}")
-    if unknown := set(body) - set(names):
-        raise FlyError(400, f"unknown field {min(unknown)!r}; known are {', '.join(names)}")
-    return body
-
-
-def show_world(world: World, _request: Request) -> Response:
+def _show_world(world: World, _body: None) -> dict[str, Any]:
     """Everything that exists, without the lag of listings; secrets by name only."""
     now = world.now()
-    return answer(
-        {
-            "apps": [_show_app(app, now) for app in world.apps.values()],
-            "requests": dict(sorted(world.requests.items())),
-            "destroyed": world.destroyed,
-            "deleted_apps": world.gone_apps,
-            "foreign_apps": sorted(world.foreign),
-            "held_names": sorted(world.held_names),
-            "images": world.images.shown(),
-            "regions": {code: vars(state) for code, state in sorted(world.regions.items())},
-            "now": to_rfc3339(now),
-            "profile": world.profile,
-            "unkind": world.unkind,
-        }
-    )
+    return {
+        "apps": [_show_app(app, now) for app in world.apps.values()],
+        "requests": dict(sorted(world.requests.items())),
+        "destroyed": world.destroyed,
+        "deleted_apps": world.gone_apps,
+        "foreign_apps": sorted(world.foreign),
+        "held_names": sorted(world.held_names),
+        "images": world.images.shown(),
+        "regions": {code: vars(state) for code, state in sorted(world.regions.items())},
+        "now": to_rfc3339(now),
+        "profile": world.profile,
+        "unkind": world.unkind,
+    }
 
 
 def _show_app(app: App, now: float) -> dict[str, Any]:
@@ -115,108 +87,92 @@ def _show_machine(machine: Machine, now: float) -> dict[str, Any]:
     }
 
 
-def _get_faults(world: World, _request: Request) -> Response:
-    return answer([fault.shown() for fault in world.faults])
+def _show_faults(world: World, _body: None) -> list[dict[str, Any]]:
+    return [fault.shown() for fault in world.faults]
 
 
-def _put_faults(world: World, request: Request) -> Response:
-    try:
-        world.faults = parse_faults(_json(request))
-    except ValueError as error:
-        raise FlyError(400, str(error)) from error
-    return _get_faults(world, request)
+def _put_faults(world: World, body: Any) -> list[dict[str, Any]]:
+    world.faults = parse_faults(body)
+    return _show_faults(world, None)
 
 
-def _put_latency(world: World, request: Request) -> Response:
-    profile = _object(request, "profile").get("profile")
-    if profile not in PROFILES:
-        raise FlyError(400, f"profile must be one of {', '.join(PROFILES)}")
+def _put_latency(world: World, body: Any) -> dict[str, Any]:
+    profile = read_fields(body, {"profile": one_of(PROFILES)}, required=["profile"])["profile"]
     world.use_profile(profile)
-    return answer({"profile": profile})
+    return {"profile": profile}
 
 
-def _names(request: Request, what: str) -> set[str]:
-    names = _json(request)
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise FlyError(400, f"expected a list of {what}")
-    return set(names)
+def _read_names(body: Any, what: str) -> set[str]:
+    names = list_of(lambda name: is_text(name) and name != "", what)
+    if not names.fits(body):
+        raise ValueError(f"expected {names.words}")
+    return set(body)
 
 
-def _put_bad_images(world: World, request: Request) -> Response:
-    world.bad_images = _names(request, "images")
-    return answer(sorted(world.bad_images))
+def _put_bad_images(world: World, body: Any) -> list[str]:
+    world.bad_images = _read_names(body, "images")
+    return sorted(world.bad_images)
 
 
-def _get_images(world: World, _request: Request) -> Response:
-    return answer(world.images.shown())
+def _show_images(world: World, _body: None) -> dict[str, Any]:
+    return world.images.shown()
 
 
-def _put_images(world: World, request: Request) -> Response:
+def _put_images(world: World, body: Any) -> dict[str, Any]:
     """What images are from now on, as after a push. Machines keep the image that they were created or updated with."""
-    try:
-        world.images.register(_json(request))
-    except ValueError as error:
-        raise FlyError(400, str(error)) from error
-    return _get_images(world, request)
+    world.images.register(body)
+    return world.images.shown()
 
 
-def _put_foreign_apps(world: World, request: Request) -> Response:
-    names = _names(request, "app names")
+def _put_foreign_apps(world: World, body: Any) -> list[str]:
+    names = _read_names(body, "app names")
     if ours := sorted(names & set(world.apps)):
-        raise FlyError(400, f"{ours[0]} is an app of ours")
+        raise ValueError(f"{ours[0]} is an app of ours")
     world.foreign = names
-    return answer(sorted(world.foreign))
+    return sorted(world.foreign)
 
 
-def _set_region(world: World, code: str, raw: Any) -> Response:
-    body = _checked_object(raw, ("error", "full", "quota_mb"))
+_QUOTA = integer(0, words="an integer, 0 or more").or_null()
+
+
+def _put_region(world: World, code: str, body: Any) -> dict[str, Any]:
+    state = RegionState(**read_fields(body, {"error": FLAG, "full": FLAG, "quota_mb": _QUOTA}))
     if code not in CODES:
-        raise FlyError(400, f"unknown region {code!r}; known are {', '.join(CODES)}")
-    for name in ("error", "full"):
-        if not isinstance(body.get(name, False), bool):
-            raise FlyError(400, f"{name} must be true or false")
-    quota_mb = body.get("quota_mb")
-    if quota_mb is not None and (isinstance(quota_mb, bool) or not isinstance(quota_mb, int) or quota_mb < 0):
-        raise FlyError(400, "quota_mb must be an integer, 0 or more, or null")
-    state = RegionState(**body)
+        raise ValueError(f"unknown region {code!r}; known are {', '.join(CODES)}")
     world.regions.pop(code, None)
     if state != RegionState():
         world.regions[code] = state
-    return answer({"region": code, **vars(state)})
+    return {"region": code, **vars(state)}
 
 
-def _post_clock(world: World, request: Request) -> Response:
-    seconds = _object(request, "advance_s").get("advance_s")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e10:
-        raise FlyError(400, "advance_s must be a number of seconds, 0 or more")
-    world.offset_s += seconds
+_ADVANCE = number(0, 1e10, "a number of seconds, 0 or more")
+_SKEW = number(-MAX_SKEW_S, MAX_SKEW_S, f"a number of seconds from -{MAX_SKEW_S} to {MAX_SKEW_S}")
+
+
+def _advance_clock(world: World, body: Any) -> dict[str, Any]:
+    world.offset_s += read_fields(body, {"advance_s": _ADVANCE}, required=["advance_s"])["advance_s"]
     world.settle()
-    return _get_clock(world, request)
+    return _show_clock(world, None)
 
 
-def _put_clock(world: World, request: Request) -> Response:
-    """How wrong the time is that answers show."""
-    seconds = _object(request, "skew_s").get("skew_s")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not abs(seconds) <= MAX_SKEW_S:
-        raise FlyError(400, f"skew_s must be a number of seconds from -{MAX_SKEW_S} to {MAX_SKEW_S}")
-    world.skew_s = float(seconds)
-    return _get_clock(world, request)
+def _skew_clock(world: World, body: Any) -> dict[str, Any]:
+    """Shift every time in an answer. Timers are not affected."""
+    world.skew_s = float(read_fields(body, {"skew_s": _SKEW}, required=["skew_s"])["skew_s"])
+    return _show_clock(world, None)
 
 
-def _get_clock(world: World, _request: Request) -> Response:
-    return answer({"now": to_rfc3339(world.now()), "offset_s": world.offset_s, "skew_s": world.skew_s})
+def _show_clock(world: World, _body: None) -> dict[str, Any]:
+    return {"now": to_rfc3339(world.now()), "offset_s": world.offset_s, "skew_s": world.skew_s}
 
 
-def _post_reset(world: World, request: Request) -> Response:
-    seed = _checked_object(_json(request) or {}, ("seed",)).get("seed")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise FlyError(400, "seed must be an integer")
+def _reset(world: World, body: Any) -> dict[str, Any]:
+    seed = read_fields(body or {}, {"seed": integer().or_null()}).get("seed")
     for machine in world.machines.values():
         if machine.real:
             machine.real = False
             world.runner.kill(machine.id)
     world.reset(seed)
-    return answer({"ok": True})
+    return {"ok": True}
 
 
 def _find(world: World, machine_id: str) -> Machine:
@@ -226,68 +182,69 @@ def _find(world: World, machine_id: str) -> Machine:
     return machine
 
 
-def _crash(world: World, machine_id: str) -> Response:
+def _crash(world: World, machine_id: str, _body: Any) -> dict[str, Any]:
     machine = _find(world, machine_id)
     if machine.state != "started":
-        raise FlyError(400, f"machine {machine_id} is {machine.state}, only a started one can crash")
+        raise ValueError(f"machine {machine_id} is {machine.state}, only a started one can crash")
     lifecycle.crash(world, machine, world.now())
-    return answer({"id": machine.id, "state": machine.state})
+    return {"id": machine.id, "state": machine.state}
 
 
-def _add_logs(world: World, machine_id: str, raw: Any) -> Response:
+def _add_logs(world: World, machine_id: str, body: Any) -> dict[str, Any]:
     """Let a machine log these lines now."""
     machine = _find(world, machine_id)
-    body = _checked_object(raw, ("lines", "level"))
-    lines, level = body.get("lines"), body.get("level", "info")
-    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines) or not isinstance(level, str):
-        raise FlyError(400, "lines must be a list of texts, and level a word")
-    for line in lines:
-        world.logs.add(machine, line, world.now(), level)
-    return answer({"id": machine.id, "lines": len(lines)})
+    fields = read_fields(body, {"lines": list_of(is_text, "texts"), "level": TEXT}, required=["lines"])
+    for line in fields["lines"]:
+        world.logs.add(machine, line, world.now(), fields.get("level", "info"))
+    return {"id": machine.id, "lines": len(fields["lines"])}
 
 
-def _break_machine(world: World, machine_id: str, raw: Any) -> Response:
+def _is_check(value: Any) -> bool:
+    found = value if isinstance(value, dict) else {"status": value}
+    is_known = found.get("status") in (*STATUSES, NO_RESULT) and set(found) <= {"status", "output"}
+    return is_known and is_text(found.get("output", ""))
+
+
+_BREAKS = {
+    "state": Form(f"one of {', '.join(FORCED_STATES)}; the API leads to the other states", one_of(FORCED_STATES).fits),
+    "reported_state": Form("a word, or null to end the override", TEXT.or_null().fits),
+    "host_status": one_of(HOST_STATUSES),
+    "checks": Form(
+        f"an object of names to {', '.join((*STATUSES, NO_RESULT))}, or to an object with status and output; "
+        "{} ends the override",
+        lambda value: isinstance(value, dict) and all(map(_is_check, value.values())),
+    ),
+}
+
+
+def _break_machine(world: World, machine_id: str, body: Any) -> dict[str, Any]:
     """Make a machine look broken: its state, its host or its checks."""
     machine = _find(world, machine_id)
-    body = _checked_object(raw, ("state", "reported_state", "host_status", "checks"))
-    checks = _read_checks(body["checks"]) if "checks" in body else machine.forced_checks
-    reported = body.get("reported_state", machine.reported_state)
-    if not isinstance(reported, str | None):
-        raise FlyError(400, "reported_state must be a word, or null to end the override")
-    if body.get("host_status", "ok") not in HOST_STATUSES:
-        raise FlyError(400, f"host_status must be one of {', '.join(HOST_STATUSES)}")
-    if body.get("state", "failed") not in FORCED_STATES:
-        raise FlyError(400, f"state must be one of {', '.join(FORCED_STATES)}; the API leads to the other states")
-    machine.forced_checks = checks
-    machine.reported_state = reported or None
-    machine.host_status = body.get("host_status", machine.host_status)
-    if "state" in body:
-        lifecycle.force(world, machine, body["state"], world.now())
-    return answer(_show_machine(machine, world.now()))
+    fields = read_fields(body, _BREAKS)
+    if "checks" in fields:
+        checks = {name: each if isinstance(each, dict) else {"status": each} for name, each in fields["checks"].items()}
+        machine.forced_checks = {name: ForcedCheck(**check) for name, check in checks.items()}
+    machine.reported_state = fields.get("reported_state", machine.reported_state) or None
+    machine.host_status = fields.get("host_status", machine.host_status)
+    if "state" in fields:
+        lifecycle.force(world, machine, fields["state"], world.now())
+    return _show_machine(machine, world.now())
 
 
-def _read_checks(raw: Any) -> dict[str, ForcedCheck]:
-    """Checks by name: a status, or `{"status", "output"}`."""
-    statuses, checks = (*STATUSES, NO_RESULT), {}
-    for name, value in raw.items() if isinstance(raw, dict) else [("", raw)]:
-        told = value if isinstance(value, dict) else {"status": value}
-        output = told.get("output", ForcedCheck.output)
-        if told.get("status") not in statuses or not isinstance(output, str) or set(told) - {"status", "output"}:
-            raise FlyError(
-                400,
-                f"checks must map names to {', '.join(statuses)}, or to an object with status and output; {{}} ends the override",
-            )
-        checks[name] = ForcedCheck(told["status"], output)
-    return checks
-
-
-_CONTROLS: dict[str, dict[str, Callable[[World, Request], Response]]] = {
-    "world": {"GET": show_world},
-    "faults": {"GET": _get_faults, "PUT": _put_faults},
+_CONTROLS: Mapping[str, Methods] = {
+    "world": {"GET": _show_world},
+    "faults": {"GET": _show_faults, "PUT": _put_faults},
     "latency": {"PUT": _put_latency},
     "foreign-apps": {"PUT": _put_foreign_apps},
     "bad-images": {"PUT": _put_bad_images},
-    "images": {"GET": _get_images, "PUT": _put_images},
-    "clock": {"GET": _get_clock, "POST": _post_clock, "PUT": _put_clock},
-    "reset": {"POST": _post_reset},
+    "images": {"GET": _show_images, "PUT": _put_images},
+    "clock": {"GET": _show_clock, "POST": _advance_clock, "PUT": _skew_clock},
+    "reset": {"POST": _reset},
 }
+_CONTROLS_OF_ONE: Mapping[tuple[str, ...], Methods] = {
+    ("regions",): {"PUT": _put_region},
+    ("machines",): {"PUT": _break_machine},
+    ("machines", "crash"): {"POST": _crash},
+    ("machines", "logs"): {"POST": _add_logs},
+}
+"""`/_sim/{kind}/{name}` and `/_sim/{kind}/{name}/{verb}`, by kind and verb."""

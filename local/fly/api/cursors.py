@@ -1,5 +1,8 @@
 """Fly's paging: a cursor remembers what existed at the first page; pages may be short or empty."""
 
+import sys
+from collections.abc import Callable
+
 from local.fly.api.calls import Call
 from local.fly.errors import FlyError, read_int
 from local.fly.state.state import Cursor, World
@@ -8,13 +11,38 @@ CURSOR_LIFE_S = 1800.0
 """Fly: cursors live 30 minutes from the first page."""
 
 
-def page_size(call: Call, most: int) -> int | None:
-    """The requested `limit`, None without paging; 400 outside 1 to `most`."""
-    text = call.param("limit")
-    return None if text is None else read_int(text, "limit", 1, most)
+Page = tuple[list[str], str | None, int]
+"""The ids of a page, the cursor of the next one (None at the end), and the count at the first page."""
 
 
-def start_listing(world: World, ids: list[str], now: float) -> str:
+def read_page(
+    world: World,
+    call: Call,
+    find_ids: Callable[[], list[str]],
+    most: int,
+    *,
+    default: int = sys.maxsize,
+    advisory: bool,
+) -> Page:
+    """The page behind the call's `cursor`; without a cursor, the first page of what `find_ids` returns.
+
+    With an `advisory` limit a page may be shorter, which Fly documents for machine listings and not for app listings.
+    400 for a limit outside 1 to `most`, and for an unknown or expired cursor.
+    """
+    text, cursor = call.param("limit"), call.param("cursor")
+    limit = default if text is None else read_int(text, "limit", 1, most)
+    if cursor and limit == sys.maxsize:
+        raise FlyError(400, "cursor requires limit")
+    return _next_page(
+        world,
+        cursor or _start_listing(world, find_ids(), call.now),
+        limit,
+        call.now,
+        advisory=advisory and limit < sys.maxsize,
+    )
+
+
+def _start_listing(world: World, ids: list[str], now: float) -> str:
     """Remember the ids of a listing and return the cursor of its first page."""
     world.cursors = {token: cursor for token, cursor in world.cursors.items() if cursor.expires_at > now}
     token = world.hex_id(32)
@@ -22,12 +50,8 @@ def start_listing(world: World, ids: list[str], now: float) -> str:
     return token
 
 
-def next_page(world: World, token: str, limit: int, now: float, *, advisory: bool) -> tuple[list[str], str | None, int]:
-    """The ids of this page, the cursor of the next (None at the end), and the count at the first page.
-
-    With an `advisory` limit a page may be shorter, which Fly documents for machine listings and not for app listings.
-    400 for an unknown or expired cursor. A cursor may be used twice: a client that lost the response must do that.
-    """
+def _next_page(world: World, token: str, limit: int, now: float, *, advisory: bool) -> Page:
+    """A cursor can be used again, because a client may have lost the response."""
     cursor = world.cursors.get(token)
     if cursor is None or cursor.expires_at <= now:
         raise FlyError(400, "invalid cursor")

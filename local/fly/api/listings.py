@@ -2,7 +2,7 @@
 
 from local.fly.api.apps import find_org
 from local.fly.api.calls import Call
-from local.fly.api.cursors import next_page, page_size, start_listing
+from local.fly.api.cursors import read_page
 from local.fly.errors import FlyError, answer
 from local.fly.state.model import Machine, show_org_machine
 from local.fly.state.state import World
@@ -18,9 +18,9 @@ def list_org_machines(world: World, call: Call) -> Response:
     The listing ends where `next_cursor` is absent; a page before that may be short or empty.
     """
     org_slug = find_org(world, call.params["org_slug"])
-    limit = page_size(call, MAX_PAGE) or MAX_PAGE
-    cursor = call.param("cursor") or start_listing(world, _matching(world, call, org_slug), call.now)
-    ids, following, _ = next_page(world, cursor, limit, call.now, advisory=True)
+    ids, following, _ = read_page(
+        world, call, lambda: _matching(world, call, org_slug), MAX_PAGE, default=MAX_PAGE, advisory=True
+    )
     silent = _unreadable_regions(world, org_slug)
     deleted = call.flag("include_deleted")
     machines = [world.machines[machine_id] for machine_id in ids if machine_id in world.machines]

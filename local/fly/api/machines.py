@@ -3,13 +3,13 @@
 from typing import Any
 
 from local.fly.api.calls import Call, find_app, find_live_machine, find_machine
-from local.fly.api.cursors import next_page, page_size, start_listing
+from local.fly.api.cursors import read_page
 from local.fly.api.leases import grant
 from local.fly.api.regions import place
 from local.fly.configs import accept_config
 from local.fly.errors import FlyError, answer, read_int, read_text
 from local.fly.state import machine_lifecycle as lifecycle
-from local.fly.state.health import show_checks
+from local.fly.state.checks import show_checks
 from local.fly.state.images import Image
 from local.fly.state.model import App, Machine, show_machine, show_summary
 from local.fly.state.state import World
@@ -58,9 +58,7 @@ def create_machine(world: World, call: Call) -> Response:
     world.record(machine, "launch", "created", "user", call.now)
     world.touch(machine, call.now)
     shown = show_machine(machine, [])
-    ttl = body.get("lease_ttl")
-    if ttl:
-        shown["nonce"] = grant(world, machine, call, read_int(str(ttl), "lease_ttl", 1, 86_400), "").nonce
+    shown |= _grant_lease(world, machine, call, body)
     (lifecycle.prepare if body.get("skip_launch") else lifecycle.launch)(world, machine, call.now)
     return answer(shown)
 
@@ -71,6 +69,12 @@ def _find_image(world: World, config: dict[str, Any]) -> Image:
     if image.behaviour.refusal:
         raise FlyError(400, f"failed to get manifest {config['image']}: {image.behaviour.refusal}")
     return image
+
+
+def _grant_lease(world: World, machine: Machine, call: Call, body: dict[str, Any]) -> dict[str, str]:
+    """The nonce for a caller who asks for a lease with `lease_ttl`."""
+    ttl = body.get("lease_ttl")
+    return {"nonce": grant(world, machine, call, read_int(str(ttl), "lease_ttl", 1, 86_400), "").nonce} if ttl else {}
 
 
 def _secrets_for(app: App, body: dict[str, Any]) -> dict[str, str]:
@@ -100,16 +104,11 @@ def get_machine(world: World, call: Call) -> Response:
 def list_machines(world: World, call: Call) -> Response:
     """`GET …/machines`: a bare array; with `limit` the header `fly-next-cursor` is present while more remain."""
     app = find_app(world, call)
-    limit = page_size(call, MAX_PAGE)
-    cursor = call.param("cursor")
-    if cursor and limit is None:
-        raise FlyError(400, "cursor requires limit")
-    if cursor is None:
-        seen = [machine.id for machine in app.machines.values() if _is_listed(machine, call)]
-        cursor = start_listing(world, seen, call.now)
-    ids, following, _ = next_page(
-        world, cursor, limit or max(1, len(app.machines)), call.now, advisory=limit is not None
-    )
+
+    def find_ids() -> list[str]:
+        return [machine.id for machine in app.machines.values() if _is_listed(machine, call)]
+
+    ids, following, _ = read_page(world, call, find_ids, MAX_PAGE, advisory=True)
     shown = [_show_listed(world, app.machines[machine_id], call) for machine_id in ids if machine_id in app.machines]
     return answer(shown, headers={"fly-next-cursor": following} if following else None)
 
@@ -153,12 +152,10 @@ def update_machine(world: World, call: Call) -> Response:
     image, secrets = _find_image(world, config), _secrets_for(machine.app, body)
     was_running = machine.state in ("started", "starting", "restarting", "created")
     machine.deploy(config, world.ulid(call.now), image, secrets)
-    ttl = body.get("lease_ttl")
-    nonce = grant(world, machine, call, read_int(str(ttl), "lease_ttl", 1, 86_400), "").nonce if ttl else None
+    lease = _grant_lease(world, machine, call, body)
     machine.restarts = 0
     lifecycle.replace(world, machine, call.now, launch_after=was_running and not body.get("skip_launch"))
-    shown = show_machine(machine, [])
-    return answer(shown | ({"nonce": nonce} if nonce else {}))
+    return answer(show_machine(machine, []) | lease)
 
 
 def delete_machine(world: World, call: Call) -> Response:

@@ -1,13 +1,14 @@
 """A machine's metadata, events and versions, and commands that run in it."""
 
 import shlex
+from dataclasses import asdict
 from typing import Any
 
 from local.fly.api.calls import Call, Deferred, find_live_machine, find_machine
 from local.fly.errors import FlyError, answer, empty, read_int
 from local.fly.runtime.runner import Executed
-from local.fly.state.launches import environment_of
 from local.fly.state.model import MAX_EVENTS, Machine, show_config
+from local.fly.state.runs import environment_of
 from local.fly.state.state import World
 from local.http_server import Response
 
@@ -90,11 +91,11 @@ def execute(world: World, call: Call) -> Response | Deferred:
     if machine.state != "started":
         raise FlyError(412, f"failed_precondition: machine is not started, it is {machine.state}")
     if not machine.real:
-        return _shown(_execute_virtually(machine, command))
+        return answer(asdict(_execute_virtually(machine, command)))
 
     def run() -> Response:
         try:
-            return _shown(world.runner.execute(machine.id, command, str(stdin), timeout_s))
+            return answer(asdict(world.runner.execute(machine.id, command, str(stdin), timeout_s)))
         except TimeoutError as error:
             raise FlyError(408, "deadline_exceeded: command timed out") from error
         except LookupError as error:
@@ -121,10 +122,4 @@ def _execute_virtually(machine: Machine, command: list[str]) -> Executed:
         return Executed("", "", 1) if value is None else Executed(f"{value}\n", "", 0)
     raise FlyError(
         400, f"unknown: this machine is virtual and runs only `printenv NAME` and `env`, not {shlex.join(command)!r}"
-    )
-
-
-def _shown(done: Executed) -> Response:
-    return answer(
-        {"stdout": done.stdout, "stderr": done.stderr, "exit_code": done.exit_code, "exit_signal": done.exit_signal}
     )

@@ -4,8 +4,6 @@ Codes, names and places: Fly's list of regions, November 2026. A machine's regio
 of preference with the aliases of `ALIASES` (docs "Machine placement").
 """
 
-from typing import Any
-
 from local.fly.api.calls import Call
 from local.fly.errors import FlyError, answer
 from local.fly.state.model import App
@@ -14,6 +12,8 @@ from local.http_server import Response
 
 DEFAULT_REGION = "iad"
 
+_COLUMNS = ("code", "name", "latitude", "longitude", "geo_region")
+_EVERYWHERE = {"deprecated": False, "gateway_available": True, "requires_paid_plan": False, "mpg_available": False}
 _ROWS = (
     ("ams", "Amsterdam, Netherlands", 52.37, 4.90, "europe"),
     ("arn", "Stockholm, Sweden", 59.65, 17.92, "europe"),
@@ -56,8 +56,8 @@ ALIASES = {
 def place(world: World, app: App, wanted: str | None, memory_mb: int) -> str:
     """The first region in order of preference that has room.
 
-    400 for a region that does not exist; when none has room: 403 with the quota text because of a quota, else 422
-    with `insufficient_capacity`.
+    400 for a region that does not exist. When no region has room: 403 with Fly's text if a quota is the reason, else
+    422 `insufficient_capacity`.
     """
     quota: FlyError | None = None
     for part in (wanted or DEFAULT_REGION).split(","):
@@ -91,18 +91,5 @@ def _memory_used_mb(world: World, org_slug: str, region: str) -> int:
 
 def list_regions(_world: World, _call: Call) -> Response:
     """`GET /v1/platform/regions`."""
-    rows: list[dict[str, Any]] = [
-        {
-            "code": code,
-            "name": name,
-            "latitude": latitude,
-            "longitude": longitude,
-            "geo_region": geo,
-            "deprecated": False,
-            "gateway_available": True,
-            "requires_paid_plan": False,
-            "mpg_available": False,
-        }
-        for code, name, latitude, longitude, geo in _ROWS
-    ]
-    return answer({"nearest": DEFAULT_REGION, "regions": rows})
+    regions = [dict(zip(_COLUMNS, row, strict=True)) | _EVERYWHERE for row in _ROWS]
+    return answer({"nearest": DEFAULT_REGION, "regions": regions})

@@ -1,4 +1,4 @@
-"""Every operation of Fly's OpenAPI description (Machines API 1.0, November 2026): its handler, or none."""
+"""Every operation of Fly's OpenAPI description (Machines API 1.0, November 2026), and the handlers of those answered here."""
 
 from collections.abc import Mapping
 from functools import lru_cache

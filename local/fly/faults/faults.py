@@ -5,11 +5,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.fly.errors import answer
+from local.fly.forms import ANYTHING, FLAG, TEXT, Form, integer, is_text, map_of, number, one_of, read_fields
 from local.http_server import Request, Response
 
 MAX_DELAY_S = 3600
-_KEYS = {"method", "path", "when", "status", "body", "text", "headers", "delay_s", "disconnect", "times"}
-_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "*"}
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "*")
+_FORMS = {
+    "method": Form(f"one of {', '.join(_METHODS)}", lambda value: is_text(value) and value.upper() in _METHODS),
+    "path": Form('a string that starts with "/"', lambda value: is_text(value) and value.startswith("/")),
+    "when": one_of(("before", "after")),
+    "status": integer(200, 599, "an integer from 200 to 599").or_null(),
+    "body": ANYTHING,
+    "text": TEXT.or_null(),
+    "headers": map_of(is_text, "strings").or_null(),
+    "delay_s": number(0, MAX_DELAY_S, f"a number of seconds from 0 to {MAX_DELAY_S}"),
+    "disconnect": FLAG,
+    "times": integer(1, words="an integer from 1").or_null(),
+}
 
 
 @dataclass
@@ -51,7 +63,7 @@ class Fault:
         return answer(self.body, status, self.headers)
 
     def shown(self) -> dict[str, Any]:
-        shown = {key: getattr(self, key) for key in sorted(_KEYS)}
+        shown = {key: getattr(self, key) for key in sorted(_FORMS)}
         return {key: value for key, value in shown.items() if value not in (None, {}, False, 0.0)}
 
 
@@ -63,42 +75,8 @@ def parse_faults(raw: Any) -> list[Fault]:
 
 
 def _parse(index: int, item: Any) -> Fault:
-    problem = _problem_with(item)
-    if problem:
-        raise ValueError(f"fault {index}: {problem}")
-    return Fault(**{**item, "method": item["method"].upper(), "headers": item.get("headers") or {}})
-
-
-def _problem_with(item: Any) -> str | None:
-    if not isinstance(item, dict):
-        return "expected an object"
-    if unknown := set(item) - _KEYS:
-        return f"unknown field {min(unknown)!r}; known are {', '.join(sorted(_KEYS))}"
-    if str(item.get("method", "")).upper() not in _METHODS:
-        return f"method must be one of {', '.join(sorted(_METHODS))}"
-    path = item.get("path")
-    if not isinstance(path, str) or not path.startswith("/"):
-        return 'path must be a string that starts with "/"'
-    if item.get("when", "before") not in ("before", "after"):
-        return 'when must be "before" or "after"'
-    status = item.get("status")
-    if status is not None and (not _is_int(status) or not 200 <= status <= 599):
-        return "status must be an integer from 200 to 599"
-    if not isinstance(item.get("text", ""), str | None):
-        return "text must be a string"
-    headers = {} if item.get("headers") is None else item["headers"]
-    if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
-        return "headers must be an object of strings"
-    delay_s = item.get("delay_s", 0)
-    if isinstance(delay_s, bool) or not isinstance(delay_s, int | float) or not 0 <= delay_s <= MAX_DELAY_S:
-        return f"delay_s must be a number of seconds from 0 to {MAX_DELAY_S}"
-    if not isinstance(item.get("disconnect", False), bool):
-        return "disconnect must be true or false"
-    times = item.get("times")
-    if times is not None and (not _is_int(times) or times < 1):
-        return "times must be an integer from 1"
-    return None
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    try:
+        fields = read_fields(item, _FORMS, required=["method", "path"])
+    except ValueError as error:
+        raise ValueError(f"fault {index}: {error}") from error
+    return Fault(**{**fields, "method": fields["method"].upper(), "headers": fields.get("headers") or {}})

@@ -31,7 +31,7 @@ class _Check:
 class Prober:
     """Performs a machine's checks against a port until stopped, in one background thread.
 
-    Every check goes to the machine's one port, whatever port it names. A failure within the grace period is not reported.
+    Every check uses the machine's one port and not the port in its config. A failure within the grace period is not reported.
     """
 
     def __init__(self, checks: Mapping[str, Mapping[str, Any]], port: int) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
 from local.fly.configs import checks_of
 from local.fly.runtime.probes import Prober
-from local.fly.runtime.runner import Checked, Executed, Exit, Launch
+from local.fly.runtime.runner import Checked, Executed, Exit, MachineRunner
 from local.process import free_port, signal_group, spawn
 
 DEFAULT_LIMIT = 40
@@ -24,10 +25,10 @@ class _Running:
     prober: Prober
 
 
-class ProcessRunner:
+class ProcessRunner(MachineRunner):
     """Runs up to `limit` machines as children of this process; further ones stay virtual.
 
-    A child sees the machine's Fly variables, env and secrets, `env_extra`, HOST=127.0.0.1, a free PORT to listen on, and
+    A child sees the machine's Fly variables, env and secrets, HOST=127.0.0.1, a free PORT to listen on, and
     of our own environment PATH only. Its output goes to `<log_dir>/<machine id>.log`, or is dropped. Children die with
     this process, also when it is killed (on Linux).
     """
@@ -36,14 +37,12 @@ class ProcessRunner:
         self,
         command: list[str],
         limit: int = DEFAULT_LIMIT,
-        env_extra: Mapping[str, str] | None = None,
         *,
         log_dir: Path | None = None,
         cwd: Path | None = None,
     ) -> None:
         self._command = list(command)
         self._limit = limit
-        self._env_extra = dict(env_extra or {})
         self._log_dir = log_dir
         self._cwd = cwd or Path.cwd()
         self._running: dict[str, _Running] = {}
@@ -53,27 +52,27 @@ class ProcessRunner:
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
 
-    def start(self, launch: Launch, on_exit: Callable[[Exit], None]) -> bool:
+    def start(
+        self, machine_id: str, config: Mapping[str, Any], env: Mapping[str, str], on_exit: Callable[[Exit], None]
+    ) -> bool:
         """False when the limit is reached and the machine stays virtual. OSError when the child cannot be started."""
         with self._lock:
             if self._closed or len(self._running) >= self._limit:
                 return False
         port = free_port()  # another program may take it first; the machine then exits and is restarted
         env = {
-            **launch.env,
-            **self._env_extra,
+            **env,
             "PORT": str(port),
             "HOST": "127.0.0.1",
             "PATH": os.environ.get("PATH", os.defpath),
         }
-        log = self._log_dir / f"{launch.machine_id}.log" if self._log_dir is not None else None
+        log = self._log_dir / f"{machine_id}.log" if self._log_dir is not None else None
         process = spawn(self._command, env=env, cwd=self._cwd, log=log)
-        running = _Running(process, env, Prober(checks_of(launch.config), port))
-        waiter = threading.Thread(
-            target=self._await, args=(launch.machine_id, running, on_exit), daemon=True, name="fly-waiter"
-        )
+        running = _Running(process, env, Prober(checks_of(config), port))
+        arguments = (machine_id, running, on_exit)
+        waiter = threading.Thread(target=self._await, args=arguments, daemon=True, name="fly-waiter")
         with self._lock:
-            self._running[launch.machine_id] = running
+            self._running[machine_id] = running
             self._waiters.add(waiter)
             if self._closed:  # closed while we were starting it
                 signal_group(process, Signals.SIGKILL)

@@ -1,6 +1,6 @@
-"""What the machines of an app have logged: Fly's own lines from their events, the output of real processes, and a test's lines.
+"""The log lines of an app's machines: Fly's own lines about their events, the output of real processes, and a test's lines.
 
-Nothing is made until somebody asks: most machines of most tests are never read.
+They are collected when a client reads the log, which most tests never do.
 """
 
 from collections import defaultdict

@@ -1,8 +1,8 @@
 """Images: which digest a reference has, and how a machine behaves that runs it.
 
-The name decides. If the tag, or otherwise the last part of the repository, is the name of a behaviour or ends with `-` and that
-name (`app:crash-at-start`, `app:v7-crash-at-start`), the image behaves so; every other image is good. `Images.register` may say
-something else about an image, as a push does.
+The name of an image decides. Its tag is compared first, then the last part of its repository: if one of them is the name of a
+behaviour, or ends with `-` and that name (`app:crash-at-start`, `app:v7-crash-at-start`), the image behaves so. Every other
+image is good. `Images.register` overrides the name, as a push does.
 """
 
 import hashlib
@@ -93,16 +93,16 @@ class Image:
 
 
 class Images:
-    """All images: every reference names one. What is registered stays until it is registered otherwise."""
+    """All images. Every reference names one. A registration holds until the next one replaces it."""
 
     def __init__(self) -> None:
         self._registered: dict[str, dict[str, str]] = {}
         self._by_digest: dict[str, Image] = {}
 
     def register(self, raw: Any) -> None:
-        """Replace what is known, by reference, digest or tag: a digest, or an object; ValueError for anything else.
+        """Replace all registrations. A key is a reference, digest or tag; a value is a digest or an object, else ValueError.
 
-        A digest keeps the behaviour that it once had, also when its tag has moved: machines may be pinned to it.
+        A digest keeps its behaviour after its tag has moved, because machines may be pinned to it.
         """
         if not isinstance(raw, dict) or not all(raw):
             raise ValueError("expected an object from images, digests or tags to digests or objects")

@@ -10,9 +10,8 @@ Each function takes the world, whose lock the caller holds, and the time of the 
 from signal import Signals
 
 from local.fly.runtime.runner import Exit
-from local.fly.state.launches import launch_of
 from local.fly.state.model import Machine, Step
-from local.fly.state.restarts import RETRY_WINDOW_S, pause_s, record_exit, retries_allowed, should_restart
+from local.fly.state.runs import RETRY_WINDOW_S, environment_of, pause_s, record_exit, retries_allowed, should_restart
 from local.fly.state.state import World
 from local.fly.times import parse_duration, to_rfc3339
 
@@ -175,7 +174,9 @@ def _started(world: World, machine: Machine, moment: float) -> None:
                 _exited(world, machine, ended, world.now())
 
     try:
-        machine.real = not behaviour.is_virtual and world.runner.start(launch_of(machine), on_exit)
+        machine.real = not behaviour.is_virtual and world.runner.start(
+            machine.id, machine.config, environment_of(machine), on_exit
+        )
     except OSError as error:
         _failed(world, machine, moment, str(error))
         return

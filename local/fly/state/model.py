@@ -131,7 +131,7 @@ class Machine:
     region: str
     config: dict[str, Any]
     image: Image
-    """As the reference named it when the machine was created or updated."""
+    """The image that the reference named when the machine was created or last updated."""
     version: str
     private_ip: str
     created_at: float
@@ -145,12 +145,12 @@ class Machine:
     previous: Deployment | None = None
     """What the last update replaced."""
     boots: int = 0
-    """How often the present version was booted."""
+    """How many times the present version has booted."""
     host_status: str = "ok"
     lease: Lease | None = None
     forced_checks: dict[str, ForcedCheck] = field(default_factory=dict)
     reported_state: str | None = None
-    """Reads and lists show this word instead of the state; the machine itself is as before."""
+    """Reads and lists show this word instead of the state. The machine itself does not change."""
     epoch: int = 0
     run: int = 0
     restarts: int = 0
@@ -215,11 +215,7 @@ def show_machine(machine: Machine, checks: list[dict[str, Any]], lease: Lease | 
     """A whole Machine; with an unreachable host it has `incomplete_config` instead of `config`, as on Fly."""
     config_key = "config" if machine.host_status == "ok" else "incomplete_config"
     shown = {
-        **_show_head(machine),
-        "state": machine.reported_state or machine.state,
-        "version": machine.version,
-        "instance_id": machine.version,
-        "updated_at": to_rfc3339(machine.updated_at),
+        **show_summary(machine, machine),
         config_key: show_config(machine.config),
         "image_ref": show_image(str(machine.config.get("image", "")), machine.image_digest),
         "events": machine.events[:20],
@@ -232,38 +228,29 @@ def show_machine(machine: Machine, checks: list[dict[str, Any]], lease: Lease | 
     return shown
 
 
-def show_summary(machine: Machine, seen: Listing) -> dict[str, Any]:
-    """A Machine with `summary=true`: no config, checks, events or host_status."""
-    return {
-        **_show_head(machine),
-        "state": machine.reported_state or seen.state,
-        "version": seen.version,
-        "instance_id": seen.version,
-        "updated_at": to_rfc3339(seen.updated_at),
-    }
+def show_summary(machine: Machine, seen: "Machine | Listing") -> dict[str, Any]:
+    """A Machine with `summary=true`, as it is or as listings see it: no config, checks, events or host_status."""
+    return {**_show_head(machine, seen), "instance_id": seen.version}
 
 
 def show_org_machine(machine: Machine, seen: Listing, *, summary: bool) -> dict[str, Any]:
     """An OrgMachine: no checks, no events, no env; a summary has no `config`."""
-    shown = {
-        **_show_head(machine),
-        "app_name": machine.app.name,
-        "state": machine.reported_state or seen.state,
-        "version": seen.version,
-        "updated_at": to_rfc3339(seen.updated_at),
-    }
+    shown = {**_show_head(machine, seen), "app_name": machine.app.name}
     if not summary:
         shown["config"] = {key: seen.config[key] for key in ("image", "guest", "metadata") if key in seen.config}
     return shown
 
 
-def _show_head(machine: Machine) -> dict[str, Any]:
+def _show_head(machine: Machine, seen: Machine | Listing) -> dict[str, Any]:
     return {
         "id": machine.id,
         "name": machine.name,
         "region": machine.region,
         "private_ip": machine.private_ip,
         "created_at": to_rfc3339(machine.created_at),
+        "state": machine.reported_state or seen.state,
+        "version": seen.version,
+        "updated_at": to_rfc3339(seen.updated_at),
     }
 
 

@@ -61,7 +61,7 @@ class Cursor:
 class World:
     """Everything that exists. `clock` gives seconds since 1970; control calls add `offset_s` to it.
 
-    `skew_s` is how wrong the time is that answers show.
+    `skew_s` is added to every time in an answer, and to nothing else.
     """
 
     settings: Settings
@@ -125,9 +125,12 @@ class World:
         return self.clock() + self.offset_s
 
     def draw(self, span: Span) -> float:
-        """Seconds drawn from a span."""
-        low, high = span
-        return low if high <= low else self.times.uniform(low, high)
+        """How long a change takes: seconds drawn from a span."""
+        return _draw(self.times, span)
+
+    def draw_unkind(self, span: Span) -> float:
+        """How late a listing or an answer is: seconds drawn from a span, independent of the other draws."""
+        return _draw(self.chances, span)
 
     def at(self, moment: float, call: Callable[[float], None]) -> None:
         """Call `call(moment)` when the clock reaches the moment."""
@@ -146,10 +149,6 @@ class World:
     def next_at(self) -> float | None:
         """When the next timer falls due."""
         return self._agenda[0][0] if self._agenda else None
-
-    def last_at(self) -> float:
-        """When the last timer falls due; now when there is none."""
-        return max((moment for moment, _, _ in self._agenda), default=self.now())
 
     def settle(self) -> None:
         """Apply everything that is due, in order of time."""
@@ -181,10 +180,6 @@ class World:
         if lag_s == 0:
             del machine.listings[:-1]
 
-    def draw_unkind(self, span: Span) -> float:
-        low, high = span
-        return low if high <= low else self.chances.uniform(low, high)
-
     def chance(self, share: float) -> bool:
         """True for that share of calls, drawn from the seed."""
         return share > 0 and self.chances.random() < share
@@ -209,6 +204,11 @@ class World:
         }
         machine.events.insert(0, event | ({"request": request} if request else {}))
         del machine.events[MAX_EVENTS:]
+
+
+def _draw(numbers: Random, span: Span) -> float:
+    low, high = span
+    return low if high <= low else numbers.uniform(low, high)
 
 
 def unkindness_of(unkind: bool | Unkindness) -> Unkindness:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import jwt
 
 from local.http_server import Request, Response
-from local.supabase.auth.responses import AuthFailure, Cursor, Row, read_fields, redirect, transaction
+from local.supabase.auth.responses import AuthFailure, Row, read_fields, redirect, transaction
 from local.supabase.auth.sessions import Sessions
 from local.supabase.auth.users import find_by_email, find_by_id, list_emails
 from local.supabase.keys import ALGORITHM, Keys
@@ -99,10 +99,7 @@ class OAuth:
         except AuthFailure as failure:
             return redirect(_add_failure(SITE_URL, failure))
         try:
-            if error := request.param("error"):
-                raise AuthFailure(403, error, request.param("error_description") or error)
-            with transaction(self._pool) as cursor:
-                code = self._identify(cursor, state["flow_state_id"], request.param("code") or "")
+            code = self._connect(request, state["flow_state_id"])
         except AuthFailure as failure:
             return redirect(_add_failure(state["referrer"], failure))
         return redirect(_add_query(state["referrer"], {"code": code}))
@@ -133,18 +130,21 @@ class OAuth:
             cursor.execute("delete from auth.flow_state where id = $1::uuid", [flow["id"]])
             return self._sessions.open(cursor, user, "oauth")
 
-    def _identify(self, cursor: Cursor, flow_id: str, email: str) -> str:
-        """Connect the flow with the user who has this e-mail; returns the flow's code."""
-        user = find_by_email(cursor, email)
-        if user is None:
-            raise AuthFailure(403, "signup_disabled", "Signups not allowed for this instance")
-        if user["banned"]:
-            raise AuthFailure(403, "user_banned", "User is banned")
-        flow = cursor.execute(
-            "update auth.flow_state set user_id = $2::uuid, auth_code_issued_at = to_timestamp($3),"
-            " updated_at = to_timestamp($3) where id = $1::uuid returning auth_code",
-            [flow_id, user["id"], self._now()],
-        ).fetchone()
+    def _connect(self, request: Request, flow_id: str) -> str:
+        """Connect the flow with the user whom the provider names by e-mail; returns the flow's code."""
+        if error := request.param("error"):
+            raise AuthFailure(403, error, request.param("error_description") or error)
+        with transaction(self._pool) as cursor:
+            user = find_by_email(cursor, request.param("code") or "")
+            if user is None:
+                raise AuthFailure(403, "signup_disabled", "Signups not allowed for this instance")
+            if user["banned"]:
+                raise AuthFailure(403, "user_banned", "User is banned")
+            flow = cursor.execute(
+                "update auth.flow_state set user_id = $2::uuid, auth_code_issued_at = to_timestamp($3),"
+                " updated_at = to_timestamp($3) where id = $1::uuid returning auth_code",
+                [flow_id, user["id"], self._now()],
+            ).fetchone()
         if flow is None:
             raise AuthFailure(400, "flow_state_not_found", "invalid flow state, no valid flow state found")
         return str(flow["auth_code"])

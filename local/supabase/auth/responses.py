@@ -1,14 +1,14 @@
-"""Responses of the local sign-in service: JSON, two forms of errors, redirects; and its transactions."""
+"""Responses of the local sign-in service: two forms of errors, redirects; and its transactions."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
-from local.http_server import Request, Response
+from local.http_server import Request, Response, answer_json
 from local.supabase.rest.errors import from_database
 from local.supabase.rest.pool import Pool
 
@@ -29,13 +29,8 @@ class AuthFailure(Exception):  # noqa: N818  an error response
         """The error in the form of the caller's API version."""
         if request.headers.get("x-supabase-api-version", "") >= API_VERSION:
             body: Row = {"code": self.code, "message": self.message}
-            return answer_json(self.status, body, {"X-Supabase-Api-Version": API_VERSION})
-        return answer_json(self.status, {"code": self.status, "error_code": self.code, "msg": self.message})
-
-
-def answer_json(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON response."""
-    return Response(status, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
+            return answer_json(body, self.status, {"X-Supabase-Api-Version": API_VERSION})
+        return answer_json({"code": self.status, "error_code": self.code, "msg": self.message}, self.status)
 
 
 def redirect(url: str) -> Response:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from local.http_server import Request, Response
-from local.supabase.auth.responses import AuthFailure, Row, answer_json, read_fields, transaction
+from local.http_server import Request, Response, answer_json
 from local.supabase.auth.oauth import PROVIDERS, OAuth
+from local.supabase.auth.responses import AuthFailure, Row, read_fields, transaction
 from local.supabase.auth.sessions import SCOPES, Sessions
 from local.supabase.auth.users import check_password, describe_user, find_by_email, find_by_id, hash_password
 from local.supabase.keys import Keys
@@ -23,20 +23,12 @@ _KEYS_HEADERS = {"Cache-Control": "public, max-age=600"}
 
 
 class AuthApi:
-    """Answers everything below `/auth/v1/`. `issuer` is that address, set when it is known."""
+    """Answers everything below `/auth/v1/`. The address of the service is `sessions.issuer`, set when it is known."""
 
     def __init__(self, pool: Pool, keys: Keys, now: Callable[[], float] = time.time) -> None:
         self._pool, self._keys, self._now = pool, keys, now
-        self._sessions = Sessions(pool, keys, now)
-        self._oauth = OAuth(pool, keys, self._sessions, now)
-
-    @property
-    def issuer(self) -> str:
-        return self._sessions.issuer
-
-    @issuer.setter
-    def issuer(self, issuer: str) -> None:
-        self._sessions.issuer = issuer
+        self.sessions = Sessions(pool, keys, now)
+        self._oauth = OAuth(pool, keys, self.sessions, now)
 
     def respond(self, request: Request, path: str) -> Response:
         """Answer `request`; `path` is what follows `/auth/v1`."""
@@ -51,7 +43,7 @@ class AuthApi:
         # Redirects of browsers and the public keys need no API key.
         match request.method, path:
             case "GET", "/.well-known/jwks.json":
-                return answer_json(200, self._keys.jwks(), _KEYS_HEADERS)
+                return answer_json(self._keys.jwks(), headers=_KEYS_HEADERS)
             case "GET", "/authorize":
                 return self._oauth.authorize(request)
             case "GET", "/local-provider":
@@ -62,15 +54,15 @@ class AuthApi:
         match request.method, path:
             case "GET", "/health":
                 about = "GoTrue is a user registration and authentication API"
-                return answer_json(200, {"version": "local", "name": "GoTrue", "description": about})
+                return answer_json({"version": "local", "name": "GoTrue", "description": about})
             case "GET", "/settings":
                 external = {"email": True} | dict.fromkeys(PROVIDERS, True)
-                return answer_json(200, {"external": external, "disable_signup": True, "mailer_autoconfirm": True})
+                return answer_json({"external": external, "disable_signup": True, "mailer_autoconfirm": True})
             case "GET", "/user":
                 user, _ = self._identify(request)
-                return answer_json(200, describe_user(user))
+                return answer_json(describe_user(user))
             case "POST", "/token":
-                return answer_json(200, self._grant(request), {"Cache-Control": "no-store"})
+                return answer_json(self._grant(request), headers={"Cache-Control": "no-store"})
             case "POST", "/logout":
                 return self._sign_out(request)
         raise AuthFailure(501, "not_implemented", f"The local sign-in service does not support {path}")
@@ -83,11 +75,13 @@ class AuthApi:
                 [refresh_token] = read_fields(request, "refresh_token")
                 if not refresh_token:
                     raise AuthFailure(400, "validation_failed", "refresh_token required")
-                return self._sessions.refresh(refresh_token)
+                return self.sessions.refresh(refresh_token)
             case "pkce":
                 return self._oauth.exchange(request)
             case other:
-                raise AuthFailure(501, "not_implemented", f"The local sign-in service does not support the grant {other}")
+                raise AuthFailure(
+                    501, "not_implemented", f"The local sign-in service does not support the grant {other}"
+                )
 
     def _sign_in(self, request: Request) -> Row:
         email, password = read_fields(request, "email", "password")
@@ -99,14 +93,14 @@ class AuthApi:
                 raise AuthFailure(400, "invalid_credentials", "Invalid login credentials")
             if user["banned"]:
                 raise AuthFailure(400, "user_banned", "User is banned")
-            return self._sessions.open(cursor, user, "password")
+            return self.sessions.open(cursor, user, "password")
 
     def _sign_out(self, request: Request) -> Response:
         scope = request.param("scope") or "global"
         if scope not in SCOPES:
             raise AuthFailure(400, "validation_failed", f'Unsupported logout scope "{scope}"')
         user, claims = self._identify(request)
-        self._sessions.end(user["id"], claims.get("session_id"), scope)
+        self.sessions.end(user["id"], claims.get("session_id"), scope)
         return Response(204)
 
     def _identify(self, request: Request) -> tuple[Row, dict[str, Any]]:
@@ -123,6 +117,6 @@ class AuthApi:
             if user is None:
                 raise AuthFailure(403, "user_not_found", "User from sub claim in JWT does not exist")
             session_id = claims.get("session_id")
-            if session_id and not self._sessions.exists(cursor, str(session_id)):
+            if session_id and not self.sessions.exists(cursor, str(session_id)):
                 raise AuthFailure(403, "session_not_found", "Session from session_id claim in JWT does not exist")
         return user, claims

@@ -111,7 +111,7 @@ class Sessions:
 
     def _revoke(self, cursor: Cursor, which: str, value: str) -> None:
         cursor.execute(
-            f"update auth.refresh_tokens set revoked = true, updated_at = to_timestamp($2) where {which} and not revoked",  # noqa: S608  constants of this module
+            f"update auth.refresh_tokens set revoked = true, updated_at = to_timestamp($2) where {which} and not revoked",
             [value, self._now()],
         )
 

@@ -41,20 +41,20 @@ def _scrypt(password: str, salt: bytes) -> bytes:
 
 def find_by_email(cursor: Cursor, email: str) -> Row | None:
     """The user with this e-mail, in upper or lower case, unless deleted."""
-    query = f"select {_COLUMNS} from auth.users u where lower(email) = $1 and {_NOT_DELETED}"  # noqa: S608  constants of this module
+    query = f"select {_COLUMNS} from auth.users u where lower(email) = $1 and {_NOT_DELETED}"
     return cursor.execute(query, [email.strip().lower()]).fetchone()
 
 
 def find_by_id(cursor: Cursor, user_id: str) -> Row | None:
     """The user with this id, unless deleted."""
-    query = f"select {_COLUMNS} from auth.users u where id::text = $1 and {_NOT_DELETED}"  # noqa: S608  as above
+    query = f"select {_COLUMNS} from auth.users u where id::text = $1 and {_NOT_DELETED}"
     return cursor.execute(query, [user_id]).fetchone()
 
 
 def list_emails(cursor: Cursor, limit: int) -> list[str]:
     """E-mails of the oldest users."""
     query = (
-        f"select email from auth.users u where email is not null and {_NOT_DELETED}"  # noqa: S608  as above
+        f"select email from auth.users u where email is not null and {_NOT_DELETED}"
         " order by to_jsonb(u) ->> 'created_at', email limit $1"
     )
     return [row["email"] for row in cursor.execute(query, [limit]).fetchall()]

@@ -1,13 +1,13 @@
 """The scheduler of pg_cron, outside the database.
 
-As in citusdata/pg_cron 1.6: five-field jobs run at the start of each matching minute of GMT, `N seconds` jobs N seconds
-after their last start. A job has one run at a time and a due run waits; each has its own session as the job's user and a
-row in `cron.job_run_details`. Minutes without a running scheduler are skipped. Start it as a program with `python -m local.supabase.extensions.pg_cron --database-url URL`.
+As in citusdata/pg_cron 1.6: a job with five fields runs at the start of each matching minute of GMT, a job with `N seconds`
+runs N seconds after its last start. A job has one run at a time, and a due run waits. Each run has its own session as the
+job's user and a row in `cron.job_run_details`. Minutes without a running scheduler are skipped. To start it as a program:
+`python -m local.supabase.extensions.pg_cron --database-url URL`.
 """
 
 import argparse
 import contextlib
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,23 +18,11 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
+from local.service import Service, stop_on_signals
 from local.supabase.extensions.cron_schedule import Schedule
 from local.supabase.extensions.recovery import Recovery
 
 _CANCEL = "select pg_cancel_backend(pid) from unnest(%s::int[]) as pid"
-
-
-class NoSuchJobError(LookupError):
-    """There is no job of that name."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One row of `cron.job_run_details`: `succeeded` or `failed`, and the command's message."""
-
-    runid: int
-    status: str
-    return_message: str
 
 
 @dataclass
@@ -48,7 +36,7 @@ class _Job:
     busy: threading.Lock = field(default_factory=threading.Lock)
 
 
-class CronScheduler:
+class CronScheduler(Service):
     """Runs the active jobs of the database of `url` (a superuser's) in background threads.
 
     `clock` gives the time in UTC; `tick` starts what is due at that time without waiting.
@@ -83,12 +71,6 @@ class CronScheduler:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         return not self._threads
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def tick(self) -> None:
         """Start what is due now; call it about once a second."""
@@ -151,17 +133,7 @@ class CronScheduler:
             job.busy.release()
 
 
-def run_now(url: str, jobname: str) -> Run:
-    """Run a job once as its user, active or not, and wait for it; NoSuchJobError for an unknown name."""
-    query = "select jobid, schedule, command, username from cron.job where jobname = %s"
-    with psycopg.connect(url, autocommit=True) as session:
-        row = session.execute(query, (jobname,)).fetchone()
-    if row is None:
-        raise NoSuchJobError(f"no pg_cron job is named {jobname!r}")
-    return _run_command(url, _Job(*row), set())
-
-
-def _run_command(url: str, job: _Job, pids: set[int]) -> Run:
+def _run_command(url: str, job: _Job, pids: set[int]) -> None:
     with (
         psycopg.connect(url, autocommit=True, application_name="pg_cron") as log,
         psycopg.connect(url, autocommit=True, application_name="pg_cron") as session,
@@ -171,7 +143,6 @@ def _run_command(url: str, job: _Job, pids: set[int]) -> Run:
             " values (%s, %s, current_database(), %s, %s, 'running', clock_timestamp()) returning runid",
             (job.jobid, session.info.backend_pid, job.username, job.command),
         ).fetchone()
-        runid = int(begun[0]) if begun else 0
         pids.add(session.info.backend_pid)
         try:
             session.execute(sql.SQL("set session authorization {}").format(sql.Identifier(job.username)))
@@ -184,9 +155,8 @@ def _run_command(url: str, job: _Job, pids: set[int]) -> Run:
         log.execute(
             "update cron.job_run_details set status = %s, return_message = %s, end_time = clock_timestamp()"
             " where runid = %s",
-            (status, message, runid),
+            (status, message, begun[0] if begun else None),
         )
-        return Run(runid, status, message)
 
 
 def _feedback(done: psycopg.Cursor[tuple[object, ...]]) -> str:
@@ -200,13 +170,13 @@ def _feedback(done: psycopg.Cursor[tuple[object, ...]]) -> str:
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(
-        prog="python -m local.supabase.extensions.pg_cron", description="the pg_cron scheduler"
+        prog="python -m local.supabase.extensions.pg_cron", description="pg_cron's scheduler"
     )
     parser.add_argument("--database-url", required=True)
     arguments = parser.parse_args()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    stopping = stop_on_signals()
     with CronScheduler(arguments.database_url):
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        stopping.wait()
 
 
 if __name__ == "__main__":

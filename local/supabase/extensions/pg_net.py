@@ -1,9 +1,9 @@
 """The worker of pg_net, outside the database, with the same batches, transactions and losses.
 
 As in supabase/pg_net `src/worker.c` and `src/core.c` (0.20): one iteration is one transaction that deletes expired
-responses, takes up to `batch_size` requests in the order of their ids, sends them all at once, waits for the slowest,
+responses, takes up to BATCH_SIZE requests in the order of their ids, sends them all at once, waits for the slowest,
 stores the responses and commits. Nothing is retried. Between iterations the worker pauses, then sleeps until a committed
-request wakes it. Start it as a program with `python -m local.supabase.extensions.pg_net --database-url URL`.
+request wakes it. To start it as a program: `python -m local.supabase.extensions.pg_net --database-url URL`.
 """
 
 import argparse
@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import functools
 import select
-import signal
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -25,9 +23,11 @@ import httpx
 import psycopg
 from psycopg.types.json import Jsonb
 
+from local.service import Service, stop_on_signals
 from local.supabase.extensions.recovery import Recovery
 
 USER_AGENT = "pg_net/0.20.4"
+BATCH_SIZE = 200
 
 _EXPIRE = """
     delete from net._http_response r using (
@@ -44,6 +44,15 @@ _STORE = """
     values (%s, %s, %s, %s, %s, %s, %s)"""
 
 
+_CURL_MESSAGES = {
+    httpx.RemoteProtocolError: "Server returned nothing (no headers, no data)",
+    httpx.ReadError: "Failure when receiving data from the peer",
+    httpx.WriteError: "Failed sending data to the peer",
+    httpx.UnsupportedProtocol: "URL using bad/illegal format or missing URL",
+    httpx.InvalidURL: "URL using bad/illegal format or missing URL",
+}
+
+
 @dataclass(frozen=True)
 class _Request:
     id: int
@@ -57,16 +66,16 @@ class _Request:
 _Row = tuple[int, int | None, str | None, Jsonb | None, str | None, bool, str | None]
 
 
-class PgNetWorker:
+class PgNetWorker(Service):
     """Sends the requests of `net.http_post` in the database of `url` (a superuser's).
 
     Faults that pg_net has in production: `lose_next` (a request is lost without a trace) and `crash` (crash recovery of
     the server: the current batch is cut and both unlogged tables are empty).
     """
 
-    def __init__(self, url: str, *, batch_size: int = 200, ttl: str = "6 hours", pause_s: float = 1.0) -> None:
-        self._url, self._batch_size, self._ttl, self._pause_s = url, batch_size, ttl, pause_s
-        self._lose = self._sent = 0
+    def __init__(self, url: str, *, ttl: str = "6 hours", pause_s: float = 1.0) -> None:
+        self._url, self._ttl, self._pause_s = url, ttl, pause_s
+        self._lose = 0
         self._woken = True  # requests left by an earlier worker are sent at the start
         self._crashed = self._asleep = False
         self._stopping = threading.Event()
@@ -75,11 +84,6 @@ class PgNetWorker:
         self._batch: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._batch_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="pg_net", daemon=True)
-
-    @property
-    def sent_count(self) -> int:
-        """How many requests were sent, whatever their outcome."""
-        return self._sent
 
     @property
     def is_asleep(self) -> bool:
@@ -113,12 +117,6 @@ class PgNetWorker:
         while self._crashed and self._thread.is_alive():
             time.sleep(0.005)
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def _run(self) -> None:
         recovery = Recovery("pg_net", self._stopping, self._pause_s)
         with asyncio.Runner() as runner:
@@ -150,8 +148,8 @@ class PgNetWorker:
     def _iterate(self, session: psycopg.Connection, runner: asyncio.Runner) -> bool:
         """One transaction; False when there was nothing to do."""
         with session.transaction():
-            expired = session.execute(_EXPIRE, (self._ttl, self._batch_size)).rowcount
-            requests = [_Request(*row) for row in session.execute(_TAKE, (self._batch_size,)).fetchall()]
+            expired = session.execute(_EXPIRE, (self._ttl, BATCH_SIZE)).rowcount
+            requests = [_Request(*row) for row in session.execute(_TAKE, (BATCH_SIZE,)).fetchall()]
             requests.sort(key=lambda request: request.id)
             lost, kept = requests[: self._lose], requests[self._lose :]
             rows = runner.run(self._deliver(kept)) if kept else []
@@ -164,7 +162,6 @@ class PgNetWorker:
         everything = asyncio.ensure_future(_send_all(requests))
         with self._batch_lock:
             self._batch = (asyncio.get_running_loop(), everything)
-        self._sent += len(requests)
         try:
             return await everything
         finally:
@@ -240,15 +237,8 @@ def _curl_message(error: Exception) -> str:
     if isinstance(error, httpx.ConnectError):
         resolving = "Name or service" in str(error) or "getaddrinfo" in str(error)
         return "Couldn't resolve host name" if resolving else "Couldn't connect to server"
-    if isinstance(error, httpx.RemoteProtocolError):
-        return "Server returned nothing (no headers, no data)"
-    if isinstance(error, httpx.ReadError):
-        return "Failure when receiving data from the peer"
-    if isinstance(error, httpx.WriteError):
-        return "Failed sending data to the peer"
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return "URL using bad/illegal format or missing URL"
-    return f"{type(error).__name__}: {error}"[:256]
+    known = (text for kind, text in _CURL_MESSAGES.items() if isinstance(error, kind))
+    return next(known, f"{type(error).__name__}: {error}"[:256])
 
 
 def main() -> None:
@@ -257,10 +247,9 @@ def main() -> None:
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--pause-s", type=float, default=1.0, help="pause between two batches (pg_net: 1)")
     arguments = parser.parse_args()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    stopping = stop_on_signals()
     with PgNetWorker(arguments.database_url, pause_s=arguments.pause_s):
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    sys.exit(0)
+        stopping.wait()
 
 
 if __name__ == "__main__":

@@ -1,33 +1,23 @@
-"""Databases like that of a new Supabase project, with the host's tables and our migrations.
+"""A database like that of a new Supabase project, with the host's tables and our migrations."""
 
-`prepare` makes one with a fixed name. `fresh_database` copies a template in a few hundredths of a second, so that every
-test can have its own.
-"""
-
-import functools
-import hashlib
-import json
 import re
-import threading
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import sql
 
 from local.supabase.postgres.server import Postgres
 from local.supabase.postgres.sqlsplit import split_statements
 
 _BOOTSTRAP = Path(__file__).parent / "bootstrap"
-_SUPABASE = Path(__file__).parents[3] / "supabase"
+SUPABASE = Path(__file__).parents[3] / "supabase"
 _ROLES = "00_roles.sql"
 _CRON = "50_cron.sql"
 _HOST_TABLES = "90_host_tables.sql"
 _HOST_POLICIES = _BOOTSTRAP / "after" / "host_policies.sql"
 _LOCK = 4_728_106_551  # an arbitrary number for an advisory lock
-_templates = threading.Lock()
 
 
 class MigrationError(RuntimeError):
@@ -41,18 +31,18 @@ def prepare(
     migrations: bool = True,
     seed: bool = True,
     host_tables: bool = True,
-    folder: Path = _SUPABASE,
+    folder: Path = SUPABASE,
 ) -> str:
     """Make the database `dbname` (it must not exist) and return its URL as superuser.
 
-    `server` is a Postgres or a superuser's URL; if it preloads the real pg_cron for this database, that is used.
-    Migrations and seed come from `folder` and run as the role `postgres`, which is not a superuser, as
-    `supabase db push` does it. A folder without files is valid.
+    `server` is a Postgres or a superuser's URL. The real pg_cron is used if the server preloads it for this database.
+    Migrations and seed come from `folder`, which may be empty, and run as the role `postgres`, which is not a superuser,
+    as with `supabase db push`.
     """
-    with _maintenance(server) as connection:
+    with maintenance(server) as connection:
         _run_file(connection, _BOOTSTRAP / _ROLES)
         connection.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(dbname)))
-    url = _with_dbname(server, dbname)
+    url = with_dbname(server, dbname)
     with psycopg.connect(url, autocommit=True) as connection:
         real_cron = "select current_setting('cron.database_name', true) = current_database()"
         has_cron = connection.execute(real_cron).fetchone() == (True,)
@@ -72,7 +62,7 @@ def prepare(
     return url
 
 
-def migrate(url: str, *, folder: Path = _SUPABASE) -> list[str]:
+def migrate(url: str, *, folder: Path = SUPABASE) -> list[str]:
     """Run the unrecorded migrations in the order of their versions; returns the versions that ran."""
     with _as_postgres(url) as connection:
         connection.execute("create schema if not exists supabase_migrations")
@@ -93,67 +83,10 @@ def migrate(url: str, *, folder: Path = _SUPABASE) -> list[str]:
         return [path.name.split("_")[0] for path in waiting]
 
 
-def fresh_database(
-    server: Postgres | str,
-    *,
-    migrations: bool = True,
-    seed: bool = True,
-    host_tables: bool = True,
-    folder: Path = _SUPABASE,
-) -> str:
-    """A new database, as `prepare` makes it, copied from a template that the first call makes; returns its URL.
-
-    The template is named after the content of all SQL files, so that an edited migration makes a new one. The removal hold
-    is off.
-    """
-    flags = f"{migrations:d}{seed:d}{host_tables:d}"
-    template = f"template_{flags}_{_fingerprint(folder)}"
-    name = f"fresh_{uuid.uuid4().hex[:16]}"
-    with psycopg.connect(_with_dbname(server, "postgres"), autocommit=True) as connection:
-        with _templates:
-            known = connection.execute("select 1 from pg_database where datname = %s", (template,)).fetchone()
-            if not known:
-                _make_template(
-                    server, template, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder
-                )
-        # A copy by file takes half as long as one through the log; Postgres before 15 knows no other way.
-        strategy = sql.SQL(" strategy file_copy" if connection.info.server_version >= 150000 else "")
-        copy = sql.SQL("create database {} template {} owner postgres{}")
-        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template), strategy))
-    url = _with_dbname(server, name)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("update cron.job set database = current_database()")
-    return url
-
-
-def drop_database(url: str) -> None:
-    """Remove the database of this URL and end its sessions."""
-    dbname = conninfo.conninfo_to_dict(url)["dbname"]
-    with psycopg.connect(_with_dbname(url, "postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(str(dbname))))
-
-
-def as_role(connection: psycopg.Connection, role: str, claims: Mapping[str, object] | None = None) -> None:
-    """Make a superuser's session look like a request of PostgREST: role, its timeout and `request.jwt.claims`.
-
-    The role holds until the session ends or `reset session authorization`; claims always carry the role.
-    """
-    login = "postgres" if role == "postgres" else "authenticator"
-    connection.execute(sql.SQL("set session authorization {}").format(sql.Identifier(login)))
-    connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
-    if role != "postgres":
-        limit = "3s" if role == "anon" else "8s"  # service_role has no timeout, so the login role's 8 s apply
-        document = json.dumps({"role": role, **(claims or {})})
-        connection.execute("select set_config('statement_timeout', %s, false)", (limit,))
-        connection.execute("select set_config('request.jwt.claims', %s, false)", (document,))
-    if not connection.autocommit:
-        connection.commit()
-
-
 @contextmanager
-def _maintenance(server: Postgres | str) -> Iterator[psycopg.Connection]:
+def maintenance(server: Postgres | str) -> Iterator[psycopg.Connection]:
     """A session that makes roles and databases; one at a time per server, because concurrent CREATE ROLE fails."""
-    with psycopg.connect(_with_dbname(server, "postgres"), autocommit=True) as connection:
+    with psycopg.connect(with_dbname(server, "postgres"), autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", (_LOCK,))
         yield connection
 
@@ -165,29 +98,10 @@ def _as_postgres(url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def _make_template(
-    server: Postgres | str, name: str, *, migrations: bool, seed: bool, host_tables: bool, folder: Path
-) -> None:
-    """Make it under another name first, so that a template is always complete."""
-    unfinished = f"making_{uuid.uuid4().hex[:16]}"
-    try:
-        prepare(server, dbname=unfinished, migrations=migrations, seed=seed, host_tables=host_tables, folder=folder)
-    except MigrationError:
-        drop_database(_with_dbname(server, unfinished))
-        raise
-    if migrations and host_tables and folder == _SUPABASE:
-        _remove_hold(_with_dbname(server, unfinished))
-    with _maintenance(server) as connection:
-        _end_sessions(connection, unfinished)
-        rename = sql.SQL("alter database {} rename to {}")
-        connection.execute(rename.format(sql.Identifier(unfinished), sql.Identifier(name)))
-
-
-def _remove_hold(url: str) -> None:
-    """Let users lose their app at once in every copy; what tests the removal hold sets it. The change leaves no event."""
-    with psycopg.connect(url) as connection:
-        connection.execute("set session_replication_role = replica")
-        connection.execute("update hangar.settings set removal_hold_s = 0")
+def list_sql_files(folder: Path) -> list[Path]:
+    """Every SQL file from which `prepare` makes a database."""
+    made_of = [*sorted(_BOOTSTRAP.glob("*.sql")), _HOST_POLICIES, *_migration_files(folder), folder / "seed.sql"]
+    return [path for path in made_of if path.exists()]
 
 
 def _migration_files(folder: Path) -> list[Path]:
@@ -208,28 +122,10 @@ def _run_file(connection: psycopg.Connection, path: Path) -> None:
         raise MigrationError(f"{path.name}:{line}: {error.diag.message_primary or error}{context}") from error
 
 
-def _with_dbname(server: Postgres | str, dbname: str) -> str:
+def with_dbname(server: Postgres | str, dbname: str) -> str:
+    """The URL of another database of the same server."""
     if isinstance(server, Postgres):
         return server.url(dbname)
     head, _, query = server.partition("?")
     root = re.sub(r"(?<=[^/])/[^/]*$", "", head) if head.count("/") > 2 else head
     return f"{root}/{dbname}" + (f"?{query}" if query else "")
-
-
-def _end_sessions(connection: psycopg.Connection, dbname: str) -> None:
-    """A database in use cannot be renamed, and a closed session takes a moment to end at the server."""
-    connection.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", (dbname,))
-
-
-def _fingerprint(folder: Path) -> str:
-    paths = [*sorted(_BOOTSTRAP.glob("*.sql")), _HOST_POLICIES, *_migration_files(folder), folder / "seed.sql"]
-    stamps = tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
-    return _digest(stamps)
-
-
-@functools.lru_cache(maxsize=8)
-def _digest(stamps: tuple[tuple[str, int], ...]) -> str:
-    content = hashlib.sha256()
-    for path, _ in stamps:
-        content.update(path.encode() + b"\0" + Path(path).read_bytes() + b"\0")
-    return content.hexdigest()[:16]

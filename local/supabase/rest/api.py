@@ -6,13 +6,13 @@ The forms that Hangar, its backend and their tests use are here. Every other for
 name and changes nothing. Source: PostgREST Response.hs and RangeQuery.hs for statuses and headers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from local.http_server import Request, Response
 from local.supabase.keys import Keys
 from local.supabase.rest.auth import Identity, identify
-from local.supabase.rest.catalog import Catalog, Function, SchemaCache, Table
+from local.supabase.rest.catalog import SCHEMA, Function, SchemaCache, Table
 from local.supabase.rest.errors import RestError, unsupported
 from local.supabase.rest.functions import find_function, function_missing, write_call
 from local.supabase.rest.pool import Pool
@@ -21,10 +21,10 @@ from local.supabase.rest.request import (
     Payload,
     Preferences,
     content_type_of,
+    names_schema,
     read_accept,
     read_payload,
     read_preferences,
-    read_schema,
 )
 from local.supabase.rest.tables import table_missing, write_delete, write_insert, write_read, write_update
 from local.supabase.rest.terms import Query
@@ -39,8 +39,7 @@ class Call:
 
     request: Request
     path: str
-    schema: str
-    schema_was_named: bool
+    names_schema: bool
     preferences: Preferences
     singular: bool
 
@@ -48,40 +47,26 @@ class Call:
 class RestApi:
     """Answers everything below `/rest/v1/`."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        cache: SchemaCache,
-        keys: Keys,
-        *,
-        exposed_schemas: Sequence[str],
-        max_rows: int,
-        now: Callable[[], float],
-    ) -> None:
-        self._pool = pool
-        self._cache = cache
-        self._keys = keys
-        self._exposed = tuple(exposed_schemas)
-        self._max_rows = max_rows
-        self._now = now
+    def __init__(self, pool: Pool, cache: SchemaCache, keys: Keys, now: Callable[[], float]) -> None:
+        self._pool, self._cache, self._keys, self._now = pool, cache, keys, now
 
     def respond(self, request: Request, path: str) -> Response:
         """Answer `request`; `path` is what follows `/rest/v1`, beginning with a slash."""
         try:
             identity = identify(request.headers, self._keys, self._now)
-            schema, named = read_schema(request, self._exposed)
+            named = names_schema(request)
             preferences = read_preferences(request.headers.get("prefer", ""))
             singular = read_accept(request.headers.get("accept", "*/*"))
             if "range" in request.headers:
                 raise unsupported("the header Range (use limit and offset)")
-            return self._dispatch(Call(request, path, schema, named, preferences, singular), identity)
+            return self._dispatch(Call(request, path, named, preferences, singular), identity)
         except RestError as error:
             return error.response()
         except RecursionError:
             return unsupported("conditions nested this deeply").response()
 
     def _dispatch(self, call: Call, identity: Identity) -> Response:
-        session = Session(identity, call.request, call.path, call.schema, self._cache.current().role_settings)
+        session = Session(identity, call.request, call.path, self._cache.current().role_settings)
         match call.path.strip("/").split("/"):
             case ["rpc", function]:
                 return self._call_function(call, session, function)
@@ -102,12 +87,11 @@ class RestApi:
         with self._pool.borrow() as connection:
             return run(connection, session, statement, check)
 
-    def _find_table(self, call: Call, name: str) -> Table:
+    def _find_table(self, name: str) -> Table:
         for catalog in (self._cache.current, self._cache.reload):
-            found = catalog().tables.get((call.schema, name))
-            if found is not None:
+            if found := catalog().tables.get(name):
                 return found
-        raise table_missing(call.schema, name)
+        raise table_missing(name)
 
     def _touch_table(self, call: Call, session: Session, name: str) -> Response:
         method = call.request.method
@@ -116,9 +100,9 @@ class RestApi:
         if method not in _METHODS:
             raise RestError(405, "PGRST117", f"Unsupported HTTP method: {method}")
         query = parse_query(call.request.query)
-        table = self._find_table(call, name)
+        table = self._find_table(name)
         if method in ("GET", "HEAD"):
-            statement = write_read(table, query, call.preferences, singular=call.singular, max_rows=self._max_rows)
+            statement = write_read(table, query, call.preferences, singular=call.singular)
             return _answer_read(call, query, self._run(session, statement, call))
         if method == "DELETE":
             statement = write_delete(table, query, call.preferences, singular=call.singular)
@@ -130,7 +114,7 @@ class RestApi:
             if error.code != "PGRST204":
                 raise
             self._cache.reload()
-            return self._write_table(call, session, self._find_table(call, name), query, payload)
+            return self._write_table(call, session, self._find_table(name), query, payload)
 
     def _write_table(self, call: Call, session: Session, table: Table, query: Query, payload: Payload) -> Response:
         if call.request.method == "POST":
@@ -150,20 +134,17 @@ class RestApi:
         payload = read_payload(call.request, empty_is_object=True)
         if payload.is_array:
             raise unsupported("a list as the arguments of a function")
-        function = self._find_function(call, name, payload.keys)
+        function = self._find_function(name, payload.keys)
         result = self._run(session, write_call(function, payload), call)
         if function.returns_void:
             return _answer(call, 204, {"Content-Range": _content_range(0, 0, None)})
         return _answer(call, 200, {"Content-Range": _content_range(0, 0, None)}, result.body)
 
-    def _find_function(self, call: Call, name: str, names: tuple[str, ...]) -> Function:
-        def find(catalog: Catalog) -> Function | None:
-            return find_function(catalog, call.schema, name, names)
-
-        found = find(self._cache.current()) or find(self._cache.reload())
-        if found is None:
-            raise function_missing(call.schema, name, names)
-        return found
+    def _find_function(self, name: str, names: tuple[str, ...]) -> Function:
+        for catalog in (self._cache.current, self._cache.reload):
+            if found := find_function(catalog(), name, names):
+                return found
+        raise function_missing(name, names)
 
 
 def _answer_read(call: Call, query: Query, result: Result) -> Response:
@@ -201,8 +182,8 @@ def _content_range(first: int, last: int, total: int | None) -> str:
 def _answer(call: Call, status: int, headers: dict[str, str], body: str | None = None) -> Response:
     if body is not None:
         headers["Content-Type"] = content_type_of(singular=call.singular)
-        if call.schema_was_named:
-            headers["Content-Profile"] = call.schema
+        if call.names_schema:
+            headers["Content-Profile"] = SCHEMA
     if call.preferences.applied:
         headers["Preference-Applied"] = ", ".join(call.preferences.applied)
     return Response(status, b"" if body is None or call.request.method == "HEAD" else body.encode(), headers)

@@ -1,23 +1,25 @@
-"""The schema cache: the tables and functions of the exposed schemas, read again on NOTIFY pgrst and on a miss."""
+"""The schema cache: the tables and functions of the exposed schema, read again on NOTIFY pgrst and on a miss."""
 
-import os
-import select
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.rows import namedtuple_row
+from psycopg.rows import dict_row
 
 from local.supabase.rest.errors import RestError, connection_lost
 from local.supabase.rest.pool import Connection, Pool, connect
 
 # Settings of a function that PostgREST applies to the whole transaction (its db-hoisted-tx-settings).
+SCHEMA = "public"
+"""The schema that a new project exposes."""
+
 HOISTED_SETTINGS = ("statement_timeout", "default_transaction_isolation")
 RECONNECT_AFTER_S = 0.5
+STOP_WITHIN_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,6 @@ class Column:
 class Table:
     """A table, view or foreign table."""
 
-    schema: str
     name: str
     columns: Mapping[str, Column]
     primary_key: tuple[str, ...]
@@ -51,7 +52,6 @@ class Parameter:
 class Function:
     """`returns_rows`: its result has columns (a composite, OUT arguments or a TABLE)."""
 
-    schema: str
     name: str
     parameters: tuple[Parameter, ...]
     returns_set: bool
@@ -64,48 +64,40 @@ class Function:
 
 @dataclass(frozen=True)
 class Catalog:
-    """One snapshot of the database, by (schema, name); role settings by role."""
+    """One snapshot of the exposed schema, by name; role settings by role."""
 
-    tables: Mapping[tuple[str, str], Table]
-    functions: Mapping[tuple[str, str], tuple[Function, ...]]
+    tables: Mapping[str, Table]
+    functions: Mapping[str, tuple[Function, ...]]
     role_settings: Mapping[str, Mapping[str, str]]
 
 
-def load_catalog(connection: Connection, schemas: Sequence[str]) -> Catalog:
+def load_catalog(connection: Connection) -> Catalog:
     """Read the catalog in one snapshot, seen with an empty search_path."""
     with connection.transaction():
         connection.execute("set local search_path = ''")
         connection.execute("set local statement_timeout = '30s'")
-        tables = _fetch(connection, "tables", schemas)
-        functions = _fetch(connection, "functions", schemas)
+        tables = _fetch(connection, "tables")
+        functions = _fetch(connection, "functions")
         settings = _fetch(connection, "roles")
-    by_name: dict[tuple[str, str], tuple[Function, ...]] = {}
+    by_name: dict[str, tuple[Function, ...]] = {}
     for row in functions:
-        by_name[row.schema, row.name] = (*by_name.get((row.schema, row.name), ()), _function(row))
+        by_name[row["name"]] = (*by_name.get(row["name"], ()), _read_function(row))
     roles: dict[str, dict[str, str]] = {}
     for row in settings:
-        roles.setdefault(row.role, {})[row.name] = row.value
-    return Catalog({(row.schema, row.name): _table(row) for row in tables}, by_name, roles)
+        roles.setdefault(row["role"], {})[row["name"]] = row["value"]
+    return Catalog({row["name"]: _read_table(row) for row in tables}, by_name, roles)
 
 
-def _table(row: Any) -> Table:
-    columns = {found["name"]: Column(**found) for found in row.columns}
-    return Table(row.schema, row.name, columns, tuple(row.primary_key))
+def _read_table(row: dict[str, Any]) -> Table:
+    columns = {found["name"]: Column(**found) for found in row["columns"]}
+    return Table(**{**row, "columns": columns, "primary_key": tuple(row["primary_key"])})
 
 
-def _function(row: Any) -> Function:
-    settings = dict(setting.split("=", 1) for setting in row.settings)
-    return Function(
-        schema=row.schema,
-        name=row.name,
-        parameters=tuple(Parameter(**found) for found in row.parameters),
-        returns_set=row.returns_set,
-        returns_rows=row.returns_rows,
-        returns_void=row.returns_void,
-        volatile=row.volatile,
-        variadic=row.variadic,
-        settings={name: value for name, value in settings.items() if name in HOISTED_SETTINGS},
-    )
+def _read_function(row: dict[str, Any]) -> Function:
+    settings = (setting.split("=", 1) for setting in row["settings"])
+    hoisted = {name: value for name, value in settings if name in HOISTED_SETTINGS}
+    parameters = tuple(Parameter(**found) for found in row["parameters"])
+    return Function(**{**row, "parameters": parameters, "settings": hoisted})
 
 
 @cache
@@ -113,28 +105,25 @@ def _read_sql(name: str) -> str:
     return Path(__file__).with_name(f"{name}.sql").read_text()
 
 
-def _fetch(connection: Connection, name: str, schemas: Sequence[str] | None = None) -> list[Any]:
-    with connection.cursor(row_factory=namedtuple_row) as cursor:
-        cursor.execute(_read_sql(name), None if schemas is None else [list(schemas)])
-        return list(cursor.fetchall())
+def _fetch(connection: Connection, name: str) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(_read_sql(name)).fetchall()
 
 
 class SchemaCache:
     """The current catalog. `start()` begins listening for `NOTIFY pgrst`; without it only a miss reloads."""
 
-    def __init__(self, pool: Pool, database_url: str, schemas: Sequence[str]) -> None:
+    def __init__(self, pool: Pool, database_url: str) -> None:
         self._pool = pool
         self._url = database_url
-        self._schemas = tuple(schemas)
         self._catalog: Catalog | None = None
         self._age = 0  # rises with every forget(), so that a catalog read before it is not stored after it
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._wake_read, self._wake_write = os.pipe()
         self._listener = threading.Thread(target=self._listen, daemon=True, name="pgrst-listener")
 
     def current(self) -> Catalog:
-        """The catalog as last read; reads it when there is none yet."""
+        """The catalog as last read, or read now for the first time."""
         catalog = self._catalog
         return self.reload() if catalog is None else catalog
 
@@ -143,7 +132,7 @@ class SchemaCache:
         with self._lock, self._pool.borrow() as connection:
             age = self._age
             try:
-                catalog = load_catalog(connection, self._schemas)
+                catalog = load_catalog(connection)
             except psycopg.OperationalError as error:
                 raise connection_lost(error) from error
             self._catalog = catalog if age == self._age else None
@@ -158,15 +147,10 @@ class SchemaCache:
         self._listener.start()
 
     def stop(self) -> None:
-        """End the listener. A second call does nothing: the pipe's descriptors may be reused by then."""
-        if self._stopping.is_set():
-            return
+        """End the listener. A second call does nothing."""
         self._stopping.set()
-        os.write(self._wake_write, b"x")
         if self._listener.ident is not None:
             self._listener.join(timeout=5)
-        os.close(self._wake_write)
-        os.close(self._wake_read)
 
     def _listen(self) -> None:
         while not self._stopping.is_set():
@@ -179,11 +163,7 @@ class SchemaCache:
                 self._stopping.wait(RECONNECT_AFTER_S)
 
     def _follow(self, connection: Connection) -> None:
-        poll = select.poll()
-        poll.register(connection.pgconn.socket, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
         while not self._stopping.is_set():
-            poll.poll()
-            for notice in connection.notifies(timeout=0):
+            for notice in connection.notifies(timeout=STOP_WITHIN_S):
                 if notice.payload in ("", "reload schema", "reload config"):
                     self.forget()

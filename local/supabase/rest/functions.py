@@ -2,22 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 
-from psycopg import sql
-
-from local.supabase.rest.catalog import Catalog, Function, Parameter
+from local.supabase.rest.catalog import SCHEMA, Catalog, Function, Parameter
 from local.supabase.rest.errors import RestError, unsupported
 from local.supabase.rest.request import Payload
-from local.supabase.rest.sql import Values, qualified
+from local.supabase.rest.sql import Values, quote
 from local.supabase.rest.transaction import Statement, write_result
 
-_WHOLE_SOURCE = sql.SQL("select * from _hangar_source")
-_ONE = sql.SQL("1")
 
-
-def find_function(catalog: Catalog, schema: str, name: str, argument_names: Iterable[str]) -> Function | None:
+def find_function(catalog: Catalog, name: str, argument_names: Iterable[str]) -> Function | None:
     """The one function these arguments fit; RestError 300 PGRST203 when several do. Source: PostgREST Plan.hs."""
     given = set(argument_names)
-    candidates = catalog.functions.get((schema, name), ())
+    candidates = catalog.functions.get(name, ())
     matching = [found for found in candidates if _fits(found, given)]
     if len(matching) > 1:
         raise _ambiguous(matching)
@@ -35,7 +30,7 @@ def _fits(function: Function, given: set[str]) -> bool:
 def _ambiguous(functions: Sequence[Function]) -> RestError:
     def describe(function: Function) -> str:
         parameters = ", ".join(f"{parameter.name} => {parameter.type}" for parameter in function.parameters)
-        return f"{function.schema}.{function.name}({parameters})"
+        return f"{SCHEMA}.{function.name}({parameters})"
 
     return RestError(
         300,
@@ -46,7 +41,7 @@ def _ambiguous(functions: Sequence[Function]) -> RestError:
     )
 
 
-def function_missing(schema: str, name: str, argument_names: Iterable[str]) -> RestError:
+def function_missing(name: str, argument_names: Iterable[str]) -> RestError:
     """No function of the schema takes these arguments."""
     names = sorted(argument_names)
     listed = ", ".join(names)
@@ -55,8 +50,8 @@ def function_missing(schema: str, name: str, argument_names: Iterable[str]) -> R
     return RestError(
         404,
         "PGRST202",
-        f"Could not find the function {schema}.{name}{message} in the schema cache",
-        f"Searched for the function {schema}.{name}{searched} or with a single unnamed json/jsonb parameter,"
+        f"Could not find the function {SCHEMA}.{name}{message} in the schema cache",
+        f"Searched for the function {SCHEMA}.{name}{searched} or with a single unnamed json/jsonb parameter,"
         " but no matches were found in the schema cache.",
     )
 
@@ -69,17 +64,14 @@ def write_call(function: Function, payload: Payload) -> Statement:
         raise unsupported(f"functions that return rows, as {function.name}")
     values = Values()
     chosen = [parameter for parameter in function.parameters if parameter.name in payload.keys]
-    body = values.bind(payload.text) if chosen else None
-    arguments = sql.SQL(", ").join([_write_argument(parameter, body) for parameter in chosen if body])
-    call = sql.SQL("select {}({}) as _hangar_value").format(qualified(function.schema, function.name), arguments)
-    value = sql.SQL("''" if function.returns_void else "coalesce(json_agg(_hangar_page._hangar_value)->0, 'null')")
-    text = write_result(call, _WHOLE_SOURCE, value, rows=_ONE)
-    return Statement(text, values, not function.volatile, function.settings)
+    body = values.bind(payload.text) if chosen else ""
+    arguments = ", ".join(_write_argument(parameter, body) for parameter in chosen)
+    call = f"select {quote(SCHEMA, function.name)}({arguments}) as _hangar_value"
+    value = "''" if function.returns_void else "coalesce(json_agg(_hangar_page._hangar_value)->0, 'null')"
+    return Statement(write_result(call, value, rows="1"), values, not function.volatile, function.settings)
 
 
-def _write_argument(parameter: Parameter, body: sql.Composable) -> sql.Composable:
+def _write_argument(parameter: Parameter, body: str) -> str:
     """The argument as Postgres itself reads it from the JSON body: arrays, json and composites included."""
-    name = sql.Identifier(parameter.name)
-    return sql.SQL("{0} => (select _hangar_body.{0} from json_to_record({1}::json) as _hangar_body({0} {2}))").format(
-        name, body, sql.SQL(parameter.type)
-    )
+    name = quote(parameter.name)
+    return f"{name} => (select _hangar_body.{name} from json_to_record({body}::json) as _hangar_body({name} {parameter.type}))"

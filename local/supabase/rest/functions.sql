@@ -1,6 +1,5 @@
--- Every callable function of the given schemas. Run with an empty search_path, so that types are fully qualified.
-select n.nspname as schema,
-       p.proname as name,
+-- Every callable function of the exposed schema. Run with an empty search_path, so that types are fully qualified.
+select p.proname as name,
        p.proretset as returns_set,
        p.prorettype = 'pg_catalog.void'::regtype as returns_void,
        (base.typtype = 'c' or coalesce(p.proargmodes::text[] && '{t,b,o}', false)) as returns_rows,
@@ -24,6 +23,6 @@ select n.nspname as schema,
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
   join pg_catalog.pg_type t on t.oid = p.prorettype
   join pg_catalog.pg_type base on base.oid = case when t.typtype = 'd' then t.typbasetype else t.oid end
- where n.nspname = any ($1)
+ where n.nspname = 'public'
    and p.prokind = 'f'
    and p.prorettype not in ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype)

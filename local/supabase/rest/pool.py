@@ -4,7 +4,7 @@ import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg import pq
@@ -21,7 +21,7 @@ select pg_catalog.set_config('TimeZone', 'UTC', false)
 union all
 select pg_catalog.set_config('statement_timeout', '{DEFAULT_STATEMENT_TIMEOUT_MS}', false)
   from pg_catalog.pg_settings where name = 'statement_timeout' and setting = '0'
-"""  # noqa: S608  a constant of ours
+"""
 
 
 class Pool:
@@ -37,7 +37,7 @@ class Pool:
 
     @contextmanager
     def borrow(self) -> Iterator[Connection]:
-        """A live connection outside a transaction; RestError 504 when all stay busy, 503 when none opens."""
+        """A live connection outside a transaction; RestError 504 when all stay busy, 503 when Postgres refuses."""
         if not self._slots.acquire(timeout=self._acquire_timeout_s):
             raise pool_exhausted()
         try:
@@ -56,12 +56,6 @@ class Pool:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _take_idle(self) -> Connection | None:
         while True:

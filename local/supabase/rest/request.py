@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.http_server import Request
+from local.supabase.rest.catalog import SCHEMA
 from local.supabase.rest.errors import RestError, unsupported
 
 _PREFERENCES = {
@@ -65,7 +66,7 @@ def read_preferences(header: str) -> Preferences:
 
 
 def read_accept(header: str) -> bool:
-    """Whether one object is asked for instead of a list; RestError 406 when nothing of the list can be served."""
+    """Whether the caller wants one object instead of a list; RestError 406 when it accepts no form that we have."""
     offered = [part.strip() for part in header.split(",") if part.strip()] or ["*/*"]
     for text in offered:
         kind, *parameters = (part.strip() for part in text.split(";"))
@@ -83,16 +84,14 @@ def content_type_of(*, singular: bool) -> str:
     return f"{_SINGULAR if singular else 'application/json'}; charset=utf-8"
 
 
-def read_schema(request: Request, exposed: tuple[str, ...]) -> tuple[str, bool]:
-    """The schema a request is about, and whether it named it itself."""
+def names_schema(request: Request) -> bool:
+    """Whether the request names its schema; RestError 406 for one that is not exposed."""
     header = "accept-profile" if request.method in _READING else "content-profile"
     schema = request.headers.get(header)
-    if schema is None:
-        return exposed[0], False
-    if schema not in exposed:
-        hint = f"Only the following schemas are exposed: {', '.join(exposed)}"
+    if schema not in (None, SCHEMA):
+        hint = f"Only the following schemas are exposed: {SCHEMA}"
         raise RestError(406, "PGRST106", f"Invalid schema: {schema}", hint=hint)
-    return schema, True
+    return schema is not None
 
 
 def read_payload(request: Request, *, empty_is_object: bool = False) -> Payload:

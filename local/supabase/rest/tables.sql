@@ -1,7 +1,6 @@
--- Every table, view and foreign table of the given schemas, with its primary key and its columns.
+-- Every table, view and foreign table of the exposed schema, with its primary key and its columns.
 -- Run with an empty search_path, so that types are fully qualified.
-select n.nspname as schema,
-       c.relname as name,
+select c.relname as name,
        coalesce((select array_agg(a.attname::text order by key.position)
                    from pg_catalog.pg_constraint k
                   cross join lateral unnest(k.conkey) with ordinality as key(attnum, position)
@@ -14,4 +13,4 @@ select n.nspname as schema,
                   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), '[]') as columns
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
- where n.nspname = any ($1) and c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
+ where n.nspname = 'public' and c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition

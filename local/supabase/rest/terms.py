@@ -54,5 +54,5 @@ class Query:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing but columns to write is asked for: no filter, order or window."""
+        """Whether it has no filter, order or window."""
         return not self.conditions and not self.order and self.limit is None and not self.offset

@@ -8,18 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import psycopg
-from psycopg import sql
 
 from local.http_server import Request
 from local.supabase.rest.auth import ANONYMOUS_ROLE, Identity
+from local.supabase.rest.catalog import SCHEMA
 from local.supabase.rest.errors import RestError, from_database
 from local.supabase.rest.pool import Connection
-from local.supabase.rest.sql import Values
+from local.supabase.rest.sql import Values, quote
 
+SOURCE = "_hangar_source"
 _ISOLATION = {"read committed", "repeatable read", "serializable", "read uncommitted"}
 # Supabase's own: supabase/postgres migrations. service_role has none and gets the login role's 8 s.
 _DEFAULT_ROLE_SETTINGS: Mapping[str, Mapping[str, str]] = {ANONYMOUS_ROLE: {"statement_timeout": "3s"}}
-_EXTRA_SEARCH_PATH = ("public", "extensions")
+_SEARCH_PATH = (SCHEMA, "extensions")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Result:
 class Statement:
     """SQL that yields one row of `Result`, and the mode it must run in."""
 
-    text: sql.Composed
+    text: str
     values: Values
     read_only: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -45,12 +46,11 @@ class Statement:
 
 @dataclass(frozen=True)
 class Session:
-    """The caller, the request and its schema."""
+    """The caller and the request."""
 
     identity: Identity
     request: Request
     path: str
-    schema: str
     role_settings: Mapping[str, Mapping[str, str]]
 
 
@@ -58,16 +58,14 @@ def run(
     connection: Connection, session: Session, statement: Statement, check: Callable[[Result], None] | None = None
 ) -> Result:
     """Run and commit. RestError when Postgres or `check` refuses, and nothing is changed."""
-    role_settings = {
-        **_DEFAULT_ROLE_SETTINGS.get(session.identity.role, {}),
-        **session.role_settings.get(session.identity.role, {}),
-    }
-    isolation = statement.settings.get(
-        "default_transaction_isolation", role_settings.pop("default_transaction_isolation", "read committed")
-    )
+    role = session.identity.role
+    settings = {**_DEFAULT_ROLE_SETTINGS.get(role, {}), **session.role_settings.get(role, {}), **statement.settings}
+    isolation = settings.pop("default_transaction_isolation", "")
+    level = isolation if isolation in _ISOLATION else "read committed"
+    mode = "read only" if statement.read_only else "read write"
     try:
-        connection.execute(_begin(isolation, read_only=statement.read_only))
-        _apply_settings(connection, session, {**role_settings, **statement.settings})
+        connection.execute(f"begin isolation level {level} {mode}".encode())
+        _apply_settings(connection, session, settings)
         result = _fetch_result(connection, statement)
         if check is not None:
             check(result)
@@ -82,22 +80,16 @@ def run(
 
 
 def _fetch_result(connection: Connection, statement: Statement) -> Result:
-    row = connection.execute(statement.text, statement.values.bound).fetchone()
+    row = connection.execute(statement.text.encode(), statement.values.bound).fetchone()
     if row is None:
         raise RestError(500, "HANGAR_BROKEN", "The local gateway built a statement without a result")
     return Result(*row)
 
 
-def _begin(isolation: str, *, read_only: bool) -> sql.Composed:
-    level = sql.SQL(isolation if isolation in _ISOLATION else "read committed")
-    return sql.SQL("begin isolation level {} {}").format(level, sql.SQL("read only" if read_only else "read write"))
-
-
 def _apply_settings(connection: Connection, session: Session, role_settings: Mapping[str, str]) -> None:
-    path = list(dict.fromkeys((session.schema, *_EXTRA_SEARCH_PATH)))
     settings = {
-        "search_path": sql.SQL(", ").join(map(sql.Identifier, path)).as_string(connection),
-        **{name: value for name, value in role_settings.items() if name != "default_transaction_isolation"},
+        "search_path": ", ".join(map(quote, _SEARCH_PATH)),
+        **role_settings,
         "role": session.identity.role,
         "request.jwt.claims": json.dumps({**session.identity.claims, "role": session.identity.role}),
         "request.method": session.request.method,
@@ -107,10 +99,9 @@ def _apply_settings(connection: Connection, session: Session, role_settings: Map
     }
     values = Values()
     calls = [
-        sql.SQL("pg_catalog.set_config({}, {}, true)").format(values.bind(name), values.bind(value))
-        for name, value in settings.items()
+        f"pg_catalog.set_config({values.bind(name)}, {values.bind(value)}, true)" for name, value in settings.items()
     ]
-    connection.execute(sql.SQL("select ") + sql.SQL(", ").join(calls), values.bound)
+    connection.execute(f"select {', '.join(calls)}".encode(), values.bound)
 
 
 def _visible_headers(request: Request) -> dict[str, str]:
@@ -132,29 +123,21 @@ def _roll_back(connection: Connection) -> None:
 
 
 def write_result(
-    source: sql.Composable,
-    page: sql.Composable,
-    body: sql.Composable,
+    source: str,
+    body: str,
     *,
-    count: sql.Composable | None = None,
-    rows: sql.Composable | None = None,
-    inserted: sql.Composable | None = None,
-) -> sql.Composed:
+    page: str = f"select * from {SOURCE}",
+    count: str | None = None,
+    rows: str = "count(*)",
+    inserted: str = "null",
+) -> str:
     """Wrap `source` (what is read, written or called) so that it answers one row of `Result`.
 
     `page` reads from `_hangar_source`; `body` is made from `_hangar_page`; `count` is a query whose rows are the total.
     """
-    nothing = sql.SQL("null")
-    return sql.SQL(
-        "with _hangar_source as ({source}) select {total}, {rows}, ({body})::text,"
+    total = "null" if count is None else f"(select count(*) from ({count}) _hangar_count)"
+    return (
+        f"with {SOURCE} as ({source}) select {total}, {rows}, ({body})::text,"
         " coalesce(current_setting('response.headers', true), '') || coalesce(current_setting('response.status', true), '')"
-        " <> '', {inserted}"
-        " from ({page}) _hangar_page"
-    ).format(
-        source=source,
-        total=nothing if count is None else sql.SQL("(select count(*) from ({}) _hangar_count)").format(count),
-        rows=rows or sql.SQL("count(*)"),
-        body=body,
-        inserted=inserted or nothing,
-        page=page,
+        f" <> '', {inserted} from ({page}) _hangar_page"
     )

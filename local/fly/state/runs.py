@@ -1,4 +1,4 @@
-"""The end of a process: the event, and Fly's restart policies: whether it is restarted, and after how long."""
+"""One run of a machine's process: its environment, the event of its end, and when Fly restarts it."""
 
 from typing import Any
 
@@ -14,10 +14,28 @@ RETRY_WINDOW_S = 300.0
 PAUSE_CAP_S = 10.0
 
 
+def environment_of(machine: Machine) -> dict[str, str]:
+    """The environment in the machine: Fly's variables, the image's version, the config's env, the machine's secrets."""
+    return {
+        "FLY_APP_NAME": machine.app.name,
+        "FLY_MACHINE_ID": machine.id,
+        "FLY_ALLOC_ID": machine.id,
+        "FLY_MACHINE_VERSION": machine.version,
+        "FLY_REGION": machine.region,
+        "PRIMARY_REGION": machine.region,
+        "FLY_IMAGE_REF": str(machine.config.get("image", "")),
+        "FLY_PRIVATE_IP": machine.private_ip,
+        "FLY_VM_MEMORY_MB": str((machine.config.get("guest") or {}).get("memory_mb", 256)),
+        "VERSION": machine.image.version,
+        **(machine.config.get("env") or {}),
+        **machine.secrets,
+    }
+
+
 def should_restart(machine: Machine, ended: Exit) -> bool:
     """Fly's policies: `always` without limit, `on-failure` up to max_retries, `no` never.
 
-    An image that always exits is given up after max_retries also with `always`, unless it defies the limit.
+    With `always`, an image that always exits is also restarted only max_retries times, unless it defies the limit.
     """
     policy = _restart_config(machine).get("policy") or "on-failure"
     behaviour = machine.image.behaviour

@@ -1,12 +1,18 @@
-"""What the health checks of a virtual machine find: the pages of the reference backend, as its image behaves."""
+"""Check results as a Machine shows them: those of a real process, or those that its image gives a virtual machine."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
+from local.fly.configs import checks_of
 from local.fly.state.model import Machine
-from local.fly.times import parse_duration
+from local.fly.state.state import World
+from local.fly.times import parse_duration, to_rfc3339
+
+STATUSES = ("passing", "warning", "critical")
+NO_RESULT = "none"
+"""The check is configured and has no result, however long the machine runs."""
 
 VIRTUAL_OUTPUT = "ok (virtual machine)"
 OUTPUT_CHARS = 400
@@ -20,7 +26,32 @@ Result = tuple[str, str, float]
 """Status, output, and since when."""
 
 
-def find_result(machine: Machine, checks: Checks, name: str, now: float) -> Result | None:
+def show_checks(world: World, machine: Machine) -> list[dict[str, Any]]:
+    """The `checks` of a Machine. Empty until the first result, as on Fly: a missing result is not "passing"."""
+    checks = checks_of(machine.config)
+    if not checks or machine.run == 0 or machine.state in ("created", "starting"):
+        return []
+    if machine.state != "started":
+        return [_show(name, "warning", "the machine hasn't started", machine.updated_at) for name in checks]
+    forced = machine.forced_checks
+    if machine.real:
+        results = {result.name: (result.status, result.output, result.at) for result in world.runner.checks(machine.id)}
+    else:
+        found = ((name, _find_result(machine, checks, name, world.now())) for name in checks if name not in forced)
+        results = {name: result for name, result in found if result is not None}
+    shown = [_show(name, *result) for name, result in results.items() if name not in forced]
+    return shown + [
+        _show(name, force.status, force.output, machine.updated_at)
+        for name, force in forced.items()
+        if name in checks and force.status != NO_RESULT
+    ]
+
+
+def _show(name: str, status: str, output: str, at: float) -> dict[str, Any]:
+    return {"name": name, "status": status, "output": output, "updated_at": to_rfc3339(at)}
+
+
+def _find_result(machine: Machine, checks: Checks, name: str, now: float) -> Result | None:
     """The result of one of the checks of a running virtual machine; None while it has none."""
     kind, since = machine.image.behaviour.checks, machine.first_check_at
     if kind == "none" or now < since:
