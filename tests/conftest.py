@@ -20,12 +20,19 @@ from hypothesis import settings as hypothesis_settings
 
 from local.supabase.postgres.server import Postgres, find_binaries, system_binaries
 from tests.support.databases import as_role, drop_database, fresh_database
+from tests.support.sampling import sample
 from tests.support.schedule import GroupScheduling, sort_slowest_first
 
 _ENOUGH_BYTES = 2 * 1024**3
 # No test is judged by a clock: on a busy machine a slow example is no finding.
 hypothesis_settings.register_profile("hangar", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("hangar")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sample", action="store_true", help="of a test with many cases run a few (tests/support/sampling.py)"
+    )
 
 
 def pytest_configure(config):
@@ -42,6 +49,10 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(config, items):
+    if config.option.sample:
+        kept = sample([item.nodeid for item in items])
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
+        items[:] = [item for item in items if item.nodeid in kept]
     if hasattr(config, "workerinput"):
         items[:] = sort_slowest_first(items)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZED_TESTS = ("tests", "-m", "sized", "--timeout=7200", "-p", "no:cacheprovider")
+EVERY_CASE = ("-n", "4", "tests", "-m", "not sized", "-p", "no:cacheprovider")
 FIRST_SEED = 20261126
 
 
@@ -33,6 +34,7 @@ CAMPAIGNS = (
         ("-m", "tests.simulation.seeds", "150", str(FIRST_SEED + 24)),
     ),
     Campaign("matrix", ("-m", "tests.simulation.exhaustive"), ("-m", "tests.simulation.exhaustive", "300")),
+    Campaign("every case of the tests", ("-m", "pytest", *EVERY_CASE), None),
     Campaign("tests at their full size", ("-m", "pytest", *SIZED_TESTS), None, env={"PROOF": "1"}),
     Campaign("kills", ("-m", "tests.kill", "500", "1"), ("-m", "tests.kill", "--sample", "10", "7")),
     Campaign("fuzz", ("-m", "tests.fuzz"), ("-m", "tests.fuzz"), sample_env={"EXAMPLES": "12", "REQUESTS": "400"}),

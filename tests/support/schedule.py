@@ -10,7 +10,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Folders in the order in which their tests begin: a slow group that begins last keeps every other worker waiting.
-FOLDERS = ("kill", "browser", "http", "simulation", "incidents", "postgres", "contract", "unit")
+FOLDERS = ("kill", "browser", "mutants", "archive", "http", "simulation", "incidents", "postgres", "contract", "unit")
 # Files that take ten seconds and more; measure with `pytest --durations=0`.
 SLOW_FILES = (
     "tests/http/test_ops_migrate.py",

@@ -8,12 +8,12 @@ import os
 
 # Name: the size in `make test`, and in `make proof`.
 _SIZES = {
-    "SEEDS": (24, 10_000),
+    "SEEDS": (8, 10_000),
     "MATRIX_STEP": (1_200, 1),
-    "DEATH_STEP": (3, 1),
-    "RENEWAL_STEP": (3, 1),
+    "DEATH_STEP": (7, 1),
+    "RENEWAL_STEP": (7, 1),
     "FLEET": (1_200, 10_000),
-    "UPGRADES": (100, 1_000),
+    "UPGRADES": (60, 1_000),
     "DOWNGRADES": (120, 1_000),
     "FLIPPING_USERS": (60, 250),
     "STORMS": (1, 6),
@@ -21,7 +21,7 @@ _SIZES = {
     "PARTS_KILLED": (1, 2),
     "AXE_RUNS_PER_PAGE": (1, 2),
     "LOCK_ROUNDS": (3, 15),
-    "RELEASE_FLEET": (150, 1_000),
+    "RELEASE_FLEET": (100, 1_000),
     "BAD_RELEASE_FLEET": (60, 200),
     "OLD_EVENTS": (60_000, 1_000_000),
 }

@@ -1,0 +1,38 @@
+"""Which cases of a test run in `make test`, so that it takes minutes: a few of each test; `make proof` runs them all.
+
+`pytest` alone runs everything. With `--sample`, a test runs at most five of its cases: the first, the last and those evenly
+between. Of a file's tests that repeat on the system's older Postgres, every fourth runs. Unit tests are cheap and all run.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+CASES = 5  # of one test
+FOR_EVERY = 4  # tests of a file that repeat on the system's Postgres, one does
+WHOLE = "tests/unit/"
+
+
+def sample(ids: Sequence[str]) -> set[str]:
+    """Those of these test ids that run with `--sample`. The same ids always give the same answer."""
+    families: dict[str, list[str]] = defaultdict(list)
+    repeats: dict[str, list[str]] = defaultdict(list)
+    kept = {each for each in ids if each.startswith(WHOLE)}
+    for each in ids:
+        if each not in kept:
+            test, _, case = each.partition("[")
+            if case.startswith("system"):
+                repeats[test.partition("::")[0]].append(each)
+            else:
+                families[test].append(each)
+    for cases in families.values():
+        kept.update(spread(cases, CASES))
+    for tests in repeats.values():
+        kept.update(tests[::FOR_EVERY])
+    return kept
+
+
+def spread(cases: Sequence[str], count: int) -> list[str]:
+    """At most so many of these, evenly spread, with the first and the last."""
+    if len(cases) <= count:
+        return list(cases)
+    return [cases[round(number * (len(cases) - 1) / (count - 1))] for number in range(count)]

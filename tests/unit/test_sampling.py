@@ -1,0 +1,40 @@
+"""Which cases `make test` leaves to `make proof`."""
+
+import pytest
+
+from tests.support.sampling import CASES, FOR_EVERY, sample, spread
+
+
+def name_cases(test: str, count: int) -> list[str]:
+    return [f"{test}[{number}]" for number in range(count)]
+
+
+@pytest.mark.parametrize("count", range(1, 40))
+def test_the_first_the_last_and_some_between_run_each_once(count):
+    cases = name_cases("t", count)
+    kept = spread(cases, CASES)
+    assert len(set(kept)) == len(kept) == min(count, CASES)
+    assert (kept[0], kept[-1]) == (cases[0], cases[-1])
+    assert kept == sorted(kept, key=cases.index)
+
+
+def test_every_test_runs_with_some_of_its_cases():
+    ids = [*name_cases("tests/http/test_a.py::test_one", 30), *name_cases("tests/http/test_a.py::test_two", 3)]
+    ids += ["tests/http/test_a.py::test_three", "tests/http/test_b.py::test_one"]
+    kept = sample(ids)
+    assert {each.partition("[")[0] for each in kept} == {each.partition("[")[0] for each in ids}
+    assert len(kept) == CASES + 3 + 2
+
+
+def test_unit_tests_all_run():
+    ids = name_cases("tests/unit/test_a.py::test_one", 30)
+    assert sample(ids) == set(ids)
+
+
+def test_each_file_repeats_some_tests_on_the_systems_postgres():
+    """The cases on the default server do not count as cases of these, nor these as theirs."""
+    on_default = [f"tests/postgres/test_a.py::test_{number}[default]" for number in range(9)]
+    on_system = [each.replace("default", "system") for each in on_default]
+    other_file = ["tests/postgres/test_b.py::test_one[system-case]"]
+    kept = sample([*on_default, *on_system, *other_file])
+    assert kept == {*on_default, *on_system[::FOR_EVERY], *other_file}
