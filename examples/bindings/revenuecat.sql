@@ -15,7 +15,8 @@ begin
          case when r.event_type = 'CANCELLATION' and r.cancel_reason = 'BILLING_ERROR' then 'BILLING_ISSUE' else r.event_type::text end,
          case when r.event_type in ('CANCELLATION', 'SUBSCRIPTION_PAUSED') and r.cancel_reason is distinct from 'BILLING_ERROR'
               then r.expiration_at_ms end
-    from public.revenuecat_subscriptions r;
+    from public.revenuecat_subscriptions r
+   where r.app_user_id not like '$RCAnonymousID:%';  -- bought before signing in: no user of yours yet
 end
 $$;
 revoke all on function private.hangar_revenuecat_subscriptions() from public;

@@ -35,7 +35,7 @@ begin
     -- The items as the subscription carries them; older API versions and partial synchronisations have them only in their own table.
     select m.user_id, m.subscription, i.nr, coalesce(i.item -> 'price' ->> 'id', i.item ->> 'price', i.item -> 'plan' ->> 'id') as price,
            coalesce(i.item -> 'price' -> 'product' ->> 'id', i.item -> 'price' ->> 'product') as product,
-           i.item -> 'price' ->> 'lookup_key' as lookup_key, (i.item ->> 'current_period_end')::bigint as period_end
+           i.item -> 'price' ->> 'lookup_key' as lookup_key, (i.item ->> 'current_period_end')::numeric as period_end
       from mine m cross join lateral jsonb_array_elements(m.items) with ordinality i (item, nr)
      where coalesce(i.item ->> 'deleted', 'false') <> 'true'
     union all

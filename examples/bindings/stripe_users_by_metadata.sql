@@ -8,9 +8,9 @@ language plpgsql stable set search_path = ''
 as $$
 begin
   return query
-  select u.id, c.id::text
+  select u.form::uuid, c.id::text
     from stripe.customers c
-    join unnest(p_users) u (id) on u.id::text = lower(btrim(c.metadata ->> 'user_id'));
+    join unnest(hangar.uuid_texts(p_users)) u (form) on u.form = btrim(c.metadata ->> 'user_id', E' \t\r\n');
 end
 $$;
 revoke all on function private.hangar_stripe_users(uuid[]) from public;

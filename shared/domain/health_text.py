@@ -11,6 +11,7 @@ _ADVICE = {
     "check_critical": _LOOK_AT_APP,
     "check_warning": _LOOK_AT_APP,
     "check_missing": _LOOK_AT_APP,
+    "crashes": _LOOK_AT_APP,
     "not_running": _LOOK_AT_APP,
     "not_ready": _LOOK_AT_APP,
     "missing": "find out who removed the machine at Fly",

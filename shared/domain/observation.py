@@ -23,7 +23,7 @@ class ObservedMachine:
     """One machine as a direct read shows it, by Fly's own answer.
 
     `drift` is how it differs from the row, `size` is CPU kind, CPUs and MB. `symptom` is what is wrong with the machine, if
-    anything is.
+    anything is. `crashes` are when its process failed, as far as Fly remembers.
     """
 
     id: str
@@ -39,6 +39,7 @@ class ObservedMachine:
     image: str = ""
     image_digest: str = ""
     symptom: Symptom | None = None
+    crashes: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ class SymptomCode(StrEnum):
 
     CHECK_CRITICAL = "check_critical"  # the machine runs, and a check fails
     CHECK_WARNING = "check_warning"
+    CRASHES = "crashes"  # the machine runs, its checks pass, and its process has failed again and again
     CHECK_MISSING = "check_missing"  # a configured check has no result, or the machine has no check at all
     NOT_RUNNING = "not_running"  # stopped, suspended or failed, although it should run
     NOT_READY = "not_ready"  # in a state that should pass: created, starting, …

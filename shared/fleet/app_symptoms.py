@@ -1,5 +1,7 @@
 """What is wrong with one app as a sweep sees it: the direct look at its machine, compared with Fly's list. Pure."""
 
+from datetime import datetime, timedelta
+
 import httpx
 
 from shared.domain.decide import is_asleep
@@ -13,6 +15,14 @@ from shared.fly.models import OrgMachine
 
 # What a list says of an always-on machine that runs, although it says so again and again: more than its usual lag of seconds.
 _RESTING = frozenset({"stopped", "suspended", "failed"})
+
+
+# Fly remembers the newest 20 events of a machine: at least six crashes.
+CRASHES_A_DAY = 5
+_DAY = timedelta(days=1)
+# Faster ones are a crash loop, which has an alert of its own while it lasts; here they count as one.
+_APART = timedelta(minutes=15)
+_OVER = timedelta(hours=6)
 
 
 def explain_failure(row: Row, failure: HangarError, inventory: Inventory) -> Symptom:
@@ -35,6 +45,18 @@ def explain_machine(row: Row, machine: ObservedMachine, inventory: Inventory) ->
     if machine.symptom is not None:
         return None if is_asleep(row, machine) else machine.symptom
     return _compare_with_list(row, machine, inventory)
+
+
+def explain_crashes(machine: ObservedMachine, now: datetime) -> Symptom | None:
+    """The symptom of an app that is well at each look and fails between them; whoever restarts it, its user notices."""
+    recent: list[datetime] = []
+    for at in sorted(at for at in machine.crashes if now - at < _DAY):
+        if not recent or at - recent[-1] >= _APART:
+            recent.append(at)
+    if machine.state != "started" or len(recent) < CRASHES_A_DAY or now - recent[-1] > _OVER:
+        return None
+    detail = f"its program has failed {len(recent)} times within a day, last at {recent[-1]:%Y-%m-%d %H:%M} UTC"
+    return Symptom(SymptomCode.CRASHES, detail)
 
 
 def _compare_with_list(row: Row, machine: ObservedMachine, inventory: Inventory) -> Symptom | None:

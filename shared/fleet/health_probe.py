@@ -18,7 +18,7 @@ from shared.domain.machine_states import GONE_STATES
 from shared.domain.models import Row
 from shared.domain.observation import AppPresence, Observation, ObservedMachine
 from shared.domain.symptom import Symptom, SymptomCode
-from shared.fleet.app_symptoms import explain_failure, explain_machine
+from shared.fleet.app_symptoms import explain_crashes, explain_failure, explain_machine
 from shared.fleet.drift_report import add_spec
 from shared.fleet.inventory import Inventory, has_running_spare, has_second_machine
 from shared.reconcile.observer import to_observation
@@ -128,7 +128,7 @@ def _report_wanted(row: Row, probe: Probe, inventory: Inventory, now: datetime) 
         return _report_unread(row, explain_failure(row, probe.failure, inventory), probe.failure, now)
     if machine is None:
         return AppReport(row.id, due=active, reason="the row names no machine")
-    symptom = explain_machine(row, machine, inventory)
+    symptom = explain_machine(row, machine, inventory) or explain_crashes(machine, now)
     told = AppReport(row.id, machine_state=machine.state, direct=True, **_describe(symptom))
     if machine.state in GONE_STATES:
         return replace(told, health="unknown", due=active, reason=f"the machine is {machine.state}")

@@ -5,6 +5,7 @@ the apps that need it and write their health page by page, deal with orphans, dr
 is continued by the next one.
 """
 
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from shared.fleet.releases import advance_releases
 from shared.reconcile.drain import WORKERS, Drained, drain, look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
     from datetime import datetime
     from uuid import UUID
@@ -35,6 +36,7 @@ DRAIN_SHARE = 0.4  # of the time, before the fleet is listed: due work never wai
 ORPHAN_SHARE = 0.15  # of the time for listing and probes, while there are orphans
 FINISH_S = 10.0
 ALERTS_S = 8.0  # for sending alerts, at most; a destination that does not answer takes 5 s, once within its backoff
+STATEMENT_TIMEOUT = "57014"
 LEASE_TRUSTED_S = 60.0  # half of the default `sweep_lease_s`
 
 
@@ -74,6 +76,7 @@ class Sweep:
     _claimed_at: float = 0.0
     _probes_end_at: float = 0.0
     _orphan_error: HangarError | None = None
+    _host_error: TransientError | None = None
     _open_alerts: frozenset[tuple[str, str]] = frozenset()  # the fleet's alerts when this sweep began
 
     def __post_init__(self) -> None:
@@ -86,10 +89,12 @@ class Sweep:
         started = self.worker.clock()
         share = 1.0 if drain_only else DRAIN_SHARE
         drain_ends_at = started + (self.ends_at - started) * share
-        self._follow_host(drain_ends_at)
+        with self._reading_host():
+            self._follow_host(drain_ends_at)
         if not users:
             advance_releases(self.worker, drain_ends_at)  # what it moves is due, so the drain takes it at once
-        self.report.add(look_at(self.worker, users, drain_ends_at) if users else drain(self.worker, drain_ends_at))
+        with self._reading_host():
+            self.report.add(look_at(self.worker, users, drain_ends_at) if users else drain(self.worker, drain_ends_at))
         self._send_alerts()  # what other workers could not deliver
         if drain_only:
             self.report.complete = True
@@ -97,6 +102,8 @@ class Sweep:
             self._sweep_fleet()
         self.report.fly_calls = self.worker.fly.calls
         self.report.seconds = self.worker.clock() - started
+        if self._host_error is not None:
+            raise self._host_error
         return self.report
 
     def _sweep_fleet(self) -> None:
@@ -107,11 +114,15 @@ class Sweep:
         self._claimed_at, self._open_alerts = self.worker.clock(), claim.open_alerts
         is_ours = claim.settings.installation_id == self.worker.inputs.installation_id
         try:
-            self._sync_entitlements()
+            with self._reading_host():
+                self._sync_entitlements()
+            if self._host_error is None:
+                self._end_alert("host_binding", "fleet")
             self._pass_over(claim, is_ours=is_ours)
             if is_ours:
                 self.report.drifted = self.worker.database.start_drift_repairs().drifted
-                self.report.add(drain(self.worker, self.ends_at - FINISH_S / 2))
+                with self._reading_host():
+                    self.report.add(drain(self.worker, self.ends_at - FINISH_S / 2))
                 if self._orphan_error is not None:
                     raise self._orphan_error
             else:
@@ -123,6 +134,23 @@ class Sweep:
         finally:
             self.worker.database.finish_sweep(claim.token, self.report.as_answer(), complete=self.report.complete)
             self._send_alerts()  # what this sweep has raised
+
+    @contextmanager
+    def _reading_host(self) -> "Iterator[None]":
+        """A host whose subscriptions are read too slowly must not keep the fleet's health from being judged."""
+        try:
+            yield
+        except TransientError as error:
+            if error.code != STATEMENT_TIMEOUT:
+                raise
+            if self._host_error is None:
+                message = (
+                    f"Users cannot be brought up to date with the host's subscriptions in time: {error}. Hangar changes "
+                    "and destroys nothing because of it, judges health as usual, and tries again with every sweep. If a "
+                    "function or view is bound, make it faster: take `uuid[]`, use an index. See docs/host-binding.md"
+                )
+                self.worker.notifier.open("host_binding", "fleet", message, {"error": str(error)})
+            self._host_error = error
 
     def _follow_host(self, ends_at: float) -> None:
         """Bring the users up to date whose subscriptions the host has changed since the last call."""

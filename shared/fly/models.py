@@ -26,6 +26,7 @@ MACHINE_STATES = frozenset(
 )  # fmt: skip
 _CHECK_STATUSES = frozenset({"passing", "warning", "critical"})
 _HOST_STATUSES = frozenset({"ok", "unreachable"})
+_BEFORE_FLY = datetime(2017, 1, 1, tzinfo=UTC)
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -100,7 +101,7 @@ class FlyMachine:
 
     No `checks` means "no result yet", not "all passing". `incomplete` = its host could not be asked, so size, image and
     metadata may be missing: never judge ownership or drift from it. `raw_state` is Fly's own word, `config` Fly's own
-    description of the machine.
+    description of the machine. `crashes` are the times of the newest events in which the process failed.
     """
 
     id: str
@@ -124,6 +125,7 @@ class FlyMachine:
     config: Mapping[str, Any] = field(hash=False, repr=False)
     configured_checks: tuple[str, ...] = ()
     raw_state: str = ""
+    crashes: tuple[datetime, ...] = ()
 
     def list_checks(self) -> tuple[Check, ...]:
         """Every result, and each configured check that has none yet with the status "no result"."""
@@ -213,6 +215,7 @@ def parse_machine(raw: Any) -> FlyMachine:
         incomplete=incomplete,
         configured_checks=tuple(name for name in _as_dict(config.get("checks")) if isinstance(name, str)),
         raw_state=_as_str(data.get("state")),
+        crashes=_parse_crashes(events),
         config=MappingProxyType(config),
     )
 
@@ -239,16 +242,23 @@ def parse_state(raw: Any) -> str:
 
 
 def parse_time(raw: Any) -> datetime | None:
-    """RFC 3339 text, or epoch seconds or milliseconds, as an aware time in UTC; None for anything else."""
+    """RFC 3339 text, or epoch seconds or milliseconds, as an aware time in UTC; None for anything else.
+
+    A time before Fly existed is Go's way to write none (`0001-01-01T00:00:00Z`): no machine is old because of it.
+    """
     try:
         if isinstance(raw, str):
             read = datetime.fromisoformat(raw)
-            return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
-        if isinstance(raw, int | float) and not isinstance(raw, bool) and raw > 0:
-            return datetime.fromtimestamp(raw / 1000 if raw > 1e11 else raw, tz=UTC)
+            return _since_fly((read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC))
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            return _since_fly(datetime.fromtimestamp(raw / 1000 if raw > 1e11 else raw, tz=UTC))
     except (ValueError, OverflowError, OSError):
         return None
     return None
+
+
+def _since_fly(read: datetime) -> datetime | None:
+    return read if read >= _BEFORE_FLY else None
 
 
 def _parse_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -289,11 +299,24 @@ def _parse_last_event(events: list[dict[str, Any]]) -> MachineEvent | None:
 
 
 def _parse_last_exit(events: list[dict[str, Any]]) -> MachineExit | None:
-    exits = [each for each in events if _as_dict(_as_dict(each.get("request")).get("exit_event"))]
-    if not exits:
-        return None
-    newest = max(exits, key=lambda each: _as_int(each.get("timestamp")))
-    exit_event = _as_dict(_as_dict(newest.get("request")).get("exit_event"))
+    exits = [each for each in events if _exit_event(each)]
+    return _parse_exit(max(exits, key=lambda each: _as_int(each.get("timestamp")))) if exits else None
+
+
+def _parse_crashes(events: list[dict[str, Any]]) -> tuple[datetime, ...]:
+    """When the process ended although nobody asked it to. A program that ends well (code 0) may sleep until it is needed."""
+    exits = [_parse_exit(each) for each in events if _exit_event(each)]
+    return tuple(
+        each.at for each in exits if each.at and not each.requested and (each.oom_killed or each.signal or each.code)
+    )
+
+
+def _exit_event(event: dict[str, Any]) -> dict[str, Any]:
+    return _as_dict(_as_dict(event.get("request")).get("exit_event"))
+
+
+def _parse_exit(event: dict[str, Any]) -> MachineExit:
+    exit_event = _exit_event(event)
     signal = exit_event.get("signal")
     code = exit_event.get("exit_code")
     return MachineExit(
@@ -303,7 +326,7 @@ def _parse_last_exit(events: list[dict[str, Any]]) -> MachineExit | None:
         requested=exit_event.get("requested_stop") is True,
         restarting=exit_event.get("restarting") is True,
         error=_as_str(exit_event.get("error")),
-        at=parse_time(exit_event.get("exited_at")) or parse_time(newest.get("timestamp")),
+        at=parse_time(exit_event.get("exited_at")) or parse_time(event.get("timestamp")),
     )
 
 

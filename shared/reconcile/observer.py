@@ -68,6 +68,7 @@ def to_observation(machine: FlyMachine, lead: timedelta | None, drift: tuple[Dif
         image=machine.image,
         image_digest=machine.image_digest,
         symptom=find_symptom(machine),
+        crashes=() if lead is None else tuple(at - lead for at in machine.crashes),
     )
 
 

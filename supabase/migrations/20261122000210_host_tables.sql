@@ -8,7 +8,7 @@ create type hangar.host_subscription as (user_id uuid, tier text, status text, e
 create table hangar.binding (
   only_row boolean primary key default true check (only_row),
   kind text not null check (kind in ('table', 'function')),
-  -- The name at the time of binding, and the oid, which survives a rename by the host. No reference, so that the host may drop it.
+  -- The name at the time of binding, and the oid, which survives a rename by the host: hangar.find_source. No reference, so that the host may drop it.
   source text not null,
   source_oid oid not null,
   columns jsonb not null default '{}',

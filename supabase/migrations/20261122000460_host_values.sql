@@ -3,6 +3,13 @@
 -- A value that cannot be read is null, never an error: it must not harm other users. The overload is chosen when a reading function is
 -- planned, so the host may change the type of a column at any time.
 
+-- Whether this error, raised while the host was read, lies in the host's own tables and functions, also because one of its transactions holds
+-- a table locked: then nothing is known about its users. A conflict with another transaction, a statement's time-out, a lack of resources and
+-- the end of the server are no such errors: the caller's transaction ends.
+create function hangar.is_host_fault(p_sqlstate text) returns boolean
+language plpgsql immutable set search_path = ''
+as $$ begin return not (left(p_sqlstate, 2) in ('40', '53', '57', '58')); end $$;
+
 -- A word of the host, without white space around it. btrim alone removes no tab and no line break.
 create function hangar.trim_word(p_value text) returns text
 language plpgsql immutable set search_path = ''
@@ -31,27 +38,30 @@ begin
 end
 $$;
 
+-- The beginning of year 1 (Go, .NET) and of 1970 (Unix time 0) are what a program writes that has no time: `new Date(null)` in JavaScript.
+-- Null, because such a value may mean "no end" as well as "ended".
 create function hangar.to_time(p_value timestamptz) returns timestamptz
 language plpgsql immutable set search_path = ''
-as $$ begin return p_value; end $$;
+as $$ begin return nullif(nullif(p_value, '0001-01-01 00:00:00+00'), '1970-01-01 00:00:00+00'); end $$;
 
 -- A time without a zone is UTC, whatever the zone of the session or the database: Prisma, Drizzle and Django write UTC into such columns.
 create function hangar.to_time(p_value timestamp) returns timestamptz
 language plpgsql immutable set search_path = ''
-as $$ begin return p_value at time zone 'UTC'; end $$;
+as $$ begin return hangar.to_time(p_value at time zone 'UTC'); end $$;
 
 create function hangar.to_time(p_value date) returns timestamptz
 language plpgsql immutable set search_path = ''
-as $$ begin return p_value::timestamp at time zone 'UTC'; end $$;
+as $$ begin return hangar.to_time(p_value::timestamp at time zone 'UTC'); end $$;
 
--- Unix time: seconds (Stripe), or milliseconds if it is that large (JavaScript). Null for NaN and for times that Postgres cannot hold.
+-- Unix time: seconds (Stripe) until the last second of year 9999, which hosts write for "for ever", or milliseconds (JavaScript) from 2001
+-- to 2286 and of that same second. Null for everything else: NaN, 0 and -1, days such as 20270131, microseconds.
 create function hangar.to_time(p_value double precision) returns timestamptz
 language plpgsql immutable set search_path = ''
 as $$
 begin
-  return case when p_value = 'Infinity' then 'infinity'::timestamptz
-              when abs(p_value) < 1e11 then to_timestamp(p_value)
-              when abs(p_value) < 1e14 then to_timestamp(p_value / 1000) end;
+  return case when p_value in ('Infinity', '-Infinity') then p_value::text::timestamptz
+              when p_value between 1e8 and 253402300799 then to_timestamp(p_value)
+              when p_value between 1e12 and 1e13 or p_value between 253402300799000 and 253402300799999 then to_timestamp(p_value / 1000) end;
 end
 $$;
 
@@ -63,8 +73,8 @@ declare
 begin
   if v_value ~ '^\d{9,}(\.\d+)?$' then
     return hangar.to_time(v_value::double precision);
-  elsif v_value ~ '^\d{4}-?\d{2}-?\d{2}' or v_value = 'infinity' then
-    return v_value::timestamptz;
+  elsif v_value ~ '^\d{4}-?\d{2}-?\d{2}' or v_value in ('infinity', '-infinity') then
+    return hangar.to_time(v_value::timestamptz);
   end if;
   return null;
 exception when data_exception then
@@ -72,5 +82,31 @@ exception when data_exception then
 end
 $$;
 comment on function hangar.to_time(text) is 'ISO 8601 or Unix time; without a zone it is UTC. Null if it is neither: formats such as 01/02/2027 mean different days to different readers.';
+
+-- Whether a column such as deleted_at or is_deleted says that a user is deleted: a time that has come, or a flag. A time in the future is a
+-- deletion that is planned (or, with `infinity`, none). A value that says neither is no deletion, because a deletion spares nothing.
+create function hangar.is_deleted(p_value boolean) returns boolean
+language plpgsql immutable set search_path = ''
+as $$ begin return coalesce(p_value, false); end $$;
+
+create function hangar.is_deleted(p_value timestamptz) returns boolean
+language plpgsql stable set search_path = ''
+as $$ begin return coalesce(hangar.to_time(p_value) <= hangar.now() and isfinite(p_value), false); end $$;
+
+create function hangar.is_deleted(p_value timestamp) returns boolean
+language plpgsql stable set search_path = ''
+as $$ begin return hangar.is_deleted(hangar.to_time(p_value)); end $$;
+
+create function hangar.is_deleted(p_value date) returns boolean
+language plpgsql stable set search_path = ''
+as $$ begin return hangar.is_deleted(hangar.to_time(p_value)); end $$;
+
+create function hangar.is_deleted(p_value double precision) returns boolean
+language plpgsql stable set search_path = ''
+as $$ begin return coalesce(p_value = 1, false) or hangar.is_deleted(hangar.to_time(p_value)); end $$;
+
+create function hangar.is_deleted(p_value text) returns boolean
+language plpgsql stable set search_path = ''
+as $$ begin return coalesce(lower(hangar.trim_word(p_value)) in ('true', 't', 'yes', 'y', '1'), false) or hangar.is_deleted(hangar.to_time(p_value)); end $$;
 
 select hangar.restrict_functions();

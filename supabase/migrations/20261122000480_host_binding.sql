@@ -130,11 +130,7 @@ begin
   end if;
   if p_users ? 'deleted_at' or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = relation and a.attname = 'deleted_at' and not a.attisdropped) then
     deleted_at := hangar.bound_expression(relation, 'deleted_at', coalesce(p_users -> 'deleted_at', '"deleted_at"'));
-    -- A boolean (is_deleted) is false for those who are not deleted, where a time is null.
-    if exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = relation and 'h.' || quote_ident(a.attname) = deleted_at
-                and a.atttypid = 'boolean'::regtype and not a.attisdropped) then
-      deleted_at := 'nullif(' || deleted_at || ', false)';
-    end if;
+    deleted_at := format('(%1$s is not null and hangar.is_deleted(%1$s))', deleted_at);
   end if;
 end
 $$;

@@ -84,7 +84,7 @@ begin
 end
 $$;
 
--- Writes the functions that read the host's users: which exist, their e-mail addresses, and a search by address.
+-- Writes the functions that read the host's users: which exist, whether there are any, their e-mail addresses, and a search by address.
 create function hangar.write_user_readers(p_users jsonb) returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -98,18 +98,21 @@ begin
   if to_regclass(coalesce(p_users ->> 'table', 'auth.users')) is null and not p_users ? 'table' then
     perform hangar.write_function('existing_users', 'p_users uuid[]', 'uuid[]', 'return null;', 'stable');
     perform hangar.write_function('list_users', '', 'uuid[]', 'return ''{}''::uuid[];', 'stable');
+    perform hangar.write_function('has_no_users', '', 'boolean', 'return false;', 'stable');
     perform hangar.write_function('read_emails', 'p_users uuid[]', 'table (user_id uuid, email text)', 'return;', 'stable');
     perform hangar.write_function('find_by_email', 'p_like text, p_limit integer', 'uuid[]', 'return ''{}''::uuid[];', 'stable');
     return;
   end if;
   select u.* into v_users from hangar.users_table(p_users) u;
-  v_where := coalesce(' and ' || v_users.deleted_at || ' is null', '');
+  v_where := coalesce(' and not ' || v_users.deleted_at, '');
   perform hangar.write_function('existing_users', 'p_users uuid[]', 'uuid[]', format(
     'return (select coalesce(array_agg(%s), ''{}'') from %s h %s%s);', hangar.as_uuid(v_users.relation, v_users.id),
     v_users.relation::regclass, hangar.join_users(v_users.relation, v_users.id), v_where), 'stable');
   perform hangar.write_function('list_users', '', 'uuid[]', format(
     'return (select coalesce(array_agg(%1$s), ''{}'') from %2$s h where %1$s is not null%3$s);', hangar.as_uuid(v_users.relation, v_users.id),
     v_users.relation::regclass, v_where), 'stable');
+  perform hangar.write_function('has_no_users', '', 'boolean', format(
+    'return not exists (select 1 from %s h where true%s);', v_users.relation::regclass, v_where), 'stable');
   -- The bound table first, then user_profiles, then auth.users.
   for v_source in
     select s.relation, s.id, s.email from (
@@ -135,6 +138,19 @@ begin
 end
 $$;
 
+-- What is bound, as the host has it now; null if it is gone. A table that was dropped and made again, or exchanged for a new one that has its
+-- name now, as migration tools do, is found by its name. A renamed one is found by its oid.
+create function hangar.find_source(p_binding hangar.binding) returns oid
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if p_binding.kind = 'table' then
+    return coalesce(to_regclass(p_binding.source), (select c.oid from pg_catalog.pg_class c where c.oid = p_binding.source_oid));
+  end if;
+  return coalesce(to_regprocedure(p_binding.source), (select p.oid from pg_catalog.pg_proc p where p.oid = p_binding.source_oid));
+end
+$$;
+
 -- Writes all generated functions from hangar.binding, as the host's tables are now. Raises what is wrong with the binding.
 create function hangar.write_host_functions() returns void
 language plpgsql volatile set search_path = ''
@@ -151,12 +167,7 @@ begin
     perform hangar.write_function('has_no_subscriptions', '', 'boolean', 'return false;', 'stable');
     return;
   end if;
-  -- A renamed table keeps its oid; one that was dropped and made again, as migration tools do, keeps its name.
-  if v_binding.kind = 'table' then
-    v_oid := coalesce((select c.oid from pg_catalog.pg_class c where c.oid = v_binding.source_oid), to_regclass(v_binding.source));
-  else
-    v_oid := coalesce((select p.oid from pg_catalog.pg_proc p where p.oid = v_binding.source_oid), to_regprocedure(v_binding.source));
-  end if;
+  v_oid := hangar.find_source(v_binding);
   if v_oid is null then
     perform hangar.refuse_binding(format('the bound %s %s does not exist any more', v_binding.kind, v_binding.source),
       'Bind Hangar to the one that replaces it: hangar.bind_subscriptions(…), or undo the binding: hangar.unbind().');
@@ -179,7 +190,10 @@ as $$
 begin
   return query select e.* from hangar.read_emails(p_users) e;
 exception
-  when syntax_error_or_access_rule_violation or data_exception then
+  when others or assert_failure then
+    if not hangar.is_host_fault(sqlstate) then
+      raise;
+    end if;
     return;
 end
 $$;
@@ -190,7 +204,10 @@ as $$
 begin
   return coalesce((select array_agg(y) from unnest(hangar.find_by_email(p_like, p_limit)) y where y is not null), '{}');
 exception
-  when syntax_error_or_access_rule_violation or data_exception then
+  when others or assert_failure then
+    if not hangar.is_host_fault(sqlstate) then
+      raise;
+    end if;
     return '{}'::uuid[];
 end
 $$;
@@ -202,7 +219,10 @@ as $$
 begin
   return query select s.* from hangar.list_subscriptions() s where s.user_id is not null;
 exception
-  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+  when others or assert_failure then
+    if not hangar.is_host_fault(sqlstate) then
+      raise;
+    end if;
     return;
 end
 $$;
@@ -225,7 +245,10 @@ begin
   perform hangar.existing_users('{}'::uuid[]);
   return null;
 exception
-  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+  when others or assert_failure then
+    if not hangar.is_host_fault(sqlstate) then
+      raise;
+    end if;
     return sqlerrm;
 end
 $$;

@@ -66,7 +66,7 @@ begin
   if v_binding.kind is not null then
     select u.* into v_users from hangar.users_table(v_binding.users) u;
     v_user := hangar.as_uuid(v_users.relation, v_users.id);
-    v_values := format('%s as u%s', v_user, coalesce(', (' || v_users.deleted_at || ') is null', ''));
+    v_values := format('%s as u%s', v_user, coalesce(', ' || v_users.deleted_at, ''));
     perform hangar.write_function('mark_users', '', 'trigger', format(v_body, format($ops$case tg_op
       when 'INSERT' then select array_agg(distinct %1$s) into v_users from new_rows h where %1$s is not null;
       when 'DELETE' then select array_agg(distinct %1$s) into v_users from old_rows h where %1$s is not null;
@@ -248,8 +248,7 @@ begin
     perform hangar.refuse_binding(format('p_watch names %s, which is not a table', v_wrong),
       'Name the tables that the function reads, or leave p_watch out: Hangar then looks at every user each minute.');
   end if;
-  return hangar.store_binding('function', (select format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))
-    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where p.oid = p_function), p_function, '{}', p_users,
+  return hangar.store_binding('function', p_function::text, p_function, '{}', p_users,
     coalesce(v_watched, '{}'));
 end
 $$;

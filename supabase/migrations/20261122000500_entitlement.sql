@@ -45,24 +45,30 @@ $$;
 -- The rows of the host for these users; null if the host cannot be read, for whatever reason lies in its tables or functions. A time-out,
 -- a lost connection or a conflict with another transaction is no such reason, and ends the caller's transaction.
 create function hangar.try_read_subscriptions(p_users uuid[]) returns hangar.host_subscription[]
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set lock_timeout = '500ms'
 as $$
 begin
   return (select coalesce(array_agg(s), '{}') from hangar.read_subscriptions(p_users) s);
 exception
-  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+  when others or assert_failure then
+    if not hangar.is_host_fault(sqlstate) then
+      raise;
+    end if;
     return null;
 end
 $$;
 
 -- Which of these users exist; null if that cannot be read.
 create function hangar.try_existing_users(p_users uuid[]) returns uuid[]
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set lock_timeout = '500ms'
 as $$
 begin
   return hangar.existing_users(p_users);
 exception
-  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+  when others or assert_failure then
+    if not hangar.is_host_fault(sqlstate) then
+      raise;
+    end if;
     return null;
 end
 $$;

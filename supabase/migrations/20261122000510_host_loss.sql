@@ -1,15 +1,20 @@
--- A mass loss of entitlement is held for an operator: a table of subscriptions that is suddenly empty, or more than half of the apps that
+-- A mass loss of entitlement is held for an operator: a table of subscriptions or users that is suddenly empty, or more than half of the apps that
 -- would go at once, is a mistake of the host until somebody confirms it.
 -- Builds on: entitlement, alerts.
 
-create function hangar.is_host_empty() returns boolean
+-- The table of subscriptions or of users, if it has no rows; else null.
+create function hangar.empty_host_table() returns text
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return exists (select 1 from hangar.binding) and hangar.has_no_subscriptions();
+  return (select case when hangar.has_no_subscriptions() then b.source when hangar.has_no_users() then coalesce(b.users ->> 'table', 'auth.users') end
+            from hangar.binding b);
 exception
-  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
-    return false;  -- unreadable is not empty: hangar.entitlements answers that nothing is known
+  when others or assert_failure then
+    if not hangar.is_host_fault(sqlstate) then
+      raise;
+    end if;
+    return null;  -- unreadable is not empty: hangar.entitlements answers that nothing is known
 end
 $$;
 
@@ -50,6 +55,7 @@ declare
   v_losing bigint;
   v_present bigint;
   v_reason text;
+  v_empty text;
 begin
   if p_candidates is null then
     return false;
@@ -62,8 +68,9 @@ begin
   select count(*) into v_present from public.user_fly_apps a where a.deleted_at is null and a.desired_state = 'present';
   select count(*) into v_losing from unnest(p_wants) e join unnest(p_candidates) c on c = e.user_id
    where e.entitled = false and e.why <> 'override_deny';
+  v_empty := case when v_losing >= 2 and v_losing = v_present then hangar.empty_host_table() end;
   v_reason := case
-    when v_losing >= 2 and v_losing = v_present and hangar.is_host_empty() then 'empty'
+    when v_empty is not null then 'empty'
     when v_losing > v_settings.host_loss_floor and v_losing > v_settings.host_loss_share * v_present then 'share' end;
   if v_reason is null then
     if v_state.held_since is not null or v_state.obeyed_by is not null and v_losing = 0 then
@@ -80,9 +87,9 @@ begin
   end if;
   perform hangar.raise_alert('host_loss', 'subscriptions', format(
     '%s of %s apps would lose their entitlement at once, because %s. Hangar keeps them running until an operator decides. If this is a '
-    'mistake, restore the subscriptions: the alert then resolves. If it is intended, run `hangar brake --release`',
+    'mistake, restore the rows: the alert then resolves. If it is intended, run `hangar brake --release`',
     v_losing, v_present, case v_reason
-      when 'empty' then format('%s has no rows', (select b.source from hangar.binding b))
+      when 'empty' then format('%s has no rows', v_empty)
       else format('their subscriptions in %s changed', (select b.source from hangar.binding b)) end),
     jsonb_build_object('losing', v_losing, 'present', v_present, 'reason', v_reason));
   return true;

@@ -11,7 +11,7 @@ create function hangar.find_unhealthy() returns setof hangar.unhealthy_app
 language sql stable set search_path = ''
 as $$
   select a.id, a.user_id, a.fly_app_name, h.symptom,
-         case when h.symptom in ('check_critical', 'check_warning', 'check_missing') or hangar.is_down(h.symptom) then 'unhealthy' else 'unknown_health' end,
+         case when h.symptom in ('check_critical', 'check_warning', 'check_missing', 'crashes') or hangar.is_down(h.symptom) then 'unhealthy' else 'unknown_health' end,
          coalesce(p.on_unhealthy, 'alert'), hangar.next_health_step(h, a.machine_id, coalesce(p.on_unhealthy, 'alert'), g.unhealthy_after), h
     from hangar.app_health h
     join public.user_fly_apps a on a.id = h.fly_app_id
@@ -19,7 +19,7 @@ as $$
     left join public.fly_plans p on p.tier = a.tier
    where a.deleted_at is null and a.desired_state = 'present' and a.status in ('active', 'provisioning')
      and h.samples >= g.unhealthy_after and (h.well_since is null or h.unsteady)
-     and not (hangar.is_down(h.symptom) and exists (select 1 from hangar.alerts l
+     and not ((hangar.is_down(h.symptom) or h.symptom = 'crashes') and exists (select 1 from hangar.alerts l
                                     where l.kind = 'crash_loop' and l.key = a.id::text and l.resolved_at is null))
 $$;
 
@@ -202,7 +202,7 @@ language sql stable set search_path = ''
 as $$
   select jsonb_build_object('code', h.symptom, 'detail', h.detail, 'since', h.since, 'samples', h.samples, 'needed', g.unhealthy_after,
            'restarted_at', h.restarted_at, 'replaced_at', h.replaced_at, 'next', s.next,
-           'judged', hangar.symptom_remedy(h.symptom) <> 'wait' or h.symptom = 'check_warning' or hangar.is_down(h.symptom),
+           'judged', hangar.symptom_remedy(h.symptom) <> 'wait' or h.symptom in ('check_warning', 'crashes') or hangar.is_down(h.symptom),
            'incident', exists (select 1 from hangar.alerts l where l.kind = 'incident' and l.key = 'health' and l.resolved_at is null),
            'says', hangar.describe_health_step(h, s.next, s.policy))
     from hangar.app_health h

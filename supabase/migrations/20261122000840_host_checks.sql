@@ -1,15 +1,18 @@
 -- The host as a whole, as each sync reads it: whether it can be read, and values in it that say nothing.
 -- Builds on: host_binding, marks, entitlement, alerts.
 
--- All subscriptions, read once for a whole sync; `problem`: why the host cannot be read, and then `rows` is null.
+-- All subscriptions, read once for a whole sync, also those whose user id is no uuid (null); `problem`: why the host cannot be read, and then `rows` is null.
 create function hangar.read_whole_host(out rows hangar.host_subscription[], out problem text)
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set lock_timeout = '2s'
 as $$
 begin
-  rows := array(select s from hangar.list_subscriptions() s where s.user_id is not null);
+  rows := array(select s from hangar.list_subscriptions() s);
   perform hangar.existing_users('{}'::uuid[]);
 exception
-  when syntax_error_or_access_rule_violation or data_exception or raise_exception or feature_not_supported then
+  when others or assert_failure then
+    if not hangar.is_host_fault(sqlstate) then
+      raise;
+    end if;
     rows := null;
     problem := sqlerrm;
 end
@@ -26,9 +29,8 @@ declare
   v_source text := (select b.source from hangar.binding b);
 begin
   begin
-    -- A table that was dropped and made again can be read by its name, but its triggers are gone.
-    if v_problem is not null or exists (select 1 from hangar.binding b
-         where b.kind = 'table' and not exists (select 1 from pg_catalog.pg_class c where c.oid = b.source_oid)) then
+    -- A table that was made again or exchanged for a new one can be read by its name, but it has no triggers.
+    if v_problem is not null or exists (select 1 from hangar.binding b where hangar.find_source(b) is distinct from b.source_oid) then
       perform hangar.write_host_functions();
       v_problem := hangar.explain_unreadable_host();
       v_written := v_problem is null;
@@ -96,6 +98,36 @@ begin
    where a.kind in ('unknown_tier', 'unknown_status', 'unreadable_end') and a.resolved_at is null and a.kind || ':' || a.key <> all (v_seen)
      and p_judged is not null;
   return v_unknown;
+end
+$$;
+
+-- Subscriptions that entitle somebody whom Hangar does not know: the user id is no uuid, or the table of users lacks it. A binding to the
+-- wrong column looks like that, and would leave paying users without an app in silence. Users who had an app are deleted ones.
+create function hangar.check_unknown_users(p_judged hangar.subscription_verdict[], p_existing uuid[]) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_users text := (select coalesce(b.users ->> 'table', 'auth.users') from hangar.binding b);
+  v_unread bigint;
+  v_absent bigint;
+  v_example uuid;
+begin
+  if p_judged is null or p_existing is null then
+    return;
+  end if;
+  select count(*) filter (where j.user_id is null), count(distinct j.user_id), min(j.user_id::text)::uuid into v_unread, v_absent, v_example
+    from unnest(p_judged) j
+    left join (select distinct y as id from unnest(p_existing) y) l on l.id = j.user_id
+   where j.verdict and l.id is null and not exists (select 1 from public.user_fly_apps a where a.user_id = j.user_id);
+  if v_unread + v_absent = 0 then
+    perform hangar.resolve_alert('unknown_user', 'user_id');
+    return;
+  end if;
+  perform hangar.raise_alert('unknown_user', 'user_id', concat_ws('. ',
+    case when v_unread > 0 then format('%s subscription(s) entitle a user whose id is not a uuid', v_unread) end,
+    case when v_absent > 0 then format('The subscriptions of %s user(s) who are not in %s entitle them, for example %s', v_absent, v_users, v_example) end,
+    'Nobody gets an app for them. If they are users of yours, map `user_id`, or the table of users, to the right column: docs/host-binding.md'),
+    jsonb_strip_nulls(jsonb_build_object('unreadable_ids', v_unread, 'absent_users', v_absent, 'example', v_example)));
 end
 $$;
 

@@ -134,6 +134,7 @@ declare
   v_host record;
   v_judged hangar.subscription_verdict[];
   v_everybody uuid[];
+  v_existing uuid[];
   v_wants hangar.entitlement[];
 begin
   select h.* into v_host from hangar.read_whole_host() h;
@@ -155,11 +156,17 @@ begin
   v_everybody := array(
     select a.user_id from public.user_fly_apps a where a.deleted_at is null
     union
-    select s.user_id from unnest(v_judged) s join public.fly_plans p on p.tier = s.tier where p.dedicated
+    select s.user_id from unnest(v_judged) s join public.fly_plans p on p.tier = s.tier where p.dedicated and s.user_id is not null
     union
     select o.user_id from public.fly_overrides o where o.override = 'grant');
   examined := cardinality(v_everybody);
-  v_wants := array(select e from hangar.judge_users(v_everybody, v_judged, hangar.try_existing_users(v_everybody)) e);
+  v_existing := hangar.try_existing_users(v_everybody);
+  begin
+    perform hangar.check_unknown_users(v_judged, v_existing);
+  exception when lock_not_available then
+    null;  -- another sync is raising this alert
+  end;
+  v_wants := array(select e from hangar.judge_users(v_everybody, v_judged, v_existing) e);
   held := hangar.judge_losses(hangar.loss_candidates(null), v_wants);
   outdated := array(select f.user_id from hangar.find_outdated(v_wants, held) f order by f.user_id);
 end

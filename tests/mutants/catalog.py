@@ -25,6 +25,7 @@ from tests.mutants import (
     releases,
     rights,
     save_sql,
+    strange_hosts,
     sweep_sql,
 )
 from tests.mutants.planted import PlantedBug
@@ -39,6 +40,7 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "http, adapters, logs": rights.BUGS,
     "credentials": credentials.BUGS,
     "SQL: entitlement and the host": host_sql.BUGS,
+    "hosts that Hangar has not met": strange_hosts.BUGS,
     "the original system": original.BUGS,
     "SQL: leases, intents, limits, money": save_sql.BUGS,
     "SQL: sweep, orphans, alerts": sweep_sql.BUGS,

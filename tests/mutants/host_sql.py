@@ -101,7 +101,7 @@ BUGS = (
     PlantedBug(
         "naive-time-in-the-zone-of-the-session",
         Sql("function hangar.to_time(p_value timestamp)"),
-        exactly("return p_value at time zone 'UTC';"),
+        exactly("return hangar.to_time(p_value at time zone 'UTC');"),
         "return p_value::timestamptz;",
         "I5: an end without a time zone is UTC",
         (f"{_ENDS}::test_a_time_without_zone_is_utc",),
@@ -264,8 +264,8 @@ BUGS = (
     PlantedBug(
         "triggers-lost-with-the-table",
         Sql("function hangar.check_host"),
-        exactly("where b.kind = 'table' and not exists"),
-        "where false and not exists",
+        exactly("hangar.find_source(b) is distinct from b.source_oid"),
+        "false",
         "I1: a table that was dropped and made again is marked again",
         (f"{_CHANGES}::test_a_table_that_was_made_again_between_two_syncs",),
     ),
@@ -306,8 +306,8 @@ BUGS = (
     PlantedBug(
         "deleted-flag-read-as-a-time",
         Sql("function hangar.users_table"),
-        exactly("deleted_at := 'nullif(' || deleted_at || ', false)';"),
-        "null;",
+        exactly("deleted_at := format('(%1$s is not null and hangar.is_deleted(%1$s))', deleted_at);"),
+        "deleted_at := deleted_at || ' is not null';",
         "I5: a user whose flag says not deleted is not deleted",
         (f"{_READY}::test_users_with_a_flag_and_a_domain_of_their_own",),
     ),

@@ -56,7 +56,7 @@ def test_every_block_runs_in_the_order_of_the_page(host):
         "public.accounts",
         "public.billing_accounts",
         'public."Subscription"',
-        "private.paid_seats(p_users uuid[])",
+        "private.paid_seats(uuid[])",
     ]
     assert host.why(USER) == "not_bound"
 

@@ -19,6 +19,7 @@ CREATED_OTHERWISE = {
     "hangar.existing_users",
     "hangar.find_by_email",
     "hangar.has_no_subscriptions",
+    "hangar.has_no_users",
     "hangar.list_subscriptions",
     "hangar.list_users",
     "hangar.mark_everybody",

@@ -6,6 +6,7 @@ from local.fly.transport import open_client
 from tests.support.health import CRITICAL, GAP_S, NEEDED, alerts, have_healthy_users, hurt, read_fault, sweeps, symptom
 from tests.support.worker import ORG
 
+SWEEP_S = 300.0
 CASES = {
     "critical": (CRITICAL, "unhealthy", "the check 'alive' is critical: 500 database is locked"),
     "warning": ({"checks": {"ready": "warning"}}, "unhealthy", "the check 'ready' is warning"),
@@ -167,3 +168,39 @@ def test_an_app_with_a_failure_of_its_own_has_one_alert(world):
     sweeps(world, 5)
     assert world.row(user)["status"] == "error"
     assert {kind for kind, _ in world.open_alerts()} == {"provision_failed"}
+
+
+def test_a_program_that_runs_out_of_memory_between_two_looks_alerts(world):
+    """Fly restarts it each time, and its checks pass at every look. Nothing is restarted or replaced because of it."""
+    image = world.sql("select default_image from hangar.settings")[0][0]
+    world.control("PUT", "images", {image: {"behaviour": "oom-after-20m"}})
+    (user,) = have_healthy_users(world, 1)
+    row = world.row(user)
+    seen = set()
+    for _ in range(48):
+        world.clock.advance(SWEEP_S)
+        world.sweep()
+        seen |= {kind for kind, _ in world.open_alerts()}
+    assert seen == {"unhealthy"}
+    [(message,)] = world.sql("select message from hangar.alerts where kind = 'unhealthy'")
+    assert "its program has failed" in message
+    after = world.row(user)
+    assert (after["status"], after["health_status"], after["health_step"]) == ("active", "healthy", None)
+    assert (after["machine_id"], after["generation"]) == (row["machine_id"], row["generation"])
+
+
+def test_a_crash_an_hour_alerts_and_ends_with_six_hours_of_peace(world):
+    """Hangar brings it up each time, so the crash loop of three repairs an hour never sees it."""
+    (user,) = have_healthy_users(world, 1)
+    told = []
+    for _ in range(6):
+        world.control("POST", f"machines/{world.row(user)['machine_id']}/crash", {})
+        for _ in range(12):
+            world.clock.advance(SWEEP_S)
+            world.sweep()
+        told.append({kind for kind, _ in world.open_alerts()})
+    assert told == [set()] * 4 + [{"unhealthy"}] * 2
+    for _ in range(16):
+        world.clock.advance(1800)
+        world.sweep()
+    assert world.open_alerts() == set()

@@ -26,6 +26,7 @@ TITLES = {
     "unknown_tier": "A tier is not in the plans table",
     "unknown_status": "A subscription status has no rule",
     "unreadable_end": "The end of a subscription cannot be read",
+    "unknown_user": "Subscriptions belong to unknown users",
     "orphans": "Orphans need attention",
     "orphan_look": "An orphan cannot be checked",
     "legacy_unpaid": "Apps of the original system without a paying user",
