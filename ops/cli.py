@@ -7,6 +7,7 @@ Everything heavy is imported inside the functions, so that Ctrl-C during the imp
 
 import io
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ops.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE
@@ -30,6 +31,9 @@ def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode must not end the command
+    if blank := find_blank(sys.argv[1:]):
+        click.echo(f"hangar: {blank}", err=True)
+        sys.exit(EXIT_USAGE)
     try:
         cli.main(prog_name="hangar", standalone_mode=False)
     except click.ClickException as error:
@@ -38,6 +42,27 @@ def _run() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nhangar: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def find_blank(arguments: Sequence[str]) -> str | None:
+    """Which option or argument has an empty value, as a sentence: mostly an unset variable of a script. None if none has.
+
+    A command that runs in a machine (`hangar exec`) and what follows `--` may have empty words.
+    """
+    if arguments[:1] == ["exec"]:
+        return None
+    before = ""
+    for argument in arguments:
+        if argument == "--":
+            return None
+        option, equals, value = argument.partition("=")
+        if option.startswith("--") and equals and not value.strip():
+            return f"{option} has an empty value: leave it out, or give it a value"
+        if not argument.strip():
+            what = before if before.startswith("--") else "an argument"
+            return f"{what} has an empty value ({argument!r}): leave it out, or give it a value"
+        before = argument
+    return None
 
 
 def build_cli() -> "click.Group":

@@ -146,8 +146,9 @@ JSON_SHAPES = {
     "user secret": _shape("object", "secrets updates_machine", "`secret list`: `secrets`, without their values."),
     "user erase": _shape(
         "object",
-        "user_id email searched applied pseudonym changes refusals money archived_rows archived recorded",
-        "`changes`: rows by `table` and `what` (`deleted` or `pseudonymised`). `refusals`: what must happen first.",
+        "user_id email searched applied pseudonym changes remains refusals money archived_rows archived recorded",
+        "`changes`: rows by `table` and `what` (`deleted` or `pseudonymised`). `remains`: `table`, `column`, `rows` and `why` of "
+        "what still names the person. `refusals`: what must happen first.",
     ),
     "user export": _shape(
         "object",
@@ -160,7 +161,8 @@ JSON_SHAPES = {
     "deploy compose": _shape("object", "target steps", _PLAN),
     "install": _shape(
         "object",
-        "database already recognised applied notes binding plans proposal dry_run next",
+        "database already recognised applied notes binding plans proposal original dry_run next",
+        "`original`: with `--dry-run`, what happens to tables of the original system. "
         "With `--into`: `folder`, `already`, `written`, `dry_run`.",
     ),
     "uninstall": _shape("object", "database removed refused notes belongings"),

@@ -14,6 +14,7 @@ import click
 from ops.cli_support import json_option, print_json, report_errors, stop
 from ops.connection import read_variables
 from ops.exit_codes import EXIT_REFUSED, EXIT_USAGE
+from ops.plain_text import one_line
 
 if TYPE_CHECKING:
     from ops.install.apply import Installed
@@ -82,6 +83,11 @@ def install(database_url: str | None, into: Path | None, dry_run: bool, as_json:
     report = _make_report(as_json=as_json)
     result = apply_files(url, files, dry_run=dry_run, report=report, describe_unbound=describe_unbound)
     _show_installed(result, dry_run=dry_run, as_json=as_json)
+    if result.original and result.original.refused:
+        stop(
+            EXIT_REFUSED,
+            f"`hangar install` would be refused: {result.original.refused.rstrip('.')}. Nothing was changed",
+        )
 
 
 @click.command()
@@ -144,6 +150,8 @@ def _confirm(label: str) -> None:
 
 
 def _show_installed(result: "Installed", *, dry_run: bool, as_json: bool) -> None:
+    from ops.install.original_upgrade import describe_upgrade  # noqa: PLC0415  see report_install_errors
+
     steps = _next_steps(result)
     if as_json:
         print_json(asdict(result) | {"dry_run": dry_run, "next": [] if dry_run else steps})
@@ -154,6 +162,8 @@ def _show_installed(result: "Installed", *, dry_run: bool, as_json: bool) -> Non
             click.echo(f"Would record {name}, which the Supabase CLI applied")
         for name in result.applied:
             click.echo(f"Would apply {name}")
+        if result.original:
+            click.echo("\n".join(one_line(line) for line in describe_upgrade(result.original)))
         click.echo(
             f"{len(result.already)} files are recorded, {len(result.recognised)} would be recorded, "
             f"{len(result.applied)} would be applied. Nothing was changed."

@@ -1,5 +1,6 @@
 """`hangar migrate-users`: from an installed Hangar, which acts on no user, to one that is live for everyone."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from uuid import UUID
 import click
 from rich.console import Console
 
+from ops.adoption.go_live import warn_of_leftovers
 from ops.cli_support import get_actor, json_option, make_console, open_installation, print_json, report_errors, stop
 from ops.client import Installation
 from ops.exit_codes import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
@@ -48,7 +50,7 @@ _ALREADY_LIVE = "Hangar is live already: every entitled user gets an app automat
 )
 @click.option(
     "--per-minute",
-    type=click.FloatRange(1),
+    type=click.FloatRange(1, 100_000),
     default=PER_MINUTE,
     show_default=True,
     help="How many users to start a minute.",
@@ -82,6 +84,8 @@ def migrate_users(
     """
     if go_live and not apply:
         stop(EXIT_USAGE, "--go-live needs --apply; to go live without migrating: hangar settings set live=true")
+    if math.isnan(per_minute):  # no number is less than it, so that the range lets it pass
+        stop(EXIT_USAGE, "--per-minute must be a number from 1 to 100000, not nan")
     if report and not (report.parent.is_dir() and os.access(report.parent, os.W_OK)):
         stop(EXIT_USAGE, f"the report cannot be written: {report.parent} is not a writable folder")
     installation, console = open_installation(), make_console(to_stderr=as_json)
@@ -225,6 +229,7 @@ def _offer_going_live(
         return False
     installation.database.set_settings({"live": True}, actor=get_actor(), reason="migrate-users --go-live")
     console.print(f"Hangar is live now. This {effect}", soft_wrap=True)
+    warn_of_leftovers(installation)
     return True
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ops.adoption.go_live import warn_of_leftovers
 from ops.cli_support import (
     ask_reason,
     echo,
@@ -58,7 +59,7 @@ def show_settings(as_json: bool) -> None:
 def set_settings(changes: tuple[str, ...], expect: tuple[str, ...], reason: str | None, as_json: bool) -> None:
     """Change settings, all of them or none.
 
-    For example live=true, max_apps=500 or max_apps=none.
+    For example live=true, max_apps=500 or max_apps=none. Going live warns of apps of the original system that are left.
     """
     installation = open_installation()
     known = installation.database.read_overview().settings
@@ -66,6 +67,8 @@ def set_settings(changes: tuple[str, ...], expect: tuple[str, ...], reason: str 
     expected = dict(_read_change(value, known) for value in expect)
     reason = ask_reason(reason, is_required=False)
     change = installation.database.set_settings(values, actor=get_actor(), reason=reason, expected=expected)
+    if "live" in change.changed and change.settings["live"]:
+        warn_of_leftovers(installation)
     if as_json:
         print_json(change.as_json())
         return

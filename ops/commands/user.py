@@ -54,8 +54,8 @@ def open_user(typed: str) -> tuple[Installation, UUID, dict[str, Any], datetime]
 @click.argument("user")
 @click.option("--image", metavar="REF", help="The image that the user keeps.")
 @click.option("--cpu-kind", type=click.Choice(["shared", "performance"]), help="The kind of vCPU.")
-@click.option("--cpu", "cpu_count", type=int, metavar="N", help="The number of vCPUs.")
-@click.option("--memory", "memory_mb", type=int, metavar="MB", help="The memory in MB.")
+@click.option("--cpu", "cpu_count", type=click.IntRange(1, 1024), metavar="N", help="The number of vCPUs.")
+@click.option("--memory", "memory_mb", type=click.IntRange(1, 10_000_000), metavar="MB", help="The memory in MB.")
 @click.option("--until", metavar="DATE", help="When the pin ends: a date, an ISO time (UTC), or a span like 7d.")
 @reason_option
 @json_option

@@ -73,9 +73,9 @@ def erase_user_data(
 
 
 def _show(user: str, plan: Json, archived: list[dict[str, Any]] | None, *, to_stderr: bool) -> None:
-    if not plan["changes"]:
+    if not plan["changes"] and not plan["remains"]:
         echo(f"{user}: Hangar's database holds nothing about this person", err=to_stderr)
-    else:
+    elif plan["changes"]:
         title = f"Erasing {user} ({plan['email'] or 'no e-mail address is known'})"
         make_console(to_stderr=to_stderr).print(make_list(title, plan["changes"], ("table", "what", "rows")))
         money = plan["money"]
@@ -87,6 +87,12 @@ def _show(user: str, plan: Json, archived: list[dict[str, Any]] | None, *, to_st
     if plan["email"] and plan["email"].strip().lower() not in plan["searched"]:
         echo(
             f"{plan['email']!r} is no e-mail address that texts could be searched for; only the id is searched",
+            err=to_stderr,
+        )
+    for each in plan["remains"]:
+        echo(
+            f"Stays: {each['rows']} row(s) of {each['table']} name the person in your column {each['column']}, because "
+            f"{each['why']}. Change or delete the value yourself",
             err=to_stderr,
         )
     for line in _describe_archive(plan, archived):
@@ -136,7 +142,9 @@ def _confirm(plan: Json, *, yes: bool) -> None:
 
 def _describe_done(user: str, plan: Json) -> str:
     rows = sum(change["rows"] for change in plan["changes"])
-    return f"{user} is erased: {rows} rows changed or deleted. The pseudonym is {plan['pseudonym']}"
+    columns = ", ".join(f"{each['table']}.{each['column']}" for each in plan["remains"])
+    rest = f". What stays, and is yours to change: {columns}" if columns else ""
+    return f"{user} is erased: {rows} rows changed or deleted. The pseudonym is {plan['pseudonym']}{rest}"
 
 
 def _record(erasure: Erasure, bucket: Bucket | None, plan: Json) -> list[str]:

@@ -7,8 +7,9 @@ import psycopg
 
 from ops.install.connection import hold_lock, open_session
 from ops.install.database_url import DatabaseUrl
-from ops.install.errors import InstallError
+from ops.install.errors import InstallError, InstallRefused
 from ops.install.ledger import read_plan, record_file
+from ops.install.original_upgrade import OriginalUpgrade, find_original_upgrade
 from ops.install.schema_files import SchemaFile
 
 # What works only with an extension, and what happens without it.
@@ -35,6 +36,8 @@ class Installed:
     plans: int = 0
     # Where the subscriptions may be, if nothing is bound: lines for the operator.
     proposal: list[str] = field(default_factory=list)
+    # What the upgrade does with tables of the original system; None without them or after it.
+    original: OriginalUpgrade | None = None
 
 
 def install(
@@ -71,6 +74,7 @@ def _look(connection: psycopg.Connection, files: Sequence[SchemaFile], result: I
     result.already = [file.file_name for file in plan.recorded]
     result.recognised = [file.file_name for file in plan.recognised]
     result.applied = [file.file_name for file in plan.pending]
+    result.original = find_original_upgrade(connection, plan.pending)
 
 
 def _apply(
@@ -78,6 +82,9 @@ def _apply(
 ) -> None:
     plan = read_plan(connection, files)
     result.already = [file.file_name for file in plan.recorded]
+    upgrade = find_original_upgrade(connection, plan.pending)
+    if upgrade and upgrade.refused:
+        raise InstallRefused(f"{upgrade.refused.rstrip('.')}. Nothing was changed")
     if plan.recognised:
         with connection.transaction():
             for file in plan.recognised:

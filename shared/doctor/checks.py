@@ -26,6 +26,7 @@ OUTSIDE: Mapping[str, str] = {
     "fly_token_scope": "what FLY_API_TOKEN may do, and for which organisation",
     "fly_organisation": "whether Fly lists the apps of the organisation in the settings",
     "fly_regions": "Fly's own list of regions",
+    "closed_apps": "whether apps are still on Fly whose rows the original system closed",
     "images": "the default image and those of the plans, in their registries",
     "alert_webhook": "whether the receivers in HANGAR_ALERT_WEBHOOK_URL answer",
     "price_table": "the age of Fly's price list in this version",
@@ -43,7 +44,7 @@ DATABASE: tuple[str, ...] = (
         "caps",
         "operators",
     ),
-    *("procedure_rights", "table_rights", "row_security", "own_triggers", "advisors"),
+    *("procedure_rights", "table_rights", "row_security", "own_triggers", "shape", "advisors"),
     *("binding", "host_triggers", "statuses", "tiers", "ends", "plans", "plan_prices"),
     *(
         "pg_cron",
@@ -54,7 +55,17 @@ DATABASE: tuple[str, ...] = (
         "vault_webhook_secret",
         "webhook_delivery",
     ),
-    *("sweep", "changes", "organisation", "full_regions", "failures", "alert_delivery", "open_alerts"),
+    *(
+        "sweep",
+        "changes",
+        "organisation",
+        "full_regions",
+        "legacy_apps",
+        "retention",
+        "failures",
+        "alert_delivery",
+        "open_alerts",
+    ),
 )
 
 

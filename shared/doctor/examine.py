@@ -22,6 +22,11 @@ Rpc = Callable[[str, Json], Any]
 _FUNCTION_NAMES = tuple(f"function_{name}" for name in function_checks.FUNCTIONS)
 _CANCELLED = "57014"
 _OUT_OF_REACH = "the database did not answer"
+_READ_ONLY = "the database is read-only, so Hangar changes nothing: Supabase does that when the disk is full"
+_WRITE_AGAIN = (
+    "Free space or enlarge the disk (Supabase: Settings, Infrastructure); then "
+    "alter role service_role reset default_transaction_read_only;"
+)
 _DATABASE_FIRST = "Correct what the check `database` names"
 _WAKE_DATABASE = (
     "Check that the project in SUPABASE_URL is running (Supabase pauses idle projects), then run `hangar doctor` again"
@@ -106,10 +111,11 @@ def _list_groups(
 
 def _check_fly(here: Surroundings, facts: Json | None, at: datetime, fly_link: list[FlyLink]) -> Iterator[Check]:
     settings, regions = (facts["settings"], facts["regions"] or []) if facts else (None, [])
+    closed = (facts["closed_originals"] or []) if facts else None
     link = make_fly_link(here)
     fly_link += [link] if link is not None else []
     try:
-        yield from check_fly(link, here, settings, regions, at)
+        yield from check_fly(link, here, settings, regions, at, closed)
     finally:
         if link is not None:
             link.close()
@@ -135,6 +141,10 @@ def read_database(rpc: Rpc) -> tuple[list[Check], Json | None]:
             str(error), "Check SUPABASE_URL and SUPABASE_SECRET_KEY, then run `hangar doctor` again"
         )
     checks = [Check(**check) for check in answer["checks"]]
+    if answer.get("settings", {}) is None:  # its row is gone, and nothing else can be compared
+        return [ok("database", "the database answers"), *checks], None
+    if answer.get("read_only"):
+        return [wrong("database", _READ_ONLY, _WRITE_AGAIN), *checks], answer
     return [ok("database", "the database answers"), *checks], answer
 
 

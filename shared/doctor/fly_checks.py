@@ -1,6 +1,7 @@
-"""The checks that ask Fly: the token, its end and its scope, the organisation, the regions. They only read (GET).
+"""The checks that ask Fly: the token, its end and its rights, the organisation, regions, apps that are left. They change nothing.
 
-Facts: Fly's OpenAPI description (`/v1/tokens/current`, `/v1/apps`, `/v1/platform/regions`) and fly-go's `flaps/`.
+Facts: Fly's OpenAPI description (`/v1/tokens/current`, `/v1/tokens/authorize`, `/v1/apps`, `/v1/platform/regions`), fly-go's
+`flaps/`, and the actions of superfly/macaroon (`resset/action.go`): creating an app needs the action `c` in its organisation.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,14 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.doctor.checks import Check, not_checked, ok, warning, wrong
+from shared.doctor.closed_apps import ClosedApp, check_closed_apps
 from shared.doctor.fly_token import read_expiry
 from shared.doctor.surroundings import Surroundings
 from shared.domain.errors import HangarError, Refused
 from shared.domain.regions import list_words
 from shared.fly.messages import Request
-from shared.fly.transport import FlyLink
+from shared.fly.transport import FlyLink, format_authorization
 
-NAMES = ("fly_token", "fly_token_expiry", "fly_token_scope", "fly_organisation", "fly_regions")
+NAMES = ("fly_token", "fly_token_expiry", "fly_token_scope", "fly_organisation", "fly_regions", "closed_apps")
 EXPIRES_SOON = timedelta(days=14)
 SET_TOKEN = "set FLY_API_TOKEN here to the value that the functions have, then run `hangar doctor` again"  # noqa: S105  advice, not a token
 
@@ -29,17 +31,23 @@ def make_fly_link(here: Surroundings) -> FlyLink | None:
 
 
 def check_fly(
-    link: FlyLink | None, here: Surroundings, settings: Mapping[str, Any] | None, regions: Iterable[str], now: datetime
+    link: FlyLink | None,
+    here: Surroundings,
+    settings: Mapping[str, Any] | None,
+    regions: Iterable[str],
+    now: datetime,
+    closed: Iterable[ClosedApp] | None = None,
 ) -> Iterator[Check]:
-    """All checks of `NAMES`. `settings` are those of the database, or None if it did not answer."""
+    """All checks of `NAMES`. `settings` and `closed` are those of the database, or None if it did not answer."""
     if link is None:
         yield from (not_checked(name, "this process has no FLY_API_TOKEN", SET_TOKEN) for name in NAMES)
         return
     org = settings["fly_org_slug"] if settings else here.fly_org
     yield judge_expiry(here.fly_token or "", now, org)
-    yield from _check_token(link, org)
+    yield from _check_token(link, org, here.fly_token or "")
     yield _check_organisation(link, org, here.fly_org, settings)
     yield _check_regions(link, regions)
+    yield check_closed_apps(link, org, closed)
 
 
 def judge_expiry(token: str, now: datetime, org: str | None) -> Check:
@@ -76,7 +84,7 @@ def judge_scope(tokens: Any, org: str | None) -> Check | None:
     return None
 
 
-def _check_token(link: FlyLink, org: str | None) -> Iterator[Check]:
+def _check_token(link: FlyLink, org: str | None, token: str) -> Iterator[Check]:
     try:
         answer = link.call_once(Request("read the token", "GET", "/v1/tokens/current"))
     except Refused as refused:
@@ -93,18 +101,40 @@ def _check_token(link: FlyLink, org: str | None) -> Iterator[Check]:
     else:
         yield ok("fly_token", "Fly accepts the token")
         tokens = answer.data.get("tokens") if isinstance(answer.data, dict) else None
-    yield judge_scope(tokens, org) or judge_readable_scope(tokens, org)
+    yield judge_scope(tokens, org) or _check_rights(link, tokens, org, token)
 
 
-def judge_readable_scope(tokens: Any, org: str | None) -> Check:
-    """The scope of a token that nothing is against. Only a call that changes something would show whether it may write."""
+def _check_rights(link: FlyLink, tokens: Any, org: str | None, token: str) -> Check:
+    """Whether a token of the right organisation may create apps. Fly judges it (`/v1/tokens/authorize`) and changes nothing."""
     name = "fly_token_scope"
     if not isinstance(tokens, list) or not tokens:
         return not_checked(name, "Fly did not say what the token is for", f"fly tokens list --org {org or 'YOUR-ORG'}")
-    return ok(
-        name,
-        "the token is for the whole organisation. Fly does not say whether it is read-only; doctor only asks",
+    if not org:
+        return not_checked(name, "no organisation is named", "hangar settings set fly_org_slug=YOUR-ORG")
+    refusal = _ask_right(link, org, token, "c")
+    if refusal is None:
+        return ok(name, "the token is for the whole organisation and may create apps")
+    if isinstance(refusal, Refused) and _ask_right(link, org, token, "r") is None:
+        return wrong(
+            name,
+            f"the token may read {org} and not create apps, like one of `fly tokens create readonly`. Hangar can change nothing "
+            "with it",
+            _renew(org),
+        )
+    return not_checked(
+        name, f"Fly did not say whether the token may create apps ({refusal})", "Run `hangar doctor` again"
     )
+
+
+def _ask_right(link: FlyLink, org: str, token: str, action: str) -> HangarError | None:
+    """None if the token may do `action` in the organisation; otherwise what Fly answered."""
+    body = {"header": format_authorization(token), "access": {"org_slug": org, "action": action}}
+    call = Request("ask what the token may do", "POST", "/v1/tokens/authorize", body=body, secrets=(token,))
+    try:
+        link.call_once(call)
+    except HangarError as error:
+        return error
+    return None
 
 
 def _check_organisation(link: FlyLink, org: str | None, here: str | None, settings: Mapping[str, Any] | None) -> Check:

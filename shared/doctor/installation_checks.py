@@ -1,8 +1,10 @@
 """The checks that compare this process with the database: keys, secrets, clocks, images, receivers of alerts, prices."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -17,6 +19,7 @@ from shared.http.webhook_auth import sign_webhook
 from shared.settings.validators import webhook_key
 
 SKEW = timedelta(seconds=30)
+_PROJECT = re.compile(r"\b[a-z]{20}\b")
 PRICES_AFTER = timedelta(days=180)
 TIMEOUT_S = 10.0
 
@@ -24,8 +27,9 @@ TIMEOUT_S = 10.0
 def check_environment(here: Surroundings) -> Check:
     """The settings of this process, by their form."""
     name = "environment"
-    if here.problems:
-        return wrong(name, "; ".join(here.problems), "Correct these variables; docs/settings.md describes each")
+    problems = [*here.problems, *filter(None, [explain_supabase_url(here.supabase_url)])]
+    if problems:
+        return wrong(name, "; ".join(problems), "Correct these variables; docs/settings.md describes each")
     if here.missing:
         return warning(
             name,
@@ -33,6 +37,19 @@ def check_environment(here: Surroundings) -> Check:
             "Set them to the values of the functions, then run `hangar doctor` again",
         )
     return ok(name, "every variable has the right form")
+
+
+def explain_supabase_url(url: str) -> str | None:
+    """What is wrong with an address that leads elsewhere than to the project's API; None if nothing is."""
+    parts = urlsplit(url)
+    ref = _PROJECT.search(f"{parts.hostname or ''}{parts.path}")
+    if re.search(r"/(?:rest|auth|storage|functions)/v1(?:/|$)", parts.path):
+        right = f"{parts.scheme}://{parts.netloc}"
+    elif ref and (parts.hostname or "").removeprefix("www.") in ("supabase.com", f"db.{ref[0]}.supabase.co"):
+        right = f"https://{ref[0]}.supabase.co"
+    else:
+        return None
+    return f"SUPABASE_URL is {url}, and the address of the project's API is {right}"
 
 
 def check_publishable_key(here: Surroundings, get: Callable[[str, str], httpx.Response]) -> Check:

@@ -121,7 +121,7 @@ begin
 end
 $$;
 
--- Which rows the upgraded table could not hold, as a sentence with up to three ids and what to do; null if there are none.
+-- Which rows the upgraded table could not hold, as a sentence with up to three ids or users and what to do; null if there are none.
 create function hangar.explain_refused_rows(p_table text) returns text
 language plpgsql stable set search_path = ''
 as $$
@@ -135,23 +135,26 @@ declare
 begin
   for v_rule in
     select * from (values
+      -- Shown by user: a person decides whose app is gone.
+      ('user_fly_apps', 'r.status <> ''deleted'' and exists (select 1 from {apps} o where o.user_id = r.user_id and o.id <> r.id and o.status <> ''deleted'')',
+        'users have two rows that are not deleted, and Hangar allows one', 'Mark the row as deleted whose app is gone', 'user_id'),
       ('user_fly_apps', 'num_nulls(r.user_id, r.fly_app_name, r.fly_org_slug, r.status, r.region, r.docker_image, r.cpu_count, r.memory_mb, '
         'r.created_at, r.updated_at) > 0', 'rows lack a value that every app needs (user, name, organisation, status, region, image, size, times)',
-        'Fill in what is missing'),
+        'Fill in what is missing', 'id'),
       ('user_fly_apps', 'r.status not in (''provisioning'', ''active'', ''error'', ''deprovisioning'', ''deleted'')',
-        'rows have a status that the original system did not know', 'Give them one of provisioning, active, error, deprovisioning, deleted'),
+        'rows have a status that the original system did not know', 'Give them one of provisioning, active, error, deprovisioning, deleted', 'id'),
       ('user_fly_apps', 'r.health_status not in (''healthy'', ''unhealthy'', ''unknown'')',
-        'rows have a health_status that the original system did not know', 'Give them one of healthy, unhealthy, unknown, or null'),
+        'rows have a health_status that the original system did not know', 'Give them one of healthy, unhealthy, unknown, or null', 'id'),
       ('user_fly_apps', 'exists (select 1 from {apps} o where o.fly_app_name = r.fly_app_name and o.id <> r.id)',
-        'rows have the name of an app that another row has too', 'Find out whose app it is, and delete or rename the others'),
+        'rows have the name of an app that another row has too', 'Find out whose app it is, and delete or rename the others', 'id'),
       ('user_fly_app_events', 'num_nulls(r.event_type, r.status, r.created_at) > 0', 'entries have no event_type, status or created_at',
-        'Fill in what is missing; a status may be any word'),
+        'Fill in what is missing; a status may be any word', 'id'),
       ('user_fly_app_events', 'r.fly_app_id is not null and not exists (select 1 from {apps} a where a.id = r.fly_app_id)',
-        'entries belong to an app that has no row in user_fly_apps', 'Set their fly_app_id to null, or delete them')
-      ) as v (table_name, wrong, what, advice) where v.table_name = p_table
+        'entries belong to an app that has no row in user_fly_apps', 'Set their fly_app_id to null, or delete them', 'id')
+      ) as v (table_name, wrong, what, advice, shown) where v.table_name = p_table
   loop
-    execute format('select array(select r.id::text from public.%I r where %s order by r.id limit 4)', p_table, replace(v_rule.wrong, '{apps}', v_apps))
-      into v_ids;
+    execute format('select array(select distinct r.%I::text from public.%I r where %s order by 1 limit 4)', v_rule.shown, p_table,
+      replace(v_rule.wrong, '{apps}', v_apps)) into v_ids;
     if cardinality(v_ids) > 0 then
       v_first := array_to_string(v_ids[1:3], ', ') || case when cardinality(v_ids) > 3 then ' and more' else '' end;
       return format('%s: %s. %s, then install again', v_rule.what, v_first, v_rule.advice);
@@ -229,6 +232,15 @@ begin
 end
 $$;
 
+-- The triggers that call the functions of the original system.
+create function hangar.find_original_triggers() returns table (name name, relation regclass, mode text)
+language sql stable set search_path = ''
+as $$
+  select t.tgname, t.tgrelid::regclass, case t.tgenabled when 'A' then 'always ' when 'R' then 'replica ' else '' end
+    from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
+   where not t.tgisinternal and t.tgenabled <> 'D' and p.prosrc ~ '(de)?provision-user-fly-app'
+$$;
+
 -- From here on nothing of the original system provisions or removes an app: Hangar does, and two systems would do it twice.
 -- The trigger is disabled, not dropped; whatever else fires on the host's tables stays.
 create function hangar.disable_original_triggers() returns void
@@ -240,11 +252,7 @@ begin
   if not exists (select 1 from hangar.original_objects) then
     return;
   end if;
-  for v_trigger in
-    select t.tgname, t.tgrelid::regclass as relation, case t.tgenabled when 'A' then 'always ' when 'R' then 'replica ' else '' end as mode
-      from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
-     where not t.tgisinternal and t.tgenabled <> 'D' and p.prosrc ~ '(de)?provision-user-fly-app'
-  loop
+  for v_trigger in select t.name as tgname, t.relation, t.mode from hangar.find_original_triggers() t loop
     begin
       execute format('alter table %s disable trigger %I', v_trigger.relation, v_trigger.tgname);
       insert into hangar.original_objects (table_name, kind, name, restore)

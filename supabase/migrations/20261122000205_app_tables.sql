@@ -149,7 +149,7 @@ alter table public.user_fly_apps enable row level security;
 alter table public.user_fly_app_events enable row level security;
 
 drop function hangar.set_originals_aside(), hangar.explain_not_original(text), hangar.explain_refused_parts(regclass),
-  hangar.explain_refused_rows(text), hangar.new_columns(text), hangar.record_original(text), hangar.disable_original_triggers(),
+  hangar.explain_refused_rows(text), hangar.new_columns(text), hangar.record_original(text), hangar.disable_original_triggers(), hangar.find_original_triggers(),
   hangar.upgrade_original(text), hangar.tighten(text, regclass, regclass, boolean), hangar.fill_original_apps(regclass),
   hangar.add_new_columns(text, regclass, regclass), hangar.drop_original_parts(regclass, text[]), hangar.is_ours(regclass, smallint[], text[]),
   hangar.column_names(regclass);

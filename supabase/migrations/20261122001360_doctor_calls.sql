@@ -64,15 +64,23 @@ as $$
 declare
   v_job record;
   v_run record;
+  v_others text;
   v_schedule text := format('select cron.schedule(%L, %L, %L);', p_job, p_schedule, p_command);
 begin
   if to_regprocedure('cron.schedule(text,text,text)') is null then
     return hangar.doctor_says('warning', format('not checked: the job %s needs pg_cron, which is not installed', p_job),
       hangar.doctor_pg_cron() ->> 'remedy');
   end if;
-  execute 'select j.jobid, j.active, j.schedule, j.command from cron.job j where j.jobname = $1 and j.database = current_database() order by j.active desc limit 1'
+  -- pg_cron lets a role have a job of the same name.
+  execute $sql$select j.jobid, j.active, j.schedule, j.command, j.username, exists (select 1 from pg_catalog.pg_roles r where r.rolname = j.username
+                   and has_function_privilege(r.oid, 'hangar.call_health(boolean)', 'execute')) as may_run
+    from cron.job j where j.jobname = $1 and j.database = current_database() order by may_run desc, j.active desc limit 1$sql$
     into v_job using p_job;
-  if v_job.jobid is null then
+  -- cron.schedule changes the command of a job that exists, and not its database.
+  execute 'select min(j.database) from cron.job j where j.jobname = $1 and j.database <> current_database()' into v_others using p_job;
+  if v_job.jobid is null and v_others is not null then
+    return hangar.doctor_says('wrong', format('the job %s is one of the database %s', p_job, v_others), format('select cron.unschedule(%L); ', p_job) || v_schedule);
+  elsif v_job.jobid is null then
     return hangar.doctor_says('wrong', format('pg_cron has no job %s', p_job), v_schedule);
   elsif not v_job.active then
     return hangar.doctor_says('wrong', format('the job %s is disabled', p_job), format('select cron.unschedule(%L); ', p_job) || v_schedule);
@@ -80,6 +88,14 @@ begin
     return hangar.doctor_says('wrong', format('the job %s has the schedule %s, expected %s', p_job, v_job.schedule, p_schedule), v_schedule);
   elsif rtrim(btrim(v_job.command), ';') <> p_command then
     return hangar.doctor_says('wrong', format('the job %s runs another command than %s', p_job, p_command), v_schedule);
+  elsif not v_job.may_run then
+    return hangar.doctor_says('wrong', format('the job %s runs as the role %s, which may not run its command', p_job, v_job.username),
+      v_schedule || '  -- as the owner of the database; the other job belongs to its role, and does no harm');
+  end if;
+  execute $sql$select string_agg(format('select cron.unschedule(%s);', j.jobid), ' ' order by j.jobid) from cron.job j
+    where j.active and j.command ~ 'hangar\.call_health|check-fly-apps-health' and coalesce(j.jobname, '') not in ('hangar-drain', 'check-fly-apps-health')$sql$ into v_others;
+  if v_others is not null and p_job = 'check-fly-apps-health' then
+    return hangar.doctor_says('warning', 'another job calls the health function too', v_others);
   end if;
   -- cron.job_run_details has no index but its key, so the newest run is searched from the end.
   execute 'select d.status, d.return_message, d.start_time from cron.job_run_details d where d.jobid = $1 order by d.runid desc limit 1'

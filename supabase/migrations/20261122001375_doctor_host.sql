@@ -20,7 +20,7 @@ begin
       case v_binding.kind
         when 'table' then format('select hangar.bind_subscriptions(%L, %L, %L);', v_binding.source, v_binding.columns, v_binding.users)
         else format('select hangar.bind_function(%L, %L);', v_binding.source, v_binding.users) end
-      || '  -- after the column is back, or with its new name');
+      || case v_binding.kind when 'table' then '  -- after the column is back, or with its new name, or that of the table' else '  -- after the function works again' end);
   end if;
   return hangar.doctor_says('ok', format('%s %s is read', v_binding.kind, v_binding.source));
 end

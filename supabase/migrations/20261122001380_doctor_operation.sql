@@ -1,5 +1,6 @@
--- What `hangar doctor` checks about the operation: switches, brake, limits, operators, alerts, failures, regions, the organisation.
--- Builds on: doctor_calls, limits, caps, host_loss, refusals, regions.
+-- What `hangar doctor` checks about the operation: switches, brake, limits, operators, alerts, failures, regions, the organisation, and apps
+-- of the original system.
+-- Builds on: doctor_calls, limits, caps, host_loss, refusals, regions, legacy_apps.
 
 create function hangar.doctor_live() returns jsonb
 language sql stable set search_path = ''
@@ -24,6 +25,11 @@ begin
   elsif v_settings.deletes_paused then
     return hangar.doctor_says(case when v_age > interval '1 day' then 'wrong' else 'warning' end,
       format('deletions are paused; the settings last changed %s ago', v_age), 'hangar settings set deletes_paused=false');
+  elsif v_settings.token_renewal_share = 0 then
+    return hangar.doctor_says('warning', 'token_renewal_share is 0, so no machine gets a new token, and each loses the database when its token ends',
+      'hangar settings set token_renewal_share=0.02');
+  elsif v_settings.drift_share = 0 then
+    return hangar.doctor_says('warning', 'drift_share is 0, so machines that differ from their plan stay as they are', 'hangar settings set drift_share=0.05');
   end if;
   return hangar.doctor_says('ok', 'neither Hangar nor its deletions are paused');
 end
@@ -34,15 +40,26 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   v_brake jsonb := hangar.brake_json();
+  v_settings hangar.settings;
 begin
+  select g.* into strict v_settings from hangar.settings g;
   if v_brake -> 'host_loss' <> 'null' then
     return hangar.doctor_says('wrong', format('%s of %s apps lost their entitlement at once, which waits for an operator', v_brake #>> '{host_loss,losing}',
       v_brake #>> '{host_loss,present}'), 'hangar brake --release --reason "the subscriptions of the host are right"');
   elsif v_brake ->> 'why' = 'lost' then
     return hangar.doctor_says('wrong', format('the brake is on: %s app(s) on Fly belong to rows that this database never had', v_brake ->> 'lost_apps'), 'hangar orphans');
+  elsif v_settings.brake_floor = 0 and v_settings.brake_share = 0 then
+    return hangar.doctor_says('wrong', 'brake_floor and brake_share are 0, so the brake stops every removal', 'hangar settings set brake_floor=20 brake_share=0.05');
   elsif (v_brake ->> 'tripped')::boolean then
     return hangar.doctor_says('wrong', format('the brake is on: %s app(s) were destroyed in the last hour, the limit is %s, %s wait', v_brake ->> 'destroyed_last_hour',
       v_brake ->> 'most', v_brake ->> 'waiting_apps'), 'hangar brake --release --reason "the removals are intended"');
+  end if;
+  if v_settings.host_loss_floor = 0 and v_settings.host_loss_share = 0 then
+    return hangar.doctor_says('wrong', 'host_loss_floor and host_loss_share are 0, so every user who stops paying waits for an operator',
+      'hangar settings set host_loss_floor=5 host_loss_share=0.5');
+  elsif v_settings.brake_share = 1 or v_settings.host_loss_share = 1 then
+    return hangar.doctor_says('warning', 'brake_share or host_loss_share is 1, so nothing stops a mistake that removes every app',
+      'hangar settings set brake_share=0.05 host_loss_share=0.5');
   end if;
   return hangar.doctor_says('ok', 'the brake is off');
 end
@@ -57,6 +74,10 @@ declare
 begin
   select g.* into strict v_settings from hangar.settings g;
   select c.* into v_count from hangar.count_apps() c;
+  if v_settings.max_apps = 0 or v_settings.max_monthly_cost_usd = 0 then
+    return hangar.doctor_says('wrong', format('%s is 0, so no app is created', case when v_settings.max_apps = 0 then 'max_apps' else 'max_monthly_cost_usd' end),
+      case when v_settings.max_apps = 0 then 'hangar settings set max_apps=none' else 'hangar settings set max_monthly_cost_usd=none' end || '  -- or the limit that you mean');
+  end if;
   if v_settings.max_apps < v_count.apps or hangar.is_cap_in_force('max_apps') then
     return hangar.doctor_says('wrong', format('max_apps is %s: %s app(s) exist and %s wait', v_settings.max_apps, v_count.apps, v_count.new_waiting),
       format('hangar settings set max_apps=%s', v_count.apps + v_count.new_waiting));
@@ -167,6 +188,49 @@ begin
       (select g.installation_id from hangar.settings g)));
   end if;
   return hangar.doctor_says('ok', 'the functions work with this database');
+end
+$$;
+
+create function hangar.doctor_legacy_apps() returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_apps bigint := hangar.count_legacy_apps();
+  v_some text := (select string_agg(x.fly_app_name, ', ' order by x.fly_app_name)
+    from (select a.fly_app_name from public.user_fly_apps a where a.deleted_at is null and a.desired_state = 'legacy' order by 1 limit 3) x);
+begin
+  if v_apps > 0 then
+    return hangar.doctor_says('warning', format('%s app(s) of the original system wait for a decision: %s%s. Until then Hangar does nothing with them',
+      v_apps, v_some, case when v_apps > 3 then ', …' else '' end),
+      'hangar adopt --apply --reason "taken over from the original system"  -- first `hangar adopt`, which only shows each app and its decision');
+  end if;
+  return hangar.doctor_says('ok', 'no app of the original system waits for a decision');
+end
+$$;
+
+-- The rows that the original system closed, with app and organisation, for a look at Fly; null if there is none.
+create function hangar.doctor_closed_originals() returns jsonb
+language sql stable set search_path = ''
+as $$
+  select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(a.fly_app_name, a.fly_org_slug) order by a.fly_app_name)
+    from public.user_fly_apps a where a.generation = 0 and a.deleted_at is not null
+$$;
+
+-- Whether what is due to leave the log has left it. Nothing is deleted before it is in the bucket.
+create function hangar.doctor_retention() returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_days integer := (select g.events_retention_days from hangar.settings g);
+  v_oldest timestamptz := (select min(e.created_at) from public.user_fly_app_events e);
+begin
+  if v_days is null then
+    return hangar.doctor_says('ok', 'events_retention_days is not set, so the audit log is kept for ever');
+  elsif v_oldest < hangar.now() - make_interval(days => v_days + 7) then
+    return hangar.doctor_says('warning', format('events_retention_days is %s, and the oldest event is of %s: nothing is deleted before it is archived', v_days,
+      to_char(v_oldest at time zone 'UTC', 'YYYY-MM-DD')), 'hangar archive run  -- needs a bucket (HANGAR_ARCHIVE_BUCKET); run it every day (docs/archive.md)');
+  end if;
+  return hangar.doctor_says('ok', format('no event is much older than %s days', v_days));
 end
 $$;
 

@@ -5,10 +5,10 @@ create function hangar.doctor_names() returns text[]
 language sql immutable set search_path = ''
 as $$
   select array['statement_timeout', 'database_clock', 'installation', 'settings', 'live', 'paused', 'brake', 'caps', 'operators',
-    'procedure_rights', 'table_rights', 'row_security', 'own_triggers', 'advisors',
+    'procedure_rights', 'table_rights', 'row_security', 'own_triggers', 'shape', 'advisors',
     'binding', 'host_triggers', 'statuses', 'tiers', 'ends', 'plans', 'plan_prices',
     'pg_cron', 'cron_sweep', 'cron_drain', 'pg_net', 'vault_functions_url', 'vault_webhook_secret', 'webhook_delivery',
-    'sweep', 'changes', 'organisation', 'full_regions', 'failures', 'alert_delivery', 'open_alerts']
+    'sweep', 'changes', 'organisation', 'full_regions', 'legacy_apps', 'retention', 'failures', 'alert_delivery', 'open_alerts']
 $$;
 
 -- One check. Whatever fails in it is its finding, so that the other checks still run; a time-out is not caught.
@@ -19,7 +19,8 @@ declare
   v_answer jsonb;
 begin
   execute format('select %I.%I()', 'hangar', 'doctor_' || p_name) into v_answer;
-  return jsonb_build_object('name', p_name) || v_answer;
+  return jsonb_build_object('name', p_name) || coalesce(v_answer, hangar.doctor_says('wrong', 'a row that Hangar needs is missing, such as the one of hangar.settings',
+    'Restore the row of hangar.settings or hangar.host_state from a backup'));
 exception when others then
   return jsonb_build_object('name', p_name) || hangar.doctor_says('warning', format('not checked: %s (%s)', left(sqlerrm, 300), sqlstate),
     'Read the log of the database, then run `hangar doctor` again');
@@ -82,12 +83,14 @@ begin
   return jsonb_build_object('checks', v_checks) || case when not coalesce(p_facts, false) then '{}'::jsonb else jsonb_build_object(
     'now', clock_timestamp(),
     'settings', hangar.settings_json(),
+    'read_only', current_setting('transaction_read_only') = 'on',
     'images', (select jsonb_agg(distinct i.image order by i.image) from (
                  select g.default_image as image from hangar.settings g
                  union all select p.docker_image from public.fly_plans p where p.dedicated and p.docker_image is not null) i),
     'regions', (select jsonb_agg(distinct r.word order by r.word) from (
                   select regexp_split_to_table(coalesce(p.region, g.default_region), ',') as word from hangar.settings g left join public.fly_plans p on p.dedicated) r
                  where r.word <> ''),
+    'closed_originals', hangar.doctor_closed_originals(),
     'probes', hangar.doctor_probes(),
     'schema', hangar.doctor_schema()) end;
 end

@@ -19,6 +19,7 @@ as $$
     ('hangar.erased_users', 'keep', 'pseudonyms and hashes'),
     ('hangar.archive_batches', 'keep', 'the record of the archive, which holds no user'),
     ('hangar.schema_migrations', 'keep', 'about the schema'),
+    ('hangar.recorded_shape', 'keep', 'about the schema'),
     ('hangar.settings', 'keep', 'configuration'),
     ('hangar.binding', 'keep', 'configuration'),
     ('hangar.status_rules', 'keep', 'configuration'),
@@ -89,8 +90,37 @@ as $$
   select array['id', 'fly_app_id', 'user_id', 'event_type', 'status', 'metadata', 'error_details', 'created_at', 'seq']
 $$;
 
--- How the columns of a table lose id ($1 for $2) and address ($3): assignments, and what is searched. Text of any kind, also in columns
--- that the host has added to a table of the original system. Where a foreign key would refuse the pseudonym, null takes the place.
+-- The columns that may hold a person, also those that the host has added to a table of the original system, with the way in which each loses
+-- them. A domain counts as the type below it. `kept`: this column cannot lose them, because a foreign key needs the value or its type has no
+-- place for another text; `find_remains` names it.
+create function hangar.erasable_columns(p_table regclass, p_name text, p_except text[])
+returns table (attname name, type text, kind text, is_key boolean)
+language sql stable set search_path = ''
+as $$
+  select c.attname, c.type, c.kind, c.is_key
+    from (
+      select a.attname, a.attnum, b.typname, pg_catalog.format_type(a.atttypid, a.atttypmod) as type, f.is_key, case
+               when f.is_key then case when (b.typname = 'uuid' or b.typcategory = 'S') and not a.attnotnull then 'reference' else 'kept' end
+               when b.typname = 'uuid' then 'uuid' when b.typname = '_uuid' then 'uuids'
+               when b.typname in ('json', 'jsonb') then 'json'
+               when b.typcategory = 'S' or b.typname in ('hstore', 'xml') or e.typcategory = 'S' or e.typname in ('json', 'jsonb', 'hstore', 'xml') then 'text'
+               when b.typcategory not in ('B', 'N', 'D', 'T', 'G', 'I', 'V', 'R') then 'kept' end as kind
+        from pg_catalog.pg_attribute a
+        join pg_catalog.pg_type t on t.oid = a.atttypid
+        join pg_catalog.pg_type b on b.oid = case when t.typtype = 'd' then t.typbasetype else t.oid end
+        left join pg_catalog.pg_type e on e.oid = b.typelem and b.typcategory = 'A'
+        cross join lateral (select exists (select 1 from pg_catalog.pg_constraint k
+                              where k.conrelid = p_table and k.contype = 'f' and a.attnum = any (k.conkey)) as is_key) f
+       where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' and a.attname <> all (p_except)) c
+   where c.kind is not null
+     and not exists (select 1 from hangar.erasure_rules() r where r.place = p_name || '.' || c.attname)
+     -- A key of our own, made from no person. A user's id as the key is refused or deleted before.
+     and not exists (select 1 from pg_catalog.pg_index i
+                      where i.indrelid = p_table and i.indisprimary and c.attnum = any (i.indkey::smallint[]) and c.typname = 'uuid')
+$$;
+
+-- How the columns of a table lose id ($1 for $2) and address ($3): assignments, and what is searched. Where a foreign key would refuse the
+-- pseudonym, null takes the place.
 create function hangar.erasing_columns(p_table regclass, p_name text, p_except text[], out sets text, out texts text)
 language sql stable set search_path = ''
 as $$
@@ -101,18 +131,7 @@ as $$
            when 'json' then '%1$I = hangar.erase_json(t.%1$I::text, $1, $2, $3)::%2$s'
            else '%1$I = hangar.erase_text(t.%1$I::text, $1, $2, $3)::%2$s' end, c.attname, c.type), ', '),
          string_agg(format(case c.kind when 'json' then 'hangar.mark_escapes(t.%I::text)' else 't.%I::text' end, c.attname), ', ')
-    from (select a.attname, a.attnum, t.typname, format_type(a.atttypid, a.atttypmod) as type, case
-                   when exists (select 1 from pg_constraint k where k.conrelid = p_table and k.contype = 'f' and a.attnum = any (k.conkey))
-                     then case when (t.typname = 'uuid' or t.typcategory = 'S') and not a.attnotnull then 'reference' end
-                   when t.typname = 'uuid' then 'uuid' when t.typname = '_uuid' then 'uuids'
-                   when t.typname in ('json', 'jsonb') then 'json'
-                   when t.typcategory = 'S' or e.typcategory = 'S' or e.typname in ('json', 'jsonb') then 'text' end as kind
-            from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
-           where a.attrelid = p_table and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' and a.attname <> all (p_except)) c
-   where c.kind is not null
-     and not exists (select 1 from hangar.erasure_rules() r where r.place = p_name || '.' || c.attname)
-     -- A key of our own, made from no person. A user's id as the key is refused or deleted before.
-     and not exists (select 1 from pg_index i where i.indrelid = p_table and i.indisprimary and c.attnum = any (i.indkey::smallint[]) and c.typname = 'uuid')
+    from hangar.erasable_columns(p_table, p_name, p_except) c where c.kind <> 'kept'
 $$;
 
 -- How the columns that the host has added to the log lose the person; null if there are none that could hold one.
@@ -120,6 +139,13 @@ create function hangar.erasing_added_columns() returns text
 language sql stable set search_path = ''
 as $$
   select c.sets from hangar.erasing_columns('public.user_fly_app_events', 'public.user_fly_app_events', hangar.event_columns()) c
+$$;
+
+-- Whether the log has columns of the host that could hold a person, so that they must be searched.
+create function hangar.has_added_columns() returns boolean
+language sql stable set search_path = ''
+as $$
+  select exists (select 1 from hangar.erasable_columns('public.user_fly_app_events', 'public.user_fly_app_events', hangar.event_columns()))
 $$;
 
 -- An entry of the log as the text that is searched. Added columns make it slow.
@@ -160,14 +186,15 @@ declare
   v_pattern text := concat_ws('|', p_user::text, p_email_pattern);
   v_rows uuid[] := array(select a.id from public.user_fly_apps a where a.user_id in (p_user, p_pseudonym));
   v_added text := hangar.erasing_added_columns();
+  v_search boolean := hangar.has_added_columns();
   v_found bigint[];
 begin
   v_found := array(
     select o.seq from public.user_fly_app_events o where o.user_id = p_user
-    union select o.seq from public.user_fly_app_events o where o.fly_app_id = any (v_rows) and hangar.event_text(o, v_added is not null) ~* v_pattern
+    union select o.seq from public.user_fly_app_events o where o.fly_app_id = any (v_rows) and hangar.event_text(o, v_search) ~* v_pattern
     -- Rows that were written at the same time as those that were searched may have committed later.
     union select o.seq from public.user_fly_app_events o
-           where (o.seq > p_read_to - 1000 or o.seq = any (p_mentions)) and hangar.event_text(o, v_added is not null) ~* v_pattern);
+           where (o.seq > p_read_to - 1000 or o.seq = any (p_mentions)) and hangar.event_text(o, v_search) ~* v_pattern);
   update public.user_fly_app_events e
      set user_id = case when e.user_id = p_user then p_pseudonym else e.user_id end,
          metadata = hangar.erase_json((case when (e.user_id = p_user or e.fly_app_id = any (v_rows)) and jsonb_typeof(e.metadata) = 'object' then

@@ -7,7 +7,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_pattern text := concat_ws('|', p_user::text, (select string_agg(hangar.email_pattern(e), '|') from unnest(hangar.searched_emails(p_user, p_email)) e));
-  v_added boolean := hangar.erasing_added_columns() is not null;
+  v_added boolean := hangar.has_added_columns();
 begin
   perform hangar.check_limit('p_limit', p_limit, 50000);
   if p_user is null then
@@ -32,7 +32,9 @@ declare
   v_known hangar.erased_users;
   v_refusals jsonb;
   v_done jsonb;
+  v_remains jsonb := jsonb_build_array();
   v_batch text;
+  v_where text;
   v_money jsonb;
   v_applied boolean := false;
 begin
@@ -57,6 +59,7 @@ begin
       email_hashes = array(select distinct h from unnest(u.email_hashes || excluded.email_hashes) h order by h)
     returning u.* into v_known;
     v_done := hangar.erase_person(p_user, v_known.pseudonym, v_pattern, array(select m::bigint from jsonb_array_elements_text(p_mentions) m), p_read_to);
+    v_remains := hangar.find_remains(p_user, v_known.pseudonym, v_pattern, array(select m::bigint from jsonb_array_elements_text(p_mentions) m), p_read_to);
     v_batch := hangar.find_disturbed_batch();
     if v_batch is not null then
       v_refusals := v_refusals || jsonb_build_object('code', 'archiving', 'message', format('rows of the user (%s) are on their way to the archive. Finish '
@@ -73,15 +76,22 @@ begin
     values (v_known.pseudonym, 'user_erased', 'info', jsonb_build_object('rows', (select sum((d ->> 'rows')::bigint) from jsonb_array_elements(v_done) d),
       'actor', hangar.erase_text(p_actor, p_user, v_known.pseudonym, v_pattern), 'reason', hangar.erase_text(left(p_reason, 500), p_user, v_known.pseudonym, v_pattern)));
     v_applied := true;
-  exception when sqlstate 'HGDRY' then
-    null;
+  exception
+    when sqlstate 'HGDRY' then
+      null;
+    -- A rule of the host on a column that it has added, for example a check or a unique index. Nothing is erased by halves.
+    when integrity_constraint_violation or data_exception then
+      get stacked diagnostics v_where = table_name;
+      v_refusals := v_refusals || jsonb_build_object('code', 'column', 'message', format('a rule of yours%s does not take the pseudonym: %s. Clear the '
+        'column for this person first', case when v_where <> '' then ' on the table ' || v_where else '' end, hangar.erase_text(sqlerrm, p_user, v_known.pseudonym, v_pattern)));
+      v_done := coalesce(v_done, '[]');
   end;
   if p_apply and v_refusals <> '[]' then
     raise exception 'nothing was erased: %', (select string_agg(r ->> 'message', '. Also, ') from jsonb_array_elements(v_refusals) r) using errcode = 'PT409';
   end if;
   return jsonb_build_object('user_id', p_user, 'email', coalesce(hangar.user_email(p_user), v_emails[1]), 'searched', v_emails, 'applied', v_applied,
     'pseudonym', case when v_applied or exists (select 1 from hangar.erased_users u where u.user_hash = v_known.user_hash) then v_known.pseudonym end,
-    'changes', v_done, 'refusals', v_refusals, 'money', v_money,
+    'changes', v_done, 'remains', v_remains, 'refusals', v_refusals, 'money', v_money,
     'archived_rows', (select coalesce(sum(b.rows), 0)::text from hangar.archive_batches b where b.state <> 'planned'));
 end
 $$;

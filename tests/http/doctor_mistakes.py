@@ -210,4 +210,85 @@ OUTSIDE = (
     Mistake("receiver that is gone", "alert_webhook", env={"HANGAR_ALERT_WEBHOOK_URL": "http://127.0.0.1:9/secret-path"}, says="does not answer"),
 )  # fmt: skip
 
-MISTAKES = (*CALLS, *RIGHTS, *HOST, *SETTINGS, *OUTSIDE)
+OTHER_JOB = (
+    "insert into cron.job (jobname, schedule, command, nodename, nodeport, database, username, active) select 'old-sweep', '* * * * *',"
+    " command, nodename, nodeport, database, username, true from cron.job where jobname = 'check-fly-apps-health'"
+)
+APPEND_ONLY = (
+    "create trigger append_only before update or delete on public.user_fly_app_events for each row execute function "
+)
+NOTHING = "create function public.nothing() returns trigger language plpgsql as 'begin return new; end'; "
+SUBSCRIPTIONS = (
+    "create or replace function public.subs(uuid[]) returns table (user_id uuid, tier text, status text, ends_at timestamptz)"
+    " language plpgsql stable as 'begin {} end';"
+)
+READ = "return query select s.user_id, s.tier::text, s.status::text, s.expires_at from public.user_subscriptions s where s.user_id = any ($1);"
+
+
+def setting(change: str) -> str:
+    """Give settings values that their guards allow."""
+    return KEEP_SETTINGS + REPLICA.format(f"update hangar.settings set {change};")
+
+
+# What was changed by hand in the schema. Each remedy makes it as it was installed.
+SHAPE = (
+    Mistake("policy that lets everybody read", "shape", "alter policy own_row on public.user_fly_apps using (true)", says="policy own_row", runs="sql"),
+    Mistake("policy for another role", "shape", "alter policy own_row on public.user_fly_apps to public", says="policy own_row", runs="sql"),
+    Mistake("procedure with the rights of its caller", "shape", "alter function public.fly_overview() security invoker", says="fly_overview", runs="sql"),
+    Mistake("rule of a setting dropped", "shape", "alter table hangar.settings drop constraint settings_brake_share_check", says="settings_brake_share_check",
+            runs="sql"),
+    Mistake("column that may be null", "shape", "alter table public.user_fly_apps alter column network drop not null", says="column network", runs="sql"),
+    Mistake("default dropped", "shape", "alter table public.user_fly_apps alter column generation drop default", says="column generation", runs="sql"),
+    Mistake("column of another type", "shape", "alter table hangar.alerts alter column message type varchar(2000)", says="column message", runs="sql"),
+    Mistake("index that is not unique any more", "shape", "drop index public.user_fly_apps_one_live; create index user_fly_apps_one_live on public.user_fly_apps"
+            " (user_id)", says="user_fly_apps_one_live", runs="sql"),
+    Mistake("unique rule dropped", "shape", "alter table public.user_fly_apps drop constraint user_fly_apps_fly_app_name_key", says="user_fly_apps_fly_app_name_key",
+            runs="sql"),
+    Mistake("foreign key dropped", "shape", "alter table public.user_fly_app_events drop constraint user_fly_app_events_fly_app_id_fkey",
+            says="user_fly_app_events_fly_app_id_fkey", runs="sql"),
+    Mistake("trigger that does nothing", "shape", NOTHING + "drop trigger append_only on public.user_fly_app_events; " + APPEND_ONLY + "public.nothing()",
+            says="trigger append_only", runs="sql", after="drop function public.nothing()"),
+    Mistake("trigger of the host on a table of Hangar", "shape", NOTHING + "create trigger mine before insert on public.user_fly_app_events for each row"
+            " execute function public.nothing()", "warning", "mine on", runs="sql", after="drop function public.nothing()"),
+    Mistake("view that shows nothing", "shape", "create or replace view public.fly_failures with (security_invoker = on) as select * from public.fly_failures where"
+            " false", says="fly_failures", runs="sql"),
+)  # fmt: skip
+
+GUARDS = (
+    Mistake("no app allowed", "caps", setting("max_apps = 0"), says="max_apps is 0", runs="command", after=BRING_SETTINGS),
+    Mistake("no dollar allowed", "caps", setting("max_monthly_cost_usd = 0"), says="max_monthly_cost_usd is 0", runs="command", after=BRING_SETTINGS),
+    Mistake("brake that stops everything", "brake", setting("brake_floor = 0, brake_share = 0"), says="stops every removal", runs="command", after=BRING_SETTINGS),
+    Mistake("brake that stops nothing", "brake", setting("brake_share = 1"), "warning", "nothing stops", runs="command", after=BRING_SETTINGS),
+    Mistake("every loss of the host waits", "brake", setting("host_loss_floor = 0, host_loss_share = 0"), says="waits for an operator", runs="command",
+            after=BRING_SETTINGS),
+    Mistake("no loss of the host waits", "brake", setting("host_loss_share = 1"), "warning", "nothing stops", runs="command", after=BRING_SETTINGS),
+    Mistake("tokens are not renewed", "paused", setting("token_renewal_share = 0"), "warning", "token_renewal_share is 0", runs="command", after=BRING_SETTINGS),
+    Mistake("drift is not repaired", "paused", setting("drift_share = 0"), "warning", "drift_share is 0", runs="command", after=BRING_SETTINGS),
+    Mistake("retention without archive", "retention", setting("events_retention_days = 30") + "insert into public.user_fly_app_events (event_type, status, metadata,"
+            " created_at) values ('error_occurred', 'info', '{}', now() - interval '40 days')", "warning", "nothing is deleted", undo=BRING_SETTINGS),
+    Mistake("job of another role", "cron_drain", "update cron.job set username = 'anon' where jobname = 'hangar-drain'", says="role anon", runs="sql",
+            after="delete from cron.job where username = 'anon'"),
+    Mistake("job of another database", "cron_drain", "update cron.job set database = 'other' where jobname = 'hangar-drain'", says="database other", runs="sql"),
+    Mistake("second job for the sweep", "cron_sweep", OTHER_JOB, "warning", "another job", runs="sql"),
+    Mistake("secret in Vault renamed", "vault_functions_url", KEEP_VAULT + "update vault.secrets set name = 'functions_url' where name = 'hangar_functions_url'",
+            says="no hangar_functions_url", undo=BRING_VAULT),
+    Mistake("bound function that fails", "binding", SUBSCRIPTIONS.format(READ) + "select hangar.bind_function('public.subs(uuid[])'); "
+            + SUBSCRIPTIONS.format("raise exception ''no such plan'';"), says="no such plan", undo=SUBSCRIPTIONS.format(READ),
+            after="select hangar.bind_subscriptions('public.user_subscriptions'); drop function public.subs(uuid[])"),
+    Mistake("row of the settings deleted", "settings", KEEP_SETTINGS + REPLICA.format("delete from hangar.settings;"), "warning", "not checked", undo=BRING_SETTINGS),
+    Mistake("table of the host moved", "binding", "alter table public.user_subscriptions set schema auth", says="does not exist",
+            undo="alter table auth.user_subscriptions set schema public; select hangar.bind_subscriptions('public.user_subscriptions')"),
+    Mistake("region that Fly closed", "fly_regions", faults=({"method": "GET", "path": "/v1/platform/regions", "status": 200, "body": {"regions": [{"code": "iad"}]}},),
+            says="no region sin"),
+    Mistake("organisation renamed at Fly", "fly_organisation", faults=({"method": "GET", "path": "/v1/apps", "status": 404, "body": {"error": "not found"}},),
+            says="no organisation"),
+    Mistake("trial that has ended", "fly_organisation", faults=({"method": "GET", "path": "/v1/apps", "status": 403, "body": {"error": "trial has ended, please add a"
+            " credit card"}},), says="trial has ended"),
+    Mistake("anon key as secret key", "environment", env={"SUPABASE_SECRET_KEY": "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoiYW5vbiJ9.c2ln"}, says="SUPABASE_SECRET_KEY"),
+    Mistake("secret key as publishable key", "environment", env={"SUPABASE_PUBLISHABLE_KEY": "sb_secret_0000000000000000000000"}, says="SUPABASE_PUBLISHABLE_KEY"),
+    Mistake("URL of the dashboard", "environment", env={"SUPABASE_URL": "https://supabase.com/dashboard/project/abcdefghijklmnopqrst"}, says="https://abcdefghijklmnopqrst.supabase.co"),
+    Mistake("URL of the REST API", "environment", env={"SUPABASE_URL": "https://abcdefghijklmnopqrst.supabase.co/rest/v1"}, says="https://abcdefghijklmnopqrst.supabase.co"),
+    Mistake("URL of the database host", "environment", env={"SUPABASE_URL": "https://db.abcdefghijklmnopqrst.supabase.co"}, says="https://abcdefghijklmnopqrst.supabase.co"),
+)  # fmt: skip
+
+MISTAKES = (*CALLS, *RIGHTS, *HOST, *SETTINGS, *OUTSIDE, *SHAPE, *GUARDS)

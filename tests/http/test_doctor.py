@@ -224,6 +224,33 @@ def test_an_organisation_that_fly_refuses_is_named_with_the_page_to_open(operato
     wait_until(lambda: examine(operator)["organisation"]["state"] == "ok")
 
 
+def test_a_token_that_can_only_read_is_named_and_nothing_changes(operator):
+    """Fly accepts the token and lists everything for it; only Fly itself knows that it may not write."""
+    reader = "FlyV1 fm2_reader0000000000"
+    httpx.put(f"{operator.fly_url}/_sim/read-only-tokens", json=[reader], trust_env=False).raise_for_status()
+    before = operator.apps_on_fly()
+    try:
+        found = examine(operator, {"FLY_API_TOKEN": reader})
+        assert found["fly_token"]["state"] == found["fly_organisation"]["state"] == "ok"
+        assert found["fly_token_scope"]["state"] == "wrong"
+        assert "not create apps" in found["fly_token_scope"]["found"]
+        assert found["fly_token_scope"]["remedy"].startswith("fly tokens create org --org hangar-local")
+    finally:
+        httpx.put(f"{operator.fly_url}/_sim/read-only-tokens", json=[], trust_env=False).raise_for_status()
+    assert operator.apps_on_fly() == before
+    assert examine(operator)["fly_token_scope"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("status", [404, 429, 500, 501])
+def test_a_fly_that_does_not_judge_the_token_leaves_its_rights_unchecked(operator, status):
+    """An answer that says nothing about the token is neither ok nor wrong."""
+    operator.set_faults(
+        {"method": "POST", "path": "/v1/tokens/authorize", "status": status, "body": {"error": "nothing here"}}
+    )
+    found = examine(operator)["fly_token_scope"]
+    assert (found["state"], found["found"].startswith("not checked")) == ("warning", True)
+
+
 def test_urls_with_a_trailing_slash_are_accepted(operator):
     """A URL of a function that ends in a slash works, so it is not named."""
     [(urls,)] = operator.sql("select decrypted_secret from vault.decrypted_secrets where name = 'hangar_functions_url'")

@@ -66,11 +66,19 @@ BUGS = (
     ),
     PlantedBug(
         "erase-skips-the-hosts-columns",
-        Sql("function hangar.erasing_columns"),
-        exactly("t.typcategory = 'S' or e.typcategory = 'S' or"),
-        "t.typname in ('text', '_text') or",
+        Sql("function hangar.erasable_columns"),
+        exactly("b.typcategory = 'S' or b.typname in ('hstore', 'xml') or e.typcategory = 'S' or"),
+        "b.typname in ('text', '_text') or",
         "a column that the host has added loses the person",
         (f"{_ORIGINAL}::test_columns_that_the_host_has_added_lose_the_person_too",),
+    ),
+    PlantedBug(
+        "erase-is-silent-about-what-stays",
+        Sql("function hangar.find_remains"),
+        exactly("c.kind = 'kept'"),
+        "c.kind = 'kept' and c.is_key",
+        "a column that cannot lose the person is named",
+        (f"{_ORIGINAL}::test_columns_of_further_types_lose_the_person_and_what_cannot_is_named",),
     ),
     PlantedBug(
         "erase-skips-the-hosts-columns-of-the-log",

@@ -8,6 +8,14 @@ _ADOPT = "tests/http/test_ops_adopt.py"
 
 BUGS = (
     PlantedBug(
+        "install-finds-two-living-rows-in-the-middle",
+        Python("ops.install.apply", "_apply"),
+        exactly("if upgrade and upgrade.refused:"),
+        "if upgrade and upgrade.refused and not plan.pending:",
+        "what forbids the upgrade is found before the first file",
+        ("tests/postgres/test_original_upgrade.py::test_two_live_rows_of_some_users_are_named_and_nothing_is_changed",),
+    ),
+    PlantedBug(
         "legacy-app-is-synced",
         Sql("function hangar.apply_entitlement"),
         exactly("if v_row.desired_state = 'legacy' then"),

@@ -1,5 +1,6 @@
 """`hangar user erase` for a person of the original system, whose rows are older than Hangar's rules."""
 
+import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -115,3 +116,105 @@ def test_columns_that_the_host_has_added_lose_the_person_too(original, upgrade):
         } == wanted
     assert str(other) in {str(row["user_id"]) for row in rows}
     assert erase(hangar, user, mentions=found["mentions"])["changes"] == []
+
+
+STAYS = "create table public.people (mail text primary key); create type public.reviewer as enum ('{email}', 'nobody')"
+
+
+def reads_xml(session):
+    """Whether this Postgres was built with XML."""
+    try:
+        session.execute("select xmlparse(content '<a/>')")
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
+
+
+def test_columns_of_further_types_lose_the_person_and_what_cannot_is_named(original, upgrade):
+    """XML and domains are changed. An enum and a key that must not be null stay, and the answer names them before and after."""
+    user = add_user(original, "free")
+    email = address(original, user)
+    original.execute(STAYS.format(email=email))
+    original.execute("insert into public.people values (%s), ('x@y.test')", (email,))
+    original.execute("create domain public.person as uuid; create domain public.note as text")
+    add_app(original, user, "deleted", machine_id="m1")
+    original.execute(
+        "alter table public.user_fly_apps add owner text not null default 'x@y.test' references public.people,"
+        " add reviewed_by public.reviewer, add papers xml, add person public.person, add note public.note;"
+        " alter table public.user_fly_app_events add seen_by public.reviewer"
+    )
+    original.execute(
+        "update public.user_fly_apps set owner = %s, reviewed_by = %s::text::public.reviewer, person = %s, note = %s",
+        (email, email, user, f"ask {email}"),
+    )
+    has_xml = reads_xml(original)
+    if has_xml:
+        original.execute(
+            "update public.user_fly_apps set papers = xmlparse(content %s)", (f"<a to='{email}'>{user}</a>",)
+        )
+    original.execute("update public.user_fly_app_events set seen_by = %s::text::public.reviewer", (email,))
+    hangar = upgrade()
+    stays = {
+        ("public.user_fly_app_events", "seen_by", 2),
+        ("public.user_fly_apps", "owner", 1),
+        ("public.user_fly_apps", "reviewed_by", 1),
+    }
+    shown = hangar.rpc("fly_erase_user", user=user, actor=ACTOR, reason=None)
+    assert {(each["table"], each["column"], each["rows"]) for each in shown["remains"]} == stays
+    done = erase(hangar, user)
+    assert done["applied"]
+    assert {(each["table"], each["column"], each["rows"]) for each in done["remains"]} == stays
+    [row] = hangar.sql("select owner, reviewed_by::text, papers::text, person::text, note from public.user_fly_apps")
+    assert row == {
+        "owner": email,
+        "reviewed_by": email,
+        "papers": f"<a to='(erased)'>{done['pseudonym']}</a>" if has_xml else None,
+        "person": done["pseudonym"],
+        "note": "ask (erased)",
+    }
+    hangar.sql("update public.user_fly_apps set owner = 'x@y.test', reviewed_by = 'nobody'")
+    hangar.sql("set session_replication_role = replica")
+    hangar.sql("update public.user_fly_app_events set seen_by = null")
+    hangar.sql("set session_replication_role = origin")
+    assert erase(hangar, user)["remains"] == []
+    assert naming(hangar, user, email) == []
+
+
+def test_hstore_loses_the_person(original, upgrade):
+    user = add_user(original, "free")
+    email = address(original, user)
+    if original.execute("select 1 from pg_available_extensions where name = 'hstore'").fetchone() is None:
+        pytest.skip("this Postgres has no hstore")
+    original.execute("create extension hstore schema public")
+    add_app(original, user, "deleted", machine_id="m1")
+    original.execute("alter table public.user_fly_apps add facts public.hstore")
+    original.execute("update public.user_fly_apps set facts = public.hstore(array['mail', %s, 'n', '1'])", (email,))
+    hangar = upgrade()
+    assert erase(hangar, user)["remains"] == []
+    assert hangar.one("select facts::text from public.user_fly_apps") == '"n"=>"1", "mail"=>"(erased)"'
+
+
+@pytest.mark.parametrize("rule", ["unique (mail)", "check (mail like '%@%')"])
+def test_a_rule_of_the_host_that_refuses_the_pseudonym_erases_nothing_and_is_named(original, upgrade, rule):
+    """Not half: the pins are there still. After the value is cleared the same call erases everything."""
+    user, other = add_user(original, "free"), add_user(original, "free")
+    email = address(original, user)
+    for each in (user, other):
+        add_app(original, each, "deleted", machine_id="m1")
+    original.execute(f"alter table public.user_fly_apps add mail text, add constraint mail_rule {rule}")
+    original.execute("update public.user_fly_apps set mail = %s where user_id = %s", (email, user))
+    hangar = upgrade()
+    if "unique" in rule:
+        hangar.sql("update public.user_fly_apps set mail = '(erased)' where user_id = %s", other)
+    hangar.sql("insert into public.fly_overrides (user_id, override, actor) values (%s, 'deny', 'x')", user)
+    shown = hangar.rpc("fly_erase_user", user=user, actor=ACTOR, reason=None)
+    [refusal] = shown["refusals"]
+    assert refusal["code"] == "column"
+    assert "mail_rule" in refusal["message"]
+    assert email not in refusal["message"]
+    with pytest.raises(Exception, match="mail_rule"):
+        erase(hangar, user)
+    assert hangar.one("select count(*) from public.fly_overrides") == 1
+    hangar.sql("update public.user_fly_apps set mail = null where user_id = %s", user)
+    assert erase(hangar, user)["applied"]
+    assert naming(hangar, user, email) == []

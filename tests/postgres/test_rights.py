@@ -32,6 +32,7 @@ hangar.operators                    -     -              r
 hangar.original_apps                -     -              r
 hangar.original_objects             -     -              r
 hangar.original_objects_nr_seq      -     -              -
+hangar.recorded_shape               -     -              r
 hangar.region_capacity              -     -              r
 hangar.release_targets              -     -              r
 hangar.releases                     -     -              r

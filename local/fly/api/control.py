@@ -124,6 +124,11 @@ def _put_images(world: World, body: Any) -> dict[str, Any]:
     return world.images.shown()
 
 
+def _put_read_only_tokens(world: World, body: Any) -> int:
+    world.read_only_tokens = _read_names(body, "tokens")
+    return len(world.read_only_tokens)
+
+
 def _put_foreign_apps(world: World, body: Any) -> list[str]:
     names = _read_names(body, "app names")
     if ours := sorted(names & set(world.apps)):
@@ -236,6 +241,7 @@ _CONTROLS: Mapping[str, Methods] = {
     "faults": {"GET": _show_faults, "PUT": _put_faults},
     "latency": {"PUT": _put_latency},
     "foreign-apps": {"PUT": _put_foreign_apps},
+    "read-only-tokens": {"PUT": _put_read_only_tokens},
     "bad-images": {"PUT": _put_bad_images},
     "images": {"GET": _show_images, "PUT": _put_images},
     "clock": {"GET": _show_clock, "POST": _advance_clock, "PUT": _skew_clock},

@@ -63,6 +63,7 @@ ANSWERED: Mapping[tuple[str, str], Handler] = {
     ("GET", "/v1/orgs/{org_slug}/machines"): listings.list_org_machines,
     ("GET", "/v1/platform/regions"): regions.list_regions,
     ("GET", "/v1/tokens/current"): tokens.show_token,
+    ("POST", "/v1/tokens/authorize"): tokens.authorize_token,
 }
 
 BESIDE: Mapping[tuple[str, str], Handler] = {("GET", "/api/v1/apps/{app_name}/logs"): app_logs.list_logs}
@@ -92,7 +93,7 @@ UNANSWERED: tuple[tuple[str, str], ...] = (
     *((method, _APP + path) for path, methods in _LEFT_OUT.items() for method in methods.split()),
     ("GET", "/v1/orgs/{org_slug}/volumes"),
     ("POST", "/v1/platform/placements"),
-    *(("POST", f"/v1/tokens/{verb}") for verb in ("authenticate", "authorize", "kms", "oidc")),
+    *(("POST", f"/v1/tokens/{verb}") for verb in ("authenticate", "kms", "oidc")),
 )
 """Operations of Fly's API that the simulator answers with 501."""
 

@@ -87,6 +87,7 @@ class World:
         self.unlisted_later: list[App] = []
         self.held_names: set[str] = set()
         self.foreign: set[str] = set()
+        self.read_only_tokens: set[str] = set()
         self.bad_images: set[str] = set()
         self.images = Images()
         self.logs = AppLogs()
