@@ -13,7 +13,8 @@ from shared.adapters.alert_webhook import AlertWebhook
 from shared.adapters.database import PostgrestStore
 from shared.adapters.notifications import Notifier
 from shared.adapters.procedures import Database
-from shared.adapters.user_tokens import mint_user_token
+from shared.adapters.signing_keys import read_signing_keys
+from shared.adapters.user_tokens import mint_user_token, read_public_key
 from shared.domain.credentials import TOKEN_NAME
 from shared.domain.machine_config import build_env
 from shared.domain.models import OperatorRequest, Row
@@ -73,6 +74,7 @@ def make_runtime(config: Config, function: str) -> Runtime:
             inputs=make_machine_inputs(config),
             notifier=Notifier(database, make_alert_webhooks(config)),
             holder=make_holder(function),
+            read_signing_keys=lambda: read_signing_keys(config.token_issuer, config.user_token_key),
         ),
     )
 
@@ -110,7 +112,7 @@ def make_machine_inputs(config: Config) -> MachineInputs:
         }
         return {**configured, TOKEN_NAME: token}
 
-    return MachineInputs(config.installation_id, env, secrets)
+    return MachineInputs(config.installation_id, env, secrets, lambda: read_public_key(config.user_token_key).kid)
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ Each cloud has its own folder, ports, keys and database. They are new at every s
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -22,7 +24,7 @@ from typing import Any, Self
 from local.dev.addresses import describe, format_addresses
 from local.dev.alerts import AlertSink
 from local.dev.child import ROOT, CancelledError, Child, DevError
-from local.dev.database import DBNAME, ORG, add_people, make_database, store_secrets
+from local.dev.database import DBNAME, ORG, add_people, make_database, replace_urls, store_secrets
 from local.dev.files import LOGS, FolderLock, clear_folder
 from local.dev.fly import TOKEN_VARIABLE
 from local.dev.functions import ADMIN as ADMIN_PAGES
@@ -67,6 +69,9 @@ class LocalCloud(Service):
         self._processes = _read_process_limit() if processes is None else processes
         self._cancelled = cancelled or threading.Event()
         self._children: list[Child] = []
+        self._functions: dict[str, Function] = {}
+        self._deployments = itertools.count()
+        self._settings: dict[str, str] = {}
         self._undo = contextlib.ExitStack()
 
     def start(self) -> Self:
@@ -110,7 +115,8 @@ class LocalCloud(Service):
             alerts_url=alerts_url,
             installation_id=installation_id,
         )
-        urls = self._start_functions(make_settings(endpoints, keys, own))
+        self._settings = make_settings(endpoints, keys, own)
+        urls = self._start_functions(self._settings)
         store_secrets(database_url, {name: urls[name] for name in CALLED}, own.webhook)
         self.pg_net = PgNetWorker(database_url, pause_s=0.1).start()
         self._undo.callback(self.pg_net.stop)
@@ -160,13 +166,29 @@ class LocalCloud(Service):
 
     def _start_some(self, names: tuple[str, ...], settings: dict[str, str], port: int = 0) -> dict[str, str]:
         logs, scratch = self.folder / LOGS, self.folder / "run"
-        functions = [Function(name, logs / f"{name}.log", settings, scratch, port) for name in names]
+        number = next(self._deployments)
+        scratch, suffix = (scratch, "") if number < 2 else (scratch / str(number), f"-{number}")
+        scratch.mkdir(exist_ok=True)
+        functions = [Function(name, logs / f"{name}{suffix}.log", settings, scratch, port) for name in names]
         for function in functions:
             self._adopt(function.child)
+            self._functions[function.name] = function
         # At the end all are asked to stop first, so that they finish their requests at the same time.
         for function in functions:
             self._undo.callback(function.child.ask_to_stop)
         return {function.name: function.wait_ready(self._cancelled) for function in functions}
+
+    def deploy_functions(self, changes: Mapping[str, str]) -> None:
+        """Change settings of the functions that the database calls, as a deployment does: start new ones, then end the old."""
+        former = [self._functions[name] for name in CALLED]
+        self._settings |= changes
+        urls = self._start_some(CALLED, self._settings)
+        replace_urls(self.addresses["database_url"], urls)
+        self.addresses["functions"] |= urls
+        write_private(self.folder / "dev.json", self.addresses)
+        for function in former:
+            self._children.remove(function.child)
+            function.child.stop(STOP_GRACE_S)
 
     def _start_child(self, name: str, log: str, command: list[str | Path], env: dict[str, str]) -> Child:
         return self._adopt(Child(name, command, self.folder / LOGS / f"{log}.log", env))

@@ -62,6 +62,13 @@ def store_secrets(url: str, functions: Mapping[str, str], webhook_secret: str) -
             session.execute("select vault.create_secret(%s, %s)", (value, name))
 
 
+def replace_urls(url: str, functions: Mapping[str, str]) -> None:
+    """Put the functions' new URLs into Vault, as a deployment does."""
+    change = "select vault.update_secret((select id from vault.secrets where name = 'hangar_functions_url'), %s)"
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute(change, (json.dumps(dict(functions)),))
+
+
 def add_people(url: str, admin_password: str) -> None:
     """Add one operator, three users on the free tier, and traders: their own, disabled ones and a built-in one."""
     with psycopg.connect(url) as session:

@@ -2,11 +2,15 @@
 
     python -m local.supabase.gateway --database-url URL --keys FILE [--port 0] [--ready-file PATH]
 
+A change of the signing keys in FILE takes effect within FOLLOW_S seconds.
+
 Requests run as the token's role through real grants and row-level security. A form of PostgREST that the gateway leaves
 out answers 400 HANGAR_UNSUPPORTED.
 """
 
 import argparse
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +24,7 @@ from local.supabase.rest.api import RestApi
 from local.supabase.rest.catalog import SchemaCache
 from local.supabase.rest.pool import Pool
 
+FOLLOW_S = 0.2
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Content-Range, Content-Profile, Preference-Applied, Proxy-Status, Retry-After",
@@ -105,18 +110,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ready-file", type=Path, help="written when the gateway serves: its URL")
     options = parser.parse_args(arguments)
+    keys = Keys.load(options.keys)
     gateway = Gateway(
         options.database_url,
-        Keys.load(options.keys),
+        keys,
         auth_database_url=options.auth_database_url,
         port=options.port,
     )
     stopping = stop_on_signals()
+    follower = threading.Thread(target=_follow_file, args=(options.keys, keys, stopping), daemon=True)
     with gateway:
         if options.ready_file is not None:
             write_whole(options.ready_file, gateway.url)
+        follower.start()
         print(gateway.url, flush=True)
         stopping.wait()
+
+
+def _follow_file(path: Path, keys: Keys, stopping: threading.Event) -> None:
+    """Take over the signing keys of each newer file: it is what the page JWT Keys of a hosted project changes."""
+    known = path.stat().st_mtime_ns
+    while not stopping.wait(FOLLOW_S):
+        with contextlib.suppress(OSError, ValueError):  # the file is being removed, or is not a set of keys
+            found = path.stat().st_mtime_ns
+            if found != known:
+                keys.replace_signing_keys(Keys.load(path))
+                known = found
 
 
 if __name__ == "__main__":

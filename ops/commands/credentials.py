@@ -59,6 +59,11 @@ def _print_credentials(found: Mapping[str, Any], *, as_json: bool) -> None:
         "renewed in the last hour": found["renewed_last_hour"],
         "first end": format_moment(found["first_end"]) if found["first_end"] else "none is known yet",
     }
+    if key := found["signing_key"]:
+        state = "accepted by the project" if key["published"] else "NOT published by the project, which refuses it"
+        facts["signing key"] = f"{key['id']}, {state} (read at {format_moment(key['read_at'])})"
+    if found["refused"]:
+        facts["refused"] = f"{found['refused']}, signed with a key that the project does not accept any more"
     if found["renew_from"]:
         facts["issued before"] = f"{found['older_than_renew_from']} before {format_moment(found['renew_from'])}"
     facts["next"] = format_renewal(found)

@@ -29,6 +29,7 @@ class ReleaseLook:
     good_since: datetime | None
     on_demand: bool
     proof: Literal["restart", "start"] | None
+    known_digest: str | None = None  # what Fly showed for the image to which the app goes back
 
 
 @dataclass(frozen=True)
@@ -73,4 +74,5 @@ def _read_look(raw: Json) -> ReleaseLook:
         good_since=datetime.fromisoformat(raw["good_since"]) if raw["good_since"] else None,
         on_demand=bool(raw["on_demand"]),
         proof=raw["proof"],
+        known_digest=raw["known_digest"],
     )

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.database import Caller
+from shared.adapters.signing_keys import SigningKeys
 from shared.domain.models import Json, Row, Settings
 
 
@@ -194,6 +195,10 @@ class SweepProcedures(Caller):
         """Make the rows due whose drift may be repaired now, within the budget and only while the fleet is healthy."""
         answer = self._call("fly_start_drift_repairs")
         return DriftRepairs(drifted=int(answer["drifted"]), started=int(answer["started"]), held=answer["held"])
+
+    def record_signing_keys(self, keys: SigningKeys) -> None:
+        """The key that signs tokens, and the keys that the project accepts."""
+        self._call("fly_record_signing_keys", signing=keys.signing, published=list(keys.published))
 
     def end_outage(self) -> None:
         """Fly answers again: make rows due that wait after failures."""

@@ -99,7 +99,11 @@ def _look_up(session: RegistrySession) -> ImageLookup:
     registry = session.reference.registry
     try:
         digest, document = _read_manifest(session, session.reference.wanted)
-        platforms = _list_platforms(session, document)
+        found = _list_platforms(session, digest, document)
+        platforms = tuple(found)
+        if PLATFORM in found and found[PLATFORM] != digest:
+            # Fly shows the digest of what it runs, which is this manifest and not the index. It must be there, too.
+            _read_manifest(session, found[PLATFORM])
     except _MissingError as missing:
         return ImageLookup("missing", registry, said=session.hide_credentials(str(missing)))
     except NotReadableError as reason:
@@ -107,7 +111,9 @@ def _look_up(session: RegistrySession) -> ImageLookup:
     if PLATFORM not in platforms:
         shown = session.hide_credentials(", ".join(platforms[:_MOST_SHOWN]) or "no platform")
         return ImageLookup("wrong_architecture", registry, None, platforms, f"the registry offers {shown}")
-    return ImageLookup("resolved", registry, digest, platforms)
+    return ImageLookup(
+        "resolved", registry, found[PLATFORM], platforms, index=digest if found[PLATFORM] != digest else None
+    )
 
 
 def _read_manifest(session: RegistrySession, wanted: str) -> tuple[str, dict[str, Any]]:
@@ -127,18 +133,29 @@ def _read_manifest(session: RegistrySession, wanted: str) -> tuple[str, dict[str
     return told or _digest_of(answer.body), _read_document(answer.body)
 
 
-def _list_platforms(session: RegistrySession, document: dict[str, Any]) -> tuple[str, ...]:
-    """What the image runs on, as `architecture/system`, in the order of the registry. Attestations are left out."""
+def _list_platforms(session: RegistrySession, digest: str, document: dict[str, Any]) -> dict[str, str]:
+    """The digest of the manifest for each platform (`architecture/system`), in the order of the registry, without attestations.
+
+    An index may have several entries for a platform, for newer processors. One without a variant runs everywhere.
+    """
     if not isinstance(document.get("manifests"), list):
-        return (_read_platform(session, document),)
-    entries = [each for each in document["manifests"] if isinstance(each, dict)]
-    named = [_name_platform(each["platform"]) for each in entries if isinstance(each.get("platform"), dict)]
-    unnamed = [each.get("digest") for each in entries if not isinstance(each.get("platform"), dict)]
-    if PLATFORM not in named:
+        return {_read_platform(session, document): digest}
+    entries = [each for each in document["manifests"] if isinstance(each, dict) and _has_digest(each)]
+    named = [each for each in entries if isinstance(each.get("platform"), dict)]
+    found: dict[str, str] = {}
+    for each in sorted(named, key=lambda each: bool(each["platform"].get("variant"))):
+        found.setdefault(_name_platform(each["platform"]), each["digest"])
+    found = {platform: found[platform] for platform in (_name_platform(each["platform"]) for each in named)}
+    if PLATFORM not in found:
         # An index need not name the platform of an entry. The entry's own configuration does.
-        readable = [each for each in unnamed if isinstance(each, str) and _is_known(each)]
-        named += [_read_platform(session, _read_manifest(session, each)[1]) for each in readable[:_MOST_UNNAMED]]
-    return tuple(dict.fromkeys(each for each in named if each != "unknown/unknown"))
+        unnamed = [each["digest"] for each in entries if not isinstance(each.get("platform"), dict)]
+        for each in unnamed[:_MOST_UNNAMED]:
+            found.setdefault(_read_platform(session, _read_manifest(session, each)[1]), each)
+    return {platform: each for platform, each in found.items() if platform != "unknown/unknown"}
+
+
+def _has_digest(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get("digest"), str) and _is_known(entry["digest"])
 
 
 def _read_platform(session: RegistrySession, manifest: dict[str, Any]) -> str:

@@ -7,7 +7,9 @@ token, and row level security limits the machine to its user's rows. A machine n
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -51,6 +53,23 @@ def mint_user_token(
         "app_id": str(app_id),
     }
     return jwt.encode(claims, private, algorithm="ES256", headers={"kid": kid})
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """The public half of a key: its id and the two coordinates as in a JWK."""
+
+    kid: str
+    x: str
+    y: str
+
+
+@lru_cache(maxsize=4)
+def read_public_key(key: SecretStr) -> PublicKey:
+    """The id under which `mint_user_token` signs, and the point. Raises ValueError for an invalid key, without showing it."""
+    private, kid = _load_key(key.get_secret_value())
+    numbers = private.public_key().public_numbers()
+    return PublicKey(kid, _encode_32(numbers.x), _encode_32(numbers.y))
 
 
 def _load_key(text: str) -> "tuple[EllipticCurvePrivateKey, str]":

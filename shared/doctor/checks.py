@@ -14,6 +14,7 @@ OUTSIDE: Mapping[str, str] = {
     "environment": "the variables of this shell, by their form",
     "database": "whether the database answers with this key",
     "publishable_key": "whether Supabase accepts SUPABASE_PUBLISHABLE_KEY",
+    "signing_key": "whether the project accepts the key in HANGAR_USER_TOKEN_KEY",
     "schema": "the tables, functions, triggers, indexes and policies, compared with the migration files of this version",
     "installation_id": "HANGAR_INSTALLATION_ID and the database's installation_id",
     "webhook_secret": "HANGAR_WEBHOOK_SECRET and the secret in Vault",

@@ -13,6 +13,7 @@ from shared.doctor.fly_checks import NAMES as FLY_NAMES
 from shared.doctor.fly_checks import check_fly, make_fly_link
 from shared.doctor.function_checks import check_functions
 from shared.doctor.groups import Group, run_groups
+from shared.doctor.signing_key import check_signing_key
 from shared.doctor.surroundings import Surroundings
 from shared.domain.errors import HangarError, Refused, TransientError
 from shared.domain.models import Json
@@ -97,6 +98,7 @@ def _list_groups(
     own = installation_checks
     yield Group(("environment",), lambda: [own.check_environment(here)])
     yield Group(("publishable_key",), lambda: [own.check_publishable_key(here, own.get_with_key)])
+    yield Group(("signing_key",), lambda: [check_signing_key(here, facts["signing_key"] if facts else None)])
     if facts is not None:
         settings, probes, images = facts["settings"], facts["probes"], facts["images"] or []
         yield Group(("installation_id",), lambda: [own.check_installation_id(here, settings)])

@@ -15,6 +15,7 @@ class Surroundings:
     supabase_url: str
     secret_key: str = field(repr=False)
     publishable_key: str | None = field(default=None, repr=False)
+    user_token_key: str | None = field(default=None, repr=False)
     fly_api_url: str = "https://api.machines.dev"
     fly_token: str | None = field(default=None, repr=False)
     fly_org: str | None = None
@@ -33,6 +34,7 @@ class Surroundings:
             supabase_url=config.supabase_url,
             secret_key=config.supabase_secret_key.get_secret_value(),
             publishable_key=config.supabase_publishable_key,
+            user_token_key=config.user_token_key.get_secret_value(),
             fly_api_url=config.fly_api_url,
             fly_token=config.fly_api_token.get_secret_value(),
             fly_org=config.fly_org_slug,

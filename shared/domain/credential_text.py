@@ -13,6 +13,7 @@ _HOLDS = {
     "fly_unreachable": "Fly does not answer",
     "fly_refused": "Fly refuses the organisation's calls",
     "incident": "many apps are broken at once",
+    "signing_key": "the project does not accept the key with which Hangar signs tokens",
     "renewal_failed": "apps that got a new token are unhealthy or failed",
 }
 _STATES = {

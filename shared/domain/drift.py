@@ -92,7 +92,10 @@ def _compare_image(row: Row, image: Any, digest: str) -> Difference | None:
     name, _, pinned = (image if isinstance(image, str) else "").partition("@")
     wanted_name, _, wanted_pinned = row.docker_image.partition("@")
     wanted_digest, runs_digest = wanted_pinned or row.image_digest, digest or pinned
-    if wanted_digest and runs_digest:
+    if wanted_pinned and (name, pinned) == (wanted_name, wanted_pinned):
+        # Fly shows the digest of the manifest that it runs. If the row names an index, that is another one, and always the same.
+        same = runs_digest in (wanted_pinned, row.image_digest or runs_digest)
+    elif wanted_digest and runs_digest:
         same = wanted_digest == runs_digest and _repository(name) == _repository(wanted_name)
     else:
         same = (name, pinned) == (wanted_name, wanted_pinned)  # a tag that was not resolved yet, or Fly's listing

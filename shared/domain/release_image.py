@@ -17,6 +17,9 @@ Outcome = Literal["resolved", "missing", "wrong_architecture", "not_readable", "
 class ImageLookup:
     """What the registry says about one image. `digest` is set if it is resolved; `said` is its answer in words.
 
+    `digest` is what Fly shows for a machine that runs the image: of the manifest for Fly's platform. `index` is the digest
+    of the index (a list of images for several platforms) that the name leads to, if it leads to one.
+
     `not_looked_up`: the settings of this installation do not allow the question.
     """
 
@@ -25,6 +28,7 @@ class ImageLookup:
     digest: str | None = None
     platforms: tuple[str, ...] = ()
     said: str = ""
+    index: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,4 +64,11 @@ def check_release_image(release: Json, look_up: Callable[[str], ImageLookup]) ->
     if found.outcome == "not_readable":
         notice = f"the registry {found.registry} could not be read ({found.said}); the canary decides the digest"
         return CheckedImage(release, found, notice)
-    return CheckedImage(release if found.digest is None else {**release, "image_digest": found.digest}, found)
+    if found.digest is None:
+        return CheckedImage(release, found)
+    name, _, given = image.partition("@")
+    if given and given == found.index:
+        # Fly never shows the digest of an index, so a machine that is right would look wrong.
+        notice = f"{given} is an index for several platforms; the release has its image for {PLATFORM}, {found.digest}"
+        return CheckedImage({**release, "image": f"{name}@{found.digest}", "image_digest": found.digest}, found, notice)
+    return CheckedImage({**release, "image_digest": found.digest}, found)

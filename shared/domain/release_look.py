@@ -44,7 +44,10 @@ class SeenMachine:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the release wants of the machine. `image` and `version` are None when any will do; `since` is when it was moved."""
+    """What the release wants of the machine. `image` and `version` are None when any will do; `since` is when it was moved.
+
+    `known_digest` is what Fly showed for this image before, for an app that goes back: `image` may name an index.
+    """
 
     user_id: str
     image: str | None
@@ -52,6 +55,7 @@ class Expected:
     since: datetime
     good_since: datetime | None = None
     on_demand: bool = False
+    known_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,14 @@ def _judge_image(expected: Expected, machine: SeenMachine) -> Look | None:
             "bad", "other_image", f"runs {machine.image or 'an unknown image'}, and should run {expected.image}"
         )
     seen = machine.image_digest or pinned
-    if digest and seen and seen != digest:
-        return Look("dead", "wrong_digest", f"runs the digest {seen}, and should run {digest}")
+    if digest and seen and seen not in (digest, expected.known_digest):
+        detail = f"runs the digest {seen}, and should run {digest}"
+        if pinned == digest:
+            # Fly was given exactly this digest: only an index is shown as another one.
+            detail += (
+                ". If that is the digest of an index for several platforms, release the digest for amd64/linux instead"
+            )
+        return Look("dead", "wrong_digest", detail)
     return None
 
 

@@ -82,6 +82,7 @@ def _expect(look: "ReleaseLook") -> Expected:
         since=look.since,
         good_since=look.good_since,
         on_demand=look.on_demand,
+        known_digest=look.known_digest,
     )
 
 

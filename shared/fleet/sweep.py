@@ -5,6 +5,7 @@ the apps that need it and write their health page by page, deal with orphans, dr
 is continued by the next one.
 """
 
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from shared.reconcile.worker import Worker
 
+_log = logging.getLogger("hangar.sweep")
 PAGE = 1000
 SYNC_AT_ONCE = 500
 DRAIN_SHARE = 0.4  # of the time, before the fleet is listed: due work never waits for the listing
@@ -114,6 +116,7 @@ class Sweep:
         self._claimed_at, self._open_alerts = self.worker.clock(), claim.open_alerts
         is_ours = claim.settings.installation_id == self.worker.inputs.installation_id
         try:
+            self._record_signing_keys()
             with self._reading_host():
                 self._sync_entitlements()
             if self._host_error is None:
@@ -151,6 +154,17 @@ class Sweep:
                 )
                 self.worker.notifier.open("host_binding", "fleet", message, {"error": str(error)})
             self._host_error = error
+
+    def _record_signing_keys(self) -> None:
+        """Without an answer of the project the sweep continues: the database knows how old its last answer is."""
+        if self.worker.read_signing_keys is None:
+            return
+        try:
+            keys = self.worker.read_signing_keys()
+        except TransientError as error:
+            _log.warning("%s. The next sweep tries again", error)
+            return
+        self.worker.database.record_signing_keys(keys)
 
     def _follow_host(self, ends_at: float) -> None:
         """Bring the users up to date whose subscriptions the host has changed since the last call."""

@@ -76,7 +76,7 @@ def execute(
             version = fly.set_secrets(app, inputs.secrets(row, issued_at), budget_s=budget_s)
             expires_at = issued_at + TOKEN_TTL
             token = {"token_issued_at": issued_at.isoformat(), "token_expires_at": expires_at.isoformat()}
-            return Effects(kind, {"secrets_version": version, **token})
+            return Effects(kind, {"secrets_version": version, "token_key_id": inputs.signing_key_id(), **token})
         case ActionKind.CREATE_MACHINE:
             is_spare = action.purpose == "move"
             created = fly.create_machine(

@@ -19,6 +19,7 @@ from shared.fly.models import FlyMachine
 if TYPE_CHECKING:
     from shared.adapters.notifications import Notifier
     from shared.adapters.procedures import Database
+    from shared.adapters.signing_keys import SigningKeys
     from shared.fly.client import FlyClient
 
 
@@ -29,6 +30,7 @@ class MachineInputs:
     installation_id: UUID
     env: Callable[[Row], Mapping[str, str]]
     secrets: Callable[[Row, datetime], Mapping[str, str]]  # with a token that is issued for this moment
+    signing_key_id: Callable[[], str | None] = lambda: None  # of the key that signs these tokens
 
     def config(self, row: Row, *, pinned: bool = False) -> Json:
         """The whole config of the row's machine; `pinned`: with the image that Hangar deployed, wherever its tag points now."""
@@ -56,6 +58,7 @@ class Worker:
     sleep: Callable[[float], None] = time.sleep
     new_id: Callable[[], UUID] = uuid.uuid4
     chance: Callable[[], float] = random.random
+    read_signing_keys: "Callable[[], SigningKeys] | None" = None
 
 
 def make_holder(function: str) -> str:

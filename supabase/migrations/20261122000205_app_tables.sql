@@ -91,6 +91,8 @@ create table public.user_fly_apps (
   move_release_id integer,
   -- The stopped machine of such a move: the next one, or the former one until the release is done with the app.
   spare_machine_id text,
+  -- The id of the key that signed the token in Fly's secrets; null: not known.
+  token_key_id text check (token_key_id <> ''),
   check ((status = 'deleted') = (deleted_at is not null)),
   check (desired_state <> 'legacy' or generation = 0 and deleted_at is null
     and lease_token is null and next_attempt_at is null and open_intent is null and machine_id is null and secrets_version is null),

@@ -105,6 +105,17 @@ begin
 end
 $$;
 
+-- What an operator can do about an app that a move has left without a running machine: its own one finds no room on its host. Null for others.
+create function hangar.describe_stuck_move(p_row public.user_fly_apps) returns text
+language sql immutable set search_path = ''
+as $$
+  select format('. This user has no running app: release %s moved it, and on the way back its former machine finds no room on the host where it was made. '
+                'Hangar tries that again and again. To get a new machine on another host of %s: `fly machine destroy --force -a %s %s`, then `hangar retry %s`',
+                p_row.move_release_id, p_row.machine_region, p_row.fly_app_name, p_row.machine_id, p_row.user_id)
+   where p_row.spare_machine_id is not null and p_row.machine_state <> 'started' and p_row.error_code in ('host', 'region_full', 'quota')
+     and p_row.desired_state = 'present'
+$$;
+
 create function hangar.describe_failure(p_key text, p_row public.user_fly_apps, p_since timestamptz) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
@@ -132,7 +143,7 @@ begin
         case when v_apps > 3 then format(' and %s more', v_apps - 3) else '' end, p_row.error_message,
         case v_stuck when 0 then 'Hangar retries each of them' when v_apps then 'Hangar retries none of them: an operator must act, then run `hangar retry USER` for each'
           else format('Hangar retries them, except %s that need an operator and `hangar retry USER`', v_stuck) end)
-    end,
+    end || coalesce(hangar.describe_stuck_move(p_row), ''),
     'apps', v_apps, 'users', v_users);
 end
 $$;

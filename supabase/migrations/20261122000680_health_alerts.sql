@@ -5,6 +5,14 @@ create type hangar.unhealthy_app as (
   row_id uuid, user_id uuid, app text, symptom text, kind text, policy text, next text, health hangar.app_health
 );
 
+-- The next step for one app. Neither a restart nor a new machine helps an app whose token the project refuses; a new token does, and the
+-- renewal gives it.
+create function hangar.choose_health_step(p_row public.user_fly_apps, p_health hangar.app_health, p_policy text, p_needed integer) returns text
+language sql stable set search_path = ''
+as $$
+  select case when hangar.is_token_refused(p_row) then 'wait' else hangar.next_health_step(p_health, p_row.machine_id, p_policy, p_needed) end
+$$;
+
 -- The apps about which something must be said: wanted, without a failure of their own (that has an alert), with enough bad samples. An app
 -- in a crash loop has an alert for not staying up.
 create function hangar.find_unhealthy() returns setof hangar.unhealthy_app
@@ -12,7 +20,7 @@ language sql stable set search_path = ''
 as $$
   select a.id, a.user_id, a.fly_app_name, h.symptom,
          case when h.symptom in ('check_critical', 'check_warning', 'check_missing', 'crashes') or hangar.is_down(h.symptom) then 'unhealthy' else 'unknown_health' end,
-         coalesce(p.on_unhealthy, 'alert'), hangar.next_health_step(h, a.machine_id, coalesce(p.on_unhealthy, 'alert'), g.unhealthy_after), h
+         coalesce(p.on_unhealthy, 'alert'), hangar.choose_health_step(a, h, coalesce(p.on_unhealthy, 'alert'), g.unhealthy_after), h
     from hangar.app_health h
     join public.user_fly_apps a on a.id = h.fly_app_id
     cross join hangar.settings g
@@ -209,7 +217,7 @@ as $$
     cross join hangar.settings g
     left join public.fly_plans p on p.tier = p_row.tier
     cross join lateral (select coalesce(p.on_unhealthy, 'alert') as policy,
-                               hangar.next_health_step(h, p_row.machine_id, coalesce(p.on_unhealthy, 'alert'), g.unhealthy_after) as next) s
+                               hangar.choose_health_step(p_row, h, coalesce(p.on_unhealthy, 'alert'), g.unhealthy_after) as next) s
    where h.fly_app_id = p_row.id and h.samples > 0 and (h.well_since is null or h.unsteady)
      and p_row.deleted_at is null and p_row.desired_state = 'present'
 $$;

@@ -41,6 +41,7 @@ begin
                                   then greatest(p_row.secrets_version, (p_patch ->> 'secrets_version')::bigint) end;
     p_row.token_issued_at := (p_patch ->> 'token_issued_at')::timestamptz;
     p_row.token_expires_at := (p_patch ->> 'token_expires_at')::timestamptz;
+    p_row.token_key_id := p_patch ->> 'token_key_id';
     if p_row.secrets_version is null then
       p_row.token_running_until := null;
       perform hangar.mark_secrets_lost(p_row);
@@ -154,13 +155,13 @@ begin
     perform hangar.store_name(p_row);
   end if;
   update public.user_fly_apps a
-     set (machine_id, spare_machine_id, move_release_id, machine_state, machine_region, secrets_version, token_issued_at, token_expires_at, token_running_until, addresses, price_usd_per_s, observed_at,
+     set (machine_id, spare_machine_id, move_release_id, machine_state, machine_region, secrets_version, token_issued_at, token_expires_at, token_key_id, token_running_until, addresses, price_usd_per_s, observed_at,
           observed_spec, image_digest, env_digest, env_version_deployed, drift, drift_repair, drift_repair_at, drift_repairs, drift_error,
           create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
           error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation,
           lease_token, lease_holder, lease_expires_at)
        = (p_row.machine_id, p_row.spare_machine_id, p_row.move_release_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version, p_row.token_issued_at,
-          p_row.token_expires_at, p_row.token_running_until, p_row.addresses, p_row.price_usd_per_s,
+          p_row.token_expires_at, p_row.token_key_id, p_row.token_running_until, p_row.addresses, p_row.price_usd_per_s,
           p_row.observed_at,
           p_row.observed_spec, p_row.image_digest, p_row.env_digest, p_row.env_version_deployed, p_row.drift, p_row.drift_repair, p_row.drift_repair_at,
           p_row.drift_repairs, p_row.drift_error,
@@ -208,7 +209,7 @@ declare
   v_was text;  -- the error code before this save
 begin
   perform hangar.check_keys('patch', p_patch, array[
-    'machine_id', 'spare_machine_id', 'machine_state', 'machine_region', 'secrets_version', 'token_issued_at', 'token_expires_at', 'secrets_running', 'price_usd_per_s', 'rename', 'observed', 'observed_spec',
+    'machine_id', 'spare_machine_id', 'machine_state', 'machine_region', 'secrets_version', 'token_issued_at', 'token_expires_at', 'token_key_id', 'secrets_running', 'price_usd_per_s', 'rename', 'observed', 'observed_spec',
     'image_digest', 'deploying', 'drift', 'drift_error', 'status', 'health_status', 'error_code', 'error_message', 'retry_count',
     'next_attempt_in_s', 'deployed', 'converged', 'deleted', 'region_capacity', 'addresses']);
   if not v_deleted and p_patch ->> 'status' = 'deleted' then
@@ -264,6 +265,7 @@ begin
     v_row.deleted_at := v_now;
     v_row.machine_state := 'absent';
     v_row.spare_machine_id := null;
+    v_row.move_release_id := null;
     v_row.addresses := null;
     v_row.create_unknown_at := null;
     v_row.next_attempt_at := null;

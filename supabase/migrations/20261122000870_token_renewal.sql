@@ -1,19 +1,23 @@
 -- The tokens of machines are renewed before they end: a few apps an hour, in the background. And who hears of it when that does not work.
--- Builds on: credentials, release_tables, alerts, failure_alerts, desired_state.
+-- Builds on: credentials, signing_keys, release_tables, alerts, failure_alerts, desired_state.
 -- shared/domain/credentials.py has the same lengths: a token lives 30 days, and its renewal begins 10 days before the end.
 
 -- Why no token is renewed now, as a code; null if one may be. A renewal after which apps fail is stopped early: the signing key may be wrong.
+-- Apps whose tokens the project refuses are unhealthy for that reason, and new tokens end it: they are no incident that holds the renewal.
 create function hangar.find_renewal_hold() returns text
 language plpgsql stable set search_path = ''
 as $$
 begin
   return coalesce(
     (select case when g.paused then 'paused' when g.token_renewal_share = 0 then 'off' end from hangar.settings g),
+    (select case when k.signing <> all (k.published) then 'signing_key' end from hangar.read_signing_keys() k),
     (select l.kind from hangar.alerts l
-      where l.resolved_at is null and l.kind in ('installation', 'fly_unreachable', 'fly_refused', 'incident') order by l.kind limit 1),
+      where l.resolved_at is null and l.kind in ('installation', 'fly_unreachable', 'fly_refused', 'incident')
+        and not (l.kind = 'incident' and l.key = 'health' and coalesce((hangar.read_signing_keys()).refused_apps, 0) > 0)
+      order by l.kind limit 1),
     (select 'renewal_failed' from public.user_fly_apps a
       where a.deleted_at is null and a.desired_state = 'present' and a.token_renewal_at between hangar.now() - interval '1 day' and hangar.now()
-        and (a.status = 'error' and not hangar.is_org_wide(a.error_code) or a.health_status = 'unhealthy')
+        and (a.status = 'error' and not hangar.is_org_wide(a.error_code) or a.health_status = 'unhealthy') and not hangar.is_token_refused(a)
      having count(*) >= 2));
 end
 $$;
@@ -25,7 +29,24 @@ as $$
   select p_row.machine_id is not null and (
     p_row.token_expires_at is null or p_row.token_expires_at <= hangar.now() + interval '10 days'
     or p_row.token_running_until is null or p_row.token_running_until <= hangar.now() + interval '10 days'
-    or p_row.token_issued_at < p_from)
+    or p_row.token_issued_at < p_from or hangar.is_token_refused(p_row))
+$$;
+
+-- The rows whose token may be due, by indexes alone: at rest it reads none of the table. `is_token_due` decides.
+create function hangar.find_due_tokens(p_from timestamptz) returns setof uuid
+language sql stable set search_path = ''
+as $$
+  select a.id from public.user_fly_apps a
+   where a.deleted_at is null and a.desired_state = 'present' and a.token_expires_at <= hangar.now() + interval '10 days'
+  union
+  select a.id from public.user_fly_apps a
+   where a.deleted_at is null and a.desired_state = 'present' and a.machine_id is not null
+     and (a.token_expires_at is null or a.token_running_until is distinct from a.token_expires_at)
+  union
+  select a.id from public.user_fly_apps a where a.deleted_at is null and a.desired_state = 'present' and a.token_issued_at < p_from
+  union
+  select a.id from public.user_fly_apps a
+   where (hangar.read_signing_keys()).refused_apps > 0 and a.deleted_at is null and a.desired_state = 'present' and hangar.is_token_refused(a)
 $$;
 
 -- How many renewals may begin now. The share of an hour is spread over it, so that a wrong key meets few apps before somebody notices.
@@ -42,6 +63,14 @@ begin
             from public.user_fly_apps a
            where a.deleted_at is null and a.token_renewal_at > v_now - interval '1 hour' and a.token_renewal_at <= v_now);
 end
+$$;
+
+-- How many apps whose token the project refuses may get a new one within five minutes. They do not work, so a restart harms nobody.
+create function hangar.count_refused_room() returns integer
+language sql stable set search_path = ''
+as $$
+  select greatest(g.incident_floor, ceil(0.1 * count(*)))::integer
+    from hangar.settings g left join public.user_fly_apps a on a.deleted_at is null and a.desired_state = 'present' group by g.incident_floor
 $$;
 
 -- Lets a row get a new token and a machine that has it: the same machine as a new generation. Nothing else about it changes.
@@ -70,36 +99,51 @@ as $$
 declare
   v_now timestamptz := hangar.now();
   v_from timestamptz := (select g.renew_tokens_from from hangar.settings g);
+  v_refused integer := coalesce((hangar.read_signing_keys()).refused_apps, 0);
+  v_due uuid[];
   v_room integer;
+  v_refused_room integer := 0;
   v_row public.user_fly_apps;
   v_renewed integer := 0;
 begin
-  -- Most calls end here: one look at an index.
-  if not exists (select 1 from public.user_fly_apps a
-                  where a.deleted_at is null and a.desired_state = 'present' and a.machine_id is not null
-                    and (a.token_expires_at <= v_now + interval '10 days' or a.token_expires_at is null or v_from is not null
-                         or a.token_running_until is distinct from a.token_expires_at))
-     or not pg_try_advisory_xact_lock(hashtextextended('hangar.token_renewal', 0))
-     or hangar.find_renewal_hold() is not null then
+  -- Most calls end here: one look at each of three indexes.
+  v_due := array(select hangar.find_due_tokens(v_from));
+  if cardinality(v_due) = 0 or not pg_try_advisory_xact_lock(hashtextextended('hangar.token_renewal', 0)) or hangar.find_renewal_hold() is not null then
     return 0;
   end if;
-  v_room := hangar.count_renewal_room();
-  if v_room <= 0 then
+  v_room := greatest(hangar.count_renewal_room(), 0);
+  if v_refused > 0 then
+    v_refused_room := hangar.count_refused_room() - (
+      select count(*) from public.user_fly_apps a
+       where a.deleted_at is null and a.token_renewal_at > v_now - interval '5 minutes' and a.token_renewal_at <= v_now);
+  end if;
+  if greatest(v_room, v_refused_room) <= 0 then
     return 0;
   end if;
   for v_row in
-    select a.* from public.user_fly_apps a
-     where a.deleted_at is null and a.desired_state = 'present' and hangar.is_token_due(a, v_from)
+    select a.* from public.user_fly_apps a cross join lateral (select v_refused > 0 and hangar.is_token_refused(a) as yes) refused
+     where a.id = any (v_due) and a.deleted_at is null and a.desired_state = 'present' and hangar.is_token_due(a, v_from)
        and a.observed_generation = a.generation and (a.lease_expires_at is null or a.lease_expires_at <= v_now)
        -- What failed for another reason is left alone until its token is about to end.
-       and (a.status = 'active' and a.health_status is distinct from 'unhealthy' or coalesce(a.token_running_until, a.token_expires_at) <= v_now + interval '3 days')
-       and (a.token_renewal_at is null or a.token_renewal_at <= v_now - interval '1 hour')
+       and (a.status = 'active' and a.health_status is distinct from 'unhealthy' or refused.yes
+            or coalesce(a.token_running_until, a.token_expires_at) <= v_now + interval '3 days')
+       -- A token that was refused since its renewal needs another one at once.
+       and (a.token_renewal_at is null or a.token_renewal_at <= v_now - interval '1 hour' or refused.yes)
        and not exists (select 1 from hangar.release_targets t join hangar.releases r on r.id = t.release_id
                         where t.row_id = a.id and r.state in ('rolling', 'paused', 'rolling_back')
-                          and (t.state in ('applying', 'verifying') or t.must_go_back))
-     order by coalesce(least(a.token_running_until, a.token_expires_at), '-infinity'), a.id limit v_room
-       for no key update skip locked
+                          and (t.state in ('applying', 'verifying') or t.must_go_back) and not refused.yes)
+     order by refused.yes desc, coalesce(least(a.token_running_until, a.token_expires_at), '-infinity'), a.id
+     limit case when v_refused_room > 0 then greatest(v_room, v_refused_room) else v_room end
+       for no key update of a skip locked
   loop
+    if v_refused > 0 and hangar.is_token_refused(v_row) then
+      continue when v_renewed >= v_refused_room;
+      -- It was unhealthy because of its token. What comes after the new one is judged from the beginning.
+      update public.user_fly_apps a set health_status = 'unknown', bad_samples = 0, health_step = null where a.id = v_row.id;
+      delete from hangar.app_health h where h.fly_app_id = v_row.id;
+    else
+      continue when v_renewed >= v_room;
+    end if;
     v_row := hangar.give_token(v_row, 'token_renewal');
     update public.user_fly_apps a set token_renewal_at = v_now where a.id = v_row.id;
     v_renewed := v_renewed + 1;
@@ -135,6 +179,7 @@ begin
                case v_hold when 'paused' then 'it is paused' when 'off' then '`token_renewal_share` is 0'
                            when 'installation' then 'the functions belong to another installation' when 'fly_unreachable' then 'Fly does not answer'
                            when 'fly_refused' then 'Fly refuses the organisation' when 'incident' then 'many apps are broken at once'
+                           when 'signing_key' then 'the project does not accept the key with which it signs'
                            when 'renewal_failed' then 'apps that got a new token are unhealthy or failed' else v_hold end)
              else 'Hangar renews them, a few every hour. To renew faster: `hangar settings set token_renewal_share=0.1`.' end),
       jsonb_build_object('apps', v_found.apps, 'ended', v_found.ended, 'held_by', v_hold));
@@ -163,6 +208,9 @@ as $$
       'ended', pg_catalog.count(*) filter (where a.token_running_until <= hangar.now()),
       'unknown', pg_catalog.count(*) filter (where a.machine_id is not null and a.token_running_until is null),
       'renewed_last_hour', pg_catalog.count(*) filter (where a.token_renewal_at > hangar.now() - interval '1 hour'),
+      'signing_key', (select pg_catalog.jsonb_build_object('id', k.signing, 'published', k.signing = any (k.published), 'read_at', k.read_at)
+                        from hangar.signing_keys k),
+      'refused', pg_catalog.count(*) filter (where hangar.is_token_refused(a)),
       'first_end', pg_catalog.min(a.token_running_until), 'revoked_users', (select pg_catalog.count(*) from hangar.token_revocations))
     from hangar.settings g left join public.user_fly_apps a on a.deleted_at is null and a.desired_state = 'present'
    group by g.token_renewal_share, g.renew_tokens_from

@@ -177,6 +177,7 @@ begin
     perform hangar.check_health();
     perform hangar.check_stalled();
     perform hangar.check_drift();
+    perform hangar.check_signing_key();
     perform hangar.check_tokens();
     perform hangar.check_user_secrets();
     perform hangar.check_refusals();

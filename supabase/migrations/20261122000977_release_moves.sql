@@ -29,6 +29,8 @@ as $$
   select pg_catalog.jsonb_build_object(
     'tier', p_row.tier, 'spec', pg_catalog.to_jsonb(hangar.spec_of(p_row)),
     'machine_region', p_row.machine_region,
+    -- What Fly shows for the image, which may be named by the digest of an index.
+    'seen_digest', coalesce(p_row.observed_spec ->> 'image_digest', p_row.image_digest),
     'env', coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}'),
     'digest', coalesce(nullif(pg_catalog.split_part(p_row.docker_image, '@', 2), ''), p_row.observed_spec ->> 'image_digest', p_row.image_digest))
 $$;

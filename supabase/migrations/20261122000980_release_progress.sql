@@ -114,10 +114,11 @@ as $$
       'release', l.release_id, 'row_id', l.row_id, 'user_id', l.user_id, 'app', l.fly_app_name, 'machine_id', l.machine_id,
       'image', case when p_release.image is not null or l.goes_back then l.docker_image end,
       'version', case when not l.goes_back then p_release.version end, 'since', l.applied_at, 'good_since', l.good_since,
+      'known_digest', case when l.goes_back then l.previous ->> 'seen_digest' end,
       'on_demand', l.power = 'on_demand', 'proof', case when hangar.needs_restart(p_release, l.target) then
          case when l.good_since <= hangar.now() - pg_catalog.make_interval(secs => p_release.soak_s::double precision) then 'restart' else 'start' end end)), '[]')
     from (
-      select t as target, t.release_id, t.row_id, t.user_id, t.goes_back, t.applied_at, t.good_since, a.fly_app_name, a.machine_id, a.docker_image, a.power
+      select t as target, t.release_id, t.row_id, t.user_id, t.goes_back, t.previous, t.applied_at, t.good_since, a.fly_app_name, a.machine_id, a.docker_image, a.power
         from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
        where t.release_id = p_release.id and a.machine_id is not null and a.deleted_at is null and a.desired_state = 'present'
          and a.generation = t.generation

@@ -102,12 +102,13 @@ as $$
    order by w.wave limit 1
 $$;
 
--- How many more apps may move now.
+-- How many more apps may begin to move. An app that waits for its way back, for example out of a move for which there is no room, takes no place: it
+-- would keep the place that it needs itself.
 create function hangar.count_release_room(p_release hangar.releases) returns integer
 language sql stable set search_path = ''
 as $$
   select greatest(0, least(p_release.max_moving, greatest(1, pg_catalog.floor(p_release.moving_share * pg_catalog.count(*))::integer))
-                     - pg_catalog.count(*) filter (where t.state in ('applying', 'verifying'))::integer)
+                     - pg_catalog.count(*) filter (where t.state in ('applying', 'verifying') and not t.must_go_back)::integer)
     from hangar.release_targets t where t.release_id = p_release.id and (t.state <> 'skipped' or t.previous is not null)
 $$;
 

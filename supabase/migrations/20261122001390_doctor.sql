@@ -91,6 +91,7 @@ begin
                   select regexp_split_to_table(coalesce(p.region, g.default_region), ',') as word from hangar.settings g left join public.fly_plans p on p.dedicated) r
                  where r.word <> ''),
     'closed_originals', hangar.doctor_closed_originals(),
+    'signing_key', (select to_jsonb(k) from hangar.read_signing_keys() k where k.signing is not null),
     'probes', hangar.doctor_probes(),
     'schema', hangar.doctor_schema()) end;
 end

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.axe import find_faults
+from tests.browser.test_layout import find_overflows
 
 MARKUP = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 
@@ -121,3 +122,20 @@ def test_the_page_of_a_release_has_no_accessibility_fault_and_runs_no_markup(
     assert len(set(fills)) == len(states)
     drawn = page.evaluate("all => all.map((id) => document.querySelector(id.slice(4, -1)).innerHTML)", fills)
     assert len(set(drawn)) >= len(states) - 1  # done and pending are both plain: one is filled, the other is empty
+
+
+@pytest.mark.parametrize("width", [400, 1440])
+def test_the_form_with_a_move_fits_its_window_and_names_a_wrong_region(
+    open_context, sign_in, cloud, console_errors, width
+):
+    """The refusal stands above the form, which keeps what was typed."""
+    console_errors.expect("status of 400")
+    page = sign_in(open_context(viewport={"width": width, "height": 1000}).new_page())
+    page.goto(f"{cloud.dashboard}/actions/create-release")
+    assert (find_faults(page), find_overflows(page)) == ([], [])
+    page.get_by_label("Move to regions").fill("nrt, moon")
+    page.get_by_label("Reason").fill("closer to the users")
+    page.get_by_role("button", name="Create draft").click()
+    expect(page.get_by_text("region 'moon' does not exist on Fly")).to_be_visible()
+    expect(page.get_by_label("Move to regions")).to_have_value("nrt, moon")
+    assert (find_faults(page), find_overflows(page)) == ([], [])

@@ -61,6 +61,11 @@ def test_the_form_makes_a_draft_whose_page_is_its_plan(operator, draft, release_
         ({"image": NEW, "cpu_kind": "big"}, "Cpu_kind must be shared or performance, not big."),
         ({"image": NEW, "cpu_count": "4", "memory_mb": "256"}, "is refused by Fly"),
         ({"image": NEW, "tiers": "gold"}, "Tiers must be dedicated plans (elite, pro), not gold."),
+        ({"move_to": "nrt, moon"}, "Move to regions: region 'moon' does not exist on Fly: use one or several of"),
+        ({"move_to": ","}, "Move to regions: the list is empty."),
+        ({"move_to": "<b>"}, "region '<b>' does not exist on Fly"),
+        ({"image": NEW, "regions": "moon"}, "moon"),
+        ({"move_to": "nrt", "regions": "fra"}, "No app needs this release"),
         ({"image": NEW, "tiers": "elite"}, "No app needs this release: the selection is empty."),
     ],
 )
@@ -74,6 +79,24 @@ def test_bad_input_shows_the_databases_sentence_and_keeps_the_form(operator, rel
     }
     assert kept["reason"] == "because"
     assert sql("select count(*) from hangar.releases") == [(0,)]
+
+
+def test_a_draft_can_move_apps_to_another_region(operator, draft, sql):
+    """As with `hangar release create --move-to nrt,hkg --region sin`. Nothing moves before the start."""
+    sql("update public.user_fly_apps set machine_region = 'sin' where deleted_at is null and desired_state = 'present'")
+    before = sql("select sum(generation) from public.user_fly_apps")
+    release = draft(image="", move_to=" NRT, hkg,nrt ", regions="SIN")
+    text = text_of(operator.get(f"releases/{release}"))
+    assert "Regions nrt,hkg" in text
+    assert "region sin" in text
+    assert "6 apps would move" in text
+    assert sql("select region, regions, image from hangar.releases where id = %s", release) == [
+        ("nrt,hkg", ["sin"], None)
+    ]
+    assert sql("select sum(generation), max(move_release_id) from public.user_fly_apps") == [(before[0][0], None)]
+    assert "Regions nrt,hkg" in text_of(operator.get("releases"))
+    text = text_of(operator.follow(operator.submit(f"actions/start-release?release={release}", reason="closer")))
+    assert "is rolling" in text
 
 
 def test_a_draft_needs_a_reason_and_a_whole_form(operator, release_apps, sql):

@@ -1,5 +1,8 @@
 """`hangar release create` and the registry of its image: what is refused, what is stored, and what the machines then run."""
 
+import json
+
+import httpx
 import pytest
 
 from local.http_server import Response
@@ -72,6 +75,40 @@ def test_the_digest_of_the_registry_is_stored_shown_and_run(operator, registry, 
     assert finish(operator, release)["state"] == "completed"
     machines = [machine for app in operator.fly_apps() for machine in app["machines"]]
     assert [machine["config"]["image"].partition("@")[2] for machine in machines] == [digest] * 2
+
+
+@pytest.mark.parametrize("given", ["tag", "digest"])
+def test_an_image_for_several_platforms_moves_as_what_fly_shows_for_it(operator, registry, given):
+    """Fly shows the digest of the image for its own platform, and no machine that runs it counts as wrong."""
+    index = registry.push_index(NAME, "arm64/linux", "amd64/linux")
+    ours = registry.push(f"{NAME}-amd64", "amd64/linux")
+    name = f"{registry.host}/{NAME}"
+    show_image(operator, {name: {"digest": index, "runs": ours}, index: {"digest": index, "runs": ours}})
+    image = name if given == "tag" else f"{name}@{index}"
+    _, notices = operator.hangar("release", "create", "--image", image, *FAST)
+    assert (f"{index} is an index for several platforms" in notices) == (given == "digest")
+    [(release,)] = operator.sql("select max(id) from hangar.releases")
+    assert operator.json("release", "status", str(release))["changes"]["image_digest"] == ours
+    operator.hangar("release", "start", str(release))
+    assert finish(operator, release)["state"] == "completed"
+    assert {machine["image_digest"] for app in operator.fly_apps() for machine in app["machines"]} == {ours}
+
+
+def test_another_image_than_the_one_of_the_index_is_refused(operator, registry):
+    """The machine shows the digest of the index's image for another platform."""
+    index = registry.push_index(NAME, "arm64/linux", "amd64/linux")
+    other, ours = (registry.push(f"{NAME}-{name}", f"{name}/linux") for name in ("arm64", "amd64"))
+    show_image(operator, {ours: {"digest": ours, "runs": other}})
+    release = operator.json("release", "create", "--image", f"{registry.host}/{NAME}@{index}", *FAST)["id"]
+    operator.hangar("release", "start", str(release))
+    ended = finish(operator, release)
+    assert ended["state"] == "paused"
+    assert f"runs the digest {other}, and should run {ours}" in json.dumps(ended)
+
+
+def show_image(operator, images):
+    url = f"{operator.fly_url}/_sim/images"
+    httpx.put(url, json=images, trust_env=False).raise_for_status()
 
 
 def test_a_registry_that_cannot_be_read_refuses_nothing(operator, registry):

@@ -6,6 +6,7 @@ more sweeps, each after the last open deadline, must reach the promised state.
 """
 
 import random
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.http_server import Request, Response
-from tests.kill.checks import find_broken, find_last_deadline_s, find_undesired, format_story
+from tests.kill.checks import find_broken, find_last_deadline_s, find_undesired, format_story, is_moving
 from tests.kill.cloud import KillCloud
 from tests.kill.host import Host
 from tests.kill.planned_kills import VICTIMS, WHENS, Killer, PlannedKill, Point
@@ -26,6 +27,8 @@ _MOST_ROUNDS_MORE = 40
 _CUT_FLY_EVERY = 60
 _LONGEST_CUT_S = 5.0
 _LOSE_QUEUE_EVERY = 7
+MOVE_EVERY = 2
+_MOST_SWEEPS_OF_A_MOVE = 40
 
 
 @dataclass
@@ -33,12 +36,13 @@ class Campaign:
     """One campaign on one cloud; `problems` is empty as long as every promise held.
 
     The first pass over the points kills only workers, so that a worker has died at each point. Later passes, and every pass of
-    a `mixed` campaign, kill any process.
+    a `mixed` campaign, kill any process. With `only`, a regular expression, processes are killed at points that match it.
     """
 
     cloud: KillCloud
     seed: int
     mixed: bool = False
+    only: str = ""
     say: Callable[[str], None] = lambda _: None
     problems: list[str] = field(default_factory=list)
     kills: Counter[tuple[Point, str]] = field(default_factory=Counter)
@@ -66,7 +70,8 @@ class Campaign:
     @property
     def points(self) -> list[Point]:
         """Every point of every call seen so far, in a fixed order."""
-        return [Point(call, when) for call in sorted(self.killer.seen) for when in WHENS]
+        calls = sorted(call for call in self.killer.seen if re.search(self.only, call))
+        return [Point(call, when) for call in calls for when in WHENS]
 
     @property
     def never_reached(self) -> list[Point]:
@@ -74,13 +79,13 @@ class Campaign:
         return [point for point in self.points if point not in reached]
 
     def run(self, at_least: int, *, everywhere: bool = False) -> None:
-        """Run two rounds without a kill to learn the calls, then kill until `at_least` is reached or a promise is broken.
+        """Run three rounds without a kill to learn the calls, then kill until `at_least` is reached or a promise is broken.
 
         With `everywhere`, add rounds for points at which no process was killed yet.
         """
         self.host.prepare()
         self.host.sign_up_all()
-        for _ in range(2):
+        for _ in range(3):  # the first move to another region is in the second of them
             self._run_round(0)
         more = _MOST_ROUNDS_MORE if everywhere else 0
         while not self.problems and (self.total < at_least or (more and self.never_reached)):
@@ -139,7 +144,10 @@ class Campaign:
         self.killer.arm(planned)
         if not is_first:
             self._move_clock()
-        if is_first:
+        if is_first and self.tally["rounds"] % MOVE_EVERY == 0:
+            self.host.move_apps()
+            self.tally["rounds with a move to another region"] += 1
+        elif is_first:
             self.host.hurt()
         if planned and self.chance.random() < 1 / _CUT_FLY_EVERY:
             self.tally["times Fly was unreachable"] += 1
@@ -188,14 +196,25 @@ class Campaign:
         self.cloud.control("POST", "clock", {"advance_s": find_last_deadline_s(self.cloud) + 1})
 
     def _recover(self) -> None:
-        """Run two sweeps without kills, each after the last deadline that is open at its start."""
+        """Run two sweeps without kills, each after the last deadline that is open at its start. A move ends before them."""
         self._send_late()
         self.cloud.settle()
+        self._end_move()
         for _ in range(2):
             self._move_clock()
             self.cloud.ask_health("health 1")
             self.cloud.settle()
         self.problems += find_undesired(self.cloud)
+
+    def _end_move(self) -> None:
+        """Let the release that moves apps reach its end, with a minute between two sweeps."""
+        for _ in range(_MOST_SWEEPS_OF_A_MOVE):
+            if not is_moving(self.cloud):
+                return
+            self.cloud.control("POST", "clock", {"advance_s": 60})
+            self.cloud.ask_health("health 1")
+            self.cloud.settle()
+        self.problems.append(f"a move to another region does not end: {is_moving(self.cloud)}")
 
     # Nudges: delivered, lost, delivered twice, delivered late
 

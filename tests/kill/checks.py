@@ -78,6 +78,17 @@ def find_last_deadline_s(cloud: KillCloud) -> float:
     return max(0.0, float(seconds or 0.0))
 
 
+def is_moving(cloud: KillCloud) -> list[tuple]:
+    """The releases that still move apps, and the apps that still have the second machine of a move."""
+    return cloud.sql(
+        "select 'release', r.id::text, r.state from hangar.releases r where r.state in ('rolling', 'rolling_back')"
+        " or r.state = 'paused' and exists (select from hangar.release_targets t where t.release_id = r.id"
+        "   and (t.must_go_back or t.state in ('applying', 'verifying')))"
+        " union all select 'app', a.fly_app_name, a.spare_machine_id from public.user_fly_apps a"
+        " where a.deleted_at is null and a.desired_state = 'present' and a.spare_machine_id is not null"
+    )
+
+
 def format_story(cloud: KillCloud, user: uuid.UUID) -> str:
     """The newest events of a user's app, oldest first: intents, outcomes and their metadata."""
     events = cloud.sql(

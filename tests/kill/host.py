@@ -4,6 +4,8 @@ A write that was answered is durable. A write whose connection was cut may or ma
 holds both states.
 """
 
+import contextlib
+import json
 import random
 import uuid
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from tests.kill.cloud import KillCloud
 
 STRANGER = "a-strangers-app"
 USERS = 8
+REGIONS = ("sin", "nrt", "fra")
 TIERS = ("free", "pro", "elite")
 _STATES = "select user_id, tier || ' ' || status from public.user_subscriptions"
 _CUT = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -28,6 +31,7 @@ class Host:
     cloud: KillCloud
     chance: random.Random
     expected: dict[uuid.UUID, set[str]] = field(default_factory=dict)
+    moves: int = 0
 
     def prepare(self) -> None:
         """Set the settings for the tests, record every row's states, and make a stranger's app in the same organisation."""
@@ -135,6 +139,22 @@ class Host:
 
         self.expected[user] = {"gone"}
         self._write(write, {user: f"{tier} active"})
+
+    def move_apps(self) -> None:
+        """Begin a release that moves every app to another region, unless one is under way or no app would move."""
+        spec = {
+            "region": self.chance.choice(REGIONS),
+            "wave_shares": [1],
+            "moving_share": 1,
+            "soak_s": 30,
+            "canary_size": 2,
+        }
+        with contextlib.suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.RaiseException, *_CUT):
+            ((made,),) = self.cloud.sql(
+                "select public.fly_create_release(%s::jsonb, 'host', 'a kill')", json.dumps(spec)
+            )
+            self.cloud.sql("select public.fly_change_release(%s, 'start', 'host', 'a kill')", made["id"])
+            self.moves += 1
 
     def find_lost_writes(self) -> list[str]:
         """Compare the database with the writes that it confirmed. From then on its content is what is expected."""

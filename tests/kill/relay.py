@@ -98,19 +98,26 @@ def forward(base_url: str, request: Request) -> Response:
 
 
 def name_call(request: Request) -> str:
-    """The kind of call: a procedure (a save also by what it records), or method and path of Fly's API without names."""
+    """The kind of call: a procedure (a save also by what it records), or method and path of Fly's API without names.
+
+    The steps of a move to another region are kinds of their own, as far as the call itself says that it is one.
+    """
     procedure = request.path.removeprefix("/rest/v1/rpc/")
     if procedure != request.path:
         return f"{procedure} {_name_save(json.loads(request.body))}" if procedure == "fly_save" else procedure
     parts = request.path.split("/")
     hidden = (3, 5) if parts[2:3] in (["apps"], ["orgs"]) else ()
-    return f"{request.method} {'/'.join('*' if place in hidden else part for place, part in enumerate(parts))}"
+    name = f"{request.method} {'/'.join('*' if place in hidden else part for place, part in enumerate(parts))}"
+    # Only the second machine of a move is made without being started.
+    is_spare = name == "POST /v1/apps/*/machines" and json.loads(request.body).get("skip_launch")
+    return f"{name} (move)" if is_spare else name
 
 
 def _name_save(args: dict) -> str:
     for event in args.get("p_events") or ():
         if event["event_type"] == "action" and event["status"] == "intent":
-            return f"intent {event['metadata']['action']}"
+            metadata = event["metadata"]
+            return f"intent {metadata['action']}{' (move)' if metadata.get('purpose') == 'move' else ''}"
     patch = args.get("p_patch") or {}
     for what in ("deleted", "converged", "rename"):
         if patch.get(what):

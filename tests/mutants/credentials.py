@@ -4,6 +4,7 @@ from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _RENEWAL = "tests/simulation/test_token_renewal.py"
+_KEYS = "tests/simulation/test_signing_keys.py"
 _SECRETS = "tests/simulation/test_user_secrets.py"
 
 BUGS = (
@@ -14,6 +15,32 @@ BUGS = (
         ">= floor(extract(epoch from greatest(r.revoked_at, u.erased_at)))",
         "a revoked token is refused, also one that was issued in the second of the revocation",
         ("tests/http/test_token_revocation.py",),
+    ),
+    PlantedBug(
+        "renewal-with-a-key-that-the-project-refuses",
+        Sql("function hangar.find_renewal_hold"),
+        exactly("when k.signing <> all (k.published) then 'signing_key'"),
+        "when false then 'signing_key'",
+        "no token is renewed while the project refuses the key that signs it",
+        (f"{_KEYS}::test_a_key_that_is_revoked_first_is_named_and_no_health_repair_makes_it_worse",),
+    ),
+    PlantedBug(
+        "refused-tokens-wait-as-an-incident",
+        Sql("function hangar.find_renewal_hold"),
+        exactly(
+            "and not (l.kind = 'incident' and l.key = 'health' and coalesce((hangar.read_signing_keys()).refused_apps, 0) > 0)"
+        ),
+        "",
+        "apps whose tokens are refused get new ones, although so many are unhealthy at once",
+        (f"{_KEYS}::test_with_a_key_that_is_accepted_hangar_repairs_every_app_itself",),
+    ),
+    PlantedBug(
+        "apps-with-refused-tokens-replaced",
+        Sql("function hangar.choose_health_step"),
+        exactly("when hangar.is_token_refused(p_row) then 'wait'"),
+        "when false then 'wait'",
+        "no machine is restarted or replaced for a token that the project refuses",
+        (f"{_KEYS}::test_a_few_apps_with_refused_tokens_are_neither_restarted_nor_replaced",),
     ),
     PlantedBug(
         "renewal-resolves-the-tag-again",

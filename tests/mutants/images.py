@@ -8,6 +8,22 @@ _TRANSPORT, _REGISTRY = "shared.adapters.registry_transport", "shared.adapters.r
 
 BUGS = (
     PlantedBug(
+        "release-of-an-index-keeps-the-digest-of-the-index",
+        Python(_REGISTRY, "_look_up"),
+        exactly('"resolved", registry, found[PLATFORM], platforms'),
+        '"resolved", registry, digest, platforms',
+        "I13: a machine that runs the image of an index does not count as wrong",
+        (_ANSWERS,),
+    ),
+    PlantedBug(
+        "any-digest-of-a-pinned-image-is-right",
+        Python("shared.domain.drift", "_compare_image"),
+        exactly("same = runs_digest in (wanted_pinned, row.image_digest or runs_digest)"),
+        "same = True",
+        "a machine that runs another image than the pinned one differs",
+        ("tests/unit/test_drift.py",),
+    ),
+    PlantedBug(
         "image-digest-not-verified",
         Python(_REGISTRY, "_is_digest_of"),
         exactly("return _is_known(digest) and digest =="),

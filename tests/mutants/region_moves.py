@@ -5,6 +5,7 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _RULES = "tests/postgres/test_region_moves.py"
 _MOVES = "tests/simulation/test_region_moves.py"
+_LEFTOVERS = "tests/simulation/test_region_move_leftovers.py"
 _STEPS = "tests/unit/test_region_move.py"
 _CHECK, _DOMAIN = "function hangar.check_move", "shared.domain.region_move"
 
@@ -208,5 +209,21 @@ BUGS = (
         'row.power == "on_demand" and is_interrupted(machine, spare)',
         "the removal hold keeps a machine running, also when a move was interrupted",
         (f"{_STEPS}::test_a_hold_in_the_middle_of_a_move_starts_the_machine_again",),
+    ),
+    PlantedBug(
+        "waiting-way-back-keeps-its-own-place",
+        Sql("function hangar.count_release_room"),
+        exactly("and not t.must_go_back"),
+        "",
+        "an abort puts everybody back, also apps that wait for room in the new region",
+        (f"{_LEFTOVERS}::test_a_user_who_leaves_in_the_middle_and_returns_meets_no_old_move",),
+    ),
+    PlantedBug(
+        "old-move-for-a-user-who-returns",
+        Sql("function hangar.make_present"),
+        exactly("a.desired_state <> 'absent' or exists"),
+        "true or exists",
+        "I13: only a release that is under way moves an app",
+        (f"{_LEFTOVERS}::test_a_user_who_leaves_in_the_middle_and_returns_meets_no_old_move",),
     ),
 )

@@ -39,6 +39,7 @@ hangar.releases                     -     -              r
 hangar.releases_id_seq              -     -              -
 hangar.schema_migrations            -     -              r
 hangar.settings                     -     -              r
+hangar.signing_keys                 -     -              r
 hangar.status_rules                 -     -              r
 hangar.sweeps                       -     -              r
 hangar.token_revocations            -     -              r
@@ -96,7 +97,8 @@ fly_cost_report fly_create_release fly_credentials fly_doctor fly_end_outage fly
 fly_end_removal_hold fly_find_users
 fly_fleet_page fly_judge_orphan fly_list_alerts fly_list_orphans fly_migration_candidates fly_operator
 fly_operators fly_overview fly_raise_alert fly_record_deliveries fly_record_orphan_absence fly_record_orphan_outcome
-fly_record_command fly_record_orphans fly_record_refusal fly_record_release_looks fly_record_sweep fly_record_user_secret
+fly_record_command fly_record_orphans fly_record_refusal fly_record_release_looks fly_record_signing_keys
+fly_record_sweep fly_record_user_secret
 fly_release
 fly_release_brake fly_releases fly_remove_operator fly_renew_tokens fly_resolve_alert
 fly_retry fly_revoke_user fly_save fly_set_override fly_set_paused fly_set_plan

@@ -48,6 +48,11 @@ def having(**changes):
         (having(image_digest=A), ROW.docker_image, A, False),
         (having(image_digest=A), ROW.docker_image, B, True),  # the same tag, pushed again
         (having(image_digest=A), f"{ROW.docker_image}@{A}", A, False),  # pinned by a repair
+        # The row names an index, and Fly shows its image for amd64: what was shown first is right.
+        (having(docker_image=f"app:v1@{A}"), f"app:v1@{A}", B, False),
+        (having(docker_image=f"app:v1@{A}", image_digest=B), f"app:v1@{A}", B, False),
+        (having(docker_image=f"app:v1@{A}", image_digest=B), f"app:v1@{A}", "sha256:" + "c" * 64, True),
+        (having(docker_image=f"app:v1@{A}", image_digest=B), f"app:v2@{B}", B, True),  # put there by hand
         (having(image_digest=A), "registry.fly.io:443/app:v2", A, False),  # another tag of the same image
         (having(image_digest=A), "registry.fly.io:443/other:v1", A, True),
         (having(docker_image=f"app@{A}"), f"app@{A}", A, False),

@@ -42,15 +42,43 @@ def test_without_a_digest_header_the_content_decides(registry):
     assert look_up(registry).digest == digest
 
 
-def test_an_index_is_resolved_to_its_own_digest(registry):
-    digest = registry.push_index(NAME, "arm64/linux", "amd64/linux", "unknown/unknown")
+def test_an_index_is_resolved_to_its_image_for_our_platform(registry):
+    """That is the digest which Fly shows for a machine. It is the same by the tag and by the digest of the index."""
+    index = registry.push_index(NAME, "arm64/linux", "amd64/linux", "unknown/unknown")
+    image = registry.push(f"{NAME}-amd64", "amd64/linux")
+    for name in (NAME, f"{NAME}@{index}"):
+        found = look_up(registry, name)
+        assert (found.outcome, found.digest, found.index) == ("resolved", image, index)
+        assert found.platforms == ("arm64/linux", "amd64/linux")
+    assert look_up(registry, f"{NAME}@{image}").index is None
+
+
+def test_an_index_whose_image_is_not_in_the_registry_is_missing(registry):
+    """Half of a push: the list is there, and what it names is not."""
+    registry.push_index(NAME, "amd64/linux")
+    gone = registry.push(f"{NAME}-amd64", "amd64/linux")
+    for reference in [each for each in registry.manifests if each.endswith((gone, "-amd64"))]:
+        del registry.manifests[reference]
     found = look_up(registry)
-    assert (found.outcome, found.digest, found.platforms) == ("resolved", digest, ("arm64/linux", "amd64/linux"))
+    assert found.outcome == "missing"
+    assert gone in found.said
+
+
+def test_of_several_images_for_our_platform_the_one_for_every_processor_counts(registry):
+    plain, newer = registry.push("team/app:plain"), registry.push("team/app:newer")
+    platform = {"architecture": "amd64", "os": "linux"}
+    entries = [
+        {"mediaType": MANIFEST, "digest": newer, "size": 1, "platform": {**platform, "variant": "v3"}},
+        {"mediaType": MANIFEST, "digest": plain, "size": 1, "platform": platform},
+    ]
+    registry.put(NAME, INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+    assert look_up(registry).digest == plain
 
 
 def test_an_index_that_names_no_platform_is_read_entry_by_entry(registry):
-    digest = registry.push_index(NAME, "arm64/linux", "amd64/linux", named=False)
-    assert look_up(registry).digest == digest
+    index = registry.push_index(NAME, "arm64/linux", "amd64/linux", named=False)
+    found = look_up(registry)
+    assert (found.digest, found.index) == (registry.push(f"{NAME}-amd64", "amd64/linux"), index)
     registry.push_index("team/app:v3", "arm64/linux", "arm/linux", named=False)
     assert look_up(registry, "team/app:v3").outcome == "wrong_architecture"
 

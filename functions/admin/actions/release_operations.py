@@ -7,7 +7,9 @@ from uuid import UUID, uuid5
 from functions.admin.actions.function_client import ActionOutcome
 from functions.admin.actions.request import ActionRequest
 from shared.adapters.registry import Registry, choose_scope, make_registry
+from shared.domain.errors import Refused
 from shared.domain.models import Json
+from shared.domain.regions import explain_refused_region, normalise_region
 from shared.domain.release_image import check_release_image
 from shared.settings.config import Config
 
@@ -29,9 +31,25 @@ def read_release_form(form: Mapping[str, str]) -> Json:
     """The release that the form describes. Empty fields are left out; the database checks the rest."""
     spec: Json = {name: form[name] for name in _TEXTS if form.get(name)}
     spec |= {name: _read_number(form[name]) for name in _NUMBERS if form.get(name)}
-    if tiers := [tier for part in form.get("tiers", "").split(",") if (tier := part.strip())]:
+    if move_to := form.get("move_to", "").strip():
+        spec["region"] = _read_regions(move_to)
+    if tiers := _split_words(form.get("tiers", "")):
         spec["tiers"] = tiers
+    if regions := _split_words(form.get("regions", "")):
+        spec["regions"] = [region.lower() for region in regions]
     return spec
+
+
+def _split_words(text: str) -> list[str]:
+    return [word for part in text.split(",") if (word := part.strip())]
+
+
+def _read_regions(preference: str) -> str:
+    """The list as it is stored. Raises Refused with the sentence of the command line for a word that is no region of Fly."""
+    regions = normalise_region(preference)
+    if refused := explain_refused_region(preference) if regions else "the list is empty":
+        raise Refused(f"move to regions: {refused}", code="invalid_value")
+    return regions
 
 
 def _read_number(text: str) -> int | str:

@@ -40,6 +40,7 @@ TITLES = {
     "drift": "Machines differ from what should run",
     "release_failed": "A release has paused itself",
     "renewal_failed": "The renewal of tokens has stopped",
+    "signing_key": "The project refuses tokens of machines",
     "token_lapses": "Tokens of machines are about to end",
     "user_secrets_missing": "Secrets of users are missing on Fly",
 }

@@ -128,6 +128,7 @@ def describe_changes(release: Mapping[str, Any]) -> list[tuple[str, str]]:
     size += [changes["cpu_kind"]] if "cpu_kind" in changes else []
     size += [f"{changes['memory_mb']} MB"] if "memory_mb" in changes else []
     found += [("Size", ", ".join(size))] if size else []
+    found += [("Regions", changes["region"])] if "region" in changes else []
     found += [("Version", changes["version"])] if "version" in changes else []
     found += [("Environment", ", ".join(changes["env"]))] if changes.get("env") else []
     return found

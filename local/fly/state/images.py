@@ -18,7 +18,7 @@ AT_ONCE_S = 0.5
 _FAILURE = Exit(1)
 _OOM = Exit(0, 9, oom_killed=True)
 _WRONG_ARCHITECTURE = "wrong-architecture"
-_FIELDS = ("behaviour", "digest", "version", "architecture")
+_FIELDS = ("behaviour", "digest", "runs", "version", "architecture")
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,20 @@ BEHAVIOURS = {
 
 @dataclass(frozen=True)
 class Image:
-    """One image. `digest` is the registry's; `version` is what the program in it calls itself."""
+    """One image. `digest` is the registry's; `version` is what the program in it calls itself.
+
+    `runs` is the digest of the image for Fly's platform, if `digest` is that of an index for several platforms.
+    """
 
     digest: str
     version: str
     behaviour: Behaviour = GOOD
+    runs: str | None = None
 
     @property
     def running_digest(self) -> str:
         """The digest that a machine with this image shows."""
-        return _digest_of(f"other than {self.digest}") if self.behaviour.other_digest else self.digest
+        return _digest_of(f"other than {self.digest}") if self.behaviour.other_digest else self.runs or self.digest
 
 
 class Images:
@@ -148,7 +152,7 @@ def _read_entry(name: str, value: Any) -> dict[str, str]:
         raise ValueError(f"{name}: expected a digest, or an object with {', '.join(_FIELDS)}")
     if unknown := set(entry) - set(_FIELDS):
         raise ValueError(f"{name}: unknown field {min(unknown)!r}; known are {', '.join(_FIELDS)}")
-    if not entry.get("digest", "sha256:").startswith("sha256:"):
+    if not all(entry.get(field, "sha256:").startswith("sha256:") for field in ("digest", "runs")):
         raise ValueError(f"{name}: a digest looks like sha256:…")
     if entry.get("behaviour", GOOD.name) not in BEHAVIOURS:
         raise ValueError(f"{name}: behaviour must be one of {', '.join(BEHAVIOURS)}")
@@ -163,7 +167,8 @@ def _make_image(reference: str, digest: str, known: dict[str, str]) -> Image:
         behaviour = BEHAVIOURS[_WRONG_ARCHITECTURE]
     else:
         behaviour = _behaviour_by_name(name)
-    return Image(digest, known.get("version") or _tag_of(name) or digest.removeprefix("sha256:")[:12], behaviour)
+    version = known.get("version") or _tag_of(name) or digest.removeprefix("sha256:")[:12]
+    return Image(digest, version, behaviour, known.get("runs"))
 
 
 def _behaviour_by_name(name: str) -> Behaviour:

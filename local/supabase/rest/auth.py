@@ -3,10 +3,11 @@
 Sources: Supabase docs guides/api/api-keys; PostgREST Auth/Jwt.hs (order of checks, 30 s of allowed skew, messages).
 """
 
+import contextlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ import jwt
 
 from local.supabase.keys import ALGORITHM, Keys
 from local.supabase.rest.errors import RestError
+from local.supabase.signing_keys import SigningKey
 
 ANONYMOUS_ROLE = "anon"
 SERVICE_ROLE = "service_role"
@@ -79,10 +81,10 @@ def verify_token(token: str, keys: Keys, now: Callable[[], float]) -> dict[str, 
         raise _invalid_token("PGRST301", f"Expected 3 parts in JWT; got {parts}")
     try:
         header = jwt.get_unverified_header(token)
-        if header.get("alg") != ALGORITHM or header.get("kid", keys.kid) != keys.kid:
+        candidates = keys.find_accepted(header.get("kid")) if header.get("alg") == ALGORITHM else []
+        if not candidates:
             raise _invalid_token("PGRST301", "No suitable key or wrong key type", "None of the keys was able to decode")
-        # Only the signature: PyJWT's checks of the claims differ from PostgREST's in order, leeway and message.
-        claims = json.loads(jwt.PyJWS().decode(token, keys.public_key, algorithms=[ALGORITHM]))
+        claims = _decode(token, candidates)
     except jwt.InvalidSignatureError:
         raise _invalid_token("PGRST301", "JWT cryptographic operation failed") from None
     except (jwt.InvalidTokenError, ValueError):
@@ -91,6 +93,17 @@ def verify_token(token: str, keys: Keys, now: Callable[[], float]) -> dict[str, 
         raise _invalid_token("PGRST303", "Parsing claims failed")
     _check_times(claims, int(now()))
     return claims
+
+
+def _decode(token: str, candidates: Sequence[SigningKey]) -> object:
+    """The claims, by the first key that fits; raises what the last one raised.
+
+    Only the signature is checked: PyJWT's checks of the claims differ from PostgREST's in order, leeway and message.
+    """
+    for key in candidates[:-1]:
+        with contextlib.suppress(jwt.InvalidSignatureError):
+            return json.loads(jwt.PyJWS().decode(token, key.public_key, algorithms=[ALGORITHM]))
+    return json.loads(jwt.PyJWS().decode(token, candidates[-1].public_key, algorithms=[ALGORITHM]))
 
 
 def _check_times(claims: Mapping[str, Any], now: int) -> None:
