@@ -126,7 +126,7 @@ def _read_user_file(path: Path) -> list[str]:
     except UnicodeDecodeError:
         raise TargetError(f"{path} is not a text file (UTF-8) with one user on each line") from None
     for number, line in enumerate(lines, 1):
-        if line and not _is_user(line):
+        if line and (not _is_user(line) or not line.isprintable()):
             raise TargetError(f"{path}, line {number}: {line[:60]!r} is neither a user id nor an e-mail address")
     if not any(lines):
         raise TargetError(f"{path} names no user")

@@ -98,6 +98,9 @@ def format_next(release: Mapping[str, Any]) -> str:
     if state == "paused":
         back = sum(each["goes_back"] for each in release["targets"])
         first = "nothing moves"
+        if forward := sum(each["state"] in _MOVING and not each["goes_back"] for each in release["targets"]):
+            verb = "is" if forward == 1 else "are"
+            first = f"{count_apps(forward)} that had begun to move {verb} still checked; no other app begins"
         if back:
             first = f"Hangar puts {count_apps(back)} back to what ran before{_format_held_back_way(release)}"
         return (
@@ -109,6 +112,13 @@ def format_next(release: Mapping[str, Any]) -> str:
         lack = f"{count_apps(behind)} {'does' if behind == 1 else 'do'} not have it. " if behind else ""
         return (
             f"{lack}Nothing more happens; `hangar release rollback {number}` puts every app back to what it ran before"
+        )
+    lost = sum(each["state"] == "failed" for each in release["targets"])
+    if lost:
+        verb = "is" if lost == 1 else "are"
+        return (
+            f"{count_apps(lost)} {verb} not well on the former machine: see the reasons, and `hangar explain USER`. "
+            "The other apps run what they ran before"
         )
     return "nothing more happens; the apps run what they ran before"
 

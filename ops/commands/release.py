@@ -145,7 +145,7 @@ def _read_spec(installation: Installation, options: Mapping[str, Any]) -> tuple[
     """The release as fly_create_release takes it, and what was typed for each user in it."""
     names = {key: find_users(installation, options[key]) for key in ("users", "canary") if options[key]}
     texts = {key: options[key] for key in _READERS if options[key] is not None}
-    if options["version"] == "":
+    if options["version"] is not None and not options["version"].strip():
         raise TargetError("--version is empty")
     plain = ("image", "version", "cpu_kind", "cpu_count", "memory_mb", "canary_size", "max_moving")
     spec: dict[str, Any] = {

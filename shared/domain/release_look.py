@@ -39,6 +39,7 @@ class SeenMachine:
     configured_checks: Sequence[str] = ()
     exited_at: datetime | None = None
     exit_text: str = ""
+    exit_failed: bool = False
     out_of_memory: bool = False
 
 
@@ -90,6 +91,8 @@ def judge_look(expected: Expected, machine: SeenMachine) -> Look:
 def _judge_state(expected: Expected, machine: SeenMachine) -> Look | None:
     if machine.state in ("failed", "launch_failed", "destroyed"):
         return Look("dead", "machine_failed", f"the machine is {machine.state}{_words(machine)}")
+    if machine.state == "stopped" and expected.on_demand and machine.exit_failed and _has_ended(expected, machine):
+        return Look("dead", "exited", f"the machine is {machine.state}{_words(machine)}")  # that is no sleep
     if machine.state in ("stopped", "suspended") and not expected.on_demand:
         if _has_ended(expected, machine):  # Fly starts it no more, so waiting changes nothing
             return Look("dead", "exited", f"the machine is {machine.state}{_words(machine)}")
@@ -139,6 +142,8 @@ def _judge_exits(expected: Expected, machine: SeenMachine) -> Look | None:
 def _judge_sleep(expected: Expected, machine: SeenMachine) -> Look | None:
     if machine.state == "started" or not expected.on_demand:
         return None
+    if machine.state == "stopped" and _has_ended(expected, machine):
+        return Look("asleep", "exited", f"the program has ended by itself{_words(machine)}")
     return Look("asleep", "unproven", f"the machine is {machine.state}, as its plan allows")
 
 

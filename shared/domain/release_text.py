@@ -28,6 +28,7 @@ REASONS = {
     "left": "the user is no longer entitled to an app",
     "changed": "the user has another plan by now",
     "ended": "the release ended before its turn came",
+    "again": "what kept the app out of the release has ended, so it joins at the end",
     "busy": "the app was busy or not running for as long as its wave lasted",
     # what a look at the machine has found
     "machine_failed": "the machine does not start",

@@ -99,5 +99,6 @@ def _see(machine: "FlyMachine", lead: "timedelta | None") -> SeenMachine:
         configured_checks=machine.configured_checks,
         exited_at=at - lead if at is not None and lead is not None else at,
         exit_text=describe_exit(ended) if ended else "",
+        exit_failed=bool(ended and (ended.code or ended.signal or ended.oom_killed or ended.error)),
         out_of_memory=ended.oom_killed if ended else False,
     )

@@ -1,5 +1,13 @@
--- The environment that a plan, a release or a pin adds to a machine: names and texts that nobody has to guess about.
+-- The environment that a plan, a release or a pin adds to a machine: names and texts that nobody has to guess about. And the form of an image.
 -- Builds on: schema.
+
+-- The form of an image: lower case except for the tag, no scheme, a tag or a digest. Grammar: distribution/reference (Docker, OCI).
+create function hangar.image_pattern() returns text
+language sql immutable set search_path = ''
+as $$
+  select '^[a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]{1,5}/[a-z0-9]+([._-]+[a-z0-9]+)*)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*'
+    || '(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}|(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?@[a-z0-9+._-]+:[a-f0-9]+)$'
+$$;
 
 -- Names that Hangar gives every machine itself. Another value for one of them would make the machine serve another user or database.
 create function hangar.own_env_names() returns text[]
@@ -15,10 +23,15 @@ as $$
     when p_env is null or pg_catalog.jsonb_typeof(p_env) <> 'object' then 'env must be an object of names like LOG_LEVEL and texts'
     else (
       select case when bool_or(x.own) then 'env must not name what Hangar sets itself: ' || string_agg(x.name, ', ' order by x.name) filter (where x.own)
+                  when bool_or(x.long) then 'env must have values of at most 32768 bytes and names of at most 255; not so: '
+                                            || string_agg(x.name, ', ' order by x.name) filter (where x.long)
                   else 'env must map names like LOG_LEVEL to texts; not so: ' || string_agg(x.name, ', ' order by x.name) end
-        from (select pg_catalog.left(e.key, 60) as name, e.key = any (hangar.own_env_names()) as own
+        from (select pg_catalog.left(e.key, 60) as name, e.key = any (hangar.own_env_names()) as own,
+                     pg_catalog.octet_length(e.value #>> '{}') > 32768 or pg_catalog.octet_length(e.key) > 255 as long
                 from pg_catalog.jsonb_each(p_env) e
                where pg_catalog.jsonb_typeof(e.value) <> 'string' or e.key !~ '^[A-Za-z_][A-Za-z0-9_]*$' or e.key = any (hangar.own_env_names())
+                  -- Linux starts no program with a variable of more than 128 KiB, and its whole environment has a limit, too.
+                  or pg_catalog.octet_length(e.value #>> '{}') > 32768 or pg_catalog.octet_length(e.key) > 255
                order by e.key limit 5) x
       having count(*) > 0)
   end

@@ -39,8 +39,9 @@ create table hangar.releases (
   held_since timestamptz,
   -- When a worker last moved it on. A schedule that stands still takes no time from anybody.
   advanced_at timestamptz,
-  -- Why it is paused.
+  -- Why it is paused, and since when, if its failures have paused it.
   reason text,
+  failed_at timestamptz,
   -- Whether plans and settings say what the release changes, so that new apps get it too.
   adopted boolean not null default false,
   -- What they said before, for a rollback.
@@ -82,6 +83,9 @@ create table hangar.release_targets (
   digest_seen text,
   instance_seen text,
   failed_at timestamptz,
+  -- What the last look has found, if not that all is well.
+  look_code text,
+  look_reason text,
   reason_code text,
   reason text,
   primary key (release_id, row_id)

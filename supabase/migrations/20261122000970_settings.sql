@@ -16,7 +16,7 @@ as $$
     ('default_region', 'text', null, null, false, '^\s*[a-zA-Z]{2,4}(\s*,\s*[a-zA-Z]{2,4})*\s*$',
      'a region of Fly or a list in order of preference, like sin or sin,nrt'),
     -- An image without a tag or digest means whatever `latest` is when a machine is made. It is usually a typing error.
-    ('default_image', 'text', null, null, false, '^[a-z0-9][a-zA-Z0-9._:/-]*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}|@[a-z0-9+._-]+:[a-fA-F0-9]+)$',
+    ('default_image', 'text', null, null, false, hangar.image_pattern(),
      'an image with a tag or a digest, like registry.fly.io/my-app:v1'),
     ('retry_base_s', 'number', 1, 604800, false, null, null),
     ('retry_cap_s', 'number', 1, 604800, false, null, null),

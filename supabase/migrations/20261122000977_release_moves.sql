@@ -32,7 +32,10 @@ as $$
     -- What Fly shows for the image, which may be named by the digest of an index.
     'seen_digest', coalesce(p_row.observed_spec ->> 'image_digest', p_row.image_digest),
     'env', coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}'),
-    'digest', coalesce(nullif(pg_catalog.split_part(p_row.docker_image, '@', 2), ''), p_row.observed_spec ->> 'image_digest', p_row.image_digest))
+    -- The digest of a machine that somebody gave another image by hand belongs to that image.
+    'digest', coalesce(nullif(pg_catalog.split_part(p_row.docker_image, '@', 2), ''), case when coalesce(
+      hangar.without_digest(p_row.observed_spec ->> 'image') = hangar.without_digest(p_row.docker_image), true)
+      then coalesce(p_row.observed_spec ->> 'image_digest', p_row.image_digest) end))
 $$;
 
 -- Lets a row desire this machine and remember it for its user, as a new generation that is due now.
@@ -117,7 +120,7 @@ begin
   end if;
   perform hangar.permit_move(p_release, v_row);
   update hangar.release_targets t
-     set state = 'applying', previous = v_previous, generation = v_row.generation, applied_at = v_now,
+     set state = 'applying', previous = v_previous, generation = v_row.generation, applied_at = v_now, reason_code = null, reason = null,
          deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
   return true;
@@ -149,7 +152,7 @@ create function hangar.recall_users_who_left(p_release hangar.releases) returns 
 language sql volatile set search_path = ''
 as $$
   update hangar.release_targets t set must_go_back = true, ends_as = 'skipped'
-   where t.release_id = p_release.id and t.state = 'skipped' and t.previous is not null and t.reason_code in ('left', 'changed', 'on_demand')
+   where t.release_id = p_release.id and t.state = 'skipped' and t.previous is not null and t.reason_code in ('left', 'changed', 'pinned', 'on_demand')
      and exists (select 1 from hangar.user_specs y where y.user_id = t.user_id and y.release_id = p_release.id)
 $$;
 

@@ -1,13 +1,5 @@
 -- How far the apps of a release have come: what their rows say, and what a look at each machine has found.
--- Builds on: release_moves, refusals.
-
--- Errors that say nothing about the release: no room, a busy machine, a limit, an outage, or a refusal of the whole organisation. An app
--- with such an error waits, and is skipped if it lasts.
-create function hangar.is_release_fault(p_code text) returns boolean
-language sql immutable set search_path = ''
-as $$
-  select coalesce(p_code in ('image', 'size', 'start_failed', 'no_progress', 'refused', 'unsupported', 'crash_loop', 'machine_failed'), false)
-$$;
+-- Builds on: release_way_back.
 
 -- Whether a move keeps the user down: the new machine does not start, for example for want of room, or it cannot be made while the former one
 -- has stopped or is gone. The app goes back at once, because only then does Hangar repair it where it was.
@@ -39,7 +31,7 @@ begin
     if v_row.deleted_at is not null or v_row.desired_state = 'absent' then
       perform hangar.skip_target(v_target, 'left', 'the user is no longer entitled to an app');
     elsif v_row.generation <> v_target.generation and not hangar.still_has_release(p_release, v_row, v_target) then
-      perform hangar.skip_target(v_target, 'changed', 'the user has another plan by now');
+      perform hangar.skip_changed_target(p_release, v_target, v_row);
     elsif v_row.power = 'on_demand' and p_release.region is not null and not v_target.goes_back
       and not hangar.region_allows(p_release.region, v_row.machine_region) then
       perform hangar.skip_target(v_target, 'on_demand', 'the user has a plan by now whose machine Fly itself starts, so that two of them could run');
@@ -62,8 +54,12 @@ begin
          and v_row.spare_machine_id is null and v_row.machine_state = 'started' and hangar.needs_move(v_row, v_row.region)
          and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
         perform hangar.stay_there(p_release, v_target, v_row);
+      elsif v_target.deadline_at + hangar.way_back_extra(p_release, v_target, v_row) <= v_now
+        and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
+        perform hangar.end_way_back(v_target, v_row);
       end if;
-    elsif p_judge and v_target.deadline_at <= v_now and v_target.good_since is null then
+    elsif p_judge and v_target.deadline_at <= v_now and (v_target.good_since is null or v_target.reason_code = 'host_unreachable'
+        and v_target.deadline_at + make_interval(secs => p_release.soak_s::double precision) <= v_now) then
       if v_target.state = 'applying' and v_row.error_code is not null then
         -- Nothing was proved about the release: the app goes back and is named.
         update hangar.release_targets t
@@ -78,6 +74,11 @@ begin
       end if;
     end if;
   end loop;
+  -- An app that did not become well on its way back, and is well by now.
+  update hangar.release_targets t set state = 'reverted'
+    from public.user_fly_apps a
+   where t.release_id = p_release.id and t.state = 'failed' and not t.must_go_back and not t.goes_back and a.id = t.row_id
+     and a.generation = t.generation and a.observed_generation = a.generation and a.error_code is null and a.health_status = 'healthy';
   -- An app that was good and fails later, while the release is under way, is a failure of the release too.
   if p_release.state in ('rolling', 'paused') then
     for v_found in
@@ -106,7 +107,17 @@ as $$
                   p_target.deadline_at) > hangar.now()
 $$;
 
--- The machines that have to be looked at now: those under proof, and the oldest looks at those of this wave that passed it.
+-- Whether an app that has passed its proof is still watched for an end of its program: the apps that moved first, for as long as the
+-- release lasts, because some images fail after a while; and, after a failure has paused the release, what was moved in the last hour.
+create function hangar.is_watched(p_release hangar.releases, p_target hangar.release_targets) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_target.state = 'done' and not p_target.must_go_back
+     and (p_release.state = 'rolling' and p_target.wave < p_release.wave and p_target.place <= 50
+          or p_release.state = 'paused' and p_target.applied_at > hangar.now() - interval '1 hour')
+$$;
+
+-- The machines that have to be looked at now: those under proof, and the oldest looks at those that passed it.
 create function hangar.find_looks(p_release hangar.releases, p_limit integer) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -122,8 +133,10 @@ as $$
         from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
        where t.release_id = p_release.id and a.machine_id is not null and a.deleted_at is null and a.desired_state = 'present'
          and a.generation = t.generation
-         and (t.state = 'verifying' or t.state = 'done' and t.wave = p_release.wave and p_release.state = 'rolling' and not t.must_go_back)
-         and (t.looked_at is null or t.looked_at <= hangar.now() - pg_catalog.make_interval(secs => least(15, p_release.soak_s / 3)::double precision))
+         and (t.state = 'verifying' or t.state = 'done' and t.wave = p_release.wave and p_release.state = 'rolling' and not t.must_go_back
+              or hangar.is_watched(p_release, t))
+         and (t.looked_at is null or t.looked_at <= hangar.now() - pg_catalog.make_interval(
+                secs => case when hangar.is_watched(p_release, t) then 60 else least(15, p_release.soak_s / 3)::double precision end))
        order by t.state desc, t.looked_at nulls first, t.place limit p_limit) l
 $$;
 
@@ -153,6 +166,10 @@ begin
   if v_verdict = 'restarted' then
     perform hangar.record_restart(p_release, p_target);
     return;
+  elsif hangar.is_watched(p_release, p_target) and v_verdict <> 'dead' then
+    -- Whether a check that fails for a moment means anything is decided by the care for health, as for every app at rest.
+    update hangar.release_targets t set looked_at = v_now where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
+    return;
   end if;
   if v_verdict in ('good', 'asleep') and not p_target.goes_back and p_release.image is not null and v_digest is not null
      and v_wanted is not null and v_digest <> v_wanted then
@@ -165,9 +182,16 @@ begin
     v_code := 'not_updated';
     v_detail := format('still runs the digest from before, %s: either Fly could not pull the image, or the tag was never changed', v_digest);
   end if;
+  if v_verdict = 'asleep' and v_code = 'exited' and p_target.wave = 0 and p_target.state = 'verifying' and not p_target.goes_back
+     and p_release.image is not null and p_target.restarted_at is not null and p_target.good_since is null then
+    v_verdict := 'dead';  -- it was started to prove the image, and ended before it was good once
+  end if;
   update hangar.release_targets t
-     set looked_at = v_now, digest_seen = coalesce(v_digest, t.digest_seen), instance_seen = coalesce(p_look ->> 'instance', t.instance_seen),
-         good_since = case when v_verdict = 'good' then coalesce(t.good_since, v_now) when v_verdict = 'unknown' then t.good_since end,
+     set looked_at = v_now, digest_seen = coalesce(v_digest, t.digest_seen), instance_seen = coalesce(nullif(p_look ->> 'instance', ''), t.instance_seen),
+         look_code = case when v_verdict <> 'good' then v_code end, look_reason = case when v_verdict <> 'good' then v_detail end,
+         -- Another instance, which somebody deployed meanwhile, has proved nothing yet.
+         good_since = case when v_verdict = 'good' and nullif(p_look ->> 'instance', '') <> t.instance_seen then v_now
+                           when v_verdict = 'good' then coalesce(t.good_since, v_now) when v_verdict = 'unknown' then t.good_since end,
          reason_code = case when t.goes_back or t.failed_at is not null then t.reason_code when v_verdict = 'good' then null else v_code end,
          reason = case when t.goes_back or t.failed_at is not null then t.reason when v_verdict = 'good' then null else v_detail end
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id

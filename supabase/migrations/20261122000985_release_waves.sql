@@ -63,7 +63,7 @@ as $$
 declare
   v_release hangar.releases;
 begin
-  update hangar.releases r set state = 'paused', held_by = null, held_since = null, reason = p_reason
+  update hangar.releases r set state = 'paused', held_by = null, held_since = null, reason = p_reason, failed_at = hangar.now()
    where r.id = p_release.id returning r.* into v_release;
   perform hangar.raise_alert('release_failed', v_release.id::text,
     format('Release %s has paused itself: %s. %s. Look at `hangar release status %s`. Then `hangar release abort %s` puts everything back, or '
@@ -91,12 +91,15 @@ begin
 end
 $$;
 
--- Whether the failures of some wave are more than the release allows: any in the canary, a share of the apps later.
+-- Whether the failures of some wave are more than the release allows: any in the canary, a share of the apps later. Apps that were unhealthy
+-- before do not count; but if three of them have failed in the canary, no more are tried.
 create function hangar.find_failed_wave(p_release hangar.releases) returns integer
 language sql stable set search_path = ''
 as $$
   select w.wave from (
-    select t.wave, pg_catalog.count(*) as size, pg_catalog.count(*) filter (where t.failed_at is not null and not t.was_unhealthy) as failed
+    select t.wave, pg_catalog.count(*) as size,
+           case when t.wave = 0 and pg_catalog.count(*) filter (where t.failed_at is not null) >= 3 then pg_catalog.count(*) filter (where t.failed_at is not null)
+                else pg_catalog.count(*) filter (where t.failed_at is not null and not t.was_unhealthy) end as failed
       from hangar.release_targets t where t.release_id = p_release.id and t.wave <= p_release.wave group by t.wave) w
    where w.failed > case w.wave when 0 then 0 else pg_catalog.floor(p_release.failure_share * w.size) end
    order by w.wave limit 1

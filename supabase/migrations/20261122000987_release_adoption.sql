@@ -16,6 +16,22 @@ begin
 end
 $$;
 
+-- Users without an app get, on their return, what this release has brought to everybody, and not what an earlier one gave them.
+create function hangar.bring_to_absent_users(p_release hangar.releases) returns void
+language sql volatile set search_path = ''
+as $$
+  update hangar.user_specs y
+     set spec = row(coalesce(p_release.region, (y.spec).region), coalesce(hangar.release_image(p_release), (y.spec).docker_image),
+                    coalesce(p_release.cpu_kind, (y.spec).cpu_kind), coalesce(p_release.cpu_count, (y.spec).cpu_count),
+                    coalesce(p_release.memory_mb, (y.spec).memory_mb), (y.spec).power, (y.spec).public_service, (y.spec).env_version)::hangar.machine_spec,
+         env = y.env || p_release.env,
+         image = case when y.image is not null then coalesce(hangar.release_image(p_release), y.image) end,
+         region = case when y.region is not null then coalesce(p_release.region, y.region) end,
+         release_id = p_release.id, updated_at = hangar.now()
+   where (p_release.tiers is null or y.tier = any (p_release.tiers))
+     and not exists (select 1 from public.user_fly_apps a where a.user_id = y.user_id and a.deleted_at is null and a.desired_state = 'present')
+$$;
+
 -- Makes plans and settings say what the release has given to everybody whom they concern, so that new apps get it too. A release for chosen
 -- users, regions or a share leaves them alone.
 create function hangar.adopt_release(p_release hangar.releases) returns void
@@ -46,6 +62,7 @@ begin
            memory_mb = coalesce(p_release.memory_mb, p.memory_mb), env = p.env || p_release.env
      where p.dedicated and (p_release.tiers is null or p.tier = any (p_release.tiers));
     perform hangar.clear_actor();
+    perform hangar.bring_to_absent_users(p_release);
     -- Who has exactly what the plan says now needs nothing of their own.
     select * into strict v_settings from hangar.settings;
     delete from hangar.user_specs y using public.fly_plans p
@@ -74,7 +91,10 @@ begin
          cpu_kind = case when p.cpu_kind = p_release.cpu_kind then b.value ->> 'cpu_kind' else p.cpu_kind end,
          cpu_count = case when p.cpu_count = p_release.cpu_count then (b.value ->> 'cpu_count')::integer else p.cpu_count end,
          memory_mb = case when p.memory_mb = p_release.memory_mb then (b.value ->> 'memory_mb')::integer else p.memory_mb end,
-         env = case when p.env @> p_release.env then b.value -> 'env' else p.env end
+         -- Only the names of the release: others may have been edited since.
+         env = case when p.env @> p_release.env then (p.env - array(select jsonb_object_keys(p_release.env)))
+                    || coalesce((select jsonb_object_agg(k, b.value -> 'env' -> k) from jsonb_object_keys(p_release.env) k
+                                  where b.value -> 'env' ? k), '{}') else p.env end
     from jsonb_each(p_release.adopted_from -> 'plans') b
    where b.key = p.tier;
   perform hangar.clear_actor();

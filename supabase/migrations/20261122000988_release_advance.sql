@@ -1,13 +1,23 @@
 -- Any worker advances every release by one step: it judges, puts apps back, opens the next wave or ends the release.
 -- Builds on: release_waves, release_adoption.
 
--- Apps that have appeared since the release began, and do not have what it brings.
+-- Apps that have appeared since the release began, or were left out for a reason that has ended, or have lost what it brought with another
+-- plan; and do not have what it brings.
 create function hangar.add_late_targets(p_release hangar.releases) returns integer
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_added integer;
+  v_again integer;
 begin
+  update hangar.release_targets t
+     set state = 'pending', wave = p_release.wave, place = f.place, was_unhealthy = f.was_unhealthy, reason_code = 'again', reason = null
+    from hangar.find_targets(p_release) f
+    join public.user_fly_apps a on a.id = f.row_id
+   where t.release_id = p_release.id and t.row_id = f.row_id and f.left_out is null
+     and (t.state = 'skipped' and t.reason_code in ('left', 'changed', 'held_back', 'pinned', 'other_release', 'on_demand')
+          or t.state = 'done' and a.generation <> t.generation and a.tier is distinct from t.previous ->> 'tier');
+  get diagnostics v_again = row_count;
   insert into hangar.release_targets (release_id, row_id, user_id, wave, place, was_unhealthy)
   select p_release.id, f.row_id, f.user_id, p_release.wave, f.place, f.was_unhealthy
     from hangar.find_targets(p_release) f
@@ -15,7 +25,7 @@ begin
    limit 500
   on conflict do nothing;
   get diagnostics v_added = row_count;
-  return v_added;
+  return v_added + v_again;
 end
 $$;
 
@@ -191,6 +201,8 @@ begin
      where r.state in ('rolling', 'rolling_back')
         or r.state = 'paused' and exists (select 1 from hangar.release_targets t
              where t.release_id = r.id and (t.state in ('applying', 'verifying') or t.must_go_back))
+        -- A failure has paused it: what it moved in the last hour may fail as well.
+        or r.state = 'paused' and r.failed_at > hangar.now() - interval '1 hour'
      order by r.id for no key update
   loop
     v_active := v_active + 1;

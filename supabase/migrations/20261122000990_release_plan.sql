@@ -143,6 +143,9 @@ create function hangar.refuse_other_release(p_other integer) returns void
 language plpgsql stable set search_path = ''
 as $$
 begin
+  if exists (select 1 from hangar.releases r where r.id = p_other and r.state = 'rolling_back') then
+    raise exception 'release % puts some of the same apps back: wait until it has ended (`hangar release status %`)', p_other, p_other using errcode = 'PT409';
+  end if;
   raise exception 'release % is under way and concerns some of the same apps: wait until it has ended, or end it with `hangar release abort %`',
     p_other, p_other using errcode = 'PT409';
 end

@@ -24,7 +24,9 @@ as $$
       'previous', (p_target.previous -> 'spec' ->> 'docker_image')
                   || case when p_target.previous -> 'spec' ->> 'docker_image' like '%@%' then '' else coalesce('@' || (p_target.previous ->> 'digest'), '') end,
       'should_run', a.docker_image, 'region', a.machine_region, 'previous_region', p_target.previous ->> 'machine_region',
-      'should_run_in', a.region, 'code', p_target.reason_code, 'reason', coalesce(p_target.reason, p_target.reason_code))
+      'should_run_in', a.region, 'code', p_target.reason_code,
+      'reason', coalesce(pg_catalog.concat_ws('. Not back yet: ', coalesce(p_target.reason, case when p_target.goes_back then p_target.reason_code end),
+                           case when p_target.goes_back then coalesce(a.error_message, p_target.look_reason) end), p_target.reason_code))
     from public.user_fly_apps a where a.id = p_target.row_id
 $$;
 
@@ -45,6 +47,7 @@ as $$
       'why', p_release.why, 'created_by', p_release.created_by, 'created_at', p_release.created_at, 'started_at', p_release.started_at,
       'ended_at', p_release.ended_at))
     || pg_catalog.jsonb_build_object('state', p_release.state, 'waves', hangar.wave_counts(p_release.id),
+      'back', (select count(*) from hangar.release_targets t where t.release_id = p_release.id and (t.goes_back or t.must_go_back)),
       'targets', coalesce((select pg_catalog.jsonb_agg(hangar.target_json(p_release, t) order by t.place = 0, t.place, t.row_id)
         from (select u.* from hangar.release_targets u where u.release_id = p_release.id order by u.place = 0, u.place, u.row_id
                limit p_targets offset p_offset) t), '[]'))

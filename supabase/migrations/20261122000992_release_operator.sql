@@ -65,9 +65,9 @@ begin
   update hangar.release_targets t
      set state = 'pending', failed_at = null, reason_code = null, reason = null, generation = null, applied_at = null, good_since = null, looked_at = null,
          restarted_at = null
-   where t.release_id = p_release.id and t.state = 'reverted';
+   where t.release_id = p_release.id and t.state in ('reverted', 'failed');
   update hangar.releases r
-     set state = 'rolling', reason = null, wave_began_at = hangar.now(), advanced_at = null,
+     set state = 'rolling', reason = null, failed_at = null, wave_began_at = hangar.now(), advanced_at = null,
          wave = least(r.wave, coalesce((select min(t.wave) from hangar.release_targets t where t.release_id = r.id and t.state = 'pending'), r.wave))
    where r.id = p_release.id returning r.* into v_release;
   perform hangar.resolve_alert('release_failed', v_release.id::text);
@@ -94,6 +94,8 @@ begin
    where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed') and not t.goes_back
      and not exists (select 1 from hangar.release_targets o
                       where o.row_id = t.row_id and o.release_id > t.release_id and o.state = 'done' and o.applied_at > t.applied_at);
+  update hangar.release_targets t set state = 'skipped', reason_code = 'changed', reason = 'the user has another plan by now'
+   where t.release_id = p_release.id and t.state = 'pending' and t.reason_code = 'again' and t.previous is not null;
   perform hangar.recall_users_who_left(p_release);
   update hangar.release_targets t set state = 'skipped', reason_code = 'ended', reason = format('%s by %s', p_action, p_actor)
    where t.release_id = p_release.id and t.state = 'pending';

@@ -11,7 +11,7 @@ as $$
     ('cpu_count', 'number', false, '^\d{1,3}$', 'a number of vCPUs'),
     ('memory_mb', 'number', false, '^\d{1,7}$', 'a number of MB'),
     ('region', 'text', true, '^\s*[a-zA-Z]{2,4}(\s*,\s*[a-zA-Z]{2,4})*\s*$', 'a region of Fly or a list in order of preference, like sin or sin,nrt, or null for the default'),
-    ('docker_image', 'text', true, '^[a-z0-9][a-zA-Z0-9._:/-]*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}|@[a-z0-9+._-]+:[a-fA-F0-9]+)$',
+    ('docker_image', 'text', true, hangar.image_pattern(),
      'an image with a tag or a digest, like registry.fly.io/my-app:v1, or null for the default'),
     ('power', 'text', false, '^(always_on|on_demand)$', 'always_on or on_demand'),
     ('public_service', 'boolean', false, null, 'true or false'),

@@ -230,6 +230,10 @@ REFUSED = {
     ("--image", NEW, "--region", "sin,"): "--region is empty, so it chooses nobody",
     ("--image", NEW, "--users", ""): "no user is named",
     ("--image", NEW, "--version", ""): "--version is empty",
+    ("--image", NEW, "--version", " "): "--version is empty",
+    ("--image", f"https://{NEW}"): "image must be an image with a tag or a digest",
+    ("--image", NEW.upper()): "image must be an image with a tag or a digest",
+    ("--env", f"A={'x' * 40_000}"): "values of at most 32768 bytes",
     ("--image", ""): "image must be an image with a tag",
     ("--image", NEW, "--share", "0"): "share must be a number from",
     ("--image", NEW, "--share", "101%"): "--share must be at most 100%",
@@ -268,6 +272,20 @@ def test_bad_input_is_one_line_with_exit_code_2_and_moves_nothing(operator):
     assert count_releases(operator) == 0
     operator.hangar("sweep", "--drain")
     assert images(operator) == {OLD: 6}
+
+
+def test_a_file_of_users_may_come_from_any_editor(operator):
+    """With a byte order mark, Windows line ends, comments, capitals, a user named twice. What is no user is named by line."""
+    first, second = operator.users[:2]
+    lines = f"\ufeff{operator.email(first)}\r\n\r\n# staff\r\n{str(second).upper()}\r\n{first}  # again\r\n"
+    (operator.folder / "users.txt").write_bytes(lines.encode())
+    plan = operator.json("release", "create", "--image", NEW, "--users", "users.txt", "--dry-run")
+    assert {each["user_id"] for each in plan["targets"]} == {str(first), str(second)}
+    (operator.folder / "odd.txt").write_bytes(f"{operator.email(first)}\n{operator.email(second)}\0\n".encode())
+    _, err = operator.hangar("release", "create", "--image", NEW, "--users", "odd.txt", exits=2)
+    assert "odd.txt, line 2: " in err
+    assert len(err.splitlines()) == 1, err
+    assert count_releases(operator) == 0
 
 
 def test_an_overlapping_release_is_refused_by_the_number_of_the_first(operator):

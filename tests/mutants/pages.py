@@ -192,7 +192,7 @@ BUGS = (
     PlantedBug(
         "resume-while-apps-go-back",
         Python("functions.admin.actions.release_offers", "offer_release_actions"),
-        exactly('(counts.get("going_back") or counts.get("failed"))'),
+        exactly('release["state"] == "paused" and release["back"]'),
         "False",
         "I4: a button is offered only where it can work",
         (_RELEASES,),

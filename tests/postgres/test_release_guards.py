@@ -1,5 +1,6 @@
 """The guards of a release, each on its own: what pauses it, what goes back, what counts as proof, and what only waits."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -297,6 +298,33 @@ def test_a_machine_that_was_good_and_is_bad_has_failed_and_one_that_was_never_go
     rollout.look()
     rollout.look("bad", code="check_critical")
     assert rollout.states()[0] == "failed"
+
+
+def test_another_instance_begins_the_soak_again(rollout):
+    """Somebody has deployed or replaced the machine meanwhile: what was good before is another machine."""
+    rollout.start(image=None, env={"A": "1"})
+    rollout.advance()
+    rollout.apply()
+    rollout.look(instance="01A")
+    rollout.wait(SOAK_S)
+    rollout.look(instance="01B")
+    assert rollout.states()[0] == "verifying"
+    rollout.wait(SOAK_S)
+    rollout.look(instance="01B")
+    assert rollout.states()[0] == "done"
+
+
+def test_the_digest_of_another_image_is_not_put_back(rollout):
+    """Somebody gave the machine another image by hand just before. The former image has no such digest."""
+    observed = {"image": "registry.test/team/debug:v1", "image_digest": OTHER_DIGEST}
+    rollout.hangar.sql("update user_fly_apps set observed_spec = %s", json.dumps(observed))
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.look("dead", code="exited")
+    rollout.advance()
+    rows = rollout.hangar.sql("select distinct docker_image from user_fly_apps")
+    assert rows == [{"docker_image": OLD}]
 
 
 def test_a_look_from_before_the_move_says_nothing(rollout):

@@ -137,10 +137,40 @@ def test_a_refused_value_is_named_with_what_is_allowed(hangar, changes, sentence
 
 
 @pytest.mark.parametrize(
-    "image", ["nginx:1", "registry.fly.io/my-app:deployment-01ABC", "ghcr.io:443/a/b_c:v1.2", "a/b@sha256:0f"]
+    "image",
+    [
+        "nginx:1",
+        "registry.fly.io/my-app:deployment-01ABC",
+        "ghcr.io:443/a/b_c:v1.2",
+        "a/b@sha256:0f",
+        "a/b:v1@sha256:0f",
+        "localhost:5000/a__b--c:v1",
+    ],
 )
 def test_images_with_a_tag_or_a_digest_are_accepted(hangar, image):
     assert set_settings(hangar, default_image=image)["settings"]["default_image"] == image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "registry.fly.io/VYX:1",
+        "https://registry.fly.io/vyx:v1",
+        "registry.fly.io//vyx:v1",
+        "registry.fly.io/vyx/:v1",
+        "registry.fly.io:https/vyx:v1",
+        "vyx@sha256:AB",
+        "vyx@sha256:",
+        "vyx:v1@sha256:xyz",
+        "vyx-:v1",
+        "vyx:.v1",
+        "vyx:v1 ",
+        "vyx:v1\n",
+    ],
+)
+def test_what_names_no_image_is_refused(hangar, image):
+    with pytest.raises(InvalidParameterValue, match="must be an image with a tag or a digest"):
+        set_settings(hangar, default_image=image)
 
 
 def test_numbers_and_booleans_may_come_as_text(hangar):

@@ -233,6 +233,35 @@ def test_a_canary_that_sleeps_is_started_with_an_intent_and_proves_the_release(s
     )
 
 
+@pytest.mark.parametrize("behaviour", ["crash-at-start", "exit-0", "oom-at-boot", "wrong-architecture", "never-ready"])
+def test_an_image_that_does_not_stay_up_is_no_sleep(sleepers, behaviour):
+    """The plan lets machines sleep, and a program that has ended looks like that. The canary fails all the same."""
+    before = read_digests(sleepers)
+    release = start_release(sleepers, image=f"registry.fly.io/vyx-app:v2-{behaviour}", soak_s=30, deadline_s=120)
+    found = finish(sleepers, release, minutes=60)
+    assert found["state"] == "paused", found["waves"]
+    assert find_states(found) == {"pending", "reverted"}
+    assert sum(each["state"] == "reverted" for each in found["targets"]) == 1
+    sleepers.settle(1)
+    assert read_digests(sleepers) == before
+
+
+def test_an_abort_waits_for_no_host(fleet):
+    """The host of the only app that moves is out of reach: the app turns back at once, and the release ends."""
+    release = start_release(fleet, image=NEW)
+    pass_minutes(fleet, 2)
+    (moving,) = [each for each in read_release(fleet, release)["targets"] if each["state"] in ("applying", "verifying")]
+    (machine,) = fleet.apps()[moving["app"]]
+    fleet.control("PUT", f"machines/{machine.id}", {"host_status": "unreachable"})
+    change(fleet, release, "abort")
+    assert fleet.row(moving["user_id"])["docker_image"].partition("@")[0] != NEW
+    found = finish(fleet, release, minutes=90)
+    assert found["state"] == "aborted"
+    fleet.control("PUT", f"machines/{machine.id}", {"host_status": "ok"})
+    fleet.settle()
+    assert NEW not in images(fleet)
+
+
 def test_a_pause_starts_no_canary(sleepers):
     """`hangar pause` stops every change on Fly, also while a release asks for proof."""
     release = start_release(sleepers, image=NEW, soak_s=30)

@@ -56,6 +56,22 @@ def test_what_is_wrong_has_a_verdict_and_a_code(seen, verdict, code):
     assert look.detail
 
 
+@pytest.mark.parametrize(
+    ("exit_failed", "exited_at", "verdict", "code"),
+    [
+        (True, LATER, "dead", "exited"),
+        (False, LATER, "asleep", "exited"),
+        (True, SINCE - timedelta(minutes=1), "asleep", "unproven"),
+        (False, None, "asleep", "unproven"),
+    ],
+)
+def test_a_program_that_has_ended_is_not_asleep(exit_failed, exited_at, verdict, code):
+    """A crash is final. An end without a failure may be how the program goes to sleep; the canary alone is asked for more."""
+    seen = replace(GOOD, state="stopped", exit_failed=exit_failed, exited_at=exited_at)
+    look = judge_look(replace(EXPECTED, on_demand=True), seen)
+    assert (look.verdict, look.code) == (verdict, code)
+
+
 @pytest.mark.parametrize("output", ["", "ok", "{", "[1]", "200 null", '{"image": 7}', '{"user_id": null}'])
 def test_a_ready_answer_that_says_nothing_proves_nothing_against_the_app(output):
     """A backend need not describe itself; only `--version` asks for an answer."""

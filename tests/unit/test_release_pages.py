@@ -24,7 +24,7 @@ def make(state="rolling", *waves, wave=0, **columns):
     parts = {part: sum(each.get(part, 0) for each in waves) for part in PARTS}
     return {
         "id": 3, "kind": "machine", "state": state, "wave": wave, "waves": drawn, "parts": parts, "soak_s": 60, "changes": {},
-        "selection": {}, "plan": None, "log": [],
+        "selection": {}, "plan": None, "log": [], "back": parts["going_back"] + parts["failed"],
     } | columns  # fmt: skip
 
 
@@ -124,6 +124,15 @@ PLAN = {"before_usd": "10.00", "after_usd": "12.00", "overlap": None}
 )
 def test_the_next_step_of_a_release(release, sentence):
     assert describe_next(release) == sentence
+
+
+def test_an_app_that_did_not_become_well_on_its_way_back_is_counted():
+    """Nothing waits for it: it is not going back any more, so the release may be resumed, and its end says so."""
+    ended = describe_next(make("aborted", {"reverted": 3, "failed": 1}, back=0))
+    assert "1 app is not well on the former machine" in ended
+    paused = make("paused", {"reverted": 3, "failed": 1}, back=0)
+    assert describe_next(paused).startswith("No app moves until an operator resumes it")
+    assert "resume-release" in [spec.name for spec in offer_release_actions(paused)]
 
 
 @pytest.mark.parametrize("state", ["completed", "aborted", "rolled_back"])

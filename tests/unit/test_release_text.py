@@ -52,6 +52,14 @@ GOING_BACK = [make_target("a", "failed", goes_back=True)]
         (make_release(held_by="paused"), "the release waits because Hangar is paused. It continues when"),
         (make_release(held_by="something_new"), "the release waits because something_new."),
         (make_release("paused"), "nothing moves. `hangar release resume 3` tries again what failed"),
+        (
+            make_release("paused", targets=[make_target("a", "verifying")]),
+            "1 app that had begun to move is still checked; no other app begins. `hangar release resume 3`",
+        ),
+        (
+            make_release("aborted", targets=[make_target("a", "failed"), make_target("b", "reverted")]),
+            "1 app is not well on the former machine: see the reasons, and `hangar explain USER`. The other apps run what",
+        ),
         (make_release("paused", targets=GOING_BACK), "Hangar puts 1 app back to what ran before. `hangar"),
         (
             make_release("paused", targets=GOING_BACK, held_by="fly_unreachable"),

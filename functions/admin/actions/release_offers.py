@@ -30,7 +30,7 @@ def offer_release_actions(release: Mapping[str, Any]) -> list[ActionSpec]:
     counts = count_parts(release)
     if release["state"] == "draft" and (not sum(counts.values()) or release["plan"]["overlap"] is not None):
         names.remove("start-release")
-    if release["state"] == "paused" and (counts.get("going_back") or counts.get("failed")):
+    if release["state"] == "paused" and release["back"]:
         names.remove("resume-release")  # what failed is tried again only when it is back
     return [specialise_release(ACTIONS[name], release) for name in names]
 

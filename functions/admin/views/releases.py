@@ -187,7 +187,7 @@ def describe_pause(release: Mapping[str, Any]) -> str:
 def describe_next(release: Mapping[str, Any]) -> str:
     """What holds a release, and what Hangar does next."""
     counts = count_parts(release)
-    back = counts.get("going_back", 0) + counts.get("failed", 0)
+    back = release["back"]
     held = _describe_hold(release, back)
     state = release["state"]
     if state == "draft":
@@ -203,6 +203,11 @@ def describe_next(release: Mapping[str, Any]) -> str:
         return f"{todo} {held or f'When that is over, the release is {end}.'}"
     if state == "completed":
         return "Nothing more: the release is complete. A rollback puts every app back to what it ran before."
+    if lost := counts.get("failed", 0):
+        return (
+            f"Nothing more: the release has ended. {format_apps(lost)} {_are(lost)} not well on the former machine: see the "
+            "reasons. Every other app that it had moved runs what it ran before."
+        )
     return "Nothing more: the release has ended, and every app that it had moved runs what it ran before."
 
 

@@ -1,0 +1,142 @@
+"""Bugs planted in how releases end: late failures, ways back that do not end, and users who come, go and change meanwhile."""
+
+from tests.mutants.places import Python, Sql
+from tests.mutants.planted import PlantedBug, exactly
+
+_GUARDS = "tests/postgres/test_release_guards.py"
+_ENV = "tests/postgres/test_machine_env.py"
+_ENDS = "tests/simulation/test_release_ends.py"
+_LATE = "tests/simulation/test_release_latecomers.py"
+_MOMENTS = "tests/simulation/test_release_moments.py"
+_LOOK, _FOLLOW = "function hangar.record_look", "function hangar.follow_targets"
+
+BUGS = (
+    PlantedBug(
+        "way-back-without-an-end",
+        Sql(_FOLLOW),
+        exactly("elsif v_target.deadline_at + hangar.way_back_extra(p_release, v_target, v_row) <= v_now"),
+        "elsif false and v_target.deadline_at + hangar.way_back_extra(p_release, v_target, v_row) <= v_now",
+        "I13: an app that cannot go back keeps no later release away",
+        (f"{_ENDS}::test_an_app_whose_former_image_is_gone_is_named_and_keeps_no_release_away",),
+    ),
+    PlantedBug(
+        "first-apps-not-watched",
+        Sql("function hangar.is_watched"),
+        exactly("p_release.state = 'rolling' and p_target.wave < p_release.wave and p_target.place <= 50"),
+        "false",
+        "I13: an image that fails after the soak stops the release while it is rolling",
+        (f"{_ENDS}::test_an_image_that_fails_after_twenty_minutes_leaves_nobody_on_it",),
+    ),
+    PlantedBug(
+        "failed-release-not-watched",
+        Sql("function public.fly_advance_releases"),
+        exactly("or r.state = 'paused' and r.failed_at > hangar.now() - interval '1 hour'"),
+        "or false",
+        "I13: after a failure, whatever else fails goes back too",
+        (f"{_ENDS}::test_an_image_that_fails_after_twenty_minutes_leaves_nobody_on_it",),
+    ),
+    PlantedBug(
+        "flap-after-the-soak-fails-the-release",
+        Sql(_LOOK),
+        exactly("elsif hangar.is_watched(p_release, p_target) and v_verdict <> 'dead' then"),
+        "elsif false then",
+        "I13: one failed check long after the soak is no failure of the release",
+        (f"{_ENDS}::test_a_check_that_fails_for_a_moment_is_no_failure_after_the_soak",),
+    ),
+    PlantedBug(
+        "unhealthy-apps-tried-without-end",
+        Sql("function hangar.find_failed_wave"),
+        exactly("pg_catalog.count(*) filter (where t.failed_at is not null) >= 3 then"),
+        "false then",
+        "I13: a bad image reaches few apps, also in a fleet that was unhealthy before",
+        (f"{_ENDS}::test_a_fleet_that_was_unhealthy_before_gives_three_apps_to_a_bad_image",),
+    ),
+    PlantedBug(
+        "rollback-overwrites-variables",
+        Sql("function hangar.unadopt_release"),
+        exactly("then (p.env - array(select jsonb_object_keys(p_release.env)))"),
+        "then ('{}'::jsonb - array(select jsonb_object_keys(p_release.env)))",
+        "D1: a rollback takes back only what the release brought",
+        (f"{_ENDS}::test_other_variables_of_a_plan_survive_a_rollback",),
+    ),
+    PlantedBug(
+        "release-lost-with-the-plan",
+        Sql("function hangar.add_late_targets"),
+        exactly(
+            "or t.state = 'done' and a.generation <> t.generation and a.tier is distinct from t.previous ->> 'tier')"
+        ),
+        ")",
+        "I13: who changes the plan in the middle ends with the release",
+        (f"{_LATE}::test_who_changes_the_plan_meanwhile_has_the_release_at_the_end",),
+    ),
+    PlantedBug(
+        "returned-user-forgotten",
+        Sql("function hangar.add_late_targets"),
+        exactly("t.reason_code in ('left', 'changed', 'held_back', 'pinned', 'other_release', 'on_demand')"),
+        "t.reason_code in ('changed', 'held_back', 'pinned', 'other_release', 'on_demand')",
+        "I13: who leaves and returns in the middle ends with the release",
+        (f"{_LATE}::test_who_leaves_and_returns_meanwhile_joins_at_the_end",),
+    ),
+    PlantedBug(
+        "absent-user-keeps-an-old-machine",
+        Sql("function hangar.adopt_release"),
+        exactly("perform hangar.bring_to_absent_users(p_release);"),
+        "null;",
+        "I13: who returns after a release for everybody has what it brought",
+        (f"{_LATE}::test_who_was_put_back_and_left_returns_to_what_everybody_has",),
+    ),
+    PlantedBug(
+        "another-instance-keeps-the-soak",
+        Sql(_LOOK),
+        exactly("case when v_verdict = 'good' and nullif(p_look ->> 'instance', '') <> t.instance_seen then v_now"),
+        "case when false then v_now",
+        "I13: the machine that was good for the soak is the one that runs",
+        (f"{_GUARDS}::test_another_instance_begins_the_soak_again",),
+    ),
+    PlantedBug(
+        "digest-of-another-image-put-back",
+        Sql("function hangar.remember_previous"),
+        exactly(
+            "hangar.without_digest(p_row.observed_spec ->> 'image') = hangar.without_digest(p_row.docker_image), true)"
+        ),
+        "true, true)",
+        "I13: an app goes back to an image that exists",
+        (f"{_GUARDS}::test_the_digest_of_another_image_is_not_put_back",),
+    ),
+    PlantedBug(
+        "crash-taken-for-sleep",
+        Python("shared.domain.release_look", "_judge_state"),
+        exactly(
+            'if machine.state == "stopped" and expected.on_demand and machine.exit_failed and _has_ended(expected, machine):'
+        ),
+        "if False:",
+        "I13: a program that has crashed is not asleep",
+        ("tests/unit/test_release_look.py::test_a_program_that_has_ended_is_not_asleep",),
+    ),
+    PlantedBug(
+        "early-end-taken-for-sleep",
+        Sql(_LOOK),
+        exactly("if v_verdict = 'asleep' and v_code = 'exited' and p_target.wave = 0"),
+        "if false and p_target.wave = 0",
+        "I13: a canary that ends before it was good once proves nothing",
+        (f"{_MOMENTS}::test_an_image_that_does_not_stay_up_is_no_sleep",),
+    ),
+    PlantedBug(
+        "way-back-waits-for-itself",
+        Sql("function hangar.count_release_room"),
+        exactly("and not t.must_go_back)::integer)"),
+        ")::integer)",
+        "I13: an abort turns back the only app that moves, also when its host is out of reach",
+        (f"{_MOMENTS}::test_an_abort_waits_for_no_host",),
+    ),
+    PlantedBug(
+        "endless-variable",
+        Sql("function hangar.explain_refused_env"),
+        exactly(
+            "or pg_catalog.octet_length(e.value #>> '{}') > 32768 or pg_catalog.octet_length(e.key) > 255\n               order"
+        ),
+        "\n               order",
+        "I5: an environment with which no program starts is refused at every door",
+        (f"{_ENV}::test_what_no_machine_could_have_is_refused_and_changes_nothing",),
+    ),
+)
