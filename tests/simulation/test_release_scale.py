@@ -41,7 +41,7 @@ def pass_a_minute(world, minute, chance):
 
 
 @pytest.mark.sized
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_a_good_release_survives_deaths_and_changes_of_plan(world):
     """Everybody ends with the new image, on the right plan, with one machine, at few writes to Fly."""
     chance, count = make_chance(12, "releases"), size("RELEASE_FLEET")
@@ -77,7 +77,7 @@ def test_a_good_release_survives_deaths_and_changes_of_plan(world):
 
 
 @pytest.mark.sized
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("behaviour", ["crash-after-60s", "pull-reverts", "missing"])
 def test_a_bad_release_touches_the_canary_and_the_first_wave_only(world, behaviour):
     count = size("BAD_RELEASE_FLEET")
