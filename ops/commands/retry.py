@@ -23,7 +23,8 @@ from ops.cli_support import (
     yes_option,
 )
 from ops.client import Installation
-from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
+from ops.commands.new_name import refuse_while_paused, take_new_name
+from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
 from ops.tables import make_list
 from shared.domain.errors import HangarError
 from shared.domain.models import Json
@@ -36,20 +37,35 @@ _SHOWN_APPS = 20
 @click.command()
 @click.argument("user", required=False)
 @click.option("--cause", metavar="CODE", help="Every app that fails with this error code now.")
+@click.option(
+    "--new-name",
+    is_flag=True,
+    help="Give up the app's name, which somebody else on Fly has now, if Fly's lists prove it.",
+)
 @reason_option
 @yes_option
 @json_option
 @report_errors
-def retry(*, user: str | None, cause: str | None, reason: str | None, yes: bool, as_json: bool) -> None:
+def retry(*, user: str | None, cause: str | None, new_name: bool, reason: str | None, yes: bool, as_json: bool) -> None:
     """Process one USER (uuid, e-mail or app name) now, or with --cause every app that fails for one cause.
 
     It does not wait for the next scheduled attempt. A failed app takes the image and size that its
     plan and the settings name today. With --cause it shows the apps first, asks for a reason
     and for confirmation; without a terminal it needs --yes.
+
+    --new-name is for an app that was deleted outside Hangar and whose name another organisation on Fly
+    has taken. It needs a reason. Hangar reads Fly's lists of your organisation to the end. Only if they
+    show other apps and not this one, it closes the row: a user who pays then gets an app with the next
+    name, and for one who does not, nothing is left. Otherwise nothing changes, and the command says what
+    was seen (exit code 1).
     """
     if (user is None) == (cause is None):
         stop(EXIT_USAGE, "retry needs a USER or --cause CODE, and not both")
-    if cause is not None:
+    if new_name and user is None:
+        stop(EXIT_USAGE, "--new-name is a decision about one USER; it does not go with --cause")
+    if new_name and user is not None:
+        take_new_name(open_installation(), user, reason, as_json=as_json)
+    elif cause is not None:
         _retry_cause(open_installation(), cause, reason, yes=yes, as_json=as_json)
     elif user is not None:
         _retry_user(open_installation(), user, reason, as_json=as_json)
@@ -58,7 +74,7 @@ def retry(*, user: str | None, cause: str | None, reason: str | None, yes: bool,
 def _retry_user(installation: Installation, user: str, reason: str | None, *, as_json: bool) -> None:
     reason = None if reason is None else ask_reason(reason, is_required=False)
     user_id, _ = installation.find_known_user(user)
-    _refuse_while_paused(installation, user)
+    refuse_while_paused(installation, user)
     installation.database.retry(user_id, actor=get_actor(), reason=reason)
     status, response = installation.call_function("health", {"user_id": str(user_id)})
     row = installation.database.read_user_status(user_id).row or {}
@@ -73,18 +89,13 @@ def _retry_user(installation: Installation, user: str, reason: str | None, *, as
         stop(EXIT_SOME_FAILED, f"{user}: {reason}. `hangar status {user}` shows what happens next")
 
 
-def _refuse_while_paused(installation: Installation, what: str) -> None:
-    if installation.database.read_overview().is_paused:
-        stop(EXIT_REFUSED, f"Hangar is paused, so {what} was not retried; run `hangar resume` first")
-
-
 def _retry_cause(installation: Installation, cause: str, reason: str | None, *, yes: bool, as_json: bool) -> None:
     chosen = list(_list_failing(installation, cause))
     if not chosen:
         known = installation.database.read_failures(None, 1)
         causes = ", ".join(f"{each['cause']} ({each['apps']})" for each in known) or "none, because no app fails"
         stop(EXIT_USAGE, f"no app fails with the cause {cause!r} now; the causes are: {causes}")
-    _refuse_while_paused(installation, f"nothing with the cause {cause}")
+    refuse_while_paused(installation, f"nothing with the cause {cause}")
     _show_chosen(chosen, cause, to_stderr=as_json)
     confirm(f"Retry {_count(chosen)} now?", yes=yes)
     reason = ask_reason(reason, is_required=False)

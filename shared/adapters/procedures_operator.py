@@ -122,6 +122,10 @@ class OperatorProcedures(Caller):
         """Make this user's row due now, whatever wait its failures have left."""
         self._call("fly_retry", user=str(user_id), actor=actor, reason=reason)
 
+    def request_new_name(self, user_id: UUID, *, actor: str, reason: str) -> None:
+        """Record that this user gives up the name of a lost app; the next run judges it. Raises Conflict and Refused."""
+        self._call("fly_request_new_name", user=str(user_id), actor=actor, reason=reason)
+
     def set_paused(self, *, paused: bool, actor: str, reason: str | None) -> bool:
         """Pause or resume every change on Fly; False when it already was so."""
         return bool(self._call("fly_set_paused", paused=paused, actor=actor, reason=reason)["changed"])

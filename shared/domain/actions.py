@@ -85,10 +85,14 @@ class Wait:
 
 @dataclass(frozen=True)
 class Done:
-    """Nothing is left to do now. `status` is what the row becomes."""
+    """Nothing is left to do now. `status` is what the row becomes.
+
+    `lost_name` says why an operator's decision closes a row whose app somebody else's app has replaced.
+    """
 
     status: Literal["active", "deprovisioning", "deleted"]
     machine: ObservedMachine | None = None
+    lost_name: str | None = None
 
 
 @dataclass(frozen=True)

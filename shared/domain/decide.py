@@ -13,6 +13,7 @@ from shared.domain.cost import explain_refused_size
 from shared.domain.credentials import is_token_due, wants_new_token
 from shared.domain.drift import ESSENTIAL, NOT_REPAIRABLE, SECRETS
 from shared.domain.health_step import decide_health_step
+from shared.domain.lost_name import decide_lost_name, report_not_owned, wants_new_name
 from shared.domain.machine_states import ENDING, GONE_STATES, LASTING, RESTING, STOPPING, TRANSITIONAL, is_stuck
 from shared.domain.models import Row
 from shared.domain.naming import machine_names, second_machine_name
@@ -210,10 +211,12 @@ def _decide_addresses(row: Row, observation: Observation) -> Action | None:
 def _decide_absent(row: Row, observation: Observation, now: datetime) -> Decision:
     machine = find_main(row, observation)
     spare = find_spare(row, observation, machine)
-    if row.hold_until is not None and now < row.hold_until:
+    is_foreign = observation.app is AppPresence.FOREIGN
+    # An operator's decision about a lost name also ends the hold: no app of ours is there to keep.
+    if row.hold_until is not None and now < row.hold_until and not (is_foreign and wants_new_name(row, now)):
         return _decide_held(row, machine, spare, now)
     in_grace = row.delete_after is not None and now < row.delete_after
-    if observation.app is AppPresence.FOREIGN:
+    if is_foreign:
         return _decide_foreign(row, observation, now) or Done("deleted")
     if observation.app is AppPresence.ABSENT:
         return _decide_gone(row, observation, now)
@@ -281,25 +284,19 @@ def was_ours(row: Row) -> bool:
 
 
 def _decide_foreign(row: Row, observation: Observation, now: datetime) -> Decision | None:
-    """None if the app can only belong to someone else: nothing of ours existed under the name or may still appear."""
+    """None if the app can only belong to someone else: nothing of ours existed under the name or may still appear.
+
+    An app that was ours is not given up without an operator's decision.
+    """
     if observation.listed_as_ours:
         return _contradicted(row, "says that it belongs to someone else")
-    if was_ours(row):
-        return _not_ours(row)
+    if was_ours(row) and not wants_new_name(row, now):
+        return report_not_owned(row)
     if _create_may_take_effect(row, now):
         return Wait(_seconds_until_known(row, now), "the app may be ours although Fly does not show it yet")
     if observation.denied_once:
         return Wait(2, "reading twice before the app counts as someone else's")
-    return None
-
-
-def _not_ours(row: Row) -> GiveUp:
-    return GiveUp(
-        "not_owned",
-        f"the Fly app {row.fly_app_name} was ours, and the app under this name no longer carries our proof",
-        "check that FLY_API_TOKEN belongs to the organisation in hangar.settings.fly_org_slug and that nobody re-created "
-        "the app by hand, then retry this user; Hangar will not touch an app it cannot prove to own",
-    )
+    return decide_lost_name(row, observation) if was_ours(row) else None
 
 
 def _contradicted(row: Row, direct_read: str) -> GiveUp:

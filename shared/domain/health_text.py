@@ -16,7 +16,8 @@ _ADVICE = {
     "not_ready": _LOOK_AT_APP,
     "missing": "find out who removed the machine at Fly",
     "host_unreachable": "look at Fly's status page: only Fly can bring the host back",
-    "denied": "check that FLY_API_TOKEN belongs to the organisation that owns the app",
+    "denied": "check that FLY_API_TOKEN belongs to the organisation that owns the app; if the app was deleted and somebody else "
+    "has its name now, {new_name}",
     "wrong_organisation": "set FLY_API_TOKEN of the functions to a token of the organisation that owns the apps",
     "unreadable": "look at Fly's status page",
     "unknown_state": "look at the machine at Fly; if the state is normal, Hangar has to learn it",
@@ -48,9 +49,16 @@ def explain_symptom(
     return f"{known}. {says}. What you can do: {_advise(symptom, row, surface)}"
 
 
+def name_new_name(user: object, surface: Surface) -> str:
+    """How an operator gives a user another name."""
+    return f'run `hangar retry {user} --new-name --reason "…"`' if surface == "cli" else "press Take a new name"
+
+
 def _advise(symptom: Mapping[str, Any], row: Mapping[str, Any], surface: Surface) -> str:
     log = f" (`fly logs -a {row['fly_app_name']}`)" if surface == "cli" else " at Fly"
-    advice = _ADVICE.get(symptom["code"], "look at the app at Fly").format(log=log)
+    advice = _ADVICE.get(symptom["code"], "look at the app at Fly").format(
+        log=log, new_name=name_new_name(row["user_id"], surface)
+    )
     if symptom["next"] != "person":
         return advice
     retry = f"`hangar retry {row['user_id']}`" if surface == "cli" else "Retry now"

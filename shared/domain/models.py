@@ -25,6 +25,15 @@ class FullRegion(_FromDatabase):
     until: datetime
 
 
+class NewNameRequest(_FromDatabase):
+    """An operator's decision to give up the name of an app that is lost; `others` is how many other apps ran at that time."""
+
+    asked_at: datetime
+    actor: str
+    reason: str
+    others: int = 0
+
+
 class Row(_FromDatabase):
     """One app: a row of `user_fly_apps` as the procedures return it (docs/database.md)."""
 
@@ -86,6 +95,7 @@ class Row(_FromDatabase):
     deleted_at: datetime | None = None
     updated_at: datetime | None = None
     full_regions: tuple[FullRegion, ...] = ()
+    new_name_request: NewNameRequest | None = None
 
 
 class Settings(_FromDatabase):

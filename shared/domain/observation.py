@@ -51,6 +51,23 @@ class AppAddress:
 
 
 @dataclass(frozen=True)
+class OrgListing:
+    """What Fly's lists of our whole organisation show beside one app which a direct read says is not ours.
+
+    `refused`: Fly's words when it does not let our token list. `shows_name`: an app or a machine of an app with this name is
+    listed, `shows_ours`: as this row's. `ours` counts the other apps that carry the proof of this installation, `unread_apps`
+    those that Fly counts and did not send; machines of `error_regions` are unknown.
+    """
+
+    refused: str = ""
+    shows_name: bool = False
+    shows_ours: bool = False
+    ours: int = 0
+    unread_apps: int = 0
+    error_regions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Observation:
     """Everything observed of one app, and what this worker did moments ago, because Fly's reads lag its writes.
 
@@ -58,7 +75,7 @@ class Observation:
     `machine_made` means that Fly returned the id of a machine which no read shows yet. `listed_as_ours` means that the
     organisation's lists show the app as this row's, although a direct read denies it. `addresses` is None when they were not
     read, because the row has nothing to do with any. `config_sent` is the generation for which this worker has sent the whole
-    machine config to Fly, if it has.
+    machine config to Fly, if it has. `listing` is read only when an operator has decided to give up the name.
     """
 
     app: AppPresence
@@ -72,3 +89,4 @@ class Observation:
     listed_as_ours: bool = False
     addresses: tuple[AppAddress, ...] | None = None
     config_sent: int | None = None
+    listing: OrgListing | None = None

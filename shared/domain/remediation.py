@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.domain.drift_text import format_next_repair
 from shared.domain.entitlement import explain_unknown
-from shared.domain.health_text import Surface, explain_symptom
+from shared.domain.health_text import Surface, explain_symptom, name_new_name
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,11 @@ _BY_CODE = {
         cli=" with `hangar settings set app_prefix=…`",
     ),
     "not_owned": Advice(
-        "check that FLY_API_TOKEN belongs to fly_org_slug and that nobody re-created the app by hand", retry=True
+        "check that FLY_API_TOKEN belongs to fly_org_slug and that nobody re-created the app by hand; if the app was deleted "
+        "and somebody else has its name now, {step}; otherwise correct the cause",
+        retry=True,
+        cli='run `hangar retry {user} --new-name --reason "…"`',
+        dashboard="press Take a new name",
     ),
     "unsupported": Advice("check FLY_API_URL of the functions", retry=True),
     "not_fly": Advice(
@@ -169,7 +173,9 @@ def format_next_step(
         if is_due:
             return f"the next drain makes another attempt (due {when})"
         attempt = int(row["retry_count"]) + 1
-        return f"attempt {attempt} {when}; {_name_retry(user_id, surface)} to try at once"
+        name = f". If somebody else has the app's name now, {name_new_name(user_id, surface)}"
+        lost = name if row["error_code"] == "not_owned" else ""
+        return f"attempt {attempt} {when}; {_name_retry(user_id, surface)} to try at once{lost}"
     goal = "removes the app" if row["desired_state"] == "absent" else "brings the app to its desired state"
     if is_due:
         return f"the next drain {goal}, within a minute (due {when})"

@@ -170,8 +170,13 @@ class FlyClient(AddressCalls):
     def list_apps(self, *, cursor: str | None = None, **options: Unpack[CallOptions]) -> Iterator[AppPage]:
         """Every app of the organisation, page by page, including those without a machine; apps seconds old may be missing."""
         call = Request("list apps", "GET", "/v1/apps", params={"org_slug": self._org, "limit": str(APPS_PER_PAGE)})
-        for items, _, following in self._link.pages(call, "apps", cursor, **options):
-            yield AppPage(tuple(parse_app(each, org_slug=self._org) for each in items), following)
+        for items, body, following in self._link.pages(call, "apps", cursor, **options):
+            total = body.get("total_apps")
+            yield AppPage(
+                tuple(parse_app(each, org_slug=self._org) for each in items),
+                following,
+                total if isinstance(total, int) else None,
+            )
 
     # Machines
 

@@ -164,10 +164,11 @@ class OrgPage:
 
 @dataclass(frozen=True, slots=True)
 class AppPage:
-    """A page of the organisation's apps."""
+    """A page of the organisation's apps. `total` is how many Fly counts in all pages, if it says so."""
 
     apps: tuple[FlyApp, ...]
     next_cursor: str | None
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

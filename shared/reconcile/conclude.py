@@ -23,6 +23,11 @@ def finish(lease: "LeasedApp", done: Done) -> Result:
     is_news = row.status != done.status or row.observed_generation != row.generation
     if done.status == "deleted":
         lease.patch["deleted"] = True
+        if done.lost_name:
+            lost = {"action": "name_lost", "old_name": row.fly_app_name}
+            if row.new_name_request is not None:
+                lost |= {"actor": row.new_name_request.actor, "reason": row.new_name_request.reason}
+            lease.add_event("error_occurred", "info", lost, done.lost_name)
         lease.add_event("deprovision_completed", "succeeded", {})
     else:
         lease.patch |= {"status": done.status, "converged": True, "retry_count": 0, "error_message": None}

@@ -8,11 +8,13 @@ from shared.domain.cost import CpuKind
 from shared.domain.decide import was_ours
 from shared.domain.drift import Difference
 from shared.domain.errors import NotFound, NotOwned, TransientError
+from shared.domain.lost_name import wants_new_name
 from shared.domain.machine_config import ROW_KEY
 from shared.domain.machine_states import GONE_STATES
 from shared.domain.models import Row
-from shared.domain.observation import AppAddress, AppPresence, Observation, ObservedMachine
+from shared.domain.observation import AppAddress, AppPresence, Observation, ObservedMachine, OrgListing
 from shared.fly.models import FlyApp, FlyMachine
+from shared.reconcile.org_listing import read_org_listing
 from shared.reconcile.symptom_finder import backend_checks, find_symptom, missing_checks
 
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ READS_FOR_A_NEW_MACHINE = 6
 def proves_ownership(row: Row, app: FlyApp) -> bool:
     """Whether this app is the row's: by its network, or, if it was adopted, by the id that Fly gave it when it was created."""
     return app.network == row.network or (row.adopted_app_id is not None and app.id == row.adopted_app_id)
+
+
+def _is_listed_as_ours(row: Row, app: FlyApp) -> bool:
+    """As `proves_ownership`, for an entry of a list, which may leave the network out."""
+    return (not app.network and row.adopted_app_id is None) or proves_ownership(row, app)
 
 
 def judge_health(machine: FlyMachine) -> "Literal['healthy', 'bad', 'unknown']":
@@ -107,6 +114,7 @@ class AppObserver:
     _just_deleted: bool = False
     _name_was_taken: bool = False
     _listed_as_ours: bool = False
+    _listing: OrgListing | None = None
     _asks_lists: bool = False
     _read_directly: bool = False
     _listed_ids: list[str] | None = None
@@ -138,6 +146,7 @@ class AppObserver:
             listed_as_ours=self._listed_as_ours,
             addresses=self._addresses if self._app is AppPresence.OURS and _has_to_do_with_addresses(row) else None,
             config_sent=self._config_sent,
+            listing=self._listing,
         )
 
     def _compare(self, row: Row) -> tuple[ObservedMachine, ...]:
@@ -233,16 +242,28 @@ class AppObserver:
 
         Asked before a name is given up or an app is made again: a wrong answer to a direct read must not abandon one that runs.
         """
+        if self._app is AppPresence.FOREIGN and wants_new_name(row, self.time()):
+            self._listing = self._read_listing(row)
+            return self._listing.shows_ours
         for apps in self.fly.list_apps(attempts=self.on_attempt, budget_s=self.budget_s):
             for app in apps.apps:
                 if app.name == row.fly_app_name:
-                    # a list may leave the network out
-                    return (not app.network and row.adopted_app_id is None) or proves_ownership(row, app)
+                    return _is_listed_as_ours(row, app)
         for page in self.fly.list_org_machines(attempts=self.on_attempt, budget_s=self.budget_s):
             for machine in page.machines:
                 if machine.app_name == row.fly_app_name and machine.metadata.get(ROW_KEY) == str(row.id):
                     return machine.state not in GONE_STATES
         return False
+
+    def _read_listing(self, row: Row) -> OrgListing:
+        return read_org_listing(
+            row,
+            self.fly,
+            self.inputs.installation_id,
+            lambda app: _is_listed_as_ours(row, app),
+            self.on_attempt,
+            self.budget_s,
+        )
 
     def _read_machines(self, row: Row) -> tuple[FlyMachine, ...]:
         """The known machine by its id, because a list may lag; and once the list, which shows whether there are others."""

@@ -126,6 +126,8 @@ class Run:
             case Done():
                 return conclude.finish(self.lease, decision)
             case GiveUp(code, message, advice):
+                if self.lease.row.new_name_request is not None:
+                    self.lease.patch["new_name_judged"] = True
                 kind = TransientError if decision.passes else Refused
                 return conclude.fail(self.lease, kind(message, code=code, advice=advice))
         return None

@@ -92,7 +92,7 @@ as $$
       error_code, lease_token, lease_holder, lease_expires_at, open_intent, create_unknown_at, hold_until, converged_before_hold, grace_s,
       delete_after, delete_turn_at, name_seq, bad_samples, bad_sample_at, price_usd_per_s, observed_at, admitted_cost_usd, health_step,
       observed_spec, image_digest, env_digest, drift, drift_since, drift_repair, drift_repair_at, drift_repairs, drift_error, env_version,
-      env_version_deployed, adopted_app_id, move_release_id, spare_machine_id, token_key_id}'::text[]
+      env_version_deployed, adopted_app_id, move_release_id, spare_machine_id, token_key_id, new_name_request}'::text[]
     else '{seq}'::text[] end
 $$;
 

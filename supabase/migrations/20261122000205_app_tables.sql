@@ -93,6 +93,8 @@ create table public.user_fly_apps (
   spare_machine_id text,
   -- The id of the key that signed the token in Fly's secrets; null: not known.
   token_key_id text check (token_key_id <> ''),
+  -- An operator's decision, not judged yet, that this user takes another name: asked_at, actor, reason, others.
+  new_name_request jsonb check (jsonb_typeof(new_name_request) = 'object'),
   check ((status = 'deleted') = (deleted_at is not null)),
   check (desired_state <> 'legacy' or generation = 0 and deleted_at is null
     and lease_token is null and next_attempt_at is null and open_intent is null and machine_id is null and secrets_version is null),

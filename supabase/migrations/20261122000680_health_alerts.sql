@@ -63,7 +63,9 @@ as $$
     p_app.app, p_app.user_id, case p_app.kind when 'unhealthy' then 'is unhealthy' else 'cannot be judged' end,
     hangar.format_moment((p_app.health).since), (p_app.health).detail, hangar.describe_health_step(p_app.health, p_app.next, p_app.policy),
     p_app.app, p_app.user_id,
-    case p_app.next when 'person' then format('. When the cause is corrected, `hangar retry %s` lets Hangar try again', p_app.user_id) else '' end)
+    case when p_app.symptom = 'denied' then format('. If the app was deleted and somebody else has its name now, run `hangar retry %s --new-name '
+                                                   '--reason "…"`: if Fly''s lists prove it, the user gets an app with another name', p_app.user_id)
+         when p_app.next = 'person' then format('. When the cause is corrected, `hangar retry %s` lets Hangar try again', p_app.user_id) else '' end)
 $$;
 
 -- What the alert of an app says, in codes: while this is unchanged, the alert is.

@@ -51,6 +51,19 @@ def test_a_strangers_name_is_taken_on_create_and_403_on_get(fly):
     assert fly.http.get("/v1/apps/app-two").status_code == 404
 
 
+def test_an_app_whose_name_another_organisation_takes_is_gone_and_403(fly):
+    """No list shows the app or its machines, and its name cannot be used; a second take finds no app."""
+    fly.app()
+    fly.app("app-two")
+    fly.machine("app-one")
+    assert fly.http.post("/_sim/apps/app-one/take").json() == ["app-one"]
+    assert error_of(fly.http.get("/v1/apps/app-one")) == (403, "unauthorized")
+    assert fly.app().json()["status"] == "name_taken"
+    assert [app["name"] for app in fly.http.get("/v1/apps?org_slug=personal").json()["apps"]] == ["app-two"]
+    assert fly.http.get("/v1/orgs/personal/machines").json()["machines"] == []
+    assert fly.http.post("/_sim/apps/app-one/take").status_code == 404
+
+
 @pytest.mark.parametrize("name", ["Upper", "under_score", "a" * 63, "dot.dot"])
 def test_bad_name_is_422(fly, name):
     """Names have at most 62 lower-case letters, digits and dashes."""

@@ -20,7 +20,7 @@ def test_the_page_lists_exactly_the_answered_operations():
 def test_every_control_has_its_heading():
     """One heading per `/_sim` control."""
     headings = re.findall(r"^### `[A-Z]+ /_sim/([a-z-]+)", PAGE, re.MULTILINE)
-    assert set(headings) == {*_CONTROLS, "machines", "regions"}
+    assert set(headings) == {*_CONTROLS, "apps", "machines", "regions"}
 
 
 def test_every_behaviour_of_an_image_is_on_the_page_and_no_other():

@@ -21,6 +21,7 @@ def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
         is_left = (user.get("symptom") or {}).get("next") == "person"  # an unhealthy app that waits for a person
         waits = row["status"] == "error" or is_left or is_repairable(row)
         names += ["retry"] if waits and not _is_leased(user) and not _is_paused(user) else []
+        names += ["new-name"] if _is_not_ours(user) and not _is_leased(user) and not _is_paused(user) else []
         names += ["check"]
         names += ["restart"] if _can_restart(user) else []
         names += ["deprovision"] if row["desired_state"] == "present" else []
@@ -52,6 +53,8 @@ def explain_stale_action(spec: ActionSpec, user: Mapping[str, Any]) -> str:
         )
     if spec.name == "remove-override" and not override:
         return "Nothing was done: there is no override any more."
+    if spec.name == "new-name":
+        return _explain_stale_new_name(user)
     if spec.name in ("retry", "restart") and row is None:
         return f"Nothing was done: the user has no app to {spec.name}."
     if spec.name in ("retry", "restart") and _is_paused(user):
@@ -59,6 +62,16 @@ def explain_stale_action(spec: ActionSpec, user: Mapping[str, Any]) -> str:
     if spec.name == "restart" and not _can_restart(user):
         state = row["machine_state"] or "not there"
         return f"Nothing was done: the machine is {state}, so it cannot be restarted."
+    return ""
+
+
+def _explain_stale_new_name(user: Mapping[str, Any]) -> str:
+    if user["row"] is None:
+        return "Nothing was done: the user has no app whose name could be given up."
+    if not _is_not_ours(user):
+        return f"Nothing was done: nothing says that somebody else has the name {user['row']['fly_app_name']} now."
+    if _is_paused(user):
+        return "Nothing was done: Hangar is paused. Resume it on the Controls page before you take a new name."
     return ""
 
 
@@ -70,6 +83,11 @@ def is_legacy(row: Mapping[str, Any] | None) -> bool:
 def _can_restart(user: Mapping[str, Any]) -> bool:
     row = user["row"]
     return row["machine_state"] == "started" and row["desired_state"] == "present" and not _is_paused(user)
+
+
+def _is_not_ours(user: Mapping[str, Any]) -> bool:
+    """Whether Fly says that the app under this name is not ours."""
+    return user["row"].get("error_code") == "not_owned" or (user.get("symptom") or {}).get("code") == "denied"
 
 
 def _is_paused(user: Mapping[str, Any]) -> bool:

@@ -41,6 +41,12 @@ def retry(action: ActionRequest) -> ActionOutcome:
     return action.call("health")
 
 
+def new_name(action: ActionRequest) -> ActionOutcome:
+    """Give up the name of a lost app, if Fly's lists prove that somebody else has it."""
+    action.database.request_new_name(action.owner_id, actor=action.actor, reason=action.reason or "")
+    return action.call("health")
+
+
 def check(action: ActionRequest) -> ActionOutcome:
     """Have the app checked now."""
     return action.call("health")

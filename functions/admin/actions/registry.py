@@ -76,6 +76,17 @@ _ALL = (
         operations.retry,
     ),
     ActionSpec(
+        "new-name",
+        "Take a new name",
+        "Give up this app's name",
+        "For an app that was deleted outside Hangar and whose name somebody else on Fly has now. Hangar reads Fly's lists of "
+        "your organisation. Only if they show other apps and not this one, a user who pays gets a new, empty app with another "
+        "name. Otherwise nothing changes, and the failure says what was seen.",
+        operations.new_name,
+        tone="busy",
+        needs_reason=True,
+    ),
+    ActionSpec(
         "retry-cause",
         "Retry all of this cause",
         "Try all of this cause again now",

@@ -27,6 +27,8 @@ def replace_commands(text: str) -> str:
 
 
 def _name_place(command: str) -> str:
+    if command.startswith("hangar retry") and "--new-name" in command:
+        return "Take a new name on the user's page"
     for begin, place in _PLACES:
         if command.startswith(begin):
             return place

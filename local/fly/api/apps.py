@@ -112,6 +112,16 @@ def delete_app(world: World, call: Call) -> Response:
     return empty(202)
 
 
+def take_name(world: World, app: App) -> None:
+    """The app was deleted outside this API, and another organisation has its name at once."""
+    for machine in app.live_machines():
+        lifecycle.destroy(world, machine, world.now())
+    if not app.deleting:  # a deletion that is under way removes it itself
+        app.deleting = True
+        _remove(world, app, world.now())
+    world.foreign.add(app.name)
+
+
 def _remove(world: World, app: App, moment: float) -> None:
     del world.apps[app.name]
     app.unlisted_at = moment + world.draw_unkind(world.unkindness.list_lag_s)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from local.fly.api.apps import take_name
 from local.fly.api.regions import CODES
 from local.fly.errors import FlyError, answer
 from local.fly.faults.faults import parse_faults
@@ -29,7 +30,7 @@ def control(world: World, request: Request) -> Response:
     kind, *names = request.path.rstrip("/").split("/")[2:] or [""]
     methods = _CONTROLS_OF_ONE.get((kind, *names[1:])) if names else _CONTROLS.get(kind)
     if methods is None:
-        raise FlyError(404, f"no such control; there are {', '.join(sorted(_CONTROLS))}, machines, regions")
+        raise FlyError(404, f"no such control; there are {', '.join(sorted(_CONTROLS))}, apps, machines, regions")
     if request.method not in methods:
         raise FlyError(405, f"{request.path} answers {', '.join(methods)}")
     try:
@@ -134,6 +135,14 @@ def _put_foreign_apps(world: World, body: Any) -> list[str]:
     if ours := sorted(names & set(world.apps)):
         raise ValueError(f"{ours[0]} is an app of ours")
     world.foreign = names
+    return sorted(world.foreign)
+
+
+def _take_name(world: World, name: str, _body: Any) -> list[str]:
+    app = world.apps.get(name)
+    if app is None:
+        raise FlyError(404, f"no app is called {name}")
+    take_name(world, app)
     return sorted(world.foreign)
 
 
@@ -248,6 +257,7 @@ _CONTROLS: Mapping[str, Methods] = {
     "reset": {"POST": _reset},
 }
 _CONTROLS_OF_ONE: Mapping[tuple[str, ...], Methods] = {
+    ("apps", "take"): {"POST": _take_name},
     ("regions",): {"PUT": _put_region},
     ("machines",): {"PUT": _break_machine},
     ("machines", "crash"): {"POST": _crash},
