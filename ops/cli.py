@@ -45,7 +45,7 @@ def _run() -> None:
 
 
 def find_blank(arguments: Sequence[str]) -> str | None:
-    """Which option or argument has an empty value, as a sentence: mostly an unset variable of a script. None if none has.
+    """Name an option or argument with an empty value, usually from an unset variable of a script. None if there is none.
 
     A command that runs in a machine (`hangar exec`) and what follows `--` may have empty words.
     """

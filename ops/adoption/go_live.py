@@ -1,4 +1,4 @@
-"""What going live leaves behind of the original system: said to the operator, with the commands. It prevents nothing."""
+"""Warnings about apps of the original system that going live leaves as they are. They do not prevent it."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from shared.domain.errors import HangarError
 
 
 def warn_of_leftovers(installation: Installation) -> None:
-    """Print them on standard error. Hangar is live already, so a failure to look ends nothing."""
+    """Print the warnings on standard error. Hangar is live already, so a failed check is a warning, too."""
     try:
         for line in list_leftovers(installation):
             echo(f"hangar: warning: {line}", err=True)

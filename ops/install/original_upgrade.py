@@ -1,7 +1,7 @@
-"""What `hangar install` will do with the tables of the original system, and what forbids it: found before anything is changed.
+"""What `hangar install` will do with the tables of the original system, and what forbids it, before anything is changed.
 
-The files say it themselves: those that judge and record the tables run in a transaction that is rolled back. They create objects
-in the schema `hangar` only, so the host's tables are read and never locked against its own statements.
+It runs the schema files up to the one that checks these tables, in a transaction that is rolled back. These files create objects
+in the schema `hangar` only. They read the host's tables and never block the host's own statements.
 """
 
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ _RESTING = frozenset({"stopped", "suspended", "failed"})
 # Fly remembers the newest 20 events of a machine: at least six crashes.
 CRASHES_A_DAY = 5
 _DAY = timedelta(days=1)
-# Faster ones are a crash loop, which has an alert of its own while it lasts; here they count as one.
+# Faster crashes are a crash loop, which has its own alert while it lasts. Here they count as one.
 _APART = timedelta(minutes=15)
 _OVER = timedelta(hours=6)
 
@@ -48,7 +48,7 @@ def explain_machine(row: Row, machine: ObservedMachine, inventory: Inventory) ->
 
 
 def explain_crashes(machine: ObservedMachine, now: datetime) -> Symptom | None:
-    """The symptom of an app that is well at each look and fails between them; whoever restarts it, its user notices."""
+    """The symptom of an app that is well at each look and fails between them: its user notices each failure."""
     recent: list[datetime] = []
     for at in sorted(at for at in machine.crashes if now - at < _DAY):
         if not recent or at - recent[-1] >= _APART:

@@ -5,8 +5,6 @@ the apps that need it and write their health page by page, deal with orphans, dr
 is continued by the next one.
 """
 
-import logging
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,27 +16,27 @@ from shared.fleet import inventory as listings
 from shared.fleet.clock_skew import alert_clock_skew
 from shared.fleet.fleet_pass import FleetCounts, FleetPass, is_probed, write_reports
 from shared.fleet.health_probe import Prober
+from shared.fleet.host_reading import HostReading
 from shared.fleet.inventory import Inventory, read_machines, read_networks
 from shared.fleet.orphans import Orphans
 from shared.fleet.releases import advance_releases
+from shared.fleet.signing_keys import record_signing_keys
 from shared.reconcile.drain import WORKERS, Drained, drain, look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from concurrent.futures import Future
     from datetime import datetime
     from uuid import UUID
 
     from shared.reconcile.worker import Worker
 
-_log = logging.getLogger("hangar.sweep")
 PAGE = 1000
 SYNC_AT_ONCE = 500
 DRAIN_SHARE = 0.4  # of the time, before the fleet is listed: due work never waits for the listing
 ORPHAN_SHARE = 0.15  # of the time for listing and probes, while there are orphans
 FINISH_S = 10.0
 ALERTS_S = 8.0  # for sending alerts, at most; a destination that does not answer takes 5 s, once within its backoff
-STATEMENT_TIMEOUT = "57014"
 LEASE_TRUSTED_S = 60.0  # half of the default `sweep_lease_s`
 
 
@@ -78,12 +76,13 @@ class Sweep:
     _claimed_at: float = 0.0
     _probes_end_at: float = 0.0
     _orphan_error: HangarError | None = None
-    _host_error: TransientError | None = None
+    _host: HostReading = field(init=False)
     _open_alerts: frozenset[tuple[str, str]] = frozenset()  # the fleet's alerts when this sweep began
 
     def __post_init__(self) -> None:
         # Two calls of `health` share a process and its connections, but each counts its own requests to Fly.
         self.worker = replace(self.worker, fly=self.worker.fly.count_from_zero())
+        self._host = HostReading(self.worker.notifier)
         self._probes_end_at = self.ends_at - FINISH_S
 
     def run(self, *, drain_only: bool, users: "Sequence[UUID]" = ()) -> SweepReport:
@@ -91,11 +90,11 @@ class Sweep:
         started = self.worker.clock()
         share = 1.0 if drain_only else DRAIN_SHARE
         drain_ends_at = started + (self.ends_at - started) * share
-        with self._reading_host():
+        with self._host.catch_timeout():
             self._follow_host(drain_ends_at)
         if not users:
             advance_releases(self.worker, drain_ends_at)  # what it moves is due, so the drain takes it at once
-        with self._reading_host():
+        with self._host.catch_timeout():
             self.report.add(look_at(self.worker, users, drain_ends_at) if users else drain(self.worker, drain_ends_at))
         self._send_alerts()  # what other workers could not deliver
         if drain_only:
@@ -104,8 +103,7 @@ class Sweep:
             self._sweep_fleet()
         self.report.fly_calls = self.worker.fly.calls
         self.report.seconds = self.worker.clock() - started
-        if self._host_error is not None:
-            raise self._host_error
+        self._host.raise_error()
         return self.report
 
     def _sweep_fleet(self) -> None:
@@ -116,15 +114,15 @@ class Sweep:
         self._claimed_at, self._open_alerts = self.worker.clock(), claim.open_alerts
         is_ours = claim.settings.installation_id == self.worker.inputs.installation_id
         try:
-            self._record_signing_keys()
-            with self._reading_host():
+            if is_ours:
+                record_signing_keys(self.worker)
+            with self._host.catch_timeout():
                 self._sync_entitlements()
-            if self._host_error is None:
-                self._end_alert("host_binding", "fleet")
+            self._host.end_alert(self._end_alert)
             self._pass_over(claim, is_ours=is_ours)
             if is_ours:
                 self.report.drifted = self.worker.database.start_drift_repairs().drifted
-                with self._reading_host():
+                with self._host.catch_timeout():
                     self.report.add(drain(self.worker, self.ends_at - FINISH_S / 2))
                 if self._orphan_error is not None:
                     raise self._orphan_error
@@ -137,34 +135,6 @@ class Sweep:
         finally:
             self.worker.database.finish_sweep(claim.token, self.report.as_answer(), complete=self.report.complete)
             self._send_alerts()  # what this sweep has raised
-
-    @contextmanager
-    def _reading_host(self) -> "Iterator[None]":
-        """A host whose subscriptions are read too slowly must not keep the fleet's health from being judged."""
-        try:
-            yield
-        except TransientError as error:
-            if error.code != STATEMENT_TIMEOUT:
-                raise
-            if self._host_error is None:
-                message = (
-                    f"Users cannot be brought up to date with the host's subscriptions in time: {error}. Hangar changes "
-                    "and destroys nothing because of it, judges health as usual, and tries again with every sweep. If a "
-                    "function or view is bound, make it faster: take `uuid[]`, use an index. See docs/host-binding.md"
-                )
-                self.worker.notifier.open("host_binding", "fleet", message, {"error": str(error)})
-            self._host_error = error
-
-    def _record_signing_keys(self) -> None:
-        """Without an answer of the project the sweep continues: the database knows how old its last answer is."""
-        if self.worker.read_signing_keys is None:
-            return
-        try:
-            keys = self.worker.read_signing_keys()
-        except TransientError as error:
-            _log.warning("%s. The next sweep tries again", error)
-            return
-        self.worker.database.record_signing_keys(keys)
 
     def _follow_host(self, ends_at: float) -> None:
         """Bring the users up to date whose subscriptions the host has changed since the last call."""

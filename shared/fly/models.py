@@ -245,7 +245,7 @@ def parse_state(raw: Any) -> str:
 def parse_time(raw: Any) -> datetime | None:
     """RFC 3339 text, or epoch seconds or milliseconds, as an aware time in UTC; None for anything else.
 
-    A time before Fly existed is Go's way to write none (`0001-01-01T00:00:00Z`): no machine is old because of it.
+    None also for a time before Fly existed: Go writes `0001-01-01T00:00:00Z` when it has no time.
     """
     try:
         if isinstance(raw, str):

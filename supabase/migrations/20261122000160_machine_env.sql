@@ -1,13 +1,5 @@
--- The environment that a plan, a release or a pin adds to a machine: names and texts that nobody has to guess about. And the form of an image.
+-- The environment that a plan, a release or a pin adds to a machine: names and texts that nobody has to guess about.
 -- Builds on: schema.
-
--- The form of an image: lower case except for the tag, no scheme, a tag or a digest. Grammar: distribution/reference (Docker, OCI).
-create function hangar.image_pattern() returns text
-language sql immutable set search_path = ''
-as $$
-  select '^[a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]{1,5}/[a-z0-9]+([._-]+[a-z0-9]+)*)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*'
-    || '(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}|(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?@[a-z0-9+._-]+:[a-f0-9]+)$'
-$$;
 
 -- Names that Hangar gives every machine itself. Another value for one of them would make the machine serve another user or database.
 create function hangar.own_env_names() returns text[]
@@ -23,7 +15,7 @@ as $$
     when p_env is null or pg_catalog.jsonb_typeof(p_env) <> 'object' then 'env must be an object of names like LOG_LEVEL and texts'
     else (
       select case when bool_or(x.own) then 'env must not name what Hangar sets itself: ' || string_agg(x.name, ', ' order by x.name) filter (where x.own)
-                  when bool_or(x.long) then 'env must have values of at most 32768 bytes and names of at most 255; not so: '
+                  when bool_or(x.long) then 'env values may have at most 32768 bytes, and names at most 255; too long: '
                                             || string_agg(x.name, ', ' order by x.name) filter (where x.long)
                   else 'env must map names like LOG_LEVEL to texts; not so: ' || string_agg(x.name, ', ' order by x.name) end
         from (select pg_catalog.left(e.key, 60) as name, e.key = any (hangar.own_env_names()) as own,

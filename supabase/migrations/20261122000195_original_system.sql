@@ -135,7 +135,7 @@ declare
 begin
   for v_rule in
     select * from (values
-      -- Shown by user: a person decides whose app is gone.
+      -- Shown by user, because an operator decides which of a user's two apps is gone.
       ('user_fly_apps', 'r.status <> ''deleted'' and exists (select 1 from {apps} o where o.user_id = r.user_id and o.id <> r.id and o.status <> ''deleted'')',
         'users have two rows that are not deleted, and Hangar allows one', 'Mark the row as deleted whose app is gone', 'user_id'),
       ('user_fly_apps', 'num_nulls(r.user_id, r.fly_app_name, r.fly_org_slug, r.status, r.region, r.docker_image, r.cpu_count, r.memory_mb, '

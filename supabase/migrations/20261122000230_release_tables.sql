@@ -83,7 +83,7 @@ create table hangar.release_targets (
   digest_seen text,
   instance_seen text,
   failed_at timestamptz,
-  -- What the last look has found, if not that all is well.
+  -- What the last look at the machine has found; null if the machine was well.
   look_code text,
   look_reason text,
   reason_code text,

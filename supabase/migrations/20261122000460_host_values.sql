@@ -3,9 +3,9 @@
 -- A value that cannot be read is null, never an error: it must not harm other users. The overload is chosen when a reading function is
 -- planned, so the host may change the type of a column at any time.
 
--- Whether this error, raised while the host was read, lies in the host's own tables and functions, also because one of its transactions holds
--- a table locked: then nothing is known about its users. A conflict with another transaction, a statement's time-out, a lack of resources and
--- the end of the server are no such errors: the caller's transaction ends.
+-- Whether an error while the host is read comes from its own tables and functions. A table that the host holds locked counts, too. After such
+-- an error nothing is known about the host's users. Other errors end the caller's transaction: a conflict with another transaction, a
+-- statement timeout, a lack of resources, the shutdown of the server.
 create function hangar.is_host_fault(p_sqlstate text) returns boolean
 language plpgsql immutable set search_path = ''
 as $$ begin return not (left(p_sqlstate, 2) in ('40', '53', '57', '58')); end $$;
@@ -38,8 +38,8 @@ begin
 end
 $$;
 
--- The beginning of year 1 (Go, .NET) and of 1970 (Unix time 0) are what a program writes that has no time: `new Date(null)` in JavaScript.
--- Null, because such a value may mean "no end" as well as "ended".
+-- A program without a time writes the beginning of year 1 (Go, .NET) or of 1970 (Unix time 0, JavaScript's `new Date(null)`). The answer is
+-- null, because such a value may mean "no end" as well as "ended".
 create function hangar.to_time(p_value timestamptz) returns timestamptz
 language plpgsql immutable set search_path = ''
 as $$ begin return nullif(nullif(p_value, '0001-01-01 00:00:00+00'), '1970-01-01 00:00:00+00'); end $$;
@@ -53,8 +53,8 @@ create function hangar.to_time(p_value date) returns timestamptz
 language plpgsql immutable set search_path = ''
 as $$ begin return hangar.to_time(p_value::timestamp at time zone 'UTC'); end $$;
 
--- Unix time: seconds (Stripe) until the last second of year 9999, which hosts write for "for ever", or milliseconds (JavaScript) from 2001
--- to 2286 and of that same second. Null for everything else: NaN, 0 and -1, days such as 20270131, microseconds.
+-- Unix time in seconds (Stripe) or milliseconds (JavaScript). Seconds are read from 1973 to 9999, milliseconds from 2001 to 2286. Hosts write
+-- the last second of 9999 for "for ever", so it is read in milliseconds, too. Null for NaN, 0, -1, days such as 20270131 and microseconds.
 create function hangar.to_time(p_value double precision) returns timestamptz
 language plpgsql immutable set search_path = ''
 as $$
@@ -83,8 +83,8 @@ end
 $$;
 comment on function hangar.to_time(text) is 'ISO 8601 or Unix time; without a zone it is UTC. Null if it is neither: formats such as 01/02/2027 mean different days to different readers.';
 
--- Whether a column such as deleted_at or is_deleted says that a user is deleted: a time that has come, or a flag. A time in the future is a
--- deletion that is planned (or, with `infinity`, none). A value that says neither is no deletion, because a deletion spares nothing.
+-- Whether a column such as deleted_at or is_deleted says that a user is deleted: by a time that has come, or by a flag. A time in the future
+-- is a planned deletion, and `infinity` is none. Every other value counts as not deleted, because Hangar removes a deleted user's app at once.
 create function hangar.is_deleted(p_value boolean) returns boolean
 language plpgsql immutable set search_path = ''
 as $$ begin return coalesce(p_value, false); end $$;

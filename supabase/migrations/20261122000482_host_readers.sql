@@ -138,8 +138,8 @@ begin
 end
 $$;
 
--- What is bound, as the host has it now; null if it is gone. A table that was dropped and made again, or exchanged for a new one that has its
--- name now, as migration tools do, is found by its name. A renamed one is found by its oid.
+-- The oid of the bound table or function as the host has it now; null if it is gone. A table that a migration tool has created again, or
+-- replaced by another table of the same name, is found by its name. A renamed table is found by its oid.
 create function hangar.find_source(p_binding hangar.binding) returns oid
 language plpgsql stable set search_path = ''
 as $$
@@ -183,9 +183,9 @@ end
 $$;
 select hangar.write_host_functions();
 
--- Reads that must not fail with the host: what is unknown is null or absent.
+-- Reads that must not fail with the host, or wait for a table that it holds locked: what is unknown is null or absent.
 create function hangar.emails(p_users uuid[]) returns table (user_id uuid, email text)
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set lock_timeout = '500ms'
 as $$
 begin
   return query select e.* from hangar.read_emails(p_users) e;
@@ -199,7 +199,7 @@ end
 $$;
 
 create function hangar.search_emails(p_like text, p_limit integer) returns uuid[]
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set lock_timeout = '500ms'
 as $$
 begin
   return coalesce((select array_agg(y) from unnest(hangar.find_by_email(p_like, p_limit)) y where y is not null), '{}');
@@ -214,7 +214,7 @@ $$;
 
 -- All subscriptions; none if the host cannot be read (hangar.explain_unreadable_host says why).
 create function hangar.list_known_subscriptions() returns setof hangar.host_subscription
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set lock_timeout = '500ms'
 as $$
 begin
   return query select s.* from hangar.list_subscriptions() s where s.user_id is not null;

@@ -105,12 +105,12 @@ begin
 end
 $$;
 
--- What an operator can do about an app that a move has left without a running machine: its own one finds no room on its host. Null for others.
+-- What an operator can do when a move has left an app without a running machine, because its own host has no room. Null for other failures.
 create function hangar.describe_stuck_move(p_row public.user_fly_apps) returns text
 language sql immutable set search_path = ''
 as $$
   select format('. This user has no running app: release %s moved it, and on the way back its former machine finds no room on the host where it was made. '
-                'Hangar tries that again and again. To get a new machine on another host of %s: `fly machine destroy --force -a %s %s`, then `hangar retry %s`',
+                'Hangar keeps trying to start it. To get a new machine on another host of %s: `fly machine destroy --force -a %s %s`, then `hangar retry %s`',
                 p_row.move_release_id, p_row.machine_region, p_row.fly_app_name, p_row.machine_id, p_row.user_id)
    where p_row.spare_machine_id is not null and p_row.machine_state <> 'started' and p_row.error_code in ('host', 'region_full', 'quota')
      and p_row.desired_state = 'present'

@@ -4,7 +4,7 @@
 
 -- The table of subscriptions or of users, if it has no rows; else null.
 create function hangar.empty_host_table() returns text
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set lock_timeout = '500ms'
 as $$
 begin
   return (select case when hangar.has_no_subscriptions() then b.source when hangar.has_no_users() then coalesce(b.users ->> 'table', 'auth.users') end

@@ -131,7 +131,7 @@ begin
          monthly_cost_estimate_usd = hangar.monthly_cost_estimate_usd(p_spec.cpu_count, p_spec.memory_mb),
          grace_s = coalesce((select p.grace_s from public.fly_plans p where p.tier = p_plan), a.grace_s),
          hold_until = null, delete_after = null, next_attempt_at = hangar.now(), retry_count = 0, error_code = null, error_message = null,
-         -- A user who left in the middle of a move and returns when the release is done with the app meets no old move.
+         -- A user may leave in the middle of a move and return after the release is done with the app. Then nothing moves the app any more.
          move_release_id = case when a.desired_state <> 'absent' or exists (
            select 1 from hangar.release_targets t join hangar.releases r on r.id = t.release_id
             where t.row_id = a.id and t.release_id = a.move_release_id and r.state in ('rolling', 'paused', 'rolling_back')

@@ -5,8 +5,7 @@ create type hangar.unhealthy_app as (
   row_id uuid, user_id uuid, app text, symptom text, kind text, policy text, next text, health hangar.app_health
 );
 
--- The next step for one app. Neither a restart nor a new machine helps an app whose token the project refuses; a new token does, and the
--- renewal gives it.
+-- The next step for one app. An app whose token the project refuses waits: only a new token helps, and the renewal issues it.
 create function hangar.choose_health_step(p_row public.user_fly_apps, p_health hangar.app_health, p_policy text, p_needed integer) returns text
 language sql stable set search_path = ''
 as $$

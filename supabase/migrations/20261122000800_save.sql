@@ -155,19 +155,18 @@ begin
     perform hangar.store_name(p_row);
   end if;
   update public.user_fly_apps a
-     set (machine_id, spare_machine_id, move_release_id, machine_state, machine_region, secrets_version, token_issued_at, token_expires_at, token_key_id, token_running_until, addresses, price_usd_per_s, observed_at,
-          observed_spec, image_digest, env_digest, env_version_deployed, drift, drift_repair, drift_repair_at, drift_repairs, drift_error,
-          create_unknown_at, open_intent, status, deleted_at, health_status, last_health_check, bad_samples, bad_sample_at,
-          error_code, error_message, retry_count, next_attempt_at, deployed_at, observed_generation, new_name_request,
-          lease_token, lease_holder, lease_expires_at)
-       = (p_row.machine_id, p_row.spare_machine_id, p_row.move_release_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version, p_row.token_issued_at,
-          p_row.token_expires_at, p_row.token_key_id, p_row.token_running_until, p_row.addresses, p_row.price_usd_per_s,
-          p_row.observed_at,
-          p_row.observed_spec, p_row.image_digest, p_row.env_digest, p_row.env_version_deployed, p_row.drift, p_row.drift_repair, p_row.drift_repair_at,
-          p_row.drift_repairs, p_row.drift_error,
-          p_row.create_unknown_at, p_row.open_intent, p_row.status, p_row.deleted_at, p_row.health_status, p_row.last_health_check,
-          p_row.bad_samples, p_row.bad_sample_at, p_row.error_code, p_row.error_message, p_row.retry_count, p_row.next_attempt_at,
-          p_row.deployed_at, p_row.observed_generation, p_row.new_name_request, p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
+     set (machine_id, spare_machine_id, move_release_id, machine_state, machine_region, secrets_version, token_issued_at, token_expires_at,
+          token_key_id, token_running_until, addresses, price_usd_per_s, observed_at, observed_spec, image_digest, env_digest,
+          env_version_deployed, drift, drift_repair, drift_repair_at, drift_repairs, drift_error, create_unknown_at, open_intent, status,
+          deleted_at, health_status, last_health_check, bad_samples, bad_sample_at, error_code, error_message, retry_count, next_attempt_at,
+          deployed_at, observed_generation, new_name_request, lease_token, lease_holder, lease_expires_at)
+       = (p_row.machine_id, p_row.spare_machine_id, p_row.move_release_id, p_row.machine_state, p_row.machine_region, p_row.secrets_version,
+          p_row.token_issued_at, p_row.token_expires_at, p_row.token_key_id, p_row.token_running_until, p_row.addresses,
+          p_row.price_usd_per_s, p_row.observed_at, p_row.observed_spec, p_row.image_digest, p_row.env_digest, p_row.env_version_deployed,
+          p_row.drift, p_row.drift_repair, p_row.drift_repair_at, p_row.drift_repairs, p_row.drift_error, p_row.create_unknown_at,
+          p_row.open_intent, p_row.status, p_row.deleted_at, p_row.health_status, p_row.last_health_check, p_row.bad_samples,
+          p_row.bad_sample_at, p_row.error_code, p_row.error_message, p_row.retry_count, p_row.next_attempt_at, p_row.deployed_at,
+          p_row.observed_generation, p_row.new_name_request, p_row.lease_token, p_row.lease_holder, p_row.lease_expires_at)
    where a.id = p_row.id
   returning a.* into strict p_row;
   return p_row;

@@ -1,7 +1,7 @@
 -- The host as a whole, as each sync reads it: whether it can be read, and values in it that say nothing.
 -- Builds on: host_binding, marks, entitlement, alerts.
 
--- All subscriptions, read once for a whole sync, also those whose user id is no uuid (null); `problem`: why the host cannot be read, and then `rows` is null.
+-- All subscriptions, read once for a whole sync. A user id that is not a uuid is null. `problem`: why the host cannot be read; `rows` is then null.
 create function hangar.read_whole_host(out rows hangar.host_subscription[], out problem text)
 language plpgsql stable set search_path = '' set lock_timeout = '2s'
 as $$
@@ -101,8 +101,8 @@ begin
 end
 $$;
 
--- Subscriptions that entitle somebody whom Hangar does not know: the user id is no uuid, or the table of users lacks it. A binding to the
--- wrong column looks like that, and would leave paying users without an app in silence. Users who had an app are deleted ones.
+-- Keeps the alert about subscriptions that entitle an unknown user: the user id is not a uuid, or is not in the table of users. A binding to
+-- the wrong column causes that, and leaves paying users without an app. A user who once had an app is not unknown, but deleted.
 create function hangar.check_unknown_users(p_judged hangar.subscription_verdict[], p_existing uuid[]) returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -125,8 +125,8 @@ begin
   end if;
   perform hangar.raise_alert('unknown_user', 'user_id', concat_ws('. ',
     case when v_unread > 0 then format('%s subscription(s) entitle a user whose id is not a uuid', v_unread) end,
-    case when v_absent > 0 then format('The subscriptions of %s user(s) who are not in %s entitle them, for example %s', v_absent, v_users, v_example) end,
-    'Nobody gets an app for them. If they are users of yours, map `user_id`, or the table of users, to the right column: docs/host-binding.md'),
+    case when v_absent > 0 then format('%s user(s) with an entitling subscription are not in %s, for example %s', v_absent, v_users, v_example) end,
+    'None of them gets an app. If they are your users, bind the column that holds the user''s id, or name the right table of users: docs/host-binding.md'),
     jsonb_strip_nulls(jsonb_build_object('unreadable_ids', v_unread, 'absent_users', v_absent, 'example', v_example)));
 end
 $$;

@@ -3,7 +3,7 @@
 -- shared/domain/credentials.py has the same lengths: a token lives 30 days, and its renewal begins 10 days before the end.
 
 -- Why no token is renewed now, as a code; null if one may be. A renewal after which apps fail is stopped early: the signing key may be wrong.
--- Apps whose tokens the project refuses are unhealthy for that reason, and new tokens end it: they are no incident that holds the renewal.
+-- Apps are unhealthy while the project refuses their tokens, and only new tokens help. So that incident does not hold the renewal.
 create function hangar.find_renewal_hold() returns text
 language plpgsql stable set search_path = ''
 as $$
@@ -65,7 +65,7 @@ begin
 end
 $$;
 
--- How many apps whose token the project refuses may get a new one within five minutes. They do not work, so a restart harms nobody.
+-- How many apps whose token the project refuses may get a new one within five minutes. They do not work, so a restart costs nothing.
 create function hangar.count_refused_room() returns integer
 language sql stable set search_path = ''
 as $$
@@ -138,7 +138,7 @@ begin
   loop
     if v_refused > 0 and hangar.is_token_refused(v_row) then
       continue when v_renewed >= v_refused_room;
-      -- It was unhealthy because of its token. What comes after the new one is judged from the beginning.
+      -- It was unhealthy because of its token. Its health with the new token is judged from the beginning.
       update public.user_fly_apps a set health_status = 'unknown', bad_samples = 0, health_step = null where a.id = v_row.id;
       delete from hangar.app_health h where h.fly_app_id = v_row.id;
     else

@@ -1,4 +1,4 @@
--- How the way back of one app ends when the app does not become well on what it ran before.
+-- What ends the way back of an app that does not become well on what it ran before.
 -- Builds on: release_moves, refusals.
 
 -- Errors that say nothing about the release: no room, a busy machine, a limit, an outage, or a refusal of the whole organisation. An app
@@ -25,8 +25,8 @@ begin
 end
 $$;
 
--- How much longer than its deadline a way back may take: an image that starts slowly has ten minutes, whatever the deadline of the release
--- is, and what may pass without a change of ours (a lease, a host out of reach, an outage) has an hour.
+-- How long a way back may take after its deadline. A slow start has ten minutes in all, or the deadline if that is longer. What may end
+-- without Hangar (a lease, a host out of reach, an outage) has one hour more.
 create function hangar.way_back_extra(p_release hangar.releases, p_target hangar.release_targets, p_row public.user_fly_apps) returns interval
 language sql immutable set search_path = ''
 as $$
@@ -37,8 +37,8 @@ as $$
     else 3600 end)
 $$;
 
--- The release waits for this app no longer. The row still desires what the app ran before, so Hangar goes on with it as with every other
--- app, and the app's own alert stays. Without this end, one app would keep every later release away from itself.
+-- The release no longer waits for this app. The row still desires what the app ran before, so Hangar reconciles it like every other app, and
+-- the app's own alert stays open. Otherwise this app could never take part in a later release.
 create function hangar.end_way_back(p_target hangar.release_targets, p_row public.user_fly_apps) returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -48,7 +48,7 @@ declare
 begin
   update hangar.release_targets t
      set goes_back = false, must_go_back = false,
-         -- An app that was unhealthy before the release runs what it ran before, and is as it was.
+         -- An app that was unhealthy before the release has its former state back.
          state = case when t.state = 'verifying' and t.was_unhealthy or t.ends_as = 'skipped' then t.ends_as else 'failed' end,
          reason_code = coalesce(t.reason_code, p_row.error_code, t.look_code, 'deadline'),
          reason = left(concat_ws('. ', left(t.reason, 200), format('It is not well on its former machine: %s', v_found)), 500)

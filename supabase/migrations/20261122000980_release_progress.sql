@@ -11,6 +11,37 @@ as $$
          and p_row.machine_state in ('stopped', 'suspended', 'failed', 'absent', 'destroyed') end, false)
 $$;
 
+-- What becomes of the apps with which the release was done, on their way forward or back.
+create function hangar.follow_ended_targets(p_release hangar.releases) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_found record;
+  v_target hangar.release_targets;
+  v_row public.user_fly_apps;
+begin
+  -- An app that did not become well in time on its way back, and has become well since.
+  update hangar.release_targets t set state = 'reverted'
+    from public.user_fly_apps a
+   where t.release_id = p_release.id and t.state = 'failed' and not t.must_go_back and not t.goes_back and a.id = t.row_id
+     and a.generation = t.generation and a.observed_generation = a.generation and a.error_code is null and a.health_status = 'healthy';
+  -- An app that was good and fails later, while the release is under way, is a failure of the release too.
+  if p_release.state in ('rolling', 'paused') then
+    for v_found in
+      select t as target, a as app_row from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
+       where t.release_id = p_release.id and t.state = 'done' and not t.was_unhealthy and not t.must_go_back
+         and a.generation = t.generation and a.deleted_at is null and a.desired_state = 'present'
+         and (a.status = 'error' and hangar.is_release_fault(a.error_code) or a.health_status = 'unhealthy')
+       order by t.place limit 100
+    loop
+      v_target := v_found.target;
+      v_row := v_found.app_row;
+      perform hangar.fail_target(v_target, coalesce(v_row.error_code, 'unhealthy'), coalesce(v_row.error_message, 'unhealthy since it was updated'));
+    end loop;
+  end if;
+end
+$$;
+
 -- Brings the moving targets of a release in line with their rows. p_judge: time-outs count, because nothing holds the release.
 create function hangar.follow_targets(p_release hangar.releases, p_judge boolean) returns void
 language plpgsql volatile set search_path = ''
@@ -74,25 +105,7 @@ begin
       end if;
     end if;
   end loop;
-  -- An app that did not become well on its way back, and is well by now.
-  update hangar.release_targets t set state = 'reverted'
-    from public.user_fly_apps a
-   where t.release_id = p_release.id and t.state = 'failed' and not t.must_go_back and not t.goes_back and a.id = t.row_id
-     and a.generation = t.generation and a.observed_generation = a.generation and a.error_code is null and a.health_status = 'healthy';
-  -- An app that was good and fails later, while the release is under way, is a failure of the release too.
-  if p_release.state in ('rolling', 'paused') then
-    for v_found in
-      select t as target, a as app_row from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
-       where t.release_id = p_release.id and t.state = 'done' and not t.was_unhealthy and not t.must_go_back
-         and a.generation = t.generation and a.deleted_at is null and a.desired_state = 'present'
-         and (a.status = 'error' and hangar.is_release_fault(a.error_code) or a.health_status = 'unhealthy')
-       order by t.place limit 100
-    loop
-      v_target := v_found.target;
-      v_row := v_found.app_row;
-      perform hangar.fail_target(v_target, coalesce(v_row.error_code, 'unhealthy'), coalesce(v_row.error_message, 'unhealthy since it was updated'));
-    end loop;
-  end if;
+  perform hangar.follow_ended_targets(p_release);
 end
 $$;
 
@@ -107,8 +120,8 @@ as $$
                   p_target.deadline_at) > hangar.now()
 $$;
 
--- Whether an app that has passed its proof is still watched for an end of its program: the apps that moved first, for as long as the
--- release lasts, because some images fail after a while; and, after a failure has paused the release, what was moved in the last hour.
+-- Whether an app that has passed its proof is still watched, because some images fail only after a while. While the release rolls, these are
+-- the first 50 apps of earlier waves; while it is paused, the apps that it moved within the last hour.
 create function hangar.is_watched(p_release hangar.releases, p_target hangar.release_targets) returns boolean
 language sql stable set search_path = ''
 as $$

@@ -91,8 +91,8 @@ begin
 end
 $$;
 
--- Whether the failures of some wave are more than the release allows: any in the canary, a share of the apps later. Apps that were unhealthy
--- before do not count; but if three of them have failed in the canary, no more are tried.
+-- Whether the failures of some wave are more than the release allows: any in the canary, a share of the apps later. An app that was unhealthy
+-- before does not count, until three apps have failed in the canary.
 create function hangar.find_failed_wave(p_release hangar.releases) returns integer
 language sql stable set search_path = ''
 as $$
@@ -105,8 +105,8 @@ as $$
    order by w.wave limit 1
 $$;
 
--- How many more apps may begin to move. An app that waits for its way back, for example out of a move for which there is no room, takes no place: it
--- would keep the place that it needs itself.
+-- How many more apps may begin to move. An app that waits for its way back is not counted, for example one whose new region is full. Otherwise
+-- it would occupy the very place that its way back needs.
 create function hangar.count_release_room(p_release hangar.releases) returns integer
 language sql stable set search_path = ''
 as $$

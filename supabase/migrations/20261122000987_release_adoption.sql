@@ -16,7 +16,7 @@ begin
 end
 $$;
 
--- Users without an app get, on their return, what this release has brought to everybody, and not what an earlier one gave them.
+-- A user without an app gets, on return, what this release gave to everybody, and not what an earlier release gave to that user.
 create function hangar.bring_to_absent_users(p_release hangar.releases) returns void
 language sql volatile set search_path = ''
 as $$
@@ -91,7 +91,7 @@ begin
          cpu_kind = case when p.cpu_kind = p_release.cpu_kind then b.value ->> 'cpu_kind' else p.cpu_kind end,
          cpu_count = case when p.cpu_count = p_release.cpu_count then (b.value ->> 'cpu_count')::integer else p.cpu_count end,
          memory_mb = case when p.memory_mb = p_release.memory_mb then (b.value ->> 'memory_mb')::integer else p.memory_mb end,
-         -- Only the names of the release: others may have been edited since.
+         -- Only the variables of the release: an operator may have edited others since.
          env = case when p.env @> p_release.env then (p.env - array(select jsonb_object_keys(p_release.env)))
                     || coalesce((select jsonb_object_agg(k, b.value -> 'env' -> k) from jsonb_object_keys(p_release.env) k
                                   where b.value -> 'env' ? k), '{}') else p.env end

@@ -1,8 +1,8 @@
 -- Any worker advances every release by one step: it judges, puts apps back, opens the next wave or ends the release.
 -- Builds on: release_waves, release_adoption.
 
--- Apps that have appeared since the release began, or were left out for a reason that has ended, or have lost what it brought with another
--- plan; and do not have what it brings.
+-- Adds the apps that do not have what the release brings: new apps, apps that were left out for a reason that has ended, and apps that have
+-- lost it with a change of plan.
 create function hangar.add_late_targets(p_release hangar.releases) returns integer
 language plpgsql volatile set search_path = ''
 as $$

@@ -71,7 +71,7 @@ begin
     return hangar.doctor_says('warning', format('not checked: the job %s needs pg_cron, which is not installed', p_job),
       hangar.doctor_pg_cron() ->> 'remedy');
   end if;
-  -- pg_cron lets a role have a job of the same name.
+  -- Every role may have a job of the same name.
   execute $sql$select j.jobid, j.active, j.schedule, j.command, j.username, exists (select 1 from pg_catalog.pg_roles r where r.rolname = j.username
                    and has_function_privilege(r.oid, 'hangar.call_health(boolean)', 'execute')) as may_run
     from cron.job j where j.jobname = $1 and j.database = current_database() order by may_run desc, j.active desc limit 1$sql$
@@ -79,7 +79,7 @@ begin
   -- cron.schedule changes the command of a job that exists, and not its database.
   execute 'select min(j.database) from cron.job j where j.jobname = $1 and j.database <> current_database()' into v_others using p_job;
   if v_job.jobid is null and v_others is not null then
-    return hangar.doctor_says('wrong', format('the job %s is one of the database %s', p_job, v_others), format('select cron.unschedule(%L); ', p_job) || v_schedule);
+    return hangar.doctor_says('wrong', format('the job %s belongs to the database %s', p_job, v_others), format('select cron.unschedule(%L); ', p_job) || v_schedule);
   elsif v_job.jobid is null then
     return hangar.doctor_says('wrong', format('pg_cron has no job %s', p_job), v_schedule);
   elsif not v_job.active then
@@ -90,7 +90,7 @@ begin
     return hangar.doctor_says('wrong', format('the job %s runs another command than %s', p_job, p_command), v_schedule);
   elsif not v_job.may_run then
     return hangar.doctor_says('wrong', format('the job %s runs as the role %s, which may not run its command', p_job, v_job.username),
-      v_schedule || '  -- as the owner of the database; the other job belongs to its role, and does no harm');
+      v_schedule || '  -- run it as the owner of the database; the job of the other role does no harm');
   end if;
   execute $sql$select string_agg(format('select cron.unschedule(%s);', j.jobid), ' ' order by j.jobid) from cron.job j
     where j.active and j.command ~ 'hangar\.call_health|check-fly-apps-health' and coalesce(j.jobname, '') not in ('hangar-drain', 'check-fly-apps-health')$sql$ into v_others;

@@ -2,7 +2,7 @@
 -- Builds on: doctor_calls, marks, entitlement, settings.
 
 create function hangar.doctor_binding() returns jsonb
-language plpgsql stable set search_path = ''
+language plpgsql stable set search_path = '' set lock_timeout = '500ms'
 as $$
 declare
   v_binding hangar.binding;
@@ -20,7 +20,7 @@ begin
       case v_binding.kind
         when 'table' then format('select hangar.bind_subscriptions(%L, %L, %L);', v_binding.source, v_binding.columns, v_binding.users)
         else format('select hangar.bind_function(%L, %L);', v_binding.source, v_binding.users) end
-      || case v_binding.kind when 'table' then '  -- after the column is back, or with its new name, or that of the table' else '  -- after the function works again' end);
+      || case v_binding.kind when 'table' then '  -- once the column is back, or with the new name of the column or table' else '  -- once the function works again' end);
   end if;
   return hangar.doctor_says('ok', format('%s %s is read', v_binding.kind, v_binding.source));
 end

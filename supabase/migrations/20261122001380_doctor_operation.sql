@@ -76,7 +76,7 @@ begin
   select c.* into v_count from hangar.count_apps() c;
   if v_settings.max_apps = 0 or v_settings.max_monthly_cost_usd = 0 then
     return hangar.doctor_says('wrong', format('%s is 0, so no app is created', case when v_settings.max_apps = 0 then 'max_apps' else 'max_monthly_cost_usd' end),
-      case when v_settings.max_apps = 0 then 'hangar settings set max_apps=none' else 'hangar settings set max_monthly_cost_usd=none' end || '  -- or the limit that you mean');
+      case when v_settings.max_apps = 0 then 'hangar settings set max_apps=none' else 'hangar settings set max_monthly_cost_usd=none' end || '  -- or the limit that you want');
   end if;
   if v_settings.max_apps < v_count.apps or hangar.is_cap_in_force('max_apps') then
     return hangar.doctor_says('wrong', format('max_apps is %s: %s app(s) exist and %s wait', v_settings.max_apps, v_count.apps, v_count.new_waiting),
@@ -208,7 +208,7 @@ begin
 end
 $$;
 
--- The rows that the original system closed, with app and organisation, for a look at Fly; null if there is none.
+-- The rows that the original system closed, as pairs of app and organisation, which the command compares with Fly; null if there are none.
 create function hangar.doctor_closed_originals() returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -216,7 +216,7 @@ as $$
     from public.user_fly_apps a where a.generation = 0 and a.deleted_at is not null
 $$;
 
--- Whether what is due to leave the log has left it. Nothing is deleted before it is in the bucket.
+-- Whether events older than the retention are deleted. An event is deleted only after it is archived.
 create function hangar.doctor_retention() returns jsonb
 language plpgsql stable set search_path = ''
 as $$

@@ -48,7 +48,7 @@ as $$
     from hangar.doctor_functions() f join pg_catalog.pg_proc p on p.oid = f.function where f.name <> 'hangar.now()'
 $$;
 
--- The statements that make one part as it was recorded. Of a column only what differs: Postgres refuses to set the type of one that a view reads.
+-- The statements that restore one part as it was recorded. For a column only what differs, because Postgres refuses to set the type of a column that a view reads.
 create function hangar.restore_shape(p_kind text, p_name text, p_definition text, p_now text) returns text
 language sql immutable set search_path = ''
 as $$
@@ -67,7 +67,7 @@ as $$
       split_part(p_definition, ' owner to ', 2)) end
 $$;
 
--- What is there now counts as installed from here on: after the installation, after a change of yours on purpose, after an upgrade of Postgres.
+-- Records the schema as it is now: after an installation, after a change that an operator made on purpose, after an upgrade of Postgres.
 create function hangar.record_shape() returns void
 language sql volatile set search_path = ''
 as $$
@@ -95,7 +95,7 @@ begin
     from (select format('%s %s', r.kind, r.name) as what, hangar.restore_shape(r.kind, r.name, r.definition, s.definition) as restore, count(*) over () as n
             from hangar.recorded_shape r left join hangar.read_shape() s using (kind, name)
            where r.kind <> 'server' and s.definition is distinct from r.definition
-             -- What is missing altogether is named by the check `schema`; functions of a binding come and go.
+             -- The check `schema` names what is missing altogether; a new binding replaces functions.
              and (s.definition is not null or r.kind in ('policy', 'constraint', 'index', 'trigger'))
            order by r.kind, r.name limit 5) x;
   if v_found is not null then
@@ -104,7 +104,7 @@ begin
   select string_agg(s.name, ', ' order by s.name), string_agg(format('drop trigger %s;', s.name), ' ' order by s.name) into v_added, v_remedy
     from hangar.read_shape() s where s.kind = 'trigger' and not exists (select 1 from hangar.recorded_shape r where r.kind = s.kind and r.name = s.name);
   if v_added is not null then
-    return hangar.doctor_says('warning', 'triggers that were added to tables of Hangar, and can change or swallow its rows: ' || v_added, v_remedy || v_again);
+    return hangar.doctor_says('warning', 'triggers that were added to tables of Hangar, and can change or drop its rows: ' || v_added, v_remedy || v_again);
   end if;
   return hangar.doctor_says('ok', 'rules, columns, policies, indexes and triggers are as they were installed');
 end

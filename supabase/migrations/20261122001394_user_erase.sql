@@ -90,9 +90,9 @@ as $$
   select array['id', 'fly_app_id', 'user_id', 'event_type', 'status', 'metadata', 'error_details', 'created_at', 'seq']
 $$;
 
--- The columns that may hold a person, also those that the host has added to a table of the original system, with the way in which each loses
--- them. A domain counts as the type below it. `kept`: this column cannot lose them, because a foreign key needs the value or its type has no
--- place for another text; `find_remains` names it.
+-- The columns that may name a person, also those that the host has added to a table of the original system. `kind` says how each is changed.
+-- A domain counts as its base type. `kept`: the column cannot be changed, because a foreign key needs the value or its type takes no other
+-- text; `find_remains` names it.
 create function hangar.erasable_columns(p_table regclass, p_name text, p_except text[])
 returns table (attname name, type text, kind text, is_key boolean)
 language sql stable set search_path = ''
@@ -119,8 +119,8 @@ as $$
                       where i.indrelid = p_table and i.indisprimary and c.attnum = any (i.indkey::smallint[]) and c.typname = 'uuid')
 $$;
 
--- How the columns of a table lose id ($1 for $2) and address ($3): assignments, and what is searched. Where a foreign key would refuse the
--- pseudonym, null takes the place.
+-- The assignments that replace the id ($1 by $2) and the address ($3) in the columns of a table, and the texts that are searched. A column
+-- whose foreign key would refuse the pseudonym becomes null.
 create function hangar.erasing_columns(p_table regclass, p_name text, p_except text[], out sets text, out texts text)
 language sql stable set search_path = ''
 as $$
@@ -134,7 +134,7 @@ as $$
     from hangar.erasable_columns(p_table, p_name, p_except) c where c.kind <> 'kept'
 $$;
 
--- How the columns that the host has added to the log lose the person; null if there are none that could hold one.
+-- The assignments for the columns that the host has added to the log; null if none of them can name a person.
 create function hangar.erasing_added_columns() returns text
 language sql stable set search_path = ''
 as $$

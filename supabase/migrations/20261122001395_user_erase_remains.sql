@@ -1,8 +1,8 @@
--- What `hangar user erase` cannot change, so that the operator can: columns of the host whose type or foreign key keeps the person.
+-- What `hangar user erase` cannot change and an operator must: columns of the host whose type or foreign key keeps the value.
 -- Builds on: user_erase.
 
--- What still names the person after the erasure, by column: [{"table", "column", "rows", "why"}]. In the log only entries of the person's are
--- looked at, and those that the search has named.
+-- What still names the person after the erasure, by column: [{"table", "column", "rows", "why"}]. Of the log only the person's own
+-- entries are read, and those that the search has found.
 create function hangar.find_remains(p_user uuid, p_pseudonym uuid, p_email_pattern text, p_mentions bigint[], p_read_to bigint) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$

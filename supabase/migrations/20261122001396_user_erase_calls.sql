@@ -79,10 +79,10 @@ begin
   exception
     when sqlstate 'HGDRY' then
       null;
-    -- A rule of the host on a column that it has added, for example a check or a unique index. Nothing is erased by halves.
+    -- A constraint of the host on a column that it has added, for example a check or a unique index. Then nothing is erased.
     when integrity_constraint_violation or data_exception then
       get stacked diagnostics v_where = table_name;
-      v_refusals := v_refusals || jsonb_build_object('code', 'column', 'message', format('a rule of yours%s does not take the pseudonym: %s. Clear the '
+      v_refusals := v_refusals || jsonb_build_object('code', 'column', 'message', format('a constraint of yours%s refuses the pseudonym: %s. Clear the '
         'column for this person first', case when v_where <> '' then ' on the table ' || v_where else '' end, hangar.erase_text(sqlerrm, p_user, v_known.pseudonym, v_pattern)));
       v_done := coalesce(v_done, '[]');
   end;

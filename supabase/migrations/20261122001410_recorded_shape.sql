@@ -1,4 +1,4 @@
--- Remembers what the schema looks like now, after every other file. A later version ends with the same call.
+-- Records the schema after all other files are applied. The last file of every later version makes the same call.
 -- Builds on: doctor_shape.
 
 select hangar.record_shape();

@@ -5,7 +5,9 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _RULES = "tests/postgres/test_region_moves.py"
 _MOVES = "tests/simulation/test_region_moves.py"
-_LEFTOVERS = "tests/simulation/test_region_move_leftovers.py"
+_BACK = "tests/simulation/test_region_moves_back.py"
+_DISTURBED = "tests/simulation/test_region_moves_disturbed.py"
+_LEFTOVERS = "tests/simulation/test_region_moves_left_over.py"
 _STEPS = "tests/unit/test_region_move.py"
 _CHECK, _DOMAIN = "function hangar.check_move", "shared.domain.region_move"
 
@@ -88,7 +90,7 @@ BUGS = (
         exactly("elsif hangar.is_down_in_move(v_row) and"),
         "elsif false and",
         "a new machine that does not start for want of room leaves nobody down",
-        (f"{_MOVES}::test_no_room_at_the_start_runs_the_old_machine_again_within_minutes",),
+        (f"{_DISTURBED}::test_no_room_at_the_start_runs_the_old_machine_again_within_minutes",),
     ),
     PlantedBug(
         "stopped-machine-waits-for-room-elsewhere",
@@ -96,7 +98,7 @@ BUGS = (
         exactly("p_row.error_code in ('region_full', 'quota')"),
         "false",
         "an app that waits for room in another region is repaired where it is",
-        (f"{_MOVES}::test_a_machine_that_stops_while_the_new_region_is_full_is_repaired_where_it_is",),
+        (f"{_DISTURBED}::test_a_machine_that_stops_while_the_new_region_is_full_is_repaired_where_it_is",),
     ),
     PlantedBug(
         "rollback-waits-for-room-for-ever",
@@ -104,7 +106,7 @@ BUGS = (
         exactly("perform hangar.stay_there(p_release, v_target, v_row);"),
         "",
         "a rollback to a region without room ends",
-        (f"{_MOVES}::test_a_rollback_to_a_full_region_ends_with_the_former_image_where_the_app_runs",),
+        (f"{_BACK}::test_a_rollback_to_a_full_region_ends_with_the_former_image_where_the_app_runs",),
     ),
     PlantedBug(
         "user-who-left-keeps-the-bad-version",
@@ -112,7 +114,7 @@ BUGS = (
         exactly("perform hangar.recall_users_who_left(p_release);"),
         "",
         "a user who leaves and returns goes back with the others",
-        (f"{_MOVES}::test_a_user_who_leaves_for_two_minutes_goes_back_with_the_others",),
+        (f"{_BACK}::test_a_user_who_leaves_for_two_minutes_goes_back_with_the_others",),
     ),
     PlantedBug(
         "returned-user-not-found",
@@ -120,7 +122,7 @@ BUGS = (
         exactly("p_target := hangar.find_returned_user(p_release, p_target);"),
         "",
         "a user who returns with another app goes back with the others",
-        (f"{_MOVES}::test_a_user_who_leaves_for_two_minutes_goes_back_with_the_others",),
+        (f"{_BACK}::test_a_user_who_leaves_for_two_minutes_goes_back_with_the_others",),
     ),
     PlantedBug(
         "on-demand-app-called-moved",
@@ -136,7 +138,7 @@ BUGS = (
         exactly("coalesce(p_row.machine_region <> hangar.home_region(p_row), false)"),
         "false",
         "a move goes back although the former list allows the new region as well",
-        (f"{_MOVES}::test_an_abort_in_the_soak_goes_back_although_the_list_allows_both_regions",),
+        (f"{_BACK}::test_an_abort_in_the_soak_goes_back_although_the_list_allows_both_regions",),
     ),
     PlantedBug(
         "way-back-not-wanted",
@@ -152,7 +154,7 @@ BUGS = (
         exactly("in ('incident', 'brake', 'deletes_paused')"),
         "in ('incident', 'brake')",
         "a pause of the deletions leaves nobody down in the middle of a move",
-        (f"{_MOVES}::test_paused_deletions_leave_nobody_down",),
+        (f"{_DISTURBED}::test_paused_deletions_leave_nobody_down",),
     ),
     PlantedBug(
         "drift-of-the-region-not-counted",

@@ -6,7 +6,7 @@ from tests.mutants.planted import PlantedBug, exactly
 _GUARDS = "tests/postgres/test_release_guards.py"
 _ENV = "tests/postgres/test_machine_env.py"
 _MOMENTS = "tests/simulation/test_release_moments.py"
-_LOOK, _FOLLOW = "function hangar.record_look", "function hangar.follow_targets"
+_LOOK = "function hangar.record_look"
 
 BUGS = (
     PlantedBug(

@@ -82,8 +82,16 @@ BUGS = (
         (f"{_HOSTS}::test_subscriptions_of_nobody",),
     ),
     PlantedBug(
+        "locked-host-holds-the-pages",
+        Sql("function hangar.emails"),
+        exactly("set lock_timeout = '500ms'"),
+        "",
+        "I8: a table that the host holds locked does not keep an operator from reading",
+        (f"{_HOSTS}::test_locked_tables_do_not_hold_what_an_operator_reads",),
+    ),
+    PlantedBug(
         "slow-host-blinds-the-sweep",
-        Python("shared.fleet.sweep", "Sweep._reading_host"),
+        Python("shared.fleet.host_reading", "HostReading.catch_timeout"),
         exactly("if error.code != STATEMENT_TIMEOUT:"),
         "if error.code:",
         "I8: a host that is read too slowly does not keep health from being judged",

@@ -16,9 +16,9 @@ REFUSED = {
     '{"SUPABASE_URL": "s3cr3t"}': "env must not name what Hangar sets itself: SUPABASE_URL",
     '{"LEVEL": 1, "USER_ID": "s3cr3t"}': "env must not name what Hangar sets itself: USER_ID",
     f'{{"LEVEL": "{"x" * 32769}", "MORE": "{"ä" * 16385}"}}': (
-        "env must have values of at most 32768 bytes and names of at most 255; not so: LEVEL, MORE"
+        "env values may have at most 32768 bytes, and names at most 255; too long: LEVEL, MORE"
     ),
-    f'{{"{"N" * 256}": ""}}': f"env must have values of at most 32768 bytes and names of at most 255; not so: {'N' * 60}",
+    f'{{"{"N" * 256}": ""}}': f"env values may have at most 32768 bytes, and names at most 255; too long: {'N' * 60}",
     '["LEVEL"]': "env must be an object of names like LOG_LEVEL and texts",
     '"LEVEL"': "env must be an object of names like LOG_LEVEL and texts",
 }

@@ -234,6 +234,25 @@ def test_a_table_that_the_host_holds_locked(host):
     assert (served(host, users), host.alerts()) == (3, [])
 
 
+def test_locked_tables_do_not_hold_what_an_operator_reads(host):
+    """Users are shown without their addresses, and doctor names the table that cannot be read."""
+    host.owner.execute("create table public.people (id uuid, email text)")
+    bind(host, PEOPLE)
+    user = uuid.uuid4()
+    host.write("insert into public.people values (%s, 'anna@example.com')", user)
+    pay(host, user)
+    look(host)
+    find = "select public.fly_find_users(array[%s::uuid], array['anna@example.com'])"
+    assert host.one(find, user)["users"] == [{"user_id": str(user), "email": "anna@example.com"}]
+    host.sql("set statement_timeout = '10s'")
+    session = host.host()
+    with session.transaction():
+        session.execute("lock table public.people, public.seats in access exclusive mode")
+        assert host.one(find, user)["users"] == []
+        [binding, statuses] = host.one("select public.fly_doctor(array['binding', 'statuses'], false)")["checks"]
+        assert (binding["state"], "lock timeout" in binding["found"], statuses["state"]) == ("wrong", True, "ok")
+
+
 def unknown_users(host):
     rows = host.sql("select metadata from hangar.alerts where kind = 'unknown_user' and resolved_at is null")
     return [(row["metadata"]["unreadable_ids"], row["metadata"]["absent_users"]) for row in rows]

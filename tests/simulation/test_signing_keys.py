@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
@@ -179,6 +180,16 @@ def test_a_project_that_does_not_answer_changes_nothing(world, project):
     project.pass_time(10 * MINUTE, 6)
     assert (alert(world), project.restarts()) == (None, before)
     assert operate(world, "fly_credentials")["held_by"] is None
+
+
+def test_a_function_of_another_installation_records_no_key(world, project):
+    """Its key signs no token of this fleet, so it must not hold the renewal of those that do."""
+    right = world.reconciler.inputs
+    project.deploy("foreign")
+    world.reconciler.inputs = replace(world.reconciler.inputs, installation_id=UUID(int=1))
+    project.pass_time(5 * MINUTE)
+    world.reconciler.inputs = right
+    assert world.sql("select signing from hangar.signing_keys") == [("old",)]
 
 
 @pytest.mark.parametrize(
