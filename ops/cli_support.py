@@ -47,7 +47,10 @@ def report_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except InternalError as error:
             stop(EXIT_USAGE if error.code.startswith(_INVALID_VALUE) else EXIT_SOME_FAILED, str(error))
         except HangarError as error:
-            stop(EXIT_SOME_FAILED, f"{error}. No data was lost; try again")
+            stop(
+                EXIT_SOME_FAILED,
+                f"{error}. No data was lost; try again. If it lasts, `hangar alerts` may name the cause",
+            )
         except httpx.HTTPError as error:
             # The error's text may quote a header, so only its kind and the address are shown.
             stop(

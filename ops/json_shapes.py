@@ -24,7 +24,7 @@ def _shape(kind: Kind, keys: str, note: str = "") -> Shape:
 
 
 _USER_STATUS = (
-    "user_id known entitled why subscription override row last symptom drift_held pin secrets revocation "
+    "user_id known entitled why subscription override row last symptom cap drift_held pin secrets revocation "
     "release brake events"
 )
 _DECISION = "user_id override plan ends_at entitled outcome detail code status app_name next_attempt_at"
@@ -39,7 +39,7 @@ _BATCH = (
 )
 _CREDENTIALS = (
     "now held_by renewal_share renew_from apps due older_than_renew_from lapsing ended unknown renewed_last_hour first_end "
-    "revoked_users"
+    "revoked_users signing_key refused"
 )
 _PIN = "`changed` says whether anything was changed, `updates_machine` whether the machine restarts for it."
 _RELEASE = "The release as the database describes it: see [releases.md](releases.md)."

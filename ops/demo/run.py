@@ -39,7 +39,9 @@ def _exit(number: int, _frame: FrameType | None) -> NoReturn:
 def _run(console: Console, folder: str | None) -> int:
     started, failed = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="hangar-demo-") as scratch:
-        console.print("Starting Postgres, the Supabase gateway, the Fly simulator and three functions on free ports …")
+        console.print(
+            "Starting Postgres, the Supabase gateway, the Fly simulator and Hangar's functions on free ports …"
+        )
         with LocalCloud(Path(folder or scratch)) as cloud:
             console.print(f"up in {time.monotonic() - started:.1f} s", "")
             access = DemoCloud(dict(cloud.addresses))

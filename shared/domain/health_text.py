@@ -35,8 +35,8 @@ def explain_symptom(
     """
     if symptom is None or row["status"] not in ("active", "provisioning"):
         return None
-    what = "unhealthy" if symptom["judged"] else "impossible to judge"
-    known = f"the app is {what} (first seen {since}): {symptom['detail']}"
+    what = "is unhealthy" if symptom["judged"] else "cannot be judged"
+    known = f"the app {what} (first seen {since}): {symptom['detail']}"
     if symptom["next"] == "watch" and symptom["samples"] < symptom["needed"]:
         left = symptom["needed"] - symptom["samples"]
         sweeps = "the next sweep" if left == 1 else f"the next {left} sweeps"
@@ -55,7 +55,7 @@ def name_new_name(user: object, surface: Surface) -> str:
 
 
 def _advise(symptom: Mapping[str, Any], row: Mapping[str, Any], surface: Surface) -> str:
-    log = f" (`fly logs -a {row['fly_app_name']}`)" if surface == "cli" else " at Fly"
+    log = f" (`hangar logs {row['user_id']}`)" if surface == "cli" else " at Fly"
     advice = _ADVICE.get(symptom["code"], "look at the app at Fly").format(
         log=log, new_name=name_new_name(row["user_id"], surface)
     )

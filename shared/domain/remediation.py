@@ -102,7 +102,7 @@ _BY_CODE = {
     "rate_limited": _AUTOMATIC,
     "start_failed": Advice(
         "find out why the machine stops{step}; Hangar replaces the machine after three failed starts",
-        cli=" (`fly logs`)",
+        cli=" (`hangar logs {user}`)",
     ),
     "contradiction": Advice(
         "Fly's answers deny each other: Hangar keeps the app's name, creates no other app and retries automatically; if it "
@@ -218,7 +218,7 @@ def _explain_hold(user: Mapping[str, Any], settings: Mapping[str, Any], now: dat
         when = format_time(row["delete_after"], now)
         return f"the grace period ends {when}; then the app is deleted unless the user pays again"
     if row["desired_state"] != "absent":
-        return None
+        return _explain_cap(user, now, is_cli=is_cli)
     if settings["deletes_paused"]:
         step = " (`hangar settings set deletes_paused=false`)" if is_cli else ""
         return f"deletions are paused: the app is destroyed once somebody allows deletions again{step}"
@@ -226,6 +226,19 @@ def _explain_hold(user: Mapping[str, Any], settings: Mapping[str, Any], now: dat
         more = "`hangar brake` shows the details" if is_cli else "the Controls page shows the details"
         return f"the brake is on ({_BRAKE[user['brake']]}): the app is destroyed once somebody releases it; {more}"
     return None
+
+
+def _explain_cap(user: Mapping[str, Any], now: datetime, *, is_cli: bool) -> str | None:
+    """Which limit of the operator holds back this app. None if none does."""
+    setting = {"max_apps": "max_apps", "max_cost": "max_monthly_cost_usd"}.get(user.get("cap") or "")
+    if setting is None:
+        return None
+    step = f" (`hangar settings set {setting}=…`)" if is_cli else " on the Controls page"
+    when = format_time(user["row"]["next_attempt_at"], now)
+    return (
+        f"the setting {setting} holds this back, and what runs stays as it is: Hangar tries again {when}, and continues "
+        f"when another app is removed or an operator raises the limit{step}"
+    )
 
 
 def _format_failed_attempts(row: Mapping[str, Any]) -> str:

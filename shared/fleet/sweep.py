@@ -203,7 +203,10 @@ class Sweep:
             inventory.lists_ours = bool(inventory.list_ours(self.worker.inputs.installation_id))
         except HangarError as error:
             prober.stop()
-            message = f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}"
+            message = (
+                f"Fly could not be listed, so the health of every app is unknown and nothing is repaired: {error}. "
+                "Hangar tries again with every sweep. Look at Fly's status page"
+            )
             # A refusal of the whole organisation has one alert, whichever call was refused.
             if self.worker.database.record_refusal(error.code, str(error)):
                 self._end_alert("fly_unreachable", "listing")

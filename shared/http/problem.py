@@ -15,6 +15,11 @@ _log = logging.getLogger("hangar.http")
 
 RETRY_AFTER_S = 30
 MAX_RETRY_AFTER_S = 3600
+STATEMENT_TIMEOUT = "57014"
+_CANCELLED_STATEMENT = (
+    "The database cancelled a statement that took too long. If it lasts, the open alerts name the cause, "
+    "such as a slow host"
+)
 
 
 class Problem(Exception):  # noqa: N818  the term of RFC 9457
@@ -34,7 +39,10 @@ BROKEN = Problem(500, "broken", "An internal error occurred. The log has the det
 def problem_from(error: HangarError) -> Problem:
     """The problem for a failure of Fly or the database: try again later, or an operator must act. The log has the details."""
     if isinstance(error, TransientError | Capacity):
-        detail = f"{find_source(error)} cannot be reached now. Nothing is lost; Hangar tries again"
+        what = (
+            _CANCELLED_STATEMENT if error.code == STATEMENT_TIMEOUT else f"{find_source(error)} cannot be reached now"
+        )
+        detail = f"{what}. Nothing is lost; Hangar tries again"
         return Problem(503, "out_of_reach", detail, retry_after_header(error))
     _log.error("%s", error, exc_info=error, extra={"labels": {"code": error.code}})
     return Problem(500, error.code, "An operator must fix the cause first. The log has it under this instance")

@@ -19,7 +19,8 @@ REFUSALS = {
     "paused": "Hangar is paused: no Fly changes until `hangar resume`",
     "deletes_paused": "deletions are paused (hangar.settings.deletes_paused); the app stays until they are resumed",
     "brake": "the brake is on, so the app stays as it is; `hangar brake` shows why and releases it",
-    "max_apps": "hangar.settings.max_apps apps are running; raise the limit, or wait until an app is removed",
+    "max_apps": "the limit of apps (the setting max_apps) is reached, so no app is created; apps that run stay as they are. "
+    "Raise the limit, or wait until an app is removed",
     "entitlement_unknown": "nothing is removed while it is not known what the user is entitled to (an alert says why)",
     "max_cost": "the estimated cost would exceed hangar.settings.max_monthly_cost_usd, so no app is created or becomes "
     "larger; apps that run keep their size. Raise the limit, or wait until an app is removed",

@@ -17,9 +17,9 @@ begin
   if v_repairs >= 3 then
     perform hangar.raise_alert('crash_loop', p_row.id::text,
       format('The app %s of user %s does not stay up: it was repaired %s times within the last hour, and Hangar continues to repair it. '
-        'Read why it ends in its own output: `fly logs -a %s`. See what was done: `hangar events --app %s --since 2h`, and what is next: '
+        'Read why it ends in its own output: `hangar logs %s`. See what was done: `hangar events --app %s --since 2h`, and what is next: '
         '`hangar explain %s`. The alert resolves when the app has been steady for an hour',
-        p_row.fly_app_name, p_row.user_id, v_repairs, p_row.fly_app_name, p_row.fly_app_name, p_row.user_id),
+        p_row.fly_app_name, p_row.user_id, v_repairs, p_row.user_id, p_row.fly_app_name, p_row.user_id),
       jsonb_build_object('user_id', p_row.user_id, 'app', p_row.fly_app_name, 'repairs', v_repairs));
   end if;
 end

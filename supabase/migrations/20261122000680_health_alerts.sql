@@ -47,10 +47,11 @@ as $$
       when p_next = 'replace' and g.deletes_paused then 'Deletions are paused, so Hangar does not replace the machine until somebody allows them.'
       when p_next = 'replace' then format('That did not help, so Hangar replaces the machine now, once. It decides after %s more bad samples whether '
                                           'that helped.', g.unhealthy_after)
-      when p_next = 'watch' then format('Hangar decides after %s bad samples what it does.', g.unhealthy_after)
+      when p_next = 'watch' then format('After %s bad samples Hangar decides on its next step.', g.unhealthy_after)
       when p_next = 'person' and p_health.restarted_at is null then 'The plan allows no repair (on_unhealthy), so Hangar does nothing: a person has to look.'
       when p_next = 'person' then 'Hangar does nothing more: a person has to look.'
       when hangar.is_down(p_health.symptom) then 'Hangar brings the machine up as for every app, and looks again in every sweep.'
+      when p_health.symptom = 'crashes' then 'The program was started again each time, so Hangar changes nothing. The alert ends when it has not failed for six hours.'
       else 'Hangar changes nothing because of this, and looks again in every sweep.' end)
     from hangar.settings g
 $$;
@@ -58,10 +59,10 @@ $$;
 create function hangar.describe_unhealthy(p_app hangar.unhealthy_app) returns text
 language sql stable set search_path = ''
 as $$
-  select format('The app %s of user %s %s since %s: %s. %s What the app itself says: `fly logs -a %s`. What is next: `hangar explain %s`%s',
+  select format('The app %s of user %s %s (since %s): %s. %s What the app itself says: `hangar logs %s`. What is next: `hangar explain %s`%s',
     p_app.app, p_app.user_id, case p_app.kind when 'unhealthy' then 'is unhealthy' else 'cannot be judged' end,
     hangar.format_moment((p_app.health).since), (p_app.health).detail, hangar.describe_health_step(p_app.health, p_app.next, p_app.policy),
-    p_app.app, p_app.user_id,
+    p_app.user_id, p_app.user_id,
     case when p_app.symptom = 'denied' then format('. If the app was deleted and somebody else has its name now, run `hangar retry %s --new-name '
                                                    '--reason "…"`: if Fly''s lists prove it, the user gets an app with another name', p_app.user_id)
          when p_app.next = 'person' then format('. When the cause is corrected, `hangar retry %s` lets Hangar try again', p_app.user_id) else '' end)

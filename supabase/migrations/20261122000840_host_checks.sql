@@ -47,7 +47,7 @@ begin
   else
     perform hangar.raise_alert('host_binding', 'subscriptions', format(
       'The host''s data cannot be read from %s: %s. Hangar changes and destroys nothing because of it; failures and health are handled as '
-      'usual. Correct the binding as the database owner: select hangar.bind_subscriptions(…). See docs/host-binding.md',
+      'usual. Correct what this names, or bind again as the database owner with hangar.bind_subscriptions or hangar.bind_function. See docs/host-binding.md',
       coalesce(v_source, 'the table of users'), v_problem), jsonb_build_object('problem', v_problem));
   end if;
   return v_written;
@@ -78,7 +78,7 @@ begin
       when 'unknown_tier' then case v_value.key when 'null'
         then format('%s user(s) have an active subscription without a tier, for example %s. Hangar changes nothing for them until the host sets it',
                     v_value.users, v_value.example)
-        else format('Tier %L is not in fly_plans. Hangar changes nothing for its %s user(s) until you add the plan', v_value.key, v_value.users) end
+        else format('Tier %L is not in fly_plans. Hangar changes nothing for its %s user(s), for example %s, until you add the plan', v_value.key, v_value.users, v_value.example) end
       when 'unknown_status' then format(
         'Status %L of %s subscription(s) has no rule, for example of user %s. Hangar changes nothing for these users until you add it to '
         'hangar.status_rules', v_value.key, v_value.users, v_value.example)

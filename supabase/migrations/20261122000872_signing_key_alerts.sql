@@ -22,7 +22,7 @@ begin
   v_hold := hangar.find_renewal_hold();
   perform hangar.raise_alert('signing_key', 'fleet', concat_ws(' ',
     case when v_keys.refused_apps > 0 then
-      format('The project refuses the tokens of %s app(s), because the key that signed them was revoked: %s%s. They cannot read their users'' data.',
+      format('The project refuses the tokens of %s app(s), because it does not accept the key that signed them (any more): %s%s. They cannot read their users'' data.',
              v_keys.refused_apps, v_some, case when v_keys.refused_apps > 3 then ', …' else '' end) end,
     case
       when v_keys.signing <> all (v_keys.published) then

@@ -27,6 +27,11 @@ begin
     -- Why the brake would hold back this app's deletion; decided as hangar.check_brake does, without its lock.
     'brake', case when v_row.desired_state = 'absent' then
       (select b.reason from hangar.brake_status() b where b.reason = 'lost' or v_row.id::text <> all (b.destroyed)) end,
+    -- Which cap holds back a new app or a more expensive machine of this user; decided as hangar.is_cap_in_force does.
+    'cap', case when v_row.desired_state = 'present' and v_row.next_attempt_at is not null
+                 and (v_row.admitted_cost_usd is null or v_row.monthly_cost_estimate_usd > v_row.admitted_cost_usd) then
+      (select c from unnest(array['max_apps', 'max_cost']) c
+        where (c = 'max_cost' or v_row.admitted_cost_usd is null) and hangar.is_cap_in_force(c) limit 1) end,
     -- Why the drift of this app is not repaired now.
     'drift_held', case when v_row.drift <> '{}' then hangar.drift_hold() end,
     'events', (select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('seq', e.seq::text) order by e.created_at desc, e.seq desc), '[]')

@@ -85,6 +85,9 @@ def test_a_function_says_whether_fly_or_the_database_is_out_of_reach():
     database.source = "the database"
     wrapped = TransientError("the sweep stopped")
     wrapped.__cause__ = database
+    cancelled = TransientError("the database could not run fly_sync_entitlements right now", code="57014")
+    cancelled.source = "the database"
+    assert problem_from(cancelled).detail.startswith("The database cancelled a statement that took too long. ")
     assert problem_from(fly).detail == "Fly cannot be reached now. Nothing is lost; Hangar tries again"
     assert (
         problem_from(database).detail

@@ -85,7 +85,7 @@ def test_an_unreachable_host_is_said_and_nothing_is_done(operator):
     hurt(operator, user, {"host_status": "unreachable"})
     sweep(operator, 3)
     told = explain(operator, user)
-    assert "impossible to judge" in told
+    assert "the app cannot be judged" in told
     assert "Fly cannot reach the host" in told
     assert "status page" in told
     assert "up to date" not in told

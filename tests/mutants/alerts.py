@@ -124,6 +124,14 @@ BUGS = (
         (f"{_HOLD}::test_a_cap",),
     ),
     PlantedBug(
+        "status-hides-the-cap",
+        Sql("function public.fly_user_status"),
+        exactly("and hangar.is_cap_in_force(c) limit 1)"),
+        "and false limit 1)",
+        "the status of a user who waits for a limit names the limit",
+        ("tests/postgres/test_cap_alerts.py::test_the_status_of_a_waiting_user_names_the_cap",),
+    ),
+    PlantedBug(
         "installation-alert-flaps",
         Sql("function hangar.resolve_after_pass"),
         exactly("not a.metadata ? 'app' or a.seen_at <= hangar.now() - interval '1 hour'"),

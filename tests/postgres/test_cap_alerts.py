@@ -48,6 +48,16 @@ def test_it_stays_open_over_sweeps_in_which_nothing_was_tried(hangar, held_back)
     assert open_alerts(hangar) == []
 
 
+def test_the_status_of_a_waiting_user_names_the_cap(hangar, held_back):
+    """Only while it holds, and only for the user whom it holds back."""
+    cap, setting, enough, waiting = held_back
+    running = hangar.user("free")
+    assert hangar.rpc("fly_user_status", user=waiting)["cap"] == cap
+    assert hangar.rpc("fly_user_status", user=running)["cap"] is None
+    hangar.rpc("fly_set_settings", changes={setting: enough}, actor="test")
+    assert hangar.rpc("fly_user_status", user=waiting)["cap"] is None
+
+
 def test_it_ends_when_no_app_waits_any_more(hangar, held_back):
     """The waiting user leaves. The cap is as low as before but blocks no user."""
     _, _, _, waiting = held_back

@@ -85,3 +85,18 @@ def test_every_sweep_that_ends_reports_stalled_apps(hangar):
     hangar.converge(user)
     finish(hangar, complete=False)
     assert open_alerts(hangar) == []
+
+
+def test_an_alert_about_crashes_says_that_nothing_is_done_and_when_it_ends(hangar):
+    """An app that is well at each look and fails between them: the operator reads what to look at, too."""
+    user = hangar.user("pro")
+    app = hangar.converge(user)
+    hangar.sql(
+        "insert into hangar.app_health (fly_app_id, symptom, detail, since, samples)"
+        " values (%s, 'crashes', 'its program has failed 5 times within a day', hangar.now(), 3)",
+        app["id"],
+    )
+    finish(hangar)
+    [message] = [row["message"] for row in hangar.sql("select message from hangar.alerts where kind = 'unhealthy'")]
+    assert "so Hangar changes nothing. The alert ends when it has not failed for six hours." in message
+    assert f"`hangar logs {user}`" in message

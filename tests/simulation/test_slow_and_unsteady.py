@@ -48,7 +48,7 @@ def test_a_crash_loop_raises_one_alert(world, told):
         crash(world, user)
     assert world.open_alerts() == {("crash_loop", row["id"])}
     [alert] = kinds_told(told, "crash_loop")
-    for what in (row["fly_app_name"], str(user), "repaired 3 times", "hangar explain", "fly logs"):
+    for what in (row["fly_app_name"], str(user), "repaired 3 times", "hangar explain", "hangar logs"):
         assert what in alert["message"]
     crash(world, other)  # the repair of another app does not count
     sweep_for(world, 50)

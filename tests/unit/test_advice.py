@@ -145,6 +145,16 @@ def test_why_a_deletion_waits(row, settings, brake, words):
     assert words in format_next_step({**make_user(**row), "brake": brake}, {**SETTINGS, **settings}, NOW)
 
 
+@pytest.mark.parametrize(("cap", "setting"), [("max_apps", "max_apps"), ("max_cost", "max_monthly_cost_usd")])
+def test_a_user_whom_a_limit_holds_back_reads_which(cap, setting):
+    user = {**make_user(status="provisioning", next_attempt_at=at(240)), "cap": cap}
+    said = format_next_step(user, SETTINGS, NOW)
+    assert f"the setting {setting} holds this back" in said
+    assert "tries again in 4 min" in said
+    assert f"`hangar settings set {setting}=…`" in said
+    assert "`" not in format_next_step(user, SETTINGS, NOW, "dashboard")
+
+
 @pytest.mark.parametrize(
     ("entitled", "live", "last", "words"),
     [

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from ops.cli import build_cli
+from shared.doctor.checks import DATABASE, OUTSIDE
 from shared.settings.config import Config, declarations
 from tools import settings_doc
 
@@ -153,6 +154,21 @@ def test_every_procedure_is_explained_with_its_arguments():
 def test_every_view_and_table_of_the_api_is_explained():
     made = set(re.findall(r"^create (?:table|view) public\.(\w+)", SQL, re.MULTILINE))
     assert {name for name in made if name not in DOCS["database.md"]} == set()
+
+
+def test_the_number_of_checks_of_the_doctor_is_right():
+    assert f"# {len(OUTSIDE) + len(DATABASE)} checks;" in DOCS["README.md"]
+    counts = re.search(r"(\d+) ok, (\d+) warning, (\d+) wrong", DOCS["doctor.md"])
+    assert sum(map(int, counts.groups())) == len(OUTSIDE) + len(DATABASE)
+    tables = re.findall(r"^\| `(\w+)` \|", DOCS["doctor.md"], re.MULTILINE)
+    assert len(tables) == len(OUTSIDE) + len(DATABASE)
+
+
+def test_the_number_of_promises_is_right():
+    numbers = re.findall(r"^\| I(\d+) \|", DOCS["reliability.md"], re.MULTILINE)
+    assert [int(number) for number in numbers] == list(range(1, 14))
+    assert "thirteen promises" in DOCS["README.md"]
+    assert "thirteen promises" in DOCS["reliability.md"]
 
 
 def test_every_command_is_on_a_page():

@@ -274,6 +274,7 @@ def test_a_command_becomes_a_button():
         == "an operator must use Retry now on the user's page"
     )
     assert replace_commands("Read `fly logs -a x`") == "Read fly logs -a x"
+    assert replace_commands("Read `hangar logs u1`") == "Read the logs on the user's page"
 
 
 @pytest.mark.parametrize(("key", "where"), [("7", "releases/7"), ("7/../../x", "controls"), ("fleet", "controls")])

@@ -109,7 +109,7 @@ def test_what_is_said_follows_the_samples():
     assert "one incident" in explain_symptom(told(incident=True), ROW, "now", "cli")
     person = explain_symptom(told(next="person", says="A person has to look."), ROW, "now", "cli")
     assert "`hangar retry u1`" in person
-    assert "`fly logs -a app-1`" in person
+    assert "`hangar logs u1`" in person
     assert explain_symptom(told(), ROW | {"status": "error"}, "now", "cli") is None
     assert explain_symptom(None, ROW, "now", "cli") is None
 

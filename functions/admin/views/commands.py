@@ -10,6 +10,7 @@ _PLACES = (
     ("hangar orphans", "the orphans on the Controls page"),
     ("hangar retry", "Retry now on the user's page"),
     ("hangar explain", "the user's page"),
+    ("hangar logs", "the logs on the user's page"),
     ("hangar events", "the Events page"),
     ("hangar status", "the Failures page"),
     ("hangar pause", "Pause Hangar on the Controls page"),
