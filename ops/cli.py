@@ -27,21 +27,38 @@ def main() -> None:
 def _run() -> None:
     import click  # noqa: PLC0415  see above
 
+    from ops.output_end import end_quietly, stop_if_output_failed  # noqa: PLC0415  see above
+    from ops.plain_text import shorten_words  # noqa: PLC0415  see above
+
     cli = build_cli()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode must not end the command
-    if blank := find_blank(sys.argv[1:]):
-        click.echo(f"hangar: {blank}", err=True)
+    if problem := find_blank(sys.argv[1:]) or find_undecodable(sys.argv[1:]):
+        click.echo(f"hangar: {problem}", err=True)
         sys.exit(EXIT_USAGE)
     try:
         cli.main(prog_name="hangar", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(shorten_words(said.getvalue()).rstrip(), err=True)
         sys.exit(EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nhangar: interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        end_quietly()
+    except OSError as error:
+        stop_if_output_failed(error)
+        raise
+    except SystemExit:
+        if type(sys.stdout).__name__.endswith(
+            "PacifyFlushWrapper"
+        ):  # click ends with 1 if the reader of the help has gone
+            end_quietly()
+        raise
 
 
 def find_blank(arguments: Sequence[str]) -> str | None:
@@ -62,6 +79,17 @@ def find_blank(arguments: Sequence[str]) -> str | None:
             what = before if before.startswith("--") else "an argument"
             return f"{what} has an empty value ({argument!r}): leave it out, or give it a value"
         before = argument
+    return None
+
+
+def find_undecodable(arguments: Sequence[str]) -> str | None:
+    """Which argument is not text in the encoding of this system, as a sentence. None if all are.
+
+    Python keeps such bytes as lone surrogates, which neither JSON nor a database takes.
+    """
+    for argument in arguments:
+        if any("\ud800" <= char <= "\udfff" for char in argument):
+            return f"the argument {argument[:60]!r} is not text: it has bytes that are not valid in UTF-8"
     return None
 
 

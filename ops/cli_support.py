@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -14,8 +14,9 @@ import httpx
 
 from ops.client import Installation
 from ops.connection import TargetError, load_target
-from ops.exit_codes import EXIT_PIPE_CLOSED, EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
-from ops.plain_text import one_line
+from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
+from ops.output_end import end_quietly, stop_if_output_failed
+from ops.plain_text import one_line, shorten_words
 from ops.tables import OutputConsole
 from shared.domain.errors import Conflict, HangarError, InternalError, Refused
 
@@ -27,7 +28,25 @@ _INVALID_VALUE = ("22", "23", "P0001")
 MOST_REASON_CHARS = 500
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-reason_option = click.option("--reason", help="Recorded in the audit log.")
+
+
+def _check_reason(_context: click.Context, _option: click.Parameter, reason: str | None) -> str | None:
+    """The reason as given, without space around it. An empty or too long one ends the command with exit code 2."""
+    if reason is None:
+        return None
+    reason = reason.strip()
+    if not reason:
+        stop(EXIT_USAGE, "--reason is empty; the audit log records it")
+    _stop_if_long(reason)
+    return reason
+
+
+def _stop_if_long(reason: str) -> None:
+    if len(reason) > MOST_REASON_CHARS:
+        stop(EXIT_USAGE, f"--reason has {len(reason)} characters; at most {MOST_REASON_CHARS} are kept")
+
+
+reason_option = click.option("--reason", callback=_check_reason, help="Recorded in the audit log.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
@@ -58,18 +77,15 @@ def report_errors(command: Callable[..., Any]) -> Callable[..., Any]:
                 f"no answer from {_format_address(error)} ({type(error).__name__}). Check that the installation is running",
             )
         except BrokenPipeError:
-            _end_quietly()
+            end_quietly()
+        except UnicodeDecodeError:
+            stop(EXIT_USAGE, "the input is not text in UTF-8. Nothing was done with it")
         except OSError as error:
+            stop_if_output_failed(error)
             file = error.filename or "a file or certificate that the environment names"
             stop(EXIT_USAGE, f"{error.strerror or type(error).__name__}: {file}")
 
     return run
-
-
-def _end_quietly() -> NoReturn:
-    """End as after a signal: `hangar events | head -1` is no error. Python would complain about the closed pipe at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(EXIT_PIPE_CLOSED)
 
 
 def _format_address(error: httpx.HTTPError) -> str:
@@ -82,7 +98,7 @@ def _format_address(error: httpx.HTTPError) -> str:
 
 def stop(code: int, message: str) -> NoReturn:
     """Print one line on standard error and exit."""
-    echo(f"hangar: {message}", err=True)
+    echo(f"hangar: {shorten_words(message)}", err=True)
     sys.exit(code)
 
 
@@ -112,19 +128,15 @@ def ask_reason(reason: str | None, *, is_required: bool) -> str | None:
 
     Without a terminal a required reason that is missing ends the command with exit code 2.
     """
-    if reason is not None:
-        reason = reason.strip()
-        if not reason:
-            stop(EXIT_USAGE, "--reason is empty; the audit log records it")
-    elif can_ask():
+    if reason is None and can_ask():
         question = "Reason (for the audit log" + ("" if is_required else ", may be empty") + ")"
         reason = click.prompt(question, default=None if is_required else "", show_default=False, err=True).strip()
         if is_required and not reason:
             stop(EXIT_USAGE, "a reason is required; the audit log records it")
-    elif is_required:
+    elif reason is None and is_required:
         stop(EXIT_USAGE, 'this needs --reason "…"; the audit log records it')
-    if reason and len(reason) > MOST_REASON_CHARS:
-        stop(EXIT_USAGE, f"--reason has {len(reason)} characters; at most {MOST_REASON_CHARS} are kept")
+    if reason:
+        _stop_if_long(reason)
     return reason or None
 
 
@@ -141,6 +153,16 @@ def confirm(question: str, *, yes: bool, without_terminal: bool = False) -> None
         stop(EXIT_USAGE, "nothing was changed: without a terminal this needs --yes")
     if not click.confirm(one_line(question), err=True):
         stop(EXIT_REFUSED, "nothing was changed")
+
+
+def collect_changes(changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Keys with their values. A key that comes twice ends the command with exit code 2, because one of them would be lost."""
+    found: dict[str, Any] = {}
+    for key, value in changes:
+        if key in found:
+            stop(EXIT_USAGE, f"{key} is given twice; nothing was changed")
+        found[key] = value
+    return found
 
 
 def make_console(*, to_stderr: bool = False) -> OutputConsole:

@@ -68,11 +68,11 @@ class Installation:
         Raises TargetError when no user, or more than one, has the e-mail or the app.
         """
         try:
-            return UUID(typed)
+            return UUID(typed.strip())
         except ValueError:
             pass
         if "@" not in typed:
-            return self._find_owner(typed)
+            return self._find_owner(typed.strip())
         return self.find_users([typed])[typed]
 
     def _find_owner(self, app: str) -> UUID:

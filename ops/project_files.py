@@ -70,15 +70,18 @@ def write_public(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, text: str, mode: int) -> None:
+    target = path.resolve()  # a symbolic link stays, and what it names is replaced
+    if target.exists() and not target.is_file():
+        raise ProjectFileError(f"{path} cannot be written: it is no file")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".env.hangar.")  # ignored as .env.hangar itself is
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".env.hangar.")  # ignored as .env.hangar itself is
     except OSError as error:
         raise ProjectFileError(f"{path} cannot be written: {error.strerror}") from None
     try:
         os.fchmod(handle, mode)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        Path(name).replace(path)
+        Path(name).replace(target)
     except OSError as error:
         raise ProjectFileError(f"{path} cannot be written: {error.strerror}") from None
     finally:
@@ -111,9 +114,16 @@ def read_text(document: Mapping[str, Any], *keys: str, path: Path = PROJECT_FILE
     return found.strip() or None
 
 
+def find_unfit(name: str, value: str) -> str | None:
+    """Why `.env.hangar` cannot hold this value, as a sentence without the value. None if it can."""
+    if not re.search(r"['\x00-\x1f\x7f]", value):
+        return None
+    return f"{name} holds a quote, a line break or a control character, which {ENV_FILE} cannot hold. In a URL write ' as %27"
+
+
 def _quote(name: str, value: str) -> str:
-    if re.search(r"['\r\n]", value):
-        raise ProjectFileError(f"{name} holds a quote or a line break, which {ENV_FILE} cannot hold on one line")
+    if problem := find_unfit(name, value):
+        raise ProjectFileError(problem)
     return value if _PLAIN.fullmatch(value) else f"'{value}'"
 
 

@@ -18,6 +18,7 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h|d|w)?", re.ASCII)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _MOST_SPAN_S = 10 * 365 * 86400
+_MOST_FILE_BYTES = 10_000_000  # 100,000 users with the longest addresses
 
 
 def read_share(option: str, text: str) -> float:
@@ -69,15 +70,23 @@ def read_moment(option: str, text: str, now: datetime) -> datetime:
         at = now + timedelta(seconds=min(float(span[1]) * _UNITS_S[span[2]], _MOST_SPAN_S))
     else:
         try:
-            at = datetime.fromisoformat(text.strip())
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
+            at = read_iso_time(text)
         except ValueError:
             raise TargetError(
                 f"{option} must be a date like 2027-01-31, a time like 2027-01-31T18:00, or a span like 7d, not {text!r}"
             ) from None
     if at <= now:
-        raise TargetError(f"{option} must be in the future; {text!r} is {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+        raise TargetError(f"{option} must be in the future; {text!r} is {at:%Y-%m-%d %H:%M} UTC")
     return at
+
+
+def read_iso_time(text: str) -> datetime:
+    """A date or time in UTC; one without a zone is UTC. Raises ValueError, also for one that has no place in UTC."""
+    at = datetime.fromisoformat(text.strip())
+    try:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
 
 
 def read_env(pairs: Iterable[str], option: str = "--env") -> dict[str, str]:
@@ -98,7 +107,10 @@ def read_env(pairs: Iterable[str], option: str = "--env") -> dict[str, str]:
 def check_env_name(option: str, name: str) -> None:
     """Raise TargetError unless this can be the name of a variable."""
     if not _ENV_NAME.fullmatch(name):
-        raise TargetError(f"{option}: {name[:60]!r} cannot be the name of a variable; use letters, digits and _")
+        # What follows an = may be a secret, because the other options take NAME=VALUE.
+        shown, equals, _ = name.partition("=")
+        hint = "give the name alone, without a value" if equals else "use letters, digits and _"
+        raise TargetError(f"{option}: {shown[:60]!r} cannot be the name of a variable; {hint}")
 
 
 def find_users(installation: Installation, words: Sequence[str]) -> dict[UUID, str]:
@@ -106,10 +118,10 @@ def find_users(installation: Installation, words: Sequence[str]) -> dict[UUID, s
     typed: list[str] = []
     for word in words:
         path = Path(word)
-        if _is_user(word) or not path.is_file():
+        if _is_user(word) or not _is_file(path):
             typed += [part.strip() for part in word.split(",") if part.strip()]
         else:
-            typed += _read_user_file(path)
+            typed += read_user_file(path)
     if not typed:
         raise TargetError("no user is named")
     emails = sorted({word for word in typed if not _is_uuid(word)})
@@ -119,17 +131,33 @@ def find_users(installation: Installation, words: Sequence[str]) -> dict[UUID, s
     return {(UUID(word) if _is_uuid(word) else by_email[word]): word for word in typed}
 
 
-def _read_user_file(path: Path) -> list[str]:
-    """One user on each line; empty lines and what follows a # are ignored."""
+def _is_file(path: Path) -> bool:
     try:
+        return path.is_file()
+    except OSError:  # too long for the name of a file
+        return False
+
+
+def read_user_file(path: Path, *, takes_app_names: bool = False) -> list[str]:
+    """One user on each line; empty lines and what follows a # are ignored. Raises TargetError."""
+    try:
+        if not path.is_file():
+            raise TargetError(f"{path} is no file")
+        if path.stat().st_size > _MOST_FILE_BYTES:
+            raise TargetError(f"{path} has more than {_MOST_FILE_BYTES} bytes: it is not a list of users")
         lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError:
         raise TargetError(f"{path} is not a text file (UTF-8) with one user on each line") from None
     for number, line in enumerate(lines, 1):
-        if line and (not _is_user(line) or not line.isprintable()):
-            raise TargetError(f"{path}, line {number}: {line[:60]!r} is neither a user id nor an e-mail address")
+        if line and (not (takes_app_names or _is_user(line)) or not line.isprintable()):
+            known = (
+                "a user id, an e-mail address nor the name of an app"
+                if takes_app_names
+                else "a user id nor an e-mail address"
+            )
+            raise TargetError(f"{path}, line {number}: {line[:60]!r} is neither {known}")
     if not any(lines):
-        raise TargetError(f"{path} names no user")
+        raise TargetError(f"{path} names no user: put one on each line")
     return [line for line in lines if line]
 
 

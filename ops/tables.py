@@ -4,8 +4,10 @@ A `DataTable` knows its columns and rows. At a terminal it is a table, or one bl
 too narrow for the longest words. In a pipe it is tab-separated with a header line (see `OutputConsole`).
 """
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -30,6 +32,7 @@ _COLOURS = {
     "provisioning": "cyan",
     "deprovisioning": "magenta",
 }
+_WIDTH = re.compile(r"[1-9]\d{0,5}", re.ASCII)
 _BESIDE_CELL = 3  # one border and two spaces
 
 
@@ -136,10 +139,11 @@ class OutputConsole(Console):
         self._is_plain = not file.isatty()
         if self._is_plain:
             super().__init__(file=file, force_terminal=False, color_system=None, highlight=False, width=1_000_000)
-        elif no_colour:
-            super().__init__(file=file, color_system=None, highlight=False)
         else:
-            super().__init__(file=file, highlight=False)
+            # Rich takes COLUMNS=0 for a terminal without any room, and stops at digits that are not ASCII.
+            environ = {name: text for name, text in os.environ.items() if name != "COLUMNS" or _WIDTH.fullmatch(text)}
+            colours: Literal["auto"] | None = None if no_colour else "auto"
+            super().__init__(file=file, color_system=colours, highlight=False, _environ=environ)
 
     def on_broken_pipe(self) -> None:
         """Leave it to the command line how a command ends whose reader has gone."""

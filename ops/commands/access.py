@@ -46,7 +46,7 @@ def grant(user: str, tier: str, until: str | None, reason: str | None, as_json: 
     user_id, _ = installation.find_known_user(user)
     ends_at = _read_until(installation, until)
     reason = ask_reason(reason, is_required=True)
-    _decide(installation, user, user_id, "grant", tier, ends_at, reason, as_json=as_json)
+    _decide(installation, user, user_id, "grant", tier.strip(), ends_at, reason, as_json=as_json)
 
 
 @click.command()

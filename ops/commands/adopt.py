@@ -22,8 +22,9 @@ from ops.cli_support import (
     stop,
 )
 from ops.client import Installation
-from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
+from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED
 from ops.fly_access import open_fly
+from ops.release_options import read_user_file
 from ops.tables import make_list
 from shared.adapters.procedures_adoption import LegacyApp, LegacyFleet
 
@@ -81,11 +82,7 @@ def _read_names(users: tuple[str, ...], file: Path | None) -> list[str] | None:
     """The users that are named, or None for all."""
     if file is None:
         return list(users) or None
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    names = [*users, *(line for line in lines if line and not line.startswith("#"))]
-    if not names:
-        stop(EXIT_USAGE, f"{file} names no user: put one on each line")
-    return names
+    return [*users, *read_user_file(file, takes_app_names=True)]
 
 
 def _choose(installation: Installation, fleet: LegacyFleet, names: Sequence[str] | None) -> list[LegacyApp]:

@@ -26,9 +26,10 @@ from ops.cli_support import (
 )
 from ops.client import Installation
 from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
-from ops.tables import make_facts, make_table
+from ops.tables import make_facts, make_list
 
-_RANGE = re.compile(r"(?:(\w+)/)?(\d{1,19})-(\d{1,19})")
+_RANGE = re.compile(r"(?:(\w+)/)?(\d{1,19})-(\d{1,19})", re.ASCII)
+_ROW = re.compile(r"\d{1,19}", re.ASCII)
 source_option = click.option("--source", type=click.Choice(SOURCES), help="Only rows of this kind.")
 
 
@@ -103,7 +104,7 @@ def list_archive(source: str | None, as_json: bool) -> None:
         }
         for batch in batches
     ]
-    make_console().print(make_table("Archive", rows))
+    make_console().print(make_list("Archive", rows, ("range", "rows", "state", "bytes", "deleted", "object")))
 
 
 def _cut_time(text: str | None) -> str | None:
@@ -128,7 +129,7 @@ def show_archive(batch_range: str, as_json: bool) -> None:
 
 def _find_batch(batches: list[Batch], typed: str) -> Batch | None:
     """The batch with this range, or the one of the log that holds this row."""
-    if typed.isdigit():
+    if _ROW.fullmatch(typed):
         return next((batch for batch in batches if batch.source == "events" and _holds(batch, int(typed))), None)
     if not (match := _RANGE.fullmatch(typed)):
         stop(EXIT_USAGE, f"{typed!r} is not a range; write it like events/1-10000, 1-10000 or 812")

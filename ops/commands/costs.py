@@ -1,5 +1,6 @@
 """`hangar cost`: the estimate, Fly's list price, the month so far, projections and potential savings."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from ops.tables import make_table
 from shared.domain.cost_report import make_cost_report
 
 _MOST_USERS = 10_000_000
+_COUNT = re.compile(r"\d{1,8}", re.ASCII)
 
 
 @click.command()
@@ -36,8 +38,11 @@ def cost(projection: str, top: int, as_json: bool) -> None:
 
 
 def _read_count(word: str) -> int:
-    if not word.strip().isdecimal() or not 0 < int(word) <= _MOST_USERS:
-        stop(EXIT_USAGE, f"--projection takes numbers of users such as 10,50,100,500; {word!r} is not one")
+    if not _COUNT.fullmatch(word.strip()) or not 0 < int(word) <= _MOST_USERS:
+        stop(
+            EXIT_USAGE,
+            f"--projection takes numbers of users from 1 to {_MOST_USERS} such as 10,50,100,500; {word!r} is not one",
+        )
     return int(word)
 
 

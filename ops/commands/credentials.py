@@ -1,5 +1,6 @@
 """`hangar credentials`, `hangar user secret` and `hangar user revoke`: what machines show to the database and to others."""
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,7 @@ from shared.domain.errors import OutcomeUnknown
 from shared.domain.release_text import format_moment
 
 _MOST_BYTES = 32 * 1024
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
 
 @click.group(invoke_without_command=True)
@@ -108,6 +110,13 @@ def user_secret(user: str, action: str, name: str | None, reason: str | None, as
     """
     if (action == "list") == (name is not None):
         stop(EXIT_USAGE, f"secret {action} {'takes no name' if action == 'list' else 'needs the name of a secret'}")
+    if name is not None and not _NAME.fullmatch(name):
+        shown, equals, _ = name.partition("=")  # what follows an = may be the value
+        stop(
+            EXIT_USAGE,
+            f"{shown[:60]!r} cannot be the name of a secret: letters, digits and _, at most 128, and no digit first"
+            + (". Give the name alone; the value comes from standard input or a prompt" if equals else ""),
+        )
     installation, user_id, known, _ = open_user(user)
     if name is None:
         _print_secrets(user, known["secrets"], as_json=as_json)

@@ -20,12 +20,14 @@ from ops.cli_support import (
 from ops.client import Installation
 from ops.connection import TargetError
 from ops.exit_codes import EXIT_USAGE
+from ops.release_options import read_iso_time
 from ops.tables import make_list, print_event_lines
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
 from shared.domain.paging import Paging
 from shared.domain.remediation import format_event
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SPAN = re.compile(r"(\d{1,5})([smhdw])", re.ASCII)
 _POLL_S = 1.0
 # An event has the time of its writing and becomes visible at the commit, at most one statement time-out (8 s) later.
 _OVERLAP = timedelta(seconds=30)
@@ -77,13 +79,15 @@ def events(
 
 def read_since(text: str, now: datetime) -> datetime:
     """The time that `24h` or an ISO time means. Raises TargetError for anything else."""
-    if (span := re.fullmatch(r"(\d+)([smhdw])", text)) and len(span[1]) < 6:
+    if span := _SPAN.fullmatch(text.strip()):
         return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
-        at = datetime.fromisoformat(text)
+        at = read_iso_time(text)
     except ValueError:
         raise TargetError(f"--since {text!r} is neither a span such as 90s, 15m, 24h, 7d nor an ISO time") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    if at > now:
+        raise TargetError(f"--since must be in the past; {text!r} is {at:%Y-%m-%d %H:%M} UTC")
+    return at
 
 
 def _make_filters(
@@ -93,9 +97,7 @@ def _make_filters(
     if user:
         filters["user_id"] = f"eq.{installation.find_user(user)}"
     if app:
-        rows = installation.read_rows("user_fly_apps", fly_app_name=f"eq.{app}", limit=1)
-        # An orphan has no row, so its events name the app in their metadata.
-        key, value = ("fly_app_id", rows[0]["id"]) if rows else ("metadata->>app", app)
+        key, value = _find_app(installation, app.strip())
         filters[key] = f"eq.{value}"
     names = [name for option in types for name in option.split(",") if name]
     if unknown := [name for name in names if name not in EVENT_TYPES]:
@@ -107,6 +109,22 @@ def _make_filters(
     if status:
         filters["status"] = f"eq.{status}"
     return filters
+
+
+def _find_app(installation: Installation, app: str) -> tuple[str, str]:
+    """The column and value of the events of this app. Raises TargetError for a name that no row and no event has."""
+    rows = installation.read_rows("user_fly_apps", fly_app_name=f"eq.{app}", limit=1)
+    if rows:
+        return "fly_app_id", str(rows[0]["id"])
+    # An orphan has no row, so its events name the app in their metadata.
+    in_metadata = "metadata->>app"
+    if any(orphan["app"] == app for orphan in installation.database.read_orphans()) or installation.read_rows(
+        "user_fly_app_events", limit=1, **{in_metadata: f"eq.{app}"}
+    ):
+        return in_metadata, app
+    raise TargetError(
+        f"--app {app!r}: no app and no event of this installation has this name; `hangar apps` and `hangar orphans` list them"
+    )
 
 
 def _follow(

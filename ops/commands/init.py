@@ -19,12 +19,15 @@ from ops.project_files import (
     PROJECT_FILE,
     ProjectFileError,
     add_to_env_file,
+    find_unfit,
     read_env_file,
     read_project_file,
+    read_text,
     write_public,
 )
 from ops.setup import checks
 from ops.setup.secrets import MAKERS
+from ops.setup.values import check_project_url, clean, describe
 from shared.settings import validators as form
 
 _ALERT = "HANGAR_ALERT_WEBHOOK_URL"
@@ -71,19 +74,30 @@ def init(
     the two files already have are kept.
     """
     try:
-        kept = read_env_file()
-        if PROJECT_FILE.exists():
-            read_project_file()
-        form_ = _Form(kept, yes=yes)
-        url = form_.take(
-            "SUPABASE_URL", supabase_url, "Supabase URL", _must(form.base_url.parse, form.base_url.expected)
-        )
+        if not os.access(".", os.W_OK):
+            stop(
+                EXIT_USAGE,
+                "this folder cannot be written, and the two files are written here. Change to another folder",
+            )
+        kept, on_file = read_env_file(), _read_kept_plain()
+        form_ = _Form({**on_file, **kept}, yes=yes)
+        url = form_.take("SUPABASE_URL", supabase_url, "Supabase URL", check_project_url)
         form_.take(
             "SUPABASE_SECRET_KEY", None, "Supabase secret key", lambda key: checks.check_supabase(url, key), hidden=True
         )
-        public = _must(form.publishable_key.parse, form.publishable_key.expected)
-        publishable = form_.take("SUPABASE_PUBLISHABLE_KEY", publishable_key, "Supabase publishable key", public)
-        form_.take(DATABASE_URL, None, "Database URL (role postgres)", checks.check_database, hidden=True)
+        publishable = form_.take(
+            "SUPABASE_PUBLISHABLE_KEY",
+            publishable_key,
+            "Supabase publishable key",
+            lambda key: checks.check_publishable(key, url),
+        )
+        form_.take(
+            DATABASE_URL,
+            None,
+            "Database URL (role postgres)",
+            lambda text: checks.check_database(text, url),
+            hidden=True,
+        )
         org = form_.take(
             "FLY_ORG_SLUG", fly_org, "Fly organisation of the users' apps", _must(form.slug.parse, form.slug.expected)
         )
@@ -135,14 +149,16 @@ class _Form:
         default: str | None = None,
     ) -> str:
         value = given or os.environ.get(name, "").strip() or self.kept.get(name) or (None if self._asks else default)
+        value = None if value is None else clean(value)
         while True:
             if value is None and not self._asks and default is None:
                 flag = name if name.startswith("--") or hidden else f"{name} or --{_OPTIONS[name]}"
                 stop(EXIT_USAGE, f"{flag} is missing: {label}. Nothing was written")
             if value is None and self._asks:
-                value = str(click.prompt(label, hide_input=hidden, default=default, show_default=bool(default))).strip()
+                value = str(click.prompt(label, hide_input=hidden, default=default, show_default=bool(default)))
+                value = clean(value)
             text = value or default or ""
-            problem = check(text)
+            problem = find_unfit(name, text) or check(text)
             if problem is None:
                 self.values[name] = text
                 return text
@@ -153,8 +169,21 @@ class _Form:
             value = None
 
 
+def _read_kept_plain() -> dict[str, str]:
+    """What `hangar.toml` has already, by the names of the form. Raises ProjectFileError."""
+    project = read_project_file()
+    places = {
+        "SUPABASE_PUBLISHABLE_KEY": ("functions", "SUPABASE_PUBLISHABLE_KEY"),
+        "FLY_ORG_SLUG": ("functions", "FLY_ORG_SLUG"),
+        "--image": ("backend", "image"),
+        "--regions": ("backend", "regions"),
+    }
+    found = {name: read_text(project, *keys) for name, keys in places.items()}
+    return {name: value for name, value in found.items() if value}
+
+
 def _must(parse: Callable[[str], object], expected: str) -> Callable[[str], str | None]:
-    return lambda text: None if parse(text) is not None else f"expected {expected}"
+    return lambda text: None if parse(text) is not None else f"expected {expected}, not {describe(text)}"
 
 
 def _check_image(image: str, supabase_url: str, token: str) -> str | None:
@@ -195,6 +224,11 @@ def _write(form_: _Form, kept: dict[str, str], plain: dict[str, str]) -> None:
         click.echo(f"{ENV_FILE}: {name} {note}")
     if PROJECT_FILE.exists():
         click.echo(f"{PROJECT_FILE} kept: it exists already")
+        kept_plain = _read_kept_plain()
+        for name in sorted(name for name, value in kept_plain.items() if form_.values.get(name, value) != value):
+            click.echo(
+                f"{PROJECT_FILE}: {name} is {kept_plain[name]!r} there; the other value that was given is not written"
+            )
     else:
         text = (
             f"[backend]\nimage = {json.dumps(plain['image'])}\nregions = {json.dumps(plain['regions'])}\n\n[functions]\n"

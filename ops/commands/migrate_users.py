@@ -1,7 +1,6 @@
 """`hangar migrate-users`: from an installed Hangar, which acts on no user, to one that is live for everyone."""
 
 import math
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from ops.migration.interrupt import finish_on_ctrl_c
 from ops.migration.pace import PER_MINUTE
 from ops.migration.plan import make_plan, read_candidates, total_cost_usd
 from ops.migration.provision import UserResult, check_provision_function
-from ops.migration.report import make_report, print_outcome, print_plan, show_progress, write_report
+from ops.migration.report import find_unwritable, make_report, print_outcome, print_plan, show_progress, write_report
 from ops.migration.run import WORKERS, Migration
 from shared.adapters.procedures_migration import Candidate
 from shared.adapters.procedures_operator import Overview, UserStatus
@@ -86,8 +85,8 @@ def migrate_users(
         stop(EXIT_USAGE, "--go-live needs --apply; to go live without migrating: hangar settings set live=true")
     if math.isnan(per_minute):  # no number is less than it, so that the range lets it pass
         stop(EXIT_USAGE, "--per-minute must be a number from 1 to 100000, not nan")
-    if report and not (report.parent.is_dir() and os.access(report.parent, os.W_OK)):
-        stop(EXIT_USAGE, f"the report cannot be written: {report.parent} is not a writable folder")
+    if report and (problem := find_unwritable(report)):
+        stop(EXIT_USAGE, f"the report cannot be written: {problem}")
     installation, console = open_installation(), make_console(to_stderr=as_json)
     overview = installation.database.read_overview()
     candidates, skipped = _choose_users(installation, only, limit)
@@ -123,6 +122,8 @@ def _choose_users(
     skipped = []
     if only:
         typed = [word.strip() for option in only for word in option.split(",") if word.strip()]
+        if not typed:
+            stop(EXIT_USAGE, f"--only names no user: {','.join(only)!r}")
         named = {installation.find_user(word): word for word in typed}
         by_id = {candidate.user_id: candidate for candidate in candidates}
         candidates = [by_id[user] for user in named if user in by_id]

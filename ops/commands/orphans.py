@@ -1,8 +1,8 @@
 """`hangar orphans`: Fly apps of this installation that no live row owns, and approving their removal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -17,10 +17,12 @@ from ops.cli_support import (
     stop,
 )
 from ops.commands.brake import RELEASE_COMMAND
-from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED
+from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
 from ops.tables import make_list
 from shared.domain.remediation import format_duration, format_time
 from shared.domain.status_text import UNKNOWN_APPS_ADVICE
+
+_MOST_NAMED = 20
 
 
 @click.command()
@@ -32,30 +34,42 @@ def orphans(approve: tuple[str, ...], as_json: bool) -> None:
 
     The last column says what the next sweep does with each.
 
-    Without --approve nothing changes. An approved orphan need not reach the minimum age. The sweep still checks it on
-    Fly before it removes it.
+    Without --approve nothing changes. If one of the names is unknown, none is approved. An approved orphan need not reach
+    the minimum age. The sweep still checks it on Fly before it removes it.
     """
     database = open_installation().database
     overview = database.read_overview()
     if approve and (reason := _why_deletions_wait(overview.settings)):
         stop(EXIT_REFUSED, f"{reason}, so nothing was approved")
-    missing = [app for app in approve if not database.approve_orphan(app, actor=get_actor())]
     found = database.read_orphans()
+    missing = [app for app in approve if app not in {orphan["app"] for orphan in found}]
+    is_refused = bool(missing)
+    if not is_refused:  # all or none; a name is missing afterwards only if a sweep has removed the orphan meanwhile
+        missing = [app for app in approve if not database.approve_orphan(app, actor=get_actor())]
+        found = database.read_orphans() if approve else found
     for orphan in found:
         orphan["next_sweep"] = _format_next_sweep(orphan, overview.settings)
     if as_json:
         print_json({"orphans": found, "not_found": missing})
-    else:
+    elif not is_refused:
         _print_orphans(found, overview.now, is_brake_on=database.read_brake()["tripped"])
         if found and not approve:
             echo("Nothing was changed. To let the next sweep remove one: hangar orphans --approve APP")
         elif set(approve) - set(missing):
             echo("Approved: the next sweep removes them (`hangar sweep` runs one now)")
     if missing:
-        stop(
-            EXIT_SOME_FAILED,
-            f"the last sweep found no orphan named {', '.join(missing)}; `hangar sweep` lists Fly again",
-        )
+        _stop_as_missing(missing, found, is_refused=is_refused)
+
+
+def _stop_as_missing(missing: Sequence[str], found: Sequence[Mapping[str, Any]], *, is_refused: bool) -> NoReturn:
+    known = ", ".join(str(orphan["app"]) for orphan in found[:_MOST_NAMED]) or "none"
+    more = ", …" if len(found) > _MOST_NAMED else ""
+    stop(
+        EXIT_USAGE if is_refused else EXIT_SOME_FAILED,
+        f"the last sweep found no orphan named {', '.join(map(repr, missing))}"
+        + ("; nothing was approved" if is_refused else "")
+        + f". The orphans are: {known}{more}. `hangar sweep` lists Fly again",
+    )
 
 
 def _print_orphans(found: list[dict[str, Any]], now: datetime, *, is_brake_on: bool) -> None:

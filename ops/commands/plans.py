@@ -8,6 +8,7 @@ import click
 
 from ops.cli_support import (
     ask_reason,
+    collect_changes,
     echo,
     get_actor,
     json_option,
@@ -90,7 +91,7 @@ def set_plan(
     For example memory_mb=1024, region=sin,nrt or docker_image=none. Apps that exist keep their machine until a release gives
     it to them: hangar release create --drift. Values of variables are never shown.
     """
-    values: dict[str, Any] = dict(_read_change(change) for change in changes)
+    values: dict[str, Any] = collect_changes(_read_change(change) for change in changes)
     variables = _read_variables(env, unset_env)
     if not values and not variables and not create:
         stop(EXIT_USAGE, "nothing to change: give KEY=VALUE, --env NAME=VALUE or --unset-env NAME")

@@ -8,6 +8,7 @@ import click
 from ops.adoption.go_live import warn_of_leftovers
 from ops.cli_support import (
     ask_reason,
+    collect_changes,
     echo,
     get_actor,
     json_option,
@@ -63,8 +64,8 @@ def set_settings(changes: tuple[str, ...], expect: tuple[str, ...], reason: str 
     """
     installation = open_installation()
     known = installation.database.read_overview().settings
-    values = dict(_read_change(change, known) for change in changes)
-    expected = dict(_read_change(value, known) for value in expect)
+    values = collect_changes(_read_change(change, known) for change in changes)
+    expected = collect_changes(_read_change(value, known) for value in expect)
     reason = ask_reason(reason, is_required=False)
     change = installation.database.set_settings(values, actor=get_actor(), reason=reason, expected=expected)
     if "live" in change.changed and change.settings["live"]:

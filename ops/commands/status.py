@@ -12,7 +12,7 @@ from ops.cli_support import echo, json_option, make_console, open_installation, 
 from ops.client import Installation
 from ops.commands.brake import format_brake
 from ops.commands.user_status import list_release_lines, print_user
-from ops.exit_codes import EXIT_SOME_FAILED
+from ops.exit_codes import EXIT_USAGE
 from ops.release_tables import format_fleet_releases, format_plan_differences
 from ops.tables import make_table, print_failures
 from shared.domain.archive_text import describe_archive
@@ -93,7 +93,7 @@ def read_user(installation: Installation, user: str) -> tuple[dict[str, Any], da
 
 def _stop_if_unknown(report: Mapping[str, Any], user: str) -> None:
     if not report["known"]:
-        stop(EXIT_SOME_FAILED, f"no user {user} in this installation")
+        stop(EXIT_USAGE, f"no user {user} in this installation")
 
 
 def read_fleet(installation: Installation) -> dict[str, Any]:

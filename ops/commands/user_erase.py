@@ -1,6 +1,7 @@
 """`hangar user erase`: takes one person out of everything that Hangar holds."""
 
 import os
+import re
 from typing import Any
 
 import click
@@ -28,6 +29,8 @@ from ops.user_erase import Erasure
 from shared.domain.errors import HangarError
 from shared.domain.models import Json
 
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
 
 @click.command("erase")
 @click.argument("user")
@@ -49,6 +52,8 @@ def erase_user_data(
     pseudonym. Your own tables are not touched. The user must have no app and no subscription. With --apply it asks for
     the user's e-mail address, or, without one, for the id; --yes does not ask.
     """
+    if email is not None and not _EMAIL.fullmatch(email.strip()):
+        stop(EXIT_USAGE, f"--email must be an e-mail address, not {email!r}")
     installation = open_installation()
     erasure = Erasure(installation, installation.find_user(user), email, get_actor())
     bucket = open_bucket(os.environ) if with_archive or (is_applied and has_archive(os.environ)) else None

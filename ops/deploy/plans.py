@@ -39,10 +39,15 @@ def parse_plans(text: str) -> dict[str, dict[str, str]]:
 def format_plans(plans: Mapping[str, Mapping[str, str]]) -> str:
     """The tables of `hangar.toml`."""
     tables = (
-        "\n".join([f"[plans.{json.dumps(tier)}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())])
+        "\n".join([f"[plans.{_quote(tier)}]", *(f"{key} = {_quote(value)}" for key, value in values.items())])
         for tier, values in plans.items()
     )
     return "".join(f"\n{table}\n" for table in tables)
+
+
+def _quote(text: str) -> str:
+    """A text in TOML. JSON would write a character outside the first plane as two halves, which TOML refuses."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read_plans(project: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ from ops.install.errors import WrongInput
 
 VARIABLES = ("SUPABASE_DB_URL", "DATABASE_URL")
 TRANSACTION_POOLER_PORT = "6543"
+_MOST_HOST_CHARS = 253
 _URL = re.compile(r"postgres(?:ql)?(?:\+\w+)?://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 # What other libraries keep in the URL and libpq refuses.
 _FOREIGN = {
@@ -87,8 +88,15 @@ def _check(parameters: dict[str, Any], source: str) -> DatabaseUrl:
     if not host or not parameters.get("user"):
         missing = "host" if not host else "role"
         raise WrongInput(f"{source} names no {missing}: expected postgresql://ROLE:PASSWORD@HOST:5432/DATABASE")
-    if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", port) or any(not 0 < int(each) < 65536 for each in port.split(",")):
+    if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", port, re.ASCII) or any(
+        not 0 < int(each) < 65536 for each in port.split(",")
+    ):
         raise WrongInput(f"{source} has a port that is no number from 1 to 65535")
+    if not host.startswith("/") and any(not _is_host(each) for each in host.split(",")):
+        raise WrongInput(f"{source} has a host that cannot be a name: at most 253 characters, and 63 between two dots")
+    timeout = str(parameters.get("connect_timeout", "10"))
+    if not re.fullmatch(r"\d{1,6}", timeout, re.ASCII):
+        raise WrongInput(f"{source} has a connect_timeout that is no number of seconds")
     if TRANSACTION_POOLER_PORT in port.split(","):
         raise WrongInput(
             f"{source} names port {TRANSACTION_POOLER_PORT}, Supabase's transaction pooler, which cannot hold the lock that "
@@ -97,3 +105,12 @@ def _check(parameters: dict[str, Any], source: str) -> DatabaseUrl:
     parameters.setdefault("dbname", parameters["user"])
     label = f"{parameters['dbname']} on {host}:{port} as {parameters['user']}"
     return DatabaseUrl(parameters, label, parameters.get("password"))
+
+
+def _is_host(host: str) -> bool:
+    """Whether the resolver takes this name. Python's ends with an error of its own if not."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return len(host) <= _MOST_HOST_CHARS

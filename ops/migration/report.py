@@ -19,6 +19,7 @@ from ops.migration.run import Migration
 from ops.tables import make_table, print_failures
 from shared.adapters.procedures_migration import Candidate
 
+_MOST_NAME_BYTES = 240  # 255 on Linux, less the process id of the partial file
 SHOWN_USERS = 50
 OnResult = Callable[[UserResult], None]
 
@@ -59,8 +60,30 @@ def make_report(run: Migration, *, started_at: datetime, installation: str) -> d
     }
 
 
+def find_unwritable(path: Path) -> str | None:
+    """Why a report cannot be written there, as a sentence. None if it can.
+
+    A device such as /dev/null is refused, because writing replaces the file.
+    """
+    target = path.resolve()
+    try:
+        if len(os.fsencode(target.name)) > _MOST_NAME_BYTES:
+            return f"the name of {path} is too long"
+        if target.exists() and not target.is_file():
+            return f"{path} is no file"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if not (target.parent.is_dir() and os.access(target.parent, os.W_OK)):
+        return f"{target.parent} is not a writable folder"
+    return None
+
+
 def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Replace the file as a whole, readable by its owner only because it holds e-mail addresses."""
+    """Replace the file as a whole, readable by its owner only because it holds e-mail addresses.
+
+    The file that a symbolic link names is replaced, not the link. `find_unwritable` says first whether this is possible.
+    """
+    path = path.resolve()
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(report, file, indent=2)

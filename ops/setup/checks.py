@@ -3,6 +3,7 @@
 import httpx
 
 from ops.deploy.database import DATABASE_URL, DatabaseStepError, open_database
+from ops.setup.values import check_database_project, check_key_project, describe
 from shared.adapters.alert_webhook import AlertWebhook
 from shared.adapters.http_client import make_client
 from shared.adapters.registry import choose_scope, make_registry
@@ -15,10 +16,10 @@ _TIMEOUT = httpx.Timeout(15)
 
 def check_supabase(url: str, key: str) -> str | None:
     """Whether the project answers this secret key."""
-    if form.base_url.parse(url) is None:
-        return f"SUPABASE_URL is wrong: expected {form.base_url.expected}"
     if form.secret_key.parse(key) is None:
-        return f"SUPABASE_SECRET_KEY is wrong: expected {form.secret_key.expected}"
+        return f"SUPABASE_SECRET_KEY is wrong: expected {form.secret_key.expected}, not {describe_key(key)}"
+    if problem := check_key_project(key, url):
+        return f"SUPABASE_SECRET_KEY is wrong: {problem}"
     try:
         with make_client(url, timeout=_TIMEOUT, headers={"apikey": key, "Authorization": f"Bearer {key}"}) as http:
             status = http.get("/rest/v1/").status_code
@@ -26,11 +27,29 @@ def check_supabase(url: str, key: str) -> str | None:
         return f"SUPABASE_URL: no answer from {url} ({type(error).__name__})"
     if status in (401, 403):
         return f"SUPABASE_SECRET_KEY: the project at {url} refuses this key ({status}). Copy the secret key of this project"
-    return None if status < 500 else f"SUPABASE_URL: the project at {url} answers {status}. Is it paused?"
+    if status >= 500:
+        return f"SUPABASE_URL: the project at {url} answers {status}. Is it paused?"
+    is_missing = 300 <= status < 400 or status in (404, 405, 410)
+    return None if not is_missing else f"SUPABASE_URL: what answers at {url} ({status}) is no Supabase project"
 
 
-def check_database(url: str) -> str | None:
-    """Whether the database lets this role in, and the role may create schemas."""
+def check_publishable(key: str, url: str) -> str | None:
+    """Whether this is a publishable key, and, as far as it tells, of this project."""
+    if form.publishable_key.parse(key) is None:
+        return f"expected {form.publishable_key.expected}, not {describe_key(key)}"
+    return check_key_project(key, url)
+
+
+def describe_key(text: str) -> str:
+    """What was given for a key. A text of no known form is not shown, because it may be a secret."""
+    found = describe(text)
+    return "an empty text" if not text else "a text of another form" if found.startswith(("'", '"')) else found
+
+
+def check_database(url: str, supabase_url: str) -> str | None:
+    """Whether the database is that of the project, lets this role in, and the role may create schemas."""
+    if problem := check_database_project(url, supabase_url):
+        return f"{DATABASE_URL} is wrong: {problem}"
     try:
         with open_database(url) as session:
             row = session.execute(
@@ -47,7 +66,7 @@ def check_fly(api_url: str, token: str, org: str) -> str | None:
     if form.fly_token.parse(token) is None:
         return f"FLY_API_TOKEN is wrong: expected {form.fly_token.expected}"
     if form.slug.parse(org) is None:
-        return f"--fly-org is {org!r}: expected {form.slug.expected}"
+        return f"--fly-org is {describe(org)}: expected {form.slug.expected}"
     try:
         with FlyClient(api_url, token, org_slug=org) as fly:
             next(iter(fly.single_attempts().list_apps(budget_s=20)), None)

@@ -93,10 +93,15 @@ def _parse_origins(value: str) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(found))
 
 
-def _jwt_role(value: str) -> str | None:
-    """The role in a legacy Supabase key (a JWT), not verified. None if the value is not a JWT."""
+def read_key_claims(value: str) -> dict[str, Any] | None:
+    """The claims of a legacy Supabase key (a JWT), not verified. None if the value is not a JWT."""
     match = _JWT.fullmatch(value)
-    claims = _load_object((unpad_base64url(match["claims"]) or b"").decode("utf-8", "replace")) if match else None
+    return _load_object((unpad_base64url(match["claims"]) or b"").decode("utf-8", "replace")) if match else None
+
+
+def _jwt_role(value: str) -> str | None:
+    """The role in a legacy Supabase key. None if the value is not a JWT."""
+    claims = read_key_claims(value)
     role = claims.get("role") if claims else None
     return role if isinstance(role, str) else None
 

@@ -33,6 +33,8 @@ begin
   v_refused := hangar.explain_refused_env(p_release.env);
   if v_refused is not null then
     return v_refused;
+  elsif p_release.version !~ '^[^[:cntrl:][:space:]]([^[:cntrl:]]{0,198}[^[:cntrl:][:space:]])?$' then
+    return format('version must have 1 to 200 characters on one line, without space around them, not %s', to_jsonb(left(p_release.version, 80)));
   end if;
   select string_agg(t, ', ') into v_unknown from unnest(p_release.tiers) t where not exists (select 1 from public.fly_plans p where p.tier = t and p.dedicated);
   if v_unknown is not null or p_release.tiers = '{}' then

@@ -399,7 +399,7 @@ def test_explain_has_json_and_an_unknown_user_no_tables(operator):
         "next": operator.json("status", str(user))["next"],
         "releases": [],
     }
-    out, err = operator.hangar("status", str(uuid.uuid4()), exits=1)
+    out, err = operator.hangar("status", str(uuid.uuid4()), exits=2)
     assert out == ""
     assert "no user" in err
 

@@ -6,6 +6,7 @@ from tests.mutants.planted import PlantedBug, exactly
 _TABLES = "tests/unit/test_ops_tables.py"
 _APPS = "tests/http/test_ops_apps.py"
 _MACHINE = "tests/http/test_ops_machine.py"
+_BAD_INPUT = "tests/unit/test_ops_bad_input.py"
 _HANDLING = "tests/postgres/test_alert_handling.py"
 
 BUGS = (
@@ -112,5 +113,29 @@ BUGS = (
         "elsif false then",
         "only an open alert can be acknowledged",
         (f"{_HANDLING}::test_only_an_open_alert_can_be_handled",),
+    ),
+    PlantedBug(
+        "report-replaces-a-device",
+        Python("ops.migration.report", "find_unwritable"),
+        exactly("if target.exists() and not target.is_file():"),
+        "if False:",
+        "a report never replaces a device, a pipe or a folder",
+        (f"{_BAD_INPUT}::test_a_value_that_makes_no_sense_is_named_before_anything_is_done",),
+    ),
+    PlantedBug(
+        "reason-of-any-length",
+        Python("ops.cli_support", "_stop_if_long"),
+        exactly("if len(reason) > MOST_REASON_CHARS:"),
+        "if False:",
+        "every command refuses a reason that is too long",
+        (f"{_BAD_INPUT}::test_a_reason_that_is_too_long_is_refused_by_every_command",),
+    ),
+    PlantedBug(
+        "key-shown-at-another-prompt",
+        Python("ops.setup.values", "describe"),
+        exactly('if text.startswith("sb_secret_"):'),
+        "if False:",
+        "a secret key at a prompt for something else is named by its kind",
+        ("tests/unit/test_setup_values.py::test_an_address_that_is_not_the_projects_is_named",),
     ),
 )

@@ -76,6 +76,22 @@ def test_the_option_comes_first_then_the_variables_in_their_order():
         read_database_url(None, {})
 
 
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        (f"{'h' * 64}/app", "has a host that cannot be a name"),
+        (f"{'h.' * 140}/app", "has a host that cannot be a name"),
+        ("a..b/app", "has a host that cannot be a name"),
+        ("host:9٣/app", "has a port that is no number"),
+        ("host/app?connect_timeout=soon", "has a connect_timeout that is no number of seconds"),
+    ],
+)
+def test_a_part_that_ends_the_driver_with_an_error_of_its_own_is_named(rest, says):
+    with pytest.raises(WrongInput, match=says) as refused:
+        read(f"postgresql://owner:{SECRET}@{rest}")
+    assert SECRET not in str(refused.value)
+
+
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 @pytest.mark.parametrize(
     "url", [f"postgresql://owner:{SECRET}@127.0.0.1:1/app", f"postgresql://o:{SECRET}@no-such-host.invalid/app"]
