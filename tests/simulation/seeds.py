@@ -80,7 +80,7 @@ def run_seed(url: str, seed: int, *, keep_trace: bool = False) -> SeedRun:
             # Only the third call saw the app well, so that its alert could not end yet.
             world.turns.run(steady_at)
             storm.call_health()
-        violations += find_all(world) + (storm.releases.find_wrong_images() if storm.releases else [])
+        violations += find_all(world) + storm.find_wrong_contents()
         if not violations:
             violations = fail_in_silence(world, storm, seed)
         names = world.read_names() if violations or keep_trace else {}

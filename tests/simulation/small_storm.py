@@ -10,6 +10,7 @@ from local.fly.state.latency_profiles import UNKIND, Unkindness
 from shared.domain.naming import app_name
 from shared.fleet.sweep import Sweep
 from tests.simulation.foreign_host import ForeignHost
+from tests.simulation.random_credentials import RandomCredentials
 from tests.simulation.random_releases import RandomReleases
 from tests.simulation.silent_failure import WELL
 from tests.support.clock import make_chance
@@ -22,6 +23,7 @@ from tests.support.world import STRANGER, World
 USERS, MOST_USERS, MOST_MOVES = 6, 8, 48
 FOREIGN_SHARE = 0.4  # of the worlds whose host is not like the sample host
 RELEASE_SHARE = 0.4  # of the worlds whose operators make releases
+CREDENTIAL_SHARE = 0.4  # of the worlds whose operators revoke and renew tokens
 HOLD_SHARE = 0.4  # of the worlds with a removal hold
 _GAPS_S = (
     (0.0, 30),
@@ -62,6 +64,8 @@ class SmallStorm:
         self.names = 0
         self.foreign = ForeignHost(self) if self.pace.random() < FOREIGN_SHARE else None
         self.releases = RandomReleases(self, seed) if make_chance(seed, "releasing").random() < RELEASE_SHARE else None
+        handles_tokens = make_chance(seed, "handling tokens").random() < CREDENTIAL_SHARE
+        self.credentials = RandomCredentials(self, seed) if handles_tokens else None
         if self.pace.random() < HOLD_SHARE:
             world.sql("update hangar.settings set removal_hold_s = 300")
         world.receiver.answer = self._answer_alert
@@ -126,6 +130,7 @@ class SmallStorm:
             self._kill: 1 if self.deadly else 0,
             **(self.foreign.weigh_moves() if self.foreign else {}),
             **(self.releases.weigh_moves() if self.releases else {}),
+            **(self.credentials.weigh_moves() if self.credentials else {}),
         }
 
     def end(self) -> None:
@@ -149,6 +154,13 @@ class SmallStorm:
         self.turns.run_out(world.clock() + _WHOLE_FAULT_S)
         if self.releases:
             self.releases.end()
+        if self.credentials:
+            self.credentials.end()
+
+    def find_wrong_contents(self) -> list[str]:
+        """What is wrong at rest with the images and tokens of machines."""
+        images = self.releases.find_wrong_images() if self.releases else []
+        return images + (self.credentials.find_old_tokens() if self.credentials else [])
 
     def call_health(self, *, drain_only: bool = False) -> None:
         """Run one complete sweep, or only a drain, with a worker that is not killed."""
