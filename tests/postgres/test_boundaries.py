@@ -74,7 +74,7 @@ def test_a_deleted_user_is_gone_even_with_an_unknown_tier(hangar, still):
     """The first line of the table that applies: a deleted user loses the app although the plan is missing."""
     user = hangar.user("pro")
     hangar.sql("delete from fly_plans where tier = 'pro'")
-    hangar.sql("update auth.users set deleted_at = now() where id = %s", user)
+    hangar.sql("update auth.users set deleted_at = hangar.now() where id = %s", user)
     assert hangar.rpc("fly_user_status", user=user)["why"] == "user_deleted"
     assert hangar.rpc("fly_sync_entitlements")["changed"] == 1
 
