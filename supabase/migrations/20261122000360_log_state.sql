@@ -40,6 +40,7 @@ as $$
     ('hangar.find_stalled', interval '1 hour', 'changes of the desired state in the last hour'),
     ('hangar.orphan_removals', interval '1 day', 'removals of orphans within a day'),
     ('hangar.close_orphan_removals', interval '1 day', 'removals of orphans within a day that have no outcome'),
+    ('hangar.lease_row', null, 'the outcome of the open intent'),
     ('public.fly_record_orphan_outcome', null, 'the open intent that the outcome belongs to'),
     ('public.fly_user_status', null, 'a page: the 50 newest events of a user'),
     ('public.fly_admin_user', null, 'a page: changes of health in up to 90 days'),

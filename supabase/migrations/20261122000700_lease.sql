@@ -13,9 +13,12 @@ declare
 begin
   if v_intent is not null then
     insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
-    values (p_row.id, p_row.user_id, 'action', 'unknown', jsonb_strip_nulls(jsonb_build_object(
+    select p_row.id, p_row.user_id, 'action', 'unknown', jsonb_strip_nulls(jsonb_build_object(
       'action', v_intent -> 'action', 'attempt', v_intent -> 'attempt', 'purpose', v_intent -> 'purpose',
-      'intent_id', v_intent -> 'id', 'generation', p_row.generation, 'actor', p_holder, 'closed_by', 'claim')));
+      'intent_id', v_intent -> 'id', 'generation', p_row.generation, 'actor', p_holder, 'closed_by', 'claim'))
+     -- A worker whose lease had just ended has recorded the outcome, but could not write the row.
+     where not exists (select 1 from public.user_fly_app_events o
+                        where o.event_type = 'action' and o.status <> 'intent' and o.metadata ->> 'intent_id' = v_intent ->> 'id');
   end if;
   update public.user_fly_apps a
      set lease_token = gen_random_uuid(), lease_holder = p_holder, lease_expires_at = v_now + make_interval(secs => v_lease_s),

@@ -116,3 +116,18 @@ def test_successor_of_an_unknown_tier(hangar):
     hangar.subscribe(user, tier="elite")
     hangar.sql("delete from fly_plans where tier = 'elite'")
     assert hangar.save(row, deleted=True)["successor"] == str(hangar.live_row(user)["id"])
+
+
+def test_an_intent_whose_outcome_came_after_the_lease_has_that_outcome_alone(hangar, act):
+    """The worker recorded that the call succeeded, but its lease had just ended: the next claim does not say unknown."""
+    user = hangar.user("pro")
+    row = hangar.lease(user)
+    created = act.intent("create_app")
+    row = hangar.save(row, events=[created])["row"]
+    hangar.sql("update user_fly_apps set lease_expires_at = now() - interval '1 s' where user_id = %s", user)
+    assert hangar.save(row, events=[act.outcome(created, "succeeded")]) is None
+    claimed = hangar.lease(user)
+    assert claimed["open_intent"] is None
+    assert claimed["create_unknown_at"] is not None  # the row does not know what was created
+    query = "select status from user_fly_app_events where metadata ->> 'intent_id' = %s"
+    assert [each["status"] for each in hangar.sql(query, created["id"])] == ["succeeded"]
