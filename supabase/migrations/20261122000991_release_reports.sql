@@ -25,8 +25,10 @@ as $$
                   || case when p_target.previous -> 'spec' ->> 'docker_image' like '%@%' then '' else coalesce('@' || (p_target.previous ->> 'digest'), '') end,
       'should_run', a.docker_image, 'region', a.machine_region, 'previous_region', p_target.previous ->> 'machine_region',
       'should_run_in', a.region, 'code', p_target.reason_code,
-      'reason', coalesce(pg_catalog.concat_ws('. Not back yet: ', coalesce(p_target.reason, case when p_target.goes_back then p_target.reason_code end),
-                           case when p_target.goes_back then coalesce(a.error_message, p_target.look_reason) end), p_target.reason_code))
+      'reason', coalesce(
+         nullif(pg_catalog.concat_ws('. Not back yet: ', coalesce(p_target.reason, case when p_target.goes_back then p_target.reason_code end),
+           case when p_target.goes_back then coalesce(a.error_message, p_target.look_reason) end), ''),
+         p_target.reason_code))
     from public.user_fly_apps a where a.id = p_target.row_id
 $$;
 

@@ -292,6 +292,9 @@ def release_apps(no_releases, make_app, sql):
         )
     ]
     users = [make_app(f"{number}-{uuid.uuid4().hex[:8]}@example.test") for number in range(6)]
+    # The alerts of other tests would hold every release.
+    sql("update hangar.alerts set resolved_at = hangar.now() where resolved_at is null")
+    sql("update hangar.settings set paused = false, deletes_paused = false")
     yield users
     sql(
         "update public.user_fly_apps set status = 'deleted', deleted_at = hangar.now() where user_id::text = any(%s)",

@@ -79,6 +79,8 @@ def run_object_store() -> Iterator[ObjectStore]:
     store.url = relay.url
     try:
         store.open_client().create_bucket(Bucket=NAME)
+        for key in store.objects():  # moto keeps the objects of an earlier service of this process
+            store.remove(key)
         yield store
     finally:
         relay.stop()

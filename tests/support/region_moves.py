@@ -86,5 +86,6 @@ def check_costs(world):
         " where tstzrange(a.started_at, a.ended_at) && tstzrange(b.started_at, b.ended_at)"
     )
     assert overlaps == []
-    billed = world.sql("select distinct region from public.fly_cost_intervals where ended_at is null")
-    assert billed == world.sql("select distinct machine_region from public.user_fly_apps where deleted_at is null")
+    billed = world.sql("select distinct region from public.fly_cost_intervals where ended_at is null order by 1")
+    runs = "select distinct machine_region from public.user_fly_apps where deleted_at is null order by 1"
+    assert billed == world.sql(runs)
