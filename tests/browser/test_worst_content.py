@@ -60,6 +60,14 @@ def worst(cloud):
                     ("q" * 200, user),
                 )
             cloud.sql(
+                "insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, error_details, metadata)"
+                " select id, user_id, 'error_occurred', 'failed', %s, jsonb_build_object('actor', %s::text, 'error_code', 'x',"
+                " 'max_retries_exceeded', true, 'retry_count', 10, 'generation', 3) from public.user_fly_apps where user_id = %s",
+                "e" * 200,
+                "a" * 60,
+                user,
+            )
+            cloud.sql(
                 "select public.fly_raise_alert('crash_loop', %s, %s)",
                 str(user),
                 f"{'z' * 150} {user} {'long words ' * 30}",
