@@ -4,18 +4,21 @@ import json
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
 
-class Service:
+class Service(ABC):
     """A part that runs from `start` to `stop`, or for a `with` block."""
 
+    @abstractmethod
     def start(self) -> Self:
-        raise NotImplementedError
+        """Begin to work; returns when others can use it."""
 
+    @abstractmethod
     def stop(self) -> None:
-        raise NotImplementedError
+        """End the work. A second call does nothing."""
 
     def __enter__(self) -> Self:
         return self.start()

@@ -15,13 +15,12 @@ from shared.doctor.function_checks import check_functions
 from shared.doctor.groups import Group, run_groups
 from shared.doctor.signing_key import check_signing_key
 from shared.doctor.surroundings import Surroundings
-from shared.domain.errors import HangarError, Refused, TransientError
+from shared.domain.errors import STATEMENT_TIMEOUT, HangarError, Refused, TransientError
 from shared.domain.models import Json
 from shared.fly.transport import FlyLink
 
 Rpc = Callable[[str, Json], Any]
 _FUNCTION_NAMES = tuple(f"function_{name}" for name in function_checks.FUNCTIONS)
-_CANCELLED = "57014"
 _OUT_OF_REACH = "the database did not answer"
 _READ_ONLY = "the database is read-only, so Hangar changes nothing: Supabase does that when the disk is full"
 _WRITE_AGAIN = (
@@ -128,7 +127,7 @@ def read_database(rpc: Rpc) -> tuple[list[Check], Json | None]:
     try:
         answer: Json = rpc("fly_doctor", {})
     except TransientError as error:
-        if error.code == _CANCELLED:
+        if error.code == STATEMENT_TIMEOUT:
             return _read_one_by_one(rpc)
         return _explain_no_database(str(error), _WAKE_DATABASE)
     except Refused as refused:

@@ -25,6 +25,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+# The code of a TransientError of the database: it cancelled a statement, usually because it took too long (Postgres, SQLSTATE).
+STATEMENT_TIMEOUT = "57014"
+
 
 class HangarError(Exception):
     """A failure whose class names the caller's reaction.

@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shared.adapters.notifications import Notifier
-from shared.domain.errors import TransientError
-
-STATEMENT_TIMEOUT = "57014"
+from shared.domain.errors import STATEMENT_TIMEOUT, TransientError
 
 
 @dataclass

@@ -9,13 +9,12 @@ from typing import Any
 
 import flask
 
-from shared.domain.errors import Capacity, HangarError, TransientError
+from shared.domain.errors import STATEMENT_TIMEOUT, Capacity, HangarError, TransientError
 
 _log = logging.getLogger("hangar.http")
 
 RETRY_AFTER_S = 30
 MAX_RETRY_AFTER_S = 3600
-STATEMENT_TIMEOUT = "57014"
 _CANCELLED_STATEMENT = (
     "The database cancelled a statement that took too long. If it lasts, the open alerts name the cause, "
     "such as a slow host"
