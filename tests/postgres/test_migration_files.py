@@ -105,3 +105,9 @@ def test_a_function_of_the_host_keeps_its_rights(bare_database, connect):
     migrate(bare_database)
     rights = "select has_function_privilege('anon', 'public.fly_my_kite()', 'execute')"
     assert admin.execute(rights).fetchone() == (True,)
+
+
+def test_the_last_file_records_the_schema_as_it_is_then():
+    """Doctor's check `shape` compares with it, and would call every later change one that somebody made by hand."""
+    *_, statement = [line for line in FILES[-1].read_text(encoding="utf-8").splitlines() if line.strip()]
+    assert statement == "select hangar.record_shape();", FILES[-1].name
