@@ -46,6 +46,8 @@ def strict_components():
     # The text of the description says that responses have booleans here, its enum does not.
     autostop = components["schemas"]["fly.MachineService"]["properties"]["autostop"]
     components["schemas"]["fly.MachineService"]["properties"]["autostop"] = {"anyOf": [autostop, {"type": "boolean"}]}
+    # The text of the description says that an action consists of letters ("rw"), its enum has the names of Go's constants.
+    components["schemas"]["resset.Action"] = {"type": "string", "pattern": "^[rwcdC]*$"}
     return components
 
 
@@ -102,6 +104,9 @@ def live_a_whole_life(fly):
     app, expect = "/v1/apps/app-one", fly.expect
     expect(200, "GET", "/v1/platform/regions")
     expect(200, "GET", "/v1/tokens/current")
+    question = {"header": "FlyV1 fm2_token", "access": {"org_slug": "acme", "action": "rwcdC"}}
+    expect(200, "POST", "/v1/tokens/authorize", json=question)
+    expect(400, "POST", "/v1/tokens/authorize", json={**question, "header": "nonsense"})
     body = {"name": "app-one", "app_name": "app-one", "org_slug": "acme", "network": "tenant-1", "idempotency_key": "k"}
     expect(201, "POST", "/v1/apps?wait=true", json=body)
     expect(422, "POST", "/v1/apps", json={"name": "app-one", "org_slug": "acme"})
