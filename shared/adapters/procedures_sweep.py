@@ -196,9 +196,10 @@ class SweepProcedures(Caller):
         answer = self._call("fly_start_drift_repairs")
         return DriftRepairs(drifted=int(answer["drifted"]), started=int(answer["started"]), held=answer["held"])
 
-    def record_signing_keys(self, keys: SigningKeys) -> None:
-        """The key that signs tokens, and the keys that the project accepts."""
-        self._call("fly_record_signing_keys", signing=keys.signing, published=list(keys.published))
+    def record_signing_keys(self, keys: SigningKeys, installation: UUID) -> None:
+        """The key that signs tokens, and the keys that the project accepts. Those of another installation are not recorded."""
+        published = list(keys.published)
+        self._call("fly_record_signing_keys", signing=keys.signing, published=published, installation=str(installation))
 
     def end_outage(self) -> None:
         """Fly answers again: make rows due that wait after failures."""

@@ -49,6 +49,7 @@ REASONS = {
     "unproven": "updated while it was stopped, as its plan allows; it proves itself at its next start",
     "unhealthy": "the app is unhealthy since it was updated",
     "deadline": "the app did not become good in time",
+    "token_refused": "the project refuses the app's token, so nothing is known until the app has a new one",
     "host_unreachable": "Fly cannot reach the machine's host, so nothing is known",
     "unreadable": "Fly's answer about the machine cannot be read, so nothing is known",
     # the error of the row

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from shared.domain.errors import HangarError, NotFound, Throttled
 from shared.domain.models import OperatorRequest
 from shared.domain.release_look import CheckResult, Expected, Look, SeenMachine, judge_look
+from shared.fleet.signing_keys import record_signing_keys
 from shared.reconcile.restart import restart
 from shared.reconcile.symptom_finder import backend_checks, describe_exit
 
@@ -37,7 +38,11 @@ def advance_releases(worker: "Worker", ends_at: float) -> int:
             break
         with ThreadPoolExecutor(min(LOOKERS, len(step.looks)), thread_name_prefix="release") as pool:
             found = [pool.submit(copy_context().run, _look, worker, look, step.now, ends_at) for look in step.looks]
-        worker.database.record_release_looks([each.result() for each in found])
+        looks = [each.result() for each in found]
+        if any(each["verdict"] in ("bad", "dead") for each in looks):
+            # Perhaps the project refuses the program's token since the last sweep. Then the image is not to blame.
+            record_signing_keys(worker)
+        worker.database.record_release_looks(looks)
     return moved
 
 

@@ -1,4 +1,7 @@
-"""Each sweep records which key signs the tokens of machines, and which keys the project accepts."""
+"""Which key signs the tokens of machines, and which keys the project accepts.
+
+Each sweep asks, and a release asks before it blames an image.
+"""
 
 import logging
 from typing import TYPE_CHECKING
@@ -12,12 +15,12 @@ _log = logging.getLogger("hangar.sweep")
 
 
 def record_signing_keys(worker: "Worker") -> None:
-    """Ask the project and tell the database. Without an answer the sweep continues: the database knows the last answer's age."""
+    """Ask the project and tell the database. Without an answer the caller continues: the database knows the last answer's age."""
     if worker.read_signing_keys is None:
         return
     try:
         keys = worker.read_signing_keys()
     except TransientError as error:
-        _log.warning("%s. The next sweep tries again", error)
+        _log.warning("%s. The next sweep asks again", error)
         return
-    worker.database.record_signing_keys(keys)
+    worker.database.record_signing_keys(keys, worker.inputs.installation_id)

@@ -114,8 +114,7 @@ class Sweep:
         self._claimed_at, self._open_alerts = self.worker.clock(), claim.open_alerts
         is_ours = claim.settings.installation_id == self.worker.inputs.installation_id
         try:
-            if is_ours:
-                record_signing_keys(self.worker)
+            record_signing_keys(self.worker)
             with self._host.catch_timeout():
                 self._sync_entitlements()
             self._host.end_alert(self._end_alert)

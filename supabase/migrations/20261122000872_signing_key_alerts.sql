@@ -38,7 +38,7 @@ begin
 end
 $$;
 
-create function public.fly_record_signing_keys(p_signing text, p_published jsonb) returns jsonb
+create function public.fly_record_signing_keys(p_signing text, p_published jsonb, p_installation uuid default null) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
@@ -52,6 +52,10 @@ begin
   end if;
   perform hangar.check_limit('p_published', greatest(jsonb_array_length(p_published), 1), 100);
   v_published := array(select jsonb_array_elements_text(p_published));
+  if p_installation <> (select g.installation_id from hangar.settings g) then
+    -- The key of another installation's functions signs no token of this fleet.
+    return jsonb_build_object('published', p_signing = any (v_published), 'refused_apps', null);
+  end if;
   select count(*) into v_refused from public.user_fly_apps a
    where a.deleted_at is null and a.desired_state = 'present' and a.token_key_id <> all (v_published);
   insert into hangar.signing_keys as k (signing, published, refused_apps, read_at) values (p_signing, v_published, v_refused, hangar.now())
@@ -60,6 +64,6 @@ begin
   return jsonb_build_object('published', p_signing = any (v_published), 'refused_apps', v_refused);
 end
 $$;
-comment on function public.fly_record_signing_keys(text, jsonb) is 'The key that signs the tokens of machines, and the keys that the project publishes. docs/database.md.';
+comment on function public.fly_record_signing_keys(text, jsonb, uuid) is 'The key that signs the tokens of machines, and the keys that the project publishes. docs/database.md.';
 
 select hangar.restrict_functions();

@@ -30,7 +30,7 @@ begin
     for v_found in
       select t as target, a as app_row from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
        where t.release_id = p_release.id and t.state = 'done' and not t.was_unhealthy and not t.must_go_back
-         and a.generation = t.generation and a.deleted_at is null and a.desired_state = 'present'
+         and a.generation = t.generation and a.deleted_at is null and a.desired_state = 'present' and not hangar.is_token_refused(a)
          and (a.status = 'error' and hangar.is_release_fault(a.error_code) or a.health_status = 'unhealthy')
        order by t.place limit 100
     loop
@@ -79,6 +79,12 @@ begin
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
     elsif v_target.state = 'applying' and v_row.observed_generation = v_row.generation and v_row.error_code is null then
       update hangar.release_targets t set state = 'verifying'
+       where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
+    elsif v_target.state = 'verifying' and hangar.is_token_refused(v_row) then
+      -- Without its user's data the program fails with every image. It is judged once it has a token that the project accepts.
+      update hangar.release_targets t
+         set good_since = null, deadline_at = greatest(t.deadline_at, v_now + make_interval(secs => p_release.deadline_s::double precision)),
+             reason_code = case when t.goes_back then t.reason_code else 'token_refused' end, reason = case when t.goes_back then t.reason end
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
     elsif p_judge and v_target.deadline_at <= v_now and v_target.goes_back then
       if v_target.state = 'applying' and v_row.status = 'error' and v_row.error_code in ('region_full', 'quota', 'host')
@@ -145,7 +151,7 @@ as $$
       select t as target, t.release_id, t.row_id, t.user_id, t.goes_back, t.previous, t.applied_at, t.good_since, a.fly_app_name, a.machine_id, a.docker_image, a.power
         from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
        where t.release_id = p_release.id and a.machine_id is not null and a.deleted_at is null and a.desired_state = 'present'
-         and a.generation = t.generation
+         and a.generation = t.generation and not hangar.is_token_refused(a)
          and (t.state = 'verifying' or t.state = 'done' and t.wave = p_release.wave and p_release.state = 'rolling' and not t.must_go_back
               or hangar.is_watched(p_release, t))
          and (t.looked_at is null or t.looked_at <= hangar.now() - pg_catalog.make_interval(
@@ -254,11 +260,12 @@ begin
         using errcode = 'invalid_parameter_value';
     end if;
     select r.* into v_release from hangar.releases r where r.id = (v_look ->> 'release')::integer;
-    -- A look that was taken before the target moved on, or before its user left or changed the plan, says nothing about it.
+    -- A look that was taken before the target moved on, or before its user left or changed the plan, says nothing about it. Nor does one at
+    -- a program whose token the project refuses.
     select t.* into v_target from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
      where t.release_id = v_release.id and t.row_id = (v_look ->> 'row_id')::uuid and t.applied_at = (v_look ->> 'since')::timestamptz
        and (t.state = 'verifying' or t.state = 'done' and not t.must_go_back)
-       and a.deleted_at is null and a.desired_state = 'present' and a.generation = t.generation;
+       and a.deleted_at is null and a.desired_state = 'present' and a.generation = t.generation and not hangar.is_token_refused(a);
     if v_target.row_id is not null then
       perform hangar.record_look(v_release, v_target, v_look);
       v_recorded := v_recorded + 1;

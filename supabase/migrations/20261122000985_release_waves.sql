@@ -2,7 +2,7 @@
 -- Builds on: release_progress, alerts, settings.
 
 -- Why this release may move nothing now, as a code; null if it may. An incident that the release's own apps make up is no reason to wait:
--- it is judged, so that the release pauses.
+-- it is judged, so that the release pauses. Apps whose tokens the project refuses are no failure of the release.
 create function hangar.find_release_hold(p_release hangar.releases) returns text
 language plpgsql stable set search_path = ''
 as $$
@@ -16,7 +16,7 @@ begin
      order by array_position(array['installation', 'fly_unreachable', 'fly_refused', 'brake', 'incident'], l.kind) limit 1;
   end if;
   if v_hold = 'incident' and (
-    select count(*) filter (where t.row_id is not null) >= count(*) filter (where t.row_id is null)
+    select count(*) filter (where t.row_id is not null and not hangar.is_token_refused(a)) >= count(*) filter (where t.row_id is null)
       from public.user_fly_apps a
       left join hangar.release_targets t on t.row_id = a.id and t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed')
      where a.deleted_at is null and a.desired_state = 'present'

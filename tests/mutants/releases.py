@@ -76,8 +76,8 @@ BUGS = (
     PlantedBug(
         "look-of-another-generation-believed",
         Sql("function public.fly_record_release_looks"),
-        exactly("and a.deleted_at is null and a.desired_state = 'present' and a.generation = t.generation;"),
-        "and a.deleted_at is null and a.desired_state = 'present';",
+        exactly("and a.deleted_at is null and a.desired_state = 'present' and a.generation = t.generation and"),
+        "and a.deleted_at is null and a.desired_state = 'present' and",
         "I13: a look at a machine of another generation proves nothing",
         (f"{_GUARDS}::test_a_look_at_a_machine_of_another_generation_says_nothing",),
     ),
