@@ -51,7 +51,7 @@ def crowd(_local_cloud):
     cloud.sql(
         "update public.user_fly_apps set drift = jsonb_object(array['environment', 'image', 'metadata', 'region', 'secrets'],"
         " array_fill('x'::text, array[5]))"
-        " where network like 'n-%%' and status = 'active' and machine_id < '4'"
+        " where id in (select id from public.user_fly_apps where network like 'n-%%' and status = 'active' order by id limit 12)"
     )
     [(user, app)] = cloud.sql(
         "select user_id, id from public.user_fly_apps where network like 'n-%%' order by created_at limit 1"
