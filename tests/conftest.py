@@ -22,6 +22,7 @@ from local.supabase.postgres.server import Postgres, find_binaries, system_binar
 from tests.support.databases import as_role, drop_database, fresh_database
 from tests.support.sampling import sample
 from tests.support.schedule import GroupScheduling, sort_slowest_first
+from tests.support.shared_database import SharedDatabases
 
 _ENOUGH_BYTES = 2 * 1024**3
 # No test is judged by a clock: on a busy machine a slow example is no finding.
@@ -134,6 +135,14 @@ def bare_database(postgres) -> Iterator[str]:
     url = fresh_database(postgres, migrations=False, seed=False)
     yield url
     drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def shared_databases() -> Iterator[SharedDatabases]:
+    """Databases for worlds that do not need one of their own."""
+    databases = SharedDatabases()
+    yield databases
+    databases.close()
 
 
 @pytest.fixture

@@ -3,15 +3,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.incidents.fleet import Fleet, have_fleet
+from tests.support.shared_worlds import open_world
 from tests.support.world import World
 
 
 @pytest.fixture
-def world(database) -> Iterator[World]:
+def world(request, postgres) -> Iterator[World]:
     """A live installation without users, on a Fly without faults."""
-    made = World(database)
-    yield made
-    made.close()
+    with open_world(request) as made:
+        yield made
 
 
 @pytest.fixture

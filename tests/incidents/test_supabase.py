@@ -15,6 +15,9 @@ from tests.simulation.test_restored import copy, point_at  # noqa: F401  `copy` 
 from tests.support.destruction_watch import find_wrong_apps
 from tests.support.world import World
 
+# They change the settings of sessions and end sessions, so they do not share a database.
+pytestmark = pytest.mark.usefixtures("database")
+
 URL, SECRET = "http://127.0.0.1:9/functions", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.shared_worlds import open_world
 from tests.support.world import World
 
 
@@ -16,16 +17,14 @@ def _log() -> Iterator[None]:
 
 
 @pytest.fixture
-def world(database) -> Iterator[World]:
+def world(request, postgres) -> Iterator[World]:
     """A live installation without users, on a Fly without faults."""
-    made = World(database)
-    yield made
-    made.close()
+    with open_world(request) as made:
+        yield made
 
 
 @pytest.fixture
-def unkind_world(database) -> Iterator[World]:
+def unkind_world(request, postgres) -> Iterator[World]:
     """The same on a realistic Fly: list lag, short pages, rate limits, names held after deletion."""
-    made = World(database, seed=7, unkind=True)
-    yield made
-    made.close()
+    with open_world(request, seed=7, unkind=True) as made:
+        yield made

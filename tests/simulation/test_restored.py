@@ -20,6 +20,9 @@ from tests.support.destruction_watch import entitled, find_wrong_apps, watch
 from tests.support.sessions import Session
 from tests.support.world import World
 
+# They restore an older copy of their database, so they do not share it.
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.fixture
 def copy() -> Iterator:

@@ -28,6 +28,10 @@ def check_options(options: Any) -> None:
         for message, is_wrong in (
             ("record=True needs take_turns=True: the trace names processes", options.record and not options.take_turns),
             ("rewinds=True has one session: take_turns=True needs one each", options.rewinds and options.take_turns),
+            (
+                "shared is for worlds without turns, which do not record their rows",
+                options.shared and options.take_turns,
+            ),
             ("keep_turn is a probability", not 0 <= options.keep_turn <= 1),
             ("keep_turn needs take_turns=True", options.keep_turn and not options.take_turns),
             (

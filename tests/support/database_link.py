@@ -31,7 +31,7 @@ class DatabaseLink:
     def close(self) -> None:
         """Close the session, if it belongs to this link alone."""
         if self._session is not None:
-            self._session.connection.close()
+            self._session.close()
 
 
 # Runners

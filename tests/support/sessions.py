@@ -1,5 +1,6 @@
 """Database sessions of a simulated installation, in which `hangar.now()` returns the virtual time."""
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -14,9 +15,15 @@ _KEPT = ("fly_plans", "settings", "operators", "binding", "status_rules", "host_
 class Session:
     """A connection that sets the virtual time in Postgres before a statement, if the time has changed."""
 
-    def __init__(self, connection: psycopg.Connection, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        clock: Clock,
+        give_back: Callable[[psycopg.Connection], None] | None = None,
+    ) -> None:
         self.connection, self.clock = connection, clock
         self._sent: float | None = None
+        self._give_back = give_back
 
     def execute(self, query: str, params: Any = ()) -> psycopg.Cursor:
         now = self.clock()
@@ -26,6 +33,15 @@ class Session:
                 self.connection.pgconn.exec_(f"set hangar.test_now = '{now}'".encode())
             self._sent = now
         return self.connection.execute(query, params)
+
+    def close(self) -> None:
+        """Close the connection, or give it back to where it was borrowed. A second call does nothing."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back(self.connection)
+            self.connection = None
+        elif self.connection is not None:
+            self.connection.close()
 
 
 def open_service(url: str) -> psycopg.Connection:

@@ -28,6 +28,7 @@ from tests.support.layers import Layer
 from tests.support.recorder import Recorder
 from tests.support.rewind import ProcessPlan, Rewind, TransactionSession
 from tests.support.sessions import Session, StandingDatabase, open_host, open_service, record_states
+from tests.support.shared_database import SharedDatabase
 from tests.support.turns import Process, Turns
 from tests.support.worker import ORG, build_worker
 
@@ -50,7 +51,9 @@ class Options:
     record: bool = False
     """Record a trace and check promises at every step (tests.support.recorder)."""
     standing: StandingDatabase | None = None
-    """A database that is emptied instead of being created; its sessions stay open."""
+    """A database for recorded worlds that is emptied instead of being created; its sessions stay open."""
+    shared: SharedDatabase | None = None
+    """The same for worlds of one process at a time."""
     follow_host: bool = True
     """Rows follow the host's changes at once, as if every wake-up call arrived. Otherwise claims and drains follow them."""
     alerts: bool = False
@@ -65,7 +68,7 @@ class World:
     def __init__(self, url: str, **options: Any) -> None:
         self.options = Options(**options)
         check_options(self.options)
-        standing = self.options.standing
+        standing = self.options.standing or self.options.shared
         if standing:
             standing.empty()
         self.url, self.clock, self.boundaries = url, Clock(), Boundaries()
@@ -139,7 +142,7 @@ class World:
 
     def _link_alone(self) -> DatabaseLink:
         calls: list[str] = []
-        session = Session(open_service(self.url), self.clock)
+        session = self._open_session()
         layers = [database_link.cross(self.boundaries, calls, threads=True)]
         return self._keep(DatabaseLink(database_link.run_in_session(session), layers, calls=calls, session=session))
 
@@ -151,7 +154,7 @@ class World:
             database_link.cross(self.turns, calls, threads=False),
         ]
         if self.recorder is None:
-            session = Session(open_service(self.url), self.clock)
+            session = self._open_session()
             return self._keep(DatabaseLink(database_link.run_in_session(session), layers, calls=calls, session=session))
         layers.insert(1, self.recorder.note_failures)
         layers.append(self.recorder.watch_procedure)
@@ -161,6 +164,12 @@ class World:
     def _link_rewound(self, plan: ProcessPlan) -> DatabaseLink:
         layers = [database_link.ask_again(self.clock.advance), self.rewind.fail_procedures(plan)]
         return DatabaseLink(self._session.call, layers)
+
+    def _open_session(self) -> Session:
+        shared = self.options.shared
+        if shared is None:
+            return Session(open_service(self.url), self.clock)
+        return Session(shared.open_service(), self.clock, give_back=shared.return_service)
 
     def _layer_requests(self) -> list[Layer]:
         layers: list[Layer] = [fly_link.CountWrites(self)]
@@ -344,11 +353,11 @@ class World:
             self.recorder.note(what, who)
 
     def close(self) -> None:
-        """End all processes and close all sessions except those of a standing database."""
+        """End all processes and close all sessions except those of a standing or shared database."""
         self.turns.close()
         if self.rewind:
             self.host.execute("rollback")
-        if not self.options.standing:
+        if not (self.options.standing or self.options.shared):
             self.host.close()
         for link in self.stores:
             link.close()
