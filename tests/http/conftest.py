@@ -15,7 +15,7 @@ from local.supabase.keys import Keys
 from supabase import Client, ClientOptions, create_client
 from tests.http.admin_visitor import Visitor
 from tests.http.deploy_world import DeployWorld
-from tests.http.running_operator import run_cloud
+from tests.http.running_operator import CommandCloud
 from tests.support.databases import drop_database, fresh_database
 
 OWNER = "11111111-1111-4111-8111-111111111111"
@@ -146,9 +146,17 @@ def reading_project(_postgres_servers, keys, http) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="session")
+def cloud(tmp_path_factory):
+    """One local cloud for the tests of the command line; `open_operator` resets it. Nudges are off: only commands act."""
+    with CommandCloud(tmp_path_factory.mktemp("commands")) as cloud:
+        cloud.pg_net.stop()
+        yield cloud
+
+
+@pytest.fixture(scope="session")
 def admin_cloud(tmp_path_factory):
     """One local cloud for all tests of the dashboard. Each test makes its users. Nudges are off: only operators act."""
-    with run_cloud(tmp_path_factory.mktemp("admin")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("admin")) as cloud:
         cloud.pg_net.stop()
         yield cloud
 

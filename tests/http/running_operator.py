@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import httpx
 import psycopg
@@ -19,16 +20,32 @@ from local.dev.cloud import LocalCloud
 from ops.cli import main
 from shared.adapters.http_client import make_client
 from shared.domain.naming import app_name
+from tests.support.shared_database import keep_rows
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
 
 
+class CommandCloud(LocalCloud):
+    """A cloud with virtual machines and no scheduler: fast, and every effect comes from the command under test."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, processes=0)
+
+    def start(self) -> Self:
+        super().start()
+        self.pg_cron.stop()
+        with psycopg.connect(self.addresses["database_url"], autocommit=True) as session:
+            session.execute("update hangar.settings set removal_hold_s = 0")  # nobody waits before an app is removed
+            self.restore = keep_rows(session)
+        return self
+
+
 class Operator:
     """An operator at a terminal, with direct access to the database and to Fly to check the effects."""
 
-    def __init__(self, cloud: LocalCloud, folder: Path) -> None:
-        known = cloud.addresses
+    def __init__(self, cloud: CommandCloud, folder: Path) -> None:
+        known, self._restore = cloud.addresses, cloud.restore
         self.folder = folder
         self.fly_url, self.fly_token, self.org = known["fly_api_url"], known["fly_api_token"], known["fly_org"]
         self.database = psycopg.connect(known["database_url"], autocommit=True)
@@ -140,25 +157,14 @@ class Operator:
         return self.sql("select live from hangar.settings")[0][0]
 
     def reset(self):
-        """Reset to: no live apps, no paying users, not live, not paused."""
-        self.sql("set session_replication_role = replica")
-        self.sql("update public.user_subscriptions set tier = 'free' where true")
-        self.sql("update public.user_fly_apps set status = 'deleted', deleted_at = now() where deleted_at is null")
-        self.sql("update hangar.settings set live = false, paused = false")
-        self.sql("set session_replication_role = origin")
+        """Reset to: as the cloud was started, but not live, with no app on Fly."""
+        self.database.execute(self._restore, prepare=False)
+        self.sql("update hangar.settings set live = false")
         httpx.post(f"{self.fly_url}/_sim/reset", trust_env=False).raise_for_status()
 
 
 @contextlib.contextmanager
-def run_cloud(folder: Path) -> Iterator[LocalCloud]:
-    """A cloud with virtual machines and no scheduler: fast, and every effect comes from the command under test."""
-    with LocalCloud(folder, processes=0) as cloud:
-        cloud.pg_cron.stop()
-        yield cloud
-
-
-@contextlib.contextmanager
-def open_operator(cloud: LocalCloud, folder: Path) -> Iterator[Operator]:
+def open_operator(cloud: CommandCloud, folder: Path) -> Iterator[Operator]:
     """An operator of an installation that is not live and has no apps."""
     operator = Operator(cloud, folder)
     try:

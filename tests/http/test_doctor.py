@@ -14,7 +14,7 @@ from local.supabase.extensions.pg_net import PgNetWorker
 from ops.commands.doctor import print_checks
 from shared.doctor.checks import DATABASE, Check
 from tests.http.doctor_mistakes import MISTAKES
-from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
+from tests.http.running_operator import DEADLINE_S, CommandCloud, open_operator
 from tests.support.registry import LoopbackRegistry
 
 MIGRATIONS = Path(__file__).parents[2] / "supabase" / "migrations"
@@ -22,7 +22,7 @@ MIGRATIONS = Path(__file__).parents[2] / "supabase" / "migrations"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("cloud")) as cloud:
         yield cloud
 
 

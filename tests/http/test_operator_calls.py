@@ -18,14 +18,14 @@ from local.supabase.keys import Keys
 from shared.adapters.user_tokens import mint_user_token
 from supabase import ClientOptions, create_client
 from tests.http.running_function import DATABASE_DOWN, JSON, SETTINGS, running
-from tests.http.running_operator import run_cloud
+from tests.http.running_operator import CommandCloud
 
 USER, STRANGER = FREE_USERS[0], FREE_USERS[1]
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("cloud")) as cloud:
         cloud.pg_net.stop()  # only the operator's calls start work
         yield cloud
 

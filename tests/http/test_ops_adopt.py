@@ -10,31 +10,19 @@ import psycopg
 import pytest
 
 from ops.json_shapes import JSON_SHAPES
-from tests.http.running_operator import open_operator, run_cloud
+from tests.http.running_operator import open_operator
 
 IMAGE = "registry.fly.io/vyx-app:original"
 NEEDED = {"hangar_row", "hangar_user", "hangar_installation"}
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        with psycopg.connect(cloud.addresses["database_url"], autocommit=True) as session:
-            session.execute("update hangar.settings set removal_hold_s = 0, token_renewal_share = 0, drift_share = 0")
-        yield cloud
-
-
 @pytest.fixture
 def operator(cloud, tmp_path):
-    with psycopg.connect(cloud.addresses["database_url"], autocommit=True) as session:
-        session.execute(
-            "update public.user_fly_apps set desired_state = 'absent', generation = 1, status = 'deleted', deleted_at = now()"
-            " where desired_state = 'legacy'"
-        )
-        session.execute("update public.user_fly_apps set generation = 1 where generation = 0")
     with open_operator(cloud, tmp_path) as operator:
         operator.env |= {"FLY_API_TOKEN": operator.fly_token, "FLY_API_URL": operator.fly_url}
-        operator.sql("update hangar.settings set live = true")
+        operator.sql(
+            "update hangar.settings set live = true, token_renewal_share = 0, drift_share = 0"
+        )
         yield operator
 
 

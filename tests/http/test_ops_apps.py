@@ -14,20 +14,12 @@ import pytest
 from ops.client import Installation
 from ops.connection import load_target
 from ops.json_shapes import JSON_SHAPES
-from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        cloud.pg_net.stop()  # only the command works: a late nudge would correct a row that a test has just set
-        yield cloud
+from tests.http.running_operator import DEADLINE_S, open_operator
 
 
 @pytest.fixture
 def operator(cloud, tmp_path):
     with open_operator(cloud, tmp_path) as operator:
-        operator.sql("delete from public.fly_overrides")
         yield operator
 
 

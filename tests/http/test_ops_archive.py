@@ -4,14 +4,8 @@ import json
 
 import pytest
 
-from tests.http.running_operator import open_operator, run_cloud
+from tests.http.running_operator import open_operator
 from tests.support.object_store import CREDENTIALS, NAME, run_object_store
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +20,6 @@ def operator(cloud, tmp_path, store):
     with open_operator(cloud, tmp_path) as operator:
         for name in [name for name in operator.env if name.startswith(("AWS_", "HANGAR_ARCHIVE"))]:
             del operator.env[name]
-        operator.sql(
-            """update hangar.settings
-                  set events_retention_days = null, samples_retention_days = null, closed_rows_retention_days = null"""
-        )
         operator.sql(
             """insert into public.user_fly_app_events (event_type, status, metadata, created_at)
                select 'health_check_passed', 'succeeded', '{"to": "healthy"}', now() - interval '40 days' + n * interval '1 s'

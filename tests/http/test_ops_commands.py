@@ -9,13 +9,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
+from tests.http.running_operator import DEADLINE_S, open_operator
 
 
 @pytest.fixture
@@ -267,18 +261,16 @@ def test_the_brake_shows_its_count_and_is_released_with_a_reason(operator):
     """While the brake is on no more apps are destroyed. A release needs a reason, restarts the count and resumes deletions."""
     users = give_apps(operator, 2)
     operator.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
-    try:
-        operator.sql("update public.user_subscriptions set tier = 'free' where user_id = any(%s)", users)
-        operator.hangar("sweep")
-        assert operator.json("brake")["tripped"] is True
-        assert "Brake ON" in operator.hangar("brake")[0]
-        operator.hangar("brake", "--release", exits=2)
-        out, _ = operator.hangar("brake", "--release", "--reason", "meant")
-        assert "Brake off; 0 apps were destroyed since the release at " in out
-    finally:
-        operator.sql("update hangar.settings set brake_floor = 20, brake_share = 0.05")
+    operator.sql("update public.user_subscriptions set tier = 'free' where user_id = any(%s)", users)
+    operator.hangar("sweep")
+    assert operator.json("brake")["tripped"] is True
+    assert "Brake ON" in operator.hangar("brake")[0]
+    operator.hangar("brake", "--release", exits=2)
+    out, _ = operator.hangar("brake", "--release", "--reason", "meant")
+    assert "Brake off; 0 apps were destroyed since the release at " in out
+    operator.sql("update hangar.settings set brake_floor = 20, brake_share = 0.05")
     ends_at = time.monotonic() + 30
-    while operator.apps_on_fly() and time.monotonic() < ends_at:  # the removal hold of the local cloud is 2 s
+    while operator.apps_on_fly() and time.monotonic() < ends_at:
         operator.hangar("sweep", "--drain")
     assert operator.apps_on_fly() == []
 

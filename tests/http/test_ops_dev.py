@@ -8,12 +8,12 @@ import pytest
 
 from local.dev import psql
 from local.dev.sample_fleet import FAILING, IN_GRACE, email, fill_sample_fleet
-from tests.http.running_operator import Operator, run_cloud
+from tests.http.running_operator import CommandCloud, Operator
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("cloud")) as cloud:
         fill_sample_fleet(cloud.addresses, threading.Event())
         yield cloud
 

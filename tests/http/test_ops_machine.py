@@ -12,19 +12,12 @@ import httpx
 import pytest
 
 from ops.json_shapes import JSON_SHAPES
-from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
+from tests.http.running_operator import DEADLINE_S, open_operator
 
 
 @pytest.fixture
 def operator(cloud, tmp_path):
     with open_operator(cloud, tmp_path) as operator:
-        operator.sql("delete from public.fly_overrides")
         operator.env |= {"FLY_API_TOKEN": operator.fly_token, "FLY_API_URL": operator.fly_url}
         yield operator
 

@@ -7,16 +7,10 @@ import time
 import pytest
 
 from shared.domain.naming import app_name
-from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
+from tests.http.running_operator import DEADLINE_S, open_operator
 
 USERS = 25
 FAST = ("--per-minute", "6000")
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

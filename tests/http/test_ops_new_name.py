@@ -4,13 +4,7 @@ import httpx
 import pytest
 
 from shared.domain.naming import app_name
-from tests.http.running_operator import open_operator, run_cloud
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
+from tests.http.running_operator import open_operator
 
 
 @pytest.fixture

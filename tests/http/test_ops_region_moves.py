@@ -2,14 +2,8 @@
 
 import pytest
 
-from tests.http.running_operator import open_operator, run_cloud
+from tests.http.running_operator import open_operator
 from tests.http.test_ops_releases import FAST, count_releases, create, finish, fleet_of
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

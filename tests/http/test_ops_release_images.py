@@ -6,17 +6,11 @@ import httpx
 import pytest
 
 from local.http_server import Response
-from tests.http.running_operator import open_operator, run_cloud
+from tests.http.running_operator import open_operator
 from tests.http.test_ops_releases import FAST, count_releases, finish, fleet_of
 from tests.support.registry import LoopbackRegistry, digest_of
 
 NAME = "vyx-app:v2"
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ import pytest
 
 from shared.adapters.database import PostgrestStore
 from shared.domain.errors import OutcomeUnknown
-from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
+from tests.http.running_operator import DEADLINE_S, open_operator
 
 OLD, NEW = "registry.fly.io/vyx-app:v1", "registry.fly.io/vyx-app:v2"
 BAD = "registry.fly.io/vyx-app:v2-crash-at-start"
 FAST = ("--soak", "0s", "--max-moving", "50", "--moving-share", "100%")
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

@@ -5,13 +5,7 @@ import time
 import httpx
 import pytest
 
-from tests.http.running_operator import open_operator, run_cloud
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
+from tests.http.running_operator import open_operator
 
 
 @pytest.fixture

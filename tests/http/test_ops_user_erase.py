@@ -6,14 +6,8 @@ import pytest
 
 from ops.json_shapes import JSON_SHAPES
 from ops.project_files import write_private, write_public
-from tests.http.running_operator import open_operator, run_cloud
+from tests.http.running_operator import open_operator
 from tests.support.object_store import CREDENTIALS, NAME, run_object_store
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +21,6 @@ def operator(cloud, tmp_path, store):
     with open_operator(cloud, tmp_path) as operator:
         for name in [name for name in operator.env if name.startswith(("AWS_", "HANGAR_ARCHIVE"))]:
             del operator.env[name]
-        operator.sql("update hangar.settings set events_retention_days = null")
         yield operator
         for key in store.objects():
             store.remove(key)

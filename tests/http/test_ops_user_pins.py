@@ -5,16 +5,10 @@ import time
 
 import pytest
 
-from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
+from tests.http.running_operator import DEADLINE_S, open_operator
 from tests.http.test_ops_releases import FAST, NEW, OLD, create, finish, fleet_of, images
 
 SECRET = "hunter2-secret-value"
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ import time
 
 import pytest
 
-from tests.http.running_operator import DEADLINE_S, open_operator, run_cloud
+from tests.http.running_operator import DEADLINE_S, open_operator
 from tests.http.test_ops_releases import fleet_of
 from tests.http.test_ops_user_pins import drain
 
 CANARY = "canary-6f1d-value-of-a-secret"
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

@@ -3,30 +3,14 @@
 import json
 
 import httpx
-import psycopg
 import pytest
 
-from tests.http.running_operator import open_operator, run_cloud
+from tests.http.running_operator import open_operator
 from tests.http.test_ops_adopt import add_legacy, make_app
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture
 def operator(cloud, tmp_path):
-    with psycopg.connect(cloud.addresses["database_url"], autocommit=True) as session:
-        session.execute(
-            "update public.user_fly_apps set generation = 1 where generation = 0 and deleted_at is not null"
-        )
-        session.execute(
-            "update public.user_fly_apps set desired_state = 'absent', generation = 1, status = 'deleted', deleted_at = now()"
-            " where desired_state = 'legacy'"
-        )
-        session.execute("update hangar.settings set live = false")
     with open_operator(cloud, tmp_path) as operator:
         operator.env |= {"FLY_API_TOKEN": operator.fly_token, "FLY_API_URL": operator.fly_url}
         yield operator

@@ -12,7 +12,7 @@ import pytest
 from local.dev.database import FREE_USERS
 from shared.settings.validators import webhook_key
 from tests.http.running_function import sign
-from tests.http.running_operator import run_cloud
+from tests.http.running_operator import CommandCloud
 
 REPLAYS, AT_ONCE = 50, 5
 USER = FREE_USERS[0].id
@@ -20,7 +20,7 @@ USER = FREE_USERS[0].id
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory):
-    with run_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("cloud")) as cloud:
         yield cloud
 
 

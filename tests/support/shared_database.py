@@ -29,6 +29,29 @@ _CATALOGS = (
 _LAST_CHANGE = "select array[" + ", ".join(f"(select max(xmin::text::bigint) from {each})" for each in _CATALOGS) + "]"
 
 
+def keep_rows(session: psycopg.Connection) -> sql.Composed:
+    """Keep a copy of all rows. Returns the statement with which a superuser brings them back, whatever the tables hold by then.
+
+    The tables come from the catalog, so that none is forgotten.
+    """
+    tables = session.execute(
+        "select schemaname, tablename from pg_tables where schemaname = any(%s) order by 1, 2", (list(_SCHEMAS),)
+    ).fetchall()
+    names = [sql.Identifier(*each) for each in tables]
+    statements = [sql.SQL("delete from {}").format(each) for each in names]
+    session.execute("create schema kept")
+    for number, name in enumerate(names):
+        if session.execute(sql.SQL("select exists (select from {})").format(name)).fetchone() == (True,):
+            kept = sql.Identifier("kept", f"table_{number}")
+            session.execute(sql.SQL("create table {} as select * from {}").format(kept, name))
+            statements.append(sql.SQL("insert into {} overriding system value select * from {}").format(name, kept))
+    # People and links name a release by its number, so a test has to begin with the same one.
+    statements.append(sql.SQL("alter sequence hangar.releases_id_seq restart"))
+    # Otherwise the audit log refuses even this deletion.
+    begin = sql.SQL("reset all; begin; set local session_replication_role = replica")
+    return sql.SQL("; ").join([begin, *statements, sql.SQL("commit")])
+
+
 class SharedDatabase:
     """A live installation without users, with sessions that stay open for the next world. Never for two worlds at once."""
 
@@ -36,27 +59,8 @@ class SharedDatabase:
         self.url = fresh_database(server)
         self.host = open_host(self.url)
         self._idle: list[psycopg.Connection] = []
-        self._empty = self._write_emptying()
+        self._empty = keep_rows(self.host)
         self._schema = self._read_last_change()
-
-    def _write_emptying(self) -> sql.Composed:
-        """Empty every table and fill those again that have rows now. They come from the catalog, so that none is forgotten."""
-        tables = self.host.execute(
-            "select schemaname, tablename from pg_tables where schemaname = any(%s) order by 1, 2", (list(_SCHEMAS),)
-        ).fetchall()
-        names = [sql.Identifier(*each) for each in tables]
-        statements = [sql.SQL("delete from {}").format(each) for each in names]
-        self.host.execute("create schema kept")
-        for number, name in enumerate(names):
-            if self.host.execute(sql.SQL("select exists (select from {})").format(name)).fetchone() == (True,):
-                kept = sql.Identifier("kept", f"table_{number}")
-                self.host.execute(sql.SQL("create table {} as select * from {}").format(kept, name))
-                statements.append(sql.SQL("insert into {} overriding system value select * from {}").format(name, kept))
-        # People and links name a release by its number, so a test has to begin with the same one.
-        statements.append(sql.SQL("alter sequence hangar.releases_id_seq restart"))
-        # Otherwise the audit log refuses even this deletion.
-        begin = sql.SQL("reset all; begin; set local session_replication_role = replica")
-        return sql.SQL("; ").join([begin, *statements, sql.SQL("commit")])
 
     def _read_last_change(self) -> list[int]:
         [last] = self.host.execute(_LAST_CHANGE).fetchone()
