@@ -24,9 +24,9 @@ dev: setup ## Start the local cloud with a sample fleet until Ctrl-C (EMPTY=1: w
 psql: setup ## Open psql on the database of the running local cloud (ARGS='-c "select 1"')
 	@exec $(RUN)python -m local.dev.psql $(ARGS)
 
-test: setup ## Run all tests, several at a time; of many cases a few (CASES=all: all, PATHS= some tests, WORKERS=0 one at a time)
+test: setup ## Run the tests, several at a time; of slow ones and of many cases a few (CASES=all: all; PATHS=: all of these)
 	@$(RUN)python -m tests.browser.chromium
-	@exec $(RUN)python -m pytest -n $(WORKERS) $(if $(CASES),,--sample) $(PATHS)
+	@exec $(RUN)python -m pytest -n $(WORKERS) $(if $(CASES)$(filter-out tests,$(PATHS)),,--sample) $(PATHS)
 
 proof: setup ## Run all slow campaigns: seeds, matrix, kills, fuzz, planted bugs; hours (SAMPLE=1: three minutes)
 	@exec $(RUN)python -m tests.proof $(if $(SAMPLE),--sample)

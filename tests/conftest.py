@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 
 from local.supabase.postgres.server import Postgres, find_binaries, system_binaries
 from tests.support.databases import as_role, drop_database, fresh_database
-from tests.support.sampling import sample
+from tests.support.sampling import choose_part, sample
 from tests.support.schedule import GroupScheduling, sort_slowest_first
 from tests.support.shared_database import SharedDatabases
 
@@ -32,14 +32,16 @@ hypothesis_settings.load_profile("hangar")
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--sample", action="store_true", help="of a test with many cases run a few (tests/support/sampling.py)"
+        "--sample", action="store_true", help="few cases of each test, and few slow tests (tests/support/sampling.py)"
     )
+    parser.addoption("--slow-part", metavar="K/N", help="only slow tests, and of these the K-th part of N")
 
 
 def pytest_configure(config):
     # Started in the background, a shell has us ignore Ctrl-C, and every child of ours with us.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
+    config.addinivalue_line("markers", "slow: takes 2.5 s of a processor; `make test` runs one of each file")
     config.addinivalue_line("markers", "sized: larger in `make proof` than in `make test` (tests/support/sizes.py)")
 
 
@@ -50,10 +52,14 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(config, items):
+    ids, slow = [item.nodeid for item in items], [item.nodeid for item in items if item.get_closest_marker("slow")]
+    kept = set(ids)
     if config.option.sample:
-        kept = sample([item.nodeid for item in items])
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
-        items[:] = [item for item in items if item.nodeid in kept]
+        kept = sample(ids, set(slow))
+    elif config.option.slow_part:
+        kept = choose_part(slow, config.option.slow_part)
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
+    items[:] = [item for item in items if item.nodeid in kept]
     if hasattr(config, "workerinput"):
         items[:] = sort_slowest_first(items)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# Of the tests that `make test` leaves out because they are slow, a commit runs the part that its id says.
+SLOW_PARTS = 10
 SIZED_TESTS = ("tests", "-m", "sized", "--timeout=7200", "-p", "no:cacheprovider")
 EVERY_CASE = ("-n", "4", "tests", "-m", "not sized", "-p", "no:cacheprovider")
 FIRST_SEED = 20261126
@@ -18,13 +20,19 @@ FIRST_SEED = 20261126
 
 @dataclass(frozen=True)
 class Campaign:
-    """A command, with its arguments for the whole and for the sample. None: there is no sample of it."""
+    """A command, with its arguments for the whole and for the sample. None: it belongs to only one of them."""
 
     name: str
-    whole: tuple[str, ...]
+    whole: tuple[str, ...] | None
     sample: tuple[str, ...] | None
     env: dict[str, str] = field(default_factory=dict)
     sample_env: dict[str, str] = field(default_factory=dict)
+
+
+def name_part() -> str:
+    """A part of the slow tests, by the commit that is checked out; the first part outside a checkout."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return f"{int(git.stdout or '0', 16) % SLOW_PARTS + 1}/{SLOW_PARTS}"
 
 
 CAMPAIGNS = (
@@ -35,6 +43,7 @@ CAMPAIGNS = (
     ),
     Campaign("matrix", ("-m", "tests.simulation.exhaustive"), ("-m", "tests.simulation.exhaustive", "300")),
     Campaign("every case of the tests", ("-m", "pytest", *EVERY_CASE), None),
+    Campaign("slow tests", None, ("-m", "pytest", "-n", "4", "--slow-part", name_part(), "-p", "no:cacheprovider")),
     Campaign("tests at their full size", ("-m", "pytest", *SIZED_TESTS), None, env={"PROOF": "1"}),
     Campaign("kills", ("-m", "tests.kill", "500", "1"), ("-m", "tests.kill", "--sample", "10", "7")),
     Campaign("fuzz", ("-m", "tests.fuzz"), ("-m", "tests.fuzz"), sample_env={"EXAMPLES": "12", "REQUESTS": "400"}),
@@ -44,14 +53,14 @@ CAMPAIGNS = (
 
 def main(*, sample: bool) -> int:
     """Run all campaigns; the number of those that failed decides the exit code."""
-    results = [run(each, sample=sample) for each in CAMPAIGNS if each.sample is not None or not sample]
+    results = [run(each, sample=sample) for each in CAMPAIGNS if (each.sample if sample else each.whole)]
     _print("\n".join(["", *results]))
     return int(any("FAILED" in result for result in results))
 
 
 def run(campaign: Campaign, *, sample: bool) -> str:
     """Run one campaign with its output as it comes; one line that says how it ended."""
-    arguments = list(campaign.sample or () if sample else campaign.whole)
+    arguments = list((campaign.sample if sample else campaign.whole) or ())
     _print(f"proof: {campaign.name}: python {' '.join(arguments)}")
     started = time.monotonic()
     env = os.environ | (campaign.sample_env if sample else campaign.env)

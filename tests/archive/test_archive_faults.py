@@ -154,6 +154,7 @@ def verify(past, store):
     return [(each.object, each.state) for each in found if each.state != "ok"]
 
 
+@pytest.mark.slow
 def test_verify_names_what_is_not_as_it_was(past, archive, store, tmp_path):
     archive()
     assert verify(past, store) == []
@@ -194,6 +195,7 @@ def test_an_unfinished_batch_starts_again_in_another_bucket(past, store):
     assert [state for _, state in verify(past, store)] == ["elsewhere"]
 
 
+@pytest.mark.slow
 def test_two_archivers_at_once_archive_each_row_once(past, store, whole):
     past.add_events(20_000)
     whole_log = past.log()

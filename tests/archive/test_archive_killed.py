@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 LOOK_EVERY = 4
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_the_next_run_finishes(past, archive, store, restored):
     """Every attempt gets one step further than the one before, and a last run without a kill ends what is left."""
     before = set(past.log())

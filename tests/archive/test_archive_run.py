@@ -48,6 +48,7 @@ def test_a_batch_has_at_most_10000_rows(past, archive, store):
     assert len(store.objects()) == 6
 
 
+@pytest.mark.slow
 def test_a_batch_has_at_most_8_mb_and_one_larger_row_is_a_batch_of_its_own(past, archive):
     past.add_events(20, days_ago=35, error_details="x" * 1024 * 1024)
     past.add_events(1, days_ago=34, error_details="y" * 9 * 1024 * 1024)

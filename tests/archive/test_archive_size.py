@@ -42,6 +42,7 @@ def explain(past):
     return session, plans
 
 
+@pytest.mark.slow
 def test_every_step_uses_an_index(large, store):
     session, plans = explain(large)
     archiver = make_archiver(session, store.bucket())
@@ -58,6 +59,7 @@ def test_every_step_uses_an_index(large, store):
     logging.getLogger(__name__).info("%.0f rows a second, %.0f bytes a row", report.rows / took_s, bytes_each)
 
 
+@pytest.mark.slow
 def test_a_million_events_of_one_moment_are_no_sort(large, store):
     """As an import writes them: the index gives the next rows although all have the same time."""
     large.sql("alter table user_fly_app_events disable trigger append_only")

@@ -26,6 +26,7 @@ PATHS = (
 
 @pytest.mark.sized
 @pytest.mark.parametrize(("scheme", "width", "turn"), [("light", 1280, 0), ("dark", 400, 1)])
+@pytest.mark.slow
 def test_no_page_has_an_accessibility_fault(
     open_context, sign_in, cloud, console_errors, provisioned, scheme, width, turn
 ):
@@ -49,6 +50,7 @@ def test_no_page_has_an_accessibility_fault(
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.slow
 def test_by_keyboard_alone(page, cloud, provisioned):
     """Sign in, skip to the content, find a user, check the app: no mouse."""
     page.goto(cloud.dashboard)

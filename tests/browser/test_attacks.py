@@ -52,6 +52,7 @@ PATHS = (
 )
 
 
+@pytest.mark.slow
 def test_markup_in_the_data_is_shown_and_not_run(operator_page, cloud, hostile):
     """No page runs the markup or sends a request for it, and a person can still read it as text."""
     requested = []

@@ -24,6 +24,7 @@ def settings_events(cloud) -> int:
     return cloud.sql("select count(*) from public.user_fly_app_events where event_type = 'settings_changed'")[0][0]
 
 
+@pytest.mark.slow
 def test_a_pause_stops_every_change_and_is_shown_on_every_page(press, operator_page, cloud):
     """Paused: every page shows a banner and a paying user waits. Resumed: the app is created. Two presses make one event."""
     before = settings_events(cloud)
@@ -49,6 +50,7 @@ def test_a_pause_stops_every_change_and_is_shown_on_every_page(press, operator_p
     assert (cloud.addresses["admin"]["email"],) in actors
 
 
+@pytest.mark.slow
 def test_deletions_wait_while_they_are_paused(press, operator_page, cloud, provisioned):
     """While deletions are paused an app that should be removed stays. Once they are allowed it is removed."""
     press("pause-deletes", "Pause deletions", Reason="looking into something")
@@ -64,6 +66,7 @@ def test_deletions_wait_while_they_are_paused(press, operator_page, cloud, provi
     cloud.wait_until("the app is gone", lambda: name not in cloud.apps())
 
 
+@pytest.mark.slow
 def test_a_deprovision_is_cancelled(press, operator_page, cloud, provisioned):
     """Cancel deprovision removes the denial while the app still exists. The same app and machine continue."""
     press("pause-deletes", "Pause deletions", Reason="so that it can be cancelled")
@@ -84,6 +87,7 @@ def test_a_deprovision_is_cancelled(press, operator_page, cloud, provisioned):
     press("resume-deletes", "Allow deletions")
 
 
+@pytest.mark.slow
 def test_an_override_is_shown_and_removed(press, operator_page, cloud):
     """The list and the user's page show a grant. Once it is removed, the subscription decides and the app is removed."""
     person = cloud.add_user()
@@ -102,6 +106,7 @@ def test_an_override_is_shown_and_removed(press, operator_page, cloud):
     assert cloud.actors(person, "override_set") == [actor, actor]
 
 
+@pytest.mark.slow
 def test_check_now_restarts_a_crashed_machine(press, cloud, provisioned):
     """The machine crashed and Hangar does not know it yet. The check starts it."""
     row = cloud.row(provisioned)
@@ -110,6 +115,7 @@ def test_check_now_restarts_a_crashed_machine(press, cloud, provisioned):
     cloud.wait_until("the machine runs", lambda: list(cloud.apps()[row["fly_app_name"]].values()) == ["started"])
 
 
+@pytest.mark.slow
 def test_a_sweep_by_hand(press, operator_page, cloud):
     """The button "Sweep now" covers the fleet, and the fleet page shows when it did."""
     press("sweep", "Sweep now")
@@ -117,6 +123,7 @@ def test_a_sweep_by_hand(press, operator_page, cloud):
     expect(operator_page.get_by_role("link", name="last complete sweep")).to_contain_text("ago")
 
 
+@pytest.mark.slow
 def test_the_brake_is_shown_and_released(press, operator_page, cloud):
     """Two users leave, but only one app an hour may be removed. Every page shows the brake. After its release both apps go."""
     old = cloud.sql("select brake_floor, brake_share from hangar.settings")[0]
@@ -143,6 +150,7 @@ def test_the_brake_is_shown_and_released(press, operator_page, cloud):
         cloud.sql("update hangar.settings set brake_floor = %s, brake_share = %s", *old)
 
 
+@pytest.mark.slow
 def test_an_orphan_is_approved_by_its_name(press, operator_page, cloud, provisioned):
     """An app with Hangar's mark and no row: found by a sweep, approved by typing its name, removed by the next sweep."""
     network = cloud.sql("select hangar.network_name(installation_id, gen_random_uuid()) from hangar.settings")[0][0]
@@ -162,6 +170,7 @@ def test_an_orphan_is_approved_by_its_name(press, operator_page, cloud, provisio
     assert cloud.row(provisioned)["fly_app_name"] in cloud.apps()
 
 
+@pytest.mark.slow
 def test_two_operators_at_once_create_one_app(operator_page, open_context, sign_in, cloud):
     """Both confirm the same provision: one override, one app, and both see it."""
     person = cloud.add_user()
@@ -179,6 +188,7 @@ def test_two_operators_at_once_create_one_app(operator_page, open_context, sign_
     assert cloud.sql("select count(*) from public.user_fly_apps where user_id = %s", person.id) == [(1,)]
 
 
+@pytest.mark.slow
 def test_the_list_is_exported(operator_page, cloud, provisioned):
     """The CSV has what the filter shows. The browser downloads it."""
     operator_page.goto(f"{cloud.dashboard}/?q={provisioned.email}")

@@ -71,6 +71,7 @@ def crowd(_local_cloud):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.slow
 def test_nothing_is_wider_than_its_place(operator_page, cloud, crowd, width):
     """On every page, with long e-mails, errors and alerts."""
     user, _ = crowd
@@ -85,6 +86,7 @@ def test_nothing_is_wider_than_its_place(operator_page, cloud, crowd, width):
 
 
 @pytest.mark.parametrize(("width", "most_px"), [(400, 11000), (800, 5500), (1440, 4200), (1920, 4200)])
+@pytest.mark.slow
 def test_a_full_page_of_apps_is_not_tall(operator_page, cloud, crowd, width, most_px):
     """Fifty rows. They were 9,100 px at a width of 800."""
     operator_page.set_viewport_size({"width": width, "height": 900})

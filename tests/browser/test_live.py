@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 
+@pytest.mark.slow
 def test_focus_scroll_and_typing_stay(operator_page, cloud, user_page, provisioned):
     """When rows are added, the focused element, an opened detail, a half-typed search and the scroll position stay."""
     operator_page.set_viewport_size({"width": 900, "height": 400})
@@ -32,6 +33,7 @@ def test_focus_scroll_and_typing_stay(operator_page, cloud, user_page, provision
     expect(operator_page.get_by_role("searchbox", name="Find a user")).to_have_value("half a na")
 
 
+@pytest.mark.slow
 def test_an_unchanged_page_is_not_sent_again(operator_page, cloud, user_page, provisioned):
     """The response is 304 without a body."""
     operator_page.goto(user_page(provisioned))
@@ -40,6 +42,7 @@ def test_an_unchanged_page_is_not_sent_again(operator_page, cloud, user_page, pr
     assert answered.value.request.headers["x-hangar-live"] == "1"
 
 
+@pytest.mark.slow
 def test_without_javascript_everything_works(open_context, sign_in, cloud):
     """Sign in, filter, open a user, check: with forms and links alone."""
     person = cloud.add_user("pro")
@@ -55,6 +58,7 @@ def test_without_javascript_everything_works(open_context, sign_in, cloud):
 
 
 @pytest.mark.parametrize("width", [1024, 1100, 1240, 400])
+@pytest.mark.slow
 def test_no_page_is_wider_than_its_window(operator_page, cloud, user_page, width):
     """The list has content in every column, and an e-mail address too long to break."""
     person = cloud.add_user("pro", email=f"{'x' * 200}{width}@example.test")
@@ -65,6 +69,7 @@ def test_no_page_is_wider_than_its_window(operator_page, cloud, user_page, width
         assert operator_page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
 
 
+@pytest.mark.slow
 def test_a_notice_disappears_once_the_state_has_changed(operator_page, cloud, user_page, provisioned):
     """The notice described the previous state."""
     operator_page.goto(f"{cloud.dashboard}/actions/check?user={provisioned.id}")

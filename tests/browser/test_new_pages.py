@@ -37,6 +37,7 @@ def logged(cloud, provisioned):
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 400)])
+@pytest.mark.slow
 def test_the_new_pages_have_no_accessibility_fault(open_context, sign_in, cloud, logged, alerts, scheme, width):
     """Doctor before and after its checks, logs and checks of an app, the list of alerts, and their forms."""
     page = sign_in(open_context(color_scheme=scheme, viewport={"width": width, "height": 900}).new_page())
@@ -55,6 +56,7 @@ def test_the_new_pages_have_no_accessibility_fault(open_context, sign_in, cloud,
     assert find_overflows(page) == []
 
 
+@pytest.mark.slow
 def test_without_javascript_logs_checks_and_doctor_work(open_context, sign_in, cloud, logged):
     """With links and buttons alone. Refresh reads the log again."""
     page = sign_in(open_context(java_script_enabled=False).new_page())
@@ -74,6 +76,7 @@ def test_without_javascript_logs_checks_and_doctor_work(open_context, sign_in, c
     expect(page.get_by_role("table", name="Checks, the wrong ones first")).to_be_visible(timeout=CHECKS_MS)
 
 
+@pytest.mark.slow
 def test_an_alert_is_snoozed_and_woken(operator_page, cloud, alerts):
     """Its notice leaves the pages at once, and comes back."""
     page = operator_page

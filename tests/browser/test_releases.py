@@ -35,6 +35,7 @@ def count_images(cloud, image):
     return sum(machine["config"]["image"].startswith(image) for machine in machines)
 
 
+@pytest.mark.slow
 def test_a_release_is_planned_started_and_paused(operator_page, cloud, provisioned, new_image):
     """The plan moves nothing. After the start only the canary runs the new image, and after the pause nothing more does."""
     page = operator_page
@@ -86,6 +87,7 @@ def test_a_release_is_planned_started_and_paused(operator_page, cloud, provision
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 400)])
+@pytest.mark.slow
 def test_the_page_of_a_release_has_no_accessibility_fault_and_runs_no_markup(
     open_context, sign_in, cloud, provisioned, new_image, scheme, width
 ):
@@ -125,6 +127,7 @@ def test_the_page_of_a_release_has_no_accessibility_fault_and_runs_no_markup(
 
 
 @pytest.mark.parametrize("width", [400, 1440])
+@pytest.mark.slow
 def test_the_form_with_a_move_fits_its_window_and_names_a_wrong_region(
     open_context, sign_in, cloud, console_errors, width
 ):

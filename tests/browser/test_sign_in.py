@@ -38,6 +38,7 @@ def test_a_user_who_is_not_an_operator_sees_nothing(page, sign_in, cloud, consol
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_removed_operator_loses_access_at_once(operator_page, open_context, sign_in, cloud, console_errors):
     """The first click after the removal changes nothing."""
     console_errors.expect("403")
@@ -53,6 +54,7 @@ def test_a_removed_operator_loses_access_at_once(operator_page, open_context, si
     assert cloud.sql("select paused from hangar.settings") == [(False,)]
 
 
+@pytest.mark.slow
 def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing(operator_page, cloud, console_errors):
     """After a sign-out in another tab, sending the form shows the sign-in form and a message that nothing was done."""
     console_errors.expect("401")
@@ -67,6 +69,7 @@ def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing(operator_pa
     assert cloud.sql("select paused from hangar.settings") == [(False,)]
 
 
+@pytest.mark.slow
 def test_an_open_page_says_that_its_session_has_ended(operator_page, cloud, console_errors):
     """The live refresh of a signed-out page shows a message, and not the sign-in form inside the page."""
     console_errors.expect("401")
@@ -77,6 +80,7 @@ def test_an_open_page_says_that_its_session_has_ended(operator_page, cloud, cons
     expect(operator_page.get_by_role("alert").filter(has_text="Your session has ended")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_link_leads_to_its_page_after_the_sign_in(page, cloud):
     """A page that was requested without a session is shown after the sign-in."""
     page.goto(f"{cloud.dashboard}/costs?users=25")
@@ -99,6 +103,7 @@ def test_signing_in_never_leads_elsewhere(page, cloud, elsewhere):
     assert page.url.startswith(cloud.dashboard)
 
 
+@pytest.mark.slow
 def test_signing_in_by_a_provider(page, cloud, console_errors):
     """OAuth with PKCE: to the provider, back with a code, signed in. The strict cookie survives the way back."""
     console_errors.expect("404")  # the local provider has no icon

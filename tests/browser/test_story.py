@@ -1,8 +1,10 @@
 """An operator provisions and deprovisions by hand. Each step is checked on Fly and in the database."""
 
+import pytest
 from playwright.sync_api import expect
 
 
+@pytest.mark.slow
 def test_provision_watch_restart_and_deprovision_by_hand(operator_page, cloud, user_page, console_errors):
     """Find a free user, provision an app, see it become active without a reload, restart it, remove it by typing its name."""
     console_errors.expect("400")  # the name is mistyped on purpose
@@ -51,6 +53,7 @@ def test_provision_watch_restart_and_deprovision_by_hand(operator_page, cloud, u
     assert cloud.row(person)["status"] == "deleted"
 
 
+@pytest.mark.slow
 def test_an_app_becomes_active_without_a_reload(operator_page, cloud, user_page):
     """The user's page shows the app that a subscription brings, and its removal, without a reload."""
     person = cloud.add_user()
@@ -66,6 +69,7 @@ def test_an_app_becomes_active_without_a_reload(operator_page, cloud, user_page)
     assert cloud.row(person)["fly_app_name"] not in cloud.apps()
 
 
+@pytest.mark.slow
 def test_a_failure_of_fly_is_shown_within_one_refresh(operator_page, cloud, user_page):
     """A refusal of Fly is shown on the user's page, in the list and among the failures, with advice. A retry repairs the app."""
     cloud.fault(

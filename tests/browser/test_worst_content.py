@@ -81,6 +81,7 @@ def worst(cloud):
     cloud.sql("update hangar.settings set paused = false")
 
 
+@pytest.mark.slow
 def test_the_list_of_apps_fits_every_window(operator_page, cloud, worst):
     """With the longest content in every column, and an app in every state."""
     operator_page.goto(f"{cloud.dashboard}/?q={worst[0]}")
@@ -110,6 +111,7 @@ def test_the_list_of_apps_fits_every_window(operator_page, cloud, worst):
         "actions/deprovision?user={user}",
     ],
 )
+@pytest.mark.slow
 def test_the_other_pages_fit_every_window(operator_page, cloud, worst, path):
     for user in worst[1][:1] if "{user}" not in path else worst[1]:
         operator_page.goto(f"{cloud.dashboard}/{path.format(user=user)}")

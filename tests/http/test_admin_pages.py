@@ -196,6 +196,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(operator, make_app, sql):
     assert operator.get(f"users/{user}", X_Hangar_Live="1", If_None_Match=first.headers["etag"]).status_code == 200
 
 
+@pytest.mark.slow
 def test_every_link_of_every_page_works(operator, make_app):
     """Links are relative, so that the dashboard works behind any path prefix."""
     user = make_app()

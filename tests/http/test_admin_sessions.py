@@ -38,6 +38,7 @@ def test_two_tabs_that_refresh_at_once_both_stay_signed_in(operator):
         assert tab.get("").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_form_stays_valid_when_its_session_was_renewed_meanwhile(operator):
     """The confirmation page was open while the access token expired."""
     page = operator.get("actions/sweep")

@@ -348,6 +348,7 @@ def read_processes():
 
 
 @pytest.mark.timeout(600)  # takes half a minute on an idle machine
+@pytest.mark.slow
 def test_no_secret_leaves(run):
     """The whole run, then a search of everything that it left."""
     users = run_failures(run)

@@ -10,6 +10,7 @@ from tests.support.vendors.gcloud import NUMBER
 URLS = {name: f"https://hangar-{name}-{NUMBER}.asia-southeast1.run.app" for name in FUNCTIONS}
 
 
+@pytest.mark.slow
 def test_one_run_brings_four_public_services_with_accounts_of_their_own_and_a_schedule(deploy_world):
     """The stand-in starts a service only with settings that the functions accept, read by its own account."""
     deploy_world.hangar("deploy", "cloud-run")
@@ -31,6 +32,7 @@ def test_one_run_brings_four_public_services_with_accounts_of_their_own_and_a_sc
     assert deploy_world.asked[-4:] == [f"POST {URLS[n]}/" for n in FUNCTIONS[:3]] + [f"GET {URLS['admin']}/"]
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing(deploy_world):
     deploy_world.hangar("deploy", "cloud-run")
     before, calls = deploy_world.tool("gcloud"), deploy_world.changes("gcloud")
@@ -43,6 +45,7 @@ def test_a_second_run_changes_nothing(deploy_world):
     "words", [("services", "enable"), ("builds",), ("create", "hangar-webhook-secret"), ("add", "hangar-fly-api-token"),
               ("deploy", "hangar-health"), ("jobs", "create", "hangar-drain")]
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_failure_names_the_step_and_repeating_continues(deploy_world, words, fault):
     deploy_world.memory.fail(*words, fault=fault)
     said = deploy_world.hangar("deploy", "cloud-run", code=1)
@@ -54,6 +57,7 @@ def test_a_failure_names_the_step_and_repeating_continues(deploy_world, words, f
     assert {len(secret["versions"]) for secret in held["secrets"].values()} == {1}
 
 
+@pytest.mark.slow
 def test_a_changed_secret_is_a_new_version_that_every_service_gets(deploy_world):
     deploy_world.hangar("deploy", "cloud-run")
     before = len(deploy_world.changes("gcloud"))
@@ -66,6 +70,7 @@ def test_a_changed_secret_is_a_new_version_that_every_service_gets(deploy_world)
     assert all("FLY_API_TOKEN=hangar-fly-api-token:2" in line for line in repeated[1:])
 
 
+@pytest.mark.slow
 def test_a_changed_static_secret_reaches_cloud_scheduler_too(deploy_world):
     deploy_world.hangar("deploy", "cloud-run")
     deploy_world.monkeypatch.setenv("HANGAR_STATIC_SECRET", "another-static-secret-0123456789")
@@ -74,6 +79,7 @@ def test_a_changed_static_secret_reaches_cloud_scheduler_too(deploy_world):
     assert headers == {"another-static-secret-0123456789"}
 
 
+@pytest.mark.slow
 def test_the_dry_run_of_a_second_run_shows_what_is_done(deploy_world):
     deploy_world.hangar("deploy", "cloud-run")
     plan = json.loads(deploy_world.hangar("deploy", "cloud-run", "--dry-run", "--json"))

@@ -7,6 +7,7 @@ import pytest
 from tests.support.vendors.docker import SERVICES
 
 
+@pytest.mark.slow
 def test_one_run_starts_every_service_and_a_second_changes_nothing(deploy_world):
     deploy_world.hangar("deploy", "compose")
     assert len(deploy_world.tool("docker")["labels"]["hangar"]) == len(SERVICES)

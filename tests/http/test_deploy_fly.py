@@ -42,6 +42,7 @@ def test_people_are_served_by_machines_that_stop_and_the_database_by_one_that_do
     assert least == {name: 1 if name == "acme-hangar-health" else 0 for name in APPS}
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing(deploy_world):
     deploy_world.hangar("deploy", "fly")
     before, calls = deploy_world.tool("fly"), deploy_world.changes("fly")
@@ -52,6 +53,7 @@ def test_a_second_run_changes_nothing(deploy_world):
     assert deploy_world.sql("select id, updated_at from vault.secrets order by id") == vault
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_every_command_as_it_is_run_later_and_changes_nothing(deploy_world):
     plan = json.loads(deploy_world.hangar("deploy", "fly", "--dry-run", "--json"))
     text = deploy_world.hangar("deploy", "fly", "--dry-run")
@@ -65,6 +67,7 @@ def test_a_dry_run_prints_every_command_as_it_is_run_later_and_changes_nothing(d
 
 @pytest.mark.parametrize("nth", [0, 4, 5, 6, 12])
 @pytest.mark.parametrize("fault", ["refuse", "lose"])
+@pytest.mark.slow
 def test_a_failure_names_the_step_and_repeating_continues(deploy_world, nth, fault):
     """At an app, the image, the secrets and the deployment of the first, and the last: refused, or with a lost answer."""
     plan = json.loads(deploy_world.hangar("deploy", "fly", "--dry-run", "--json"))
@@ -85,6 +88,7 @@ def test_a_failure_names_the_step_and_repeating_continues(deploy_world, nth, fau
 @pytest.mark.parametrize(
     "words", [("apps", "create", "acme-hangar-health"), ("--build-only",), ("--env", "acme-hangar-admin")]
 )
+@pytest.mark.slow
 def test_a_run_that_is_killed_is_continued_by_the_next(deploy_world, words):
     deploy_world.memory.fail(*words, fault="hang")
     with deploy_world.start("deploy", "fly") as process:
@@ -96,6 +100,7 @@ def test_a_run_that_is_killed_is_continued_by_the_next(deploy_world, words):
     )
 
 
+@pytest.mark.slow
 def test_a_changed_secret_reaches_every_app_and_nothing_else_is_repeated(deploy_world):
     deploy_world.hangar("deploy", "fly")
     before = len(deploy_world.changes("fly"))
@@ -173,6 +178,7 @@ def test_a_missing_or_wrong_secret_is_named_and_never_shown(deploy_world, name):
     assert deploy_world.changes("fly") == []
 
 
+@pytest.mark.slow
 def test_settings_that_an_operator_chose_later_stay(deploy_world):
     deploy_world.hangar("deploy", "fly")
     deploy_world.hangar("settings", "set", "default_region=fra", "default_image=registry.example.test/acme/backend:2")

@@ -47,6 +47,7 @@ def pins(path):
 
 
 @pytest.mark.parametrize("target", FUNCTIONS)
+@pytest.mark.slow
 def test_each_function_starts_from_the_image_and_refuses_whoever_proves_nothing(layout, target, tmp_path):
     before = layout.files()
     function = DeployedFunction(layout, target, SETTINGS, tmp_path)

@@ -26,6 +26,7 @@ def is_listed(line):
     return line.startswith(tuple(NOT_RUN))
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_deploy_from_beginning_to_end(deploy_world):
     """With the `hangar.toml` that the page shows."""
     [project] = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -8,6 +8,7 @@ from ops.project_files import add_to_env_file
 
 
 @pytest.mark.parametrize("target", ["fly", "cloud-run", "compose"])
+@pytest.mark.slow
 def test_no_secret_is_in_an_argument_an_output_or_a_file(deploy_world, target):
     """While every command works, and while one fails and repeats what it was given."""
     texts = deploy_world.secret_texts()

@@ -55,6 +55,7 @@ def world(cloud):
     return get(f"{cloud.addresses['fly_api_url']}/_sim/world").json()
 
 
+@pytest.mark.slow
 def test_dev_json_has_every_address_and_is_private(cloud):
     path = cloud.folder / "dev.json"
     assert json.loads(path.read_text()) == cloud.addresses

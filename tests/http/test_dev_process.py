@@ -103,6 +103,7 @@ def start(tmp_path):
         dev.child.wait()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_process_no_port_and_no_file_but_logs(start):
     dev = start()
     addresses = dev.wait_up()
@@ -121,6 +122,7 @@ def test_ctrl_c_leaves_no_process_no_port_and_no_file_but_logs(start):
     assert "database system is ready" in (dev.folder / "logs" / "postgres.log").read_text()
 
 
+@pytest.mark.slow
 def test_stop_ends_every_child_while_the_process_lives_on(tmp_path):
     """The process lives on, so `stop` must have ended each child."""
     before = descendants(os.getpid())
@@ -131,6 +133,7 @@ def test_stop_ends_every_child_while_the_process_lives_on(tmp_path):
     assert not family & set(parents())
 
 
+@pytest.mark.slow
 def test_a_killed_dev_ends_its_children_and_the_next_one_starts(start):
     dev = start()
     addresses = dev.wait_up()
@@ -160,6 +163,7 @@ def test_a_stop_while_starting_leaves_nothing(start):
 
 @pytest.mark.sized
 @pytest.mark.parametrize(("command", "words", "log"), PARTS[: size("PARTS_KILLED")])
+@pytest.mark.slow
 def test_a_part_that_ends_stops_the_cloud_and_is_named(start, command, words, log):
     dev = start()
     dev.wait_up()

@@ -91,6 +91,7 @@ def restarts(cloud, http):
     return world["requests"].get("POST /v1/apps/{app_name}/machines/{machine_id}/restart", 0)
 
 
+@pytest.mark.slow
 def test_an_operator_provisions_restarts_and_deprovisions_a_user_by_hand(cloud, http, sql, ask, override):
     """From the refusal that names the override to the deletion of the app, with the operator in every log entry."""
     refused = ask("provision", USER.id)
@@ -237,6 +238,7 @@ def test_without_the_database_it_is_503(tmp_path):
         assert token not in function.output()
 
 
+@pytest.mark.slow
 def test_a_held_port_is_reserved_for_our_server():
     """The system assigns the port to no other socket, and our server can still listen on it."""
     with hold_port() as port:

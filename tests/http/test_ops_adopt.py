@@ -20,9 +20,7 @@ NEEDED = {"hangar_row", "hangar_user", "hangar_installation"}
 def operator(cloud, tmp_path):
     with open_operator(cloud, tmp_path) as operator:
         operator.env |= {"FLY_API_TOKEN": operator.fly_token, "FLY_API_URL": operator.fly_url}
-        operator.sql(
-            "update hangar.settings set live = true, token_renewal_share = 0, drift_share = 0"
-        )
+        operator.sql("update hangar.settings set live = true, token_renewal_share = 0, drift_share = 0")
         yield operator
 
 
@@ -390,6 +388,7 @@ def test_killed_between_fly_and_the_database_the_next_run_finishes(operator):
     assert operator.hangar("adopt", str(user), exits=3)
 
 
+@pytest.mark.slow
 def test_two_at_a_time_decide_once(operator):
     user, row, name = add_legacy(operator)
     make_app(operator, name, user=user)

@@ -18,6 +18,7 @@ def operator(cloud, tmp_path):
         yield operator
 
 
+@pytest.mark.slow
 def test_operators_are_added_listed_and_removed_by_email_or_id(operator):
     """A repeated command reports that nothing changed. The audit log has actor and reason."""
     user, other = operator.add_users(2)
@@ -71,6 +72,7 @@ def make_orphan(operator, name, row=None, **metadata):
         httpx.post(url, json=machine, headers=headers, trust_env=False).raise_for_status()
 
 
+@pytest.mark.slow
 def test_status_shows_the_fleet_as_tables_and_as_json(operator):
     """State, fleet, health, alerts, failures, events and cost. Money is text. In a process, as into a pipe."""
     users = give_apps(operator)

@@ -25,6 +25,7 @@ def operator(cloud, tmp_path):
     operator.database.close()
 
 
+@pytest.mark.slow
 def test_the_sample_has_30_users_over_three_tiers_and_regions(operator):
     tiers = operator.sql(
         "select s.tier, count(*) from public.user_profiles p join public.user_subscriptions s on s.user_id = p.id"

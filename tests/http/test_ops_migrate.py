@@ -19,6 +19,7 @@ def operator(cloud, tmp_path):
         yield operator
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_users_and_cost_and_changes_nothing(operator):
     """25 users, 150.00 USD by the estimate. No row, no call to Fly, not live."""
     users = operator.add_users(USERS)
@@ -34,6 +35,7 @@ def test_a_dry_run_shows_users_and_cost_and_changes_nothing(operator):
     assert operator.apps_on_fly() == []
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_it_finishes_the_users_in_progress_and_a_second_run_continues(operator):
     """Ctrl-C ends with 130 and says how to continue. The second run processes the users who are left, each once."""
     users = operator.add_users(USERS)

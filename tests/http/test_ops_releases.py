@@ -137,6 +137,7 @@ def test_a_release_is_planned_started_followed_and_rolled_back(operator):
     assert images(operator) == {OLD: 6}
 
 
+@pytest.mark.slow
 def test_a_bad_image_pauses_the_release_and_the_status_says_why_and_what_to_do(operator):
     """The canary goes back. Only then does `--watch` end, with 1."""
     operator.hangar("release", "create", "--image", BAD, *FAST, "--deadline", "30s", "--start")
@@ -343,6 +344,7 @@ def test_a_lost_answer_does_not_make_a_second_release(operator, monkeypatch, los
     assert count_releases(operator) == 1
 
 
+@pytest.mark.slow
 def test_an_edited_plan_reaches_the_fleet_by_a_release_for_drift(operator):
     """`status` and `list` count the apps that differ. Without any, no release is planned and the exit code is 0."""
     out, _ = operator.hangar("release", "create", "--drift", "--start")

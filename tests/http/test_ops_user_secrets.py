@@ -65,6 +65,7 @@ def test_a_secret_reaches_fly_and_no_output_row_or_event(operator):
     assert operator.json("user", "secret", email, "list") == {"secrets": []}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_a_secret_is_refused_before_anything_is_sent(operator):
     user = str(operator.users[0])
     for arguments, value, reason in (

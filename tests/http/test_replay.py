@@ -77,6 +77,7 @@ def subscribe(sql, tier):
     sql.execute("commit")
 
 
+@pytest.mark.slow
 def test_a_replayed_nudge_changes_nothing(cloud, sql):
     """One of 51 copies acts. After a downgrade no copy restores the app. While the user is entitled no copy removes it."""
     upgrade, downgrade = CapturedNudge(cloud, "provision"), CapturedNudge(cloud, "deprovision")

@@ -166,6 +166,7 @@ def installation(old, tmp_path):
             yield found
 
 
+@pytest.mark.slow
 def test_two_keys_in_overlap_as_the_page_says(installation, old):
     operator, new = installation.operator, make_signing_key()
     before, running = installation.tokens(), installation.instances()
@@ -224,6 +225,7 @@ def test_two_keys_in_overlap_as_the_page_says(installation, old):
     assert (installation.alert(), installation.doctor()[1]["state"]) == (None, "ok")
 
 
+@pytest.mark.slow
 def test_the_old_key_revoked_first_is_named_and_repaired(installation, old):
     operator, new = installation.operator, make_signing_key()
     operator.sql("update hangar.settings set unhealthy_after = 1, bad_sample_gap_s = 0")

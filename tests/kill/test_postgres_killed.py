@@ -52,6 +52,7 @@ def count_queued(cloud):
     return cloud.sql("select count(*) from net.http_request_queue")[0][0]
 
 
+@pytest.mark.slow
 def test_a_commit_that_was_answered_outlives_a_kill_together_with_what_it_asks_for(cloud):
     """I1, I12: Postgres is killed right after the host's COMMIT is answered. Subscription and mark are both saved."""
     for round_, tier in enumerate(("pro", "free", "elite")):
@@ -77,6 +78,7 @@ def test_a_write_that_a_kill_cuts_short_leaves_neither_half(cloud):
     assert cloud.sql("select 1 from hangar.marks") == []
 
 
+@pytest.mark.slow
 def test_a_kill_under_many_writes_leaves_each_whole_or_undone(cloud):
     """I12: four sessions of the host write while Postgres is killed and restarted. The only failures are cut connections."""
     failures, stop = [], threading.Event()
@@ -132,6 +134,7 @@ def test_crash_recovery_empties_pg_nets_queue_and_the_sweep_makes_it_good(cloud)
     assert find_broken(cloud) == []
 
 
+@pytest.mark.slow
 def test_a_function_asked_to_end_finishes_its_request_and_leaves_no_lease(cloud):
     """SIGTERM while Fly creates the app: the request is answered, the app exists, the process ends with 0."""
     arrived, go_on, answers = threading.Event(), threading.Event(), []

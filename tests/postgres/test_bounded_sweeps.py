@@ -68,6 +68,7 @@ def test_stalled_apps_are_counted_up_to_a_limit(hangar, apps, said):
     assert alert["metadata"] == {"apps": min(apps, 1000)}
 
 
+@pytest.mark.slow
 def test_thousands_of_new_users_in_one_session(hangar):
     """A plan that was made while the table was empty must not read the whole table for each user."""
     hangar.sql("insert into auth.users (email) select n || '@example.test' from generate_series(1, 2500) n")

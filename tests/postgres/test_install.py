@@ -103,6 +103,7 @@ def test_a_missing_extension_is_a_note_and_no_error(host, connect, schema):
     assert {"net": "pg_net", "vault": "Vault", "cron": "pg_cron"}[schema] + " is not enabled" in printed
 
 
+@pytest.mark.slow
 def test_killed_between_files_and_within_them_it_continues_where_it_was(host, connect, postgres):
     """An event trigger makes every statement slow, so that most kills come in the middle of a file."""
     seed = random.Random(7)  # noqa: S311  no secret
@@ -141,6 +142,7 @@ def test_what_the_supabase_cli_applied_is_recorded_and_not_applied_again(databas
     assert "Up to date" in install(database)
 
 
+@pytest.mark.slow
 def test_a_push_that_stopped_is_completed(bare_database, connect, tmp_path):
     (tmp_path / "migrations").mkdir()
     for file in FILES[:20]:
@@ -168,6 +170,7 @@ def test_a_file_of_the_host_with_one_of_our_versions_is_none_of_ours(host, conne
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.slow
 def test_a_file_with_another_checksum_is_named_and_nothing_is_changed(host, connect, postgres, dry):
     """Also when other files are missing: the check comes first."""
     install(host)
@@ -272,6 +275,7 @@ def guarded(server_folder):
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_wrong_password_role_or_database_is_named_and_no_password_is_shown(guarded):
     for url, said in (
         (guarded.replace("Tr0ub4dor", "Wr0ng-0ne"), "the password or the role is wrong"),

@@ -58,6 +58,7 @@ def push(folder):
     return run_push
 
 
+@pytest.mark.slow
 def test_the_page_from_top_to_bottom(bare_database, folder):
     """`supabase db push` is our own runner here, which does the same; the tests below use the real one."""
     environ = {}

@@ -35,6 +35,7 @@ def project(tmp_path):
 
 
 @pytest.mark.every_postgres
+@pytest.mark.slow
 def test_both_ways_end_in_the_same_schema(project, bare_database, connect, postgres):
     migrate(bare_database, folder=project)
     other = fresh_database(postgres, migrations=False, seed=False)
@@ -55,6 +56,7 @@ def test_what_the_hosts_tool_applied_is_recognised(project, bare_database, conne
     assert dump(postgres, bare_database) == before
 
 
+@pytest.mark.slow
 def test_the_files_do_nothing_after_hangar_install(project, bare_database, connect, postgres):
     install(bare_database)
     before = dump(postgres, bare_database, "--exclude-schema=supabase_migrations", "--exclude-table=public.host_notes")
@@ -94,6 +96,7 @@ def test_a_tool_without_transactions_applies_a_file_in_full_or_not_at_all(projec
     assert connect(bare_database).execute("select to_regclass('hangar.settings')").fetchone() == (None,)
 
 
+@pytest.mark.slow
 def test_the_hosts_tool_and_hangar_install_at_the_same_time(project, bare_database, connect):
     with slow_statements(connect(bare_database)):
         installing = start("install", "--database-url", as_owner(bare_database))

@@ -38,6 +38,7 @@ def unpacked(tmp_path_factory):
     return folder / "site"
 
 
+@pytest.mark.slow
 def test_the_wheel_has_every_file_and_installs_from_it(unpacked, bare_database):
     assert sorted(path.name for path in (unpacked / "ops" / "install" / "schema").iterdir()) == NAMES
     command = (

@@ -210,6 +210,7 @@ def run(field, session, part, seed):
 
 
 @pytest.mark.sized
+@pytest.mark.slow
 def test_no_two_procedures_deadlock(field):
     """D4: every pair, also each beside itself. A deadlock is SQLSTATE 40P01, and no other error is allowed either."""
     sessions = [field.hangar.worker() for _ in range(2)]

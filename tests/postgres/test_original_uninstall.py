@@ -35,6 +35,7 @@ def rows_of(session):
     return session.execute(f"select {columns} from public.user_fly_apps order by id").fetchall()
 
 
+@pytest.mark.slow
 def test_the_schema_and_every_row_are_as_before(url, original, postgres):
     before, rows = schema_of(postgres, url), rows_of(original)
     install(url)
@@ -47,12 +48,14 @@ def test_the_schema_and_every_row_are_as_before(url, original, postgres):
     ).fetchone() == (6,)
 
 
+@pytest.mark.slow
 def test_it_can_be_installed_again(url, original, connect):
     install(url)
     uninstall(url, "--yes")
     assert "with its 3 rows. 2 of them are legacy apps" in install(url)
 
 
+@pytest.mark.slow
 def test_legacy_apps_do_not_keep_hangar_installed_and_adopted_ones_do(url, original, connect):
     """An app that Hangar never managed is not Hangar's to remove; one that it manages is."""
     install(url)
@@ -71,6 +74,7 @@ def test_legacy_apps_do_not_keep_hangar_installed_and_adopted_ones_do(url, origi
     assert hangar.one("select count(*) from public.user_fly_apps") == 3
 
 
+@pytest.mark.slow
 def test_what_hangars_rows_do_not_allow_is_named_and_no_row_is_lost(url, original, connect):
     """A user who has a closed row of each system: the rule of one row per user cannot come back."""
     install(url)
@@ -86,6 +90,7 @@ def test_what_hangars_rows_do_not_allow_is_named_and_no_row_is_lost(url, origina
     assert original.execute("select count(*) from public.user_fly_apps").fetchone() == (4,)
 
 
+@pytest.mark.slow
 def test_what_the_host_has_added_since_stays(url, original):
     install(url)
     original.execute(

@@ -417,6 +417,7 @@ def test_nobody_is_named_if_nobody_keeps_a_right_to_write(url, original, apps):
     assert "keep a right to write" not in install(url)
 
 
+@pytest.mark.slow
 def test_two_live_rows_of_some_users_are_named_and_nothing_is_changed(url, original, postgres):
     """By user, because somebody has to find out whose app is gone. A closed row beside a living one is no problem."""
     users = [add_user(original) for _ in range(5)]
@@ -437,6 +438,7 @@ def test_two_live_rows_of_some_users_are_named_and_nothing_is_changed(url, origi
     install(url)
 
 
+@pytest.mark.slow
 def test_a_dry_run_announces_what_happens_to_the_tables_and_changes_nothing(url, original, apps, postgres):
     before = installer.dump(postgres, url)
     printed = install(url, "--dry-run")

@@ -44,10 +44,12 @@ def count_reads(fleet, call):
 RENEW = "select hangar.renew_tokens()"
 
 
+@pytest.mark.slow
 def test_a_fleet_at_rest_costs_no_read(fleet):
     assert count_reads(fleet, RENEW) == (0, 0)
 
 
+@pytest.mark.slow
 def test_after_a_new_key_has_reached_every_app_it_costs_no_read_again(fleet):
     """`renew_tokens_from` stays set for ever; only tokens that are older than it are looked for."""
     fleet.execute("update hangar.settings set renew_tokens_from = hangar.now() - interval '1 hour'")
@@ -55,6 +57,7 @@ def test_after_a_new_key_has_reached_every_app_it_costs_no_read_again(fleet):
     assert count_reads(fleet, RENEW) == (0, 0)
 
 
+@pytest.mark.slow
 def test_apps_that_must_wait_cost_their_own_rows_and_not_the_fleet(fleet):
     """Five unhealthy apps wait for the last days of their tokens, and every drain passes them over."""
     fleet.execute(
@@ -80,6 +83,7 @@ def test_apps_that_must_wait_cost_their_own_rows_and_not_the_fleet(fleet):
         "token_key_id = 'revoked'",
     ],
 )
+@pytest.mark.slow
 def test_every_kind_of_token_that_is_due_is_found(fleet, change):
     fleet.execute("update hangar.settings set renew_tokens_from = hangar.now() - interval '1 day'")
     [(row,)] = fleet.execute(

@@ -156,6 +156,7 @@ def test_repeatable_read_transaction_of_the_host(hangar):
     assert hangar.live_row(user)["desired_state"] == "absent"
 
 
+@pytest.mark.slow
 def test_many_rows_in_one_statement(hangar):
     """Twenty thousand users upgraded at once, under the limits a role of Supabase has: each is marked, and one call is sent."""
     hangar.fill_vault()

@@ -84,6 +84,7 @@ def host_dump(postgres, url):
 
 @pytest.mark.every_postgres
 @pytest.mark.parametrize("way", ["install", "into", "push"])
+@pytest.mark.slow
 def test_it_leaves_the_same_dump_as_before(host, connect, postgres, tmp_path, way):
     before = host_dump(postgres, host)
     if way == "install":
@@ -102,6 +103,7 @@ def test_it_leaves_the_same_dump_as_before(host, connect, postgres, tmp_path, wa
     assert host_dump(postgres, host) == before
 
 
+@pytest.mark.slow
 def test_it_can_be_installed_again(host):
     install(host)
     uninstall(host, "--yes")
@@ -109,6 +111,7 @@ def test_it_can_be_installed_again(host):
     assert "public.user_subscriptions" in str(run_json("install", "--database-url", as_owner(host))["binding"])
 
 
+@pytest.mark.slow
 def test_a_stripe_binding_leaves_nothing_on_the_hosts_tables(host, connect, postgres):
     before = host_dump(postgres, host)
     install(host)
@@ -120,6 +123,7 @@ def test_a_stripe_binding_leaves_nothing_on_the_hosts_tables(host, connect, post
     assert host_dump(postgres, host) == before
 
 
+@pytest.mark.slow
 def test_it_shows_what_goes_and_a_dry_run_changes_nothing(host, connect, postgres):
     install(host)
     use(connect, host)
@@ -143,6 +147,7 @@ def test_it_shows_what_goes_and_a_dry_run_changes_nothing(host, connect, postgre
 
 
 @pytest.mark.parametrize("what", ["app", "orphan"])
+@pytest.mark.slow
 def test_it_refuses_while_an_app_may_exist(host, connect, postgres, what):
     install(host)
     if what == "app":
@@ -175,6 +180,7 @@ def test_it_refuses_while_an_app_may_exist(host, connect, postgres, what):
     ],
     ids=["view", "foreign key", "type", "row type", "default", "policy", "trigger"],
 )
+@pytest.mark.slow
 def test_what_hangs_on_hangar_is_named_and_nothing_goes(host, connect, postgres, made, said):
     install(host)
     connect(host, "postgres").execute(made)
@@ -214,6 +220,7 @@ def test_a_database_without_hangar_is_left_alone(host, postgres):
     assert dump(postgres, host) == before
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_has_removed_everything_or_nothing(host, connect, postgres):
     """The host's own transaction makes it wait at the last table, when most is dropped already."""
     before = host_dump(postgres, host)

@@ -68,6 +68,7 @@ def list_history(world, *kinds):
     ]
 
 
+@pytest.mark.slow
 def test_a_day_of_silence_loses_no_alert(world, receiver):
     """Every alert that opened or ended while the receiver was away arrives when it answers: in order, once, within 15 minutes.
 

@@ -55,6 +55,7 @@ def test_a_cap(world, receiver, kind, setting, limit, enough):
     assert world.open_alerts() == set()
 
 
+@pytest.mark.slow
 def test_the_brake(world, receiver):
     """Twelve users leave and four may go in an hour: the brake holds for hours, and one place after another becomes free."""
     users = have_active_users(world, 12)

@@ -64,6 +64,7 @@ def statuses(world):
 
 @pytest.mark.sized
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgrade_pass(busy):
     """At most 100 deletions a minute, without 429, failure or alert. An upgrade in between is not delayed."""
     users = have_busy_fleet(busy, DOWNGRADES)

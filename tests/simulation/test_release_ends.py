@@ -90,6 +90,7 @@ def test_an_app_that_becomes_well_after_all_counts_as_back(fleet):
     assert set(read_digests(fleet).values()) == {digest}
 
 
+@pytest.mark.slow
 def test_an_image_that_fails_after_twenty_minutes_leaves_nobody_on_it(world):
     """The default soak is shorter. The first apps are still watched, so the release pauses before it is complete.
 

@@ -123,6 +123,7 @@ def test_an_outage_of_fly_in_the_middle_of_a_wave_fails_nothing(fleet):
     check_done(fleet, finish(fleet, release, minutes=150))
 
 
+@pytest.mark.slow
 def test_a_host_that_fly_cannot_reach_proves_nothing(fleet):
     """The machine's host disappears after its update. The others go on; that app is named, and is well when the host is back."""
     release = start_release(fleet, image=NEW, deadline_s=300)

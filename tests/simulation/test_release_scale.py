@@ -42,6 +42,7 @@ def pass_a_minute(world, minute, chance):
 
 @pytest.mark.sized
 @pytest.mark.timeout(3600)
+@pytest.mark.slow
 def test_a_good_release_survives_deaths_and_changes_of_plan(world):
     """Everybody ends with the new image, on the right plan, with one machine, at few writes to Fly."""
     chance, count = make_chance(12, "releases"), size("RELEASE_FLEET")

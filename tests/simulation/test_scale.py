@@ -62,6 +62,7 @@ def machines_by_app(world):
 
 @pytest.mark.sized
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_large_fleet_is_swept_with_few_lists_and_a_share_of_looks(world):
     """For 10,000 apps at most 11 org lists and 3 app lists, direct looks at suspects and the rotating share only, no write."""
     count = size("FLEET")
@@ -173,6 +174,7 @@ def test_hundreds_of_upgrades_in_one_statement(world):
     assert not world.open_alerts()
 
 
+@pytest.mark.slow
 def test_the_brake_left_alone_lets_a_floor_of_a_thousand_downgrades_go(world):
     """Without an operator's approval a mass downgrade stops at the brake for an hour."""
     users = have_fleet(world, 200)

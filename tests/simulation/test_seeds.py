@@ -14,6 +14,7 @@ FIRST = 20261126
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_no_seed_breaks_a_promise(database):
     """I1 to I8, I10 and I11: whatever happened, two calls of health leave exactly the entitled users' apps."""
     try:
@@ -25,6 +26,7 @@ def test_no_seed_breaks_a_promise(database):
     assert sum(each.faults for each in results) > len(results)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_run_again(database):
     """The traces are equal byte for byte, even after another seed on the same database."""
     seeds = range(3, 8)  # several, because what differs by chance differs in some runs only
@@ -62,6 +64,7 @@ def test_another_process_gives_the_same_run(postgres, database):
     assert done.stdout.splitlines() == here, done.stderr
 
 
+@pytest.mark.slow
 def test_a_violation_names_its_seed_and_what_led_to_it(database, monkeypatch):
     """Without a sweep at the end something is missing: one line says how to reproduce that, and the trace is bounded."""
     monkeypatch.setattr("tests.simulation.small_storm.SmallStorm.call_health", lambda _, **__: None)

@@ -81,6 +81,7 @@ def health_of(world):
     }
 
 
+@pytest.mark.slow
 def test_with_two_keys_in_overlap_nobody_is_unhealthy_and_each_machine_restarts_once(world, project):
     project.published = ("old", "new")
     project.deploy("new")
@@ -200,6 +201,7 @@ def reasons_of(world, release):
 
 
 @pytest.mark.parametrize("users", [3, USERS])
+@pytest.mark.slow
 def test_a_release_does_not_take_refused_tokens_for_its_failures(world, users):
     """With three apps there is no incident. With fourteen there is one, and it is not the release's either."""
     project = Project(world)

@@ -230,6 +230,7 @@ class Hangar(RuleBasedStateMachine, HostRules, FlyRules):
 
 @pytest.mark.sized
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_fly_holds_what_the_model_says(database):
     """I1, I2, I3, I5 and I8 against a model without SQL, leases or Fly."""
     standing = StandingDatabase(database)

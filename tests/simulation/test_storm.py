@@ -24,6 +24,7 @@ CALM_S = 4 * 3600.0
 
 @pytest.mark.sized
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.slow
 def test_a_storm_ends_with_exactly_the_entitled_users_apps(database, monkeypatch, caplog, seed):
     """I1, I2, I3, I4, I7, I8, I10 and I11 after forty minutes of tier changes, faults and deaths, once the faults stop."""
     caplog.set_level(logging.CRITICAL)

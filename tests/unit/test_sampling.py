@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.sampling import CASES, FOR_EVERY, sample, spread
+from tests.support.sampling import CASES, FOR_EVERY, choose_part, sample, spread
 
 
 def name_cases(test: str, count: int) -> list[str]:
@@ -38,3 +38,17 @@ def test_each_file_repeats_some_tests_on_the_systems_postgres():
     other_file = ["tests/postgres/test_b.py::test_one[system-case]"]
     kept = sample([*on_default, *on_system, *other_file])
     assert kept == {*on_default, *on_system[::FOR_EVERY], *other_file}
+
+
+def test_each_file_runs_the_first_case_of_its_first_slow_test():
+    quick = ["tests/http/test_a.py::test_quick", "tests/http/test_b.py::test_quick"]
+    slow = [*name_cases("tests/http/test_a.py::test_slow", 3), "tests/http/test_a.py::test_other"]
+    assert sample([*quick, *slow], set(slow)) == {*quick, slow[0]}
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 100])
+def test_the_parts_are_together_all_and_none_twice(count):
+    ids = name_cases("t", count)
+    parts = [choose_part(ids, f"{number}/8") for number in range(1, 9)]
+    assert set().union(*parts) == set(ids)
+    assert sum(map(len, parts)) == count
