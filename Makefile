@@ -6,6 +6,9 @@ WORKERS ?= 4
 SEEDS ?= 1000
 SEED ?= 1
 
+# The tests start hundreds of Python processes; without compiled files each of them would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev psql test proof test-kill check bench simulate exhaustive mutants fuzz audit lock clean pictures
 
@@ -26,6 +29,8 @@ psql: setup ## Open psql on the database of the running local cloud (ARGS='-c "s
 
 test: setup ## Run the tests, several at a time; of slow ones and of many cases a few (CASES=all: all; PATHS=: all of these)
 	@$(RUN)python -m tests.browser.chromium
+	@# The first run compiles the tests once, and not in every worker.
+	@ls tests/__pycache__/*pytest* >/dev/null 2>&1 || $(RUN)python -m pytest --collect-only -q tests >/dev/null || true
 	@exec $(RUN)python -m pytest -n $(WORKERS) $(if $(CASES)$(filter-out tests,$(PATHS)),,--sample) $(PATHS)
 
 proof: setup ## Run all slow campaigns: seeds, matrix, kills, fuzz, planted bugs; hours (SAMPLE=1: three minutes)

@@ -41,7 +41,7 @@ def pytest_configure(config):
     # Started in the background, a shell has us ignore Ctrl-C, and every child of ours with us.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
-    config.addinivalue_line("markers", "slow: takes 2.5 s of a processor; `make test` runs one of each file")
+    config.addinivalue_line("markers", "slow: takes 1.5 s of a processor; `make test` runs one of each file")
     config.addinivalue_line("markers", "sized: larger in `make proof` than in `make test` (tests/support/sizes.py)")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of the tests that `make test` leaves out because they are slow, a commit runs the part that its id says.
-SLOW_PARTS = 10
+SLOW_PARTS = 20
 SIZED_TESTS = ("tests", "-m", "sized", "--timeout=7200", "-p", "no:cacheprovider")
 EVERY_CASE = ("-n", "4", "tests", "-m", "not sized", "-p", "no:cacheprovider")
 FIRST_SEED = 20261126

@@ -29,6 +29,7 @@ def person(past):
     return user, email
 
 
+@pytest.mark.slow
 def test_a_restore_has_the_pseudonym_and_no_address(past, archive, store, restored, person):
     """Every row is there, and nothing of it names the person. Rows of others are as they were, byte for byte."""
     user, email = person
@@ -81,6 +82,7 @@ def test_a_later_life_of_the_same_user_stays(past, archive, store, restored, per
     assert str(user) in "".join(restored())
 
 
+@pytest.mark.slow
 def test_the_note_in_the_bucket_reveals_nobody_and_is_written_once(past, archive, store, person):
     """A hash of the id, and hashes of addresses that cannot be tried without the id."""
     user, email = person

@@ -11,6 +11,7 @@ from tests.support.archiver import make_archiver
 YOUNG = 12  # the ten of the fixture, and two changes of the settings
 
 
+@pytest.mark.slow
 def test_the_bucket_alone_restores_the_log(past, archive, store, restored):
     """Row by row, with text that an encoding could spoil, and through a table of the same columns."""
     past.add_events(
@@ -41,6 +42,7 @@ def test_without_a_retention_nothing_leaves(past, store, archive):
     assert len(past.seqs()) == 50 + YOUNG + 1  # and the change of the setting
 
 
+@pytest.mark.slow
 def test_a_batch_has_at_most_10000_rows(past, archive, store):
     past.add_events(20_100)
     assert archive() == 20_150

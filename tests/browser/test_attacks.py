@@ -68,6 +68,7 @@ def test_markup_in_the_data_is_shown_and_not_run(operator_page, cloud, hostile):
     assert not [url for url in requested if not url.startswith(cloud.dashboard)]
 
 
+@pytest.mark.slow
 def test_a_forged_form_does_nothing(operator_page, cloud, console_errors):
     """A forged form is refused even if it comes with the cookie. So is a form from another site."""
     console_errors.expect("403")

@@ -97,6 +97,7 @@ def test_a_full_page_of_apps_is_not_tall(operator_page, cloud, crowd, width, mos
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.slow
 def test_the_bars_of_a_chart_stand_above_their_labels(operator_page, cloud, crowd, width):
     """The first bar begins above the first day, the last one ends above "today", and equal days are equally high."""
     operator_page.set_viewport_size({"width": width, "height": 900})

@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 
+@pytest.mark.slow
 def test_a_wrong_password_says_so_and_keeps_the_address(page, sign_in, cloud, console_errors):
     """A wrong e-mail and a wrong password give the same message."""
     console_errors.expect("400")
@@ -13,6 +14,7 @@ def test_a_wrong_password_says_so_and_keeps_the_address(page, sign_in, cloud, co
     assert not [each for each in page.context.cookies() if each["name"] == "__Host-hangar"]
 
 
+@pytest.mark.slow
 def test_the_session_is_kept_from_scripts_and_other_sites(operator_page):
     """One cookie: HttpOnly, Secure, SameSite=Strict; no token in storage or page."""
     cookie = next(each for each in operator_page.context.cookies() if each["name"] == "__Host-hangar")
@@ -23,6 +25,7 @@ def test_the_session_is_kept_from_scripts_and_other_sites(operator_page):
     assert "eyJ" not in operator_page.content()
 
 
+@pytest.mark.slow
 def test_a_user_who_is_not_an_operator_sees_nothing(page, sign_in, cloud, console_errors):
     """A Supabase account is not enough, and the host's own is_admin is ignored: no page, no list, no action."""
     console_errors.expect("403")
@@ -93,6 +96,7 @@ def test_a_link_leads_to_its_page_after_the_sign_in(page, cloud):
 @pytest.mark.parametrize(
     "elsewhere", ["https://example.com/", "//example.com", "/\\example.com", "javascript:alert(1)"]
 )
+@pytest.mark.slow
 def test_signing_in_never_leads_elsewhere(page, cloud, elsewhere):
     """A `next` that is not a page of the dashboard is ignored."""
     page.goto(f"{cloud.dashboard}/sign-in?next={elsewhere}")

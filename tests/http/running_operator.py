@@ -44,8 +44,8 @@ class CommandCloud(LocalCloud):
 class Operator:
     """An operator at a terminal, with direct access to the database and to Fly to check the effects."""
 
-    def __init__(self, cloud: CommandCloud, folder: Path) -> None:
-        known, self._restore = cloud.addresses, cloud.restore
+    def __init__(self, cloud: LocalCloud, folder: Path) -> None:
+        self._cloud, known = cloud, cloud.addresses
         self.folder = folder
         self.fly_url, self.fly_token, self.org = known["fly_api_url"], known["fly_api_token"], known["fly_org"]
         self.database = psycopg.connect(known["database_url"], autocommit=True)
@@ -157,8 +157,8 @@ class Operator:
         return self.sql("select live from hangar.settings")[0][0]
 
     def reset(self):
-        """Reset to: as the cloud was started, but not live, with no app on Fly."""
-        self.database.execute(self._restore, prepare=False)
+        """Reset a CommandCloud to: as it was started, but not live, with no app on Fly."""
+        self.database.execute(self._cloud.restore, prepare=False)
         self.sql("update hangar.settings set live = false")
         httpx.post(f"{self.fly_url}/_sim/reset", trust_env=False).raise_for_status()
 

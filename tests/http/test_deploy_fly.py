@@ -11,6 +11,7 @@ from tests.support.vendors.flyctl import parse_secrets
 APPS = [f"acme-hangar-{function}" for function in FUNCTIONS]
 
 
+@pytest.mark.slow
 def test_one_run_brings_four_apps_with_valid_settings_and_tells_the_database_where_they_are(deploy_world):
     """The stand-in starts an app only with settings that the functions accept."""
     said = deploy_world.hangar("deploy", "fly")
@@ -35,6 +36,7 @@ def test_one_run_brings_four_apps_with_valid_settings_and_tells_the_database_whe
     assert "Deployed." in said
 
 
+@pytest.mark.slow
 def test_people_are_served_by_machines_that_stop_and_the_database_by_one_that_does_not(deploy_world):
     deploy_world.hangar("deploy", "fly")
     apps = deploy_world.tool("fly")["apps"]
@@ -112,6 +114,7 @@ def test_a_changed_secret_reaches_every_app_and_nothing_else_is_repeated(deploy_
     assert values == {"another-static-secret-0123456789"}
 
 
+@pytest.mark.slow
 def test_a_spare_machine_is_removed(deploy_world):
     deploy_world.hangar("deploy", "fly")
     with deploy_world.memory.open() as document:
@@ -138,6 +141,7 @@ def test_without_flyctl_nothing_is_done_and_the_plan_can_still_be_read(deploy_wo
     assert "fly apps create acme-hangar-health --org acme-ops" in deploy_world.hangar("deploy", "fly", "--dry-run")
 
 
+@pytest.mark.slow
 def test_without_a_database_url_the_sql_is_left_to_the_operator_without_the_secret(deploy_world):
     lines = (deploy_world.folder / ".env.hangar").read_text().splitlines()
     (deploy_world.folder / ".env.hangar").write_text("\n".join(each for each in lines if "_DB_URL" not in each))
@@ -147,6 +151,7 @@ def test_without_a_database_url_the_sql_is_left_to_the_operator_without_the_secr
     assert deploy_world.secrets()["HANGAR_WEBHOOK_SECRET"] not in said
 
 
+@pytest.mark.slow
 def test_a_function_that_does_not_answer_is_named_with_its_log_and_the_others_are_checked_too(deploy_world):
     deploy_world.statuses["https://acme-hangar-provision.fly.dev/"] = 503
     said = deploy_world.hangar("deploy", "fly", code=1)
@@ -188,6 +193,7 @@ def test_settings_that_an_operator_chose_later_stay(deploy_world):
     ]
 
 
+@pytest.mark.slow
 def test_another_organisation_than_that_of_the_installation_is_refused(deploy_world):
     deploy_world.hangar("deploy", "fly")
     deploy_world.monkeypatch.setenv("FLY_ORG_SLUG", "other")

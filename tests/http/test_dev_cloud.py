@@ -136,6 +136,7 @@ def test_the_database_clock_has_moved_when_the_clock_control_answers(cloud, sql)
     assert abs(sql.execute(ahead).fetchone()[0]) < timedelta(seconds=1)
 
 
+@pytest.mark.slow
 def test_a_second_cloud_in_the_folder_is_refused_and_the_first_is_unharmed(cloud):
     with pytest.raises(DevError, match=rf"already runs in .*\(pid {os.getpid()}\)"):
         LocalCloud(cloud.folder).start()

@@ -16,6 +16,7 @@ _KEYS = st.one_of(st.sampled_from(["select", "order", "or", "not.and", "limit", 
 
 
 @given(st.lists(st.tuples(_KEYS, _TEXT), max_size=3))
+@pytest.mark.slow
 def test_any_text_is_parsed_or_refused(pairs):
     """Any query string is parsed or refused with a RestError of 4xx."""
     status = 200

@@ -98,6 +98,7 @@ def test_a_wrong_value_is_named_without_a_secret_and_nothing_is_written(new_proj
     assert files(new_project) == []
 
 
+@pytest.mark.slow
 def test_plans_and_the_alert_address_are_written_and_the_deployment_adds_the_plans(new_project):
     """Plans into hangar.toml, the address, which is a credential, into .env.hangar. A plan that exists is not changed."""
     url = "https://hooks.example.test/canary-path"

@@ -224,6 +224,7 @@ def test_without_the_projects_keys_it_is_503(lonely):
         assert_unchecked(lonely.ask(b"{}", headers))
 
 
+@pytest.mark.slow
 def test_without_the_database_it_is_503(tmp_path):
     keys = Keys.generate()
     found = Response(200, json.dumps(keys.jwks()).encode(), {"Content-Type": "application/json"})

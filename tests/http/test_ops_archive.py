@@ -30,6 +30,7 @@ def operator(cloud, tmp_path, store):
             store.remove(key)
 
 
+@pytest.mark.slow
 def test_from_the_setting_to_the_restored_file(operator, store, tmp_path):
     """What an operator does, in order: set the retention, see that it has no effect, run, look, verify, restore."""
     use = {**store.environ}

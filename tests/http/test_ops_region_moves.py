@@ -41,6 +41,7 @@ def test_a_dry_run_shows_from_where_to_where_and_both_prices(operator):
     assert places(operator) == [("sin", "started")] * 3
 
 
+@pytest.mark.slow
 def test_apps_move_and_status_names_the_regions(operator):
     before = {app["name"] for app in operator.fly_apps()}
     release = create(operator, "--move-to", "nrt", *FAST, "--start")

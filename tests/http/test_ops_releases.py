@@ -157,6 +157,7 @@ def test_a_bad_image_pauses_the_release_and_the_status_says_why_and_what_to_do(o
     assert "already" in operator.hangar("release", "abort", str(release))[0]
 
 
+@pytest.mark.slow
 def test_watching_a_good_release_ends_with_0(operator):
     release = create(operator, "--image", NEW, *FAST, "--waves", "100", "--start")
     child = operator.start("release", "status", "--watch", "--json")

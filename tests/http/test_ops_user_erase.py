@@ -44,6 +44,7 @@ def traces(operator, user, email):
     return sum(str(user) in text or email in text for text in texts)
 
 
+@pytest.mark.slow
 def test_from_the_dry_run_to_a_restore_without_the_person(operator, store, left, tmp_path):
     """What an operator does, in order. The bucket is named in the two files, as `hangar init` leaves them."""
     email = operator.email(left)

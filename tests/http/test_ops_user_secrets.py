@@ -37,6 +37,7 @@ def set_secret(operator, *arguments, value=CANARY, exits=0):
     return done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_secret_reaches_fly_and_no_output_row_or_event(operator):
     user, _ = operator.users
     email, shown = operator.email(user), []

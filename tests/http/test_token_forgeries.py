@@ -166,6 +166,7 @@ def test_a_removed_operator_is_out_at_the_next_call(project):
     assert project.ask(token).status == 200
 
 
+@pytest.mark.slow
 def test_unknown_key_ids_do_not_cause_a_request_each(tmp_path):
     """Fifty of them cause one or two requests. Without the keys the response is 503: the token may be valid."""
     with outside() as (world, settings), running("deprovision", settings, tmp_path) as function:

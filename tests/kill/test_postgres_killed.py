@@ -108,6 +108,7 @@ def test_a_kill_under_many_writes_leaves_each_whole_or_undone(cloud):
     assert find_broken(cloud) == []
 
 
+@pytest.mark.slow
 def test_crash_recovery_empties_pg_nets_queue_and_the_sweep_makes_it_good(cloud):
     """Postgres is killed before a queued nudge is sent. The unlogged queue is empty afterwards, and the sweep provisions."""
     holds = threading.Event()

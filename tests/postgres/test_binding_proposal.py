@@ -298,6 +298,7 @@ def test_different_statuses_come_first(host):
     assert (samples.words, samples.unruled) == ({"active": 50, "lifetime": 1}, ["lifetime"])
 
 
+@pytest.mark.slow
 def test_hangar_install_prints_the_sql_of_the_proposal(bare_database, connect):
     owner = connect(bare_database, "postgres")
     connect(bare_database).execute("drop table public.user_subscriptions cascade")

@@ -54,6 +54,7 @@ def test_an_orphan_that_is_listed_again_has_its_turn_before_those_that_always_we
 
 
 @pytest.mark.parametrize(("apps", "said"), [(999, "999"), (1000, "1000"), (1001, "More than 1000")])
+@pytest.mark.slow
 def test_stalled_apps_are_counted_up_to_a_limit(hangar, apps, said):
     """An outage in which everything waits is not counted to the end."""
     hangar.sql("insert into auth.users (email) select n || '@example.test' from generate_series(1, %s) n", apps)

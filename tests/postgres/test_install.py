@@ -50,6 +50,7 @@ def read_interface(connect, url):
 
 
 @pytest.mark.every_postgres
+@pytest.mark.slow
 def test_it_makes_the_same_schema_as_the_supabase_cli_and_leaves_the_hosts_history_alone(host, connect, postgres):
     before = connect(host).execute(HISTORY).fetchall()
     printed = install(host)
@@ -64,6 +65,7 @@ def test_it_makes_the_same_schema_as_the_supabase_cli_and_leaves_the_hosts_histo
     assert read_interface(connect, host) == read_interface(connect, pushed)
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing(host, connect, postgres):
     install(host)
     before = installer.dump(postgres, host)
@@ -71,6 +73,7 @@ def test_a_second_run_changes_nothing(host, connect, postgres):
     assert installer.dump(postgres, host) == before
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_every_file_and_changes_nothing(host, postgres):
     before = installer.dump(postgres, host)
     printed = install(host, "--dry-run")
@@ -81,6 +84,7 @@ def test_a_dry_run_lists_every_file_and_changes_nothing(host, postgres):
     assert installer.dump(postgres, host) == before
 
 
+@pytest.mark.slow
 def test_json_says_what_was_applied_and_what_comes_next(host):
     first = run_json("install", "--database-url", as_owner(host))
     assert (first["applied"], first["already"], first["dry_run"]) == (NAMES, [], False)
@@ -88,6 +92,7 @@ def test_json_says_what_was_applied_and_what_comes_next(host):
     assert first["next"]
 
 
+@pytest.mark.slow
 def test_a_host_without_the_default_table_is_told_to_bind_its_own(host, connect):
     connect(host).execute("drop table public.user_subscriptions cascade")
     printed = install(host)
@@ -96,6 +101,7 @@ def test_a_host_without_the_default_table_is_told_to_bind_its_own(host, connect)
 
 
 @pytest.mark.parametrize("schema", ["net", "vault", "cron"])
+@pytest.mark.slow
 def test_a_missing_extension_is_a_note_and_no_error(host, connect, schema):
     connect(host).execute(f"drop schema {schema} cascade")
     printed = install(host)
@@ -123,6 +129,7 @@ def test_killed_between_files_and_within_them_it_continues_where_it_was(host, co
     assert read_interface(connect, host) == read_interface(connect, pushed)
 
 
+@pytest.mark.slow
 def test_two_at_the_same_time_apply_every_file_once(host):
     both = [start("install", "--database-url", as_owner(host)) for _ in range(2)]
     ended = [process.communicate(timeout=120) for process in both]
@@ -132,6 +139,7 @@ def test_two_at_the_same_time_apply_every_file_once(host):
     assert sorted(applied) == [f"Applied {name}" for name in NAMES]
 
 
+@pytest.mark.slow
 def test_what_the_supabase_cli_applied_is_recorded_and_not_applied_again(database, connect, postgres):
     before = installer.dump(postgres, database, "--exclude-table-data=hangar.schema_migrations")
     printed = install(database)
@@ -194,6 +202,7 @@ def test_another_text_in_the_history_of_the_supabase_cli_is_named(database, conn
     assert installer.dump(postgres, database) == before
 
 
+@pytest.mark.slow
 def test_a_database_of_a_newer_version_is_left_alone(host, connect):
     install(host)
     connect(host).execute(
@@ -215,6 +224,7 @@ def test_a_schema_of_unknown_origin_is_left_alone(host, connect, made, said):
     assert said in install(host, exits=3)
 
 
+@pytest.mark.slow
 def test_a_failing_file_is_named_and_the_files_before_it_stay(host, connect):
     session = connect(host, "postgres")
     session.execute("create table public.fly_plans (mine integer)")

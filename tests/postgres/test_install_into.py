@@ -47,6 +47,7 @@ def test_both_ways_end_in_the_same_schema(project, bare_database, connect, postg
     assert dump(postgres, bare_database, *schema) == dump(postgres, other, *schema)
 
 
+@pytest.mark.slow
 def test_what_the_hosts_tool_applied_is_recognised(project, bare_database, connect, postgres):
     migrate(bare_database, folder=project)
     assert read_ledger(bare_database) == NAMES
@@ -66,6 +67,7 @@ def test_the_files_do_nothing_after_hangar_install(project, bare_database, conne
     assert dump(postgres, bare_database, *options) == before
 
 
+@pytest.mark.slow
 def test_half_by_the_one_and_half_by_the_other(project, bare_database, connect, tmp_path):
     some = tmp_path / "some" / "migrations"
     some.mkdir(parents=True)
@@ -111,6 +113,7 @@ def test_the_hosts_tool_and_hangar_install_at_the_same_time(project, bare_databa
     assert recorded == (len(FILES) + 1,)
 
 
+@pytest.mark.slow
 def test_a_file_that_was_applied_with_another_text_says_so(project, bare_database, connect):
     install(bare_database)
     session = connect(bare_database)

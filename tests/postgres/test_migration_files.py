@@ -79,6 +79,7 @@ def test_the_machine_spec_has_the_types_of_the_tables(hangar):
 
 
 @pytest.mark.every_postgres
+@pytest.mark.slow
 def test_no_function_is_ever_open_not_even_between_two_files(bare_database, connect, tmp_path):
     """A push may stop after any file, in a project that grants everything new in `public` to the API's roles."""
     admin = connect(bare_database)

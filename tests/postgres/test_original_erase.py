@@ -49,6 +49,7 @@ def naming(hangar, user, email):
     return [name for name in TABLES if hangar.one(query.format(name), f"%{user}%", f"%{email}%")]
 
 
+@pytest.mark.slow
 def test_a_person_from_before_hangar_can_be_erased(original, upgrade):
     """The log has words of the original system as status and type, lists as metadata; the row as it was has the address."""
     user = add_user(original, "free")
@@ -74,6 +75,7 @@ def test_a_person_from_before_hangar_can_be_erased(original, upgrade):
     assert [row["metadata"] for row in found] == [[1, "(erased)"], "(erased)", 7, {"reason": "(erased)", "n": 1}]
 
 
+@pytest.mark.slow
 def test_columns_that_the_host_has_added_lose_the_person_too(original, upgrade):
     """Every kind of text, in both tables; numbers and other persons stay."""
     user, other = add_user(original, "free"), add_user(original, "free")
@@ -130,6 +132,7 @@ def reads_xml(session):
     return True
 
 
+@pytest.mark.slow
 def test_columns_of_further_types_lose_the_person_and_what_cannot_is_named(original, upgrade):
     """XML and domains are changed. An enum and a key that must not be null stay, and the answer names them before and after."""
     user = add_user(original, "free")
@@ -180,6 +183,7 @@ def test_columns_of_further_types_lose_the_person_and_what_cannot_is_named(origi
     assert naming(hangar, user, email) == []
 
 
+@pytest.mark.slow
 def test_hstore_loses_the_person(original, upgrade):
     user = add_user(original, "free")
     email = address(original, user)
@@ -195,6 +199,7 @@ def test_hstore_loses_the_person(original, upgrade):
 
 
 @pytest.mark.parametrize("rule", ["unique (mail)", "check (mail like '%@%')"])
+@pytest.mark.slow
 def test_a_rule_of_the_host_that_refuses_the_pseudonym_erases_nothing_and_is_named(original, upgrade, rule):
     """Not half: the pins are there still. After the value is cleared the same call erases everything."""
     user, other = add_user(original, "free"), add_user(original, "free")

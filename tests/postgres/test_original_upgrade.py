@@ -93,6 +93,7 @@ def catalogue(session):
     return columns, constraints, indexes, tables, policies
 
 
+@pytest.mark.slow
 def test_every_row_id_time_cost_and_column_of_the_host_is_kept(url, original, apps, connect):
     before, log = read(original, COLUMNS, "user_fly_apps"), read(original, EVENTS, "user_fly_app_events")
     printed = install(url)
@@ -105,6 +106,7 @@ def test_every_row_id_time_cost_and_column_of_the_host_is_kept(url, original, ap
     assert original.execute("select count(*) from public.user_fly_apps_with_profiles").fetchone() == (len(apps) - 1,)
 
 
+@pytest.mark.slow
 def test_the_values_that_do_not_fit_are_kept_beside_the_row(upgraded, apps):
     """Active and deleted at once counts as live, because its app may run; what the row was is on record."""
     [row] = upgraded.sql("select * from public.user_fly_apps where id = %s", apps["half deleted"].row_id)
@@ -115,6 +117,7 @@ def test_the_values_that_do_not_fit_are_kept_beside_the_row(upgraded, apps):
     assert closed == datetime(2025, 11, 17, 12, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_an_upgraded_database_has_the_same_tables_as_a_new_one(upgraded, url, connect, common):
     assert catalogue(connect(url)) == catalogue(connect(common.url))
 
@@ -164,6 +167,7 @@ def act_everywhere(hangar):
     return hangar.rpc("fly_claim_due", limit=100)["claimed"]
 
 
+@pytest.mark.slow
 def test_nothing_acts_on_a_legacy_app(upgraded, apps):
     """Not for users who pay, not for those who stopped, not after hours, not when somebody asks."""
     before = upgraded.sql("select * from public.user_fly_apps where desired_state = 'legacy' order by id")
@@ -201,6 +205,7 @@ def test_a_legacy_app_cannot_be_leased_or_scheduled_by_any_statement(upgraded):
             upgraded.sql(f"update public.user_fly_apps set {change} where desired_state = 'legacy'")
 
 
+@pytest.mark.slow
 def test_a_user_who_pays_gets_no_second_app_and_one_whose_app_was_closed_gets_none_before_hangar_is_live(
     upgraded, apps
 ):
@@ -216,6 +221,7 @@ def test_a_user_who_pays_gets_no_second_app_and_one_whose_app_was_closed_gets_no
     assert new["fly_app_name"] != apps["deleted"].name
 
 
+@pytest.mark.slow
 def test_one_alert_names_the_apps_of_users_who_stopped_paying(upgraded, apps):
     """Once, not with every sweep, and no other alert comes from rows that are old, failed or stuck."""
     act_everywhere(upgraded)
@@ -236,6 +242,7 @@ def test_one_alert_names_the_apps_of_users_who_stopped_paying(upgraded, apps):
     assert upgraded.sql("select kind from hangar.alerts where resolved_at is null and kind <> 'nudges'") == []
 
 
+@pytest.mark.slow
 def test_reports_show_legacy_apps_and_no_failures(upgraded, apps):
     overview = upgraded.rpc("fly_overview")
     assert overview["legacy"] == len(apps) - 1
@@ -270,6 +277,7 @@ def test_the_old_functions_and_administrators_cannot_write_or_read_around_hangar
     assert session.execute("select user_id from public.user_fly_apps").fetchall() == [(user,)]
 
 
+@pytest.mark.slow
 def test_deleting_a_user_keeps_the_row_and_the_log(upgraded, apps):
     """The original system lost both, while the app ran on."""
     app = apps["active"]
@@ -291,6 +299,7 @@ def test_deleting_a_user_keeps_the_row_and_the_log(upgraded, apps):
         ("alter table public.user_fly_apps drop constraint user_fly_apps_pkey cascade", "primary key"),
     ],
 )
+@pytest.mark.slow
 def test_a_table_that_is_another_one_is_refused_in_words_and_left_as_it_is(
     url, original, connect, postgres, change, says
 ):
@@ -303,6 +312,7 @@ def test_a_table_that_is_another_one_is_refused_in_words_and_left_as_it_is(
     assert installer.dump(postgres, url) == before
 
 
+@pytest.mark.slow
 def test_every_column_that_hangar_adds_is_refused_as_a_column_of_the_host(url, original, connect, common):
     """The list in the refusal equals what a new installation has beside the original columns."""
     for table in ("user_fly_apps", "user_fly_app_events"):
@@ -373,6 +383,7 @@ def test_what_would_stop_the_upgrade_is_named_before_anything_is_created(url, or
         assert ids[3] not in printed
 
 
+@pytest.mark.slow
 def test_a_log_without_the_table_of_apps_is_refused_in_words(url, original, apps):
     original.execute("drop table public.user_fly_apps cascade")
     assert "belong to an app that has no row" in install(url, exits=3)
@@ -380,6 +391,7 @@ def test_a_log_without_the_table_of_apps_is_refused_in_words(url, original, apps
     install(url)
 
 
+@pytest.mark.slow
 def test_an_entry_of_a_lost_app_is_named(url, original, apps):
     original.execute(DROP_KEY + LOST_ENTRY)
     [lost] = original.execute("select id from public.user_fly_app_events where status = 'x'").fetchone()
@@ -388,6 +400,7 @@ def test_an_entry_of_a_lost_app_is_named(url, original, apps):
     install(url)
 
 
+@pytest.mark.slow
 def test_a_trigger_that_always_fires_changes_no_row_and_always_fires_afterwards(url, original, apps, connect):
     original.execute(
         "create function public.refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;"
@@ -399,6 +412,7 @@ def test_a_trigger_that_always_fires_changes_no_row_and_always_fires_afterwards(
     assert connect(url).execute(enabled).fetchone() == ("A",)
 
 
+@pytest.mark.slow
 def test_roles_that_keep_a_right_to_write_are_named(url, original, apps):
     original.execute("create role host_admin nologin; create role host_clerk nologin; create role host_reader nologin")
     try:
@@ -413,6 +427,7 @@ def test_roles_that_keep_a_right_to_write_are_named(url, original, apps):
             original.execute(f"drop owned by {role}; drop role {role}")
 
 
+@pytest.mark.slow
 def test_nobody_is_named_if_nobody_keeps_a_right_to_write(url, original, apps):
     assert "keep a right to write" not in install(url)
 
@@ -472,6 +487,7 @@ def test_a_dry_run_does_not_wait_for_the_host_or_hold_it_up(url, original, apps,
     writer.execute("rollback")
 
 
+@pytest.mark.slow
 def test_an_install_that_was_interrupted_before_the_upgrade_is_judged_again(url, original, apps, connect):
     """The file that judges is applied already; what has changed since then is found all the same."""
     reader = connect(url)
@@ -486,6 +502,7 @@ def test_an_install_that_was_interrupted_before_the_upgrade_is_judged_again(url,
     assert installer.read_ledger(url) == done
 
 
+@pytest.mark.slow
 def test_an_upgrade_that_waits_for_a_lock_changes_nothing_and_continues_later(url, original, apps, connect):
     before = read(original, COLUMNS, "user_fly_apps")
     reader = connect(url)

@@ -191,18 +191,21 @@ def test_what_hangs_on_hangar_is_named_and_nothing_goes(host, connect, postgres,
 
 
 @pytest.mark.parametrize("typed", ["", "no\n", "y\n"])
+@pytest.mark.slow
 def test_without_the_word_yes_nothing_goes(host, typed):
     install(host)
     assert "not confirmed" in uninstall(host, exits=3, typed=typed)
     assert len(read_ledger(host)) == len(FILES)
 
 
+@pytest.mark.slow
 def test_the_word_yes_confirms(host, connect):
     install(host)
     uninstall(host, typed="yes\n")
     assert connect(host).execute("select to_regnamespace('hangar')").fetchone() == (None,)
 
 
+@pytest.mark.slow
 def test_an_installation_that_stopped_halfway_is_removed_and_the_hosts_tables_of_the_same_name_stay(
     host, connect, postgres
 ):
@@ -243,6 +246,7 @@ def test_killed_in_the_middle_it_has_removed_everything_or_nothing(host, connect
     assert host_dump(postgres, host) == before
 
 
+@pytest.mark.slow
 def test_two_at_the_same_time_remove_it_once(host, connect):
     install(host)
     both = [start("uninstall", "--yes", "--database-url", as_owner(host)) for _ in range(2)]

@@ -34,6 +34,7 @@ def provision(world, user):
     return None
 
 
+@pytest.mark.slow
 def test_a_public_app_has_its_addresses_before_it_is_active(public):
     """C7: `<app>.fly.dev` answers only then; each call has its intent and outcome."""
     user = public.add_user("elite")
@@ -50,6 +51,7 @@ def test_a_public_app_has_its_addresses_before_it_is_active(public):
     assert not public.open_alerts()
 
 
+@pytest.mark.slow
 def test_a_private_app_gets_none_and_costs_no_call(public):
     user = public.add_user("pro")
     calls = public.watch_calls()

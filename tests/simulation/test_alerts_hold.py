@@ -43,6 +43,7 @@ def told(receiver, kind):
     ("kind", "setting", "limit", "enough"),
     [("max_cost", "max_monthly_cost_usd", 13, 100), ("max_apps", "max_apps", 2, 9)],
 )
+@pytest.mark.slow
 def test_a_cap(world, receiver, kind, setting, limit, enough):
     """Users of different prices wait for hours. It ends when the cap has room, within one sweep."""
     world.sql(f"update hangar.settings set {setting} = {limit}")
@@ -83,6 +84,7 @@ def test_the_brake_ends_when_nothing_waits_for_it(world, receiver):
     assert told(receiver, "brake") == [False, True]
 
 
+@pytest.mark.slow
 def test_one_function_with_a_wrong_installation_id(world, receiver):
     """The sweep runs in another function, with the right one. Each call of the wrong one says the same."""
     wrong = world.new_worker()
@@ -161,6 +163,7 @@ def test_orphans_that_one_list_lacks(world, receiver):
     assert told(receiver, "orphans") == [False, True]
 
 
+@pytest.mark.slow
 def test_an_incident_in_a_region_that_cannot_be_read_meanwhile(world, receiver):
     """Unknown is not healthy."""
     users = have_active_users(world, 12)

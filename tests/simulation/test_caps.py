@@ -35,6 +35,7 @@ def sizes(world, users):
     return [found[world.row(user)["fly_app_name"]][0] for user in users]
 
 
+@pytest.mark.slow
 def test_a_plan_change_beyond_the_cap_waits_with_an_alert(fleet):
     """D3: five upgrades under a cap of 60 dollars. One fits; the others keep their machine, running, and an alert is open."""
     world, users = fleet

@@ -130,6 +130,7 @@ def test_a_scaled_machine_costs_its_real_price_from_the_moment_it_is_seen(world)
     assert [(each["cpu_kind"], each["memory_mb"]) for each in report["groups"]] == [("performance", 16384)]
 
 
+@pytest.mark.slow
 def test_many_apps_with_the_same_difference_are_one_alert_and_a_few_repairs(world):
     """Twelve scaled machines: one alert, and with each sweep one update (5 % of twenty apps) until all are as they should be."""
     users = have_healthy_users(world, 20)

@@ -16,6 +16,7 @@ from tests.support.world import World
 STEP = size("MATRIX_STEP")
 
 
+@pytest.mark.slow
 def test_the_matrix_has_every_value_of_every_dimension(database):
     """The matrix has its full size, and without a fault every use case reaches its end state."""
     with World(database, rewinds=True) as world, without_threads():

@@ -127,6 +127,7 @@ def test_after_a_restore_a_live_installation_ends_with_one_app_for_each_user(wor
     assert world.row(user)["status"] == "active"
 
 
+@pytest.mark.slow
 def test_an_empty_database_destroys_nothing_without_approval(world):
     """I5, worst case: all rows and subscriptions are gone. An operator must approve; then the brake limits."""
     world.sql("update hangar.settings set brake_floor = 2, brake_share = 0")

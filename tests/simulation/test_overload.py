@@ -100,6 +100,7 @@ def test_a_mass_cancellation_by_two_processes_keeps_flys_limit_and_lets_an_upgra
     ("headers", "method"),
     [({}, "*"), ({"Retry-After": "7"}, "*"), ({"Retry-After": "Thu, 26 Nov 2026 10:00:00 GMT"}, "*"), ({}, "DELETE")],
 )
+@pytest.mark.slow
 def test_a_storm_of_429_is_outlived(busy, headers, method):
     """Fly refuses everything for ten minutes: health calls end in time, writes stay few, then all users converge."""
     leaving = have_busy_fleet(busy, 20)
@@ -221,6 +222,7 @@ def test_slow_rows_do_not_keep_the_others_waiting(busy, monkeypatch):
     assert {busy.row(user)["status"] for user in poisoned} == {"active"}
 
 
+@pytest.mark.slow
 def test_a_drain_out_of_time_leaves_rows_for_the_next(busy):
     """Each drain of 20 s does some rows and reports how many are left. The next continues with the oldest."""
     users = [busy.add_user("pro") for _ in range(80)]
@@ -339,6 +341,7 @@ def test_a_sweep_that_could_not_probe_every_app_is_not_whole(world, monkeypatch)
 
 @pytest.mark.sized
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_thousands_of_flips_in_a_minute(world):
     """After 20 flips per user exactly the entitled users have apps. A flip costs the host a mark."""
     count = size("FLIPPING_USERS")

@@ -56,6 +56,7 @@ def sweep_for(world, seconds, step_s=300):
 @pytest.mark.parametrize(
     ("text", "status", "code"), [(BILLING, 403, "billing"), (LIMIT, 422, "quota"), (RISK, 403, "policy")]
 )
+@pytest.mark.slow
 def test_a_refused_start_destroys_nothing_however_often_it_is_refused(world, text, status, code):
     """C1: hours of refused starts, then Fly accepts: the same machine runs again."""
     [user] = have_active_users(world, 1)
@@ -82,6 +83,7 @@ def test_a_refused_start_destroys_nothing_however_often_it_is_refused(world, tex
     assert (machine_ids(world), destroys(world), read_alert(world)) == (before, 0, [])
 
 
+@pytest.mark.slow
 def test_refused_starts_do_not_count_as_failed_starts(world):
     """After ten refused starts the machine stops once by itself: it is started again, and not replaced."""
     [user] = have_active_users(world, 1)

@@ -12,6 +12,7 @@ FORWARD, BACK = "good", "never-ready"
 
 @pytest.mark.sized
 @pytest.mark.parametrize("image", [FORWARD, BACK], ids=["forward", "back"])
+@pytest.mark.slow
 def test_death_at_every_boundary_of_a_move(world, image):
     """The process dies at each boundary in turn. The next one continues: nobody runs twice, and one machine is left."""
     step = 3 * size("DEATH_STEP")

@@ -33,6 +33,7 @@ def find_moving(world, release):
     return target
 
 
+@pytest.mark.slow
 def test_an_app_whose_former_image_is_gone_is_named_and_keeps_no_release_away(fleet):
     """The registry has removed the former image, so the canary cannot go back. The release ends, and another one may begin."""
     release = start_release(fleet, image=NEW)
@@ -138,6 +139,7 @@ def test_a_fleet_that_was_unhealthy_before_gives_three_apps_to_a_bad_image(fleet
     assert find_states(found) == {"reverted", "pending"}
 
 
+@pytest.mark.slow
 def test_other_variables_of_a_plan_survive_a_rollback(fleet):
     """They were added after the release; only what the release brought goes back."""
     fleet.sql("""update public.fly_plans set env = '{"FEATURE": "0"}' where tier = 'elite'""")

@@ -28,6 +28,7 @@ def fleet(world):
     return world
 
 
+@pytest.mark.slow
 def test_a_good_release_reaches_everybody_in_waves(fleet):
     release = start_release(fleet, image=NEW)
     sizes = [wave["size"] for wave in read_release(fleet, release)["waves"]]
@@ -67,6 +68,7 @@ BAD = (
 
 
 @pytest.mark.parametrize("behaviour", ["slow-start", "slow-pull"])
+@pytest.mark.slow
 def test_a_slow_image_is_waited_for(fleet, behaviour):
     """An image that is good within the deadline is good."""
     release = start_release(fleet, image=f"registry.fly.io/vyx-app:v2-{behaviour}")
@@ -95,6 +97,7 @@ def read_env(world, name):
     return {app: machine.config["env"].get(name) for app, (machine,) in world.apps().items()}
 
 
+@pytest.mark.slow
 def test_a_release_of_variables_reaches_every_machine_and_goes_back(fleet):
     """Variables alone are a change too: the machine has to have them, and to lose them again."""
     assert set(read_env(fleet, "FEATURE").values()) == {None}

@@ -108,6 +108,7 @@ def running(world):
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "not-live"])
 @pytest.mark.parametrize("hours", [0, 3], ids=["told-at-once", "told-hours-later"])
+@pytest.mark.slow
 def test_an_older_database_came_back(world, copy, hours, live):
     """I5: no paying user loses the running machine, even if the copy does not know it. The user who cancelled loses it."""
     users = [*have_active_users(world, 5), world.add_user(), world.add_user()]
@@ -297,6 +298,7 @@ def twin_of(world, url):
     return twin
 
 
+@pytest.mark.slow
 def test_two_hangars_with_one_installations_id(world, copy):
     """Not detectable (ADR 6), but limited: new apps of both are safe; known apps are removed at most `brake_floor` an hour."""
     world.sql("update hangar.settings set brake_floor = 2, brake_share = 0")

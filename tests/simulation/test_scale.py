@@ -89,6 +89,7 @@ def test_a_large_fleet_is_swept_with_few_lists_and_a_share_of_looks(world):
     assert not writes(requests)
 
 
+@pytest.mark.slow
 def test_six_hundred_health_results_are_two_statements(world):
     """A fleet found unknown all at once is written 500 rows a statement."""
     have_fleet(world, 600)
@@ -104,6 +105,7 @@ def small_pages(world, monkeypatch, size):
     monkeypatch.setattr(world.reconciler.database, "read_fleet_page", lambda after, _limit: read_page(after, size))
 
 
+@pytest.mark.slow
 def test_every_app_is_probed_within_half_an_hour(world, monkeypatch):
     """With sweeps every five minutes for two hours, each app of a large fleet is read directly every 30 minutes."""
     monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 0)
@@ -116,6 +118,7 @@ def test_every_app_is_probed_within_half_an_hour(world, monkeypatch):
             assert max(read_looks(world)) <= 1800
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_starves_no_app(world, monkeypatch):
     """Killed at a different page each time, the next sweep continues after it, and every app gets its probe."""
     monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", 0)
@@ -189,6 +192,7 @@ def test_the_brake_left_alone_lets_a_floor_of_a_thousand_downgrades_go(world):
 
 
 @pytest.mark.parametrize("look_at_all_up_to", [1000, 0])
+@pytest.mark.slow
 def test_a_third_of_the_fleet_in_an_unreachable_region_is_unknown_and_left_alone(world, monkeypatch, look_at_all_up_to):
     """Neither unhealthy nor restarted, replaced or destroyed, for as long as it lasts; healthy again when it is over."""
     monkeypatch.setattr(listings, "LOOK_AT_ALL_UP_TO", look_at_all_up_to)

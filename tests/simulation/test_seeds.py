@@ -40,6 +40,7 @@ def test_a_seed_gives_the_same_run_again(database):
         forget(database)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_run(postgres, database):
     """Nothing depends on the order of sets, on addresses or on real time."""
     try:

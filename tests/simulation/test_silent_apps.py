@@ -189,6 +189,7 @@ def test_a_program_that_runs_out_of_memory_between_two_looks_alerts(world):
     assert (after["machine_id"], after["generation"]) == (row["machine_id"], row["generation"])
 
 
+@pytest.mark.slow
 def test_a_crash_an_hour_alerts_and_ends_with_six_hours_of_peace(world):
     """Hangar brings it up each time, so the crash loop of three repairs an hour never sees it."""
     (user,) = have_healthy_users(world, 1)

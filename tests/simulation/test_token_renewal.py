@@ -49,6 +49,7 @@ def fleet(world):
     return world
 
 
+@pytest.mark.slow
 def test_each_token_is_renewed_before_its_end_one_app_an_hour(fleet):
     before = tokens(fleet)
     digests = {name: machine.image_digest for name, (machine,) in fleet.apps().items()}

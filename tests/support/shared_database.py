@@ -12,7 +12,7 @@ from psycopg import sql
 
 from local.supabase.postgres.server import Postgres
 from tests.support.databases import drop_database, fresh_database
-from tests.support.sessions import open_host, open_service
+from tests.support.sessions import open_host, open_service, plan_once
 
 _SCHEMAS = ("public", "hangar", "auth", "vault", "cron", "net")
 # The rows of Postgres's catalogs are never changed, only written anew: the number of the last transaction that wrote one.
@@ -69,11 +69,17 @@ class SharedDatabase:
     def empty(self) -> None:
         """Reset to a live installation without users, rows and events."""
         self.host.execute(self._empty, prepare=False)
+        plan_once(self.host)
         self._schema = self._read_last_change()
 
     def open_service(self) -> psycopg.Connection:
         """A session with the rights of Hangar's functions, new or returned."""
-        return self._idle.pop() if self._idle else open_service(self.url)
+        if self._idle:
+            return self._idle.pop()
+        session = open_service(self.url)
+        session.prepare_threshold = 0
+        plan_once(session)
+        return session
 
     def return_service(self, session: psycopg.Connection) -> None:
         """Keep the session for the next process. One that is broken or closed is not kept."""
