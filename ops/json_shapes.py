@@ -25,7 +25,7 @@ def _shape(kind: Kind, keys: str, note: str = "") -> Shape:
 
 _USER_STATUS = (
     "user_id known entitled why subscription override row last symptom cap drift_held pin secrets revocation "
-    "release brake events"
+    "token_refused release brake events"
 )
 _DECISION = "user_id override plan ends_at entitled outcome detail code status app_name next_attempt_at"
 _ALERT = "id kind key message metadata opened_at seen_at times told_at user_id app email handling"

@@ -84,7 +84,8 @@ def _describe_app(row: Mapping[str, Any], now: datetime, *, live: bool) -> dict[
     if drift := list_drift(row):
         facts["drift"] = f"since {format_time(row['drift_since'], now)}: {'; '.join(drift)}"
     if row["error_code"]:
-        facts["failure"] = f"{row['error_code']} after {row['retry_count']} failed attempts: {row['error_message']}"
+        attempts = f"{row['retry_count']} failed attempt{'' if row['retry_count'] == 1 else 's'}"
+        facts["failure"] = f"{row['error_code']} after {attempts}: {row['error_message']}"
     return facts
 
 

@@ -24,6 +24,7 @@ begin
     'pin', (select hangar.pin_json(n) from hangar.user_pins n where n.user_id = p_user), 'release', hangar.user_release_json(v_row),
     'secrets', hangar.user_secrets_json(p_user),
     'revocation', (select to_jsonb(r) - 'user_id' from hangar.token_revocations r where r.user_id = p_user),
+    'token_refused', v_row.desired_state = 'present' and hangar.is_token_refused(v_row),
     -- Why the brake would hold back this app's deletion; decided as hangar.check_brake does, without its lock.
     'brake', case when v_row.desired_state = 'absent' then
       (select b.reason from hangar.brake_status() b where b.reason = 'lost' or v_row.id::text <> all (b.destroyed)) end,

@@ -8,6 +8,7 @@ import pytest
 
 from shared.adapters.signing_keys import SigningKeys
 from shared.domain.errors import TransientError
+from shared.domain.remediation import format_next_step
 from tests.support.releases import ACTOR, NEW, find_states, operate, read_release, start_release
 
 MINUTE, HOUR = 60, 3600
@@ -118,6 +119,12 @@ def test_a_key_that_is_revoked_first_is_named_and_no_health_repair_makes_it_wors
     assert {name: machine.id for name, (machine,) in world.apps().items()} == machines
     credentials = operate(world, "fly_credentials")
     assert (credentials["held_by"], credentials["refused"]) == ("signing_key", USERS)
+    [(user,)] = world.sql("select user_id from public.user_fly_apps order by fly_app_name limit 1")
+    status = operate(world, "fly_user_status", p_user=user)
+    [(now, settings)] = world.sql("select hangar.now(), to_jsonb(s) from hangar.settings s")
+    assert "Hangar gives it a new token by itself, if" in format_next_step(status, settings, now)
+    assert "`hangar credentials`" in format_next_step(status, settings, now)
+    assert "the alert about the signing key" in format_next_step(status, settings, now, "dashboard")
 
 
 def test_a_few_apps_with_refused_tokens_are_neither_restarted_nor_replaced(world):
