@@ -13,11 +13,12 @@ from xdist.scheduler import LoadScopeScheduling
 FOLDERS = ("kill", "browser", "mutants", "archive", "http", "simulation", "incidents", "postgres", "contract", "unit")
 # Files that take ten seconds and more; measure with `pytest --durations=0`.
 SLOW_FILES = (
+    "tests/http/test_deploy_fly.py",
+    "tests/http/test_ops_adopt.py",
+    "tests/http/test_doctor.py",
     "tests/http/test_ops_migrate.py",
-    "tests/http/test_dev_process.py",
-    "tests/http/test_canary.py",
-    "tests/http/test_ops_commands.py",
-    "tests/http/test_ops_dev.py",
+    "tests/http/test_ops_releases.py",
+    "tests/http/test_replay.py",
     "tests/http/test_first_app.py",
 )
 
