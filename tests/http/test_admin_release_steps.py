@@ -53,12 +53,12 @@ def test_the_form_makes_a_draft_whose_page_is_its_plan(operator, draft, release_
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "A release changes at least one of image, region, cpu_kind, cpu_count, memory_mb and env."),
+        ({}, "A release changes at least one of image, region, CPU kind, number of vCPU, memory in MB and env."),
         ({"image": "not an image"}, "Image must be"),
-        ({"image": NEW, "cpu_count": "two"}, "Cpu_count must be a whole number from 1 to 64, not two."),
-        ({"image": NEW, "cpu_count": "-1"}, "Cpu_count must be a whole number from 1 to 64, not -1."),
-        ({"image": NEW, "memory_mb": "999999999999999999999"}, "Memory_mb must be a whole number from 256"),
-        ({"image": NEW, "cpu_kind": "big"}, "Cpu_kind must be shared or performance, not big."),
+        ({"image": NEW, "cpu_count": "two"}, "Number of vCPU must be a whole number from 1 to 64, not two."),
+        ({"image": NEW, "cpu_count": "-1"}, "Number of vCPU must be a whole number from 1 to 64, not -1."),
+        ({"image": NEW, "memory_mb": "999999999999999999999"}, "Memory in MB must be a whole number from 256"),
+        ({"image": NEW, "cpu_kind": "big"}, "CPU kind must be shared or performance, not big."),
         ({"image": NEW, "cpu_count": "4", "memory_mb": "256"}, "is refused by Fly"),
         ({"image": NEW, "tiers": "gold"}, "Tiers must be dedicated plans (elite, pro), not gold."),
         ({"move_to": "nrt, moon"}, "Move to regions: region 'moon' does not exist on Fly: use one or several of"),

@@ -15,7 +15,7 @@ from functions.admin.actions.registry import ACTIONS, ActionSpec
 from functions.admin.actions.release_offers import explain_stale_form, mark_state, specialise_release
 from functions.admin.actions.request import ActionRequest, read_day, suggest_plan
 from functions.admin.request_context import clean, get_context, read_arg, read_release_id, redirect_to, show
-from functions.admin.views.commands import replace_commands
+from functions.admin.views.commands import name_fields, replace_commands
 from functions.admin.views.releases import end_sentence
 from shared.domain.errors import Conflict, Refused
 from shared.domain.models import Json
@@ -48,7 +48,7 @@ def run_action(name: str) -> flask.Response:
     except Refused as refusal:
         if refusal.code != "invalid_value":
             raise
-        return _show_confirmation(action, spec, end_sentence(replace_commands(refusal.message)), 400)
+        return _show_confirmation(action, spec, end_sentence(name_fields(replace_commands(refusal.message))), 400)
     flask.flash(outcome.text, outcome.tone)
     return redirect_to(outcome.page or _get_origin_page(action, spec))
 

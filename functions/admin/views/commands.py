@@ -1,4 +1,4 @@
-"""Commands in sentences of the database, replaced by the dashboard's pages and buttons. Pure."""
+"""Commands and fields in sentences of the database, replaced by the dashboard's pages, buttons and labels. Pure."""
 
 import re
 
@@ -18,6 +18,9 @@ _PLACES = (
     ("hangar sweep", "Sweep now on the Controls page"),
     ("hangar release status", "the release's page"),
 )
+# Fields of a release, and what the form calls them.
+_LABELS = {"cpu_kind": "CPU kind", "cpu_count": "number of vCPU", "memory_mb": "memory in MB"}
+_FIELD = re.compile(rf"\b({'|'.join(_LABELS)})\b")
 _RELEASE_STEP = re.compile(r"hangar release (\w+) \d+")
 
 
@@ -25,6 +28,11 @@ def replace_commands(text: str) -> str:
     """The text with the dashboard's pages and buttons in place of the commands that it names, and without backticks."""
     text = re.sub(r"\b([Rr])un (?=`hangar)", lambda found: "Use " if found[1] == "R" else "use ", text)
     return _COMMAND.sub(lambda found: _name_place(found[1]), text).replace("`", "")
+
+
+def name_fields(text: str) -> str:
+    """The text with the labels of the form in place of the fields that it names."""
+    return _FIELD.sub(lambda found: _LABELS[found[1]], text)
 
 
 def _name_place(command: str) -> str:
