@@ -202,11 +202,12 @@ def _format_at_rest(user: Mapping[str, Any]) -> str:
 
 def _explain_symptom(user: Mapping[str, Any], now: datetime, surface: Surface) -> str | None:
     """What is wrong with an app that has no failure of its own."""
-    if user.get("token_refused") and user["row"]["observed_generation"] == user["row"]["generation"]:
+    row = user["row"]
+    if user.get("token_refused") and row["status"] != "error" and row["observed_generation"] == row["generation"]:
         see = "see `hangar credentials`" if surface == "cli" else "see the alert about the signing key"
         return (
             "the project refuses the app's token, because it does not accept the key that signed it (any more): the app cannot "
-            f"read its user's data. Hangar gives it a new token by itself, if it signs with a key that is accepted: {see}"
+            f"read its user's data. Hangar gives it a new token within minutes, unless something holds that: {see}"
         )
     symptom = user.get("symptom")
     return explain_symptom(symptom, user["row"], format_time(symptom["since"], now), surface) if symptom else None

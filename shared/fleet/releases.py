@@ -30,7 +30,7 @@ MOST_STEPS = 4
 
 def advance_releases(worker: "Worker", ends_at: float) -> int:
     """Move every release on until nothing more happens now, or `ends_at` on the worker's clock. Returns how many apps moved."""
-    moved = 0
+    moved, asked = 0, False
     for _ in range(MOST_STEPS):
         step = worker.database.advance_releases(LOOKS_AT_ONCE)
         moved += step.moved
@@ -39,9 +39,10 @@ def advance_releases(worker: "Worker", ends_at: float) -> int:
         with ThreadPoolExecutor(min(LOOKERS, len(step.looks)), thread_name_prefix="release") as pool:
             found = [pool.submit(copy_context().run, _look, worker, look, step.now, ends_at) for look in step.looks]
         looks = [each.result() for each in found]
-        if any(each["verdict"] in ("bad", "dead") for each in looks):
+        if not asked and worker.clock() < ends_at and any(each["verdict"] in ("bad", "dead") for each in looks):
             # Perhaps the project refuses the program's token since the last sweep. Then the image is not to blame.
             record_signing_keys(worker)
+            asked = True
         worker.database.record_release_looks(looks)
     return moved
 

@@ -36,4 +36,11 @@ as $$
      and exists (select 1 from hangar.signing_keys k where k.read_at > hangar.now() - interval '1 hour' and p_row.token_key_id <> all (k.published))
 $$;
 
+-- The same however old the answer is: a release does not judge by it that all is well again.
+create function hangar.was_token_refused(p_row public.user_fly_apps) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_row.token_key_id is not null and exists (select 1 from hangar.signing_keys k where p_row.token_key_id <> all (k.published))
+$$;
+
 select hangar.restrict_functions();

@@ -146,6 +146,11 @@ begin
     end if;
     v_row := hangar.give_token(v_row, 'token_renewal');
     update public.user_fly_apps a set token_renewal_at = v_now where a.id = v_row.id;
+    -- A release goes on watching the app, of which nothing else changes.
+    update hangar.release_targets t set generation = v_row.generation, good_since = null
+      from hangar.releases r
+     where r.id = t.release_id and r.state in ('rolling', 'paused', 'rolling_back') and t.row_id = v_row.id
+       and t.generation = v_row.generation - 1 and t.state in ('done', 'failed') and not t.must_go_back;
     v_renewed := v_renewed + 1;
   end loop;
   return v_renewed;

@@ -56,6 +56,15 @@ begin
     -- The key of another installation's functions signs no token of this fleet.
     return jsonb_build_object('published', p_signing = any (v_published), 'refused_apps', null);
   end if;
+  -- A key that is accepted again: what was wrong with the apps is over, and their health is judged from the beginning.
+  with back as (
+    update public.user_fly_apps a set health_status = 'unknown', bad_samples = 0, health_step = null
+      from hangar.signing_keys k
+     where a.deleted_at is null and a.desired_state = 'present' and a.health_status = 'unhealthy'
+       and a.token_key_id <> all (k.published) and a.token_key_id = any (v_published)
+    returning a.id),
+  forgotten as (delete from hangar.app_health h using back where h.fly_app_id = back.id)
+  update hangar.release_targets t set good_since = null from back where t.row_id = back.id and t.state = 'done';
   select count(*) into v_refused from public.user_fly_apps a
    where a.deleted_at is null and a.desired_state = 'present' and a.token_key_id <> all (v_published);
   insert into hangar.signing_keys as k (signing, published, refused_apps, read_at) values (p_signing, v_published, v_refused, hangar.now())

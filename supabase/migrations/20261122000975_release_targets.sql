@@ -98,7 +98,7 @@ begin
   select * into strict v_settings from hangar.settings;
   return query
   with chosen as (
-    select a.id, a.user_id, a.fly_app_name, a.tier, a.machine_region, coalesce(a.health_status = 'unhealthy', false) as ill,
+    select a.id, a.user_id, a.fly_app_name, a.tier, a.machine_region, coalesce(a.health_status = 'unhealthy' and not hangar.was_token_refused(a), false) as ill,
            a.status = 'active' and a.observed_generation = a.generation and a.machine_state = 'started'
              and a.health_status is distinct from 'unhealthy' as steady,
            -- Other users come first in another release, and a dry run shows the same order as the release.

@@ -1,5 +1,5 @@
 -- How far the apps of a release have come: what their rows say, and what a look at each machine has found.
--- Builds on: release_way_back.
+-- Builds on: release_way_back, release_tokens.
 
 -- Whether a move keeps the user down: the new machine does not start, for example for want of room, or it cannot be made while the former one
 -- has stopped or is gone. The app goes back at once, because only then does Hangar repair it where it was.
@@ -30,7 +30,7 @@ begin
     for v_found in
       select t as target, a as app_row from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
        where t.release_id = p_release.id and t.state = 'done' and not t.was_unhealthy and not t.must_go_back
-         and a.generation = t.generation and a.deleted_at is null and a.desired_state = 'present' and not hangar.is_token_refused(a)
+         and a.generation = t.generation and a.deleted_at is null and a.desired_state = 'present' and not hangar.blames_token(a)
          and (a.status = 'error' and hangar.is_release_fault(a.error_code) or a.health_status = 'unhealthy')
        order by t.place limit 100
     loop
@@ -69,9 +69,11 @@ begin
     elsif v_row.generation <> v_target.generation then
       update hangar.release_targets t
          set generation = v_row.generation, state = 'applying', good_since = null,
+             reason_code = nullif(t.reason_code, 'token_refused'),
              deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision)
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
-    elsif v_row.status = 'error' and hangar.is_release_fault(v_row.error_code) and not v_target.goes_back then
+    elsif v_row.status = 'error' and hangar.is_release_fault(v_row.error_code) and not v_target.goes_back
+      and not hangar.blames_token(v_row) then
       perform hangar.fail_target(v_target, v_row.error_code, v_row.error_message);
     elsif hangar.is_down_in_move(v_row) and not v_target.goes_back and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
       update hangar.release_targets t
@@ -80,12 +82,10 @@ begin
     elsif v_target.state = 'applying' and v_row.observed_generation = v_row.generation and v_row.error_code is null then
       update hangar.release_targets t set state = 'verifying'
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
-    elsif v_target.state = 'verifying' and hangar.is_token_refused(v_row) then
-      -- Without its user's data the program fails with every image. It is judged once it has a token that the project accepts.
-      update hangar.release_targets t
-         set good_since = null, deadline_at = greatest(t.deadline_at, v_now + make_interval(secs => p_release.deadline_s::double precision)),
-             reason_code = case when t.goes_back then t.reason_code else 'token_refused' end, reason = case when t.goes_back then t.reason end
-       where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
+    elsif v_target.state = 'verifying' and not v_target.goes_back and hangar.blames_token(v_row) then
+      perform hangar.wait_for_token(p_release, v_target, p_judge);
+    elsif v_target.state = 'verifying' and not v_target.goes_back and v_target.reason_code = 'token_refused' then
+      perform hangar.judge_again(p_release, v_target);
     elsif p_judge and v_target.deadline_at <= v_now and v_target.goes_back then
       if v_target.state = 'applying' and v_row.status = 'error' and v_row.error_code in ('region_full', 'quota', 'host')
          and v_row.spare_machine_id is null and v_row.machine_state = 'started' and hangar.needs_move(v_row, v_row.region)
@@ -151,7 +151,7 @@ as $$
       select t as target, t.release_id, t.row_id, t.user_id, t.goes_back, t.previous, t.applied_at, t.good_since, a.fly_app_name, a.machine_id, a.docker_image, a.power
         from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
        where t.release_id = p_release.id and a.machine_id is not null and a.deleted_at is null and a.desired_state = 'present'
-         and a.generation = t.generation and not hangar.is_token_refused(a)
+         and a.generation = t.generation and (t.goes_back or not hangar.was_token_refused(a))
          and (t.state = 'verifying' or t.state = 'done' and t.wave = p_release.wave and p_release.state = 'rolling' and not t.must_go_back
               or hangar.is_watched(p_release, t))
          and (t.looked_at is null or t.looked_at <= hangar.now() - pg_catalog.make_interval(
@@ -265,7 +265,7 @@ begin
     select t.* into v_target from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
      where t.release_id = v_release.id and t.row_id = (v_look ->> 'row_id')::uuid and t.applied_at = (v_look ->> 'since')::timestamptz
        and (t.state = 'verifying' or t.state = 'done' and not t.must_go_back)
-       and a.deleted_at is null and a.desired_state = 'present' and a.generation = t.generation and not hangar.is_token_refused(a);
+       and a.deleted_at is null and a.desired_state = 'present' and a.generation = t.generation and (t.goes_back or not hangar.was_token_refused(a));
     if v_target.row_id is not null then
       perform hangar.record_look(v_release, v_target, v_look);
       v_recorded := v_recorded + 1;

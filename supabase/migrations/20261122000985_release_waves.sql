@@ -2,7 +2,7 @@
 -- Builds on: release_progress, alerts, settings.
 
 -- Why this release may move nothing now, as a code; null if it may. An incident that the release's own apps make up is no reason to wait:
--- it is judged, so that the release pauses. Apps whose tokens the project refuses are no failure of the release.
+-- it is judged, so that the release pauses. Apps whose tokens the project refuses are another incident.
 create function hangar.find_release_hold(p_release hangar.releases) returns text
 language plpgsql stable set search_path = ''
 as $$
@@ -16,7 +16,8 @@ begin
      order by array_position(array['installation', 'fly_unreachable', 'fly_refused', 'brake', 'incident'], l.kind) limit 1;
   end if;
   if v_hold = 'incident' and (
-    select count(*) filter (where t.row_id is not null and not hangar.is_token_refused(a)) >= count(*) filter (where t.row_id is null)
+    select count(*) filter (where t.row_id is not null and not hangar.was_token_refused(a))
+             >= count(*) filter (where t.row_id is null or hangar.was_token_refused(a))
       from public.user_fly_apps a
       left join hangar.release_targets t on t.row_id = a.id and t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed')
      where a.deleted_at is null and a.desired_state = 'present'
@@ -106,13 +107,15 @@ as $$
 $$;
 
 -- How many more apps may begin to move. An app that waits for its way back is not counted, for example one whose new region is full. Otherwise
--- it would occupy the very place that its way back needs.
+-- it would occupy the very place that its way back needs. Nor is an app that waits for a token.
 create function hangar.count_release_room(p_release hangar.releases) returns integer
 language sql stable set search_path = ''
 as $$
   select greatest(0, least(p_release.max_moving, greatest(1, pg_catalog.floor(p_release.moving_share * pg_catalog.count(*))::integer))
-                     - pg_catalog.count(*) filter (where t.state in ('applying', 'verifying') and not t.must_go_back)::integer)
-    from hangar.release_targets t where t.release_id = p_release.id and (t.state <> 'skipped' or t.previous is not null)
+                     - pg_catalog.count(*) filter (where t.state in ('applying', 'verifying') and not t.must_go_back
+                                                    and (a.id is null or not hangar.was_token_refused(a)))::integer)
+    from hangar.release_targets t left join public.user_fly_apps a on a.id = t.row_id
+   where t.release_id = p_release.id and (t.state <> 'skipped' or t.previous is not null)
 $$;
 
 create function hangar.put_back_targets(p_release hangar.releases, p_room integer) returns integer
@@ -140,8 +143,9 @@ declare
   v_moved integer := 0;
 begin
   for v_target in
-    select t.* from hangar.release_targets t
-     where t.release_id = p_release.id and t.wave = p_release.wave and t.state = 'pending' order by t.place limit 500
+    select t.* from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
+     where t.release_id = p_release.id and t.wave = p_release.wave and t.state = 'pending' and not hangar.was_token_refused(a)
+     order by t.place limit 500
   loop
     exit when v_moved >= p_room;
     v_moved := v_moved + hangar.move_target(p_release, v_target)::integer;
@@ -150,8 +154,8 @@ begin
        where t.release_id = p_release.id and t.wave = p_release.wave)) <= hangar.now() - make_interval(secs => (2 * p_release.deadline_s)::double precision) then
     -- What could not be moved for so long, although there was room, is not waited for; it is named.
     update hangar.release_targets t
-       set state = 'skipped', reason_code = coalesce(a.error_code, 'busy'),
-           reason = coalesce(a.error_message, 'the app was busy or not running for as long as its wave lasted')
+       set state = 'skipped', reason_code = coalesce(a.error_code, case when hangar.was_token_refused(a) then 'token_refused' else 'busy' end),
+           reason = coalesce(a.error_message, case when hangar.was_token_refused(a) then 'the project refused the app''s token for as long as its wave lasted' end, 'the app was busy or not running for as long as its wave lasted')
       from public.user_fly_apps a
      where a.id = t.row_id and t.release_id = p_release.id and t.wave = p_release.wave and t.state = 'pending';
   end if;

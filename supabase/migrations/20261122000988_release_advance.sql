@@ -15,7 +15,8 @@ begin
     from hangar.find_targets(p_release) f
     join public.user_fly_apps a on a.id = f.row_id
    where t.release_id = p_release.id and t.row_id = f.row_id and f.left_out is null
-     and (t.state = 'skipped' and t.reason_code in ('left', 'changed', 'held_back', 'pinned', 'other_release', 'on_demand')
+     and (t.state = 'skipped' and t.reason_code = 'token_refused' and not hangar.was_token_refused(a)
+          or t.state = 'skipped' and t.reason_code in ('left', 'changed', 'held_back', 'pinned', 'other_release', 'on_demand')
           or t.state = 'done' and a.generation <> t.generation and a.tier is distinct from t.previous ->> 'tier');
   get diagnostics v_again = row_count;
   insert into hangar.release_targets (release_id, row_id, user_id, wave, place, was_unhealthy)

@@ -5,6 +5,7 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _RENEWAL = "tests/simulation/test_token_renewal.py"
 _KEYS = "tests/simulation/test_signing_keys.py"
+_RELEASES = "tests/simulation/test_release_tokens.py"
 _SECRETS = "tests/simulation/test_user_secrets.py"
 
 BUGS = (
@@ -45,7 +46,7 @@ BUGS = (
     PlantedBug(
         "release-looks-at-apps-with-refused-tokens",
         Sql("function hangar.find_looks"),
-        exactly("and a.generation = t.generation and not hangar.is_token_refused(a)"),
+        exactly("and a.generation = t.generation and (t.goes_back or not hangar.was_token_refused(a))"),
         "and a.generation = t.generation",
         "a release does not judge a program whose token the project refuses",
         (f"{_KEYS}::test_a_look_at_an_app_with_a_refused_token_is_not_asked_for",),
@@ -61,10 +62,42 @@ BUGS = (
     PlantedBug(
         "apps-with-refused-tokens-fail-after-their-proof",
         Sql("function hangar.follow_ended_targets"),
-        exactly("and a.desired_state = 'present' and not hangar.is_token_refused(a)"),
+        exactly("and a.desired_state = 'present' and not hangar.blames_token(a)"),
         "and a.desired_state = 'present'",
         "an app that was good does not become a failure of the release because its token is refused",
         (f"{_KEYS}::test_a_release_does_not_take_refused_tokens_for_its_failures",),
+    ),
+    PlantedBug(
+        "refused-app-keeps-its-place",
+        Sql("function hangar.count_release_room"),
+        exactly("and (a.id is null or not hangar.was_token_refused(a))"),
+        "",
+        "an app that waits for a token keeps no other app of a release from moving",
+        (f"{_RELEASES}::test_a_rollback_ends_although_some_apps_have_no_accepted_token",),
+    ),
+    PlantedBug(
+        "refused-app-waits-for-ever",
+        Sql("function hangar.wait_for_token"),
+        exactly("elsif p_judge and"),
+        "elsif false and",
+        "a release ends although an app gets no token",
+        (f"{_RELEASES}::test_an_app_that_gets_no_token_is_left_out_in_the_end_and_the_others_move",),
+    ),
+    PlantedBug(
+        "old-answer-about-the-keys-forgotten",
+        Sql("function hangar.was_token_refused"),
+        exactly("where p_row.token_key_id <> all (k.published)"),
+        "where p_row.token_key_id <> all (k.published) and k.read_at > hangar.now() - interval '1 hour'",
+        "an answer of the project that is old makes no refused app a failure of the release",
+        (f"{_RELEASES}::test_an_old_answer_of_the_project_makes_nobody_fail",),
+    ),
+    PlantedBug(
+        "renewed-app-not-watched",
+        Sql("function hangar.renew_tokens"),
+        exactly("set generation = v_row.generation, good_since = null"),
+        "set good_since = null",
+        "a release watches an app as before after it got a new token",
+        (f"{_RELEASES}::test_an_app_that_got_a_new_token_is_watched_as_before",),
     ),
     PlantedBug(
         "renewal-resolves-the-tag-again",

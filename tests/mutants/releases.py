@@ -159,10 +159,8 @@ BUGS = (
     PlantedBug(
         "all-move-at-once",
         Sql("function hangar.count_release_room"),
-        exactly(
-            "- pg_catalog.count(*) filter (where t.state in ('applying', 'verifying') and not t.must_go_back)::integer)"
-        ),
-        ")",
+        exactly("where t.state in ('applying', 'verifying') and not t.must_go_back"),
+        "where false",
         "I13: no more apps move at once than the release allows",
         (f"{_GUARDS}::test_no_more_apps_move_at_once_than_allowed",),
     ),

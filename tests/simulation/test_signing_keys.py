@@ -122,7 +122,9 @@ def test_a_key_that_is_revoked_first_is_named_and_no_health_repair_makes_it_wors
     [(user,)] = world.sql("select user_id from public.user_fly_apps order by fly_app_name limit 1")
     status = operate(world, "fly_user_status", p_user=user)
     [(now, settings)] = world.sql("select hangar.now(), to_jsonb(s) from hangar.settings s")
-    assert "Hangar gives it a new token by itself, if" in format_next_step(status, settings, now)
+    assert "Hangar gives it a new token within minutes, unless something holds that" in format_next_step(
+        status, settings, now
+    )
     assert "`hangar credentials`" in format_next_step(status, settings, now)
     assert "the alert about the signing key" in format_next_step(status, settings, now, "dashboard")
 
