@@ -31,7 +31,7 @@ test: setup ## Run the tests, several at a time; of slow ones and of many cases 
 	@$(RUN)python -m tests.browser.chromium
 	@# The first run compiles the tests once, and not in every worker.
 	@ls tests/__pycache__/*pytest* >/dev/null 2>&1 || $(RUN)python -m pytest --collect-only -q tests >/dev/null || true
-	@exec $(RUN)python -m pytest -n $(WORKERS) $(if $(CASES)$(filter-out tests,$(PATHS)),,--sample) $(PATHS)
+	@exec $(RUN)python -m pytest -n $(WORKERS) $(if $(CASES)$(filter-out tests tests/ ./tests,$(PATHS)),,--sample) $(PATHS)
 
 proof: setup ## Run all slow campaigns: seeds, matrix, kills, fuzz, planted bugs; hours (SAMPLE=1: three minutes)
 	@exec $(RUN)python -m tests.proof $(if $(SAMPLE),--sample)

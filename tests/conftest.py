@@ -34,7 +34,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--sample", action="store_true", help="few cases of each test, and few slow tests (tests/support/sampling.py)"
     )
-    parser.addoption("--slow-part", metavar="K/N", help="only slow tests, and of these the K-th part of N")
+    parser.addoption(
+        "--slow-part", metavar="K/N", help="the K-th of N parts of the slow tests that --sample leaves out"
+    )
 
 
 def pytest_configure(config):
@@ -57,7 +59,11 @@ def pytest_collection_modifyitems(config, items):
     if config.option.sample:
         kept = sample(ids, set(slow))
     elif config.option.slow_part:
-        kept = choose_part(slow, config.option.slow_part)
+        left_out = sorted(set(slow) - sample(ids, set(slow)))
+        try:
+            kept = choose_part(left_out, config.option.slow_part)
+        except ValueError as error:
+            raise pytest.UsageError(f"--slow-part: {error}") from None
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
     items[:] = [item for item in items if item.nodeid in kept]
     if hasattr(config, "workerinput"):

@@ -147,7 +147,10 @@ def reading_project(_postgres_servers, keys, http) -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory):
-    """One local cloud for the tests of the command line; `open_operator` resets it. Nudges are off: only commands act."""
+    """One local cloud for the tests of the command line. Nudges are off: only commands act.
+
+    `open_operator` resets its rows. A test that changes the schema, or the functions' processes, needs a cloud of its own.
+    """
     with CommandCloud(tmp_path_factory.mktemp("commands")) as cloud:
         cloud.pg_net.stop()
         yield cloud

@@ -46,6 +46,7 @@ class Operator:
 
     def __init__(self, cloud: LocalCloud, folder: Path) -> None:
         self._cloud, known = cloud, cloud.addresses
+        self._children: list[subprocess.Popen[str]] = []
         self.folder = folder
         self.fly_url, self.fly_token, self.org = known["fly_api_url"], known["fly_api_token"], known["fly_org"]
         self.database = psycopg.connect(known["database_url"], autocommit=True)
@@ -62,7 +63,7 @@ class Operator:
     def start(self, *arguments, **env):
         command = [sys.executable, "-c", "from ops.cli import main; main()", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
+        child = subprocess.Popen(
             command,
             cwd=self.folder,
             env={**self.env, **env},
@@ -71,6 +72,16 @@ class Operator:
             stderr=pipe,
             text=True,
         )
+        self._children.append(child)
+        return child
+
+    def close(self):
+        """End the commands that a failed test has left running, and the session."""
+        for child in self._children:
+            if child.poll() is None:
+                child.kill()
+                child.communicate()
+        self.database.close()
 
     def hangar(self, *arguments, exits=0, **env):
         """Run the command in this process, which takes a tenth of the time, and return its standard output and error."""
@@ -171,4 +182,4 @@ def open_operator(cloud: CommandCloud, folder: Path) -> Iterator[Operator]:
         operator.reset()
         yield operator
     finally:
-        operator.database.close()
+        operator.close()

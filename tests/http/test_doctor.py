@@ -92,7 +92,6 @@ def set_skew(operator, seconds):
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
-@pytest.mark.slow
 def test_a_mistake_is_named_and_its_remedy_ends_it(cloud, operator, mistake):
     """The check names the mistake. After the remedy it is what it was before."""
     before = examine(operator)[mistake.check]["state"]
@@ -325,7 +324,6 @@ def test_a_pipe_gets_one_line_for_each_check_with_its_remedy(operator):
     assert remedy.startswith("select cron.unschedule('hangar-drain');")
 
 
-@pytest.mark.slow
 def test_a_terminal_shows_the_remedy_below_what_is_not_ok(capsys):
     checks = [Check("clock", "ok", "fine", "nothing"), Check("cron", "wrong", "the job\x1b[2J is disabled", "select 1")]
     print_checks(Console(force_terminal=True, no_color=True, width=80), checks)

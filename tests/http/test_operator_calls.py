@@ -239,7 +239,6 @@ def test_without_the_database_it_is_503(tmp_path):
         assert token not in function.output()
 
 
-@pytest.mark.slow
 def test_a_held_port_is_reserved_for_our_server():
     """The system assigns the port to no other socket, and our server can still listen on it."""
     with hold_port() as port:

@@ -106,7 +106,6 @@ def apply(operator, *users, exits=0):
     return operator.json("adopt", *map(str, users), "--apply", "--reason", "taking over", exits=exits)["apps"]
 
 
-@pytest.mark.slow
 def test_a_dry_run_shows_what_fly_has_and_changes_nothing(operator):
     user, row, name = add_legacy(operator, machine_id="148e000000000a")
     [machine] = make_app(operator, name, user=user)
@@ -409,7 +408,6 @@ def test_two_at_a_time_decide_once(operator):
     assert len(operator.sql("select 1 from public.fly_cost_intervals where fly_app_id = %s", row)) == 1
 
 
-@pytest.mark.slow
 def test_an_app_that_is_made_again_under_the_same_name_is_not_ours(operator):
     """Destruction needs the id that Fly gave the adopted app, because the network is not ours."""
     user, row, name = add_legacy(operator)

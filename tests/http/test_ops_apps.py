@@ -100,7 +100,6 @@ def test_text_of_other_people_stays_on_its_line(operator):
     assert "\x1b" not in out
 
 
-@pytest.mark.slow
 def test_at_a_terminal_columns_and_no_color_are_honoured(operator):
     [user] = give_apps(operator, 1)
     email = operator.email(user)
@@ -182,7 +181,6 @@ def test_a_decision_needs_a_reason_and_a_known_user(operator):
     ) == [(0,)]
 
 
-@pytest.mark.slow
 def test_at_a_terminal_deny_asks_for_the_reason_and_says_what_goes(operator):
     [user] = give_apps(operator, 1)
     name = app_of(operator, user)

@@ -18,7 +18,6 @@ def operator(cloud, tmp_path):
         yield operator
 
 
-@pytest.mark.slow
 def test_operators_are_added_listed_and_removed_by_email_or_id(operator):
     """A repeated command reports that nothing changed. The audit log has actor and reason."""
     user, other = operator.add_users(2)

@@ -63,7 +63,6 @@ def test_filling_ends_at_once_when_the_cloud_is_stopped(database, operator):
     operator.set_faults()
 
 
-@pytest.mark.slow
 def test_psql_opens_the_database_of_the_cloud(cloud):
     url = psql.read_database_url(cloud.folder / "dev.json")
     done = subprocess.run(

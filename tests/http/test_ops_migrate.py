@@ -19,7 +19,6 @@ def operator(cloud, tmp_path):
         yield operator
 
 
-@pytest.mark.slow
 def test_a_dry_run_shows_users_and_cost_and_changes_nothing(operator):
     """25 users, 150.00 USD by the estimate. No row, no call to Fly, not live."""
     users = operator.add_users(USERS)
@@ -66,7 +65,6 @@ def test_after_ctrl_c_it_finishes_the_users_in_progress_and_a_second_run_continu
     assert "no user was processed" in out
 
 
-@pytest.mark.slow
 def test_a_failed_user_is_listed_with_what_to_do_and_the_others_are_active(operator):
     """Exit 1 with one failure in 25. When the cause is fixed, the same command processes that user only and goes live."""
     users = operator.add_users(USERS)

@@ -345,7 +345,6 @@ def test_a_lost_answer_does_not_make_a_second_release(operator, monkeypatch, los
     assert count_releases(operator) == 1
 
 
-@pytest.mark.slow
 def test_an_edited_plan_reaches_the_fleet_by_a_release_for_drift(operator):
     """`status` and `list` count the apps that differ. Without any, no release is planned and the exit code is 0."""
     out, _ = operator.hangar("release", "create", "--drift", "--start")

@@ -78,7 +78,6 @@ def test_a_write_that_a_kill_cuts_short_leaves_neither_half(cloud):
     assert cloud.sql("select 1 from hangar.marks") == []
 
 
-@pytest.mark.slow
 def test_a_kill_under_many_writes_leaves_each_whole_or_undone(cloud):
     """I12: four sessions of the host write while Postgres is killed and restarted. The only failures are cut connections."""
     failures, stop = [], threading.Event()

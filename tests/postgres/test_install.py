@@ -65,7 +65,6 @@ def test_it_makes_the_same_schema_as_the_supabase_cli_and_leaves_the_hosts_histo
     assert read_interface(connect, host) == read_interface(connect, pushed)
 
 
-@pytest.mark.slow
 def test_a_second_run_changes_nothing(host, connect, postgres):
     install(host)
     before = installer.dump(postgres, host)

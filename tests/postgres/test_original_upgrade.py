@@ -167,7 +167,6 @@ def act_everywhere(hangar):
     return hangar.rpc("fly_claim_due", limit=100)["claimed"]
 
 
-@pytest.mark.slow
 def test_nothing_acts_on_a_legacy_app(upgraded, apps):
     """Not for users who pay, not for those who stopped, not after hours, not when somebody asks."""
     before = upgraded.sql("select * from public.user_fly_apps where desired_state = 'legacy' order by id")
@@ -205,7 +204,6 @@ def test_a_legacy_app_cannot_be_leased_or_scheduled_by_any_statement(upgraded):
             upgraded.sql(f"update public.user_fly_apps set {change} where desired_state = 'legacy'")
 
 
-@pytest.mark.slow
 def test_a_user_who_pays_gets_no_second_app_and_one_whose_app_was_closed_gets_none_before_hangar_is_live(
     upgraded, apps
 ):

@@ -147,7 +147,6 @@ def test_it_shows_what_goes_and_a_dry_run_changes_nothing(host, connect, postgre
 
 
 @pytest.mark.parametrize("what", ["app", "orphan"])
-@pytest.mark.slow
 def test_it_refuses_while_an_app_may_exist(host, connect, postgres, what):
     install(host)
     if what == "app":

@@ -33,7 +33,6 @@ def test_the_matrix_has_every_value_of_every_dimension(database):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.slow
 def test_the_promises_hold_whatever_fails(database, caplog):
     """A fixed seed selects the same cases in every run."""
     caplog.set_level(logging.CRITICAL, "hangar")

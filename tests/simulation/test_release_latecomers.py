@@ -44,7 +44,6 @@ def read_config(world, app):
     ],
     ids=["env", "size", "image"],
 )
-@pytest.mark.slow
 def test_who_changes_the_plan_meanwhile_has_the_release_at_the_end(fleet, spec, read):
     """One had it already, one is moving, one waits for the last wave."""
     release = start_release(fleet, soak_s=60, **spec)
@@ -85,7 +84,6 @@ def test_who_leaves_and_returns_meanwhile_joins_at_the_end(fleet):
 
 
 @pytest.mark.parametrize("grace_s", [0, 86400], ids=["a new app", "the same app"])
-@pytest.mark.slow
 def test_who_was_put_back_and_left_returns_to_what_everybody_has(fleet, grace_s):
     """What a failed release had put back is remembered for the user; a later release for everybody replaces it."""
     fleet.sql("update public.fly_plans set grace_s = %s", grace_s)
@@ -104,7 +102,6 @@ def test_who_was_put_back_and_left_returns_to_what_everybody_has(fleet, grace_s)
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 0
 
 
-@pytest.mark.slow
 def test_a_pin_set_while_the_app_moves_wins_and_is_named(fleet):
     """Not "has another plan": nobody has bought one."""
     release = start_release(fleet, image=NEW)

@@ -48,7 +48,6 @@ FULL = (
 
 
 @pytest.mark.parametrize("answer", FULL, ids=lambda answer: str(answer["status"]))
-@pytest.mark.slow
 def test_no_room_for_anybody_fails_nothing(fleet, answer):
     """Not one app could be updated: nobody is hurt, no app counts as failed, and with room again the release completes."""
     before = read_digests(fleet)
@@ -88,7 +87,6 @@ def test_an_app_without_room_is_skipped_and_named(fleet):
 @pytest.mark.parametrize(
     "answer", [{"disconnect": True}, {"status": 408}, {"status": 503}, {"status": 200, "text": ""}]
 )
-@pytest.mark.slow
 def test_an_update_whose_answer_is_lost_is_found_done(fleet, answer):
     fleet.fault(method="POST", path=UPDATE, when="after", times=12, **answer)
     check_done(fleet, finish(fleet, start_release(fleet, image=NEW), minutes=150))
@@ -165,7 +163,6 @@ HOLDS = {
 
 
 @pytest.mark.parametrize("hold", HOLDS)
-@pytest.mark.slow
 def test_a_hold_stops_the_release_without_failing_it(fleet, hold):
     """While it lasts no further app moves; afterwards the release goes on as if that time had not passed."""
     release = start_release(fleet, image=NEW, deadline_s=300)
@@ -252,7 +249,6 @@ def test_an_image_that_does_not_stay_up_is_no_sleep(sleepers, behaviour):
     assert read_digests(sleepers) == before
 
 
-@pytest.mark.slow
 def test_an_abort_waits_for_no_host(fleet):
     """The host of the only app that moves is out of reach: the app turns back at once, and the release ends."""
     release = start_release(fleet, image=NEW)

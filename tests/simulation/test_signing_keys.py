@@ -167,7 +167,6 @@ def test_with_a_key_that_is_accepted_hangar_repairs_every_app_itself(world, proj
     assert project.restarts() == done
 
 
-@pytest.mark.slow
 def test_apps_that_stay_unhealthy_with_a_new_token_stop_the_repair(world, project):
     """The token was not what kept them from working, or not all of it."""
     world.sql("update hangar.settings set incident_floor = 2")

@@ -38,8 +38,10 @@ def sample(ids: Sequence[str], slow: Collection[str] = ()) -> set[str]:
 
 
 def choose_part(ids: Sequence[str], part: str) -> set[str]:
-    """The ids of one part, for example "2/8": the second of eight, which together are all."""
+    """The ids of one part, for example "2/8": the second of eight, which together are all. Raises ValueError."""
     number, _, parts = part.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise ValueError(f"a part is a number and how many there are, such as 2/8, not {part}")
     return set(ids[int(number) - 1 :: int(parts)])
 
 

@@ -15,18 +15,35 @@ from tests.support.databases import drop_database, fresh_database
 from tests.support.sessions import open_host, open_service, plan_once
 
 _SCHEMAS = ("public", "hangar", "auth", "vault", "cron", "net")
-# The rows of Postgres's catalogs are never changed, only written anew: the number of the last transaction that wrote one.
-_CATALOGS = (
-    "pg_class",
-    "pg_attribute",
-    "pg_proc",
-    "pg_trigger",
-    "pg_constraint",
-    "pg_type",
-    "pg_policy",
-    "pg_namespace",
+# Catalogs that change without a change of the schema, or that only follow other catalogs.
+_UNSTEADY = ("pg_statistic", "pg_statistic_ext_data", "pg_largeobject", "pg_largeobject_metadata", "pg_depend")
+# What a world may leave in a session.
+_RESET = "reset session authorization; reset role; reset all; select pg_advisory_unlock_all()"
+
+_OTHERS = (
+    "select count(*) from pg_stat_activity"
+    " where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null"
 )
-_LAST_CHANGE = "select array[" + ", ".join(f"(select max(xmin::text::bigint) from {each})" for each in _CATALOGS) + "]"
+
+
+class SchemaStamp:
+    """What a database's schema is like, as one value that is compared: for each catalog its last change and its size."""
+
+    def __init__(self, session: psycopg.Connection) -> None:
+        catalogs = session.execute(
+            "select relname from pg_class where relnamespace = 'pg_catalog'::regnamespace and relkind = 'r' and not relisshared"
+            " and relname <> all (%s) order by 1",
+            (list(_UNSTEADY),),
+        ).fetchall()
+        each = sql.SQL("(select array[count(*), max(xmin::text::bigint)] from {})")
+        parts = [each.format(sql.Identifier("pg_catalog", name)) for (name,) in catalogs]
+        parts += [each.format(sql.SQL(name)) for name in ("pg_authid", "pg_auth_members", "pg_db_role_setting")]
+        self._query = sql.SQL("select jsonb_build_array({})").format(sql.SQL(", ").join(parts))
+
+    def read(self, session: psycopg.Connection) -> list[object]:
+        """The value now. A dropped, changed or new object, role, right or comment changes it."""
+        [value] = session.execute(self._query).fetchone()
+        return value
 
 
 def keep_rows(session: psycopg.Connection) -> sql.Composed:
@@ -48,7 +65,7 @@ def keep_rows(session: psycopg.Connection) -> sql.Composed:
     # People and links name a release by its number, so a test has to begin with the same one.
     statements.append(sql.SQL("alter sequence hangar.releases_id_seq restart"))
     # Otherwise the audit log refuses even this deletion.
-    begin = sql.SQL("reset all; begin; set local session_replication_role = replica")
+    begin = sql.SQL(f"{_RESET}; begin; set local session_replication_role = replica; set local lock_timeout = '5s'")
     return sql.SQL("; ").join([begin, *statements, sql.SQL("commit")])
 
 
@@ -60,17 +77,14 @@ class SharedDatabase:
         self.host = open_host(self.url)
         self._idle: list[psycopg.Connection] = []
         self._empty = keep_rows(self.host)
-        self._schema = self._read_last_change()
-
-    def _read_last_change(self) -> list[int]:
-        [last] = self.host.execute(_LAST_CHANGE).fetchone()
-        return last
+        self._stamp = SchemaStamp(self.host)
+        self._schema = self._stamp.read(self.host)
 
     def empty(self) -> None:
         """Reset to a live installation without users, rows and events."""
         self.host.execute(self._empty, prepare=False)
         plan_once(self.host)
-        self._schema = self._read_last_change()
+        self._schema = self._stamp.read(self.host)
 
     def open_service(self) -> psycopg.Connection:
         """A session with the rights of Hangar's functions, new or returned."""
@@ -82,16 +96,24 @@ class SharedDatabase:
         return session
 
     def return_service(self, session: psycopg.Connection) -> None:
-        """Keep the session for the next process. One that is broken or closed is not kept."""
-        if not session.closed and session.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
-            self._idle.append(session)
-        else:
-            session.close()
+        """Keep the session for the next process, as it was opened. One that is broken, closed or in a transaction is not kept."""
+        if session.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            with contextlib.suppress(psycopg.Error):  # for example: the server has ended the session
+                session.execute(_RESET.encode(), prepare=False)
+                session.execute("set role service_role")
+                plan_once(session)
+                self._idle.append(session)
+                return
+        session.close()
 
     def is_reusable(self) -> bool:
-        """Whether nothing but rows has changed since it was emptied."""
+        """Whether nothing but rows has changed since it was emptied, and nobody is in a transaction."""
+        if self.host.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            return False
         try:
-            return self._read_last_change() == self._schema
+            self.host.execute(_RESET.encode(), prepare=False)
+            [others] = self.host.execute(_OTHERS).fetchone()
+            return others == 0 and self._stamp.read(self.host) == self._schema
         except psycopg.Error:
             return False  # the test has ended the session
 

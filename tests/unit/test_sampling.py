@@ -52,3 +52,9 @@ def test_the_parts_are_together_all_and_none_twice(count):
     parts = [choose_part(ids, f"{number}/8") for number in range(1, 9)]
     assert set().union(*parts) == set(ids)
     assert sum(map(len, parts)) == count
+
+
+@pytest.mark.parametrize("part", ["", "3", "0/8", "9/8", "x/8", "3/0", "-1/8"])
+def test_what_is_no_part_is_refused(part):
+    with pytest.raises(ValueError, match="such as 2/8"):
+        choose_part(["t"], part)
