@@ -81,7 +81,7 @@ BUGS = (
         exactly("elsif p_judge and"),
         "elsif false and",
         "a release ends although an app gets no token",
-        (f"{_RELEASES}::test_an_app_that_gets_no_token_is_left_out_in_the_end_and_the_others_move",),
+        (f"{_RELEASES}::test_an_app_under_proof_waits_for_its_token_one_hour",),
     ),
     PlantedBug(
         "old-answer-about-the-keys-forgotten",

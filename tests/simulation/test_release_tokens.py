@@ -63,11 +63,12 @@ def test_a_rollback_ends_although_some_apps_have_no_accepted_token(world):
         project.pass_time(MINUTE)
         if read_release(world, release)["state"] == "completed":
             break
-    names = sorted(world.apps())
+    # Those two have their turn first.
+    names = [name for (name,) in world.sql("select fly_app_name from public.user_fly_apps order by id")]
     give_new_keys(world, project, names[:2])
     let_fail(world, names[:2], 3)
     change(world, release, "rollback")
-    let_fail(world, names[:2], 60)
+    let_fail(world, names[:2], 9)  # the time of a way back is ten minutes
     images = {name: machine.config["image"].partition("@")[0] for name, (machine,) in world.apps().items()}
     assert [name for name in names[2:] if images[name] == NEW] == []
     let_fail(world, names[:2], 30, gap_s=5 * MINUTE)
@@ -106,6 +107,21 @@ def test_an_app_that_gets_no_token_is_left_out_in_the_end_and_the_others_move(wo
     assert found["state"] == "completed"
     [left_out] = [each for each in found["targets"] if each["state"] != "done"]
     assert (left_out["app"], left_out["state"], left_out["code"]) == (first, "skipped", "token_refused")
+
+
+def test_an_app_under_proof_waits_for_its_token_one_hour(world):
+    """Then it goes back and is left out, so that the release can end."""
+    project, release = prepare(world)
+    app, _ = find_app(world, "verifying")
+    project.published = ("other",)
+    let_fail(world, list(world.apps()), 50)
+    waiting = next(each for each in read_release(world, release)["targets"] if each["app"] == app)
+    assert (waiting["state"], waiting["code"]) == ("verifying", "token_refused")
+    let_fail(world, list(world.apps()), 20, gap_s=5 * MINUTE)
+    found = read_release(world, release)
+    target = next(each for each in found["targets"] if each["app"] == app)
+    assert (target["state"], target["code"], target["goes_back"]) == ("skipped", "token_refused", False)
+    assert found["state"] == "completed"
 
 
 def test_an_incident_of_refused_tokens_holds_the_release(world):
