@@ -29,7 +29,7 @@ psql: setup ## Open psql on the database of the running local cloud (ARGS='-c "s
 
 test: setup ## Run the tests, several at a time; of slow ones and of many cases a few (CASES=all: all; PATHS=: all of these)
 	@$(RUN)python -m tests.browser.chromium
-	@# The first run compiles the tests once, and not in every worker.
+	@# The first run compiles the tests once, and not in every worker. What fails here fails in the run below, and is shown there.
 	@ls tests/__pycache__/*pytest* >/dev/null 2>&1 || $(RUN)python -m pytest --collect-only -q tests >/dev/null || true
 	@exec $(RUN)python -m pytest -n $(WORKERS) $(if $(CASES)$(filter-out tests tests/ ./tests,$(PATHS)),,--sample) $(PATHS)
 

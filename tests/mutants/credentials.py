@@ -49,7 +49,7 @@ BUGS = (
         exactly("and a.generation = t.generation and (t.goes_back or not hangar.was_token_refused(a))"),
         "and a.generation = t.generation",
         "a release does not judge a program whose token the project refuses",
-        (f"{_KEYS}::test_a_look_at_an_app_with_a_refused_token_is_not_asked_for",),
+        (f"{_RELEASES}::test_a_look_at_an_app_with_a_refused_token_is_not_asked_for",),
     ),
     PlantedBug(
         "release-blames-the-image-before-it-asks-for-the-keys",
@@ -57,7 +57,7 @@ BUGS = (
         exactly('each["verdict"] in ("bad", "dead")'),
         'each["verdict"] == "never"',
         "before a release records a failure, it asks which keys the project accepts",
-        (f"{_KEYS}::test_a_release_does_not_take_refused_tokens_for_its_failures",),
+        (f"{_RELEASES}::test_a_release_does_not_take_refused_tokens_for_its_failures",),
     ),
     PlantedBug(
         "apps-with-refused-tokens-fail-after-their-proof",
@@ -65,7 +65,7 @@ BUGS = (
         exactly("and a.desired_state = 'present' and not hangar.blames_token(a)"),
         "and a.desired_state = 'present'",
         "an app that was good does not become a failure of the release because its token is refused",
-        (f"{_KEYS}::test_a_release_does_not_take_refused_tokens_for_its_failures",),
+        (f"{_RELEASES}::test_a_release_does_not_take_refused_tokens_for_its_failures",),
     ),
     PlantedBug(
         "refused-app-keeps-its-place",

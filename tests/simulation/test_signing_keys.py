@@ -9,7 +9,7 @@ import pytest
 from shared.adapters.signing_keys import SigningKeys
 from shared.domain.errors import TransientError
 from shared.domain.remediation import format_next_step
-from tests.support.releases import ACTOR, NEW, find_states, operate, read_release, start_release
+from tests.support.releases import ACTOR, operate
 
 MINUTE, HOUR = 60, 3600
 USERS = 14
@@ -203,68 +203,6 @@ def test_a_function_of_another_installation_records_no_key(world, project):
     foreign = {"p_signing": "foreign", "p_published": '["foreign"]', "p_installation": str(UUID(int=1))}
     assert operate(world, "fly_record_signing_keys", **foreign) == {"published": True, "refused_apps": None}
     assert world.sql("select signing from hangar.signing_keys") == [("old",)]
-
-
-def reasons_of(world, release):
-    return {each["code"] for each in read_release(world, release)["targets"]}
-
-
-@pytest.mark.parametrize("users", [3, USERS])
-@pytest.mark.slow
-def test_a_release_does_not_take_refused_tokens_for_its_failures(world, users):
-    """With three apps there is no incident. With fourteen there is one, and it is not the release's either."""
-    project = Project(world)
-    world.add_users(["pro"] * users)
-    world.sweep()
-    project.pass_time(5 * MINUTE)
-    release = start_release(world, image=NEW, deadline_s=300, soak_s=600)
-    for _ in range(60):
-        project.pass_time(MINUTE)
-        if {"done", "verifying"} <= find_states(read_release(world, release)):
-            break
-    assert {"done", "verifying"} <= find_states(read_release(world, release))
-    project.published = ("new",)
-    project.pass_time(5 * MINUTE, 24)
-    found = read_release(world, release)
-    assert (found["state"], {each["goes_back"] for each in found["targets"]}) == ("rolling", {False})
-    assert "token_refused" in reasons_of(world, release)
-    project.deploy("new")
-    project.pass_time(5 * MINUTE, 60)
-    found = read_release(world, release)
-    assert (found["state"], find_states(found), reasons_of(world, release)) == ("completed", {"done"}, {None})
-    assert {machine.config["image"].partition("@")[0] for (machine,) in world.apps().values()} == {NEW}
-
-
-def test_a_look_at_an_app_with_a_refused_token_is_not_asked_for(world):
-    """A canary that looks well would be restarted for its proof again and again."""
-    project = Project(world)
-    world.add_users(["pro"])
-    world.sweep()
-    start_release(world, image=NEW, soak_s=600)
-    project.pass_time(MINUTE, 3)
-    world.clock.advance(MINUTE)
-    assert len(operate(world, "fly_advance_releases")["looks"]) == 1
-    operate(world, "fly_record_signing_keys", p_signing="old", p_published='["other"]')
-    assert operate(world, "fly_advance_releases")["looks"] == []
-
-
-def test_an_image_that_fails_with_a_good_token_too_is_a_failure_of_the_release(world):
-    project = Project(world)
-    world.add_users(["pro"] * 3)
-    world.sweep()
-    project.pass_time(5 * MINUTE)
-    release = start_release(world, image=NEW, deadline_s=300, soak_s=600)
-    project.pass_time(MINUTE, 4)
-    project.published = ("new",)
-    project.pass_time(5 * MINUTE, 6)
-    assert read_release(world, release)["state"] == "rolling"
-    project.deploy("new")
-    project.published = ()
-    world.reconciler.read_signing_keys = lambda: SigningKeys("new", ("new",))
-    project.pass_time(5 * MINUTE, 6)
-    found = read_release(world, release)
-    assert found["state"] == "paused"
-    assert "critical" in found["reason"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One database for the worlds of many tests. It is emptied before each, and made anew after a test that changed more than rows.
+"""One database for the worlds of many tests. It is emptied before each, and replaced after a test that changed more than rows.
 
 A database of its own costs a test 50 ms, and each new session of Postgres 20 ms and more until it has read its functions.
 """
