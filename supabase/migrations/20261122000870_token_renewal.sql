@@ -108,7 +108,9 @@ declare
 begin
   -- Most calls end here: one look at each of three indexes.
   v_due := array(select hangar.find_due_tokens(v_from));
-  if cardinality(v_due) = 0 or not pg_try_advisory_xact_lock(hashtextextended('hangar.token_renewal', 0)) or hangar.find_renewal_hold() is not null then
+  -- The lock of the releases, because a release's targets change with the rows, in this order.
+  if cardinality(v_due) = 0 or not pg_try_advisory_xact_lock(hashtextextended('hangar.token_renewal', 0))
+     or not pg_try_advisory_xact_lock(hashtextextended('hangar.releases', 0)) or hangar.find_renewal_hold() is not null then
     return 0;
   end if;
   v_room := greatest(hangar.count_renewal_room(), 0);

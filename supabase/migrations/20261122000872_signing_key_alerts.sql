@@ -44,6 +44,7 @@ as $$
 declare
   v_published text[];
   v_refused integer;
+  v_back uuid[];
 begin
   if coalesce(p_signing, '') = '' or jsonb_typeof(p_published) is distinct from 'array'
     or jsonb_path_exists(p_published, '$[*] ? (@.type() != "string")') then
@@ -57,14 +58,18 @@ begin
     return jsonb_build_object('published', p_signing = any (v_published), 'refused_apps', null);
   end if;
   -- A key that is accepted again: what was wrong with the apps is over, and their health is judged from the beginning.
-  with back as (
-    update public.user_fly_apps a set health_status = 'unknown', bad_samples = 0, health_step = null
-      from hangar.signing_keys k
+  v_back := array(
+    select a.id from public.user_fly_apps a cross join hangar.signing_keys k
      where a.deleted_at is null and a.desired_state = 'present' and a.health_status = 'unhealthy'
-       and a.token_key_id <> all (k.published) and a.token_key_id = any (v_published)
-    returning a.id),
-  forgotten as (delete from hangar.app_health h using back where h.fly_app_id = back.id)
-  update hangar.release_targets t set good_since = null from back where t.row_id = back.id and t.state = 'done';
+       and a.token_key_id <> all (k.published) and a.token_key_id = any (v_published));
+  if cardinality(v_back) > 0 then
+    -- In the order of every procedure that changes rows and targets: the lock of the releases, the rows by id, the targets.
+    perform pg_advisory_xact_lock(hashtextextended('hangar.releases', 0));
+    perform from public.user_fly_apps a where a.id = any (v_back) order by a.id for no key update;
+    update public.user_fly_apps a set health_status = 'unknown', bad_samples = 0, health_step = null where a.id = any (v_back);
+    delete from hangar.app_health h where h.fly_app_id = any (v_back);
+    update hangar.release_targets t set good_since = null where t.row_id = any (v_back) and t.state = 'done';
+  end if;
   select count(*) into v_refused from public.user_fly_apps a
    where a.deleted_at is null and a.desired_state = 'present' and a.token_key_id <> all (v_published);
   insert into hangar.signing_keys as k (signing, published, refused_apps, read_at) values (p_signing, v_published, v_refused, hangar.now())

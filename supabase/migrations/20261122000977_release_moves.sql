@@ -99,7 +99,7 @@ begin
     perform hangar.skip_target(p_target, 'on_demand', 'Fly itself starts an on-demand machine, so that two of them could run');
     return true;
   elsif v_row.spare_machine_id is not null or v_row.status <> 'active' or v_row.observed_generation is distinct from v_row.generation or v_row.error_code is not null
-     or v_row.lease_expires_at > v_now then
+     or v_row.lease_expires_at > v_now or hangar.was_token_refused(v_row) then
     return false;
   end if;
   select s.* into v_given from hangar.release_spec(p_release, v_row) s;

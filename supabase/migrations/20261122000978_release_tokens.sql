@@ -9,6 +9,11 @@ as $$
      and (p_row.status <> 'error' or coalesce(p_row.error_code in ('start_failed', 'crash_loop', 'machine_failed'), true))
 $$;
 
+-- Whether the project refuses the token of this target's app, which has to wait for another one.
+create function hangar.waits_for_token(p_target hangar.release_targets) returns boolean
+language sql stable set search_path = ''
+as $$ select exists (select 1 from public.user_fly_apps a where a.id = p_target.row_id and hangar.was_token_refused(a)) $$;
+
 -- Lets the app wait for a new token: its deadline and one hour. An app that has none by then goes back and is left out.
 create function hangar.wait_for_token(p_release hangar.releases, p_target hangar.release_targets, p_judge boolean) returns void
 language plpgsql volatile set search_path = ''
@@ -31,8 +36,7 @@ create function hangar.judge_again(p_release hangar.releases, p_target hangar.re
 language sql volatile set search_path = ''
 as $$
   update hangar.release_targets t
-     set good_since = null, restarted_at = null, reason_code = null, reason = null,
-         deadline_at = hangar.now() + pg_catalog.make_interval(secs => p_release.deadline_s::double precision)
+     set reason_code = null, deadline_at = hangar.now() + pg_catalog.make_interval(secs => p_release.deadline_s::double precision)
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id
 $$;
 

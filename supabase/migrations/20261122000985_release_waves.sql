@@ -113,9 +113,8 @@ language sql stable set search_path = ''
 as $$
   select greatest(0, least(p_release.max_moving, greatest(1, pg_catalog.floor(p_release.moving_share * pg_catalog.count(*))::integer))
                      - pg_catalog.count(*) filter (where t.state in ('applying', 'verifying') and not t.must_go_back
-                                                    and (a.id is null or not hangar.was_token_refused(a)))::integer)
-    from hangar.release_targets t left join public.user_fly_apps a on a.id = t.row_id
-   where t.release_id = p_release.id and (t.state <> 'skipped' or t.previous is not null)
+                                                    and not hangar.waits_for_token(t))::integer)
+    from hangar.release_targets t where t.release_id = p_release.id and (t.state <> 'skipped' or t.previous is not null)
 $$;
 
 create function hangar.put_back_targets(p_release hangar.releases, p_room integer) returns integer
@@ -143,9 +142,8 @@ declare
   v_moved integer := 0;
 begin
   for v_target in
-    select t.* from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
-     where t.release_id = p_release.id and t.wave = p_release.wave and t.state = 'pending' and not hangar.was_token_refused(a)
-     order by t.place limit 500
+    select t.* from hangar.release_targets t
+     where t.release_id = p_release.id and t.wave = p_release.wave and t.state = 'pending' order by t.place limit 500
   loop
     exit when v_moved >= p_room;
     v_moved := v_moved + hangar.move_target(p_release, v_target)::integer;
@@ -155,7 +153,8 @@ begin
     -- What could not be moved for so long, although there was room, is not waited for; it is named.
     update hangar.release_targets t
        set state = 'skipped', reason_code = coalesce(a.error_code, case when hangar.was_token_refused(a) then 'token_refused' else 'busy' end),
-           reason = coalesce(a.error_message, case when hangar.was_token_refused(a) then 'the project refused the app''s token for as long as its wave lasted' end, 'the app was busy or not running for as long as its wave lasted')
+           reason = coalesce(a.error_message, case when hangar.was_token_refused(a) then 'the project refused the app''s token for as long as its wave lasted' end,
+                             'the app was busy or not running for as long as its wave lasted')
       from public.user_fly_apps a
      where a.id = t.row_id and t.release_id = p_release.id and t.wave = p_release.wave and t.state = 'pending';
   end if;

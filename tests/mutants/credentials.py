@@ -70,7 +70,7 @@ BUGS = (
     PlantedBug(
         "refused-app-keeps-its-place",
         Sql("function hangar.count_release_room"),
-        exactly("and (a.id is null or not hangar.was_token_refused(a))"),
+        exactly("and not hangar.waits_for_token(t)"),
         "",
         "an app that waits for a token keeps no other app of a release from moving",
         (f"{_RELEASES}::test_a_rollback_ends_although_some_apps_have_no_accepted_token",),

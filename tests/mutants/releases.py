@@ -167,8 +167,8 @@ BUGS = (
     PlantedBug(
         "busy-app-moved",
         Sql("function hangar.move_target"),
-        exactly("\n     or v_row.lease_expires_at > v_now then"),
-        " then",
+        exactly("\n     or v_row.lease_expires_at > v_now or"),
+        " or",
         "I13: a release moves no app that a worker holds",
         (f"{_GUARDS}::test_a_busy_app_is_moved_later",),
     ),
