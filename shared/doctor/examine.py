@@ -11,13 +11,14 @@ from shared.doctor import function_checks, installation_checks
 from shared.doctor.checks import DATABASE, Check, guard, not_checked, ok, wrong
 from shared.doctor.fly_checks import NAMES as FLY_NAMES
 from shared.doctor.fly_checks import check_fly, make_fly_link
-from shared.doctor.function_checks import check_functions
+from shared.doctor.function_checks import Seen, check_functions, judge_code
 from shared.doctor.groups import Group, run_groups
 from shared.doctor.signing_key import check_signing_key
 from shared.doctor.surroundings import Surroundings
 from shared.domain.errors import STATEMENT_TIMEOUT, HangarError, Refused, TransientError
 from shared.domain.models import Json
 from shared.fly.transport import FlyLink
+from shared.observability import code_version
 
 Rpc = Callable[[str, Json], Any]
 _FUNCTION_NAMES = tuple(f"function_{name}" for name in function_checks.FUNCTIONS)
@@ -46,15 +47,26 @@ def examine(
     """
     checks, reading = _ask_database(rpc or PostgrestStore(here.supabase_url, here.secret_key).rpc, now, patience_s)
     facts, lead = (None, None) if reading is None else (reading.facts, reading.lead)
-    dates: list[datetime] = []
+    seen = Seen()
     fly_link: list[FlyLink] = []
-    found = run_groups(list(_list_groups(here, facts, lead, now, dates, fly_link)), patience_s)
+    found = run_groups(list(_list_groups(here, facts, lead, now, seen, fly_link)), patience_s)
     if facts is None or lead is None:
-        names = ("installation_id", "webhook_secret", *_FUNCTION_NAMES, "images", "clocks")
+        names = (
+            "installation_id",
+            "webhook_secret",
+            "functions_url",
+            *_FUNCTION_NAMES,
+            "functions_code",
+            "images",
+            "clocks",
+        )
         missing = [not_checked(name, _OUT_OF_REACH, _DATABASE_FIRST) for name in names]
         return [*checks, *found, *missing], facts
     fly_lead = fly_link[0].fly_clock.lead_over(now() + lead) if fly_link and fly_link[0].calls else None
-    found += guard(["clocks"], lambda: [installation_checks.judge_clocks(now() + lead, now(), list(dates), fly_lead)])
+    found += guard(
+        ["clocks"], lambda: [installation_checks.judge_clocks(now() + lead, now(), list(seen.dates), fly_lead)]
+    )
+    found += guard(["functions_code"], lambda: [judge_code(dict(seen.code), code_version.fingerprint_code())])
     return [*checks, *found], facts
 
 
@@ -90,10 +102,10 @@ def _list_groups(
     facts: Json | None,
     lead: timedelta | None,
     now: Callable[[], datetime],
-    dates: list[datetime],
+    seen: Seen,
     fly_link: list[FlyLink],
 ) -> Iterator[Group]:
-    """What can be asked at the same time. The functions add to `dates`, and the checks of Fly their connection to `fly_link`."""
+    """What can be asked at the same time. The functions add to `seen`, and the checks of Fly their connection to `fly_link`."""
     own = installation_checks
     yield Group(("environment",), lambda: [own.check_environment(here)])
     yield Group(("publishable_key",), lambda: [own.check_publishable_key(here, own.get_with_key)])
@@ -102,8 +114,9 @@ def _list_groups(
         settings, probes, images = facts["settings"], facts["probes"], facts["images"] or []
         yield Group(("installation_id",), lambda: [own.check_installation_id(here, settings)])
         yield Group(("webhook_secret",), lambda: [own.check_webhook_secret(here, probes)])
+        yield Group(("functions_url",), lambda: [own.check_functions_url(here, probes)])
         for function in function_checks.FUNCTIONS:
-            yield Group((f"function_{function}",), partial(check_functions, probes, dates, only=(function,)))
+            yield Group((f"function_{function}",), partial(check_functions, probes, seen, only=(function,)))
         yield Group(("images",), lambda: [own.check_images(here, images)])
     yield Group(FLY_NAMES, lambda: _check_fly(here, facts, now() + (lead or timedelta(0)), fly_link))
     yield Group(("alert_webhook",), lambda: [own.check_alert_webhook(here, own.ask_for_headers)])

@@ -5,6 +5,7 @@ Both calls have a body that a function refuses after the signature and before it
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -13,6 +14,7 @@ import httpx
 
 from shared.adapters.http_client import make_client
 from shared.doctor.checks import Check, not_checked, ok, warning, wrong
+from shared.observability import code_version
 from shared.observability.redaction import cut_excerpt
 
 FUNCTIONS = ("provision", "deprovision", "health")
@@ -27,6 +29,14 @@ SET_URL = _UPDATE.format("hangar_functions_url", "https://YOUR-FUNCTIONS")
 Post = Callable[[str, Mapping[str, str], str], httpx.Response]
 
 
+@dataclass
+class Seen:
+    """What the functions' answers show beside the check itself: their clocks, and which code each of them runs."""
+
+    dates: list[datetime] = field(default_factory=list)
+    code: dict[str, str | None] = field(default_factory=dict)
+
+
 def post(url: str, headers: Mapping[str, str], body: str) -> httpx.Response:
     """One call of a function. Raises httpx.HTTPError, and httpx.InvalidURL."""
     with make_client(url, timeout=httpx.Timeout(TIMEOUT_S)) as http:
@@ -34,27 +44,25 @@ def post(url: str, headers: Mapping[str, str], body: str) -> httpx.Response:
 
 
 def check_functions(
-    probes: Mapping[str, Any] | None, dates: list[datetime], send: Post = post, only: Iterable[str] = FUNCTIONS
+    probes: Mapping[str, Any] | None, seen: Seen, send: Post = post, only: Iterable[str] = FUNCTIONS
 ) -> Iterator[Check]:
-    """One check for each function of `only`. The `Date` of each answer is appended to `dates`."""
+    """One check for each function of `only`. What else the answers show is added to `seen`."""
     for function in only:
         name, probe = f"function_{function}", (probes or {}).get(function) or {}
         url = probe.get("url")
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):
             yield not_checked(name, "Vault names no URL for it", SET_URL)
             continue
-        yield _check_function(name, function, url, probe, dates, send)
+        yield _check_function(function, url, probe, seen, send)
 
 
-def _check_function(
-    name: str, function: str, url: str, probe: Mapping[str, Any], dates: list[datetime], send: Post
-) -> Check:
-    shown = hide_query(url)
+def _check_function(function: str, url: str, probe: Mapping[str, Any], seen: Seen, send: Post) -> Check:
+    name, shown = f"function_{function}", hide_query(url)
     body = str(probe.get("body") or "{}")
     unsigned = {"content-type": "application/json", "webhook-id": "doctor", "webhook-timestamp": str(int(time.time()))}
     try:
         refused = send(url, unsigned | {"webhook-signature": _BAD_SIGNATURE}, body)
-        dates += _read_date(refused)
+        seen.dates += _read_date(refused)
         problem = judge_refusal(refused.status_code, refused.headers.get("www-authenticate", ""))
         if problem is not None:
             return wrong(name, f"{shown}: {problem}", SET_URL)
@@ -66,7 +74,27 @@ def _check_function(
         answer = send(url, {str(key): str(value) for key, value in signed.items()}, body)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return wrong(name, f"{shown} does not answer ({type(error).__name__})", SET_URL)
-    return judge_signed(name, shown, _EXPECTED_CODES[function], answer)
+    check = judge_signed(name, shown, _EXPECTED_CODES[function], answer)
+    if check.state == "ok":
+        seen.code[function] = answer.headers.get(code_version.HEADER)
+    return check
+
+
+def judge_code(found: Mapping[str, str | None], own: str) -> Check:
+    """Whether the functions run this version's code. `found` has the code of each that answered, None if it does not say."""
+    name = "functions_code"
+    if not found:
+        return not_checked(name, "no function answered", "Correct what the checks of the functions name")
+    if set(found.values()) == {own}:
+        return ok(name, f"{', '.join(found)}: the code of this version ({own})")
+    each = ", ".join(f"{function} {code or 'of a version that does not say so'}" for function, code in found.items())
+    which = (
+        "the functions run different code, so a deployment ended half-way"
+        if len(set(found.values())) > 1
+        else "the functions run the code of another version"
+    )
+    remedy = "Deploy this version again with `hangar deploy`, or run `hangar doctor` of the version that is deployed"
+    return warning(name, f"{which}: {each}; this one is {own}", remedy)
 
 
 def judge_refusal(status: int, challenge: str) -> str | None:

@@ -11,7 +11,7 @@ import httpx
 from shared.adapters.http_client import make_client
 from shared.adapters.registry import choose_scope, make_registry
 from shared.doctor.checks import Check, not_checked, ok, warning, wrong
-from shared.doctor.function_checks import SET_SECRET
+from shared.doctor.function_checks import FUNCTIONS, SET_SECRET, SET_URL, hide_query
 from shared.doctor.surroundings import Surroundings
 from shared.domain.cost import newest_price_list
 from shared.domain.release_image import ImageLookup
@@ -117,6 +117,36 @@ def check_webhook_secret(here: Surroundings, probes: Mapping[str, Any] | None) -
             name, "HANGAR_WEBHOOK_SECRET here and hangar_webhook_secret in Vault are two different secrets", remedy
         )
     return ok(name, "HANGAR_WEBHOOK_SECRET is the secret in Vault")
+
+
+def check_functions_url(here: Surroundings, probes: Mapping[str, Any] | None) -> Check:
+    """Whether the dashboard and the commands call the same functions as the database."""
+    name = "functions_url"
+    if not here.functions:
+        return not_checked(name, "HANGAR_FUNCTIONS_URL is not set here", "Set it to the value of the functions")
+    vault = {function: (probes or {}).get(function, {}).get("url") for function in FUNCTIONS}
+    if not all(isinstance(url, str) for url in vault.values()):
+        return not_checked(name, "Vault names no URL for each function", SET_URL)
+    other = [
+        f"{function} is {hide_query(mine)} here and {hide_query(url)} in Vault"
+        for function, url in vault.items()
+        if (mine := here.functions.get(function, "")) and _normalize(mine) != _normalize(url)
+    ]
+    if other:
+        return warning(
+            name,
+            f"HANGAR_FUNCTIONS_URL and hangar_functions_url in Vault differ: {'; '.join(other)}. Unless both lead to the same "
+            "functions, the dashboard and this command call those of another installation",
+            f"Set HANGAR_FUNCTIONS_URL to the value in Vault; or {SET_URL}",
+        )
+    return ok(name, "HANGAR_FUNCTIONS_URL names the URLs in Vault")
+
+
+def _normalize(url: str) -> str:
+    try:
+        return str(httpx.URL(url.strip())).rstrip("/")  # lower-case host, no default port
+    except httpx.InvalidURL:
+        return url
 
 
 def judge_clocks(

@@ -18,9 +18,11 @@ from shared.domain.errors import HangarError, TransientError
 from shared.http import webhook_auth as auth
 from shared.http.problem import BROKEN, Problem, problem_from, render_json, render_problem, retry_after_header
 from shared.http.request_body import check_content_type, discard_rest, parse_object, read_body
+from shared.observability import code_version
 from shared.observability.logging import label_request, read_trace, request_context
 
 PREFLIGHT_AGE_S = 600
+DOCTOR = "doctor_"  # ids of the calls that the database signs for `hangar doctor` begin so
 
 _log = logging.getLogger("hangar.http")
 
@@ -81,18 +83,23 @@ class Endpoint:
     def _answer(
         self, request: flask.Request, run: Callable[[Call], Answer], request_id: str, started: float
     ) -> flask.Response:
+        caller = None
         try:
             body, caller = self._authenticate(request)
             label_request(caller=caller.kind, caller_name=caller.name)
             answer = run(Call(body, caller, request_id, started + self.deadline_s))
+            body = {"code": answer.code, **answer.body}
+            response = render_json(answer.status, body, "application/json", answer.headers)
         except Problem as problem:
-            return render_problem(problem, request_id)
+            response = render_problem(problem, request_id)
         except HangarError as error:
-            return render_problem(problem_from(error), request_id)
+            response = render_problem(problem_from(error), request_id)
         except Exception:  # noqa: BLE001  every other failure becomes one response and one log line
             _log.exception("%s failed", self.function)
-            return render_problem(BROKEN, request_id)
-        return render_json(answer.status, {"code": answer.code, **answer.body}, "application/json", answer.headers)
+            response = render_problem(BROKEN, request_id)
+        if caller is not None and caller.kind == "webhook" and caller.name.startswith(DOCTOR):
+            response.headers[code_version.HEADER] = code_version.fingerprint_code()
+        return response
 
     def _authenticate(self, request: flask.Request) -> tuple[Mapping[str, Any], auth.Caller]:
         """The body and the caller. Raises the `Problem` of the first check that fails."""

@@ -193,6 +193,8 @@ OUTSIDE = (
     Mistake("wrong publishable key", "publishable_key", env={"SUPABASE_PUBLISHABLE_KEY": "sb_publishable_0000000000000000"}, says="rejects"),
     Mistake("installation of another database", "installation_id", env={"HANGAR_INSTALLATION_ID": "33333333-3333-4333-8333-333333333333"},
             says="33333333"),
+    Mistake("other functions than in Vault", "functions_url", env={"HANGAR_FUNCTIONS_URL": "http://127.0.0.1:9"}, state="warning",
+            says="health is http://127.0.0.1:9/health here"),
     Mistake("malformed setting", "environment", env={"CLOUD_RUN_TIMEOUT_SECONDS": "an hour"}, says="CLOUD_RUN_TIMEOUT_SECONDS"),
     Mistake("token that Fly rejects", "fly_token", env={"FLY_API_TOKEN": "FlyV1 fm2_expired00000000"}, says="rejects the token"),
     Mistake("token of another organisation", "fly_token_scope", faults=({"method": "GET", "path": "/v1/tokens/current", "status": 200, "body": OTHER_ORG},),

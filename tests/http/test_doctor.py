@@ -2,6 +2,9 @@
 
 import json
 import shlex
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +20,8 @@ from tests.http.doctor_mistakes import MISTAKES
 from tests.http.running_operator import DEADLINE_S, CommandCloud, open_operator
 from tests.support.registry import LoopbackRegistry
 
-MIGRATIONS = Path(__file__).parents[2] / "supabase" / "migrations"
+ROOT = Path(__file__).parents[2]
+MIGRATIONS = ROOT / "supabase" / "migrations"
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +151,23 @@ def test_a_dead_worker_of_pg_net_is_named(cloud, operator):
     finally:
         cloud.pg_net = PgNetWorker(cloud.addresses["database_url"], pause_s=0.1).start()
     wait_until(lambda: examine(operator)["pg_net"]["state"] == "ok")
+
+
+def test_functions_of_another_version_are_named(operator, tmp_path):
+    """The command of a version with one more line in a function: a deployment is due."""
+    assert examine(operator)["functions_code"]["state"] == "ok"
+    newer = tmp_path / "newer"
+    for package in ("shared", "functions", "ops", "local", "supabase"):
+        shutil.copytree(ROOT / package, newer / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (newer / "functions" / "responses.py").open("a") as file:
+        file.write("# one more line\n")
+    command = [sys.executable, "-c", "from ops.cli import main; main()", "doctor", "--json"]
+    env = {**operator.env, "PYTHONPATH": str(newer)}
+    done = subprocess.run(command, cwd=newer, env=env, capture_output=True, text=True, check=False)
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}["functions_code"]
+    assert found["state"] == "warning", done.stderr
+    assert "the functions run the code of another version" in found["found"]
+    assert "hangar deploy" in found["remedy"]
 
 
 def test_a_call_of_the_database_that_was_refused_is_named(operator):

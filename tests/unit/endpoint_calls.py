@@ -46,9 +46,9 @@ def ask(run=None, *, endpoint=None, method="POST", headers=STATIC, body=b"{}", c
     return app.test_client().open("/", method=method, headers=headers, data=body, content_type=content_type)
 
 
-def signed(body, at=NOW):
-    signature = sign_webhook(KEY, "msg_1", sent_at=str(at), body=body)
-    return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": signature}
+def signed(body, at=NOW, delivery="msg_1"):
+    signature = sign_webhook(KEY, delivery, sent_at=str(at), body=body)
+    return {"webhook-id": delivery, "webhook-timestamp": str(at), "webhook-signature": signature}
 
 
 def assert_problem(response, status, code=None):

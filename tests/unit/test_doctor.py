@@ -12,11 +12,13 @@ import pytest
 from shared.doctor.checks import DATABASE, OUTSIDE, guard, ok
 from shared.doctor.examine import read_database
 from shared.doctor.fly_checks import judge_expiry, judge_regions
-from shared.doctor.function_checks import judge_refusal
+from shared.doctor.function_checks import FUNCTIONS, judge_code, judge_refusal
 from shared.doctor.groups import Group, run_groups
-from shared.doctor.installation_checks import judge_clocks, judge_prices
+from shared.doctor.installation_checks import check_functions_url, judge_clocks, judge_prices
+from shared.doctor.surroundings import Surroundings
 from shared.domain.cost import newest_price_list
 from shared.domain.errors import TransientError
+from shared.observability.code_version import fingerprint_code
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "doctor.md").read_text()
@@ -149,6 +151,62 @@ def test_a_price_list_of_half_a_year_is_old():
     assert judge_prices(since + timedelta(days=180)).state == "ok"
     assert judge_prices(since + timedelta(days=181)).state == "warning"
     assert judge_prices(date(2001, 1, 1)).state == "warning"
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "says"),
+    [
+        ({"provision": "a1", "health": "a1"}, "ok", "a1"),
+        ({"provision": "b2", "health": "b2"}, "warning", "another version"),
+        ({"provision": "a1", "health": "b2"}, "warning", "half-way"),
+        ({"provision": None, "health": None}, "warning", "does not say so"),
+        ({"provision": None, "health": "a1"}, "warning", "half-way"),
+        ({}, "warning", "not checked"),
+    ],
+)
+def test_functions_that_run_other_code_are_named(found, state, says):
+    """Each with its code. A function of a version that does not say which code it runs is another version."""
+    check = judge_code(found, "a1")
+    assert (check.state, says in check.found) == (state, True)
+    assert all(name in check.found for name in found)
+
+
+def test_code_is_known_by_the_content_of_its_files(tmp_path):
+    """Not by times, bytecode or files beside the packages; but by every byte, name and folder in them."""
+
+    def copy(name, **files):
+        content = {"shared/a.py": "a", "functions/b.html": "b", **files}
+        for path, text in content.items():
+            file = tmp_path / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return fingerprint_code(tmp_path / name)
+
+    first = copy("first")
+    assert copy("same", **{"ops/c.py": "c", "shared/__pycache__/a.cpython-311.pyc": "x"}) == first
+    others = [{"shared/a.py": "A"}, {"functions/b.html": ""}, {"shared/c.py": ""}, {"functions/static/d": "d"}]
+    assert len({first, *(copy(f"other {number}", **files) for number, files in enumerate(others))}) == 5
+
+
+@pytest.mark.parametrize(
+    ("here", "vault", "state"),
+    [
+        ("https://a.test/x", "https://A.test:443/x/", "ok"),
+        ("https://a.test/x", "https://b.test/x", "warning"),
+        ("https://a.test/x", "http://a.test/x", "warning"),
+        ("https://a.test/x", "https://user:hunter2@b.test/x?key=hunter2", "warning"),
+        ("https://a.test/x", None, "warning"),
+        (None, "https://a.test/x", "warning"),
+    ],
+)
+def test_other_urls_of_the_functions_than_in_vault_are_named(here, vault, state):
+    """The same place may be written in several ways. What may be a credential is not shown."""
+    surroundings = Surroundings("https://p.supabase.co", "sb_secret_x", functions={"health": here} if here else {})
+    probes = {name: {"url": vault if name == "health" else "https://a.test/other"} for name in FUNCTIONS}
+    check = check_functions_url(surroundings, probes)
+    assert check.state == state
+    assert "hunter2" not in check.found
+    assert ("https://b.test/x" in check.found) == ("b.test" in (vault or ""))
 
 
 @pytest.mark.parametrize("lead_s", [-31, 31])

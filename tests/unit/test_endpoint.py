@@ -7,6 +7,8 @@ import pytest
 
 from shared.domain.errors import Capacity, OutcomeUnknown, Refused, TransientError
 from shared.http.endpoint import Answer
+from shared.http.problem import Problem
+from shared.observability.code_version import fingerprint_code
 from tests.unit.endpoint_calls import JSON, NOW, STATIC, USER, ask, assert_problem, make_endpoint, signed
 
 
@@ -27,6 +29,19 @@ def test_a_valid_call_reaches_the_function():
     assert 269 < call.remaining_s <= 270
     assert call.request_id == response.headers["X-Request-Id"]
     assert response.headers["Cache-Control"] == "no-store"
+
+
+def refuse(_call):
+    raise Problem(400, "user_id", "user_id is missing")
+
+
+def test_only_a_signed_call_of_the_doctor_learns_which_code_runs():
+    """Also when the function refuses what it asks. Who cannot sign learns nothing, and other calls need not know."""
+    doctor = signed(b"{}", delivery="doctor_1")
+    assert ask(refuse, headers=doctor, body=b"{}").headers["Hangar-Code"] == fingerprint_code()
+    assert ask(headers=doctor, body=b"{}").headers["Hangar-Code"] == fingerprint_code()
+    for other in (signed(b"{}"), signed(b"{}", delivery="a_doctor_1"), signed(b"{} ", delivery="doctor_1"), STATIC):
+        assert "Hangar-Code" not in ask(refuse, headers=other, body=b"{}").headers
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE"])
