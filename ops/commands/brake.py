@@ -1,4 +1,4 @@
-"""`hangar brake`: how many apps were destroyed in the last hour, the limit, and releasing the brake."""
+"""`hangar brake`: how many apps were stopped or destroyed in the last hour, the limit, and releasing the brake."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ RELEASE_COMMAND = 'hangar brake --release --reason "…"'
 def brake(release: bool, reason: str | None, as_json: bool) -> None:
     """Show or release the brake, the limit on deletions.
 
-    It shows how many apps were destroyed in the last hour, and how many may be.
+    It shows how many apps were stopped or destroyed in the last hour, and how many may be.
     """
     if reason and not release:
         stop(EXIT_USAGE, "--reason needs --release")
@@ -61,7 +61,7 @@ def format_brake(brake: Mapping[str, Any]) -> str:
     """The brake on one line, from `read_brake`."""
     state = "Brake off"
     if brake["tripped"]:
-        state = "Brake ON, nothing is destroyed" if brake["why"] == "lost" else "Brake ON, no more apps are destroyed"
+        state = "Brake ON, nothing is destroyed" if brake["why"] == "lost" else "Brake ON, no more apps are stopped or destroyed"
     unknown = f"; apps that this database has no record of: {brake['lost_apps']}" if brake["lost_apps"] else ""
     return f"{state}; {format_brake_count(brake)}{unknown}"
 

@@ -92,7 +92,7 @@ def _format_age(at: str, now: datetime) -> str:
 
 
 def format_brake_count(brake: Mapping[str, Any]) -> str:
-    """How many apps were destroyed and how many may be, from fly_brake_status. A release starts the count at zero."""
+    """How many apps were stopped or destroyed, and how many may be, from fly_brake_status. A release starts the count at zero."""
     destroyed, since = int(brake["destroyed_last_hour"]), brake.get("counted_since")
     noun = "app was" if destroyed == 1 else "apps were"
     when = (
@@ -100,7 +100,7 @@ def format_brake_count(brake: Mapping[str, Any]) -> str:
         if since
         else "in the last hour"
     )
-    return f"{destroyed} {noun} destroyed {when}; the limit is {brake_limit(brake)}"
+    return f"{destroyed} {noun} stopped or destroyed {when}; the limit is {brake_limit(brake)}"
 
 
 def brake_limit(brake: Mapping[str, Any]) -> int:

@@ -51,7 +51,7 @@ begin
   elsif v_settings.brake_floor = 0 and v_settings.brake_share = 0 then
     return hangar.doctor_says('wrong', 'brake_floor and brake_share are 0, so the brake stops every removal', 'hangar settings set brake_floor=20 brake_share=0.05');
   elsif (v_brake ->> 'tripped')::boolean then
-    return hangar.doctor_says('wrong', format('the brake is on: %s app(s) were destroyed in the last hour, the limit is %s, %s wait', v_brake ->> 'destroyed_last_hour',
+    return hangar.doctor_says('wrong', format('the brake is on: %s app(s) were stopped or destroyed in the last hour, the limit is %s, %s wait', v_brake ->> 'destroyed_last_hour',
       v_brake ->> 'most', v_brake ->> 'waiting_apps'), 'hangar brake --release --reason "the removals are intended"');
   end if;
   if v_settings.host_loss_floor = 0 and v_settings.host_loss_share = 0 then

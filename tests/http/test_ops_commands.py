@@ -259,7 +259,7 @@ def test_orphans_are_listed_and_the_next_sweep_removes_an_approved_one(operator)
 
 
 def test_the_brake_shows_its_count_and_is_released_with_a_reason(operator):
-    """While the brake is on no more apps are destroyed. A release needs a reason, restarts the count and resumes deletions."""
+    """While the brake is on, no more apps are stopped or destroyed. A release needs a reason, restarts the count and resumes deletions."""
     users = give_apps(operator, 2)
     operator.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
     operator.sql("update public.user_subscriptions set tier = 'free' where user_id = any(%s)", users)
@@ -268,7 +268,7 @@ def test_the_brake_shows_its_count_and_is_released_with_a_reason(operator):
     assert "Brake ON" in operator.hangar("brake")[0]
     operator.hangar("brake", "--release", exits=2)
     out, _ = operator.hangar("brake", "--release", "--reason", "meant")
-    assert "Brake off; 0 apps were destroyed since the release at " in out
+    assert "Brake off; 0 apps were stopped or destroyed since the release at " in out
     operator.sql("update hangar.settings set brake_floor = 20, brake_share = 0.05")
     ends_at = time.monotonic() + 30
     while operator.apps_on_fly() and time.monotonic() < ends_at:

@@ -49,9 +49,9 @@ def test_a_late_sweep_names_the_age_and_the_scheduler():
 @pytest.mark.parametrize(
     ("destroyed", "limit", "text"),
     [
-        (1, "20.00", "1 app was destroyed in the last hour; the limit is 20"),
-        ("2", 2.5, "2 apps were destroyed in the last hour; the limit is 3"),
-        (0, "21.35", "0 apps were destroyed in the last hour; the limit is 22"),
+        (1, "20.00", "1 app was stopped or destroyed in the last hour; the limit is 20"),
+        ("2", 2.5, "2 apps were stopped or destroyed in the last hour; the limit is 3"),
+        (0, "21.35", "0 apps were stopped or destroyed in the last hour; the limit is 22"),
     ],
 )
 def test_the_brake_counts_whole_apps(destroyed, limit, text):
@@ -98,7 +98,7 @@ def test_the_state_of_the_outbox_names_what_waits_and_why(found, text):
 def test_after_a_release_the_count_says_since_when():
     """It starts at zero, and not because nothing was destroyed in the last hour."""
     brake = {"destroyed_last_hour": 0, "most": "2.00", "counted_since": "2026-11-26T14:05:09+02:00"}
-    assert format_brake_count(brake) == "0 apps were destroyed since the release at 12:05 UTC; the limit is 2"
+    assert format_brake_count(brake) == "0 apps were stopped or destroyed since the release at 12:05 UTC; the limit is 2"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
 def _format_brake(brake: Mapping[str, Any]) -> Banner:
     destroyed = f"{format_brake_count(brake)}."
     if brake["tripped"]:
-        stop = "No app is destroyed" if brake["why"] == "lost" else "No more apps are destroyed"
+        stop = "No app is destroyed" if brake["why"] == "lost" else "No more apps are stopped or destroyed"
         text = f"{destroyed} {stop} until an operator releases the brake. {format_brake_release(brake)}."
         return Banner("brake", "bad", "The brake is on", text)
     text = f"{destroyed} Deletions continue. Release the brake to close the alert."
