@@ -143,6 +143,7 @@ def _print_fleet(counts: Mapping[str, int], expected: Mapping[str, int]) -> None
     late = "" if counts == expected else " (not finished after two minutes; Hangar continues)"
     print(
         f"Sample fleet: {shown}{late}. {email(FAILING)} fails because its image does not exist on Fly; "
-        f"{email(IN_GRACE)} cancelled and is in grace.",
+        f"{email(IN_GRACE)} cancelled and is in grace. {len(IN_FRANKFURT)} apps run in Frankfurt, where the Pro plan was "
+        "when they began, so they differ from their plan: `hangar release create --drift --dry-run` shows how they would move.",
         flush=True,
     )
