@@ -14,8 +14,7 @@ begin
         (select max(a.name_seq) + 1 from public.user_fly_apps a where a.user_id = p_row.user_id)) n;
     p_row.machine_id := null;
     p_row.spare_machine_id := null;
-    p_row.machine_state := null;
-    p_row.machine_region := null;
+    p_row.machine_state := null; p_row.machine_region := null;
     p_row.secrets_version := null;
     p_patch := p_patch || '{"secrets_version": null}';
     p_row.addresses := null;

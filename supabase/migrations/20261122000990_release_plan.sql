@@ -29,6 +29,9 @@ begin
   v_refused := case when p_release.image is not null then hangar.explain_refused_setting('default_image', to_jsonb(p_release.image)) end;
   if v_refused is not null then
     return replace(v_refused, 'default_image', 'image');
+  elsif p_release.image ~ '@' and p_release.image !~ '@sha256:[a-f0-9]{64}$' then
+    -- Where no registry is asked, nobody else would notice before the canary.
+    return format('the digest of an image is sha256: and 64 hexadecimal digits in lower case, not %s', to_jsonb(left(substring(p_release.image from '@(.*)'), 80)));
   end if;
   v_refused := hangar.explain_refused_env(p_release.env);
   if v_refused is not null then

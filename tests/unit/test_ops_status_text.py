@@ -98,7 +98,9 @@ def test_the_state_of_the_outbox_names_what_waits_and_why(found, text):
 def test_after_a_release_the_count_says_since_when():
     """It starts at zero, and not because nothing was destroyed in the last hour."""
     brake = {"destroyed_last_hour": 0, "most": "2.00", "counted_since": "2026-11-26T14:05:09+02:00"}
-    assert format_brake_count(brake) == "0 apps were stopped or destroyed since the release at 12:05 UTC; the limit is 2"
+    assert (
+        format_brake_count(brake) == "0 apps were stopped or destroyed since the release at 12:05 UTC; the limit is 2"
+    )
 
 
 @pytest.mark.parametrize(
