@@ -19,6 +19,7 @@ from shared.observability.redaction import cut_excerpt, hide_secrets
 
 if TYPE_CHECKING:
     import re
+    from collections.abc import Iterator
 
 ANY = frozenset(range(300, 600))
 CLIENT_ERRORS = frozenset(range(400, 500))
@@ -28,7 +29,10 @@ REFUSING = CLIENT_ERRORS - {404, 408, 410, 429}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`kind` and `code` for responses that match every given part; `text` and `words` are searched case-insensitively."""
+    """`kind` and `code` for responses that match every given part; `text` and `words` are searched case-insensitively.
+
+    `words` are searched in a text without our own names: an app may be called "billing-app".
+    """
 
     statuses: frozenset[int]
     kind: type[errors.HangarError]
@@ -52,6 +56,9 @@ RAISE_QUOTA = "Ask Fly to raise the organisation's limit, or remove what is not 
 FIX_TOKEN = "Set FLY_API_TOKEN to a valid organisation token of FLY_ORG_SLUG (fly tokens create org)"  # noqa: S105 advice, not a token
 FIX_IMAGE = "Check that the image exists and that Fly may pull it: see the image of the plan and of hangar.settings"
 FIX_SIZE = "Change the plan's size to one Fly offers (shared: 256 to 2048 MB for each CPU, in steps of 256)"
+FIX_CONFIG = (
+    "Make the environment smaller: `hangar user env`, the plan's env, HANGAR_MACHINE_ENV; Fly's text names the limit"
+)
 FIX_ORG = "Check FLY_ORG_SLUG"
 
 
@@ -73,9 +80,15 @@ RULES: tuple[Rule, ...] = (
     Rule(ANY, errors.Capacity, "region_full", text="could not find a candidate host", advice=ELSEWHERE),
     Rule(ANY, errors.Capacity, "region_full", text="no capacity", advice=ELSEWHERE),
     Rule(ANY, errors.Capacity, "region_full", text="out of capacity", advice=ELSEWHERE),
-    # Why the organisation is refused. What is wrong with the request itself comes first: its text may name a limit too.
+    # What exists already: its name may be any word, so this comes before the words.
+    Rule(_on(400, 409, 422), errors.Conflict, "exists", prefix="already_exists", create_app=False),
+    Rule(_on(400, 409, 422), errors.Conflict, "exists", text="unique machine name violation"),
+    # What is wrong with the request itself: its text may name a limit or a policy too.
     Rule(REFUSING, errors.Refused, "size", words=refusals.SIZE, advice=FIX_SIZE),
-    Rule(REFUSING, errors.TransientError, "rate_limited", text="rate limit"),
+    Rule(REFUSING, errors.TransientError, "rate_limited", words=refusals.RATE),
+    Rule(REFUSING, errors.Refused, "image", words=refusals.PULL, advice=FIX_IMAGE),
+    Rule(REFUSING, errors.Refused, "refused", words=refusals.CONFIG, advice=FIX_CONFIG),
+    # Why the organisation is refused.
     Rule(_on(402), errors.Refused, "billing", advice=PAY),
     Rule(REFUSING, errors.Refused, "policy", words=refusals.POLICY, advice=VERIFY),
     Rule(REFUSING, errors.Capacity, "quota", words=refusals.REGION_QUOTA, advice=RAISE_QUOTA),
@@ -94,8 +107,6 @@ RULES: tuple[Rule, ...] = (
     Rule(_on(409), errors.NameTaken, "name_taken", create_app=True),
     Rule(_on(400, 409, 422), errors.NameTaken, "name_taken", text="name has already been taken", create_app=True),
     Rule(_on(400, 409, 422), errors.NameTaken, "name_taken", text="uniqueness constraint", create_app=True),
-    Rule(_on(400, 409, 422), errors.Conflict, "exists", prefix="already_exists"),
-    Rule(_on(400, 409, 422), errors.Conflict, "exists", text="unique machine name violation"),
     # Not now.
     Rule(_on(429), errors.TransientError, "rate_limited"),
     Rule(_on(409, 412), errors.TransientError, "leased", text="lease currently held"),
@@ -122,7 +133,8 @@ _OTHERWISE = Rule(ANY, errors.Refused, "refused", advice="Fly does not accept th
 
 def classify_answer(call: Request, answer: Response, hidden: tuple[str, ...] = ()) -> errors.HangarError:
     """The error for a response with a status outside 2xx. A read is never `OutcomeUnknown`, because it has no effect."""
-    rule = next((each for each in RULES if _matches(each, call, answer)), _OTHERWISE)
+    said = refusals.blank_names(answer.error, list_names(call))
+    rule = next((each for each in RULES if _matches(each, call, answer, said)), _OTHERWISE)
     excerpt = cut_excerpt(hide_secrets(answer.error, (*hidden, *call.secrets)))
     message = f"{call.what}: Fly answered {answer.status}" + (f" ({excerpt})" if excerpt else " with an empty body")
     common: dict[str, Any] = {
@@ -184,7 +196,26 @@ def _make_transient(
     return kind(message, retry_after_s=retry_after_s, code=code, **known)
 
 
-def _matches(rule: Rule, call: Request, answer: Response) -> bool:
+def list_names(call: Request) -> Iterator[str]:
+    """The names in a request that Fly may repeat in its answer: app, machine, organisation and image."""
+    body = call.body or {}
+    config = body.get("config")
+    image = config.get("image") if isinstance(config, dict) else None
+    for name in (
+        call.app,
+        body.get("name"),
+        body.get("app_name"),
+        body.get("org_slug"),
+        call.params.get("org_slug"),
+        image,
+    ):
+        if isinstance(name, str):
+            yield name
+    if isinstance(image, str):
+        yield image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+def _matches(rule: Rule, call: Request, answer: Response, said: str) -> bool:
     if answer.status not in rule.statuses:
         return False
     if rule.body_status and rule.body_status != answer.body_status:
@@ -193,7 +224,7 @@ def _matches(rule: Rule, call: Request, answer: Response) -> bool:
         return False
     if rule.text and rule.text not in answer.error.lower():
         return False
-    if rule.words and not rule.words.search(answer.error):
+    if rule.words and not rule.words.search(said):
         return False
     if rule.stray and answer.proves_absence:
         return False

@@ -8,8 +8,26 @@ organisation's app. Only the text tells them apart. A text that matches nothing 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-__all__ = ["BILLING", "IMAGE", "NOT_AUTHORIZED", "NOT_OWNED", "POLICY", "QUOTA", "REGION_QUOTA", "SIZE", "TOKEN"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "BILLING",
+    "CONFIG",
+    "IMAGE",
+    "NOT_AUTHORIZED",
+    "NOT_OWNED",
+    "POLICY",
+    "PULL",
+    "QUOTA",
+    "RATE",
+    "REGION_QUOTA",
+    "SIZE",
+    "TOKEN",
+    "blank_names",
+]
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -60,6 +78,24 @@ BILLING = _words(
 )
 # The request itself: a size that does not exist, or an image that cannot be pulled, whatever limit or token the text names.
 SIZE = _words(r"config\.guest", r"\binvalid\b.{0,20}\bguest\b", r"\bmemory_mb\b", r"\bcpu_kind\b")
+# An image that cannot be pulled, for whatever reason: the registry's own words about limits and policies are not Fly's.
+_CANNOT = r"\b(?:failed to|unable to|could ?n[o']t|cannot|can't|error)\b"
+_PULL = r"\b(?:pull|fetch|resolv|find|get|load)\w*\b"
+PULL = _words(
+    r"\bmanifest\b.{0,160}\b(?:not found|unknown|denied|unauthorized|forbidden|blocked)\b",
+    r"\bmanifest_unknown\b",
+    rf"{_CANNOT}.{{0,20}}{_PULL}.{{0,40}}\b(?:images?|manifest)\b",
+    r"\bimage\b.{0,200}\b(?:not found|does not exist)\b",
+    r"\binvalid\b.{0,20}\bimage\b",
+    r"\bto (?:pull|fetch)\b.{0,20}\bimage\b",
+)
+# The registry of an image has a limit for each client, and so has Fly: both pass.
+RATE = _words(r"\brate.?limit", r"\btoo ?many ?requests\b")
+# One machine's configuration is too large. Quotas of an organisation are counted in machines, cores or GB.
+CONFIG = _words(
+    r"\b(?:environment|env|config|metadata|payload|body)\b.{0,30}\b(?:exceed\w*|too (?:large|long|big))\b",
+    r"\b(?:exceed\w*|limit|maximum)\b.{0,60}\b(?:\d+ ?ki?b|bytes|characters)\b",
+)
 IMAGE = _words(r"\bimages?\b", r"\bmanifest", r"\bregistry\b")
 TOKEN = _words(r"\btokens?\b", r"\bmacaroons?\b", r"\bcredentials?\b", r"\bauthenticat")
 # Fly's one word for a name that another organisation holds (fly-go `AppNameAvailable`), where the call is about one app.
@@ -69,3 +105,24 @@ NOT_OWNED = _words(
 )
 # The same word where the call is about the whole organisation: the token may not do that.
 NOT_AUTHORIZED = _words(r"^\s*$", r"\bunauthorized\b", r"\bnot authorized\b", r"\bforbidden\b", r"\bpermission")
+
+# An image with its registry or its tag, such as registry.fly.io/billing-app or acme/billing:v7, but no address of a page. And a
+# name with a number in it, such as vyx-user-1a2b3c4d-main.
+_REFERENCE = re.compile(
+    r"(?<![\w./:-])(?:(?:[a-z0-9-]+\.)+[a-z]{2,}(?::\d+)?/[\w./:@+-]+|[a-z0-9][\w.-]*(?:/[\w.-]+)+(?::[\w.-]+|@sha256:\w+))",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(r"(?<![\w./-])(?=[a-z-]*\d)[a-z0-9]+(?:-[a-z0-9]+)+", re.IGNORECASE)
+_PLAIN_WORD = re.compile(r"[a-z]*", re.IGNORECASE)
+
+
+def blank_names(text: str, names: Iterable[str]) -> str:
+    """Fly's text without `names`, and without what looks like an image or a generated name.
+
+    Such a name may be any word: "payments-app" says nothing about a payment. A name that is a plain word counts as a name only
+    between quotation marks.
+    """
+    for name in sorted(set(names), key=len, reverse=True):
+        edge = r"[\"'`]" if _PLAIN_WORD.fullmatch(name) else ""
+        text = re.sub(rf"{edge}(?<![a-z0-9]){re.escape(name)}(?![a-z0-9]){edge}", "_", text, flags=re.IGNORECASE)
+    return _NUMBERED.sub("_", _REFERENCE.sub("_", text))

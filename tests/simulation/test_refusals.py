@@ -242,3 +242,35 @@ def test_a_refusal_to_show_orphans_is_one_alert(world):
     world.sweep()
     assert len(read_alert(world, "orphan_look")) == 1
     assert len(world.apps()) == 3
+
+
+def test_an_image_named_like_an_invoice_is_an_image(world):
+    """It cannot be pulled. Nobody is told to pay, and like every missing image it waits for a person."""
+    world.sql("update hangar.settings set default_image = 'registry.fly.io/billing-app:v7'")
+    refuse(world, "POST", MACHINES, "failed to get manifest registry.fly.io/billing-app:v7: not found", 422)
+    user = world.add_user("pro")
+    world.sweep(drain_only=True)
+    assert (world.row(user)["status"], world.row(user)["error_code"]) == ("error", "image")
+    assert read_alert(world) == []
+    assert [key for key, _ in read_alert(world, "provision_failed")] == ["image/registry.fly.io/billing-app:v7"]
+
+
+def test_an_app_named_like_a_payment_is_adopted(world):
+    """The answer to its creation was lost, and then Fly says which machine has the name: it is taken over, not given up."""
+    world.sql("update hangar.settings set app_prefix = 'payments-app'")
+    lost = {
+        "method": "POST",
+        "path": MACHINES,
+        "when": "after",
+        "status": 504,
+        "body": {"error": "timeout"},
+        "times": 1,
+    }
+    unseen = {"method": "GET", "path": MACHINES, "when": "before", "status": 200, "body": [], "times": 3}
+    world.set_faults(lost, unseen)
+    user = world.add_user("pro")
+    for _ in range(12):
+        world.clock.advance(60)
+        world.sweep(drain_only=True)
+    assert (world.row(user)["status"], world.row(user)["error_code"]) == ("active", None)
+    assert len(world.apps()[world.row(user)["fly_app_name"]]) == 1

@@ -220,6 +220,71 @@ def test_a_fault_of_the_request_is_not_taken_for_one_of_the_organisation(status,
     assert caught.value.code == code
 
 
+# Words by which Fly refuses an organisation. Here they are parts of names.
+WORDS = (
+    "billing",
+    "payment",
+    "payments",
+    "invoice",
+    "quota",
+    "unpaid",
+    "overdue",
+    "abuse",
+    "token",
+    "fraud",
+    "credit-card",
+)
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize(
+    ("status", "text", "code"),
+    [
+        (422, "failed to get manifest registry.fly.io/{word}-app:v7: MANIFEST_UNKNOWN", "image"),
+        (422, "manifest for ghcr.io/acme/{word}:v1 not found", "image"),
+        (400, "could not find image {word}-app", "image"),
+        (403, "unauthorized: authentication required to pull image acme/{word}:v1", "image"),
+        (
+            409,
+            "already_exists: unique machine name violation, machine ID 1 already exists with name {word}-user-1-main",
+            "exists",
+        ),
+        (409, "already_exists: {word}-user-1", "exists"),
+        (403, "app {word}-user-1a2b3c4d is owned by another organization", "not_owned"),
+        (422, "machine {word}-user-1a2b3c4d-main: invalid config.checks.ready.interval", "refused"),
+        (422, "cannot start registry.fly.io/{word}-app:v7 on {word}-user", "refused"),
+    ],
+)
+def test_a_word_in_a_name_says_nothing_about_the_organisation(word, status, text, code):
+    """Fly repeats the names of apps and images. An image called "billing-app" is not an open invoice."""
+    body = {"name": f"{word}-user-1-main", "config": {"image": f"registry.fly.io/{word}-app:v7"}}
+    call = Request("create", "POST", f"/v1/apps/{word}-user/machines", f"{word}-user", body=body)
+    assert classify_answer(call, Response(status, {"error": text.format(word=word)}, "", None)).code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("{app} cannot be created: your organization has unpaid invoices", "billing"),
+        ("Please add a payment method before you deploy registry.fly.io/payments:v1 to {app}", "billing"),
+        ("Your trial has ended. Add a credit card at https://fly.io/dashboard/acme/billing to create {app}", "billing"),
+        ("See https://fly.io/dashboard/acme/billing", "billing"),
+        ("{app}: organization has reached its limit of 50 machines", "quota"),
+        ("image registry.fly.io/quota:v1: this organization is over its quota of 100 GB", "quota"),
+        ("{app} was blocked by our policy: verify your account", "policy"),
+        ("environment exceeds the limit of 64 KB", "refused"),
+        ("config.env is too large: at most 65536 bytes", "refused"),
+    ],
+)
+@pytest.mark.parametrize("app", ["vyx-user-1a2b", "payments-app", "quota-user-2", "our-policy"])
+def test_a_word_beside_a_name_still_counts(app, text, code):
+    """The organisation's trouble is told, whatever the app or the image is called. One app's configuration is not its trouble."""
+    call = Request(
+        "create", "POST", f"/v1/apps/{app}/machines", app, body={"config": {"image": "registry.fly.io/x:v1"}}
+    )
+    assert classify_answer(call, Response(422, {"error": text.format(app=app)}, "", None)).code == code
+
+
 @pytest.mark.parametrize(("act", "status", "body", "kind", "code"), ROWS)
 def test_each_answer_leads_to_one_reaction(act, status, body, kind, code):
     """One HTTP status has several meanings. Fly's status word, the prefix and the text decide, in that order."""
