@@ -38,11 +38,12 @@ begin
 end
 $$;
 
--- A program without a time writes the beginning of year 1 (Go, .NET) or of 1970 (Unix time 0, JavaScript's `new Date(null)`). The answer is
--- null, because such a value may mean "no end" as well as "ended".
+-- A program without a time writes the beginning of year 1 (Go, .NET), of 1900 (spreadsheets) or of 1970 (Unix time 0, JavaScript's
+-- `new Date(null)`), in its own zone, or a second later (MySQL). Seconds that were read as milliseconds are in January 1970. The answer to
+-- every time before 1990 is null, because it may mean "no end" as well as "ended". -infinity is meant.
 create function hangar.to_time(p_value timestamptz) returns timestamptz
 language plpgsql immutable set search_path = ''
-as $$ begin return nullif(nullif(p_value, '0001-01-01 00:00:00+00'), '1970-01-01 00:00:00+00'); end $$;
+as $$ begin return case when not isfinite(p_value) or p_value >= '1990-01-01 00:00:00+00' then p_value end; end $$;
 
 -- A time without a zone is UTC, whatever the zone of the session or the database: Prisma, Drizzle and Django write UTC into such columns.
 create function hangar.to_time(p_value timestamp) returns timestamptz
@@ -53,15 +54,21 @@ create function hangar.to_time(p_value date) returns timestamptz
 language plpgsql immutable set search_path = ''
 as $$ begin return hangar.to_time(p_value::timestamp at time zone 'UTC'); end $$;
 
--- Unix time in seconds (Stripe) or milliseconds (JavaScript). Seconds are read from 1973 to 9999, milliseconds from 2001 to 2286. Hosts write
--- the last second of 9999 for "for ever", so it is read in milliseconds, too. Null for NaN, 0, -1, days such as 20270131 and microseconds.
+-- Whether a program would write this many seconds since 1970 as an end: before 2200, or the first or last second of a day.
+create function hangar.is_likely_time(p_seconds double precision) returns boolean
+language plpgsql immutable set search_path = ''
+as $$ begin return p_seconds < 7258118400 or floor(p_seconds)::bigint % 86400 in (0, 86399); end $$;
+
+-- Unix time in seconds (Stripe) or milliseconds (JavaScript), from 2000 (2001) to 2199. Hosts write "for ever" as the first or last second of
+-- a day up to 9999, so those are read, too. Null for NaN, 0, -1, seconds since 2001 (Apple), microseconds, and days and minutes such as
+-- 20270131 and 202701311530, which are numbers of seconds as well.
 create function hangar.to_time(p_value double precision) returns timestamptz
 language plpgsql immutable set search_path = ''
 as $$
 begin
   return case when p_value in ('Infinity', '-Infinity') then p_value::text::timestamptz
-              when p_value between 1e8 and 253402300799 then to_timestamp(p_value)
-              when p_value between 1e12 and 1e13 or p_value between 253402300799000 and 253402300799999 then to_timestamp(p_value / 1000) end;
+              when p_value between 946684800 and 253402300799 and hangar.is_likely_time(p_value) then to_timestamp(p_value)
+              when p_value between 1e12 and 253402300799999 and hangar.is_likely_time(p_value / 1000) then to_timestamp(p_value / 1000) end;
 end
 $$;
 

@@ -65,15 +65,18 @@ DOUBTFUL_ENDS = [
     ("bigint", ["253402300799", "253402300799000", "1990000000", "1990000000000"], ["1700000000", "1700000000000"]),
     ("double precision", ["-1", "NaN", "1e300", "Infinity"], ["-Infinity", "1700000000.5"]),
     ("text", ["0", "-1", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z", "0000-00-00", "253402300799"], ["-infinity"]),
-    ("timestamptz", ["0001-01-01 00:00:00+00", "1970-01-01 00:00:00+00", "10000-01-01"], ["1999-12-31", "0044-03-15 BC"]),
-    ("timestamp", ["0001-01-01 00:00:00", "infinity"], ["-infinity", "2020-01-01"]),
-    ("date", ["0001-01-01", "5874897-12-31"], ["2020-01-01"]),
+    ("timestamptz", ["0001-01-01 00:00:00+00", "1970-01-01 00:00:00+00", "10000-01-01", "0044-03-15 BC"], ["-infinity"]),
+    ("timestamptz", ["1970-01-01 00:00 America/New_York", "1970-01-01 00:00:01+00", "0001-01-01 00:00+02"], ["1999-12-31"]),
+    ("timestamp", ["0001-01-01 00:00:00", "1970-01-01 01:00:00", "1969-12-31 19:00:00", "infinity"], ["-infinity", "2020-01-01"]),
+    ("date", ["0001-01-01", "1900-01-01", "1899-12-30", "5874897-12-31"], ["1990-01-01", "2020-01-01"]),
+    ("text", ["1970-01-01T01:00:00", "1970-01-21T13:46:40Z", "817000000", "20260131153000"], ["946684800", "20200131T153000Z"]),
+    ("bigint", ["817000000", "32503680000", "253402214400000"], ["946684800", "1000000000000"]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("column", "kept", "ended"), DOUBTFUL_ENDS, ids=range(len(DOUBTFUL_ENDS)))
 def test_ends_that_programs_write_for_no_time(host, column, kept, ended):
-    """Zero values, -1, compact days and the last second of year 9999 take no app; a real time in the past does."""
+    """Zero values in any zone, -1, compact days and the last second of year 9999 take no app; a real time in the past does."""
     host.owner.execute(f"alter table public.seats alter column ends_at type {column} using null")
     bind(host)
     users = payers(host, len(kept) + len(ended))
@@ -83,9 +86,24 @@ def test_ends_that_programs_write_for_no_time(host, column, kept, ended):
     assert [value for user, value in zip(users, [*kept, *ended], strict=True) if host.wants(user)] == kept
 
 
-@pytest.mark.parametrize("end", ["253402300799", "253402300799999", "4102444800", "4102444800000"])
+@pytest.mark.parametrize("end", ["202601311530", "20260131153000", "817000000", "7258118401", "253402300798"])
+@pytest.mark.parametrize("column", ["bigint", "text", "double precision"])
+def test_a_number_that_is_no_unix_time_is_not_read_as_a_far_year(host, column, end):
+    """202601311530 is a minute of 2026 and, as seconds, the year 8390. Nobody gets an app for that, and the operator is told."""
+    host.owner.execute(f"alter table public.seats alter column ends_at type {column} using null")
+    bind(host)
+    user = host.sign_up("user")
+    host.write(f"insert into public.seats values (%s, 'pro', 'active', %s::text::{column})", user, end)
+    look(host)
+    assert host.wants(user) is None
+    assert [kind for kind, _ in host.alerts()] == ["unreadable_end"]
+
+
+@pytest.mark.parametrize(
+    "end", ["253402300799", "253402300799999", "32503680000", "4102444800", "4102444800000", "7258118399"]
+)
 def test_a_new_user_with_an_end_far_ahead(host, end):
-    """The last second of year 9999, in seconds and milliseconds, and the year 2100: an app, and no alert."""
+    """The last second of 9999, the year 3000, and all until 2199, in seconds and milliseconds: an app, and no alert."""
     host.owner.execute("alter table public.seats alter column ends_at type bigint using null")
     bind(host)
     user = host.sign_up("user")
