@@ -7,6 +7,7 @@ import click
 
 from ops.cli_support import (
     ask_reason,
+    confirm,
     echo,
     get_actor,
     json_option,
@@ -15,6 +16,7 @@ from ops.cli_support import (
     reason_option,
     report_errors,
     stop,
+    yes_option,
 )
 from ops.exit_codes import EXIT_USAGE
 from shared.domain.status_text import (
@@ -30,21 +32,29 @@ RELEASE_COMMAND = 'hangar brake --release --reason "…"'
 @click.command()
 @click.option("--release", is_flag=True, help="Restart the count at zero. Deletions that waited are due at once.")
 @reason_option
+@yes_option
 @json_option
 @report_errors
-def brake(release: bool, reason: str | None, as_json: bool) -> None:
+def brake(release: bool, reason: str | None, yes: bool, as_json: bool) -> None:
     """Show or release the brake, the limit on deletions.
 
-    It shows how many apps were stopped or destroyed in the last hour, and how many may be.
+    It shows how many apps were stopped or destroyed in the last hour, and how many may be. A release says what it lets go,
+    and at a terminal it asks first.
     """
-    if reason and not release:
-        stop(EXIT_USAGE, "--reason needs --release")
+    for option, given in (("--reason", reason), ("--yes", yes)):
+        if given and not release:
+            stop(EXIT_USAGE, f"{option} needs --release")
     if release:
         reason = ask_reason(reason, is_required=True)
     database = open_installation().database
-    if release:
-        database.release_brake(actor=get_actor(), reason=reason)
     state = database.read_brake()
+    if release:
+        let_go = _list_what_goes(state)
+        echo(*let_go, err=True)
+        if let_go:
+            confirm("They are destroyed with all their data. Continue?", yes=yes, without_terminal=True)
+        database.release_brake(actor=get_actor(), reason=reason)
+        state = database.read_brake()
     if as_json:
         print_json(state)
         return
@@ -52,16 +62,27 @@ def brake(release: bool, reason: str | None, as_json: bool) -> None:
     if loss := state["host_loss"]:
         echo(f"HELD: {format_host_loss(loss)}: {RELEASE_COMMAND}")
     if release:
-        echo("Released: the count restarts at zero, and up to 500 deletions that waited for the brake are due now")
+        echo("Released: the count restarts at zero, and what waited for it is due now")
     elif state["tripped"]:
         echo(*_list_next_steps(state), format_brake_release(state))
+
+
+def _list_what_goes(brake: Mapping[str, Any]) -> list[str]:
+    """What a release lets Hangar remove, a line for each cause; nothing if nothing waits."""
+    held = [f"A release obeys the host: {format_host_loss(loss)}"] if (loss := brake["host_loss"]) else []
+    waits = int(brake["waiting_apps"]) or int(brake["lost_apps"])
+    return held + ([format_brake_release(brake)] if waits else [])
 
 
 def format_brake(brake: Mapping[str, Any]) -> str:
     """The brake on one line, from `read_brake`."""
     state = "Brake off"
     if brake["tripped"]:
-        state = "Brake ON, nothing is destroyed" if brake["why"] == "lost" else "Brake ON, no more apps are stopped or destroyed"
+        state = (
+            "Brake ON, nothing is destroyed"
+            if brake["why"] == "lost"
+            else "Brake ON, no more apps are stopped or destroyed"
+        )
     unknown = f"; apps that this database has no record of: {brake['lost_apps']}" if brake["lost_apps"] else ""
     return f"{state}; {format_brake_count(brake)}{unknown}"
 

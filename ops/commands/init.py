@@ -1,6 +1,7 @@
 """`hangar init`: asks for what an installation needs, checks it live, and writes `hangar.toml` and `.env.hangar`."""
 
 import json
+import logging
 import os
 from collections.abc import Callable
 
@@ -73,6 +74,7 @@ def init(
     be left out. A plan may also have a price, pro=shared-cpu-2x:1024:29, or no app, free=none. Values that
     the two files already have are kept.
     """
+    logging.getLogger("hangar").addHandler(logging.NullHandler())  # what a check finds is said once, below its question
     try:
         if not os.access(".", os.W_OK):
             stop(
@@ -81,10 +83,12 @@ def init(
             )
         kept, on_file = read_env_file(), _read_kept_plain()
         form_ = _Form({**on_file, **kept}, yes=yes)
-        url = form_.take("SUPABASE_URL", supabase_url, "Supabase URL", check_project_url)
+        form_.take("SUPABASE_URL", supabase_url, "Supabase URL", check_project_url)
         form_.take(
-            "SUPABASE_SECRET_KEY", None, "Supabase secret key", lambda key: checks.check_supabase(url, key), hidden=True
-        )
+            "SUPABASE_SECRET_KEY", None, "Supabase secret key",
+            lambda key: checks.check_supabase(form_.values["SUPABASE_URL"], key), hidden=True, after="SUPABASE_URL",
+        )  # fmt: skip
+        url = form_.values["SUPABASE_URL"]
         publishable = form_.take(
             "SUPABASE_PUBLISHABLE_KEY",
             publishable_key,
@@ -98,13 +102,14 @@ def init(
             lambda text: checks.check_database(text, url),
             hidden=True,
         )
-        org = form_.take(
+        form_.take(
             "FLY_ORG_SLUG", fly_org, "Fly organisation of the users' apps", _must(form.slug.parse, form.slug.expected)
         )
         api = os.environ.get("FLY_API_URL") or _FLY_API
         token = form_.take(
-            "FLY_API_TOKEN", None, "Fly token", lambda text: checks.check_fly(api, text, org), hidden=True
-        )
+            "FLY_API_TOKEN", None, "Fly token", lambda text: checks.check_fly(api, text, form_.values["FLY_ORG_SLUG"]),
+            hidden=True, after="FLY_ORG_SLUG",
+        )  # fmt: skip
         backend = form_.take("--image", image, "Image of the backend", lambda text: _check_image(text, url, token))
         places = form_.take("--regions", regions, "Regions", _check_regions, default="sin")
         typed = form_.take(
@@ -119,7 +124,7 @@ def init(
             kept,
             {
                 "publishable": publishable,
-                "org": org,
+                "org": form_.values["FLY_ORG_SLUG"],
                 "image": backend,
                 "regions": places,
                 "alert": alert,
@@ -137,6 +142,7 @@ class _Form:
 
     def __init__(self, kept: dict[str, str], *, yes: bool) -> None:
         self.kept, self.values, self._asks = kept, dict[str, str](), not yes and can_ask()
+        self._questions = dict[str, tuple[str, Callable[[str], str | None]]]()
 
     def take(
         self,
@@ -147,7 +153,10 @@ class _Form:
         *,
         hidden: bool = False,
         default: str | None = None,
+        after: str | None = None,
     ) -> str:
+        """The value of `name`. Its check also judges the value of `after`, so at a terminal both are asked for again."""
+        self._questions[name] = (label, check)
         value = given or os.environ.get(name, "").strip() or self.kept.get(name) or (None if self._asks else default)
         value = None if value is None else clean(value)
         while True:
@@ -167,6 +176,19 @@ class _Form:
                 stop(EXIT_USAGE, f"{problem}. Nothing was written")
             click.echo(problem, err=True)
             value = None
+            if after is not None:
+                self._ask_again(after)
+
+    def _ask_again(self, name: str) -> None:
+        """Ask for a value that has one. Enter keeps it."""
+        label, check = self._questions[name]
+        while True:
+            text = clean(str(click.prompt(f"{label} (Enter keeps it)", default=self.values[name])))
+            problem = find_unfit(name, text) or check(text)
+            if problem is None:
+                self.values[name] = text
+                return
+            click.echo(problem, err=True)
 
 
 def _read_kept_plain() -> dict[str, str]:

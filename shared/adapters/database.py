@@ -6,6 +6,8 @@ operator must fix the key, the grants or the migrations, or has given a value th
 changed it meanwhile), InternalError.
 """
 
+import functools
+import inspect
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +27,9 @@ _TIMEOUT = httpx.Timeout(connect=5, read=12, write=5, pool=5)  # the database ca
 _PAUSE_BEFORE_SECOND_TRY_S = 0.3
 # SQLSTATE classes of transactions that certainly did not commit and may succeed later (PostgREST's error table).
 _TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
-_TRANSIENT_GATEWAY = {"PGRST000", "PGRST001", "PGRST002", "PGRST003"}
+_TRANSIENT_GATEWAY = {"PGRST000", "PGRST001", "PGRST002", "PGRST003", "429"}
+_SQLSTATE_CHARS = 5  # an HTTP status has three
+_PAUSED_PROJECT = "540"  # of Supabase's gateway
 _UNKNOWN_GATEWAY = {"502", "503", "504", "520", "521", "522", "523", "524"}
 # Our procedures raise these themselves, with a sentence for the operator: a value that is not allowed, and a value that is
 # not the one that the caller saw (PostgREST answers 409 to PT409).
@@ -41,8 +45,42 @@ class Store(Protocol):
         """Call a procedure with named arguments and return its decoded jsonb value."""
 
 
+def explain_unreadable(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an `InternalError` of an answer that a method cannot read: another server, or another version, has sent it."""
+    is_object = method.__annotations__.get("return") in (Json, "Json")
+
+    def fail(kind: str) -> InternalError:
+        error = InternalError(
+            f"the answer of the database to {method.__name__} cannot be read ({kind})",
+            code="unreadable_answer",
+            advice="Check that SUPABASE_URL is the project with Hangar and that its schema has this version: `hangar doctor`",
+        )
+        error.source = "the database"
+        return error
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            answer = method(*args, **kwargs)
+        except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is None:
+                raise  # it was called with other arguments than it takes
+            raise fail(type(error).__name__) from error
+        if is_object and not isinstance(answer, dict):
+            raise fail(f"{type(answer).__name__} instead of an object")
+        return answer
+
+    return call
+
+
 class Caller:
     """Calls procedures over any store; the typed procedures build on it."""
+
+    def __init_subclass__(cls) -> None:
+        """Whatever a public method of a subclass cannot read in an answer becomes one error."""
+        for name, value in list(vars(cls).items()):
+            if inspect.isfunction(value) and not name.startswith("_"):
+                setattr(cls, name, explain_unreadable(value))
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -113,7 +151,14 @@ def explain_refusal(
     excerpt = cut_excerpt(" ".join(str(part) for part in (message, details, hint) if part))
     if code in _UNKNOWN_GATEWAY:
         return OutcomeUnknown(f"the database's gateway answered {code} to {name}: {excerpt}")
-    if code[:2] in _TRANSIENT_CLASSES or code in _TRANSIENT_GATEWAY:
+    # The body of such an answer has no code, and postgrest does not show the status.
+    if code == _PAUSED_PROJECT or (not code and "project paused" in excerpt.lower()):
+        return TransientError(
+            f"the Supabase project is paused ({excerpt}), so the database could not run {name}",
+            code="paused_project",
+            advice="Resume the project in Supabase's dashboard",
+        )
+    if (len(code) == _SQLSTATE_CHARS and code[:2] in _TRANSIENT_CLASSES) or code in _TRANSIENT_GATEWAY:
         return TransientError(f"the database could not run {name} right now ({code}: {excerpt})", code=code)
     if code == _READ_ONLY:
         return TransientError(
@@ -137,5 +182,11 @@ def explain_refusal(
             f"the database refused {name} ({code}: {excerpt})",
             code="auth",
             advice="Check that SUPABASE_SECRET_KEY is a secret key of the project in SUPABASE_URL",
+        )
+    if code.isdecimal() and len(code) < _SQLSTATE_CHARS:
+        return Refused(
+            f"the address of the database answered {code} to {name}: {excerpt}",
+            code="address",
+            advice="Check that SUPABASE_URL is https://PROJECT.supabase.co, and the state of the project in Supabase's dashboard",
         )
     return InternalError(f"the database rejected {name} ({code}: {excerpt})", code=code or None)

@@ -28,6 +28,8 @@ _WRITE_AGAIN = (
     "Free space or enlarge the disk (Supabase: Settings, Infrastructure); then "
     "alter role service_role reset default_transaction_read_only;"
 )
+_NOT_HANGAR = "something answers at SUPABASE_URL, but not a database with Hangar"
+_RIGHT_ADDRESS = "Set SUPABASE_URL to the address of the project's API, https://PROJECT.supabase.co, without a path"
 _DATABASE_FIRST = "Correct what the check `database` names"
 _WAKE_DATABASE = (
     "Check that the project in SUPABASE_URL is running (Supabase pauses idle projects), then run `hangar doctor` again"
@@ -154,6 +156,8 @@ def read_database(rpc: Rpc) -> tuple[list[Check], Json | None]:
         return _explain_no_database(
             str(error), "Check SUPABASE_URL and SUPABASE_SECRET_KEY, then run `hangar doctor` again"
         )
+    if not isinstance(answer, dict) or not isinstance(answer.get("checks"), list):
+        return _explain_no_database(_NOT_HANGAR, _RIGHT_ADDRESS)
     checks = [Check(**check) for check in answer["checks"]]
     if answer.get("settings", {}) is None:  # its row is gone, and nothing else can be compared
         return [ok("database", "the database answers"), *checks], None

@@ -74,15 +74,16 @@ begin
 end
 $$;
 
--- What the host's subscriptions are judged to be, by reason: only what says nothing.
-create function hangar.doctor_unknown_values() returns table (why text, value text, users bigint, example uuid)
+-- What the host's subscriptions are judged to be, by reason: only what says nothing. `apps`: how many of these users have an app.
+create function hangar.doctor_unknown_values() returns table (why text, value text, users bigint, apps bigint, example uuid)
 language plpgsql stable set search_path = ''
 as $$
 begin
   return query
   select j.why, case when j.why in ('unknown_status') then lower(hangar.trim_word(j.status)) when j.why = 'unknown_tier' then j.tier end,
-         count(distinct j.user_id), (array_agg(j.user_id order by j.user_id))[1]
+         count(distinct j.user_id), count(distinct a.user_id), (array_agg(j.user_id order by j.user_id))[1]
     from hangar.judge_subscriptions(array(select s from hangar.list_known_subscriptions() s)) j
+    left join public.user_fly_apps a on a.user_id = j.user_id and a.deleted_at is null and a.desired_state = 'present'
    where j.verdict is null
    group by 1, 2 order by 3 desc, 2;
 end
@@ -95,13 +96,14 @@ declare
   v_found text;
   v_remedy text;
 begin
-  select string_agg(format('%L of %s user(s), for example %s', coalesce(u.value, ''), u.users, u.example), '; '),
-         string_agg(format('insert into hangar.status_rules (status, rule) values (%L, ''entitled'');', u.value), ' ') filter (where u.value is not null)
+  select string_agg(format('%L of %s user(s), %s with an app, for example %s', coalesce(u.value, ''), u.users, u.apps, u.example), '; '),
+         string_agg(format('insert into hangar.status_rules (status, rule) values (%L, %L);', u.value, case when u.apps > 0 then 'entitled' else 'no' end), ' ')
+           filter (where u.value is not null)
     into v_found, v_remedy
     from (select * from hangar.doctor_unknown_values() x where x.why in ('unknown_status', 'no_status') limit 10) u;
   if v_found is not null then
     return hangar.doctor_says('wrong', 'statuses without a rule, so nothing changes for these users: ' || v_found,
-      coalesce(v_remedy || '  -- or ''until_end'', or ''no''', 'Set the status in the table of the host'));
+      coalesce(v_remedy || '  -- entitled, until_end or no: written as it is for most of these users now. Decide for each status', 'Set the status in the table of the host'));
   end if;
   return hangar.doctor_says('ok', format('every status of the host has a rule; there are %s rules', (select count(*) from hangar.status_rules)));
 end
@@ -115,20 +117,20 @@ declare
   v_remedy text;
   v_unused text;
 begin
-  select string_agg(format('%L of %s user(s), for example %s', coalesce(u.value, ''), u.users, u.example), '; '),
-         string_agg(format('insert into public.fly_plans (tier, dedicated) values (%L, true);', u.value), ' ') filter (where u.value is not null)
+  select string_agg(format('%L of %s user(s), %s with an app, for example %s', coalesce(u.value, ''), u.users, u.apps, u.example), '; '),
+         string_agg(format('insert into public.fly_plans (tier, dedicated) values (%L, %s);', u.value, case when u.apps > 0 then 'true' else 'false' end), ' ') filter (where u.value is not null)
     into v_found, v_remedy
     from (select * from hangar.doctor_unknown_values() x where x.why in ('unknown_tier', 'no_tier') limit 10) u;
   if v_found is not null then
     return hangar.doctor_says('wrong', 'tiers without a plan, so nothing changes for these users: ' || v_found,
-      coalesce(v_remedy || '  -- false: this tier includes no app', 'Set the tier in the table of the host'));
+      coalesce(v_remedy || '  -- true: every user of this tier gets an app; false: nobody. Decide for each tier', 'Set the tier in the table of the host'));
   end if;
-  select string_agg(format('%L', x.tier), ', ' order by x.tier), string_agg(format('insert into public.fly_plans (tier, dedicated) values (%L, true);', x.tier), ' ')
+  select string_agg(format('%L', x.tier), ', ' order by x.tier), string_agg(format('insert into public.fly_plans (tier, dedicated) values (%L, false);', x.tier), ' ')
     into v_unused, v_remedy
     from (select distinct s.tier from hangar.list_known_subscriptions() s
            where s.tier is not null and not exists (select 1 from public.fly_plans p where p.tier = s.tier) limit 10) x;
   if v_unused is not null then
-    return hangar.doctor_says('warning', 'tiers without a plan, of subscriptions that have ended: ' || v_unused, v_remedy || '  -- false: this tier includes no app');
+    return hangar.doctor_says('warning', 'tiers without a plan, of subscriptions that have ended: ' || v_unused, v_remedy || '  -- true: this tier includes an app');
   end if;
   return hangar.doctor_says('ok', 'every tier of the host has a plan');
 end

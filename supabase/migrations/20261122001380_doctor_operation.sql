@@ -45,14 +45,15 @@ begin
   select g.* into strict v_settings from hangar.settings g;
   if v_brake -> 'host_loss' <> 'null' then
     return hangar.doctor_says('wrong', format('%s of %s apps lost their entitlement at once, which waits for an operator', v_brake #>> '{host_loss,losing}',
-      v_brake #>> '{host_loss,present}'), 'hangar brake --release --reason "the subscriptions of the host are right"');
+      v_brake #>> '{host_loss,present}'), 'hangar brake --release --reason "after hangar doctor"  -- only if these users really left, because their apps are destroyed. Otherwise restore the '
+        'rows in the tables of the host: each user who is entitled again keeps the app');
   elsif v_brake ->> 'why' = 'lost' then
     return hangar.doctor_says('wrong', format('the brake is on: %s app(s) on Fly belong to rows that this database never had', v_brake ->> 'lost_apps'), 'hangar orphans');
   elsif v_settings.brake_floor = 0 and v_settings.brake_share = 0 then
     return hangar.doctor_says('wrong', 'brake_floor and brake_share are 0, so the brake stops every removal', 'hangar settings set brake_floor=20 brake_share=0.05');
   elsif (v_brake ->> 'tripped')::boolean then
     return hangar.doctor_says('wrong', format('the brake is on: %s app(s) were stopped or destroyed in the last hour, the limit is %s, %s wait', v_brake ->> 'destroyed_last_hour',
-      v_brake ->> 'most', v_brake ->> 'waiting_apps'), 'hangar brake --release --reason "the removals are intended"');
+      v_brake ->> 'most', v_brake ->> 'waiting_apps'), 'hangar brake --release --reason "after hangar doctor"  -- only if the removals are intended: look at `hangar events --type action --since 1h` first');
   end if;
   if v_settings.host_loss_floor = 0 and v_settings.host_loss_share = 0 then
     return hangar.doctor_says('wrong', 'host_loss_floor and host_loss_share are 0, so every user who stops paying waits for an operator',
