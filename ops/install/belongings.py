@@ -11,6 +11,10 @@ from ops.install.schema_files import SchemaFile
 VAULT_SECRETS = ("hangar_functions_url", "hangar_webhook_secret")
 OWN_RUNS = "starts_with(command, 'select hangar.call_health(')"
 _CREATED = re.compile(r"^create (table|view|type) public\.(\w+)", re.MULTILINE)
+# A procedure is ours by its comment, or by name and text: a copy of the database may have lost the comments.
+_PROCEDURE = re.compile(
+    r"^create (?:or replace )?function public\.(fly_\w+)\(.*?\bas (\$\w*\$)(.*?)\2", re.MULTILINE | re.DOTALL
+)
 
 # Everything of Hangar as (class, object), for a query that looks for other objects that depend on it. `%(names)s`: our tables and
 # views in `public`; `%(functions)s`: our procedures there.
@@ -62,8 +66,10 @@ _DEPENDENTS = f"""{_OURS}
 """  # noqa: S608  constants of this module
 _FUNCTIONS = """
   select p.oid, p.oid::regprocedure::text from pg_proc p
-   where p.pronamespace = 'public'::regnamespace and p.proname like 'fly\\_%'
-     and obj_description(p.oid, 'pg_proc') like '%docs/database.md%' order by 2
+   where p.pronamespace = 'public'::regnamespace and p.proname like 'fly\\_%%'
+     and (obj_description(p.oid, 'pg_proc') like '%%docs/database.md%%'
+       or (p.proname, p.prosrc) in (select * from unnest(%s::text[], %s::text[])))
+   order by 2
 """
 _TRIGGERS = """
   select format('%%I on %%s', t.tgname, t.tgrelid::regclass) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
@@ -110,7 +116,9 @@ def find_belongings(connection: psycopg.Connection, files: Sequence[SchemaFile])
     found.kept = find_kept(connection)
     found.tables = [name for name in found.tables if name not in found.kept]
     names = [name.removeprefix("public.") for name in (*found.tables, *found.views)]
-    functions = connection.execute(_FUNCTIONS.encode()).fetchall()
+    texts = [(name, text) for file in files for name, _, text in _PROCEDURE.findall(file.text)]
+    values = ([name for name, _ in texts], [text for _, text in texts])
+    functions = connection.execute(_FUNCTIONS.encode(), values).fetchall()
     found.procedures = [name for _, name in functions]
     kept_names = [name.removeprefix("public.") for name in found.kept]
     found.triggers = _names(connection, _TRIGGERS, ([*names, *kept_names],))
@@ -125,8 +133,8 @@ def find_belongings(connection: psycopg.Connection, files: Sequence[SchemaFile])
         )
     found.history = find_history(connection, files)
     found.extensions = _find_extensions(connection)
-    values = {"names": names, "kept": kept_names, "functions": [oid for oid, _ in functions]}
-    found.dependents = _names(connection, _DEPENDENTS, values)
+    named = {"names": names, "kept": kept_names, "functions": [oid for oid, _ in functions]}
+    found.dependents = _names(connection, _DEPENDENTS, named)
     _count_rows(connection, found)
     return found
 

@@ -47,7 +47,7 @@ DATABASE: tuple[str, ...] = (
         "caps",
         "operators",
     ),
-    *("procedure_rights", "table_rights", "row_security", "own_triggers", "shape", "advisors"),
+    *("procedure_rights", "table_rights", "row_security", "own_triggers", "shape", "counters", "advisors"),
     *("binding", "host_triggers", "statuses", "tiers", "ends", "plans", "plan_prices"),
     *(
         "pg_cron",

@@ -35,12 +35,13 @@ begin
     from hangar.doctor_functions() f cross join unnest(array['anon', 'authenticated']) r
    where has_function_privilege(r, f.function, 'execute')
      and f.name <> 'hangar.token_is_valid()';  -- the host's policies ask it for every role
-  select string_agg(f.name, ', ' order by f.name) into v_closed
-    from hangar.doctor_functions() f where f.called and not has_function_privilege('service_role', f.function, 'execute');
+  select string_agg(format('%s may not run %s', r, f.name), '; ' order by f.name, r) into v_closed
+    from hangar.doctor_functions() f cross join unnest(array['anon', 'authenticated', 'service_role']) r
+   where not has_function_privilege(r, f.function, 'execute') and (f.called and r = 'service_role' or f.name = 'hangar.token_is_valid()');
   if v_open is not null then
     return hangar.doctor_says('wrong', left(v_open, 400), 'select hangar.restrict_functions();');
   elsif v_closed is not null then
-    return hangar.doctor_says('wrong', left('service_role may not run ' || v_closed, 400), 'select hangar.restrict_functions();');
+    return hangar.doctor_says('wrong', left(v_closed, 400), 'select hangar.restrict_functions();');
   end if;
   return hangar.doctor_says('ok', 'only service_role may run the procedures');
 end

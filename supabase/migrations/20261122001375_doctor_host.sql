@@ -170,7 +170,8 @@ begin
     return hangar.doctor_says('wrong', left(v_found, 400), v_remedy);
   elsif not exists (select 1 from public.fly_plans p where p.dedicated) then
     return hangar.doctor_says(case when (select g.live from hangar.settings g) then 'wrong' else 'warning' end, 'no plan includes an app',
-      'insert into public.fly_plans (tier, dedicated) values (''pro'', true);');
+      coalesce((select format('update public.fly_plans set dedicated = true where tier = %L;', max(p.tier)) || case when count(*) > 1 then '  -- the tier whose users get an app' else '' end
+                  from public.fly_plans p where p.tier <> 'free'), 'insert into public.fly_plans (tier, dedicated) values (''pro'', true);'));
   end if;
   return hangar.doctor_says('ok', format('%s plan(s), %s with an app; sizes, regions and images are valid', (select count(*) from public.fly_plans),
     (select count(*) from public.fly_plans p where p.dedicated)));

@@ -8,13 +8,16 @@ create table hangar.recorded_shape (
   definition text not null,
   primary key (kind, name)
 );
+revoke all on hangar.recorded_shape from public, anon, authenticated, service_role;
+grant select on hangar.recorded_shape to service_role;
 comment on table hangar.recorded_shape is 'Our tables, views and functions as they were installed. docs/doctor.md.';
 alter table hangar.recorded_shape enable row level security;
 create policy service_role_all on hangar.recorded_shape for all to service_role using (true) with check (true);
 
--- Each part with its definition, as Postgres writes it.
+-- Each part with its definition, as Postgres writes it, whatever the settings of the database and the role.
 create function hangar.read_shape() returns table (kind text, name text, definition text)
-language sql stable set search_path = ''
+language sql stable set search_path = '' set intervalstyle = 'postgres' set datestyle = 'ISO, YMD' set timezone = 'UTC' set bytea_output = 'hex'
+set extra_float_digits = 1 set quote_all_identifiers = off
 as $$
   select 'policy', format('%s on %s', p.polname, t.name),
          format('as %s for %s to %s%s%s', case when p.polpermissive then 'permissive' else 'restrictive' end,
@@ -43,6 +46,14 @@ as $$
   select 'view', t.name, format('%sas %s', 'with (' || array_to_string(c.reloptions, ', ') || ') ', pg_get_viewdef(t.relation))
     from hangar.doctor_relations() t join pg_catalog.pg_class c on c.oid = t.relation where not t.is_table
   union all
+  select 'rule', format('%s on %s', quote_ident(r.rulename), t.name), pg_get_ruledef(r.oid)
+    from hangar.doctor_relations() t join pg_catalog.pg_rewrite r on r.ev_class = t.relation where t.is_table
+  union all
+  select 'owner', format('%s %s', case when t.is_table then 'table' else 'view' end, t.name), quote_ident(pg_get_userbyid(c.relowner))
+    from hangar.doctor_relations() t join pg_catalog.pg_class c on c.oid = t.relation
+  union all
+  select 'owner', 'schema hangar', quote_ident(pg_get_userbyid(n.nspowner)) from pg_catalog.pg_namespace n where n.nspname = 'hangar'
+  union all
   -- hangar.now() is replaced in tests and in the local cloud.
   select 'function', f.name, format('%s owner to %s', case when p.prosecdef then 'security definer' else 'security invoker' end, quote_ident(pg_get_userbyid(p.proowner)))
     from hangar.doctor_functions() f join pg_catalog.pg_proc p on p.oid = f.function where f.name <> 'hangar.now()'
@@ -62,9 +73,20 @@ as $$
       select string_agg(format('alter table %s alter column %s %s;', split_part(p_name, ' of ', 2), split_part(p_name, ' of ', 1), part), ' ' order by nr)
         from unnest(regexp_split_to_array(p_definition, ', (?=(?:set|drop) )')) with ordinality x (part, nr)
        where part <> all (regexp_split_to_array(p_now, ', (?=(?:set|drop) )')))
+    when 'owner' then format('alter %s owner to %s;', p_name, p_definition)
     when 'view' then format('create or replace view %s %s', p_name, p_definition)
     else format('alter function %1$s %2$s; alter function %1$s owner to %3$s;', p_name, split_part(p_definition, ' owner to ', 1),
       split_part(p_definition, ' owner to ', 2)) end
+$$;
+
+-- The statement that takes away, or makes harmless, what was added.
+create function hangar.drop_added(p_kind text, p_name text) returns text
+language sql immutable set search_path = ''
+as $$
+  select case p_kind
+    when 'constraint' then format('alter table %s drop constraint %s;', split_part(p_name, ' on ', 2), split_part(p_name, ' on ', 1))
+    when 'column' then format('alter table %s alter column %s drop not null;', split_part(p_name, ' of ', 2), split_part(p_name, ' of ', 1))
+    else format('drop %s %s;', p_kind, p_name) end
 $$;
 
 -- Records the schema as it is now: after an installation, after a change that an operator made on purpose, after an upgrade of Postgres.
@@ -101,10 +123,13 @@ begin
   if v_found is not null then
     return hangar.doctor_says('wrong', 'not as it was installed: ' || v_found, v_remedy || v_again);
   end if;
-  select string_agg(s.name, ', ' order by s.name), string_agg(format('drop trigger %s;', s.name), ' ' order by s.name) into v_added, v_remedy
-    from hangar.read_shape() s where s.kind = 'trigger' and not exists (select 1 from hangar.recorded_shape r where r.kind = s.kind and r.name = s.name);
+  select string_agg(format('%s %s', s.kind, s.name), ', ' order by s.kind, s.name), string_agg(hangar.drop_added(s.kind, s.name), ' ' order by s.kind, s.name)
+    into v_added, v_remedy
+    from hangar.read_shape() s
+   where (s.kind in ('trigger', 'rule', 'constraint') or s.kind = 'column' and s.definition ~ ', set not null' and s.definition !~ ', set default')
+     and not exists (select 1 from hangar.recorded_shape r where r.kind = s.kind and r.name = s.name);
   if v_added is not null then
-    return hangar.doctor_says('warning', 'triggers that were added to tables of Hangar, and can change or drop its rows: ' || v_added, v_remedy || v_again);
+    return hangar.doctor_says('warning', 'added to tables of Hangar, and can change, drop or refuse its rows: ' || v_added, v_remedy || v_again);
   end if;
   return hangar.doctor_says('ok', 'rules, columns, policies, indexes and triggers are as they were installed');
 end

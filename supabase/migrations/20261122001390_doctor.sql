@@ -5,7 +5,7 @@ create function hangar.doctor_names() returns text[]
 language sql immutable set search_path = ''
 as $$
   select array['statement_timeout', 'database_clock', 'installation', 'settings', 'live', 'paused', 'brake', 'caps', 'operators',
-    'procedure_rights', 'table_rights', 'row_security', 'own_triggers', 'shape', 'advisors',
+    'procedure_rights', 'table_rights', 'row_security', 'own_triggers', 'shape', 'counters', 'advisors',
     'binding', 'host_triggers', 'statuses', 'tiers', 'ends', 'plans', 'plan_prices',
     'pg_cron', 'cron_sweep', 'cron_drain', 'pg_net', 'vault_functions_url', 'vault_webhook_secret', 'webhook_delivery',
     'sweep', 'changes', 'organisation', 'full_regions', 'legacy_apps', 'retention', 'failures', 'alert_delivery', 'open_alerts']

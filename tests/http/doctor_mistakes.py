@@ -254,6 +254,22 @@ SHAPE = (
             " execute function public.nothing()", "warning", "mine on", runs="sql", after="drop function public.nothing()"),
     Mistake("view that shows nothing", "shape", "create or replace view public.fly_failures with (security_invoker = on) as select * from public.fly_failures where"
             " false", says="fly_failures", runs="sql"),
+    Mistake("counter behind its rows", "counters", "insert into public.user_fly_app_events (event_type, status, metadata) values ('action', 'info', '{}');"
+            " select setval(pg_get_serial_sequence('public.user_fly_app_events', 'seq'), 1, false)", says="user_fly_app_events is at 0", runs="sql",
+            role="supabase_admin"),
+    Mistake("rule of the host on the log", "shape", "create rule nothing as on insert to public.user_fly_app_events do instead nothing", "warning",
+            "rule nothing", runs="sql", role="supabase_admin"),
+    Mistake("rule that refuses every mark", "shape", "alter table hangar.marks add constraint never check (false) not valid", "warning",
+            "constraint never", runs="sql", role="supabase_admin", after="delete from hangar.marks"),
+    Mistake("required column on the marks", "shape", "delete from hangar.marks; alter table hangar.marks add column source text not null", "warning",
+            "column source", runs="sql", role="supabase_admin", after="alter table hangar.marks drop column source"),
+    Mistake("owner of a table changed", "shape", "alter table public.fly_plans owner to supabase_auth_admin", says="owner table public.fly_plans", runs="sql",
+            role="supabase_admin"),
+    Mistake("owner of the schema changed", "shape", "alter schema hangar owner to supabase_auth_admin", says="owner schema hangar", runs="sql", role="supabase_admin"),
+    Mistake("nobody may ask whether a token is valid", "procedure_rights", "revoke execute on function hangar.token_is_valid() from authenticated",
+            says="authenticated may not run hangar.token_is_valid()", runs="sql"),
+    Mistake("plans without an app", "plans", keep("public.fly_plans") + "update public.fly_plans set dedicated = false", says="no plan includes", runs="sql",
+            after="update public.fly_plans p set dedicated = k.dedicated from public.kept k where k.tier = p.tier; drop table public.kept"),
 )  # fmt: skip
 
 GUARDS = (

@@ -81,3 +81,13 @@ def test_the_schema_is_that_of_the_files(installed):
     assert set(expected.relations) == set(found["relations"])
     assert set(expected.policies) == set(found["policies"])
     assert {name for name in found["functions"] if name.startswith("public.")} <= set(expected.functions)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["intervalstyle = 'iso_8601'", "datestyle = 'German'", "quote_all_identifiers = on", "timezone = 'Asia/Tokyo'"],
+)
+def test_a_setting_of_the_host_does_not_change_how_the_schema_is_read(hangar, setting):
+    """Postgres writes rules and views by such settings. A changed one is no changed view."""
+    hangar.admin.execute(f"set {setting}".encode())
+    assert hangar.one("select hangar.doctor_shape()")["state"] == "ok"

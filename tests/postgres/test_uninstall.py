@@ -112,6 +112,19 @@ def test_it_can_be_installed_again(host):
 
 
 @pytest.mark.slow
+def test_procedures_without_their_comments_go_too(host, connect, postgres):
+    """`pg_restore --no-comments` leaves none. The host's own function of such a name stays."""
+    before = dump(postgres, host)
+    install(host)
+    connect(host).execute(
+        "do $$ declare f regprocedure; begin for f in select oid from pg_proc where pronamespace = 'public'::regnamespace"
+        " and proname like 'fly\\_%' loop execute format('comment on function %s is null', f); end loop; end $$"
+    )
+    uninstall(host, "--yes")
+    assert dump(postgres, host) == before
+
+
+@pytest.mark.slow
 def test_a_stripe_binding_leaves_nothing_on_the_hosts_tables(host, connect, postgres):
     before = host_dump(postgres, host)
     install(host)
