@@ -259,7 +259,7 @@ def test_orphans_are_listed_and_the_next_sweep_removes_an_approved_one(operator)
 
 
 def test_the_brake_shows_its_count_and_is_released_with_a_reason(operator):
-    """While it is on, no more apps are stopped or destroyed. A release needs a reason, restarts the count and resumes deletions."""
+    """While it is on, no app is stopped or destroyed. A release needs a reason, restarts the count and resumes deletions."""
     users = give_apps(operator, 2)
     operator.sql("update hangar.settings set brake_floor = 1, brake_share = 0")
     operator.sql("update public.user_subscriptions set tier = 'free' where user_id = any(%s)", users)
