@@ -136,3 +136,36 @@ def test_a_persons_data_is_exported_from_database_and_bucket(operator, store):
     assert str(other) not in json.dumps(found)
     out, _ = operator.hangar("user", "export", operator.email(user))
     assert "not searched" in out
+
+
+def test_a_persons_archived_money_and_alerts_are_exported_too(operator, store):
+    """Samples of cost and closed alerts have a retention of their own, and left the export with the database."""
+    [user] = operator.add_users(1)
+    operator.hangar("migrate-users", "--apply")
+    operator.sql(
+        "update public.fly_cost_intervals set started_at = now() - interval '300 days', ended_at = now() - interval '290 days'"
+        " where user_id = %s",
+        user,
+    )
+    operator.sql(
+        "insert into hangar.alerts (kind, key, message, metadata, opened_at, seen_at, resolved_at) values ('x', %s, 'text', %s,"
+        " now() - interval '90 days', now() - interval '90 days', now() - interval '80 days')",
+        str(user),
+        json.dumps({"user_id": str(user)}),
+    )
+    operator.sql("update hangar.settings set samples_retention_days = 100, closed_rows_retention_days = 30")
+    operator.hangar("archive", "run", **store.environ)
+    found = json.loads(operator.hangar("user", "export", str(user), "--archive", "--json", **store.environ)[0])
+    assert (found["cost_intervals"], found["alerts"]) == ([], [])
+    assert len(found["archived"]) == 2
+    assert all(str(user) in json.dumps(each) for each in found["archived"])
+
+
+def test_the_export_of_an_operator_has_how_the_right_began_and_ended(operator, store):
+    """These events belong to no user; they name the operator in their metadata."""
+    [user] = operator.add_users(1)
+    operator.hangar("operators", "add", operator.email(user), "--reason", "new")
+    operator.hangar("operators", "remove", operator.email(user), "--reason", "left")
+    found = json.loads(operator.hangar("user", "export", str(user), "--json")[0])
+    changes = [event["metadata"]["changes"] for event in found["events"] if event["event_type"] == "settings_changed"]
+    assert changes == [{"operator_added": str(user)}, {"operator_removed": str(user)}]
