@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from ops.install.conflicts import refuse_conflicts
 from ops.install.connection import hold_lock, open_session
 from ops.install.database_url import DatabaseUrl
 from ops.install.errors import InstallError, InstallRefused
@@ -74,6 +75,7 @@ def _look(connection: psycopg.Connection, files: Sequence[SchemaFile], result: I
     result.already = [file.file_name for file in plan.recorded]
     result.recognised = [file.file_name for file in plan.recognised]
     result.applied = [file.file_name for file in plan.pending]
+    refuse_conflicts(connection, plan.pending)
     result.original = find_original_upgrade(connection, plan.pending)
 
 
@@ -82,6 +84,7 @@ def _apply(
 ) -> None:
     plan = read_plan(connection, files)
     result.already = [file.file_name for file in plan.recorded]
+    refuse_conflicts(connection, plan.pending)
     upgrade = find_original_upgrade(connection, plan.pending)
     if upgrade and upgrade.refused:
         raise InstallRefused(f"{upgrade.refused.rstrip('.')}. Nothing was changed")

@@ -51,11 +51,10 @@ def open_session(url: DatabaseUrl, notices: list[str]) -> Iterator[psycopg.Conne
             # A plan is never reused, and a file may take longer than the role's usual limit.
             connection.prepare_threshold = None
             connection.execute(
-                "select set_config('statement_timeout', '0', false),"
-                " set_config('idle_in_transaction_session_timeout', '0', false),"
-                " set_config('lock_timeout', %s, false)",
-                (_LOCK_TIMEOUT,),
+                "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'transaction_timeout',"
+                " 'idle_in_transaction_session_timeout', 'idle_session_timeout')"
             )
+            connection.execute("select set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
             _become_owner(connection, url)
             yield connection
         except psycopg.Error as error:

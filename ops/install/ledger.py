@@ -36,6 +36,11 @@ def read_plan(connection: psycopg.Connection, files: Sequence[SchemaFile]) -> Pl
             "this database has a schema named hangar without the table hangar.schema_migrations: an older version of Hangar made "
             "it, or it is not Hangar's. Nothing was changed. To remove an older Hangar, follow docs/deploy.md of that version"
         )
+    if not _has_columns(connection):
+        raise InstallRefused(
+            "this database has a schema named hangar whose table schema_migrations is not Hangar's. Nothing was changed. Rename "
+            "that schema, or install into another database"
+        )
     recorded = _read_ledger(connection, files)
     recognised = [file for file in _read_history(connection, files) if file.version not in recorded]
     done = recorded | {file.version for file in recognised}
@@ -61,6 +66,14 @@ def record_file(connection: psycopg.Connection, file: SchemaFile, how: str) -> N
 
 def _is_missing(connection: psycopg.Connection, expression: str) -> bool:
     return connection.execute(f"select {expression} is null".encode()).fetchone() == (True,)
+
+
+def _has_columns(connection: psycopg.Connection) -> bool:
+    query = (
+        "select count(*) from pg_attribute where attrelid = 'hangar.schema_migrations'::regclass and not attisdropped"
+        " and attname in ('version', 'name', 'checksum', 'how')"
+    )
+    return connection.execute(query).fetchone() == (4,)
 
 
 def _read_ledger(connection: psycopg.Connection, files: Iterable[SchemaFile]) -> set[str]:

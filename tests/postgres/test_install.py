@@ -12,6 +12,7 @@ from tests.postgres.installer import (
     FILES,
     NAMES,
     as_owner,
+    dump,
     install,
     kill,
     read_ledger,
@@ -254,6 +255,48 @@ def test_a_superuser_installs_as_the_owner_of_the_database(host, connect):
     run("install", "--database-url", host)
     owners = "select distinct relowner::regrole::text from pg_class where relnamespace = 'hangar'::regnamespace"
     assert connect(host).execute(owners).fetchall() == [("postgres",)]
+
+
+CONFLICTS = {
+    "create function public.fly_overview() returns jsonb language sql as 'select null::jsonb'": "function public.fly_overview()",
+    "create function public.fly_claim(integer) returns integer language sql as 'select 1'": "function public.fly_claim(integer)",
+    "create view public.fly_failures as select 1 as x": "view public.fly_failures",
+    "create table public.fly_plans (id integer)": "table public.fly_plans",
+    "create type public.fly_orphans as enum ('a')": "type public.fly_orphans",
+    "create schema hangar; create table hangar.schema_migrations (version bigint, dirty boolean)": "is not Hangar's",
+}
+
+
+@pytest.mark.parametrize(("made", "said"), CONFLICTS.items(), ids=CONFLICTS.values())
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_an_object_of_the_host_with_a_name_of_ours_is_named_before_anything_is_changed(
+    host, connect, postgres, made, said, dry_run
+):
+    """A part of the schema stayed behind, or the error named a column."""
+    connect(host, "postgres").execute(made.encode())
+    before = dump(postgres, host)
+    printed = install(host, *(["--dry-run"] if dry_run else []), exits=3)
+    assert said in printed
+    assert "Nothing was changed" in printed
+    assert dump(postgres, host) == before
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["idle_session_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"],
+)
+def test_a_time_limit_of_the_role_does_not_end_the_installation(host, connect, setting):
+    """The limits are for the host's own requests."""
+    admin = connect(host)
+    if not admin.execute("select 1 from pg_settings where name = %s", (setting,)).fetchone():
+        pytest.skip(f"this Postgres has no {setting}")
+    role = "limited_by_" + setting
+    admin.execute(f"create role {role} login in role postgres; alter role {role} set {setting} = '150ms'".encode())
+    try:
+        run("install", "--database-url", host.replace("supabase_admin@", f"{role}@"))
+    finally:
+        admin.execute(f"drop owned by {role}; drop role {role}".encode())
+    assert read_ledger(host) == NAMES
 
 
 def test_a_lock_that_another_session_holds_is_waited_for(host, connect):

@@ -1,0 +1,45 @@
+"""Objects of the host that have names of Hangar's, found before the first file is applied."""
+
+import re
+from collections.abc import Sequence
+
+import psycopg
+
+from ops.install.errors import InstallRefused
+from ops.install.original_upgrade import TABLES
+from ops.install.schema_files import SchemaFile
+
+_RELATION = re.compile(r"^create (?:table|view|type) public\.(\w+)", re.MULTILINE)
+_FUNCTION = re.compile(r"^create (?:or replace )?function public\.(\w+)\(", re.MULTILINE)
+_SHOWN = 5
+_TAKEN = """
+  select case when c.relkind in ('v', 'm') then 'view' when c.relkind in ('r', 'p', 'f') then 'table' else 'object' end
+         || ' public.' || c.relname
+    from pg_class c where c.relnamespace = 'public'::regnamespace and c.relname = any (%(relations)s)
+  union all
+  select 'type public.' || t.typname from pg_type t
+   where t.typnamespace = 'public'::regnamespace and t.typname = any (%(relations)s) and t.typrelid = 0
+  union all
+  select 'function ' || p.oid::regprocedure from pg_proc p
+   where p.pronamespace = 'public'::regnamespace and p.proname = any (%(functions)s)
+     and coalesce(obj_description(p.oid, 'pg_proc'), '') not like '%%docs/database.md%%'
+  order by 1
+"""
+
+
+def refuse_conflicts(connection: psycopg.Connection, pending: Sequence[SchemaFile]) -> None:
+    """Raise InstallRefused if the host has an object with a name that one of these files would create in `public`.
+
+    A part of the schema would stay behind otherwise, and a function of the same name with other arguments would make calls
+    ambiguous. The tables of the original system are upgraded, so they are no conflict.
+    """
+    relations = [name for file in pending for name in _RELATION.findall(file.text) if name not in TABLES]
+    functions = [name for file in pending for name in _FUNCTION.findall(file.text)]
+    rows = connection.execute(_TAKEN.encode(), {"relations": relations, "functions": functions}).fetchall()
+    taken = [str(name) for (name,) in rows]
+    if taken:
+        more = f" and {len(taken) - _SHOWN} more" if len(taken) > _SHOWN else ""
+        raise InstallRefused(
+            f"this database already has {', '.join(taken[:_SHOWN])}{more}, and Hangar needs these names. Rename them, or "
+            "move them to another schema. Nothing was changed"
+        )
