@@ -20,7 +20,7 @@ _TAKEN = """
   select 'type public.' || t.typname from pg_type t
    where t.typnamespace = 'public'::regnamespace and t.typname = any (%(relations)s) and t.typrelid = 0
   union all
-  select 'function ' || p.oid::regprocedure from pg_proc p
+  select format('function public.%%I(%%s)', p.proname, pg_get_function_identity_arguments(p.oid)) from pg_proc p
    where p.pronamespace = 'public'::regnamespace and p.proname = any (%(functions)s)
      and coalesce(obj_description(p.oid, 'pg_proc'), '') not like '%%docs/database.md%%'
   order by 1

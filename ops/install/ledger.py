@@ -71,9 +71,9 @@ def _is_missing(connection: psycopg.Connection, expression: str) -> bool:
 def _has_columns(connection: psycopg.Connection) -> bool:
     query = (
         "select count(*) from pg_attribute where attrelid = 'hangar.schema_migrations'::regclass and not attisdropped"
-        " and attname in ('version', 'name', 'checksum', 'how')"
+        " and attname in ('version', 'name', 'checksum')"
     )
-    return connection.execute(query).fetchone() == (4,)
+    return connection.execute(query).fetchone() == (3,)
 
 
 def _read_ledger(connection: psycopg.Connection, files: Iterable[SchemaFile]) -> set[str]:

@@ -18,6 +18,18 @@ NAMES = [file.file_name for file in FILES]
 LEDGER = "select version || '_' || name || '.sql' from hangar.schema_migrations order by version"
 
 
+REFUSE_PLANS = """
+create function public.refuse_plans() returns event_trigger language plpgsql as $$
+begin
+  if exists (select from pg_event_trigger_ddl_commands() c where c.object_identity = 'public.fly_plans') then
+    raise exception 'no plans here';
+  end if;
+end $$;
+create event trigger refuse_plans on ddl_command_end when tag in ('CREATE TABLE') execute function public.refuse_plans();
+"""
+ALLOW_PLANS = "drop event trigger refuse_plans; drop function public.refuse_plans()"
+
+
 def as_owner(url):
     """The URL of the role that an operator uses: on Supabase `postgres` owns the database and is no superuser."""
     return url.replace("supabase_admin@", "postgres@")

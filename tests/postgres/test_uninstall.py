@@ -7,7 +7,9 @@ import pytest
 
 from local.supabase.postgres.database import migrate
 from tests.postgres.installer import (
+    ALLOW_PLANS,
     FILES,
+    REFUSE_PLANS,
     as_owner,
     dump,
     install,
@@ -221,11 +223,15 @@ def test_the_word_yes_confirms(host, connect):
 def test_an_installation_that_stopped_halfway_is_removed_and_the_hosts_tables_of_the_same_name_stay(
     host, connect, postgres
 ):
-    connect(host, "postgres").execute("create table public.fly_plans (mine integer)")
     before = host_dump(postgres, host)
+    session = connect(host)
+    session.execute(REFUSE_PLANS.encode())
     install(host, exits=1)
     assert 0 < len(read_ledger(host)) < len(FILES)
+    session.execute(ALLOW_PLANS.encode())
+    connect(host, "postgres").execute("create table public.fly_plans (mine integer)")
     uninstall(host, "--yes")
+    session.execute("drop table public.fly_plans")
     assert host_dump(postgres, host) == before
 
 
