@@ -43,9 +43,11 @@ create table hangar.host_state (
   present integer not null default 0,
   reason text check (reason in ('empty', 'share')),
   obeyed_by text,
-  enabled_extensions text[] not null default '{}'
+  enabled_extensions text[] not null default '{}',
+  json_keys text[] not null default '{}'
 );
-comment on table hangar.host_state is 'Whether a mass loss of entitlement is held for an operator (held_since), and who has confirmed it (obeyed_by).';
+comment on table hangar.host_state is 'Whether a mass loss of entitlement is held for an operator (held_since), and who has confirmed it (obeyed_by). What is known about the host''s tables.';
+comment on column hangar.host_state.json_keys is 'The values of a binding (such as ends_at) whose key in a JSON column many subscriptions had when all were last read. Without it in any, the host cannot be read.';
 comment on column hangar.host_state.enabled_extensions is 'The extensions that Hangar enabled, which `hangar uninstall` removes if nothing else uses them.';
 insert into hangar.host_state default values;
 

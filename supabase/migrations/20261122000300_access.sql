@@ -91,6 +91,11 @@ as $$
 declare
   v_refused text := coalesce(hangar.explain_refused_size(new.cpu_kind, new.cpu_count, new.memory_mb), hangar.explain_refused_env(new.env));
 begin
+  -- The tier of a subscription is read without white space around it (hangar.trim_word).
+  if new.tier ~ '^\s|\s$' or new.tier = '' then
+    raise exception 'plan %: a tier must not be empty and must not begin or end with white space, because no subscription would match it', to_json(new.tier)
+      using errcode = 'invalid_parameter_value';
+  end if;
   if v_refused is not null then
     raise exception 'plan %: %', new.tier, v_refused using errcode = 'invalid_parameter_value';
   end if;

@@ -20,13 +20,36 @@ as $$
     from pg_catalog.pg_attribute a where a.attrelid = p_relation and a.attnum > 0 and not a.attisdropped
 $$;
 
+-- Null if p_column is.
+create function hangar.has_column(p_relation oid, p_column text) returns boolean
+language sql stable strict set search_path = ''
+as $$
+  select exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = p_relation and a.attname = p_column and a.attnum > 0 and not a.attisdropped)
+$$;
+
+-- The type that a domain restricts, through domains over domains; every other type is its own.
+create function hangar.base_type(p_type oid) returns oid
+language sql stable set search_path = ''
+as $$
+  with recursive b (oid) as (
+    select p_type union all select t.typbasetype from b join pg_catalog.pg_type t on t.oid = b.oid where t.typtype = 'd')
+  select b.oid from b join pg_catalog.pg_type t on t.oid = b.oid where t.typtype <> 'd'
+$$;
+
+-- The column of a mapped value: the JSON of the binding is its name, or an object that has it as `column`. Null for a constant.
+create function hangar.mapped_column(p_mapped jsonb) returns text
+language sql immutable set search_path = ''
+as $$
+  select case jsonb_typeof(p_mapped) when 'string' then p_mapped #>> '{}' when 'object' then p_mapped ->> 'column' end
+$$;
+
 -- The SQL expression of one bound value, over a row of the host's table called `h`. p_mapped: a column's name, {"value": …}, or
 -- {"column": …, "path": […]} for a value inside a JSON column.
 create function hangar.bound_expression(p_relation oid, p_key text, p_mapped jsonb) returns text
 language plpgsql stable set search_path = ''
 as $$
 declare
-  v_column text := case jsonb_typeof(p_mapped) when 'string' then p_mapped #>> '{}' when 'object' then p_mapped ->> 'column' end;
+  v_column text := hangar.mapped_column(p_mapped);
   v_type oid;
 begin
   if jsonb_typeof(p_mapped) = 'object' and p_mapped ? 'value' and p_mapped - 'value' = '{}' and jsonb_typeof(p_mapped -> 'value') in ('string', 'number', 'null') then
@@ -38,15 +61,14 @@ begin
     perform hangar.refuse_binding(format('%s is mapped to %s, which is neither a column nor a constant', p_key, p_mapped),
       'Use "column", {"value": "active"} or {"column": "data", "path": ["plan", "name"]}.');
   end if;
-  -- A domain is read as the type that it restricts.
-  select case t.typtype when 'd' then t.typbasetype else t.oid end into v_type
-    from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+  select hangar.base_type(a.atttypid) into v_type from pg_catalog.pg_attribute a
    where a.attrelid = p_relation and a.attname = v_column and a.attnum > 0 and not a.attisdropped;
   if v_type is null then
     perform hangar.refuse_binding(format('%s has no column %s for %s. Its columns: %s', p_relation::regclass, v_column, p_key,
                                          hangar.column_names(p_relation)),
       format('Map %s to a column%s.', p_key, case when p_key in ('status', 'ends_at', 'tier') then format(' or to a constant, for example {"%s": {"value": %s}}',
-             p_key, case p_key when 'ends_at' then 'null' when 'status' then '"active"' else '"pro"' end) else '' end));
+             p_key, case p_key when 'ends_at' then 'null' when 'status' then '"active"' else '"pro"' end)
+        when p_key in ('email', 'deleted_at') then format(', or to null if there is none: {"%s": null}', p_key) else '' end));
   end if;
   if jsonb_typeof(p_mapped) = 'object' and p_mapped ? 'path' then
     if v_type not in ('json'::regtype, 'jsonb'::regtype) or jsonb_typeof(p_mapped -> 'path') <> 'array' then
@@ -92,7 +114,7 @@ begin
   user_id := hangar.bound_expression(p_relation, 'user_id', coalesce(p_columns -> 'user_id', '"user_id"'));
   tier := hangar.bound_expression(p_relation, 'tier', coalesce(p_columns -> 'tier', '"tier"'));
   status := hangar.bound_expression(p_relation, 'status', coalesce(p_columns -> 'status', '"status"'));
-  if p_columns ? 'ends_at' or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = p_relation and a.attname = 'expires_at' and not a.attisdropped) then
+  if p_columns ? 'ends_at' or hangar.has_column(p_relation, 'expires_at') then
     ends_at := hangar.bound_expression(p_relation, 'ends_at', coalesce(p_columns -> 'ends_at', '"expires_at"'));
     return;
   end if;
@@ -108,7 +130,8 @@ begin
 end
 $$;
 
--- Where the host keeps its users, from p_users of the binding: {"table", "id", "email", "deleted_at"}.
+-- Where the host keeps its users, from p_users of the binding: {"table", "id", "email", "deleted_at"}. `email` and `deleted_at` are obeyed as
+-- they were recorded when Hangar was bound (hangar.record_users): absent or null means that there is none.
 create function hangar.users_table(p_users jsonb, out relation oid, out id text, out email text, out deleted_at text)
 language plpgsql stable set search_path = ''
 as $$
@@ -125,29 +148,54 @@ begin
       'Name it in p_users, for example {"table": "public.\"User\"", "id": "id", "email": "email"}.');
   end if;
   id := hangar.bound_expression(relation, 'user_id', coalesce(p_users -> 'id', '"id"'));
-  if p_users ? 'email' or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = relation and a.attname = 'email' and not a.attisdropped) then
-    email := hangar.bound_expression(relation, 'email', coalesce(p_users -> 'email', '"email"')) || '::text';
+  -- Addresses are for operators only: that their column is gone keeps no user from being read. hangar.explain_changed_users says it.
+  if nullif(p_users -> 'email', 'null') is not null and (hangar.mapped_column(p_users -> 'email') is null
+                                                         or hangar.has_column(relation, hangar.mapped_column(p_users -> 'email'))) then
+    email := hangar.bound_expression(relation, 'email', p_users -> 'email') || '::text';
   end if;
-  if p_users ? 'deleted_at' or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = relation and a.attname = 'deleted_at' and not a.attisdropped) then
-    deleted_at := hangar.bound_expression(relation, 'deleted_at', coalesce(p_users -> 'deleted_at', '"deleted_at"'));
+  if nullif(p_users -> 'deleted_at', 'null') is not null then
+    deleted_at := hangar.bound_expression(relation, 'deleted_at', p_users -> 'deleted_at');
     deleted_at := format('(%1$s is not null and hangar.is_deleted(%1$s))', deleted_at);
   end if;
 end
 $$;
 
--- A join that finds these users by the host's own index.
-create function hangar.join_users(p_relation oid, p_expression text) returns text
-language sql stable set search_path = ''
+-- p_users of a binding with the columns `email` and `deleted_at` as the table of users has them now, unless they are mapped. On record, because
+-- a host that renames or drops deleted_at later has not become a host without deleted users, and a column that it adds may mean something else.
+create function hangar.record_users(p_users jsonb) returns jsonb
+language plpgsql stable set search_path = ''
 as $$
-  select case when hangar.is_uuid_expression(p_relation, p_expression)
-              then 'join unnest(p_users) q on q = ' || p_expression
-              else 'join unnest(hangar.uuid_texts(p_users)) q on q = ' || p_expression || '::text' end
+declare
+  v_relation oid := (select u.relation from hangar.users_table(p_users) u);
+  v_key text;
+begin
+  foreach v_key in array array['email', 'deleted_at'] loop
+    if nullif(p_users -> v_key, 'null') is not null then
+      perform hangar.bound_expression(v_relation, v_key, p_users -> v_key);
+    elsif not p_users ? v_key and hangar.has_column(v_relation, v_key) and (v_key = 'deleted_at' or p_users ? 'table') then
+      p_users := p_users || jsonb_build_object(v_key, v_key);
+    end if;
+  end loop;
+  return p_users;
+end
 $$;
 
 create function hangar.as_uuid(p_relation oid, p_expression text) returns text
 language sql stable set search_path = ''
 as $$
   select case when hangar.is_uuid_expression(p_relation, p_expression) then p_expression else 'hangar.to_uuid(' || p_expression || '::text)' end
+$$;
+
+-- In generated functions every name of ours has its alias or function before it, and the host's row is `h`: a column of the host may have any name.
+-- A join with the users of the argument p_users of p_function, by value: whatever form a text has in which the host writes an id. The second
+-- condition about a text is one that Postgres checks only for rows that meet the first.
+create function hangar.join_users(p_relation oid, p_expression text, p_function text) returns text
+language sql stable set search_path = ''
+as $$
+  select case when hangar.is_uuid_expression(p_relation, p_expression)
+              then format('join unnest(%s.p_users) wanted (id) on wanted.id = %s', p_function, p_expression)
+              else format('join unnest(%s.p_users) wanted (id) on replace(wanted.id::text, ''-'', '''') = %s and wanted.id is not distinct from %s',
+                          p_function, hangar.uuid_digits(p_expression), hangar.as_uuid(p_relation, p_expression)) end
 $$;
 
 -- Writes one generated function, unless it is written already: every sweep comes here.

@@ -1,5 +1,54 @@
--- The functions through which everything reads the host, generated from hangar.binding, and the reads that must not fail with the host.
+-- The functions through which everything reads the host, generated from hangar.binding.
 -- Builds on: host_binding.
+
+-- The values that a binding reads at a path of a JSON column. `expression` is null in a row without that key; a JSON null is a key. `document`:
+-- whether the row has a document at all.
+create function hangar.json_paths(p_columns jsonb) returns table (bound text, path text, column_name text, expression text, document text)
+language sql immutable set search_path = ''
+as $$
+  select c.key, array_to_string(p.keys, '.'), c.value ->> 'column', format('(h.%I #> %L::text[])', c.value ->> 'column', p.keys),
+         format('h.%I::jsonb not in (''{}'', ''null'')', c.value ->> 'column')
+    from jsonb_each(p_columns) c
+    cross join lateral (select array(select jsonb_array_elements_text(c.value -> 'path')) as keys) p
+   where jsonb_typeof(c.value) = 'object' and c.value ? 'path'
+   order by c.key
+$$;
+
+-- Statements that raise when a key that hangar.host_state counts as one that the host writes is in no document at all: the host has renamed it. Read
+-- as "no end", that would give apps to users whose subscription has ended, and take them from users who have paid until a date.
+create function hangar.json_guards(p_from text, p_columns jsonb) returns text
+language sql immutable set search_path = ''
+as $$
+  select coalesce(string_agg(format(
+    E'if exists (select 1 from hangar.host_state s where %L = any (s.json_keys)) and exists (select 1 from %s h where %s)\n'
+    '   and not exists (select 1 from %2$s h where %4$s is not null) then\n'
+    '  raise exception ''no row of %% has the key %% in column %% any more'', %L, %L, %L using errcode = ''undefined_column'';\nend if;\n',
+    j.bound, p_from, j.document, j.expression, p_from, j.path, j.column_name), '' order by j.bound), '')
+    from hangar.json_paths(p_columns) j
+$$;
+
+-- Keeps in hangar.host_state which keys of JSON columns the host writes: those of every document, or of two or more. A document that alone had a key
+-- may lose it for good, such as the end of the only cancelled subscription.
+create function hangar.note_json_keys() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_query text := (select format('select array_remove(array[%s], null) from %s h having count(*) > 0', string_agg(format(
+    'case when count(%1$s) >= 2 or count(%1$s) > 0 and count(%1$s) = count(*) filter (where %3$s) then %2$L end', j.expression, j.bound, j.document), ', ' order by j.bound), b.source_oid::regclass)
+    from hangar.binding b cross join lateral hangar.json_paths(b.columns) j where b.kind = 'table' group by b.source_oid);
+  v_keys text[];
+begin
+  if v_query is null then
+    return;
+  end if;
+  execute v_query into v_keys;
+  -- Another transaction may hold the row: then the next sync writes it.
+  perform 1 from hangar.host_state s where s.json_keys is distinct from v_keys and v_keys is not null for no key update skip locked;
+  if found then
+    update hangar.host_state set json_keys = v_keys where only_row;
+  end if;
+end
+$$;
 
 -- Writes the functions that read the subscriptions of a bound table.
 create function hangar.write_table_readers(p_relation oid, p_columns jsonb) returns void
@@ -13,19 +62,14 @@ declare
   v_result constant text := 'setof hangar.host_subscription';
 begin
   select b.* into v_bound from hangar.bound_expressions(p_relation, p_columns) b;
-  v_rows := format(
+  v_rows := hangar.json_guards(v_from, p_columns) || format(
     'return query select x.user_id, nullif(hangar.trim_word(x.tier), ''''), x.status, x.ends_at, '
     'case when x.ends_at is null and hangar.trim_word(x.raw) <> '''' then format(''the end %%L cannot be read as a time'', left(x.raw, 60)) end '
     'from (select %s as user_id, (%s)::text as tier, (%s)::text as status, hangar.to_time(%s) as ends_at, (%4$s)::text as raw from %s h ',
     hangar.as_uuid(p_relation, v_bound.user_id), v_bound.tier, v_bound.status, v_bound.ends_at, v_from);
   perform hangar.write_function('list_subscriptions', '', v_result, v_rows || format('where %s is not null) x;', v_bound.user_id), 'stable');
   perform hangar.write_function('read_subscriptions', 'p_users uuid[]', v_result,
-    case when hangar.is_uuid_expression(p_relation, v_bound.user_id) then v_rows || hangar.join_users(p_relation, v_bound.user_id) || ') x;'
-    -- An id that the host writes in an unusual form is not found by an index. Then read the whole table.
-    else format(
-      E'if not exists (select 1 from unnest(p_users) y where not exists (select 1 from %s h where %s::text = any (hangar.uuid_texts(array[y])))) then\n'
-      '%s %s) x;\nelse\n%s where %s = any (p_users)) x;\nend if;',
-      v_from, v_bound.user_id, v_rows, hangar.join_users(p_relation, v_bound.user_id), v_rows, hangar.as_uuid(p_relation, v_bound.user_id)) end, 'stable');
+    v_rows || hangar.join_users(p_relation, v_bound.user_id, 'read_subscriptions') || ') x;', 'stable');
   perform hangar.write_function('has_no_subscriptions', '', 'boolean', format('return not exists (select 1 from %s);', v_from), 'stable');
 end
 $$;
@@ -65,10 +109,10 @@ begin
     v_some := v_all;
   elsif v_proc.pronargs = 1 and v_proc.proargtypes[0] = 'uuid[]'::regtype then
     v_all := v_name || '(hangar.list_users()) h';
-    v_some := v_name || '(p_users) h';
+    v_some := v_name || '(read_subscriptions.p_users) h';
   elsif v_proc.pronargs = 1 and v_proc.proargtypes[0] = 'uuid'::regtype then
-    v_all := 'unnest(hangar.list_users()) u cross join lateral ' || v_name || '(u) h';
-    v_some := 'unnest(p_users) u cross join lateral ' || v_name || '(u) h';
+    v_all := 'unnest(hangar.list_users()) wanted (id) cross join lateral ' || v_name || '(wanted.id) h';
+    v_some := 'unnest(read_subscriptions.p_users) wanted (id) cross join lateral ' || v_name || '(wanted.id) h';
   else
     perform hangar.refuse_binding(format('%s takes the arguments (%s)', p_function::regprocedure, v_arguments),
       'Hangar calls a function without arguments, with one uuid, or with one uuid[] of users.');
@@ -79,7 +123,7 @@ begin
     'hangar.to_time(h.ends_at) as ends_at, h.ends_at::text as raw from ';
   perform hangar.write_function('list_subscriptions', '', 'setof hangar.host_subscription', v_rows || v_all || ' where h.user_id is not null) x;', 'stable');
   perform hangar.write_function('read_subscriptions', 'p_users uuid[]', 'setof hangar.host_subscription',
-    v_rows || v_some || ') x where x.user_id = any (p_users);', 'stable');
+    v_rows || v_some || ') x where x.user_id = any (read_subscriptions.p_users);', 'stable');
   perform hangar.write_function('has_no_subscriptions', '', 'boolean', 'return not exists (select 1 from ' || v_all || ');', 'stable');
 end
 $$;
@@ -94,8 +138,12 @@ declare
   v_source record;
   v_emails text := '';
   v_found text := '';
+  v_existing text;
 begin
-  if to_regclass(coalesce(p_users ->> 'table', 'auth.users')) is null and not p_users ? 'table' then
+  if p_users is null and to_regclass('auth.users') is not null then
+    p_users := hangar.record_users('{}');
+  end if;
+  if p_users ->> 'table' is null and to_regclass('auth.users') is null then
     perform hangar.write_function('existing_users', 'p_users uuid[]', 'uuid[]', 'return null;', 'stable');
     perform hangar.write_function('list_users', '', 'uuid[]', 'return ''{}''::uuid[];', 'stable');
     perform hangar.write_function('has_no_users', '', 'boolean', 'return false;', 'stable');
@@ -105,9 +153,15 @@ begin
   end if;
   select u.* into v_users from hangar.users_table(p_users) u;
   v_where := coalesce(' and not ' || v_users.deleted_at, '');
-  perform hangar.write_function('existing_users', 'p_users uuid[]', 'uuid[]', format(
-    'return (select coalesce(array_agg(%s), ''{}'') from %s h %s%s);', hangar.as_uuid(v_users.relation, v_users.id),
-    v_users.relation::regclass, hangar.join_users(v_users.relation, v_users.id), v_where), 'stable');
+  v_existing := format('return (select coalesce(array_agg(wanted.id), ''{}'') from %s h %s%s);', v_users.relation::regclass,
+                       hangar.join_users(v_users.relation, v_users.id, 'existing_users'), v_where);
+  -- Ids in a text are looked up in the forms that an index finds, and by value if one of a few users is not there in such a form.
+  perform hangar.write_function('existing_users', 'p_users uuid[]', 'uuid[]', case
+    when hangar.is_uuid_expression(v_users.relation, v_users.id) then v_existing
+    else format(
+      E'if cardinality(existing_users.p_users) <= 500 and not exists (select 1 from unnest(existing_users.p_users) wanted (id)\n'
+      '  where wanted.id is not null and not exists (select 1 from %s h where %s::text = any (hangar.uuid_texts(array[wanted.id]))%s)) then\n'
+      '  return existing_users.p_users;\nend if;\n%s', v_users.relation::regclass, v_users.id, v_where, v_existing) end, 'stable');
   perform hangar.write_function('list_users', '', 'uuid[]', format(
     'return (select coalesce(array_agg(%1$s), ''{}'') from %2$s h where %1$s is not null%3$s);', hangar.as_uuid(v_users.relation, v_users.id),
     v_users.relation::regclass, v_where), 'stable');
@@ -124,16 +178,16 @@ begin
      order by s.nr
   loop
     v_emails := v_emails || case when v_emails = '' then '' else ', ' end || format('(select %s from %s h where %s limit 1)', v_source.email,
-      v_source.relation::regclass, case when hangar.is_uuid_expression(v_source.relation, v_source.id) then v_source.id || ' = u.id'
-                                        else v_source.id || '::text = any (hangar.uuid_texts(array[u.id]))' end);
+      v_source.relation::regclass, case when hangar.is_uuid_expression(v_source.relation, v_source.id) then v_source.id || ' = wanted.id'
+                                        else v_source.id || '::text = any (hangar.uuid_texts(array[wanted.id]))' end);
     v_found := v_found || case when v_found = '' then '' else ' union ' end || format('(select %s as id from %s h where lower(%s) like %%1$L limit %%2$s)',
       hangar.as_uuid(v_source.relation, v_source.id), v_source.relation::regclass, v_source.email);
   end loop;
   perform hangar.write_function('read_emails', 'p_users uuid[]', 'table (user_id uuid, email text)', case when v_emails = '' then 'return;' else
-    format('return query select u.id, coalesce(%s) from (select distinct unnest(p_users) as id) u;', v_emails) end, 'stable');
+    format('return query select wanted.id, coalesce(%s) from (select distinct unnest(read_emails.p_users) as id) wanted;', v_emails) end, 'stable');
   -- The pattern is a literal in the statement, so that a host's index on lower(email) can be used.
   perform hangar.write_function('find_by_email', 'p_like text, p_limit integer', 'uuid[]', case when v_found = '' then 'return ''{}''::uuid[];' else format(
-    E'declare v_found uuid[];\nbegin\nexecute format(%L, p_like, p_limit) into v_found;\nreturn coalesce(v_found, ''{}'');\nend;',
+    E'declare v_found uuid[];\nbegin\nexecute format(%L, find_by_email.p_like, find_by_email.p_limit) into v_found;\nreturn coalesce(v_found, ''{}'');\nend;',
     'select array_agg(x.id) from (' || v_found || ') x') end, 'stable');
 end
 $$;
@@ -160,7 +214,7 @@ declare
   v_oid oid;
 begin
   select b.* into v_binding from hangar.binding b;
-  perform hangar.write_user_readers(coalesce(v_binding.users, '{}'));
+  perform hangar.write_user_readers(v_binding.users);
   if v_binding.kind is null then
     perform hangar.write_function('list_subscriptions', '', 'setof hangar.host_subscription', 'return;', 'stable');
     perform hangar.write_function('read_subscriptions', 'p_users uuid[]', 'setof hangar.host_subscription', 'return;', 'stable');
@@ -182,75 +236,5 @@ begin
 end
 $$;
 select hangar.write_host_functions();
-
--- Reads that must not fail with the host, or wait for a table that it holds locked: what is unknown is null or absent.
-create function hangar.emails(p_users uuid[]) returns table (user_id uuid, email text)
-language plpgsql stable set search_path = '' set lock_timeout = '500ms'
-as $$
-begin
-  return query select e.* from hangar.read_emails(p_users) e;
-exception
-  when others or assert_failure then
-    if not hangar.is_host_fault(sqlstate) then
-      raise;
-    end if;
-    return;
-end
-$$;
-
-create function hangar.search_emails(p_like text, p_limit integer) returns uuid[]
-language plpgsql stable set search_path = '' set lock_timeout = '500ms'
-as $$
-begin
-  return coalesce((select array_agg(y) from unnest(hangar.find_by_email(p_like, p_limit)) y where y is not null), '{}');
-exception
-  when others or assert_failure then
-    if not hangar.is_host_fault(sqlstate) then
-      raise;
-    end if;
-    return '{}'::uuid[];
-end
-$$;
-
--- All subscriptions; none if the host cannot be read (hangar.explain_unreadable_host says why).
-create function hangar.list_known_subscriptions() returns setof hangar.host_subscription
-language plpgsql stable set search_path = '' set lock_timeout = '500ms'
-as $$
-begin
-  return query select s.* from hangar.list_subscriptions() s where s.user_id is not null;
-exception
-  when others or assert_failure then
-    if not hangar.is_host_fault(sqlstate) then
-      raise;
-    end if;
-    return;
-end
-$$;
-
-create function hangar.user_email(p_user uuid) returns text
-language plpgsql stable security definer set search_path = ''
-as $$
-begin
-  return (select e.email from hangar.emails(array[p_user]) e limit 1);
-end
-$$;
-comment on function hangar.user_email(uuid) is 'The user''s e-mail address, from the bound table of users, user_profiles or auth.users; null if none has it.';
-
--- The first of these columns that cannot be read, in words; null if the host can be read.
-create function hangar.explain_unreadable_host() returns text
-language plpgsql stable set search_path = ''
-as $$
-begin
-  perform 1 from hangar.list_subscriptions() limit 1;
-  perform hangar.existing_users('{}'::uuid[]);
-  return null;
-exception
-  when others or assert_failure then
-    if not hangar.is_host_fault(sqlstate) then
-      raise;
-    end if;
-    return sqlerrm;
-end
-$$;
 
 select hangar.restrict_functions();

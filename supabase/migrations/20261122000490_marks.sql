@@ -192,16 +192,18 @@ begin
   if p_users is null or jsonb_typeof(p_users) <> 'object' then
     perform hangar.refuse_binding('p_users must be a JSON object, for example {"table": "public.profiles", "id": "id", "email": "email"}');
   end if;
+  p_users := hangar.record_users(p_users);
   insert into hangar.binding (kind, source, source_oid, columns, users, watched)
   values (p_kind, p_source, p_oid, p_columns, p_users, p_watched)
   on conflict (only_row) do update set kind = excluded.kind, source = excluded.source, source_oid = excluded.source_oid,
     columns = excluded.columns, users = excluded.users, watched = excluded.watched, bound_at = hangar.now(), bound_by = session_user;
-  perform hangar.users_table(p_users);
+  update hangar.host_state set json_keys = '{}' where only_row and json_keys <> '{}';  -- of the binding before
   perform hangar.write_host_functions();
   v_unreadable := hangar.explain_unreadable_host();
   if v_unreadable is not null then
     perform hangar.refuse_binding(format('%s cannot be read: %s', p_source, v_unreadable));
   end if;
+  perform hangar.note_json_keys();
   perform hangar.drop_mark_triggers(case when p_kind = 'table' then p_oid end, (select u.relation from hangar.users_table(p_users) u),
                                     array(select to_regclass(w)::oid from unnest(p_watched) w));
   v_polled := hangar.ensure_mark_triggers();

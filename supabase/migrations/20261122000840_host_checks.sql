@@ -7,7 +7,7 @@ language plpgsql stable set search_path = '' set lock_timeout = '2s'
 as $$
 begin
   rows := array(select s from hangar.list_subscriptions() s);
-  perform hangar.existing_users('{}'::uuid[]);
+  perform hangar.try_readers(array(select s.user_id from unnest(rows) s where s.user_id is not null limit 1));
 exception
   when others or assert_failure then
     if not hangar.is_host_fault(sqlstate) then
@@ -18,7 +18,7 @@ exception
 end
 $$;
 
--- Keeps the alert about a host that cannot be read (p_problem). A table or column that was renamed back, retyped or made again is found here:
+-- Keeps the alerts about a host that cannot be read (p_problem), and about a table of users that has changed since it was bound. A table or column that was renamed back, retyped or made again is found here:
 -- the reading functions and the triggers are written again from the binding. True: read the host again, the functions have been written.
 create function hangar.check_host(p_problem text) returns boolean
 language plpgsql volatile set search_path = ''
@@ -26,17 +26,25 @@ as $$
 declare
   v_problem text := p_problem;
   v_written boolean := false;
+  v_changed boolean;
+  v_users text;
   v_source text := (select b.source from hangar.binding b);
 begin
   begin
     -- A table that was made again or exchanged for a new one can be read by its name, but it has no triggers.
-    if v_problem is not null or exists (select 1 from hangar.binding b where hangar.find_source(b) is distinct from b.source_oid) then
+    v_changed := v_problem is not null or exists (select 1 from hangar.binding b where hangar.find_source(b) is distinct from b.source_oid);
+    if v_changed or hangar.explain_unread_emails() is not null
+       or exists (select 1 from hangar.alerts a where a.kind = 'host_binding' and a.key = 'users' and a.resolved_at is null) then
       perform hangar.write_host_functions();
+    end if;
+    if v_changed then
       v_problem := hangar.explain_unreadable_host();
       v_written := v_problem is null;
     end if;
     if v_problem is null then
       perform hangar.ensure_mark_triggers();
+      perform hangar.note_json_keys();
+      v_users := hangar.explain_changed_users();
     end if;
   exception when others then
     v_problem := sqlerrm;
@@ -49,6 +57,11 @@ begin
       'The host''s data cannot be read from %s: %s. Hangar changes and destroys nothing because of it; failures and health are handled as '
       'usual. Correct what this names, or bind again as the database owner with hangar.bind_subscriptions or hangar.bind_function. See docs/host-binding.md',
       coalesce(v_source, 'the table of users'), v_problem), jsonb_build_object('problem', v_problem));
+  end if;
+  if v_users is not null then
+    perform hangar.raise_alert('host_binding', 'users', v_users || '. See docs/host-binding.md');
+  elsif v_problem is null then
+    perform hangar.resolve_alert('host_binding', 'users');
   end if;
   return v_written;
 end
@@ -79,9 +92,10 @@ begin
         then format('%s user(s) have an active subscription without a tier, for example %s. Hangar changes nothing for them until the host sets it',
                     v_value.users, v_value.example)
         else format('Tier %L is not in fly_plans. Hangar changes nothing for its %s user(s), for example %s, until you add the plan', v_value.key, v_value.users, v_value.example) end
-      when 'unknown_status' then format(
+      when 'unknown_status' then case v_value.key when 'null' then format('%s subscription(s) have no status, for example that of user %s. Hangar changes '
+        'nothing for these users until the host sets it', v_value.users, v_value.example) else format(
         'Status %L of %s subscription(s) has no rule, for example of user %s. Hangar changes nothing for these users until you add it to '
-        'hangar.status_rules', v_value.key, v_value.users, v_value.example)
+        'hangar.status_rules', v_value.key, v_value.users, v_value.example) end
       else format('The end of %s subscription(s) cannot be read as a time, for example of user %s. Hangar changes nothing for these users '
         'until the host corrects it', v_value.users, v_value.example) end, jsonb_build_object('users', v_value.users, 'example', v_value.example));
   end loop;

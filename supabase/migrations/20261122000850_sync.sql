@@ -82,6 +82,11 @@ as $$
 declare
   v_rows record;
 begin
+  if cardinality(p_users) = 0 then
+    changed := 0;
+    inserted := 0;
+    return;  -- without another read of the host
+  end if;
   select l.* into v_rows from hangar.lock_rows(p_users) l;
   select d.* into changed, inserted
     from hangar.apply_entitlements(array(select e from hangar.entitlements(v_rows.users) e), v_rows.locked, p_source, p_hold_losses) d;

@@ -8,8 +8,13 @@ declare
   v_binding hangar.binding;
   v_problem text;
   v_live boolean := (select g.live from hangar.settings g);
+  v_again text;
 begin
   select b.* into v_binding from hangar.binding b;
+  v_again := case v_binding.kind
+    when 'table' then format('select hangar.bind_subscriptions(%L, %L, %L);', v_binding.source, v_binding.columns, v_binding.users)
+    else format('select hangar.bind_function(%L, %L%s);', v_binding.source, v_binding.users,
+                case when v_binding.watched <> '{}' then format(', %L::regclass[]', v_binding.watched) else '' end) end;
   if v_binding.kind is null then
     return hangar.doctor_says(case when v_live then 'wrong' else 'warning' end, 'Hangar is not bound to a table of subscriptions, so it changes no user',
       $sql$select hangar.bind_subscriptions('public.YOUR_SUBSCRIPTIONS', '{"tier": "YOUR_TIER_COLUMN"}');$sql$);
@@ -17,10 +22,11 @@ begin
   v_problem := hangar.explain_unreadable_host();
   if v_problem is not null then
     return hangar.doctor_says('wrong', format('%s cannot be read: %s', v_binding.source, left(v_problem, 200)),
-      case v_binding.kind
-        when 'table' then format('select hangar.bind_subscriptions(%L, %L, %L);', v_binding.source, v_binding.columns, v_binding.users)
-        else format('select hangar.bind_function(%L, %L);', v_binding.source, v_binding.users) end
-      || case v_binding.kind when 'table' then '  -- once the column is back, or with the new name of the column or table' else '  -- once the function works again' end);
+      v_again || case v_binding.kind when 'table' then '  -- once the column is back, or with the new name of the column or table' else '  -- once the function works again' end);
+  end if;
+  v_problem := hangar.explain_changed_users();
+  if v_problem is not null then
+    return hangar.doctor_says('warning', left(v_problem, 400), v_again);
   end if;
   return hangar.doctor_says('ok', format('%s %s is read', v_binding.kind, v_binding.source));
 end

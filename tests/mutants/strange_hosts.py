@@ -4,6 +4,8 @@ from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _HOSTS = "tests/postgres/test_strange_hosts.py"
+_COLUMNS = "tests/postgres/test_recorded_columns.py"
+_IDS = "tests/postgres/test_user_id_forms.py"
 _SLOW = "tests/simulation/test_slow_host.py"
 _SILENT = "tests/simulation/test_silent_apps.py"
 
@@ -76,10 +78,66 @@ BUGS = (
     PlantedBug(
         "errors-of-the-host-end-the-sweep",
         Sql("function hangar.is_host_fault"),
-        exactly("in ('40', '53', '57', '58')"),
-        "not in ('42', '22', 'P0', '0A')",
+        exactly("p_sqlstate <> '57014'"),
+        "left(p_sqlstate, 2) not in ('40', '53', '57', '58')",
         "I5, I8: whatever a bound function raises, Hangar works on and says so",
-        (f"{_HOSTS}::test_a_bound_function_that_fails", f"{_HOSTS}::test_a_table_that_the_host_holds_locked"),
+        (f"{_HOSTS}::test_a_bound_function_that_fails",),
+    ),
+    PlantedBug(
+        "column-of-deleted-users-forgotten",
+        Sql("function hangar.record_users"),
+        exactly("array['email', 'deleted_at']"),
+        "array['email']",
+        "I5: the column that marks deleted users is obeyed, also without a mapping",
+        (f"{_HOSTS}::test_what_marks_a_deleted_user",),
+    ),
+    PlantedBug(
+        "renamed-column-of-deleted-users-in-silence",
+        Sql("function hangar.users_table"),
+        exactly("if nullif(p_users -> 'deleted_at', 'null') is not null then"),
+        "if hangar.has_column(relation, hangar.mapped_column(p_users -> 'deleted_at')) then",
+        "I8: while the recorded column is gone, nothing is known about any user",
+        (f"{_COLUMNS}::test_the_column_of_deleted_users_goes",),
+    ),
+    PlantedBug(
+        "alias-that-a-column-of-the-host-may-have",
+        Sql("function hangar.join_users"),
+        exactly("then format('join unnest(%s.p_users) wanted (id) on wanted.id = %s'"),
+        "then format('join unnest(%s.p_users) wanted on wanted = %s'",
+        "I8: no column of the host has a name that breaks the reader of one user",
+        (f"{_COLUMNS}::test_columns_with_the_names_in_our_functions",),
+    ),
+    PlantedBug(
+        "one-reader-not-tried",
+        Sql("function hangar.try_readers"),
+        exactly("perform 1 from hangar.read_subscriptions(p_users) limit 1;"),
+        "",
+        "I8: a reader that fails is told",
+        (f"{_COLUMNS}::test_a_fault_of_one_reader_is_told",),
+    ),
+    PlantedBug(
+        "renamed-key-read-as-no-end",
+        Sql("function hangar.write_table_readers"),
+        exactly("v_rows := hangar.json_guards(v_from, p_columns) || format("),
+        "v_rows := format(",
+        "I5: a key that the host renames in every document takes and gives no app",
+        (f"{_COLUMNS}::test_a_key_of_a_json_column_is_renamed",),
+    ),
+    PlantedBug(
+        "only-end-of-a-host-missed-for-ever",
+        Sql("function hangar.note_json_keys"),
+        exactly("count(%1$s) > 0 and count(%1$s) = count(*) filter (where %3$s)"),
+        "count(%1$s) > 0",
+        "I1: a host that leaves the key out for no end is read when its only end is gone",
+        (f"{_COLUMNS}::test_keys_that_are_left_out_mean_no_end",),
+    ),
+    PlantedBug(
+        "ids-found-in-usual-forms-only",
+        Sql("function hangar.write_user_readers"),
+        exactly("'  return existing_users.p_users;\\nend if;\\n%s'"),
+        "'  return existing_users.p_users;\\nend if;\\nreturn ''{}''::uuid[]; --%s'",
+        "I5: a user whose id the host writes in an unusual form exists",
+        (f"{_IDS}::test_every_form_that_postgres_reads",),
     ),
     PlantedBug(
         "subscriptions-of-nobody-in-silence",

@@ -250,6 +250,17 @@ def test_an_unknown_plan_names_the_plans_and_an_existing_one_is_not_made_again(h
         refused(hangar, "22023", "fly_set_plan", tier=tier, changes={}, actor=ACTOR, create=True)
 
 
+@pytest.mark.parametrize("tier", ["team ", " team", "team\n", "\tteam", " ", ""])
+def test_a_tier_with_white_space_around_it_is_refused_at_the_table(hangar, tier):
+    """The tier of a subscription is read without it, so nobody would get this plan."""
+    with pytest.raises(psycopg.Error, match="white space") as caught:
+        hangar.sql("insert into public.fly_plans (tier, dedicated) values (%s, true)", tier)
+    assert caught.value.sqlstate == "22023"
+    with pytest.raises(psycopg.Error, match="white space"):
+        hangar.sql("update public.fly_plans set tier = %s where tier = 'free'", tier)
+    refused(hangar, "22023", "fly_set_plan", tier=tier, changes={}, actor=ACTOR, create=True)
+
+
 def test_a_command_is_on_record_before_and_after_with_its_reason(hangar):
     """A command without a reason, or without a machine to run it in, is refused."""
     user, command = hangar.user("pro"), uuid.uuid4()

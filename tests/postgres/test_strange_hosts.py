@@ -218,6 +218,13 @@ FAILING = {
     "a materialised view without data": "raise exception 'no' using errcode = '55000';",
     "an internal error": "raise exception 'no' using errcode = 'XX000';",
     "a recursion": "raise exception 'no' using errcode = '54001';",
+    "a library that is gone": "raise exception 'no' using errcode = '58P01';",
+    "a disk that is full": "raise exception 'no' using errcode = '53100';",
+    "no connection left on another server": "raise exception 'no' using errcode = '53300';",
+    "a conflict with a transaction": "raise exception 'no' using errcode = '40001';",
+    "a deadlock": "raise exception 'no' using errcode = '40P01';",
+    "another server that shuts down": "raise exception 'no' using errcode = '57P01';",
+    "another server that starts": "raise exception 'no' using errcode = '57P03';",
 }
 
 

@@ -57,14 +57,38 @@ def test_a_slow_host_is_told_and_health_is_judged(world, users):
     ] * 2
 
 
-def test_an_unreachable_database_still_ends_the_sweep(world, users):
-    """Only the host's own slowness is passed over."""
+FAILING = """
+create or replace function private.seats() returns table (user_id uuid, tier text, status text, ends_at timestamptz)
+language plpgsql as $$begin raise exception 'the library is gone' using errcode = '{code}'; end$$"""
+
+
+@pytest.mark.parametrize("code", ["58P01", "53300", "40001", "57P01"])
+def test_a_function_that_fails_like_a_server_is_told_and_health_is_judged(world, users, code):
+    """The database works, and only the host's function fails: the first sweep tells it and repairs a machine that has crashed."""
+    world.host.execute(FAILING.format(code=code))
+    machine_id = world.row(users[0])["machine_id"]
+    world.control("POST", f"machines/{machine_id}/crash", {})
+    for _ in range(2):
+        world.clock.advance(5 * MINUTES)
+        world.sweep()
+        assert world.open_alerts() == {("host_binding", "subscriptions")}
+    [(message,)] = world.sql("select message from hangar.alerts where kind = 'host_binding'")
+    assert "the library is gone" in message
+    assert [world.row(user)["machine_state"] for user in users] == ["started", "started"]
+    assert [world.row(user)["desired_state"] for user in users] == ["present", "present"]
+    world.host.execute("drop schema private cascade;" + SLOW)
+    world.settle()
+    assert world.open_alerts() == set()
+
+
+def test_a_server_that_ends_the_session_ends_the_sweep(world, users):
+    """While the host is read, as at a shutdown. That is no fault of the host's tables: no alert names them, and no app goes."""
     world.host.execute(
         "create or replace function private.seats() returns table (user_id uuid, tier text, status text, ends_at timestamptz)"
-        " language plpgsql as $$begin raise exception 'no connection left' using errcode = '53300'; end$$"
+        " language plpgsql security definer as $$begin perform pg_terminate_backend(pg_backend_pid()); end$$"
     )
     world.clock.advance(5 * MINUTES)
     with pytest.raises(TransientError) as caught:
         world.sweep()
-    assert (caught.value.code, world.open_alerts()) == ("53300", set())
+    assert (caught.value.code, world.open_alerts()) == ("57P01", set())
     assert [world.row(user)["desired_state"] for user in users] == ["present", "present"]

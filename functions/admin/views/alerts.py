@@ -14,7 +14,7 @@ TITLES = {
     "installation": "Installation mismatch",
     "fly_unreachable": "Fly cannot be reached",
     "host_loss": "Many users would lose their apps at once",
-    "host_binding": "The host's subscriptions cannot be read",
+    "host_binding": "The host's tables need attention",
     "fly_refused": "Fly refuses the organisation",
     "incident": "Many apps are unhealthy at once",
     "clock_skew": "The clocks of Fly and the database differ",
