@@ -152,8 +152,8 @@ JSON_SHAPES = {
     ),
     "user export": _shape(
         "object",
-        "user_id email apps cost_intervals override pin given_by_release secrets revocation releases orphans alerts operator "
-        "archived_events events archived",
+        "user_id email apps cost_intervals override loss pin given_by_release secrets revocation releases orphans alerts "
+        "operator archived_events events archived",
     ),
     "user show": _shape("object", "user_id pin secrets revocation release app"),
     "deploy fly": _shape("object", "target steps", _PLAN),

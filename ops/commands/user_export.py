@@ -30,7 +30,7 @@ def export_user_data(user: str, with_archive: bool, as_json: bool) -> None:
     counts = {name: len(value) for name, value in found.items() if isinstance(value, list)}
     single = {
         name: "yes" if found[name] else "no"
-        for name in ("override", "pin", "given_by_release", "revocation", "operator")
+        for name in ("override", "loss", "pin", "given_by_release", "revocation", "operator")
     }
     if found["archived"] is None:
         counts["archived"] = f"not searched ({found['archived_events']} events of all users; --archive)"  # type: ignore[assignment]

@@ -125,8 +125,8 @@ def _count_apps(count: int) -> str:
 def format_host_loss(loss: Mapping[str, Any]) -> str:
     """A mass loss of entitlement that waits for an operator, from `host_loss` of fly_brake_status."""
     return (
-        f"{loss['losing']} of {loss['present']} apps would lose their entitlement at once. They keep running until somebody "
-        "corrects the subscriptions or releases the brake"
+        f"{loss['losing']} of {loss['present']} apps would lose their entitlement at once. They keep running until each of "
+        "these users is entitled again or somebody releases the brake"
     )
 
 

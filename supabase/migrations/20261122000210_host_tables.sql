@@ -46,13 +46,21 @@ create table hangar.host_state (
   enabled_extensions text[] not null default '{}',
   json_keys text[] not null default '{}'
 );
-comment on table hangar.host_state is 'Whether a mass loss of entitlement is held for an operator (held_since), and who has confirmed it (obeyed_by). What is known about the host''s tables.';
+comment on table hangar.host_state is 'Whether a mass loss of entitlement is held for an operator (held_since), and who has confirmed the last one (obeyed_by) while it is being obeyed. What is known about the host''s tables.';
 comment on column hangar.host_state.json_keys is 'The values of a binding (such as ends_at) whose key in a JSON column many subscriptions had when all were last read. Without it in any, the host cannot be read.';
 comment on column hangar.host_state.enabled_extensions is 'The extensions that Hangar enabled, which `hangar uninstall` removes if nothing else uses them.';
 insert into hangar.host_state default values;
+
+create table hangar.host_losses (
+  user_id uuid primary key,
+  why text not null,
+  confirmed boolean not null default false
+);
+comment on table hangar.host_losses is 'The users of a mass loss: held for an operator, or confirmed by one and not obeyed yet. Empty in normal operation.';
 
 -- No policy yet, as in `tables`.
 alter table hangar.binding enable row level security;
 alter table hangar.status_rules enable row level security;
 alter table hangar.marks enable row level security;
 alter table hangar.host_state enable row level security;
+alter table hangar.host_losses enable row level security;

@@ -5,13 +5,13 @@
 
 -- Supabase projects created before May 2026 grant everything on new tables by default, later ones nothing. Start from nothing.
 revoke all on hangar.settings, hangar.operators, hangar.sweeps, hangar.alerts, hangar.binding, hangar.status_rules, hangar.marks,
-  hangar.host_state, hangar.schema_migrations, hangar.releases, hangar.release_targets, hangar.user_specs, hangar.user_pins,
+  hangar.host_state, hangar.host_losses, hangar.schema_migrations, hangar.releases, hangar.release_targets, hangar.user_specs, hangar.user_pins,
   hangar.original_apps, hangar.original_objects,
   public.fly_plans, public.user_fly_apps, public.user_fly_app_events, public.fly_overrides, public.fly_orphans, public.fly_cost_intervals
   from public, anon, authenticated, service_role;
 revoke all on sequence public.user_fly_app_events_seq_seq, public.fly_cost_intervals_seq_seq from public, anon, authenticated, service_role;
 grant select on hangar.settings, hangar.operators, hangar.sweeps, hangar.alerts, hangar.binding, hangar.status_rules, hangar.marks,
-  hangar.host_state, hangar.schema_migrations, hangar.releases, hangar.release_targets, hangar.user_specs, hangar.user_pins,
+  hangar.host_state, hangar.host_losses, hangar.schema_migrations, hangar.releases, hangar.release_targets, hangar.user_specs, hangar.user_pins,
   hangar.original_apps, hangar.original_objects,
   public.user_fly_apps, public.user_fly_app_events, public.fly_overrides, public.fly_orphans, public.fly_cost_intervals to service_role;
 grant select, insert, update, delete on public.fly_plans to service_role;
@@ -27,6 +27,7 @@ create policy service_role_all on hangar.binding for all to service_role using (
 create policy service_role_all on hangar.status_rules for all to service_role using (true) with check (true);
 create policy service_role_all on hangar.marks for all to service_role using (true) with check (true);
 create policy service_role_all on hangar.host_state for all to service_role using (true) with check (true);
+create policy service_role_all on hangar.host_losses for all to service_role using (true) with check (true);
 create policy service_role_all on hangar.schema_migrations for all to service_role using (true) with check (true);
 create policy service_role_all on hangar.releases for all to service_role using (true) with check (true);
 create policy service_role_all on hangar.release_targets for all to service_role using (true) with check (true);

@@ -67,7 +67,7 @@ begin
     'case when x.ends_at is null and hangar.trim_word(x.raw) <> '''' then format(''the end %%L cannot be read as a time'', left(x.raw, 60)) end '
     'from (select %s as user_id, (%s)::text as tier, (%s)::text as status, hangar.to_time(%s) as ends_at, (%4$s)::text as raw from %s h ',
     hangar.as_uuid(p_relation, v_bound.user_id), v_bound.tier, v_bound.status, v_bound.ends_at, v_from);
-  perform hangar.write_function('list_subscriptions', '', v_result, v_rows || format('where %s is not null) x;', v_bound.user_id), 'stable');
+  perform hangar.write_function('list_subscriptions', '', v_result, v_rows || ') x;', 'stable');
   perform hangar.write_function('read_subscriptions', 'p_users uuid[]', v_result,
     v_rows || hangar.join_users(p_relation, v_bound.user_id, 'read_subscriptions') || ') x;', 'stable');
   perform hangar.write_function('has_no_subscriptions', '', 'boolean', format('return not exists (select 1 from %s);', v_from), 'stable');
@@ -121,7 +121,7 @@ begin
     'case when x.ends_at is null and hangar.trim_word(x.raw) <> '''' then format(''the end %L cannot be read as a time'', left(x.raw, 60)) end '
     'from (select hangar.to_uuid(h.user_id::text) as user_id, h.tier::text as tier, h.status::text as status, '
     'hangar.to_time(h.ends_at) as ends_at, h.ends_at::text as raw from ';
-  perform hangar.write_function('list_subscriptions', '', 'setof hangar.host_subscription', v_rows || v_all || ' where h.user_id is not null) x;', 'stable');
+  perform hangar.write_function('list_subscriptions', '', 'setof hangar.host_subscription', v_rows || v_all || ') x;', 'stable');
   perform hangar.write_function('read_subscriptions', 'p_users uuid[]', 'setof hangar.host_subscription',
     v_rows || v_some || ') x where x.user_id = any (read_subscriptions.p_users);', 'stable');
   perform hangar.write_function('has_no_subscriptions', '', 'boolean', 'return not exists (select 1 from ' || v_all || ');', 'stable');

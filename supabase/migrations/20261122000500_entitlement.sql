@@ -91,7 +91,7 @@ begin
   return query
   select u.id,
          l.id is not null or s.user_id is not null,
-         l.id is not null,
+         case when p_existing is not null then l.id is not null end,
          case when judged.why in ('override_deny', 'user_deleted', 'no_subscription') then false
               when judged.why = 'override_grant' then true
               when judged.why in ('not_bound', 'unreadable_host') then null

@@ -218,6 +218,7 @@ as $$
 declare
   v_row public.user_fly_apps := p_row;
   v_from jsonb := jsonb_strip_nulls(jsonb_build_object('desired_state', p_row.desired_state, 'tier', p_row.tier, 'error_code', p_row.error_code));
+  v_kept boolean := greatest(p_row.hold_until, p_row.delete_after) > hangar.now() and p_want.user_exists = false;
 begin
   if v_row.desired_state = 'legacy' then
     return 'legacy';
@@ -239,19 +240,20 @@ begin
       v_row := hangar.make_present(v_row.id, p_want.plan, p_want.spec);
     end if;
   elsif v_row.desired_state = 'present' then
-    if p_want.why <> 'override_deny' and coalesce(p_hold_losses, hangar.is_loss_held(p_want.user_id)) then
+    if p_want.why <> 'override_deny' and hangar.is_loss_held(p_want.user_id, p_hold_losses) then
       return 'held';
     end if;
     v_row := hangar.make_absent(v_row.id, p_want.tier, p_want.why);
-  elsif greatest(v_row.hold_until, v_row.delete_after) > hangar.now() and not p_want.user_exists
-     or v_row.hold_until > hangar.now() and p_want.why = 'override_deny' then
+  elsif v_kept and not hangar.is_loss_held(p_want.user_id, p_hold_losses) then
+    -- The user is deleted, which ends the removal hold and the grace.
+    update public.user_fly_apps a set hold_until = null, delete_after = null, generation = a.generation + 1, next_attempt_at = hangar.now()
+     where a.id = v_row.id returning a.* into v_row;
+  elsif v_row.hold_until > hangar.now() and p_want.why = 'override_deny' then
     update public.user_fly_apps a
-       set hold_until = null, generation = a.generation + 1, next_attempt_at = hangar.now(),
-           delete_after = case when p_want.user_exists then a.delete_after - (a.hold_until - hangar.now()) end
-     where a.id = v_row.id
-    returning a.* into v_row;
+       set hold_until = null, delete_after = a.delete_after - (a.hold_until - hangar.now()), generation = a.generation + 1, next_attempt_at = hangar.now()
+     where a.id = v_row.id returning a.* into v_row;
   else
-    return 'unchanged';
+    return case when v_kept then 'held' else 'unchanged' end;
   end if;
   if v_from ->> 'error_code' is not null then
     perform hangar.resolve_failure_alerts(v_row.id);
@@ -261,13 +263,12 @@ begin
 end
 $$;
 
--- Makes one user's row desire what the user is entitled to now. Returns what changed: 'inserted', 'changed', 'unchanged', 'unknown'
--- (nothing is known for certain about the user's entitlement), 'held' (a mass loss waits for an operator), 'legacy' (an
--- app of the original system waits for `hangar adopt`) or 'none' (there is no row and none is due). Leaves the live row locked, whether or not it changed. p_hold_losses: the caller has looked at all losses together; null:
--- look here. For many users: hangar.sync_users, which reads the host once.
+-- Makes one user's row desire what the user is entitled to now. Returns what changed: 'inserted', 'changed', 'unchanged', 'unknown' (nothing is
+-- known for certain about the user's entitlement), 'held' (a mass loss waits for an operator), 'legacy' (an app of the original system waits for
+-- `hangar adopt`) or 'none' (there is no row and none is due). Leaves the live row locked, whether or not it changed. p_hold_losses: the caller
+-- has looked at all losses together; null: look here. For many users: hangar.sync_users, which reads the host once.
 -- NO KEY UPDATE, not UPDATE: it excludes every other writer, and does not block the host's own inserts that refer to the row.
-create function hangar.sync_desired_state(p_user uuid, p_source text, p_admit boolean default false, p_hold_losses boolean default null)
-returns text
+create function hangar.sync_desired_state(p_user uuid, p_source text, p_admit boolean default false, p_hold_losses boolean default null) returns text
 language plpgsql volatile set search_path = ''
 as $$
 declare

@@ -1,7 +1,7 @@
 -- The host as a whole, as each sync reads it: whether it can be read, and values in it that say nothing.
 -- Builds on: host_binding, marks, entitlement, alerts.
 
--- All subscriptions, read once for a whole sync. A user id that is not a uuid is null. `problem`: why the host cannot be read; `rows` is then null.
+-- All subscriptions, read once for a whole sync. A user id that is missing or not a uuid is null. `problem`: why the host cannot be read; `rows` is then null.
 create function hangar.read_whole_host(out rows hangar.host_subscription[], out problem text)
 language plpgsql stable set search_path = '' set lock_timeout = '2s'
 as $$
@@ -81,7 +81,7 @@ begin
     select case j.why when 'no_status' then 'unknown_status' when 'no_tier' then 'unknown_tier' else j.why end as kind,
            case j.why when 'unknown_tier' then j.tier when 'unknown_status' then lower(hangar.trim_word(j.status)) when 'unreadable_end' then 'ends_at'
                 else 'null' end as key,
-           count(distinct j.user_id) as users, (array_agg(j.user_id order by j.user_id))[1] as example
+           count(distinct j.user_id) as users, coalesce((array_agg(j.user_id order by j.user_id))[1]::text, 'one whose id is missing or not a uuid') as example
       from unnest(p_judged) j
      where j.verdict is null
      group by 1, 2 order by 1, 2 limit 100
@@ -115,7 +115,7 @@ begin
 end
 $$;
 
--- Keeps the alert about subscriptions that entitle an unknown user: the user id is not a uuid, or is not in the table of users. A binding to
+-- Keeps the alert about subscriptions that entitle an unknown user: the user id is missing, is not a uuid, or is not in the table of users. A binding to
 -- the wrong column causes that, and leaves paying users without an app. A user who once had an app is not unknown, but deleted.
 create function hangar.check_unknown_users(p_judged hangar.subscription_verdict[], p_existing uuid[]) returns void
 language plpgsql volatile set search_path = ''
@@ -138,7 +138,7 @@ begin
     return;
   end if;
   perform hangar.raise_alert('unknown_user', 'user_id', concat_ws('. ',
-    case when v_unread > 0 then format('%s subscription(s) entitle a user whose id is not a uuid', v_unread) end,
+    case when v_unread > 0 then format('%s subscription(s) entitle a user whose id is missing or not a uuid', v_unread) end,
     case when v_absent > 0 then format('%s user(s) with an entitling subscription are not in %s, for example %s', v_absent, v_users, v_example) end,
     'None of them gets an app. If they are your users, bind the column that holds the user''s id, or name the right table of users: docs/host-binding.md'),
     jsonb_strip_nulls(jsonb_build_object('unreadable_ids', v_unread, 'absent_users', v_absent, 'example', v_example)));

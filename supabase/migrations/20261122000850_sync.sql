@@ -31,14 +31,16 @@ begin
   select d.*
     from unnest(p_wants) d
     left join public.user_fly_apps a on a.user_id = d.user_id and a.deleted_at is null
+    left join hangar.host_losses l on l.user_id = d.user_id and l.confirmed
+    cross join lateral (select coalesce(p_hold_losses, false) and l.user_id is null as losses) hold
    where coalesce(case
      when d.entitled is null then false
      when a.desired_state = 'legacy' then false
      when a.id is null then d.entitled and (v_live or exists (select 1 from public.user_fly_apps b where b.user_id = d.user_id and b.generation > 0))
      when d.entitled then a.desired_state = 'absent' or a.tier is distinct from d.plan
        or a.observed_generation is distinct from a.generation and hangar.spec_of(a) is distinct from d.spec
-     else a.desired_state = 'present' and not (coalesce(p_hold_losses, false) and d.why <> 'override_deny')
-       or not d.user_exists and greatest(a.hold_until, a.delete_after) > v_now
+     else a.desired_state = 'present' and (d.why = 'override_deny' or not hold.losses)
+       or d.user_exists = false and greatest(a.hold_until, a.delete_after) > v_now and not hold.losses
        or d.why = 'override_deny' and a.hold_until > v_now end, false);
 end
 $$;
@@ -75,12 +77,15 @@ begin
 end
 $$;
 
--- Brings these users' rows up to date with one read of the host.
+-- Brings these users' rows up to date with one read of the host. If it finds losses, they are weighed again, because the host may have changed
+-- since the caller has looked at everybody.
 create function hangar.sync_users(p_users uuid[], p_source text, p_hold_losses boolean, out changed integer, out inserted integer)
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_rows record;
+  v_wants hangar.entitlement[];
+  v_held boolean := p_hold_losses;
 begin
   if cardinality(p_users) = 0 then
     changed := 0;
@@ -88,8 +93,11 @@ begin
     return;  -- without another read of the host
   end if;
   select l.* into v_rows from hangar.lock_rows(p_users) l;
-  select d.* into changed, inserted
-    from hangar.apply_entitlements(array(select e from hangar.entitlements(v_rows.users) e), v_rows.locked, p_source, p_hold_losses) d;
+  v_wants := array(select e from hangar.entitlements(v_rows.users) e);
+  if not v_held and exists (select 1 from hangar.find_losing(v_wants)) then
+    v_held := hangar.check_waiting_losses(v_rows.users);
+  end if;
+  select d.* into changed, inserted from hangar.apply_entitlements(v_wants, v_rows.locked, p_source, v_held) d;
 end
 $$;
 
@@ -101,6 +109,7 @@ as $$
 declare
   v_taken record;
   v_pending uuid[];
+  v_everybody boolean;
   v_candidates uuid[];
   v_rows record;
   v_wants hangar.entitlement[];
@@ -110,10 +119,12 @@ declare
 begin
   perform hangar.check_limit('p_limit', p_limit, 500);
   -- All that wait are looked at together before the first is applied: a mass loss is larger than one call.
-  select array_agg(distinct m.user_id) into v_pending from hangar.marks m where m.user_id is not null and not m.seen;
+  select array_agg(distinct m.user_id) filter (where m.user_id is not null), coalesce(bool_or(m.user_id is null), false)
+    into v_pending, v_everybody from hangar.marks m where not m.seen;
   select t.* into v_taken from hangar.take_marks(p_limit) t;
   if cardinality(v_taken.users) > 0 then
-    v_candidates := hangar.loss_candidates(v_pending || v_taken.users);
+    -- A change that names no user, which waits with them, may be the mass loss itself.
+    v_candidates := hangar.loss_candidates(case when not v_everybody then v_pending || v_taken.users end);
     select l.* into v_rows from hangar.lock_rows(v_taken.users) l;
     v_wants := array(select e from hangar.entitlements(v_rows.users || v_candidates) e);
     v_held := hangar.judge_losses(v_candidates, v_wants);

@@ -80,15 +80,9 @@ as $$
 declare
   v_now timestamptz := hangar.now();
   v_destroyed text[] := (select b.destroyed from hangar.brake_status() b);
-  v_losing uuid[] := '{}'::uuid[];
+  v_losing uuid[] := array(select l.user_id from hangar.host_losses l where not l.confirmed);
 begin
   perform hangar.check_limit('p_limit', p_limit, 200);
-  if exists (select 1 from hangar.host_state h where h.held_since is not null) then
-    v_losing := array(
-      select e.user_id
-        from hangar.entitlements(array(select a.user_id from public.user_fly_apps a where a.deleted_at is null and a.desired_state = 'present')) e
-       where e.entitled = false and e.why <> 'override_deny');
-  end if;
   return hangar.brake_json() || jsonb_build_object(
     'now', v_now,
     'leaving', (select coalesce(jsonb_agg(jsonb_build_object('user_id', l.user_id, 'email', hangar.user_email(l.user_id),

@@ -1,5 +1,5 @@
 -- Everything that Hangar holds about one person, for `hangar user export`. Read only.
--- Builds on: dashboard_user, release_tables, archive.
+-- Builds on: dashboard_user, release_tables, archive, host_tables.
 
 -- Without the events, which the caller reads page by page, and without the values of an environment, which may be secrets.
 create function public.fly_user_export(p_user uuid) returns jsonb
@@ -13,6 +13,7 @@ begin
                from public.user_fly_apps a where a.user_id = p_user),
     'cost_intervals', (select coalesce(jsonb_agg(to_jsonb(c) order by c.seq), '[]') from public.fly_cost_intervals c where c.user_id = p_user),
     'override', (select to_jsonb(o) from public.fly_overrides o where o.user_id = p_user),
+    'loss', (select to_jsonb(l) from hangar.host_losses l where l.user_id = p_user),
     'pin', (select hangar.pin_json(n) from hangar.user_pins n where n.user_id = p_user),
     'given_by_release', (select to_jsonb(s) - 'env' || jsonb_build_object('env', (select jsonb_agg(k) from jsonb_object_keys(s.env) k))
                            from hangar.user_specs s where s.user_id = p_user),

@@ -12,6 +12,7 @@ as $$
     ('hangar.user_pins', 'delete', 'what an operator has fixed for the user'),
     ('hangar.user_secrets', 'delete', 'names of secrets, which Fly has no more'),
     ('hangar.token_revocations', 'delete', 'every token from before the erasure is refused anyway'),
+    ('hangar.host_losses', 'delete', 'a loss of entitlement that waits for an operator'),
     ('hangar.marks', 'delete', 'the user''s subscription is read again by a sweep'),
     ('public.fly_overrides', 'delete', 'an operator''s decision about the user'),
     ('public.user_fly_app_events', 'log', 'pseudonymised row by row, because the log is large'),

@@ -13,6 +13,7 @@ _RIGHTS = "tests/postgres/test_rights.py"
 _JUDGING = "tests/postgres/test_entitlement_judging.py"
 _ENDS = "tests/postgres/test_entitlement_ends.py"
 _LOSS = "tests/postgres/test_host_loss.py"
+_LOSS_HOLD = "tests/postgres/test_host_loss_hold.py"
 _MARKS = "tests/postgres/test_marks.py"
 _READS = "tests/postgres/test_reads_of_the_host.py"
 _CHANGES = "tests/postgres/test_host_changes.py"
@@ -22,7 +23,7 @@ _HOLD = "tests/simulation/test_removal_hold.py"
 _MACHINE = "tests/simulation/test_state_machine.py::test_fly_holds_what_the_model_says"
 _SYNC = "function hangar.sync_desired_state"
 _JUDGE = "function hangar.judge_subscriptions"
-_LOSS_CHECK = "function hangar.judge_losses"
+_KEEP_HOLD = "function hangar.keep_hold"
 _MARK = "function hangar.write_mark_functions"
 
 BUGS = (
@@ -116,40 +117,80 @@ BUGS = (
     ),
     PlantedBug(
         "emptied-table-obeyed",
-        Sql(_LOSS_CHECK),
-        exactly("when v_losing >= 2 and"),
+        Sql("function hangar.judge_counts"),
+        exactly("when p_losing >= 2 and"),
         "when false and",
         "I5: an emptied table of subscriptions takes no app away",
         (f"{_LOSS}::test_an_emptied_table_is_held",),
     ),
     PlantedBug(
         "mass-loss-obeyed",
-        Sql(_LOSS_CHECK),
-        exactly("when v_losing > v_settings.host_loss_floor and"),
+        Sql("function hangar.judge_counts"),
+        exactly("when p_losing > g.host_loss_floor and"),
         "when false and",
         "I5: more than half of the apps do not go without an operator",
         (f"{_LOSS}::test_more_than_half_and_more_than_ten",),
     ),
     PlantedBug(
         "hold-outlives-the-recovery",
-        Sql(_LOSS_CHECK),
-        exactly("set held_since = null, reason = null, losing = 0, obeyed_by = null where only_row"),
+        Sql(_KEEP_HOLD),
+        exactly("set held_since = null, reason = null, losing = 0 where only_row"),
         "set losing = 0 where only_row",
         "I2: a hold ends when the host's subscriptions are back",
-        (f"{_LOSS}::test_a_recovery_of_most_lets_the_others_go",),
+        (f"{_LOSS}::test_a_recovery_resolves_the_alert",),
+    ),
+    PlantedBug(
+        "hold-ends-below-the-limit",
+        Sql(_KEEP_HOLD),
+        r"if v_losing = 0 then\s+update hangar",
+        "if hangar.weigh_losses(coalesce(v_wants, p_wants)) is null then update hangar",
+        "I5: neither new customers nor a restored part of the users end a hold",
+        (f"{_LOSS_HOLD}::test_growth_ends_no_hold", f"{_LOSS_HOLD}::test_a_restore_in_batches_loses_nobody"),
+    ),
+    PlantedBug(
+        "hold-ends-by-an-old-look",
+        Sql(_KEEP_HOLD),
+        exactly("v_losing := hangar.record_losses(v_wants);"),
+        "v_losing := 0;",
+        "I5: a hold ends only after a look at everybody that no other transaction overtakes",
+        (f"{_LOSS_HOLD}::test_two_looks_at_the_same_time",),
+    ),
+    PlantedBug(
+        "unknown-counts-as-recovered",
+        Sql("function hangar.record_losses"),
+        exactly("where w.entitled is not null and f is null"),
+        "where f is null",
+        "I5: a held user of whom nothing is known is not back",
+        (f"{_LOSS_HOLD}::test_an_unknown_value_is_no_recovery",),
+    ),
+    PlantedBug(
+        "deleted-in-grace-during-a-hold",
+        Sql("function hangar.apply_entitlement"),
+        exactly("elsif v_kept and not hangar.is_loss_held(p_want.user_id, p_hold_losses) then"),
+        "elsif v_kept then",
+        "I5: a table of users that was emptied ends no grace",
+        (f"{_LOSS_HOLD}::test_deleted_users_during_the_grace",),
+    ),
+    PlantedBug(
+        "later-pages-not-weighed",
+        Sql("function hangar.sync_users"),
+        exactly("if not v_held and exists"),
+        "if false and exists",
+        "I5: the host may lose everything between two pages of a sync",
+        (f"{_LOSS_HOLD}::test_pages_of_a_sync_are_weighed_again",),
     ),
     PlantedBug(
         "hold-ends-when-the-host-is-unreadable",
-        Sql(_LOSS_CHECK),
-        exactly("if exists (select 1 from unnest(p_wants) e where e.why in ('unreadable_host', 'not_bound')) then"),
+        Sql(_KEEP_HOLD),
+        exactly("if exists (select 1 from unnest(v_wants) e where e.why in ('unreadable_host', 'not_bound')) then"),
         "if false then",
         "I5: a host that cannot be read does not end a hold of losses",
-        (f"{_LOSS}::test_a_host_that_cannot_be_read_ends_no_hold",),
+        (f"{_LOSS_HOLD}::test_an_old_look_and_a_host_that_cannot_be_read",),
     ),
     PlantedBug(
         "losses-of-one-call-counted",
         Sql("function public.fly_apply_marks"),
-        exactly("hangar.loss_candidates(v_pending || v_taken.users)"),
+        exactly("hangar.loss_candidates(case when not v_everybody then v_pending || v_taken.users end)"),
         "hangar.loss_candidates(v_taken.users)",
         "I5: a mass loss is seen although one call takes only a part of its marks",
         (f"{_LOSS}::test_more_marks_than_one_call_takes",),

@@ -8,6 +8,7 @@ _COLUMNS = "tests/postgres/test_recorded_columns.py"
 _IDS = "tests/postgres/test_user_id_forms.py"
 _SLOW = "tests/simulation/test_slow_host.py"
 _SILENT = "tests/simulation/test_silent_apps.py"
+_EMPTIED = "function hangar.explain_emptied_host"
 
 BUGS = (
     PlantedBug(
@@ -52,11 +53,19 @@ BUGS = (
     ),
     PlantedBug(
         "emptied-users-obeyed",
-        Sql("function hangar.empty_host_table"),
-        exactly("when hangar.has_no_users() then"),
-        "when false then",
+        Sql(_EMPTIED),
+        r"if hangar\.has_no_users\(\) then (?s:.+?)elsif hangar\.has_no_subscriptions",
+        "if hangar.has_no_subscriptions",
         "I5: an emptied table of users takes no app away",
         (f"{_HOSTS}::test_an_emptied_table_of_users_is_held",),
+    ),
+    PlantedBug(
+        "table-of-nobody-obeyed",
+        Sql(_EMPTIED),
+        exactly("elsif not exists (select 1 from unnest(v_named) n join unnest(v_people || v_owners) k on k = n) then"),
+        "elsif false then",
+        "I5: a table whose rows name nobody is as good as empty",
+        ("tests/postgres/test_emptied_hosts.py::test_subscriptions_that_name_nobody",),
     ),
     PlantedBug(
         "old-table-followed",

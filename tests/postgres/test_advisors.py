@@ -40,7 +40,7 @@ def functions(common, condition):
 
 def test_catalog_queries_see_what_we_made(common):
     """The queries below see our objects, so they do not pass by being empty."""
-    assert len(relations(common, "('r')", "true")) == 34
+    assert len(relations(common, "('r')", "true")) == 35
     assert len(relations(common, "('v')", "true")) == 4
     assert len(functions(common, "true")) > 40
 

@@ -129,10 +129,7 @@ def test_the_brake_names_the_apps_of_a_mass_loss(hangar):
     for user in users:
         hangar.converge(user)
     hangar.sql("update hangar.host_state set held_since = now(), losing = 2, present = 4, reason = 'share'")
-    hangar.sql("set session_replication_role = replica")
-    for user in users[:2]:
-        hangar.sql("update user_subscriptions set tier = 'free' where user_id = %s", user)
-    hangar.sql("set session_replication_role = origin")
+    hangar.sql("insert into hangar.host_losses (user_id, why) select u, 'expired' from unnest(%s::uuid[]) u", users[:2])
     told = hangar.rpc("fly_admin_brake", limit=1)
     assert told["losing_apps"] == 2
     assert [each["user_id"] in {str(user) for user in users[:2]} for each in told["losing"]] == [True]

@@ -25,6 +25,7 @@ hangar.archive_batches_id_seq       -     -              -
 hangar.binding                      -     -              r
 hangar.erased_users                 -     -              r
 hangar.failing_apps                 -     -              r
+hangar.host_losses                  -     -              r
 hangar.host_state                   -     -              r
 hangar.intended_deletions           -     -              r
 hangar.marks                        -     -              r

@@ -165,7 +165,7 @@ def test_an_emptied_table_of_users_is_held(host, emptied):
     look(host)
     assert served(host, users) == 4
     [alert] = host.sql("select message from hangar.alerts where kind = 'host_loss' and resolved_at is null")
-    assert "public.people has no rows" in alert["message"]
+    assert "no user is left in public.people" in alert["message"]
     for user in users:
         host.owner.execute("insert into public.people values (%s)", (user,))
     look(host)

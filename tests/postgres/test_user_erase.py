@@ -124,6 +124,7 @@ def test_no_table_of_ours_names_the_person_any_more(hangar, person):
     """Every table with a user's id holds the person before, so that a new table cannot be forgotten, and none does after."""
     email = address(hangar, person)
     hangar.sql("insert into hangar.marks (user_id) values (%s)", person)
+    hangar.sql("insert into hangar.host_losses (user_id, why) values (%s, 'no_subscription')", person)
     hangar.sql("update hangar.releases set users = array[%s]::uuid[], canary_users = array[%s]::uuid[]", person, person)
     hangar.rpc(
         "fly_raise_alert",

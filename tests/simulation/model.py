@@ -67,6 +67,8 @@ class User:
     """Whether an app was found when everything was last at rest."""
     is_hurt: bool = False
     """Whether somebody, or the end of an earlier hold, has stopped or changed the machine since. A hold does not start it."""
+    is_held: bool = False
+    """Certainly one of the users whose loss waits for an operator."""
 
     def times(self) -> list[float]:
         """The moments at which time alone changes something."""
@@ -82,7 +84,7 @@ class Model:
     hold_s: float = 0.0
     users: dict[object, User] = field(default_factory=dict)
     held: bool = False
-    """Losses wait for an operator."""
+    """Losses wait for an operator. This ends when nobody loses anything any more, or when an operator confirms them."""
     confirmed: bool = False
     """An operator has confirmed losses, and no look at everybody has found since that none is left."""
 
@@ -122,6 +124,10 @@ class Model:
                 self._notice(user, now)
             elif held_before and self._loses(user, now):
                 user.due_since = now
+            if not self.held:
+                user.is_held = False
+            elif self._loses(user, now) and not self.confirmed and not self.in_doubt(user, now):
+                user.is_held = True
 
     def may_have_looked(self, now: float) -> None:
         """A process has worked, and nobody knows at whom it looked before it ended or died."""
@@ -135,6 +141,8 @@ class Model:
     def confirm(self) -> None:
         """An operator confirms the losses that are held."""
         self.confirmed, self.held = self.confirmed or self.held, False
+        for user in self.users.values():
+            user.is_held = False
 
     def in_doubt(self, user: User, now: float) -> bool:
         """Whether time took something away that Hangar may or may not have noticed yet."""
@@ -143,16 +151,16 @@ class Model:
         return self._loses(user, now) and (user.due_since is not None or self._ended_at(user, now) is not None)
 
     def _find_hold(self, now: float, changed: list[User] | None, sees_hold: Callable[[], bool]) -> bool:
-        if self.confirmed or any(self.in_doubt(user, now) for user in self.users.values()):
+        if self.held and any(user.is_held and self._is_missed(user, now) for user in self.users.values()):
+            return True
+        if self.confirmed or any(self.in_doubt(user, now) or self._is_kept(user, now) for user in self.users.values()):
             if changed is None and not any(self._loses(user, now) for user in self.users.values()):
                 self.confirmed = False
             return sees_hold()
         present = [user for user in self.users.values() if user.plan]
-        looked_at = (
-            present
-            if self.held or changed is None
-            else [user for user in present if any(user is each for each in changed)]
-        )
+        if self.held:
+            return any(self._loses(user, now) for user in present)
+        looked_at = present if changed is None else [user for user in present if any(user is each for each in changed)]
         losing = sum(self._loses(user, now) for user in looked_at)
         emptied = not any(user.rows for user in self.users.values())
         return (emptied and losing == len(present) and losing >= 2) or (
@@ -165,6 +173,16 @@ class Model:
     def _loses(self, user: User, now: float) -> bool:
         """Whether the user still has an app and should not; one whom the operator denies is never held."""
         return user.plan is not None and self.judge(user, now)[0] == "no" and not self.is_denied(user, now)
+
+    def _is_missed(self, user: User, now: float) -> bool:
+        """Whether a held user is not back: with an app that no operator has denied, and not known to be entitled."""
+        return user.plan is not None and self.judge(user, now)[0] != "yes" and not self.is_denied(user, now)
+
+    def _is_kept(self, user: User, now: float) -> bool:
+        """Whether a deleted user had left before, and the app may be kept: while losses are held, a deletion ends no grace."""
+        if not (self.held and user.deleted and user.plan is None and user.runs_until):
+            return False
+        return now < user.runs_until[1] + user.grace_s[1]
 
     def _ended_at(self, user: User, now: float) -> float | None:
         """The first moment since the last look at which time changed something."""
@@ -180,6 +198,9 @@ class Model:
         if answer == "unknown" or (answer == "no" and self.held and user.plan and not self.is_denied(user, now)):
             return
         at_once = user.deleted or self.is_denied(user, now)
+        is_kept = self._is_kept(user, now)
+        if is_kept and not self.is_denied(user, now):
+            return
         if plan:
             user.plan, user.runs_until, user.grace_s = plan, None, (plan.grace_s, plan.grace_s)
         elif user.plan:
@@ -191,7 +212,7 @@ class Model:
             user.plan, user.runs_until = None, (earliest + hold_s, now + hold_s)
         elif user.runs_until and at_once:
             user.runs_until = (min(user.runs_until[0], now), min(user.runs_until[1], now))
-        if user.deleted and not plan:
+        if user.deleted and not plan and not is_kept:
             user.grace_s = (0.0, 0.0)
         user.seen_at, user.due_since, user.lost_since = now, None, None
 
