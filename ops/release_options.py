@@ -26,6 +26,8 @@ def read_share(option: str, text: str) -> float:
     number, percent = _split_percent(text)
     if number is None:
         raise TargetError(f"{option} must be a share like 5% or 0.05, not {text!r}")
+    if text.strip() == "1":
+        raise TargetError(f"{option} 1 may mean everything or one percent: write 100% or 1%")
     share = round(number / 100, 9) if percent else number
     if share > 1:
         hint = "" if percent else f"; write {text.strip()}% for {text.strip()} %"

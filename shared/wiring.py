@@ -94,7 +94,7 @@ def make_machine_inputs(config: Config) -> MachineInputs:
             row,
             supabase_url=config.supabase_url,
             publishable_key=config.supabase_publishable_key,
-            extra={**config.machine_env, **row.extra_env},
+            extra={**config.machine_env, **(row.extra_env or {})},
         )
 
     def secrets(row: Row, issued_at: datetime) -> Mapping[str, str]:

@@ -30,6 +30,8 @@ class ReleaseLook:
     on_demand: bool
     proof: Literal["restart", "start"] | None
     known_digest: str | None = None  # what Fly showed for the image to which the app goes back
+    size: tuple[str, int, int] | None = None
+    env_digest: str | None = None  # of the environment that Hangar sent
 
 
 @dataclass(frozen=True)
@@ -75,4 +77,6 @@ def _read_look(raw: Json) -> ReleaseLook:
         on_demand=bool(raw["on_demand"]),
         proof=raw["proof"],
         known_digest=raw["known_digest"],
+        size=tuple(raw["size"]),
+        env_digest=raw["env_digest"],
     )

@@ -134,18 +134,28 @@ def _compare_env(row: Row, wanted: Mapping[str, Any], runs: Mapping[str, Any]) -
     """The row knows the fingerprint of what Hangar sent: new settings of the functions do not make old machines wrong.
 
     What plan, release and pin add is another matter: if that has changed, the machine must have exactly what is wanted now.
+    A reader that is not told these values knows only the fingerprint, so it ends no difference that it cannot judge.
     """
     missing = sorted(set(wanted) - set(runs))
+    is_told = row.env_version is None or row.extra_env is not None
     if row.env_version != row.env_version_deployed:
-        same = dict(runs) == dict(wanted)
+        same = dict(runs) == dict(wanted) if is_told else ENV not in row.drift
     elif row.env_digest:
-        same = digest_env(runs) in (row.env_digest, digest_env(wanted))
+        same = digest_env(runs) == row.env_digest or (is_told and digest_env(runs) == digest_env(wanted))
     else:
         same = not missing and runs.get("USER_ID") == wanted.get("USER_ID")
     if same:
         return None
+    if not is_told and ENV in row.drift:
+        return _read_difference(ENV, row.drift[ENV])  # as a reader who was told has described it
     lacks = f"an environment without {', '.join(missing)}" if missing else "an environment that Hangar did not set"
     return Difference(ENV, lacks, "the environment that Hangar set")
+
+
+def _read_difference(kind: str, text: str) -> Difference:
+    """The difference that has this text."""
+    runs, _, wanted = text.removeprefix("runs ").partition("; should run ")
+    return Difference(kind, runs, wanted)
 
 
 def _compare_named(kind: str, what: str, wanted: Mapping[str, Any], runs: Mapping[str, Any]) -> Difference | None:

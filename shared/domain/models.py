@@ -67,7 +67,8 @@ class Row(_FromDatabase):
     env_digest: str | None = None
     env_version: str | None = None
     env_version_deployed: str | None = None
-    extra_env: dict[str, str] = Field(default_factory=dict, repr=False)  # what plan, release and pin add
+    # What plan, release and pin add. Only the worker that holds the lease is told; None: unknown, unless `env_version` is None.
+    extra_env: dict[str, str] | None = Field(default=None, repr=False)
     drift: dict[str, str] = Field(default_factory=dict)
     drift_repair: Literal["sweep", "operator"] | None = None
     secrets_version: int | None = None

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from shared.domain.drift import format_size
+
 Verdict = Literal["good", "bad", "dead", "unknown", "asleep", "restarted"]
 # The check whose answer says which user and version the backend serves (docs/backend-contract.md).
 READY_CHECK = "ready"
@@ -41,13 +43,16 @@ class SeenMachine:
     exit_text: str = ""
     exit_failed: bool = False
     out_of_memory: bool = False
+    size: tuple[str, int, int] | None = None
+    env_digest: str = ""
 
 
 @dataclass(frozen=True)
 class Expected:
     """What the release wants of the machine. `image` and `version` are None when any will do; `since` is when it was moved.
 
-    `known_digest` is what Fly showed for this image before, for an app that goes back: `image` may name an index.
+    `known_digest` is what Fly showed for this image before, for an app that goes back: `image` may name an index. `env_digest` is
+    the fingerprint of the environment that Hangar sent; None if it sent none.
     """
 
     user_id: str
@@ -57,6 +62,8 @@ class Expected:
     good_since: datetime | None = None
     on_demand: bool = False
     known_digest: str | None = None
+    size: tuple[str, int, int] | None = None
+    env_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def judge_look(expected: Expected, machine: SeenMachine) -> Look:
     return (
         _judge_state(expected, machine)
         or _judge_image(expected, machine)
+        or _judge_config(expected, machine)
         or _judge_exits(expected, machine)
         or _judge_sleep(expected, machine)
         or _judge_checks(machine)
@@ -125,6 +133,16 @@ def _judge_image(expected: Expected, machine: SeenMachine) -> Look | None:
                 ". If that is the digest of an index for several platforms, release the digest for amd64/linux instead"
             )
         return Look("dead", "wrong_digest", detail)
+    return None
+
+
+def _judge_config(expected: Expected, machine: SeenMachine) -> Look | None:
+    """After a failed pull Fly goes back to the whole former machine, not only to its image."""
+    if expected.size is not None and machine.size is not None and machine.size != expected.size:
+        detail = f"runs {format_size(*machine.size)}, and should run {format_size(*expected.size)}"
+        return Look("bad", "other_size", detail)
+    if expected.env_digest and machine.env_digest != expected.env_digest:
+        return Look("bad", "other_env", "runs another environment than the one that Hangar sent")
     return None
 
 

@@ -38,6 +38,8 @@ REASONS = {
     "not_running": "the machine is not running",
     "other_image": "the machine runs another image than the release's",
     "wrong_digest": "the machine runs another build of the image",
+    "other_size": "the machine has another size than the release's",
+    "other_env": "the machine has other variables than the release's",
     "not_updated": "Fly has not taken the update over",
     "check_critical": "a health check fails",
     "check_warning": "a health check warns",
@@ -52,6 +54,7 @@ REASONS = {
     "token_refused": "the project refuses the app's token, so nothing is known until the app has a new one",
     "host_unreachable": "Fly cannot reach the machine's host, so nothing is known",
     "unreadable": "Fly's answer about the machine cannot be read, so nothing is known",
+    "max_cost": "the operator's cap on the monthly cost allows no larger machine",
     # the error of the row
     "image": "Fly cannot pull the image",
     "size": "Fly does not offer this machine size",

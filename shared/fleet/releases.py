@@ -3,8 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
+from shared.domain.drift import digest_env
 from shared.domain.errors import HangarError, NotFound, Throttled
 from shared.domain.models import OperatorRequest
 from shared.domain.release_look import CheckResult, Expected, Look, SeenMachine, judge_look
@@ -13,7 +16,8 @@ from shared.reconcile.restart import restart
 from shared.reconcile.symptom_finder import backend_checks, describe_exit
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from collections.abc import Callable
+    from datetime import datetime
 
     from shared.adapters.procedures_releases import ReleaseLook
     from shared.domain.models import Json
@@ -32,12 +36,13 @@ def advance_releases(worker: "Worker", ends_at: float) -> int:
     """Move every release on until nothing more happens now, or `ends_at` on the worker's clock. Returns how many apps moved."""
     moved, asked = 0, False
     for _ in range(MOST_STEPS):
-        step = worker.database.advance_releases(LOOKS_AT_ONCE)
+        step, stepped_at = worker.database.advance_releases(LOOKS_AT_ONCE), worker.clock()
         moved += step.moved
         if not step.looks or worker.clock() >= ends_at:
             break
         with ThreadPoolExecutor(min(LOOKERS, len(step.looks)), thread_name_prefix="release") as pool:
-            found = [pool.submit(copy_context().run, _look, worker, look, step.now, ends_at) for look in step.looks]
+            time = partial(_time_after, worker, step.now, stepped_at)
+            found = [pool.submit(copy_context().run, _look, worker, look, time, ends_at) for look in step.looks]
         looks = [each.result() for each in found]
         if not asked and worker.clock() < ends_at and any(each["verdict"] in ("bad", "dead") for each in looks):
             # Perhaps the project refuses the program's token since the last sweep. Then the image is not to blame.
@@ -47,12 +52,18 @@ def advance_releases(worker: "Worker", ends_at: float) -> int:
     return moved
 
 
-def _look(worker: "Worker", look: "ReleaseLook", now: "datetime", ends_at: float) -> "Json":
-    """Read one machine directly and judge it. A failure to read proves nothing about the release."""
+def _time_after(worker: "Worker", now: "datetime", since: float) -> "datetime":
+    """The database's time: `now` was its answer at `since` on the worker's clock."""
+    return now + timedelta(seconds=worker.clock() - since)
+
+
+def _look(worker: "Worker", look: "ReleaseLook", time: "Callable[[], datetime]", ends_at: float) -> "Json":
+    """Read one machine directly and judge it; `time` is the database's. A failure to read proves nothing about the release."""
     machine: FlyMachine | None = None
+    read_at = time()
     try:
         machine = worker.fly.get_machine(look.app, look.machine_id, budget_s=LOOK_BUDGET_S)
-        judged = judge_look(_expect(look), _see(machine, worker.fly.lead_over(now)))
+        judged = judge_look(_expect(look), _see(machine, worker.fly.lead_over(time())))
         if (judged.verdict, look.proof) in (("good", "restart"), ("asleep", "start"), ("asleep", "restart")):
             judged = _start_again(worker, look, ends_at)
     except NotFound:
@@ -65,6 +76,7 @@ def _look(worker: "Worker", look: "ReleaseLook", now: "datetime", ends_at: float
         "release": look.release,
         "row_id": str(look.row_id),
         "since": look.since_text,
+        "read_at": read_at.isoformat(),
         **asdict(judged),
         "digest": machine.image_digest if machine else "",
         "instance": machine.version if machine else "",
@@ -89,6 +101,8 @@ def _expect(look: "ReleaseLook") -> Expected:
         good_since=look.good_since,
         on_demand=look.on_demand,
         known_digest=look.known_digest,
+        size=look.size,
+        env_digest=look.env_digest,
     )
 
 
@@ -107,4 +121,6 @@ def _see(machine: "FlyMachine", lead: "timedelta | None") -> SeenMachine:
         exit_text=describe_exit(ended) if ended else "",
         exit_failed=bool(ended and (ended.code or ended.signal or ended.oom_killed or ended.error)),
         out_of_memory=ended.oom_killed if ended else False,
+        size=(machine.cpu_kind, machine.cpus, machine.memory_mb) if machine.cpus and machine.memory_mb else None,
+        env_digest=digest_env(machine.config.get("env") or {}),
     )

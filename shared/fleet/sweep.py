@@ -19,7 +19,7 @@ from shared.fleet.health_probe import Prober
 from shared.fleet.host_reading import HostReading
 from shared.fleet.inventory import Inventory, read_machines, read_networks
 from shared.fleet.orphans import Orphans
-from shared.fleet.releases import advance_releases
+from shared.fleet.release_step import ReleaseStep
 from shared.fleet.signing_keys import record_signing_keys
 from shared.reconcile.drain import WORKERS, Drained, drain, look_at
 
@@ -77,12 +77,14 @@ class Sweep:
     _probes_end_at: float = 0.0
     _orphan_error: HangarError | None = None
     _host: HostReading = field(init=False)
+    _releases: ReleaseStep = field(init=False)
     _open_alerts: frozenset[tuple[str, str]] = frozenset()  # the fleet's alerts when this sweep began
 
     def __post_init__(self) -> None:
         # Two calls of `health` share a process and its connections, but each counts its own requests to Fly.
         self.worker = replace(self.worker, fly=self.worker.fly.count_from_zero())
         self._host = HostReading(self.worker.notifier)
+        self._releases = ReleaseStep(self.worker)
         self._probes_end_at = self.ends_at - FINISH_S
 
     def run(self, *, drain_only: bool, users: "Sequence[UUID]" = ()) -> SweepReport:
@@ -93,7 +95,7 @@ class Sweep:
         with self._host.catch_timeout():
             self._follow_host(drain_ends_at)
         if not users:
-            advance_releases(self.worker, drain_ends_at)  # what it moves is due, so the drain takes it at once
+            self._releases.advance(drain_ends_at)  # what it moves is due, so the drain takes it at once
         with self._host.catch_timeout():
             self.report.add(look_at(self.worker, users, drain_ends_at) if users else drain(self.worker, drain_ends_at))
         self._send_alerts()  # what other workers could not deliver
@@ -104,6 +106,7 @@ class Sweep:
         self.report.fly_calls = self.worker.fly.calls
         self.report.seconds = self.worker.clock() - started
         self._host.raise_error()
+        self._releases.raise_error()
         return self.report
 
     def _sweep_fleet(self) -> None:
@@ -118,6 +121,7 @@ class Sweep:
             with self._host.catch_timeout():
                 self._sync_entitlements()
             self._host.end_alert(self._end_alert)
+            self._releases.end_alert(self._end_alert)
             self._pass_over(claim, is_ours=is_ours)
             if is_ours:
                 self.report.drifted = self.worker.database.start_drift_repairs().drifted

@@ -118,7 +118,7 @@ def _execute_on_machine(
     app, kind = row.fly_app_name, action.kind
     match kind:
         case ActionKind.UPDATE_MACHINE:
-            config = inputs.config(row, pinned=action.purpose != "update")
+            config = inputs.config(row, pinned=not _resolves_tag(action, row))
             fly.update_machine(
                 app,
                 machine.id,
@@ -185,7 +185,7 @@ GONE_WITH_THE_APP: Json = {
 def patch_before_deploying(action: Action, row: Row, inputs: "MachineInputs") -> Json:
     """What the row must say before Hangar sends a machine config: its environment, and whether its tag is resolved again.
 
-    The database keeps it only with the intent. Only a repair keeps the digest, because it deploys the image that ran before.
+    The database keeps it only with the intent.
     """
     if action.kind not in (ActionKind.CREATE_MACHINE, ActionKind.UPDATE_MACHINE):
         return {}
@@ -193,10 +193,14 @@ def patch_before_deploying(action: Action, row: Row, inputs: "MachineInputs") ->
 
 
 def _resolves_tag(action: Action, row: Row) -> bool:
-    """Whether Fly looks the tag up again. A move to another region alone brings no other image."""
-    if action.purpose == "move":
-        return row.image_digest in (None, UNRESOLVED)
-    return action.kind is ActionKind.CREATE_MACHINE or action.purpose == "update"
+    """Whether Fly looks the tag up again.
+
+    For an existing machine only if the row desires another image than before, or the same tag was released again: another
+    size, environment or region brings no other image, and neither does a repair.
+    """
+    if action.kind is ActionKind.CREATE_MACHINE and action.purpose != "move":
+        return True
+    return action.purpose in ("update", "move") and row.image_digest in (None, UNRESOLVED)
 
 
 def patch_from_observation(row: Row, observation: Observation, today: date) -> Json:

@@ -10,6 +10,9 @@ create table hangar.releases (
   image text check (image <> ''),
   -- What the tag means: as the registry answered, or as Fly reported for the canary.
   image_digest text check (image_digest <> ''),
+  -- Of kind 'plan': the machine of each tier as its plan described it at the start, and what each of their images means.
+  plan_specs jsonb,
+  plan_digests jsonb not null default '{}',
   cpu_kind text check (cpu_kind in ('shared', 'performance')),
   cpu_count integer,
   memory_mb integer,
@@ -39,6 +42,8 @@ create table hangar.releases (
   held_since timestamptz,
   -- When a worker last moved it on. A schedule that stands still takes no time from anybody.
   advanced_at timestamptz,
+  -- Since when moving it on has ended in an error that may pass by itself, such as a deadlock.
+  error_since timestamptz,
   -- Why it is paused, and since when, if its failures have paused it.
   reason text,
   failed_at timestamptz,
@@ -74,9 +79,14 @@ create table hangar.release_targets (
   generation bigint,
   -- {"tier", "spec", "env", "digest", "instance"}: what the app ran before, whole.
   previous jsonb,
+  -- The image that the release gives this app; null if the app keeps its own.
+  image text,
   applied_at timestamptz,
   deadline_at timestamptz,
   looked_at timestamptz,
+  -- When the reading of the newest look began, and until when a worker is at the next one.
+  read_at timestamptz,
+  reserved_until timestamptz,
   good_since timestamptz,
   -- When this app was started once more after it had been good: some images start once and never again.
   restarted_at timestamptz,

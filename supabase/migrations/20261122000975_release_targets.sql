@@ -18,7 +18,38 @@ as $$
         = coalesce(nullif(pg_catalog.split_part(p_row.docker_image, '@', 2), ''), p_row.observed_spec ->> 'image_digest', p_row.image_digest)
 $$;
 
-create type hangar.given_machine as (spec hangar.machine_spec, env jsonb);
+-- Whether a row need not change its image to have this one. A tag without a digest is kept as it runs, wherever it points by now.
+create function hangar.keeps_image(p_row public.user_fly_apps, p_image text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select hangar.without_digest(p_row.docker_image) = hangar.without_digest(p_image)
+     and (p_image not like '%@%' or hangar.runs_image(p_row, p_image, null))
+$$;
+
+-- The machine that each plan describes now, by tier.
+create function hangar.read_plan_specs() returns jsonb
+language sql stable set search_path = ''
+as $$
+  select pg_catalog.jsonb_object_agg(p.tier, pg_catalog.to_jsonb(s))
+    from public.fly_plans p cross join hangar.settings g cross join lateral hangar.spec_for(p, g, null, null) s
+$$;
+
+-- What a release of kind plan gives to this plan's users: what the plan described when the release was started, or describes now for a draft.
+create function hangar.plan_spec(p_release hangar.releases, p_plan public.fly_plans, p_settings hangar.settings) returns hangar.machine_spec
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if p_release.plan_specs is null then
+    return hangar.spec_for(p_plan, p_settings, null, null);
+  elsif p_release.plan_specs ? p_plan.tier then
+    return jsonb_populate_record(null::hangar.machine_spec, p_release.plan_specs -> p_plan.tier);
+  end if;
+  return null;
+end
+$$;
+
+-- `image`: what the release calls the image that it gives the row; null if the row keeps its own.
+create type hangar.given_machine as (spec hangar.machine_spec, env jsonb, image text);
 
 -- The machine and the further environment that this release gives to a row.
 create function hangar.release_spec(p_release hangar.releases, p_row public.user_fly_apps) returns hangar.given_machine
@@ -36,7 +67,16 @@ begin
   select n.* into v_pin from hangar.user_pins n where n.user_id = p_row.user_id and (n.ends_at is null or n.ends_at > hangar.now());
   if p_release.kind = 'plan' then
     select * into strict v_settings from hangar.settings;
-    v_given.spec := coalesce(hangar.spec_for(v_plan, v_settings, null, v_pin), hangar.spec_of(p_row));
+    v_spec := coalesce(hangar.plan_spec(p_release, v_plan, v_settings), hangar.spec_of(p_row));
+    if hangar.keeps_image(p_row, v_spec.docker_image) then
+      v_spec.docker_image := p_row.docker_image;
+    else
+      v_given.image := v_spec.docker_image;
+    end if;
+    if v_plan.tier is not null then
+      v_spec.env_version := hangar.env_version(hangar.env_for(v_plan, null, v_pin));
+    end if;
+    v_given.spec := v_spec;
     v_given.env := '{}';
     return v_given;
   end if;
@@ -50,6 +90,7 @@ begin
   v_spec.env_version := hangar.env_version(coalesce(v_plan.env, '{}') || v_env || coalesce(v_pin.env, '{}'));
   v_given.spec := v_spec;
   v_given.env := v_env;
+  v_given.image := p_release.image;
   return v_given;
 end
 $$;
@@ -63,24 +104,26 @@ as $$
                                                    or p_release.cpu_kind is not null or p_release.kind = 'plan'), false)
 $$;
 
--- Whether an app desires another machine than its plan describes now: the plan was edited, or a release gave it something else.
-create function hangar.differs_from_plan(p_row public.user_fly_apps, p_plan public.fly_plans, p_settings hangar.settings) returns boolean
+-- Whether an app desires another machine than a plan describes: the plan was edited, or a release gave the app something else.
+create function hangar.differs_from(p_row public.user_fly_apps, p_wanted hangar.machine_spec) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 declare
-  v_wanted hangar.machine_spec := hangar.spec_for(p_plan, p_settings, null, null);
   v_row hangar.machine_spec := hangar.spec_of(p_row);
 begin
-  if v_wanted is null then
+  if p_wanted is null then
     return false;  -- a plan that was renamed or removed: the row keeps what it bought
   end if;
-  if hangar.without_digest(v_row.docker_image) = hangar.without_digest(v_wanted.docker_image)
-     and (v_wanted.docker_image not like '%@%' or hangar.runs_image(p_row, v_wanted.docker_image, null)) then
-    v_wanted.docker_image := v_row.docker_image;
+  if hangar.keeps_image(p_row, p_wanted.docker_image) then
+    p_wanted.docker_image := v_row.docker_image;
   end if;
-  return v_row is distinct from v_wanted or hangar.needs_move(p_row, v_wanted.region);
+  return v_row is distinct from p_wanted or hangar.needs_move(p_row, p_wanted.region);
 end
 $$;
+
+create function hangar.differs_from_plan(p_row public.user_fly_apps, p_plan public.fly_plans, p_settings hangar.settings) returns boolean
+language sql stable set search_path = ''
+as $$ select hangar.differs_from(p_row, hangar.spec_for(p_plan, p_settings, null, null)) $$;
 
 create type hangar.found_target as (
   row_id uuid, user_id uuid, app text, tier text, wave integer, place integer, was_unhealthy boolean, left_out text
@@ -122,9 +165,11 @@ begin
        and (p_release.tiers is null or a.tier = any (p_release.tiers))
        and (p_release.regions is null or coalesce(a.machine_region, a.region) = any (p_release.regions))
        and (p_release.users is null or a.user_id = any (p_release.users))
-       and (p_release.kind <> 'plan' or hangar.differs_from_plan(a, p, v_settings))
+       and (p_release.kind <> 'plan' or hangar.differs_from(a, hangar.plan_spec(p_release, p, v_settings)))
   ), shared as (
-    select c.*, (('x' || left(c.hash, 8))::bit(32)::bigint & 4294967295) / 4294967296.0 < p_release.share as drawn from chosen c
+    -- A share of few apps is at least one app. What pins or holds back an app does not use the share up.
+    select c.*, row_number() over (order by c.left_out is null or c.left_out = 'already' desc, c.hash)
+                <= ceil(p_release.share * count(*) filter (where c.left_out is null or c.left_out = 'already') over ()) as drawn from chosen c
   ), ranked as (
     -- The first of each tier and region come before the second of any, so that an early wave meets every kind.
     select s.*, row_number() over (partition by s.steady, s.tier, s.machine_region order by s.hash) as nr

@@ -70,6 +70,21 @@ as $$
      and (hangar.needs_move(a, a.region) or a.spare_machine_id is not null)
 $$;
 
+-- Whether an app may get this image now. A release of kind plan may give several images, and each has a canary of its own: the first apps that
+-- get it. The others wait until one of them is done. is_canary: the app is one of those first ones.
+create function hangar.admit_image(p_release hangar.releases, p_image text, out admitted boolean, out is_canary boolean)
+language plpgsql stable set search_path = ''
+as $$
+begin
+  is_canary := p_release.kind = 'plan' and p_image is not null and not exists (
+    select 1 from hangar.release_targets t
+     where t.release_id = p_release.id and t.image = p_image and t.state = 'done' and t.reason_code is distinct from 'unproven' and not t.must_go_back);
+  admitted := not is_canary or greatest(p_release.canary_size, cardinality(p_release.canary_users)) > (
+    select count(*) from hangar.release_targets t
+     where t.release_id = p_release.id and t.image = p_image and (t.state in ('applying', 'verifying') or t.must_go_back));
+end
+$$;
+
 -- Moves one app to the release. False: not now, because another transaction or worker has the row, or it is busy with something else.
 create function hangar.move_target(p_release hangar.releases, p_target hangar.release_targets) returns boolean
 language plpgsql volatile set search_path = ''
@@ -79,6 +94,7 @@ declare
   v_row public.user_fly_apps;
   v_pin hangar.user_pins;
   v_given record;
+  v_image record;
   v_previous jsonb;
 begin
   select a.* into v_row from public.user_fly_apps a where a.id = p_target.row_id for no key update skip locked;
@@ -103,24 +119,26 @@ begin
     return false;
   end if;
   select s.* into v_given from hangar.release_spec(p_release, v_row) s;
-  v_previous := hangar.remember_previous(v_row);
-  if p_release.kind = 'plan' then
-    delete from hangar.user_specs y where y.user_id = v_row.user_id;
+  select i.* into v_image from hangar.admit_image(p_release, v_given.image) i;
+  if not v_image.admitted then
+    return false;
   end if;
+  v_previous := hangar.remember_previous(v_row);
+  -- With another tier the user keeps nothing of what a plan has given.
+  v_row := hangar.give_spec(v_row, v_given.spec, v_given.env, hangar.release_image(p_release), p_release.region,
+                            case when p_release.kind = 'machine' then p_release.tiers end, p_release.id);
   if p_release.kind = 'plan' then
-    v_row := hangar.make_present(v_row.id, v_row.tier, v_given.spec);
-    perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'release', 'release:' || p_release.id);
-  else
-    v_row := hangar.give_spec(v_row, v_given.spec, v_given.env, hangar.release_image(p_release), p_release.region,
-                              p_release.tiers, p_release.id);
-    if p_release.image is not null and v_row.docker_image = v_previous -> 'spec' ->> 'docker_image' and v_row.docker_image not like '%@%' then
-      -- The same tag again: only a machine that is deployed again can show what the tag means now.
-      update public.user_fly_apps a set image_digest = 'unresolved' where a.id = v_row.id;
-    end if;
+    -- The tag as the plan has it, and exactly the image that the first app proves.
+    update public.user_fly_apps a set image_digest = p_release.plan_digests ->> v_given.image
+     where a.id = v_row.id and p_release.plan_digests ? v_given.image;
+  elsif p_release.image is not null and v_row.docker_image = v_previous -> 'spec' ->> 'docker_image' and v_row.docker_image not like '%@%' then
+    -- The same tag again: only a machine that is deployed again can show what the tag means now.
+    update public.user_fly_apps a set image_digest = 'unresolved' where a.id = v_row.id;
   end if;
   perform hangar.permit_move(p_release, v_row);
   update hangar.release_targets t
-     set state = 'applying', previous = v_previous, generation = v_row.generation, applied_at = v_now, reason_code = null, reason = null,
+     set state = 'applying', image = v_given.image, wave = case when v_image.is_canary then 0 else t.wave end, reserved_until = null,
+         previous = v_previous, generation = v_row.generation, applied_at = v_now, reason_code = null, reason = null,
          deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
   return true;

@@ -51,6 +51,7 @@ declare
   v_found record;
   v_target hangar.release_targets;
   v_row public.user_fly_apps;
+  v_capped boolean;
 begin
   for v_found in
     select t as target, a as app_row from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
@@ -97,10 +98,13 @@ begin
       end if;
     elsif p_judge and v_target.deadline_at <= v_now and (v_target.good_since is null or v_target.reason_code = 'host_unreachable'
         and v_target.deadline_at + make_interval(secs => p_release.soak_s::double precision) <= v_now) then
-      if v_target.state = 'applying' and v_row.error_code is not null then
+      v_capped := v_target.state = 'applying' and v_row.error_code is null and v_row.monthly_cost_estimate_usd > v_row.admitted_cost_usd
+        and hangar.is_cap_in_force('max_cost');
+      if v_target.state = 'applying' and (v_row.error_code is not null or v_capped) then
         -- Nothing was proved about the release: the app goes back and is named.
         update hangar.release_targets t
-           set state = 'failed', must_go_back = true, ends_as = 'skipped', reason_code = v_row.error_code, reason = left(v_row.error_message, 500)
+           set state = 'failed', must_go_back = true, ends_as = 'skipped', reason_code = case when v_capped then 'max_cost' else v_row.error_code end,
+               reason = case when v_capped then 'max_monthly_cost_usd allows no larger machine now' else left(v_row.error_message, 500) end
          where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
       elsif v_target.reason_code in ('host_unreachable', 'unreadable') then
         update hangar.release_targets t set state = 'failed', must_go_back = true, ends_as = 'skipped'
@@ -120,7 +124,7 @@ $$;
 create function hangar.needs_restart(p_release hangar.releases, p_target hangar.release_targets) returns boolean
 language sql stable set search_path = ''
 as $$
-  select p_target.wave = 0 and p_release.image is not null and p_target.state = 'verifying' and not p_target.goes_back
+  select p_target.wave = 0 and p_target.image is not null and p_target.state = 'verifying' and not p_target.goes_back
      and p_target.restarted_at is null
      and coalesce(p_target.good_since + pg_catalog.make_interval(secs => (p_release.soak_s + p_release.deadline_s)::double precision),
                   p_target.deadline_at) > hangar.now()
@@ -142,18 +146,23 @@ language sql stable set search_path = ''
 as $$
   select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
       'release', l.release_id, 'row_id', l.row_id, 'user_id', l.user_id, 'app', l.fly_app_name, 'machine_id', l.machine_id,
-      'image', case when p_release.image is not null or l.goes_back then l.docker_image end,
+      'image', case when (l.target).image is not null or l.goes_back then l.docker_image end,
+      'size', pg_catalog.jsonb_build_array(l.cpu_kind, l.cpu_count, l.memory_mb), 'env_digest', l.sent_env,
       'version', case when not l.goes_back then p_release.version end, 'since', l.applied_at, 'good_since', l.good_since,
       'known_digest', case when l.goes_back then l.previous ->> 'seen_digest' end,
       'on_demand', l.power = 'on_demand', 'proof', case when hangar.needs_restart(p_release, l.target) then
          case when l.good_since <= hangar.now() - pg_catalog.make_interval(secs => p_release.soak_s::double precision) then 'restart' else 'start' end end)), '[]')
     from (
-      select t as target, t.release_id, t.row_id, t.user_id, t.goes_back, t.previous, t.applied_at, t.good_since, a.fly_app_name, a.machine_id, a.docker_image, a.power
+      select t as target, t.release_id, t.row_id, t.user_id, t.goes_back, t.previous, t.applied_at, t.good_since, a.fly_app_name, a.machine_id, a.docker_image, a.power,
+             a.cpu_kind, a.cpu_count, a.memory_mb,
+             -- Not if the machine had this environment already, so that nothing was sent.
+             case when a.env_version is not distinct from a.env_version_deployed then a.env_digest end as sent_env
         from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
        where t.release_id = p_release.id and a.machine_id is not null and a.deleted_at is null and a.desired_state = 'present'
          and a.generation = t.generation and (t.goes_back or not hangar.was_token_refused(a))
          and (t.state = 'verifying' or t.state = 'done' and t.wave = p_release.wave and p_release.state = 'rolling' and not t.must_go_back
               or hangar.is_watched(p_release, t))
+         and (t.reserved_until is null or t.reserved_until <= hangar.now())
          and (t.looked_at is null or t.looked_at <= hangar.now() - pg_catalog.make_interval(
                 secs => case when hangar.is_watched(p_release, t) then 60 else least(15, p_release.soak_s / 3)::double precision end))
        order by t.state desc, t.looked_at nulls first, t.place limit p_limit) l
@@ -163,7 +172,7 @@ create function hangar.record_restart(p_release hangar.releases, p_target hangar
 language sql volatile set search_path = ''
 as $$
   update hangar.release_targets t
-     set looked_at = hangar.now(), restarted_at = hangar.now(), good_since = null, reason_code = 'restarted',
+     set looked_at = hangar.now(), read_at = hangar.now(), restarted_at = hangar.now(), good_since = null, reason_code = 'restarted',
          reason = 'started once more, to see that the image starts again',
          deadline_at = hangar.now() + pg_catalog.make_interval(secs => p_release.deadline_s::double precision)
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id
@@ -179,7 +188,8 @@ declare
   v_code text := p_look ->> 'code';
   v_detail text := left(p_look ->> 'detail', 500);
   v_digest text := nullif(p_look ->> 'digest', '');
-  v_wanted text := coalesce(nullif(split_part(p_release.image, '@', 2), ''), p_release.image_digest);
+  v_wanted text := coalesce(nullif(split_part(p_target.image, '@', 2), ''),
+                            case when p_release.kind = 'plan' then p_release.plan_digests ->> p_target.image else p_release.image_digest end);
   v_target hangar.release_targets := p_target;
 begin
   if v_verdict = 'restarted' then
@@ -190,7 +200,7 @@ begin
     update hangar.release_targets t set looked_at = v_now where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
     return;
   end if;
-  if v_verdict in ('good', 'asleep') and not p_target.goes_back and p_release.image is not null and v_digest is not null
+  if v_verdict in ('good', 'asleep') and not p_target.goes_back and p_target.image is not null and v_digest is not null
      and v_wanted is not null and v_digest <> v_wanted then
     v_verdict := 'dead';
     v_code := 'wrong_digest';
@@ -202,7 +212,7 @@ begin
     v_detail := format('still runs the digest from before, %s: either Fly could not pull the image, or the tag was never changed', v_digest);
   end if;
   if v_verdict = 'asleep' and v_code = 'exited' and p_target.wave = 0 and p_target.state = 'verifying' and not p_target.goes_back
-     and p_release.image is not null and p_target.restarted_at is not null and p_target.good_since is null then
+     and p_target.image is not null and p_target.restarted_at is not null and p_target.good_since is null then
     v_verdict := 'dead';  -- it was started to prove the image, and ended before it was good once
   end if;
   update hangar.release_targets t
@@ -231,49 +241,15 @@ begin
      where t.release_id = p_target.release_id and t.row_id = p_target.row_id
     returning t.* into v_target;
     perform hangar.record_target(v_target, 'done');
-    if p_release.image is not null and v_wanted is null and v_digest is not null then
+    if p_target.image is not null and v_wanted is null and v_digest is not null then
       -- What the canary runs is what the tag means: the others get exactly that.
-      update hangar.releases r set image_digest = v_digest where r.id = p_release.id and r.image_digest is null;
+      update hangar.releases r
+         set image_digest = case when r.kind = 'plan' then r.image_digest else coalesce(r.image_digest, v_digest) end,
+             plan_digests = case when r.kind = 'plan' then jsonb_build_object(p_target.image, v_digest) || r.plan_digests else r.plan_digests end
+       where r.id = p_release.id;
     end if;
   end if;
 end
 $$;
-
-create function public.fly_record_release_looks(p_looks jsonb) returns jsonb
-language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
-as $$
-declare
-  v_look jsonb;
-  v_release hangar.releases;
-  v_target hangar.release_targets;
-  v_recorded integer := 0;
-begin
-  if p_looks is null or jsonb_typeof(p_looks) <> 'array' then
-    raise exception 'p_looks must be a JSON array' using errcode = 'invalid_parameter_value';
-  end if;
-  perform hangar.check_limit('looks in one call', greatest(jsonb_array_length(p_looks), 1), 500);
-  perform pg_advisory_xact_lock(hashtextextended('hangar.releases', 0));
-  for v_look in select l from jsonb_array_elements(p_looks) l order by l ->> 'row_id' loop
-    perform hangar.check_keys('look', v_look, array['release', 'row_id', 'since', 'verdict', 'code', 'detail', 'digest', 'instance']);
-    if v_look ->> 'verdict' is null or v_look ->> 'verdict' not in ('good', 'bad', 'dead', 'unknown', 'asleep', 'restarted') then
-      raise exception 'verdict must be good, bad, dead, unknown, asleep or restarted, not %', coalesce(v_look ->> 'verdict', 'null')
-        using errcode = 'invalid_parameter_value';
-    end if;
-    select r.* into v_release from hangar.releases r where r.id = (v_look ->> 'release')::integer;
-    -- A look that was taken before the target moved on, or before its user left or changed the plan, says nothing about it. Nor does one at
-    -- a program whose token the project refuses.
-    select t.* into v_target from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
-     where t.release_id = v_release.id and t.row_id = (v_look ->> 'row_id')::uuid and t.applied_at = (v_look ->> 'since')::timestamptz
-       and (t.state = 'verifying' or t.state = 'done' and not t.must_go_back)
-       and a.deleted_at is null and a.desired_state = 'present' and a.generation = t.generation and (t.goes_back or not hangar.was_token_refused(a));
-    if v_target.row_id is not null then
-      perform hangar.record_look(v_release, v_target, v_look);
-      v_recorded := v_recorded + 1;
-    end if;
-  end loop;
-  return jsonb_build_object('recorded', v_recorded);
-end
-$$;
-comment on function public.fly_record_release_looks(jsonb) is 'What was found on machines that a release has moved. docs/database.md.';
 
 select hangar.restrict_functions();

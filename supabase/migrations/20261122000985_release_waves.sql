@@ -150,13 +150,15 @@ begin
   end loop;
   if p_room > 0 and v_moved = 0 and greatest(p_release.wave_began_at, (select max(t.applied_at) from hangar.release_targets t
        where t.release_id = p_release.id and t.wave = p_release.wave)) <= hangar.now() - make_interval(secs => (2 * p_release.deadline_s)::double precision) then
-    -- What could not be moved for so long, although there was room, is not waited for; it is named.
+    -- What could not be moved for so long, although there was room, is not waited for; it is named. An image's own canary is no such wait.
     update hangar.release_targets t
        set state = 'skipped', reason_code = coalesce(a.error_code, case when hangar.was_token_refused(a) then 'token_refused' else 'busy' end),
            reason = coalesce(a.error_message, case when hangar.was_token_refused(a) then 'the project refused the app''s token for as long as its wave lasted' end,
                              'the app was busy or not running for as long as its wave lasted')
       from public.user_fly_apps a
-     where a.id = t.row_id and t.release_id = p_release.id and t.wave = p_release.wave and t.state = 'pending';
+     where a.id = t.row_id and t.release_id = p_release.id and t.wave = p_release.wave and t.state = 'pending'
+       and (p_release.wave = 0 or not exists (select 1 from hangar.release_targets c
+             where c.release_id = p_release.id and c.wave = 0 and c.state in ('applying', 'verifying')));
   end if;
   return v_moved;
 end

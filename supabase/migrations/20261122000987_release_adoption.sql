@@ -32,6 +32,11 @@ as $$
      and not exists (select 1 from public.user_fly_apps a where a.user_id = y.user_id and a.deleted_at is null and a.desired_state = 'present')
 $$;
 
+-- Whether plans and settings follow this release when it is complete: it concerns everybody, or whole tiers.
+create function hangar.changes_plans(p_release hangar.releases) returns boolean
+language sql immutable set search_path = ''
+as $$ select p_release.kind = 'machine' and p_release.users is null and p_release.regions is null and p_release.share = 1 $$;
+
 -- Makes plans and settings say what the release has given to everybody whom they concern, so that new apps get it too. A release for chosen
 -- users, regions or a share leaves them alone.
 create function hangar.adopt_release(p_release hangar.releases) returns void
@@ -41,7 +46,7 @@ declare
   v_settings hangar.settings;
   v_before jsonb;
 begin
-  if p_release.kind = 'machine' and p_release.users is null and p_release.regions is null and p_release.share = 1 then
+  if hangar.changes_plans(p_release) then
     select jsonb_build_object('default_image', g.default_image, 'default_region', g.default_region, 'plans', (
              select jsonb_object_agg(p.tier, jsonb_build_object('docker_image', p.docker_image, 'region', p.region, 'cpu_kind', p.cpu_kind, 'cpu_count', p.cpu_count,
                       'memory_mb', p.memory_mb, 'env', p.env))

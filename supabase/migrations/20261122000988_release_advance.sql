@@ -22,7 +22,8 @@ begin
   insert into hangar.release_targets (release_id, row_id, user_id, wave, place, was_unhealthy)
   select p_release.id, f.row_id, f.user_id, p_release.wave, f.place, f.was_unhealthy
     from hangar.find_targets(p_release) f
-   where f.left_out is null and not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.row_id = f.row_id)
+   -- A share is drawn once.
+   where f.left_out is null and p_release.share = 1 and not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.row_id = f.row_id)
    limit 500
   on conflict do nothing;
   get diagnostics v_added = row_count;
@@ -38,6 +39,12 @@ declare
 begin
   update hangar.releases r set state = p_state, ended_at = hangar.now(), held_by = null, held_since = null
    where r.id = p_release.id returning r.* into v_release;
+  if p_state = 'completed' and p_release.kind = 'plan' then
+    -- Who has what the plan says needs nothing of their own. The others keep what the plan said when the release was started.
+    delete from hangar.user_specs y using public.fly_plans p, hangar.settings g
+     where y.release_id = p_release.id and p.tier = y.tier and y.env = '{}'
+       and to_jsonb(hangar.spec_for(p, g, null, null)) - 'env_version' = to_jsonb(y.spec) - 'env_version';
+  end if;
   perform hangar.resolve_alert('release_failed', v_release.id::text);
   perform hangar.record_release(v_release, p_state, 'hangar');
 end
@@ -143,6 +150,18 @@ begin
 end
 $$;
 
+-- The plans whose variables have changed since this release of kind plan was started, and of which apps wait for their turn. The rest of a plan
+-- is kept as it was at the start; its variables are read whenever Hangar updates a machine.
+create function hangar.find_edited_env(p_release hangar.releases) returns text
+language sql stable set search_path = ''
+as $$
+  select pg_catalog.string_agg(p.tier, ', ' order by p.tier)
+    from public.fly_plans p
+   where p_release.plan_specs -> p.tier ->> 'env_version' is distinct from hangar.env_version(p.env) and p_release.plan_specs ? p.tier
+     and exists (select 1 from hangar.release_targets t join public.user_fly_apps a on a.id = t.row_id
+                  where t.release_id = p_release.id and t.state = 'pending' and a.tier = p.tier)
+$$;
+
 create function hangar.advance_release(p_release hangar.releases) returns integer
 language plpgsql volatile set search_path = ''
 as $$
@@ -150,15 +169,23 @@ declare
   v_release hangar.releases := p_release;
   v_hold text := hangar.find_release_hold(p_release);
   v_failed integer;
+  v_edited text;
   v_moved integer := 0;
 begin
   v_release := hangar.set_release_hold(v_release, v_hold);
   perform hangar.follow_targets(v_release, v_hold is null);
-  if v_release.state = 'rolling' then
+  if v_release.state = 'rolling' or v_release.state = 'paused' and v_release.failed_at is null then
+    -- An app that still moves after an operator's pause may fail as well.
     v_failed := hangar.find_failed_wave(v_release);
     if v_failed is not null then
       v_release := hangar.pause_failed_release(v_release, v_failed);
     end if;
+  end if;
+  v_edited := hangar.find_edited_env(v_release);
+  if v_release.state = 'rolling' and v_edited is not null then
+    v_release := hangar.pause_release(v_release, v_release.wave, format('the variables of the plan %s were edited after it was started', v_edited),
+      'The apps that it has moved stay as they are, and no further app moves. Give the plan its former variables again before you resume it, '
+      'or abort it and create another release');
   end if;
   -- Putting back is what helps in an incident and under the brake. It destroys nothing, so a pause of the deletions does not hold it either.
   if v_hold is null or v_hold in ('incident', 'brake', 'deletes_paused') then
@@ -176,46 +203,5 @@ begin
   return v_moved;
 end
 $$;
-
-create function public.fly_advance_releases(p_looks integer default 50) returns jsonb
-language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
-as $$
-declare
-  v_release hangar.releases;
-  v_active integer := 0;
-  v_moved integer := 0;
-  v_renewed integer;
-  v_looks jsonb := '[]'::jsonb;
-begin
-  perform hangar.check_limit('p_looks', p_looks, 500);
-  v_renewed := hangar.renew_tokens();
-  perform hangar.wake_spares();
-  -- Most calls end here: an idle installation pays for one look at a small index.
-  if not exists (select 1 from hangar.releases r where r.state in ('rolling', 'rolling_back', 'paused')) then
-    return jsonb_build_object('active', 0, 'moved', v_renewed, 'looks', v_looks, 'now', hangar.now());
-  end if;
-  if not pg_try_advisory_xact_lock(hashtextextended('hangar.releases', 0)) then
-    return jsonb_build_object('active', null, 'moved', v_renewed, 'looks', v_looks, 'now', hangar.now());  -- another worker advances them at this moment
-  end if;
-  for v_release in
-    select r.* from hangar.releases r
-     where r.state in ('rolling', 'rolling_back')
-        or r.state = 'paused' and exists (select 1 from hangar.release_targets t
-             where t.release_id = r.id and (t.state in ('applying', 'verifying') or t.must_go_back))
-        -- A failure has paused it: what it moved in the last hour may fail as well.
-        or r.state = 'paused' and r.failed_at > hangar.now() - interval '1 hour'
-     order by r.id for no key update
-  loop
-    v_active := v_active + 1;
-    v_moved := v_moved + hangar.advance_release(v_release);
-    select r.* into v_release from hangar.releases r where r.id = v_release.id;
-    if jsonb_array_length(v_looks) < p_looks then
-      v_looks := v_looks || hangar.find_looks(v_release, p_looks - jsonb_array_length(v_looks));
-    end if;
-  end loop;
-  return jsonb_build_object('active', v_active, 'moved', v_moved + v_renewed, 'looks', v_looks, 'now', hangar.now());
-end
-$$;
-comment on function public.fly_advance_releases(integer) is 'Moves releases on: judges, pauses, puts back, opens waves; returns the machines to look at. docs/database.md.';
 
 select hangar.restrict_functions();

@@ -8,6 +8,29 @@ as $$
     'canary_users', 'canary_size', 'wave_shares', 'soak_s', 'deadline_s', 'max_moving', 'moving_share', 'failure_share']
 $$;
 
+-- Why an app of this release, or a plan that follows it when it is complete, cannot have the size; null if all can.
+create function hangar.explain_refused_sizes(p_release hangar.releases) returns text
+language sql stable set search_path = ''
+as $$
+  select x.refused from (
+    select hangar.explain_refused_size(coalesce(p_release.cpu_kind, a.cpu_kind), coalesce(p_release.cpu_count, a.cpu_count),
+                                       coalesce(p_release.memory_mb, a.memory_mb)) as refused
+      from public.user_fly_apps a
+     where a.deleted_at is null and a.desired_state = 'present'
+       and (p_release.tiers is null or a.tier = any (p_release.tiers)) and (p_release.users is null or a.user_id = any (p_release.users))
+    union all
+    select format('the plan %s cannot follow this release: %s. Choose the tiers without it, or change that plan first', p.tier,
+             hangar.explain_refused_size(coalesce(p_release.cpu_kind, p.cpu_kind), coalesce(p_release.cpu_count, p.cpu_count),
+                                         coalesce(p_release.memory_mb, p.memory_mb)))
+      from public.fly_plans p
+     where hangar.changes_plans(p_release) and p.dedicated and (p_release.tiers is null or p.tier = any (p_release.tiers))
+       and hangar.explain_refused_size(coalesce(p_release.cpu_kind, p.cpu_kind), coalesce(p_release.cpu_count, p.cpu_count),
+                                       coalesce(p_release.memory_mb, p.memory_mb)) is not null) x
+   where x.refused is not null and p_release.kind = 'machine'
+     and (p_release.cpu_kind is not null or p_release.cpu_count is not null or p_release.memory_mb is not null)
+   limit 1
+$$;
+
 -- Why this release cannot be made, as a sentence that names value and choices; null if it can.
 create function hangar.explain_refused_release(p_release hangar.releases) returns text
 language plpgsql stable set search_path = ''
@@ -15,7 +38,6 @@ as $$
 declare
   v_unknown text;
   v_refused text;
-  v_plan record;
 begin
   if p_release.kind = 'machine' and p_release.image is null and p_release.cpu_kind is null and p_release.cpu_count is null
      and p_release.memory_mb is null and p_release.env = '{}' and p_release.region is null then
@@ -65,20 +87,7 @@ begin
                  where w.share <= 0 or w.share > 1 or w.share <= coalesce(p_release.wave_shares[w.nr - 1], 0)) then
     return format('wave_shares must grow from above 0 to 1, like 0.05, 0.25, 1; not %s', array_to_string(p_release.wave_shares, ', ', 'null'));
   end if;
-  for v_plan in
-    select distinct coalesce(p_release.cpu_kind, a.cpu_kind) as kind, coalesce(p_release.cpu_count, a.cpu_count) as cpus,
-           coalesce(p_release.memory_mb, a.memory_mb) as memory
-      from public.user_fly_apps a
-     where a.deleted_at is null and a.desired_state = 'present' and p_release.kind = 'machine'
-       and (p_release.tiers is null or a.tier = any (p_release.tiers)) and (p_release.users is null or a.user_id = any (p_release.users))
-       and (p_release.cpu_kind is not null or p_release.cpu_count is not null or p_release.memory_mb is not null)
-  loop
-    v_refused := hangar.explain_refused_size(v_plan.kind, v_plan.cpus, v_plan.memory);
-    if v_refused is not null then
-      return v_refused;
-    end if;
-  end loop;
-  return null;
+  return hangar.explain_refused_sizes(p_release);
 end
 $$;
 
@@ -190,6 +199,23 @@ as $$
     join public.user_fly_apps a on a.id = f.row_id
     cross join lateral hangar.release_spec(p_release, a) s
    where f.left_out is null
+$$;
+
+-- Why the operator's cap on cost would stop this release on its way, as a sentence; null if it would not.
+create function hangar.explain_refused_cost(p_release hangar.releases, p_found hangar.found_target[]) returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_cap numeric := (select g.max_monthly_cost_usd from hangar.settings g);
+  v_cost record;
+  v_total numeric;
+begin
+  select c.* into v_cost from hangar.release_cost(p_release, p_found) c;
+  v_total := (select c.cost_usd from hangar.count_apps() c) + v_cost.after_usd - v_cost.before_usd;
+  return case when v_cost.after_usd > v_cost.before_usd and v_total > v_cap
+              then format('the apps would be estimated at %s USD a month, and max_monthly_cost_usd is %s: choose fewer apps or a smaller size, or raise the cap',
+                          v_total, v_cap) end;
+end
 $$;
 
 -- The apps of the release by region and size, before and after: what a list price needs.

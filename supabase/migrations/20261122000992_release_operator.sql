@@ -9,6 +9,7 @@ as $$
 declare
   v_release hangar.releases := hangar.read_release(p_release, p_actor, p_why);
   v_found hangar.found_target[];
+  v_refused text;
   v_cost record;
 begin
   perform pg_advisory_xact_lock(hashtextextended('hangar.releases', 0));
@@ -26,6 +27,10 @@ begin
     select 1 from unnest(v_found) f where f.left_out is null and f.user_id = any (v_release.canary_users)) then
     raise exception 'none of the canary users would move: they are not among the chosen apps, or are left out (pinned, held back or already so)'
       using errcode = 'invalid_parameter_value';
+  end if;
+  v_refused := hangar.explain_refused_cost(v_release, v_found);
+  if v_refused is not null then
+    raise exception '%', v_refused using errcode = 'invalid_parameter_value';
   end if;
   select c.* into v_cost from hangar.release_cost(v_release, v_found) c;
   if p_dry_run then
@@ -111,6 +116,7 @@ as $$
 declare
   v_release hangar.releases;
   v_found hangar.found_target[];
+  v_refused text;
   v_from text[] := case p_action when 'start' then array['draft'] when 'pause' then array['rolling'] when 'resume' then array['paused']
                                  when 'abort' then array['draft', 'rolling', 'paused'] when 'rollback' then array['rolling', 'paused', 'completed'] end;
 begin
@@ -133,11 +139,16 @@ begin
   end if;
   case p_action
     when 'start' then
+      v_release.plan_specs := case when v_release.kind = 'plan' then hangar.read_plan_specs() end;
       v_found := array(select f from hangar.find_targets(v_release) f);
       perform hangar.refuse_overlap(v_release, v_found);
+      v_refused := coalesce(hangar.explain_refused_sizes(v_release), hangar.explain_refused_cost(v_release, v_found));
+      if v_refused is not null then
+        raise exception '%', v_refused using errcode = 'invalid_parameter_value';
+      end if;
       perform hangar.insert_targets(v_release, v_found);
       update hangar.releases r set state = 'rolling', started_at = hangar.now(), wave_began_at = hangar.now(),
-             advanced_at = null where r.id = p_id returning r.* into v_release;
+             plan_specs = v_release.plan_specs, advanced_at = null where r.id = p_id returning r.* into v_release;
     when 'pause' then
       update hangar.releases r set state = 'paused', reason = coalesce(p_why, 'paused by ' || p_actor), held_by = null, held_since = null
        where r.id = p_id returning r.* into v_release;
@@ -148,7 +159,7 @@ begin
   end case;
   perform hangar.record_release(v_release, p_action, p_actor, p_why);
   if p_action in ('abort', 'rollback') then
-    perform hangar.advance_release(v_release);
+    perform hangar.try_advance(v_release, 0);
   end if;
   select r.* into v_release from hangar.releases r where r.id = p_id;
   return hangar.release_json(v_release) || '{"changed": true}';

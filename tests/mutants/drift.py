@@ -50,7 +50,7 @@ BUGS = (
     PlantedBug(
         "drift-repair-resolves-the-tag",
         Python("shared.reconcile.executor", "_execute_on_machine"),
-        exactly('pinned=action.purpose != "update"'),
+        exactly("pinned=not _resolves_tag(action, row)"),
         "pinned=False",
         "I13: a repair deploys the digest that ran before",
         (f"{_DRIFT}::test_a_tag_pushed_again_is_drift_only_where_it_was_deployed_by_hand",),

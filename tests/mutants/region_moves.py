@@ -158,8 +158,8 @@ BUGS = (
     ),
     PlantedBug(
         "drift-of-the-region-not-counted",
-        Sql("function hangar.differs_from_plan"),
-        exactly("or hangar.needs_move(p_row, v_wanted.region)"),
+        Sql("function hangar.differs_from(p_row public.user_fly_apps, p_wanted"),
+        exactly("or hangar.needs_move(p_row, p_wanted.region)"),
         "",
         "a machine outside its regions differs from its plan",
         (f"{_MOVES}::test_drift_moves_a_machine_that_runs_outside_its_list",),
@@ -179,14 +179,6 @@ BUGS = (
         "skip_launch=False,",
         "I2: the second machine is made without being started",
         (f"{_MOVES}::test_a_release_moves_everybody_and_new_users_follow",),
-    ),
-    PlantedBug(
-        "move-brings-another-image",
-        Python("shared.reconcile.executor", "_resolves_tag"),
-        exactly('if action.purpose == "move":'),
-        'if action.purpose == "never":',
-        "a release of a region alone changes no image, wherever its tag points",
-        (f"{_MOVES}::test_a_moved_tag_brings_no_other_image_with_a_move",),
     ),
     PlantedBug(
         "second-machine-may-run",

@@ -35,6 +35,8 @@ BAD = (
     "entrypoint-missing",
     "cold-resume-broken",
 )
+# A tag without a digest means what the canary runs, so a single app cannot show that it is the wrong one.
+_BAD_FOR_ONE = tuple(tag for tag in BAD if tag != "wrong-digest")
 ACTIONS = ("pause", "resume", "resume", "abort", "rollback")
 # Apps that a bad image may reach in a world of at most eight users: the canary, the first wave, and one that replaced the canary.
 MOST_TOUCHED = 3
@@ -55,6 +57,7 @@ class RandomReleases:
         self.numbers = 0
         self.touched: dict[str, set[str]] = {}
         self.moves_regions = make_chance(seed, "regions of releases")
+        self.edits_plans = make_chance(seed, "images of plans")
         self.doubled: dict[str, float] = {}
 
     def weigh_moves(self) -> dict[Callable[[], None], float]:
@@ -113,7 +116,21 @@ class RandomReleases:
             self._operate(f"release {made['id']} starts", "fly_change_release", made["id"], "start", _ACTOR)
 
     def _follow_plan(self) -> None:
-        self._create({"kind": "plan", "soak_s": 60, "deadline_s": 300})
+        """What the plans say; sometimes an image, good or bad, that they name only at the moment of the start."""
+        spec = {"kind": "plan", "soak_s": 60, "deadline_s": 300}
+        if self.edits_plans.random() < 0.5:
+            self._create(spec)
+            return
+        tag = self.edits_plans.choice(_BAD_FOR_ONE if self.edits_plans.random() < 0.6 else GOOD)
+        self.numbers += 1
+        (before,) = self.world.sql("select default_image from hangar.settings")[0]
+        self._set_image(f"{REPOSITORY}:r{self.numbers}-{tag}")
+        self._create({**spec, "soak_s": 90})
+        self._set_image(before)  # new apps get it no more, and the release gives what it was started with
+
+    def _set_image(self, image: str) -> None:
+        self.world.note(f"the default image is {image}", "operator")
+        self.world.sql("update hangar.settings set default_image = %s", image)
 
     def _steer(self) -> None:
         releases = self.world.sql("select id from hangar.releases order by id desc limit 2")
@@ -158,8 +175,7 @@ class RandomReleases:
     def end(self) -> None:
         """The faults have stopped: releases end, an operator aborts those that paused, and one more is made in the calm."""
         self._abort_all()
-        # A tag without a digest means what the canary runs, so a single app cannot show that it is the wrong one.
-        tag = self.chance.choice((*(tag for tag in BAD if tag != "wrong-digest"), *GOOD[:2] * 5))
+        tag = self.chance.choice((*_BAD_FOR_ONE, *GOOD[:2] * 5))
         # No failure may hide in the calm: a bad image pauses its release at once, and a good one reaches every app that it may.
         last = {"image": f"{REPOSITORY}:last-{tag}"}
         if self.moves_regions.random() < 0.5:

@@ -60,7 +60,7 @@ def build_worker(
     database = Database(link)
     inputs = MachineInputs(
         installation_id,
-        lambda row: {"USER_ID": str(row.user_id), **row.extra_env},
+        lambda row: {"USER_ID": str(row.user_id), **(row.extra_env or {})},
         lambda _, issued_at: {"TOKEN": issued_at.isoformat()},
     )
     return SimulatedWorker(

@@ -14,7 +14,7 @@ USER = "00000000-0000-4000-8000-00000000000"
 
 @pytest.mark.parametrize(
     ("text", "share"),
-    [("5%", 0.05), (" 5 % ", 0.05), ("0.05", 0.05), (".5", 0.5), ("100%", 1), ("1", 1), ("1%", 0.01), ("0", 0)],
+    [("5%", 0.05), (" 5 % ", 0.05), ("0.05", 0.05), (".5", 0.5), ("100%", 1), ("1.0", 1), ("1%", 0.01), ("0", 0)],
 )
 def test_a_share_is_a_percentage_or_a_fraction(text, share):
     assert read_share("--share", text) == share
@@ -26,6 +26,12 @@ def test_a_share_is_a_percentage_or_a_fraction(text, share):
 def test_another_share_is_refused_with_an_example(text):
     with pytest.raises(TargetError, match="--share must be"):
         read_share("--share", text)
+
+
+@pytest.mark.parametrize("text", ["1", " 1 "])
+def test_a_plain_one_is_refused_because_it_may_mean_everything_or_one_percent(text):
+    with pytest.raises(TargetError, match="write 100% or 1%"):
+        read_share("--failure-share", text)
 
 
 @pytest.mark.parametrize(
