@@ -14,6 +14,7 @@ from shared.domain.release_text import (
     HOLDS,
     format_changes,
     format_differing,
+    format_kept,
     format_left_out,
     format_moment,
     name_wave,
@@ -156,6 +157,8 @@ def render_release(release: Mapping[str, Any], emails: Mapping[str, str]) -> lis
     lines.append(f"By {release['created_by']} at {format_moment(release['created_at'])}: {why}")
     if release.get("reason") and release["state"] == "paused":
         lines.append(f"Paused: {release['reason']}")
+    if kept := format_kept(release):
+        lines.append(kept)
     parts: list[RenderableType] = [Text(one_line(line)) for line in lines]
     parts += [_render_bar(wave, is_current=_is_current(wave, release)) for wave in release["waves"]]
     if reasons := group_reasons(release):

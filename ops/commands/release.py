@@ -43,6 +43,7 @@ from ops.release_watch import read_behind_emails, watch_release
 from shared.domain.errors import Conflict, OutcomeUnknown, Refused
 from shared.domain.regions import explain_refused_region, normalise_region
 from shared.domain.release_image import CheckedImage, check_release_image
+from shared.domain.release_text import format_kept
 
 _MOST_LISTED = 500
 _RELEASE_ID = click.IntRange(1, 2**31 - 1)
@@ -258,7 +259,8 @@ def _change(installation: Installation, release_id: int, action: str, reason: st
 
 def _print_changed(found: Mapping[str, Any]) -> None:
     already = "" if found.get("changed", True) else " (it was so already)"
-    echo(f"{format_headline(found)}{already}", f"Next: {format_next(found)}")
+    kept = format_kept(found)
+    echo(f"{format_headline(found)}{already}", *([kept] if kept else []), f"Next: {format_next(found)}")
 
 
 def _add_action(action: str, help_text: str) -> None:

@@ -40,6 +40,12 @@ def user() -> None:
     """Change one user: pin image or size, hold releases back, set variables or secrets, revoke tokens."""
 
 
+def _read_pin(known: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The user's pin as long as it has not ended. Empty if there is none."""
+    pin = known["pin"]
+    return dict(pin) if pin and is_in_force(pin, now) else {}
+
+
 def open_user(typed: str) -> tuple[Installation, UUID, dict[str, Any], datetime]:
     """The installation, the user, what is known of the user, and the database's time. An unknown user ends the command."""
     installation = open_installation()
@@ -69,12 +75,10 @@ def pin_user(*, user: str, until: str | None, reason: str | None, as_json: bool,
     pin = {key: value for key, value in fixed.items() if value is not None}
     if not pin and until is None:
         stop(EXIT_USAGE, "a pin needs --image, --cpu-kind, --cpu or --memory, or --until for a pin that exists")
-    if not pin and known["pin"] is None:
+    if not pin and not _read_pin(known, now):
         stop(EXIT_USAGE, f"{user} has no pin whose end --until could change; name --image or a size")
     if until is not None:
         pin["ends_at"] = read_moment("--until", until, now).isoformat()
-    elif known["pin"] and not is_in_force(known["pin"], now):
-        pin["ends_at"] = None  # the end of a pin that is over is not that of the new one
     changed = installation.database.set_user_pin(user_id, pin, actor=get_actor(), reason=reason)
     _print_result(user, known, changed, now, as_json=as_json)
 
@@ -90,10 +94,14 @@ def unpin_user(user: str, reason: str | None, as_json: bool) -> None:
     It removes image, size, end and hold-back. The user's own environment stays: see `hangar user env`.
     """
     installation, user_id, known, now = open_user(user)
-    if not known["pin"] or list(_list_fixed(known["pin"])) == ["env"]:
+    if not known["pin"] or _list_fixed(_read_pin(known, now)) == ["env"]:
         _print_unchanged(user, known, as_json=as_json)
         return
-    pin = {"image": None, **_NO_SIZE, "held_back_until": None, "ends_at": None} if known["pin"].get("env") else None
+    pin = (
+        {"image": None, **_NO_SIZE, "held_back_until": None, "ends_at": None}
+        if _read_pin(known, now).get("env")
+        else None
+    )
     changed = installation.database.set_user_pin(user_id, pin, actor=get_actor(), reason=reason)
     _print_result(user, known, changed, now, as_json=as_json)
 
@@ -113,13 +121,12 @@ def _list_fixed(pin: Mapping[str, Any]) -> list[str]:
 def hold_back(user: str, until: str, reason: str | None, as_json: bool) -> None:
     """Keep releases away from one USER (uuid, e-mail or app name) until a date."""
     installation, user_id, known, now = open_user(user)
-    pin: dict[str, Any] = {"held_back_until": read_moment("--until", until, now).isoformat()}
-    if known["pin"] and "ends_at" in known["pin"]:
-        if not is_in_force(known["pin"], now):
-            pin["ends_at"] = None
-        elif datetime.fromisoformat(known["pin"]["ends_at"]) < datetime.fromisoformat(pin["held_back_until"]):
-            end = format_moment(known["pin"]["ends_at"])
-            stop(EXIT_USAGE, f"the pin of {user} ends before that, at {end}: first move its end with `hangar user pin`")
+    moment = read_moment("--until", until, now)
+    ends_at = _read_pin(known, now).get("ends_at")
+    if ends_at and datetime.fromisoformat(ends_at) < moment:
+        end = format_moment(ends_at)
+        stop(EXIT_USAGE, f"the pin of {user} ends before that, at {end}: first move its end with `hangar user pin`")
+    pin = {"held_back_until": moment.isoformat()}
     changed = installation.database.set_user_pin(user_id, pin, actor=get_actor(), reason=reason)
     _print_result(user, known, changed, now, as_json=as_json)
 
@@ -140,7 +147,7 @@ def user_env(user: str, action: str, variables: tuple[str, ...], reason: str | N
         need = "takes no variable" if action == "list" else "needs at least one variable"
         stop(EXIT_USAGE, f"env {action} {need}")
     installation, user_id, known, now = open_user(user)
-    names = (known["pin"] or {}).get("env", [])
+    names = _read_pin(known, now).get("env", [])
     if action == "list":
         _print_env(user, names, as_json=as_json)
         return
@@ -149,10 +156,7 @@ def user_env(user: str, action: str, variables: tuple[str, ...], reason: str | N
         check_env_name("env unset", name)
         if action == "unset" and name not in names:
             stop(EXIT_USAGE, f"{user} has no variable {name}; set are: {', '.join(names) or 'none'}")
-    pin: dict[str, Any] = {"env": env}
-    if known["pin"] and not is_in_force(known["pin"], now):
-        pin["ends_at"] = None
-    changed = installation.database.set_user_pin(user_id, pin, actor=get_actor(), reason=reason)
+    changed = installation.database.set_user_pin(user_id, {"env": env}, actor=get_actor(), reason=reason)
     _print_result(user, known, changed, now, as_json=as_json)
 
 

@@ -27,6 +27,8 @@ REASONS = {
     "already": "the app already is as the release wants it",
     "left": "the user is no longer entitled to an app",
     "changed": "the user has another plan by now",
+    "moved": "the app is in another region by now",
+    "replaced": "something else has replaced what the release gave",
     "ended": "the release ended before its turn came",
     "again": "what kept the app out of the release has ended, so it joins at the end",
     "busy": "the app was busy or not running for as long as its wave lasted",
@@ -142,6 +144,20 @@ def format_user_release(release: Mapping[str, Any] | None) -> str | None:
         f"{name}, {name_wave(release['wave'])}: {state}{paused}; runs {shorten_image(release['running'])}, "
         f"should run {shorten_image(release['should_run'])}{reason}{held}"
     )
+
+
+def format_kept(release: Mapping[str, Any]) -> str | None:
+    """What a rollback has left in plans and settings because it was changed after the release. None if nothing."""
+    if not release.get("kept"):
+        return None
+    return f"Changed after the release, so it stays: {'; '.join(_name_kept(each) for each in release['kept'])}"
+
+
+def _name_kept(kept: Mapping[str, Any]) -> str:
+    place = f"plan {kept['tier']}" if "tier" in kept else "default"
+    if kept["what"] == "env":
+        return f"{place}, env {', '.join(kept['names'])}"
+    return f"{place}, {kept['what']} {kept['value'] or 'removed'}"
 
 
 def is_in_force(pin: Mapping[str, Any], now: datetime) -> bool:

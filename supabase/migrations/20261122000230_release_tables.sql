@@ -57,7 +57,9 @@ create table hangar.releases (
   request uuid unique,
   created_at timestamptz not null default hangar.now(),
   started_at timestamptz,
-  ended_at timestamptz
+  ended_at timestamptz,
+  -- What a rollback has left in plans and settings, because somebody had edited it since: [{"what", "tier", ...}].
+  kept jsonb
 );
 comment on table hangar.releases is 'What moves chosen apps to a new image, size or environment in waves. docs/releases.md.';
 create index releases_active on hangar.releases (id) where state in ('rolling', 'paused', 'rolling_back');
@@ -77,7 +79,7 @@ create table hangar.release_targets (
   ends_as text not null default 'reverted' check (ends_as in ('reverted', 'skipped')),
   was_unhealthy boolean not null default false,
   generation bigint,
-  -- {"tier", "spec", "env", "digest", "instance"}: what the app ran before, whole.
+  -- {"tier", "spec", "given", "digest", ...}: what the app had before, whole and without its pin; "gave": what the release gave instead.
   previous jsonb,
   -- The image that the release gives this app; null if the app keeps its own.
   image text,
@@ -109,9 +111,10 @@ create index release_targets_on_the_way on hangar.release_targets (release_id) w
 
 create table hangar.user_specs (
   user_id uuid primary key,
-  -- The whole machine, as long as the user has this tier.
+  -- The tier for which size and environment were given.
   tier text not null,
-  spec hangar.machine_spec not null,
+  -- The whole machine, only while a release brings it or takes it back.
+  spec hangar.machine_spec,
   env jsonb not null default '{}' check (jsonb_typeof(env) = 'object'),
   -- The image that the user keeps with another tier; with `tiers` only if that tier is one of them.
   image text check (image <> ''),
@@ -119,9 +122,14 @@ create table hangar.user_specs (
   -- The regions that the user keeps with another tier, in the same way.
   region text check (region <> ''),
   release_id integer references hangar.releases (id),
-  updated_at timestamptz not null default hangar.now()
+  updated_at timestamptz not null default hangar.now(),
+  -- The size, as a whole.
+  cpu_kind text check (cpu_kind in ('shared', 'performance')),
+  cpu_count integer,
+  memory_mb integer,
+  check ((cpu_kind is null) = (cpu_count is null) and (cpu_kind is null) = (memory_mb is null))
 );
-comment on table hangar.user_specs is 'What a release has given one user instead of what the plan says. It survives a restart, a repair and a new app.';
+comment on table hangar.user_specs is 'What a release has given one user on purpose instead of what the plan says. It ends with the app; size and environment end with the tier.';
 create index user_specs_release on hangar.user_specs (release_id);
 
 create table hangar.user_pins (
@@ -137,6 +145,8 @@ create table hangar.user_pins (
   actor text not null,
   ends_at timestamptz,
   created_at timestamptz not null default hangar.now(),
+  -- Image and size of an earlier pin that has ended, as long as the machine may still have them: the next release takes them away.
+  ended jsonb,
   check ((cpu_kind is null) = (cpu_count is null) and (cpu_kind is null) = (memory_mb is null))
 );
 comment on table hangar.user_pins is 'What an operator has fixed for one user: image, size, further environment, or that releases leave the user alone until a date.';

@@ -29,60 +29,102 @@ begin
 end
 $$;
 
--- A release's machine counts as a whole while the user has the tier for which it was given; with another tier only its image and its regions do.
+-- A machine with the image and the size that this pin fixes.
+create function hangar.with_pin(p_spec hangar.machine_spec, p_pin hangar.user_pins) returns hangar.machine_spec
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  p_spec.docker_image := coalesce(p_pin.image, p_spec.docker_image);
+  p_spec.cpu_kind := coalesce(p_pin.cpu_kind, p_spec.cpu_kind);
+  p_spec.cpu_count := coalesce(p_pin.cpu_count, p_spec.cpu_count);
+  p_spec.memory_mb := coalesce(p_pin.memory_mb, p_spec.memory_mb);
+  return p_spec;
+end
+$$;
+
+-- What a release gives counts on top of the plan: image and regions also with another tier, the size only with the tier for which it was
+-- given. While the release moves the app, or takes it back, the whole machine counts.
 create function hangar.spec_for(p_plan public.fly_plans, p_settings hangar.settings, p_given hangar.user_specs, p_pin hangar.user_pins)
 returns hangar.machine_spec
 language plpgsql immutable set search_path = ''
 as $$
 declare
   v_spec hangar.machine_spec;
+  v_is_own boolean := coalesce(p_given.tier = p_plan.tier, false);
 begin
   if p_plan.tier is null then
     return null;
   end if;
-  if p_given.tier = p_plan.tier then
+  if v_is_own and not (p_given.spec is null) then
     v_spec := p_given.spec;
   else
     v_spec := row(coalesce(p_plan.region, p_settings.default_region), coalesce(p_plan.docker_image, p_settings.default_image), p_plan.cpu_kind,
                   p_plan.cpu_count, p_plan.memory_mb, p_plan.power, p_plan.public_service, null)::hangar.machine_spec;
-    if hangar.is_kept_with_tier(p_given, p_plan.tier) then
+    if v_is_own or hangar.is_kept_with_tier(p_given, p_plan.tier) then
       v_spec.docker_image := coalesce(p_given.image, v_spec.docker_image);
       v_spec.region := coalesce(p_given.region, v_spec.region);
     end if;
+    if v_is_own and p_given.cpu_count is not null then
+      v_spec.cpu_kind := p_given.cpu_kind;
+      v_spec.cpu_count := p_given.cpu_count;
+      v_spec.memory_mb := p_given.memory_mb;
+    end if;
   end if;
-  v_spec.docker_image := coalesce(p_pin.image, v_spec.docker_image);
-  v_spec.cpu_kind := coalesce(p_pin.cpu_kind, v_spec.cpu_kind);
-  v_spec.cpu_count := coalesce(p_pin.cpu_count, v_spec.cpu_count);
-  v_spec.memory_mb := coalesce(p_pin.memory_mb, v_spec.memory_mb);
+  v_spec := hangar.with_pin(v_spec, p_pin);
   v_spec.env_version := hangar.env_version(hangar.env_for(p_plan, p_given, p_pin));
   return v_spec;
 end
 $$;
 comment on function hangar.spec_for(public.fly_plans, hangar.settings, hangar.user_specs, hangar.user_pins) is 'The machine of one user: plan, then release, then pin. Null without a plan.';
 
--- A user's machine without what only a pin has brought into it, so that a pin that ends leaves nothing behind.
-create function hangar.without_pin(p_row public.user_fly_apps, p_spec hangar.machine_spec) returns hangar.machine_spec
+-- A user's machine without what only a pin has brought into it, so that a pin that ends leaves nothing behind. p_only_ended: what a pin in
+-- force has brought stays.
+create function hangar.without_pin(p_row public.user_fly_apps, p_spec hangar.machine_spec, p_only_ended boolean default false)
+returns hangar.machine_spec
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_spec hangar.machine_spec := p_spec;
   v_unpinned hangar.machine_spec;
   v_pin hangar.user_pins;
+  v_counts boolean;
+  v_image boolean;
+  v_size boolean;
 begin
-  select n.* into v_pin from hangar.user_pins n where n.user_id = p_row.user_id and (n.ends_at is null or n.ends_at > hangar.now());
+  select n.* into v_pin from hangar.user_pins n where n.user_id = p_row.user_id;
+  v_counts := v_pin.ends_at <= hangar.now() or not p_only_ended;
+  v_image := coalesce(v_counts and p_spec.docker_image = v_pin.image, false) or coalesce(p_spec.docker_image = v_pin.ended ->> 'image', false);
+  v_size := coalesce(v_counts and (p_spec.cpu_kind, p_spec.cpu_count, p_spec.memory_mb) = (v_pin.cpu_kind, v_pin.cpu_count, v_pin.memory_mb), false)
+    or coalesce((p_spec.cpu_kind, p_spec.cpu_count, p_spec.memory_mb)
+                = (v_pin.ended ->> 'cpu_kind', (v_pin.ended ->> 'cpu_count')::integer, (v_pin.ended ->> 'memory_mb')::integer), false);
+  if not v_image and not v_size then
+    return v_spec;
+  end if;
   select s.* into v_unpinned
     from public.fly_plans p cross join hangar.settings g left join hangar.user_specs y on y.user_id = p_row.user_id
     cross join lateral hangar.spec_for(p, g, y, null) s
    where p.tier = p_row.tier;
-  if p_spec.docker_image = v_pin.image then
+  if v_image then
     v_spec.docker_image := coalesce(v_unpinned.docker_image, p_spec.docker_image);
   end if;
-  if (p_spec.cpu_kind, p_spec.cpu_count, p_spec.memory_mb) = (v_pin.cpu_kind, v_pin.cpu_count, v_pin.memory_mb) and v_unpinned.cpu_count is not null then
+  if v_size and v_unpinned.cpu_count is not null then
     v_spec.cpu_kind := v_unpinned.cpu_kind;
     v_spec.cpu_count := v_unpinned.cpu_count;
     v_spec.memory_mb := v_unpinned.memory_mb;
   end if;
   return v_spec;
+end
+$$;
+
+-- Whether a machine is as wanted: also with the digest that it runs, where only a tag is wanted.
+create function hangar.is_as_wanted(p_has hangar.machine_spec, p_wanted hangar.machine_spec) returns boolean
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if p_wanted.docker_image not like '%@%' and p_wanted.docker_image = hangar.without_digest(p_has.docker_image) then
+    p_has.docker_image := p_wanted.docker_image;
+  end if;
+  return p_has is not distinct from p_wanted;
 end
 $$;
 

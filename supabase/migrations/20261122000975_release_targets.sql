@@ -80,7 +80,8 @@ begin
     v_given.env := '{}';
     return v_given;
   end if;
-  v_spec := hangar.spec_of(p_row);
+  -- What a pin that has ended left in the machine ends with the next release.
+  v_spec := hangar.without_pin(p_row, hangar.spec_of(p_row), true);
   v_env := coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}') || p_release.env;
   v_spec.region := coalesce(p_release.region, v_spec.region);
   v_spec.docker_image := coalesce(hangar.release_image(p_release), v_spec.docker_image);
@@ -104,8 +105,11 @@ as $$
                                                    or p_release.cpu_kind is not null or p_release.kind = 'plan'), false)
 $$;
 
--- Whether an app desires another machine than a plan describes: the plan was edited, or a release gave the app something else.
-create function hangar.differs_from(p_row public.user_fly_apps, p_wanted hangar.machine_spec) returns boolean
+-- Whether an app desires another machine than a plan describes: the plan was edited, or a release gave the app something else. The variables
+-- of one user (p_pin) are no difference.
+create function hangar.differs_from(
+  p_row public.user_fly_apps, p_wanted hangar.machine_spec, p_plan public.fly_plans, p_pin hangar.user_pins
+) returns boolean
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -114,6 +118,7 @@ begin
   if p_wanted is null then
     return false;  -- a plan that was renamed or removed: the row keeps what it bought
   end if;
+  p_wanted.env_version := hangar.env_version(hangar.env_for(p_plan, null, p_pin));
   if hangar.keeps_image(p_row, p_wanted.docker_image) then
     p_wanted.docker_image := v_row.docker_image;
   end if;
@@ -121,9 +126,11 @@ begin
 end
 $$;
 
-create function hangar.differs_from_plan(p_row public.user_fly_apps, p_plan public.fly_plans, p_settings hangar.settings) returns boolean
+create function hangar.differs_from_plan(
+  p_row public.user_fly_apps, p_plan public.fly_plans, p_settings hangar.settings, p_pin hangar.user_pins
+) returns boolean
 language sql stable set search_path = ''
-as $$ select hangar.differs_from(p_row, hangar.spec_for(p_plan, p_settings, null, null)) $$;
+as $$ select hangar.differs_from(p_row, hangar.spec_for(p_plan, p_settings, null, null), p_plan, p_pin) $$;
 
 create type hangar.found_target as (
   row_id uuid, user_id uuid, app text, tier text, wave integer, place integer, was_unhealthy boolean, left_out text
@@ -156,7 +163,8 @@ begin
                 when p_release.kind = 'machine' and (p_release.image is null or hangar.runs_image(a, p_release.image, p_release.image_digest))
                  and (select (s.spec).cpu_kind = a.cpu_kind and (s.spec).cpu_count = a.cpu_count and (s.spec).memory_mb = a.memory_mb
                              and (s.spec).env_version is not distinct from a.env_version and (s.spec).region = a.region
-                             and (p_release.region is null or not hangar.needs_move(a, p_release.region)) from hangar.release_spec(p_release, a) s) then 'already'
+                             and (p_release.region is null or not hangar.needs_move(a, p_release.region)) from hangar.release_spec(p_release, a) s)
+                 and hangar.without_pin(a, hangar.spec_of(a), true) is not distinct from hangar.spec_of(a) then 'already'
            end as left_out
       from public.user_fly_apps a
       left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > v_now)
@@ -165,7 +173,7 @@ begin
        and (p_release.tiers is null or a.tier = any (p_release.tiers))
        and (p_release.regions is null or coalesce(a.machine_region, a.region) = any (p_release.regions))
        and (p_release.users is null or a.user_id = any (p_release.users))
-       and (p_release.kind <> 'plan' or hangar.differs_from(a, hangar.plan_spec(p_release, p, v_settings)))
+       and (p_release.kind <> 'plan' or hangar.differs_from(a, hangar.plan_spec(p_release, p, v_settings), p, n))
   ), shared as (
     -- A share of few apps is at least one app. What pins or holds back an app does not use the share up.
     select c.*, row_number() over (order by c.left_out is null or c.left_out = 'already' desc, c.hash)

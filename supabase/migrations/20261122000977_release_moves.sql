@@ -1,5 +1,5 @@
 -- How one app moves to a release and back to what it ran before, and what is remembered for that.
--- Builds on: release_targets, desired_state, failure_alerts.
+-- Builds on: given_machines, desired_state, failure_alerts.
 
 create function hangar.record_target(p_target hangar.release_targets, p_what text, p_detail text default null) returns void
 language plpgsql volatile set search_path = ''
@@ -22,42 +22,81 @@ as $$
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id
 $$;
 
--- What the target's row ran before, whole, so that it can be put back.
-create function hangar.remember_previous(p_row public.user_fly_apps) returns jsonb
-language sql stable set search_path = ''
+-- What the target's app has without the release, whole and without its pin, so that it can be put back. An app that the release moves a
+-- second time may have something of the release already.
+create function hangar.remember_previous(p_release hangar.releases, p_target hangar.release_targets, p_row public.user_fly_apps) returns jsonb
+language plpgsql stable set search_path = ''
 as $$
-  select pg_catalog.jsonb_build_object(
-    'tier', p_row.tier, 'spec', pg_catalog.to_jsonb(hangar.spec_of(p_row)),
-    'machine_region', p_row.machine_region,
-    -- What Fly shows for the image, which may be named by the digest of an index.
-    'seen_digest', coalesce(p_row.observed_spec ->> 'image_digest', p_row.image_digest),
-    'env', coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}'),
-    -- The digest of a machine that somebody gave another image by hand belongs to that image.
-    'digest', coalesce(nullif(pg_catalog.split_part(p_row.docker_image, '@', 2), ''), case when coalesce(
+declare
+  v_given hangar.user_specs;
+  v_spec hangar.machine_spec := hangar.without_pin(p_row, hangar.spec_of(p_row));
+  -- The digest of a machine that somebody gave another image by hand belongs to that image.
+  v_digest text := coalesce(nullif(split_part(p_row.docker_image, '@', 2), ''), case when coalesce(
       hangar.without_digest(p_row.observed_spec ->> 'image') = hangar.without_digest(p_row.docker_image), true)
-      then coalesce(p_row.observed_spec ->> 'image_digest', p_row.image_digest) end))
+      then coalesce(p_row.observed_spec ->> 'image_digest', p_row.image_digest) end);
+begin
+  select y.* into v_given from hangar.user_specs y where y.user_id = p_row.user_id;
+  if p_target.previous is not null then
+    v_spec := (hangar.former_machine(p_release, p_target, p_row)).spec;
+    if v_given.release_id = p_release.id then
+      v_given := hangar.former_given(p_target, p_row);
+    end if;
+  end if;
+  v_given.spec := null;
+  return jsonb_build_object('tier', p_row.tier, 'spec', to_jsonb(v_spec), 'given', case when v_given.user_id is not null then to_jsonb(v_given) end,
+    'machine_region', p_row.machine_region,
+    -- For people: what ran, also if only a pin had brought it.
+    'image', p_row.docker_image || case when p_row.docker_image like '%@%' then '' else coalesce('@' || v_digest, '') end)
+    || case when hangar.has_same_image(v_spec.docker_image, p_row.docker_image)
+            -- What Fly shows for the image, which may be named by the digest of an index.
+            then jsonb_build_object('digest', v_digest, 'seen_digest', coalesce(p_row.observed_spec ->> 'image_digest', p_row.image_digest))
+            else '{}' end;
+end
 $$;
 
--- Lets a row desire this machine and remember it for its user, as a new generation that is due now.
-create function hangar.give_spec(
-  p_row public.user_fly_apps, p_spec hangar.machine_spec, p_env jsonb, p_image text, p_region text, p_tiers text[], p_release integer
-) returns public.user_fly_apps
+-- Lets a row desire this machine, and its user be given what belongs to it, as a new generation that is due now.
+create function hangar.give_spec(p_row public.user_fly_apps, p_spec hangar.machine_spec, p_given hangar.user_specs, p_release integer)
+returns public.user_fly_apps
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_from jsonb := jsonb_strip_nulls(jsonb_build_object('desired_state', p_row.desired_state, 'tier', p_row.tier, 'error_code', p_row.error_code));
   v_row public.user_fly_apps;
 begin
-  insert into hangar.user_specs (user_id, tier, spec, env, image, region, tiers, release_id)
-  values (p_row.user_id, p_row.tier, hangar.without_pin(p_row, p_spec), p_env, p_image, p_region, p_tiers, p_release)
-  on conflict (user_id) do update set tier = excluded.tier, spec = excluded.spec, env = excluded.env, image = excluded.image,
-    region = excluded.region, tiers = excluded.tiers, release_id = excluded.release_id, updated_at = hangar.now();
+  p_given.user_id := p_row.user_id;
+  p_given.tier := p_row.tier;
+  p_given.release_id := p_release;
+  perform hangar.store_given(p_given);
   v_row := hangar.make_present(p_row.id, p_row.tier, p_spec);
   perform hangar.record_desired_change(v_row, v_from, 'release', 'release:' || p_release);
   if p_row.error_code is not null then
     perform hangar.resolve_failure_alerts(p_row.id);
   end if;
   return v_row;
+end
+$$;
+
+-- What a row's user has with this release: what was given before, and what the release gives on top.
+create function hangar.add_to_given(p_release hangar.releases, p_row public.user_fly_apps, p_machine hangar.given_machine) returns hangar.user_specs
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_given hangar.user_specs;
+begin
+  select y.* into v_given from hangar.user_specs y where y.user_id = p_row.user_id;
+  v_given.spec := hangar.without_pin(p_row, p_machine.spec);
+  v_given.env := p_machine.env;
+  if p_release.image is not null or p_release.region is not null then
+    v_given.tiers := p_release.tiers;
+  end if;
+  v_given.image := coalesce(hangar.release_image(p_release), v_given.image);
+  v_given.region := coalesce(p_release.region, v_given.region);
+  if p_release.cpu_kind is not null or p_release.cpu_count is not null or p_release.memory_mb is not null then
+    v_given.cpu_kind := (v_given.spec).cpu_kind;
+    v_given.cpu_count := (v_given.spec).cpu_count;
+    v_given.memory_mb := (v_given.spec).memory_mb;
+  end if;
+  return v_given;
 end
 $$;
 
@@ -70,21 +109,6 @@ as $$
      and (hangar.needs_move(a, a.region) or a.spare_machine_id is not null)
 $$;
 
--- Whether an app may get this image now. A release of kind plan may give several images, and each has a canary of its own: the first apps that
--- get it. The others wait until one of them is done. is_canary: the app is one of those first ones.
-create function hangar.admit_image(p_release hangar.releases, p_image text, out admitted boolean, out is_canary boolean)
-language plpgsql stable set search_path = ''
-as $$
-begin
-  is_canary := p_release.kind = 'plan' and p_image is not null and not exists (
-    select 1 from hangar.release_targets t
-     where t.release_id = p_release.id and t.image = p_image and t.state = 'done' and t.reason_code is distinct from 'unproven' and not t.must_go_back);
-  admitted := not is_canary or greatest(p_release.canary_size, cardinality(p_release.canary_users)) > (
-    select count(*) from hangar.release_targets t
-     where t.release_id = p_release.id and t.image = p_image and (t.state in ('applying', 'verifying') or t.must_go_back));
-end
-$$;
-
 -- Moves one app to the release. False: not now, because another transaction or worker has the row, or it is busy with something else.
 create function hangar.move_target(p_release hangar.releases, p_target hangar.release_targets) returns boolean
 language plpgsql volatile set search_path = ''
@@ -93,9 +117,10 @@ declare
   v_now timestamptz := hangar.now();
   v_row public.user_fly_apps;
   v_pin hangar.user_pins;
-  v_given record;
+  v_given hangar.given_machine;
   v_image record;
   v_previous jsonb;
+  v_lost record;
 begin
   select a.* into v_row from public.user_fly_apps a where a.id = p_target.row_id for no key update skip locked;
   select n.* into v_pin from hangar.user_pins n where n.user_id = v_row.user_id and (n.ends_at is null or n.ends_at > v_now);
@@ -118,22 +143,34 @@ begin
      or v_row.lease_expires_at > v_now or hangar.was_token_refused(v_row) then
     return false;
   end if;
-  select s.* into v_given from hangar.release_spec(p_release, v_row) s;
+  v_given := hangar.release_spec(p_release, v_row);
+  v_lost := hangar.find_lost_target(p_release, v_row, v_given.spec);
+  if v_lost.code is not null then
+    perform hangar.skip_target(p_target, v_lost.code, v_lost.reason);
+    return true;
+  end if;
   select i.* into v_image from hangar.admit_image(p_release, v_given.image) i;
   if not v_image.admitted then
     return false;
   end if;
-  v_previous := hangar.remember_previous(v_row);
-  -- With another tier the user keeps nothing of what a plan has given.
-  v_row := hangar.give_spec(v_row, v_given.spec, v_given.env, hangar.release_image(p_release), p_release.region,
-                            case when p_release.kind = 'machine' then p_release.tiers end, p_release.id);
+  v_previous := hangar.remember_previous(p_release, p_target, v_row);
+  -- Nothing of a pin that has ended is left in the machine.
+  delete from hangar.user_pins n where n.user_id = v_row.user_id and n.ends_at <= v_now;
+  update hangar.user_pins n set ended = null where n.user_id = v_row.user_id and n.ended is not null;
+  v_previous := v_previous || jsonb_build_object('gave', to_jsonb(hangar.without_pin(v_row, v_given.spec)));
   if p_release.kind = 'plan' then
+    delete from hangar.user_specs y where y.user_id = v_row.user_id;
+    v_row := hangar.make_present(v_row.id, v_row.tier, v_given.spec);
+    perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'release', 'release:' || p_release.id);
     -- The tag as the plan has it, and exactly the image that the first app proves.
     update public.user_fly_apps a set image_digest = p_release.plan_digests ->> v_given.image
      where a.id = v_row.id and p_release.plan_digests ? v_given.image;
-  elsif p_release.image is not null and v_row.docker_image = v_previous -> 'spec' ->> 'docker_image' and v_row.docker_image not like '%@%' then
-    -- The same tag again: only a machine that is deployed again can show what the tag means now.
-    update public.user_fly_apps a set image_digest = 'unresolved' where a.id = v_row.id;
+  else
+    v_row := hangar.give_spec(v_row, v_given.spec, hangar.add_to_given(p_release, v_row, v_given), p_release.id);
+    if p_release.image is not null and v_row.docker_image = v_previous -> 'spec' ->> 'docker_image' and v_row.docker_image not like '%@%' then
+      -- The same tag again: only a machine that is deployed again can show what the tag means now.
+      update public.user_fly_apps a set image_digest = 'unresolved' where a.id = v_row.id;
+    end if;
   end if;
   perform hangar.permit_move(p_release, v_row);
   update hangar.release_targets t
@@ -142,26 +179,6 @@ begin
          deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
   return true;
-end
-$$;
-
--- The target, or the same one with the row of the app that its user has by now: who left and came back may have another app, with what this
--- release gave the user.
-create function hangar.find_returned_user(p_release hangar.releases, p_target hangar.release_targets) returns hangar.release_targets
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_target hangar.release_targets := p_target;
-begin
-  update hangar.release_targets t set row_id = a.id
-    from public.user_fly_apps was, public.user_fly_apps a, hangar.user_specs y
-   where t.release_id = p_release.id and t.row_id = p_target.row_id
-     and was.id = t.row_id and was.deleted_at is not null
-     and a.user_id = was.user_id and a.deleted_at is null and a.desired_state = 'present'
-     and y.user_id = was.user_id and y.release_id = p_release.id
-     and not exists (select 1 from hangar.release_targets o where o.release_id = t.release_id and o.row_id = a.id)
-  returning t.* into v_target;
-  return case when v_target.row_id is null then p_target else v_target end;
 end
 $$;
 
@@ -192,39 +209,34 @@ as $$
 declare
   v_now timestamptz := hangar.now();
   v_row public.user_fly_apps;
-  v_spec hangar.machine_spec := jsonb_populate_record(null::hangar.machine_spec, p_target.previous -> 'spec');
-  v_row_id uuid := p_target.row_id;
+  v_spec hangar.machine_spec;
+  v_former hangar.user_specs;
+  v_pin hangar.user_pins;
+  v_replaced record;
 begin
-  p_target := hangar.find_returned_user(p_release, p_target);
   select a.* into v_row from public.user_fly_apps a where a.id = p_target.row_id for no key update skip locked;
   if v_row.id is null then
     return false;
   end if;
-  if v_spec.docker_image not like '%@%' and p_target.previous ->> 'digest' is not null then
-    v_spec.docker_image := v_spec.docker_image || '@' || (p_target.previous ->> 'digest');
-  end if;
+  v_former := hangar.former_machine(p_release, p_target, v_row);
+  select n.* into v_pin from hangar.user_pins n where n.user_id = v_row.user_id and (n.ends_at is null or n.ends_at > v_now);
+  v_spec := hangar.with_pin(v_former.spec, v_pin);
+  v_spec.env_version := hangar.env_version(
+    coalesce((select p.env from public.fly_plans p where p.tier = v_row.tier), '{}') || v_former.env || coalesce(v_pin.env, '{}'));
   if v_row.deleted_at is not null or v_row.desired_state = 'absent'
-    or (p_target.state = 'skipped' or p_target.row_id <> v_row_id) and not hangar.still_has_release(p_release, v_row, p_target) then
-    -- What the user gets on return is what ran before, too.
-    update hangar.user_specs y set spec = v_spec, env = p_target.previous -> 'env', image = null, region = null, tiers = null
-     where y.user_id = v_row.user_id and y.release_id = p_release.id;
-    update hangar.release_targets t set state = t.ends_as, goes_back = false, must_go_back = false
+    or v_row.generation is distinct from p_target.generation and v_spec is not distinct from hangar.spec_of(v_row) then
+    -- What the user gets from now on, or on return, is what it was before, too.
+    if exists (select 1 from hangar.user_specs y where y.user_id = v_row.user_id and y.release_id = p_release.id) then
+      perform hangar.store_given(hangar.former_given(p_target, v_row));
+    end if;
+    v_replaced := hangar.explain_replaced(p_target, v_row);
+    update hangar.release_targets t
+       set state = 'skipped', goes_back = false, must_go_back = false, reason_code = coalesce(t.reason_code, v_replaced.code),
+           reason = coalesce(t.reason, v_replaced.reason)
      where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
     return true;
   end if;
-  if v_row.tier is distinct from p_target.previous ->> 'tier' then
-    -- The user has another plan by now: its size stays, and only what the release changed goes back.
-    v_spec.cpu_kind := v_row.cpu_kind;
-    v_spec.cpu_count := v_row.cpu_count;
-    v_spec.memory_mb := v_row.memory_mb;
-    v_spec.region := case when p_release.region is null then v_row.region else v_spec.region end;
-    v_spec.power := v_row.power;
-    v_spec.public_service := v_row.public_service;
-  end if;
-  v_spec.env_version := hangar.env_version(
-    coalesce((select p.env from public.fly_plans p where p.tier = v_row.tier), '{}') || (p_target.previous -> 'env')
-    || coalesce((select n.env from hangar.user_pins n where n.user_id = v_row.user_id and (n.ends_at is null or n.ends_at > v_now)), '{}'));
-  v_row := hangar.give_spec(v_row, v_spec, p_target.previous -> 'env', null, null, null, p_release.id);
+  v_row := hangar.give_spec(v_row, v_spec, v_former, p_release.id);
   perform hangar.permit_move(p_release, v_row);
   update hangar.release_targets t
      set state = 'applying', goes_back = true, must_go_back = false, generation = v_row.generation, applied_at = v_now,
@@ -241,12 +253,14 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   v_spec hangar.machine_spec := hangar.spec_of(p_row);
+  v_given hangar.user_specs := hangar.former_given(p_target, p_row);
   v_row public.user_fly_apps;
   v_target hangar.release_targets;
   v_reason text := format('stays in %s: %s has no room. `hangar release create --drift` moves it when there is room', p_row.machine_region, p_row.region);
 begin
   v_spec.region := p_row.machine_region;
-  v_row := hangar.give_spec(p_row, v_spec, p_target.previous -> 'env', null, null, null, p_release.id);
+  v_given.spec := hangar.without_pin(p_row, v_spec);
+  v_row := hangar.give_spec(p_row, v_spec, v_given, p_release.id);
   update hangar.release_targets t
      set state = 'applying', generation = v_row.generation, applied_at = hangar.now(), good_since = null, looked_at = null,
          deadline_at = hangar.now() + make_interval(secs => p_release.deadline_s::double precision),

@@ -21,8 +21,7 @@ as $$
       'running', coalesce(a.observed_spec ->> 'image', a.docker_image)
                  || case when coalesce(a.observed_spec ->> 'image', a.docker_image) like '%@%' then ''
                          else coalesce('@' || nullif(a.observed_spec ->> 'image_digest', ''), '') end,
-      'previous', (p_target.previous -> 'spec' ->> 'docker_image')
-                  || case when p_target.previous -> 'spec' ->> 'docker_image' like '%@%' then '' else coalesce('@' || (p_target.previous ->> 'digest'), '') end,
+      'previous', p_target.previous ->> 'image',
       'should_run', a.docker_image, 'region', a.machine_region, 'previous_region', p_target.previous ->> 'machine_region',
       'should_run_in', a.region, 'code', p_target.reason_code,
       'reason', coalesce(
@@ -47,7 +46,7 @@ as $$
       'wave_shares', p_release.wave_shares, 'soak_s', p_release.soak_s, 'deadline_s', p_release.deadline_s, 'max_moving', p_release.max_moving,
       'moving_share', p_release.moving_share, 'failure_share', p_release.failure_share, 'held_by', p_release.held_by, 'reason', p_release.reason,
       'why', p_release.why, 'created_by', p_release.created_by, 'created_at', p_release.created_at, 'started_at', p_release.started_at,
-      'ended_at', p_release.ended_at))
+      'ended_at', p_release.ended_at, 'kept', p_release.kept))
     || pg_catalog.jsonb_build_object('state', p_release.state, 'waves', hangar.wave_counts(p_release.id),
       'back', (select count(*) from hangar.release_targets t where t.release_id = p_release.id and (t.goes_back or t.must_go_back)),
       'targets', coalesce((select pg_catalog.jsonb_agg(hangar.target_json(p_release, t) order by t.place = 0, t.place, t.row_id)
@@ -86,8 +85,8 @@ as $$
    order by t.place = 0, r.id desc limit 1
 $$;
 
--- How many apps (of one tier; null: of all) desire another machine than their plan describes, with three examples. Pinned users are meant
--- to differ.
+-- How many apps (of one tier; null: of all) desire another machine than their plan describes, with three examples. Users with a pinned image
+-- or size, or who are held back, are meant to differ.
 create function hangar.count_differing(p_tier text default null) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -97,8 +96,9 @@ as $$
             join public.fly_plans p on p.tier = a.tier
             cross join hangar.settings g
             left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > hangar.now())
-           where a.deleted_at is null and a.desired_state = 'present' and n.user_id is null and (p_tier is null or a.tier = p_tier)
-             and hangar.differs_from_plan(a, p, g)) d
+           where a.deleted_at is null and a.desired_state = 'present' and (p_tier is null or a.tier = p_tier)
+             and n.image is null and n.cpu_count is null and coalesce(n.held_back_until <= hangar.now(), true)
+             and hangar.differs_from_plan(a, p, g, n)) d
 $$;
 
 create function public.fly_releases(p_limit integer default 20) returns jsonb

@@ -1,5 +1,5 @@
 -- What an operator does with releases: plan, start, pause, resume, abort, roll back.
--- Builds on: release_reports, release_advance.
+-- Builds on: release_reports, release_advance, release_followers.
 
 create function public.fly_create_release(
   p_release jsonb, p_actor text, p_why text default null, p_dry_run boolean default false, p_request uuid default null
@@ -80,12 +80,11 @@ begin
 end
 $$;
 
--- Everything that the release has moved goes back, but for apps that a later release has moved since: those keep what it gave them.
-create function hangar.begin_rollback(p_release hangar.releases, p_action text, p_actor text) returns hangar.releases
-language plpgsql volatile set search_path = ''
+-- Raises if another release is under way that moves an app of this one.
+create function hangar.refuse_rollback(p_release hangar.releases) returns void
+language plpgsql stable set search_path = ''
 as $$
 declare
-  v_release hangar.releases;
   v_other integer := (
     select min(o.release_id) from hangar.release_targets t
       join hangar.release_targets o on o.row_id = t.row_id and o.release_id <> t.release_id
@@ -95,16 +94,30 @@ begin
   if v_other is not null then
     perform hangar.refuse_other_release(v_other);
   end if;
+end
+$$;
+
+-- Everything that the release has brought goes back, but for apps that another release has moved later: those keep what it gave them.
+create function hangar.begin_rollback(p_release hangar.releases, p_action text, p_actor text) returns hangar.releases
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_release hangar.releases;
+  v_were jsonb := hangar.plan_machines(p_release);
+begin
+  perform hangar.refuse_rollback(p_release);
   update hangar.release_targets t set must_go_back = true
    where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed') and not t.goes_back
      and not exists (select 1 from hangar.release_targets o
-                      where o.row_id = t.row_id and o.release_id > t.release_id and o.state = 'done' and o.applied_at > t.applied_at);
+                      where o.row_id = t.row_id and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at);
   update hangar.release_targets t set state = 'skipped', reason_code = 'changed', reason = 'the user has another plan by now'
    where t.release_id = p_release.id and t.state = 'pending' and t.reason_code = 'again' and t.previous is not null;
   perform hangar.recall_users_who_left(p_release);
+  perform hangar.unadopt_release(p_release);
+  perform hangar.recall_followers(p_release, v_were);
+  perform hangar.refuse_rollback(p_release);
   update hangar.release_targets t set state = 'skipped', reason_code = 'ended', reason = format('%s by %s', p_action, p_actor)
    where t.release_id = p_release.id and t.state = 'pending';
-  perform hangar.unadopt_release(p_release);
   update hangar.releases r set state = 'rolling_back', reason = p_action, ended_at = null where r.id = p_release.id returning r.* into v_release;
   return v_release;
 end

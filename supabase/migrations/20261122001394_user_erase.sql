@@ -270,7 +270,7 @@ declare
 begin
   -- Open alerts about the user have no app any more. Their last message is sent with the pseudonym.
   update hangar.alerts a set resolved_at = hangar.now() where a.resolved_at is null and (a.key = p_user::text or a.metadata ->> 'user_id' = p_user::text);
-  update hangar.release_targets t set previous = t.previous - 'env' where t.user_id = p_user and t.previous ? 'env';
+  update hangar.release_targets t set previous = t.previous - 'given' where t.user_id = p_user and t.previous ? 'given';
   -- The log comes last, because triggers of other tables write their old values into it.
   for v_table in select t.* from hangar.erasure_tables() t where t.rule <> 'keep' order by t.rule = 'log', t.name loop
     if v_table.rule = 'delete' then

@@ -193,6 +193,14 @@ def test_a_users_page_names_release_wave_and_pin(operator, draft, release_apps, 
     assert f"releases/{release}" in operator.get(f"users/{user}").text
 
 
+def test_the_page_names_what_a_rollback_has_left(operator, draft, sql):
+    release = draft()
+    kept = '[{"what": "size", "tier": "pro", "value": "4 shared vCPU, 8192 MB"}]'
+    sql("update hangar.releases set state = 'rolled_back', kept = %s where id = %s", kept, release)
+    text = text_of(operator.get(f"releases/{release}"))
+    assert "Changed after the release, so it stays: plan pro, size 4 shared vCPU, 8192 MB." in text
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -186,6 +186,34 @@ def test_a_pin_that_is_over_neither_counts_nor_ends_the_next_one(operator):
     assert images(operator) == {NEW: 1, OLD: 1}
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("hold-back", "--until", "7d"), ("env", "set", "DEBUG=1"), ("pin", "--memory", "1024")],
+    ids=["hold-back", "env", "pin"],
+)
+def test_no_later_command_brings_a_pin_back_that_is_over(operator, command):
+    """Its image was replaced by a release long ago. Its variables are not listed any more either."""
+    user = str(operator.users[0])
+    operator.hangar("user", "pin", user, "--image", f"{OLD}-fix", "--until", "1h")
+    operator.hangar("user", "env", user, "set", "MODE=slow")
+    drain(operator)
+    operator.sql("update hangar.user_pins set ends_at = now() - interval '1 minute'")
+    assert operator.json("user", "env", user, "list") == {"env": []}
+    assert "has no variable MODE" in operator.hangar("user", "env", user, "unset", "MODE", exits=2)[1]
+    assert "has no pin whose end" in operator.hangar("user", "pin", user, "--until", "7d", exits=2)[1]
+    # Without a release the machine keeps what it has, and the pin is still shown.
+    assert "ended: image" in operator.hangar("user", "show", user)[0]
+    release = create(operator, "--image", NEW, *FAST, "--start")
+    assert finish(operator, release)["state"] == "completed"
+    verb, *rest = command
+    operator.hangar("user", verb, user, *rest)
+    drain(operator)
+    assert images(operator) == {NEW: 2}
+    pin = operator.json("user", "show", user)["pin"]
+    assert ("image" in pin, "ends_at" in pin) == (False, False)
+    assert "MODE" not in machine_of(operator, user)["env"]
+
+
 def test_a_release_of_something_else_leaves_nothing_of_the_pin_behind(operator):
     """The pinned user gets the variable. When the pin ends, the machine is that of the plan, with the variable."""
     pinned, _ = map(str, operator.users)

@@ -117,14 +117,6 @@ BUGS = (
         (f"{_BACK}::test_a_user_who_leaves_for_two_minutes_goes_back_with_the_others",),
     ),
     PlantedBug(
-        "returned-user-not-found",
-        Sql("function hangar.put_back"),
-        exactly("p_target := hangar.find_returned_user(p_release, p_target);"),
-        "",
-        "a user who returns with another app goes back with the others",
-        (f"{_BACK}::test_a_user_who_leaves_for_two_minutes_goes_back_with_the_others",),
-    ),
-    PlantedBug(
         "on-demand-app-called-moved",
         Sql("function hangar.follow_targets"),
         exactly("elsif v_row.power = 'on_demand' and"),
@@ -158,7 +150,7 @@ BUGS = (
     ),
     PlantedBug(
         "drift-of-the-region-not-counted",
-        Sql("function hangar.differs_from(p_row public.user_fly_apps, p_wanted"),
+        Sql("function hangar.differs_from(\n"),
         exactly("or hangar.needs_move(p_row, p_wanted.region)"),
         "",
         "a machine outside its regions differs from its plan",

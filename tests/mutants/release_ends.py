@@ -8,6 +8,7 @@ _ENV = "tests/postgres/test_machine_env.py"
 _ENDS = "tests/simulation/test_release_ends.py"
 _LATE = "tests/simulation/test_release_latecomers.py"
 _MOMENTS = "tests/simulation/test_release_moments.py"
+_BACK, _PINS = "tests/simulation/test_release_way_back.py", "tests/simulation/test_release_pins.py"
 _LOOK, _FOLLOW = "function hangar.record_look", "function hangar.follow_targets"
 
 BUGS = (
@@ -53,9 +54,9 @@ BUGS = (
     ),
     PlantedBug(
         "rollback-overwrites-variables",
-        Sql("function hangar.unadopt_release"),
-        exactly("then (p.env - array(select jsonb_object_keys(p_release.env)))"),
-        "then ('{}'::jsonb - array(select jsonb_object_keys(p_release.env)))",
+        Sql("function hangar.unadopt_plan"),
+        exactly("plan.env := (p_plan.env - array(select"),
+        "plan.env := ('{}'::jsonb - array(select",
         "D1: a rollback takes back only what the release brought",
         (f"{_ENDS}::test_other_variables_of_a_plan_survive_a_rollback",),
     ),
@@ -80,10 +81,74 @@ BUGS = (
     PlantedBug(
         "absent-user-keeps-an-old-machine",
         Sql("function hangar.adopt_release"),
-        exactly("perform hangar.bring_to_absent_users(p_release);"),
+        exactly("perform hangar.end_what_plans_say(p_release);"),
         "null;",
         "I13: who returns after a release for everybody has what it brought",
-        (f"{_LATE}::test_who_was_put_back_and_left_returns_to_what_everybody_has",),
+        (f"{_LATE}::test_who_was_chosen_before_and_left_returns_to_what_everybody_has",),
+    ),
+    PlantedBug(
+        "image-of-another-plan-given",
+        Sql("function hangar.former_machine"),
+        exactly("then v_old.docker_image else v_plan.docker_image end;"),
+        "then v_old.docker_image else v_old.docker_image end;",
+        "I13: an abort gives nobody the image of another plan",
+        (f"{_BACK}::test_an_abort_gives_nobody_the_image_of_another_plan",),
+    ),
+    PlantedBug(
+        "rollback-forgets-who-joined",
+        Sql("function hangar.begin_rollback"),
+        exactly("perform hangar.recall_followers(p_release, v_were);"),
+        "",
+        "I13: after a rollback nobody runs the image because of the release",
+        (f"{_BACK}::test_everybody_who_has_the_image_from_the_plan_goes_back_with_it",),
+    ),
+    PlantedBug(
+        "given-outlives-the-app",
+        Sql("function hangar.end_given"),
+        exactly("delete from hangar.user_specs y where y.user_id = new.user_id;"),
+        "null;",
+        "I13: what a release gave a user ends with the app",
+        (f"{_BACK}::test_what_a_release_gave_a_chosen_user_ends_with_the_app",),
+    ),
+    PlantedBug(
+        "put-back-for-ever",
+        Sql("function hangar.settle_given"),
+        exactly("perform hangar.store_given(hangar.former_given(new, v_row));"),
+        "null;",
+        "I13: who was put back follows the plan again",
+        (f"{_BACK}::test_who_was_put_back_follows_the_plan_again",),
+    ),
+    PlantedBug(
+        "selection-not-checked-again",
+        Sql("function hangar.find_lost_target"),
+        exactly("if p_row.tier <> all (p_release.tiers) then"),
+        "if false then",
+        "I13: a release for one plan reaches no other one",
+        (f"{_LATE}::test_who_changes_to_a_plan_outside_the_selection_is_skipped",),
+    ),
+    PlantedBug(
+        "ended-pin-revived",
+        Sql("function public.fly_set_user_pin"),
+        exactly("if v_was.ends_at <= hangar.now() then"),
+        "if false then",
+        "I13: the parts of a pin end together, and none comes back",
+        (f"{_PINS}::test_a_later_pin_lets_the_machine_follow_the_plan_again",),
+    ),
+    PlantedBug(
+        "hold-back-moves-the-machine",
+        Sql("function public.fly_set_user_pin"),
+        exactly("hangar.pinned_parts(v_was) is distinct from hangar.pinned_parts(v_pin)"),
+        "true",
+        "I13: a hold-back leaves the machine as it is",
+        (f"{_PINS}::test_a_hold_back_changes_no_machine",),
+    ),
+    PlantedBug(
+        "ended-pin-survives-a-release",
+        Sql("function hangar.release_spec"),
+        exactly("v_spec := hangar.without_pin(p_row, hangar.spec_of(p_row), true);"),
+        "v_spec := hangar.spec_of(p_row);",
+        "I13: the next release takes away what an ended pin has left",
+        (f"{_PINS}::test_the_next_release_takes_away_what_an_ended_pin_left",),
     ),
     PlantedBug(
         "another-instance-keeps-the-soak",

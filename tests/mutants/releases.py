@@ -115,8 +115,8 @@ BUGS = (
     ),
     PlantedBug(
         "put-back-to-a-moved-tag",
-        Sql("function hangar.put_back"),
-        exactly("if v_spec.docker_image not like '%@%' and p_target.previous ->> 'digest' is not null then"),
+        Sql("function hangar.former_machine"),
+        exactly("if v_old.docker_image not like '%@%' and p_target.previous ->> 'digest' is not null then"),
         "if false then",
         "I13: an app goes back to the digest that it ran",
         (f"{_GUARDS}::test_what_is_put_back_gets_the_digest_that_it_ran",),
@@ -199,7 +199,7 @@ BUGS = (
     PlantedBug(
         "rollback-undoes-a-later-release",
         Sql("function hangar.begin_rollback"),
-        exactly("and o.release_id > t.release_id and o.state = 'done' and o.applied_at > t.applied_at"),
+        exactly("and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at"),
         "and false",
         "I13: a rollback leaves what a later release gave",
         (f"{_GUARDS}::test_a_rollback_leaves_what_a_later_release_gave",),

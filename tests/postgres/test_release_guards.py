@@ -419,6 +419,17 @@ def test_a_pin_set_while_the_release_is_under_way_is_respected(rollout, pin):
     assert not rollout.hangar.live_row(pinned)["docker_image"].startswith(NEW)
 
 
+def test_an_app_that_is_in_another_region_by_now_is_left_alone(rollout):
+    rollout.hangar.sql("update user_fly_apps set machine_region = 'sin'")
+    rollout.start(regions=["sin"])
+    moved = rollout.targets()[1]["user_id"]
+    rollout.hangar.sql("update user_fly_apps set machine_region = 'nrt' where user_id = %s", moved)
+    rollout.prove()
+    assert rollout.states()[:2] == ["done", "skipped"]
+    assert rollout.targets()[1]["reason_code"] == "moved"
+    assert not rollout.hangar.live_row(moved)["docker_image"].startswith(NEW)
+
+
 def test_two_releases_of_the_same_apps_are_refused_by_number(rollout):
     rollout.start()
     with pytest.raises(psycopg.ProgrammingError) as refused:

@@ -58,13 +58,8 @@ def lead_a_life(hangar, act):
     hangar.sql("insert into hangar.releases (created_by, state, env) values ('test', 'completed', '{\"B\": \"c\"}')")
     hangar.sql(
         """insert into hangar.release_targets (release_id, row_id, user_id, wave, place, state, previous)
-           select r.id, %s, %s, 1, 1, 'skipped', '{"env": {"A": "b"}}' from hangar.releases r""",
+           select r.id, %s, %s, 1, 1, 'skipped', '{"given": {"env": {"A": "b"}}}' from hangar.releases r""",
         row["id"],
-        user,
-    )
-    hangar.sql(
-        """insert into hangar.user_specs (user_id, tier, spec)
-           select user_id, tier, hangar.spec_of(a) from user_fly_apps a where user_id = %s""",
         user,
     )
     hangar.rpc("fly_set_override", user=user, override="deny", plan=None, actor=ACTOR, reason="a chargeback")
@@ -74,6 +69,12 @@ def lead_a_life(hangar, act):
     hangar.save(leased, events=[act.intent("delete_app", purpose="deprovision")])
     hangar.save(leased, deleted=True)
     assert hangar.row(user) is None
+    # It ends with the app, so nothing but an older installation has it here.
+    hangar.sql(
+        """insert into hangar.user_specs (user_id, tier, spec)
+           select user_id, tier, hangar.spec_of(a) from user_fly_apps a where user_id = %s""",
+        user,
+    )
     return user
 
 

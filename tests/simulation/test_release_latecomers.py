@@ -102,6 +102,52 @@ def test_who_was_put_back_and_left_returns_to_what_everybody_has(fleet, grace_s)
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 0
 
 
+def test_who_was_chosen_before_and_left_returns_to_what_everybody_has(fleet):
+    """A release had given this user an image. A later one for everybody came while the user was away, within the grace."""
+    user = str(fleet.sql("select user_id from public.user_fly_apps where tier = 'pro' limit 1")[0][0])
+    assert finish(fleet, start_release(fleet, image=NEW, users=[user], soak_s=30))["state"] == "completed"
+    fleet.set_tier(user, "free")
+    pass_minutes(fleet, 10)
+    assert finish(fleet, start_release(fleet, image=NEXT, soak_s=30))["state"] == "completed"
+    fleet.set_tier(user, "pro")
+    pass_minutes(fleet, 10)
+    assert fleet.row(user)["docker_image"].startswith(f"{NEXT}@")
+    assert fleet.sql("select * from hangar.user_specs") == []
+
+
+def test_who_changes_to_a_plan_outside_the_selection_is_skipped(fleet):
+    """The app waited for its wave. Its new plan has an image of its own, and the release is not for that plan."""
+    fleet.sql("update public.fly_plans set docker_image = %s where tier = 'elite'", OLD)
+    release = start_release(fleet, image=NEW, tiers=["pro"], soak_s=30)
+    pass_minutes(fleet, 1)
+    waiting = next(each for each in read_release(fleet, release)["targets"] if each["wave"] == 3)
+    fleet.set_tier(waiting["user_id"], "elite")
+    found = finish(fleet, release)
+    (target,) = [each for each in found["targets"] if each["state"] != "done"]
+    assert (found["state"], target["app"], target["code"]) == ("completed", waiting["app"], "changed")
+    assert "the plan elite" in target["reason"]
+    assert read_config(fleet, waiting["app"])["image"].partition("@")[0] == OLD
+
+
+def test_a_size_that_does_not_exist_with_the_new_plan_skips_the_app_and_pauses_nothing(fleet):
+    """4096 MB need 2 vCPU. The user changes to a plan with one while the release is under way."""
+    release = start_release(fleet, memory_mb=4096, soak_s=30)
+    pass_minutes(fleet, 1)
+    last = [each for each in read_release(fleet, release)["targets"] if each["wave"] == 3]
+    waiting = next(each for each in last if fleet.row(each["user_id"])["tier"] == "pro")
+    fleet.sql("update public.fly_plans set cpu_count = 1, memory_mb = 512 where tier = 'elite'")
+    fleet.set_tier(waiting["user_id"], "elite")
+    for _ in range(40):
+        pass_minutes(fleet, 1)
+        (target,) = [each for each in read_release(fleet, release)["targets"] if each["app"] == waiting["app"]]
+        if target["state"] != "pending":
+            break
+    assert (target["state"], target["code"]) == ("skipped", "size")
+    assert "4096 MB" in target["reason"]
+    assert read_release(fleet, release)["state"] == "rolling"
+    assert read_config(fleet, waiting["app"])["guest"]["memory_mb"] == 512
+
+
 def test_a_pin_set_while_the_app_moves_wins_and_is_named(fleet):
     """Not "has another plan": nobody has bought one."""
     release = start_release(fleet, image=NEW)

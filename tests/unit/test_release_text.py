@@ -15,6 +15,7 @@ from shared.domain.release_text import (
     explain_code,
     format_changes,
     format_differing,
+    format_kept,
     format_pin,
     format_user_release,
 )
@@ -134,6 +135,23 @@ def test_text_from_outside_is_not_read_as_markup():
         assert shown in text
 
 
+def test_what_a_rollback_has_left_is_named():
+    """What somebody has changed after the release: of a plan or of the defaults. Of variables only the names are known."""
+    kept = [
+        {"what": "image", "value": "r/a:3"},
+        {"what": "size", "tier": "pro", "value": "4 shared vCPU, 8192 MB"},
+        {"what": "env", "tier": "pro", "names": ["A", "B"]},
+        {"what": "region", "tier": "elite", "value": None},
+    ]
+    release = make_release("rolled_back", kept=kept)
+    assert format_kept(release) == (
+        "Changed after the release, so it stays: default, image r/a:3; plan pro, size 4 shared vCPU, 8192 MB; "
+        "plan pro, env A, B; plan elite, region removed"
+    )
+    assert format_kept(release) in [str(part) for part in render_release(release, {})]
+    assert format_kept(make_release("rolled_back")) is None
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
@@ -200,9 +218,11 @@ def test_every_code_of_a_release_has_a_sentence():
     codes = set(re.findall(r'Look\(\s*"\w+", "(\w+)"', looks)) | {
         f"check_{word}" for word in ("critical", "warning", "unknown")
     }
-    for path in (root / "supabase/migrations").glob("*release*.sql"):
+    migrations = root / "supabase/migrations"
+    for path in (*migrations.glob("*release*.sql"), *migrations.glob("*given_machines.sql")):
         text = path.read_text()
-        codes |= set(re.findall(r"reason_code = '(\w+)'", text)) | set(re.findall(r"v_code := '(\w+)'", text))
+        codes |= set(re.findall(r"reason_code = '(\w+)'", text)) | set(re.findall(r"\bcode := '(\w+)'", text))
+        codes |= set(re.findall(r"v_code := '(\w+)'", text))
     codes |= {rule.code for rule in RULES}
     codes |= {
         "held_back",

@@ -17,6 +17,7 @@ from functions.admin.views.releases import (
     describe_wave,
     draw_waves,
 )
+from shared.domain.release_text import format_kept
 
 blueprint = flask.Blueprint("releases", __name__)
 PAGE_ROWS = 50
@@ -62,6 +63,7 @@ def show_release(release_id: int) -> flask.Response:
         selection=describe_selection(release),
         pause=describe_pause(release),
         next_step=describe_next(release),
+        kept=format_kept(release),
         actions=offer_release_actions(release),
         planned=sum(count_parts(release).values()),
         totals=count_parts(release) | {"left_out": release["parts"].get("left_out", 0)},
