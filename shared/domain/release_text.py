@@ -29,6 +29,7 @@ REASONS = {
     "changed": "the user has another plan by now",
     "moved": "the app is in another region by now",
     "replaced": "something else has replaced what the release gave",
+    "later": "a later release has moved the app, so it keeps what it has",
     "ended": "the release ended before its turn came",
     "again": "what kept the app out of the release has ended, so it joins at the end",
     "busy": "the app was busy or not running for as long as its wave lasted",

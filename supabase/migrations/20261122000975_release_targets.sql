@@ -80,8 +80,9 @@ begin
     v_given.env := '{}';
     return v_given;
   end if;
-  -- What a pin that has ended left in the machine ends with the next release.
+  -- What a pin that has ended left in the machine ends with the next release. Its image ends only with a release that proves images.
   v_spec := hangar.without_pin(p_row, hangar.spec_of(p_row), true);
+  v_spec.docker_image := p_row.docker_image;
   v_env := coalesce((select y.env from hangar.user_specs y where y.user_id = p_row.user_id), '{}') || p_release.env;
   v_spec.region := coalesce(p_release.region, v_spec.region);
   v_spec.docker_image := coalesce(hangar.release_image(p_release), v_spec.docker_image);
@@ -164,7 +165,9 @@ begin
                  and (select (s.spec).cpu_kind = a.cpu_kind and (s.spec).cpu_count = a.cpu_count and (s.spec).memory_mb = a.memory_mb
                              and (s.spec).env_version is not distinct from a.env_version and (s.spec).region = a.region
                              and (p_release.region is null or not hangar.needs_move(a, p_release.region)) from hangar.release_spec(p_release, a) s)
-                 and hangar.without_pin(a, hangar.spec_of(a), true) is not distinct from hangar.spec_of(a) then 'already'
+                 -- A size that only an ended pin has left is not one that a release has given.
+                 and (select (w.cpu_kind, w.cpu_count, w.memory_mb) = (a.cpu_kind, a.cpu_count, a.memory_mb)
+                        from hangar.without_pin(a, hangar.spec_of(a), true) w) then 'already'
            end as left_out
       from public.user_fly_apps a
       left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > v_now)

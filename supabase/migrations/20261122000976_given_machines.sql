@@ -88,22 +88,34 @@ create trigger end_given after update on public.user_fly_apps
                   or new.deleted_at is null and new.desired_state = 'present' and old.tier is distinct from new.tier)
   execute function hangar.end_given();
 
--- What the target's user had been given before the release, as it counts with the tier that the user has now.
+-- What the target's user had been given before the release, as it counts with the tier that the user has now. A user who has left has no tier
+-- to speak of, and keeps it for a return.
 create function hangar.former_given(p_target hangar.release_targets, p_row public.user_fly_apps) returns hangar.user_specs
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_given hangar.user_specs;
+  v_tier text := case when p_row.desired_state = 'absent' then p_target.previous ->> 'tier' else p_row.tier end;
 begin
   if jsonb_typeof(p_target.previous -> 'given') = 'object' then
-    v_given := hangar.given_for_tier(jsonb_populate_record(null::hangar.user_specs, p_target.previous -> 'given'), p_row.tier);
+    v_given := hangar.given_for_tier(jsonb_populate_record(null::hangar.user_specs, p_target.previous -> 'given'), v_tier);
   end if;
   v_given.user_id := p_row.user_id;
-  v_given.tier := p_row.tier;
+  v_given.tier := v_tier;
   v_given.spec := null;
   v_given.env := coalesce(v_given.env, '{}');
   return v_given;
 end
+$$;
+
+-- What is remembered of an app for its way back. Without a pin that has ended, the app would have the very image that is released now: then
+-- the image that it runs is remembered, because it is the one that is known to work.
+create function hangar.with_running_image(p_previous jsonb, p_row public.user_fly_apps, p_gives hangar.machine_spec) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select case when hangar.has_same_image(p_previous #>> '{spec,docker_image}', p_gives.docker_image)
+                and not hangar.has_same_image(p_row.docker_image, p_gives.docker_image)
+              then jsonb_set(p_previous, '{spec,docker_image}', p_previous -> 'image') else p_previous end
 $$;
 
 -- What the app has without the release: whatever it still has from the release goes back to what it had before, and whatever it has from

@@ -118,6 +118,7 @@ declare
   v_row public.user_fly_apps;
   v_pin hangar.user_pins;
   v_given hangar.given_machine;
+  v_mine hangar.user_specs;
   v_image record;
   v_previous jsonb;
   v_lost record;
@@ -157,11 +158,13 @@ begin
   -- Nothing of a pin that has ended is left in the machine.
   delete from hangar.user_pins n where n.user_id = v_row.user_id and n.ends_at <= v_now;
   update hangar.user_pins n set ended = null where n.user_id = v_row.user_id and n.ended is not null;
-  v_previous := v_previous || jsonb_build_object('gave', to_jsonb(hangar.without_pin(v_row, v_given.spec)));
+  v_previous := hangar.with_running_image(v_previous, v_row, v_given.spec)
+    || jsonb_build_object('gave', to_jsonb(hangar.without_pin(v_row, v_given.spec)));
   if p_release.kind = 'plan' then
-    delete from hangar.user_specs y where y.user_id = v_row.user_id;
-    v_row := hangar.make_present(v_row.id, v_row.tier, v_given.spec);
-    perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'release', 'release:' || p_release.id);
+    -- Until the app is done this is its machine, whatever the plan says meanwhile. Afterwards nothing of its own is left.
+    v_mine.spec := hangar.without_pin(v_row, v_given.spec);
+    v_mine.env := '{}';
+    v_row := hangar.give_spec(v_row, v_given.spec, v_mine, p_release.id);
     -- The tag as the plan has it, and exactly the image that the first app proves.
     update public.user_fly_apps a set image_digest = p_release.plan_digests ->> v_given.image
      where a.id = v_row.id and p_release.plan_digests ? v_given.image;
@@ -188,7 +191,9 @@ language sql volatile set search_path = ''
 as $$
   update hangar.release_targets t set must_go_back = true, ends_as = 'skipped'
    where t.release_id = p_release.id and t.state = 'skipped' and t.previous is not null and t.reason_code in ('left', 'changed', 'pinned', 'on_demand')
-     and exists (select 1 from hangar.user_specs y where y.user_id = t.user_id and y.release_id = p_release.id)
+     and (exists (select 1 from hangar.user_specs y where y.user_id = t.user_id and y.release_id = p_release.id)
+       -- What an earlier release had given: a drift release has taken it, and leaves nothing of its own.
+       or p_release.kind = 'plan' and jsonb_typeof(t.previous -> 'given') = 'object')
 $$;
 
 -- An app whose tier changed meanwhile still belongs to the release if its new machine has what the release changes.
@@ -226,7 +231,8 @@ begin
   if v_row.deleted_at is not null or v_row.desired_state = 'absent'
     or v_row.generation is distinct from p_target.generation and v_spec is not distinct from hangar.spec_of(v_row) then
     -- What the user gets from now on, or on return, is what it was before, too.
-    if exists (select 1 from hangar.user_specs y where y.user_id = v_row.user_id and y.release_id = p_release.id) then
+    if exists (select 1 from hangar.user_specs y where y.user_id = v_row.user_id and y.release_id = p_release.id)
+      or p_release.kind = 'plan' and not exists (select 1 from hangar.user_specs y where y.user_id = v_row.user_id) and v_row.deleted_at is null then
       perform hangar.store_given(hangar.former_given(p_target, v_row));
     end if;
     v_replaced := hangar.explain_replaced(p_target, v_row);

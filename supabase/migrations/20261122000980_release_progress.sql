@@ -24,7 +24,9 @@ begin
   update hangar.release_targets t set state = 'reverted'
     from public.user_fly_apps a
    where t.release_id = p_release.id and t.state = 'failed' and not t.must_go_back and not t.goes_back and a.id = t.row_id
-     and a.generation = t.generation and a.observed_generation = a.generation and a.error_code is null and a.health_status = 'healthy';
+     and a.generation = t.generation and a.observed_generation = a.generation and a.error_code is null and a.health_status = 'healthy'
+     -- By a sample from after the last look: an older one speaks of the machine before.
+     and a.bad_samples = 0 and a.last_health_check > coalesce(t.looked_at, t.applied_at);
   -- An app that was good and fails later, while the release is under way, is a failure of the release too.
   if p_release.state in ('rolling', 'paused') then
     for v_found in

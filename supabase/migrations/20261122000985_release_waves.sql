@@ -58,13 +58,15 @@ as $$
 $$;
 
 -- Pauses the release by itself and tells the operator.
-create function hangar.pause_release(p_release hangar.releases, p_wave integer, p_reason text, p_follows text) returns hangar.releases
+create function hangar.pause_release(
+  p_release hangar.releases, p_wave integer, p_reason text, p_follows text, p_is_failure boolean default true
+) returns hangar.releases
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_release hangar.releases;
 begin
-  update hangar.releases r set state = 'paused', held_by = null, held_since = null, reason = p_reason, failed_at = hangar.now()
+  update hangar.releases r set state = 'paused', held_by = null, held_since = null, reason = p_reason, failed_at = case when p_is_failure then hangar.now() end
    where r.id = p_release.id returning r.* into v_release;
   perform hangar.raise_alert('release_failed', v_release.id::text,
     format('Release %s has paused itself: %s. %s. Look at `hangar release status %s`. Then `hangar release abort %s` puts everything back, or '

@@ -3,6 +3,16 @@
 
 -- Adds the apps that do not have what the release brings: new apps, apps that were left out for a reason that has ended, and apps that have
 -- lost it with a change of plan.
+-- Whether a late app needs this release. One that has what its plan says today needs no plan as it was at the start.
+create function hangar.needs_release(p_release hangar.releases, p_row uuid) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_release.kind <> 'plan' or exists (
+    select 1 from public.user_fly_apps a join public.fly_plans p on p.tier = a.tier cross join hangar.settings g
+      left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > hangar.now())
+     where a.id = p_row and hangar.differs_from_plan(a, p, g, n))
+$$;
+
 create function hangar.add_late_targets(p_release hangar.releases) returns integer
 language plpgsql volatile set search_path = ''
 as $$
@@ -14,7 +24,7 @@ begin
      set state = 'pending', wave = p_release.wave, place = f.place, was_unhealthy = f.was_unhealthy, reason_code = 'again', reason = null
     from hangar.find_targets(p_release) f
     join public.user_fly_apps a on a.id = f.row_id
-   where t.release_id = p_release.id and t.row_id = f.row_id and f.left_out is null
+   where t.release_id = p_release.id and t.row_id = f.row_id and f.left_out is null and hangar.needs_release(p_release, f.row_id)
      and (t.state = 'skipped' and t.reason_code = 'token_refused' and not hangar.was_token_refused(a)
           or t.state = 'skipped' and t.reason_code in ('left', 'changed', 'held_back', 'pinned', 'other_release', 'on_demand')
           or t.state = 'done' and a.generation <> t.generation and a.tier is distinct from t.previous ->> 'tier');
@@ -23,7 +33,7 @@ begin
   select p_release.id, f.row_id, f.user_id, p_release.wave, f.place, f.was_unhealthy
     from hangar.find_targets(p_release) f
    -- A share is drawn once.
-   where f.left_out is null and p_release.share = 1 and not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.row_id = f.row_id)
+   where f.left_out is null and p_release.share = 1 and hangar.needs_release(p_release, f.row_id) and not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.row_id = f.row_id)
    limit 500
   on conflict do nothing;
   get diagnostics v_added = row_count;
@@ -185,7 +195,7 @@ begin
   if v_release.state = 'rolling' and v_edited is not null then
     v_release := hangar.pause_release(v_release, v_release.wave, format('the variables of the plan %s were edited after it was started', v_edited),
       'The apps that it has moved stay as they are, and no further app moves. Give the plan its former variables again before you resume it, '
-      'or abort it and create another release');
+      'or abort it and create another release', false);
   end if;
   -- Putting back is what helps in an incident and under the brake. It destroys nothing, so a pause of the deletions does not hold it either.
   if v_hold is null or v_hold in ('incident', 'brake', 'deletes_paused') then

@@ -19,7 +19,7 @@ begin
     return;
   end if;
   if p_release.state = 'rolling' then
-    perform hangar.pause_release(p_release, p_release.wave, v_reason, 'No further app moves');
+    perform hangar.pause_release(p_release, p_release.wave, v_reason, 'No further app moves', false);
   else
     perform hangar.raise_alert('release_failed', p_release.id::text,
       format('Release %s is %s, and %s. Hangar tries again with every drain. Look at `hangar release status %s`', p_release.id,

@@ -110,6 +110,11 @@ begin
    where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed') and not t.goes_back
      and not exists (select 1 from hangar.release_targets o
                       where o.row_id = t.row_id and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at);
+  update hangar.release_targets t
+     set reason_code = 'later', reason = format('release %s has moved the app since, so it keeps what it has: also the rest of this release', o.release_id)
+    from hangar.release_targets o
+   where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed') and not t.goes_back and not t.must_go_back
+     and o.row_id = t.row_id and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at;
   update hangar.release_targets t set state = 'skipped', reason_code = 'changed', reason = 'the user has another plan by now'
    where t.release_id = p_release.id and t.state = 'pending' and t.reason_code = 'again' and t.previous is not null;
   perform hangar.recall_users_who_left(p_release);

@@ -199,8 +199,8 @@ BUGS = (
     PlantedBug(
         "rollback-undoes-a-later-release",
         Sql("function hangar.begin_rollback"),
-        exactly("and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at"),
-        "and false",
+        exactly("and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at)"),
+        "and false)",
         "I13: a rollback leaves what a later release gave",
         (f"{_GUARDS}::test_a_rollback_leaves_what_a_later_release_gave",),
     ),

@@ -120,7 +120,7 @@ def test_a_hold_back_changes_no_machine(fleet, user):
 
 @pytest.mark.parametrize("held", [False, True], ids=["at once", "after a hold-back"])
 def test_the_next_release_takes_away_what_an_ended_pin_left(fleet, user, held):
-    """Also a release of something else, and also if another pin was set meanwhile."""
+    """Size and variables with any release, the image with one that proves images; also if another pin was set meanwhile."""
     pin_for_an_hour(fleet, user, image=PINNED, env={"X": "1"}, **BIG)
     if held:
         ((end,),) = fleet.sql("select to_char(hangar.now() + interval '1 hour', 'YYYY-MM-DD\"T\"HH24:MI:SSOF')")
@@ -129,7 +129,9 @@ def test_the_next_release_takes_away_what_an_ended_pin_left(fleet, user, held):
         fleet.sweep()
     complete(fleet, env={"A": "1"})
     config = read_config(fleet, user)
-    assert (read_image(fleet, user), config["guest"]["memory_mb"], config["env"].get("X")) == (OLD, 1024, None)
+    assert (read_image(fleet, user), config["guest"]["memory_mb"], config["env"].get("X")) == (PINNED, 1024, None)
+    complete(fleet, kind="plan")
+    assert read_image(fleet, user) == OLD
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 0
 
 
