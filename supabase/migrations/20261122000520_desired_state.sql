@@ -54,11 +54,11 @@ declare
 begin
   insert into public.user_fly_apps (
     id, user_id, fly_app_name, fly_org_slug, network, status, desired_state, generation, next_attempt_at, tier, name_seq,
-    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, env_version, monthly_cost_estimate_usd, create_unknown_at,
-    grace_s)
+    region, docker_image, cpu_kind, cpu_count, memory_mb, power, public_service, env_version, monthly_cost_estimate_usd, create_unknown_at, grace_s, token_wanted_at)
   select p_id, p_user, p_app, g.fly_org_slug, p_network, 'provisioning', 'present', 1, hangar.now(), p_plan, p_seq,
          p_spec.*, hangar.monthly_cost_estimate_usd(p_spec.cpu_count, p_spec.memory_mb), p_create_unknown_at,
-         (select p.grace_s from public.fly_plans p where p.tier = p_plan)
+         (select p.grace_s from public.fly_plans p where p.tier = p_plan),
+         (select r.revoked_at from hangar.token_revocations r where r.user_id = p_user)  -- a token of that second is refused, too
     from hangar.settings g
   on conflict do nothing
   returning * into v_row;

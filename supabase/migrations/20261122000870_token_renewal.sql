@@ -255,9 +255,13 @@ begin
   on conflict (user_id) do update set revoked_at = greatest(r.revoked_at, excluded.revoked_at), reason = excluded.reason, actor = excluded.actor;
   insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, metadata)
   values (v_row.id, p_user, 'token_revoked', 'info', jsonb_strip_nulls(jsonb_build_object('actor', p_actor, 'reason', p_reason, 'issued_up_to', v_at)));
-  if v_row.id is not null and v_row.desired_state = 'present' and (v_row.secrets_version is not null or v_row.open_intent is not null) then
+  -- Also without a token so far: a worker that is about to issue one would do so in this very second, which is refused.
+  if v_row.desired_state = 'present' then
     v_row := hangar.give_token(v_row, 'revoked');
     perform hangar.wake_up(array[p_user]);
+  else
+    -- Nothing to do now, and no old token after a return.
+    update public.user_fly_apps a set token_wanted_at = v_at where a.id = v_row.id;
   end if;
   return jsonb_build_object('revoked_at', v_at, 'row', hangar.row_json(v_row));
 end

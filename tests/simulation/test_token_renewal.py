@@ -190,6 +190,26 @@ def test_a_revoked_user_gets_a_new_token_that_is_issued_later_than_the_revocatio
     assert fleet.row(user)["status"] == "active"
 
 
+@pytest.mark.parametrize("when", ["before the user pays", "before the first token", "during the grace"])
+def test_a_revocation_counts_for_tokens_that_are_issued_later(world, when):
+    """A token of the very second is refused, and one from before would come back with the user. Nothing else would replace it."""
+    world.sql("update public.fly_plans set grace_s = 86400")
+    user = world.add_user("free" if when == "before the user pays" else "pro")
+    if when == "during the grace":
+        world.settle()
+        world.set_tier(user, "free")
+        world.settle()
+        world.clock.advance(60)
+    answer = operate(world, "fly_revoke_user", p_user=user, p_actor=ACTOR)
+    if when != "before the first token":
+        world.set_tier(user, "pro")
+    world.reconciler.reconcile(user, 240)  # in the same second
+    world.settle()
+    revoked = datetime.fromisoformat(answer["revoked_at"])
+    assert int(token_of(world, user).timestamp()) > int(revoked.timestamp())
+    assert world.row(user)["status"] == "active"
+
+
 def test_a_user_revoked_in_the_second_of_issue_gets_a_later_second(world):
     user = world.add_user("pro")
     world.reconciler.reconcile(user, 240)
