@@ -75,7 +75,7 @@ def _look(connection: psycopg.Connection, files: Sequence[SchemaFile], result: I
     result.already = [file.file_name for file in plan.recorded]
     result.recognised = [file.file_name for file in plan.recognised]
     result.applied = [file.file_name for file in plan.pending]
-    refuse_conflicts(connection, plan.pending)
+    refuse_conflicts(connection, plan.pending, files)
     result.original = find_original_upgrade(connection, plan.pending)
 
 
@@ -84,7 +84,7 @@ def _apply(
 ) -> None:
     plan = read_plan(connection, files)
     result.already = [file.file_name for file in plan.recorded]
-    refuse_conflicts(connection, plan.pending)
+    refuse_conflicts(connection, plan.pending, files)
     upgrade = find_original_upgrade(connection, plan.pending)
     if upgrade and upgrade.refused:
         raise InstallRefused(f"{upgrade.refused.rstrip('.')}. Nothing was changed")

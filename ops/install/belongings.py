@@ -1,20 +1,14 @@
 """What in a database belongs to Hangar, outside and inside of its schema, and what of the host hangs on it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
 
-from ops.install.schema_files import SchemaFile
+from ops.install.schema_files import SchemaFile, list_procedures, list_relations
 
 VAULT_SECRETS = ("hangar_functions_url", "hangar_webhook_secret")
 OWN_RUNS = "starts_with(command, 'select hangar.call_health(')"
-_CREATED = re.compile(r"^create (table|view|type) public\.(\w+)", re.MULTILINE)
-# A procedure is ours by its comment, or by name and text: a copy of the database may have lost the comments.
-_PROCEDURE = re.compile(
-    r"^create (?:or replace )?function public\.(fly_\w+)\(.*?\bas (\$\w*\$)(.*?)\2", re.MULTILINE | re.DOTALL
-)
 
 # Everything of Hangar as (class, object), for a query that looks for other objects that depend on it. `%(names)s`: our tables and
 # views in `public`; `%(functions)s`: our procedures there.
@@ -64,13 +58,16 @@ _DEPENDENTS = f"""{_OURS}
         where c.relnamespace = 'public'::regnamespace and c.relname = any (%(kept)s))
    order by 1
 """  # noqa: S608  constants of this module
-_FUNCTIONS = """
-  select p.oid, p.oid::regprocedure::text from pg_proc p
-   where p.pronamespace = 'public'::regnamespace and p.proname like 'fly\\_%%'
-     and (obj_description(p.oid, 'pg_proc') like '%%docs/database.md%%'
-       or (p.proname, p.prosrc) in (select * from unnest(%s::text[], %s::text[])))
-   order by 2
+# A procedure is ours by its comment, or by name and text: a copy of the database may have lost the comments. `%(ours)s` are the
+# names of the procedures of all files, `%(texts)s` their texts.
+IS_OURS = """
+  (coalesce(obj_description(p.oid, 'pg_proc'), '') like '%%docs/database.md%%'
+     or (p.proname, p.prosrc) in (select * from unnest(%(ours)s::text[], %(texts)s::text[])))
 """
+_FUNCTIONS = f"""
+  select p.oid, p.oid::regprocedure::text from pg_proc p
+   where p.pronamespace = 'public'::regnamespace and p.proname like 'fly\\_%%' and {IS_OURS} order by 2
+"""  # noqa: S608  a constant of this module
 _TRIGGERS = """
   select format('%%I on %%s', t.tgname, t.tgrelid::regclass) from pg_trigger t join pg_proc p on p.oid = t.tgfoid
     join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
@@ -109,16 +106,15 @@ class Belongings:
 
 def find_belongings(connection: psycopg.Connection, files: Sequence[SchemaFile]) -> Belongings:
     """Read what is there. `files` are those that were applied: a table of the host may have the name of one that was not."""
-    created = [name for file in files for _, name in _CREATED.findall(file.text)]
+    created = list_relations(files)
     found = Belongings()
     for is_view, name in connection.execute(_RELATIONS, (created,)).fetchall():
         (found.views if is_view else found.tables).append(f"public.{name}")
     found.kept = find_kept(connection)
     found.tables = [name for name in found.tables if name not in found.kept]
     names = [name.removeprefix("public.") for name in (*found.tables, *found.views)]
-    texts = [(name, text) for file in files for name, _, text in _PROCEDURE.findall(file.text)]
-    values = ([name for name, _ in texts], [text for _, text in texts])
-    functions = connection.execute(_FUNCTIONS.encode(), values).fetchall()
+    ours, texts = list_procedures(files)
+    functions = connection.execute(_FUNCTIONS.encode(), {"ours": ours, "texts": texts}).fetchall()
     found.procedures = [name for _, name in functions]
     kept_names = [name.removeprefix("public.") for name in found.kept]
     found.triggers = _names(connection, _TRIGGERS, ([*names, *kept_names],))
@@ -133,8 +129,8 @@ def find_belongings(connection: psycopg.Connection, files: Sequence[SchemaFile])
         )
     found.history = find_history(connection, files)
     found.extensions = _find_extensions(connection)
-    named = {"names": names, "kept": kept_names, "functions": [oid for oid, _ in functions]}
-    found.dependents = _names(connection, _DEPENDENTS, named)
+    values = {"names": names, "kept": kept_names, "functions": [oid for oid, _ in functions]}
+    found.dependents = _names(connection, _DEPENDENTS, values)
     _count_rows(connection, found)
     return found
 

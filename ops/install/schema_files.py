@@ -11,6 +11,10 @@ _HERE = Path(__file__).parent
 # In an installed package, where tools/build_package.py puts them; else in the checkout.
 _FOLDERS = (_HERE / "schema", _HERE.parents[1] / "supabase" / "migrations")
 _NAME = re.compile(r"(\d{14})_(\w+)\.sql")
+_RELATION = re.compile(r"^create (?:table|view|type) public\.(\w+)", re.MULTILINE)
+_PROCEDURE = re.compile(
+    r"^create (?:or replace )?function public\.(fly_\w+)\(.*?\bas (\$\w*\$)(.*?)\2", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,14 @@ def load_schema_files(folders: Iterable[Path] = _FOLDERS) -> list[SchemaFile]:
     raise FileNotFoundError(
         2, "the SQL files of Hangar's schema are missing; install Hangar again", "ops/install/schema"
     )
+
+
+def list_relations(files: Iterable[SchemaFile]) -> list[str]:
+    """The names of the tables, views and types that these files create in `public`."""
+    return [name for file in files for name in _RELATION.findall(file.text)]
+
+
+def list_procedures(files: Iterable[SchemaFile]) -> tuple[list[str], list[str]]:
+    """The names of the procedures that these files create in `public`, and the text of each."""
+    found = [(name, text) for file in files for name, _, text in _PROCEDURE.findall(file.text)]
+    return [name for name, _ in found], [text for _, text in found]

@@ -7,6 +7,9 @@ import pytest
 
 from local.supabase.postgres.database import migrate, prepare
 from local.supabase.postgres.server import Postgres
+from ops.install.conflicts import refuse_conflicts
+from ops.install.errors import InstallRefused
+from ops.install.schema_files import SchemaFile
 from tests.postgres import installer, public_interface
 from tests.postgres.installer import (
     FILES,
@@ -279,6 +282,23 @@ def test_an_object_of_the_host_with_a_name_of_ours_is_named_before_anything_is_c
     assert said in printed
     assert "Nothing was changed" in printed
     assert dump(postgres, host) == before
+
+
+@pytest.mark.slow
+def test_our_own_procedures_without_their_comments_are_no_conflict(host, connect):
+    """A copy of the database has lost the comments, and the next version replaces a procedure."""
+    install(host)
+    connect(host).execute("comment on function public.fly_overview() is null")
+    [file] = [file for file in FILES if "create function public.fly_overview()" in file.text]
+    newer = SchemaFile(
+        "20991231000000",
+        "newer",
+        file.text.replace("create function public.fly_overview", "create or replace function public.fly_overview"),
+    )
+    refuse_conflicts(connect(host), [newer], [*FILES, newer])
+    connect(host).execute("create function public.fly_overview(integer) returns integer language sql as 'select 1'")
+    with pytest.raises(InstallRefused, match="fly_overview"):
+        refuse_conflicts(connect(host), [newer], [*FILES, newer])
 
 
 @pytest.mark.parametrize(
