@@ -53,8 +53,11 @@ class Terminal:
         os.write(self._terminal, b"\x04")
 
     def interrupt(self) -> None:
-        """Send what Ctrl-C sends."""
-        os.killpg(self.process.pid, signal.SIGINT)
+        """Press Ctrl-C until the command ends: Python misses one that comes just before it begins to wait for a line."""
+        deadline = time.monotonic() + _WAIT_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            os.killpg(self.process.pid, signal.SIGINT)
+            time.sleep(0.5)
 
     def wait(self) -> int:
         """Read to the end. The exit code."""
