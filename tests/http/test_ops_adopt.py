@@ -377,6 +377,10 @@ def test_killed_between_fly_and_the_database_the_next_run_finishes(operator):
         time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     child.communicate()
+    # A statement that waits for the row outlives its client, and would decide after the look below.
+    blocker.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid))"
+    )
     blocker.rollback()
     blocker.close()
     if row_of(operator, row)["desired_state"] == "legacy":
