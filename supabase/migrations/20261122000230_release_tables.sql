@@ -92,6 +92,8 @@ create table hangar.release_targets (
   good_since timestamptz,
   -- When this app was started once more after it had been good: some images start once and never again.
   restarted_at timestamptz,
+  -- When a worker first tried that and could not.
+  restart_refused_at timestamptz,
   digest_seen text,
   instance_seen text,
   failed_at timestamptz,

@@ -176,6 +176,9 @@ begin
     if v_row.desired_state <> 'present' or v_row.observed_generation = v_row.generation and v_row.error_code is null then
       perform hangar.store_given(hangar.former_given(new, v_row));
     end if;
+  elsif new.state = 'skipped' and old.state in ('applying', 'verifying') and v_row.desired_state <> 'present' then
+    -- The user left before the release was proved on this app, and returns to what is known to work.
+    perform hangar.store_given(hangar.former_given(new, v_row));
   elsif new.state in ('done', 'skipped') and not new.must_go_back then
     v_given.spec := null;
     perform hangar.store_given(v_given);

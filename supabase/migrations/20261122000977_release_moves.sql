@@ -179,7 +179,7 @@ begin
   update hangar.release_targets t
      set state = 'applying', image = v_given.image, wave = case when v_image.is_canary then 0 else t.wave end, reserved_until = null,
          previous = v_previous, generation = v_row.generation, applied_at = v_now, reason_code = null, reason = null,
-         deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
+         deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null, restart_refused_at = null
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
   return true;
 end
@@ -246,7 +246,7 @@ begin
   perform hangar.permit_move(p_release, v_row);
   update hangar.release_targets t
      set state = 'applying', goes_back = true, must_go_back = false, generation = v_row.generation, applied_at = v_now,
-         deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null
+         deadline_at = v_now + make_interval(secs => p_release.deadline_s::double precision), good_since = null, looked_at = null, restarted_at = null, restart_refused_at = null
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
   return true;
 end

@@ -21,7 +21,7 @@ as $$
 begin
   if p_target.reason_code is distinct from 'token_refused' then
     update hangar.release_targets t
-       set good_since = null, restarted_at = null, reason_code = 'token_refused', reason = null,
+       set good_since = null, restarted_at = null, restart_refused_at = null, reason_code = 'token_refused', reason = null,
            deadline_at = hangar.now() + make_interval(secs => p_release.deadline_s::double precision) + interval '1 hour'
      where t.release_id = p_target.release_id and t.row_id = p_target.row_id;
   elsif p_judge and p_target.deadline_at <= hangar.now() then

@@ -62,6 +62,8 @@ begin
   loop
     v_target := v_found.target;
     v_row := v_found.app_row;
+    -- Whatever happens to an app that waits for its way back, it loses what the release gave it.
+    continue when v_target.must_go_back;
     if v_row.deleted_at is not null or v_row.desired_state = 'absent' then
       perform hangar.skip_target(v_target, 'left', 'the user is no longer entitled to an app');
     elsif v_row.generation <> v_target.generation and not hangar.still_has_release(p_release, v_row, v_target) then
@@ -122,14 +124,14 @@ end
 $$;
 
 -- The canary is started a second time before it counts, because an image can be fine until then; and one that sleeps is started, because it
--- proves nothing asleep. A canary that could not be restarted for as long as its deadline after the soak is taken as it is.
+-- proves nothing asleep. A canary that could not be restarted for as long as its deadline after the first try is taken as it is.
 create function hangar.needs_restart(p_release hangar.releases, p_target hangar.release_targets) returns boolean
 language sql stable set search_path = ''
 as $$
   select p_target.wave = 0 and p_target.image is not null and p_target.state = 'verifying' and not p_target.goes_back
      and p_target.restarted_at is null
-     and coalesce(p_target.good_since + pg_catalog.make_interval(secs => (p_release.soak_s + p_release.deadline_s)::double precision),
-                  p_target.deadline_at) > hangar.now()
+     and (p_target.restart_refused_at is null
+          or p_target.restart_refused_at + pg_catalog.make_interval(secs => p_release.deadline_s::double precision) > hangar.now())
 $$;
 
 -- Whether an app that has passed its proof is still watched, because some images fail only after a while. While the release rolls, these are
@@ -174,7 +176,7 @@ create function hangar.record_restart(p_release hangar.releases, p_target hangar
 language sql volatile set search_path = ''
 as $$
   update hangar.release_targets t
-     set looked_at = hangar.now(), read_at = hangar.now(), restarted_at = hangar.now(), good_since = null, reason_code = 'restarted',
+     set looked_at = hangar.now(), read_at = hangar.now(), restarted_at = hangar.now(), restart_refused_at = null, good_since = null, reason_code = 'restarted',
          reason = 'started once more, to see that the image starts again',
          deadline_at = hangar.now() + pg_catalog.make_interval(secs => p_release.deadline_s::double precision)
    where t.release_id = p_target.release_id and t.row_id = p_target.row_id
@@ -220,6 +222,7 @@ begin
   update hangar.release_targets t
      set looked_at = v_now, digest_seen = coalesce(v_digest, t.digest_seen), instance_seen = coalesce(nullif(p_look ->> 'instance', ''), t.instance_seen),
          look_code = case when v_verdict <> 'good' then v_code end, look_reason = case when v_verdict <> 'good' then v_detail end,
+         restart_refused_at = case when v_code = 'not_restarted' then coalesce(t.restart_refused_at, v_now) else t.restart_refused_at end,
          -- Another instance, which somebody deployed meanwhile, has proved nothing yet.
          good_since = case when v_verdict = 'good' and nullif(p_look ->> 'instance', '') <> t.instance_seen then v_now
                            when v_verdict = 'good' then coalesce(t.good_since, v_now) when v_verdict = 'unknown' then t.good_since end,

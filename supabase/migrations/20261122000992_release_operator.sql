@@ -69,7 +69,7 @@ begin
   end if;
   update hangar.release_targets t
      set state = 'pending', failed_at = null, reason_code = null, reason = null, generation = null, applied_at = null, good_since = null, looked_at = null,
-         restarted_at = null
+         restarted_at = null, restart_refused_at = null
    where t.release_id = p_release.id and t.state in ('reverted', 'failed');
   update hangar.releases r
      set state = 'rolling', reason = null, failed_at = null, wave_began_at = hangar.now(), advanced_at = null,

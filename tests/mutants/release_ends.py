@@ -113,8 +113,8 @@ BUGS = (
     PlantedBug(
         "put-back-for-ever",
         Sql("function hangar.settle_given"),
-        exactly("perform hangar.store_given(hangar.former_given(new, v_row));"),
-        "null;",
+        exactly("perform hangar.store_given(hangar.former_given(new, v_row));\n    end if;"),
+        "null;\n    end if;",
         "I13: who was put back follows the plan again",
         (f"{_BACK}::test_who_was_put_back_follows_the_plan_again",),
     ),
@@ -203,5 +203,21 @@ BUGS = (
         "\n               order",
         "I5: an environment with which no program starts is refused at every door",
         (f"{_ENV}::test_what_no_machine_could_have_is_refused_and_changes_nothing",),
+    ),
+    PlantedBug(
+        "unproved-image-waits-for-a-return",
+        Sql("function hangar.settle_given"),
+        exactly("and v_row.desired_state <> 'present' then\n    -- The user left"),
+        "and v_row.desired_state = 'legacy' then\n    -- The user left",
+        "I13: who leaves before the proof returns to the image that worked",
+        (f"{_BACK}::test_who_leaves_before_the_proof_returns_to_what_worked",),
+    ),
+    PlantedBug(
+        "way-back-lost-with-a-pin",
+        Sql("function hangar.follow_targets"),
+        exactly("continue when v_target.must_go_back;"),
+        "",
+        "I13: an aborted release leaves nothing for the end of a pin",
+        (f"{_BACK}::test_a_pin_that_is_set_with_the_abort_keeps_nothing_of_the_release",),
     ),
 )

@@ -26,12 +26,15 @@ BUGS = (
         (f"{_GUARDS}::test_the_canary_of_an_image_counts_only_after_its_restart",),
     ),
     PlantedBug(
-        "deadline-spares-the-restart",
+        "idle-time-spares-the-restart",
         Sql("function hangar.needs_restart"),
-        exactly("make_interval(secs => (p_release.soak_s + p_release.deadline_s)::double precision)"),
-        "make_interval(secs => p_release.soak_s::double precision)",
-        "I13: a soak longer than the deadline spares no canary its restart",
-        (f"{_GUARDS}::test_a_soak_longer_than_the_deadline_spares_no_canary_its_restart",),
+        exactly("(p_target.restart_refused_at is null"),
+        "(p_target.good_since > hangar.now() - interval '1 hour' and p_target.restart_refused_at is null",
+        "I13: only a restart that was tried and refused is given up, not one that nobody has tried",
+        (
+            f"{_GUARDS}::test_time_without_workers_spares_no_canary_its_restart",
+            f"{_GUARDS}::test_a_soak_longer_than_the_deadline_spares_no_canary_its_restart",
+        ),
     ),
     PlantedBug(
         "restart-ends-no-soak",

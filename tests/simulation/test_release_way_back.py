@@ -194,6 +194,38 @@ def test_no_target_of_a_user_who_has_left_is_called_reverted(fleet):
     assert (target["state"], target["code"]) == ("skipped", "left")
 
 
+@pytest.mark.parametrize("moment", ["before the abort", "with the abort", "while it rolls"])
+def test_who_leaves_before_the_proof_returns_to_what_worked(fleet, moment):
+    """The app is kept for the time of grace, and with it its machine, which has the image that nobody has proved."""
+    release = start_release(fleet, image=f"{NEW}-never-ready", soak_s=30, deadline_s=3600)
+    pass_minutes(fleet, 3)
+    user = find_target(read_release(fleet, release), "verifying")["user_id"]
+    fleet.set_tier(user, "free")
+    if moment != "with the abort":
+        pass_minutes(fleet, 3)
+        assert read_target(fleet, release, user)["code"] == "left"
+    if moment != "while it rolls":
+        undo(fleet, release, "abort")
+    fleet.set_tier(user, "pro")
+    pass_minutes(fleet, 3)
+    row = fleet.row(user)
+    assert (row["docker_image"].partition("@")[0], row["status"]) == (OLD, "active")
+    assert read_images(fleet)[row["fly_app_name"]] == OLD
+
+
+def test_a_pin_that_is_set_with_the_abort_keeps_nothing_of_the_release(fleet):
+    release = start_release(fleet, image=f"{NEW}-never-ready", soak_s=30, deadline_s=3600)
+    pass_minutes(fleet, 3)
+    user = find_target(read_release(fleet, release), "verifying")["user_id"]
+    operate(fleet, "fly_set_user_pin", p_user=user, p_pin={"image": NEXT}, p_actor=ACTOR, p_reason="a test")
+    undo(fleet, release, "abort")
+    assert fleet.row(user)["docker_image"] == NEXT
+    operate(fleet, "fly_set_user_pin", p_user=user, p_pin=None, p_actor=ACTOR)
+    pass_minutes(fleet, 3)
+    assert fleet.row(user)["docker_image"].partition("@")[0] == OLD
+    assert fleet.sql("select * from hangar.user_specs") == []
+
+
 @pytest.mark.parametrize("how", ["another tier", "another app", "the same app"])
 def test_who_was_put_back_follows_the_plan_again(fleet, how):
     """Like every user whom the release had not reached: what changes the machine anyway brings what the plan says by now."""
