@@ -33,6 +33,7 @@ STRAY_AGE = timedelta(minutes=10)
 # After this many failed starts the machine is replaced.
 STARTS_BEFORE_REPLACE = 3
 START_FAILED = "start_failed"
+MACHINE_FAILED = "machine_failed"
 # What a plan with a public service needs, so that `<app>.fly.dev` answers. Both are free.
 PUBLIC_ADDRESSES = ("shared_v4", "v6")
 # Two answers of Fly deny each other. Hangar keeps the name, creates nothing else and reads again.

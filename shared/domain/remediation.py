@@ -104,6 +104,10 @@ _BY_CODE = {
         "find out why the machine stops{step}; Hangar replaces the machine after three failed starts",
         cli=" (`hangar logs {user}`)",
     ),
+    "machine_failed": Advice(
+        "find out why a new machine fails{step}; Hangar makes another one with each attempt",
+        cli=" (`hangar logs {user}`)",
+    ),
     "contradiction": Advice(
         "Fly's answers deny each other: Hangar keeps the app's name, creates no other app and retries automatically; if it "
         "lasts, look at the app on Fly and tell Fly's support"

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from shared.domain.actions import Action, ActionKind
-from shared.domain.decide import CONTRADICTION, CONTRADICTION_ADVICE, START_FAILED
+from shared.domain.decide import CONTRADICTION, CONTRADICTION_ADVICE, MACHINE_FAILED, START_FAILED
 from shared.domain.errors import Conflict, HangarError, NameTaken, NotOwned, Refused, TransientError
 from shared.fly.errors import FIX_TOKEN
 
@@ -60,6 +60,10 @@ class Progress:
             raise Refused(message, code="token", advice=FIX_TOKEN, status=rejection.status) from rejection
         if action.kind is ActionKind.START_MACHINE and self.calls[action.kind] and rejection is None:
             raise Conflict(f"the machine of {app} was started and did not stay up", code=START_FAILED)
+        machine = action.machine
+        if machine and action.purpose == "replace" and machine.state == "failed" and self.calls[ActionKind.CREATE_MACHINE]:
+            message = f"the machine {machine.id}, which Hangar has made for {app}, failed to start"
+            raise Conflict(message, code=MACHINE_FAILED)
         times = self._count(action, full_regions)
         if times >= SAME_ACTION_LIMIT:
             last = f". The last time: {rejection}" if rejection else ""

@@ -53,6 +53,33 @@ as $$
   select hangar.check_refusal(a.key) from hangar.alerts a where a.kind = 'fly_refused' and a.resolved_at is null
 $$;
 
+create function hangar.without_failure(p_row public.user_fly_apps, p_status text) returns public.user_fly_apps
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  p_row.status := p_status;
+  p_row.error_code := null;
+  p_row.error_message := null;
+  p_row.retry_count := 0;
+  return p_row;
+end
+$$;
+
+-- The row after these events: Fly has made or started a machine, so it no longer refuses the organisation, whatever becomes of this machine.
+create function hangar.end_refusal(p_row public.user_fly_apps, p_events jsonb) returns public.user_fly_apps
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if p_row.status = 'error' and hangar.is_org_wide(p_row.error_code) and exists (
+    select 1 from jsonb_array_elements(p_events) e
+     where e ->> 'event_type' = 'action' and e ->> 'status' = 'succeeded'
+       and e -> 'metadata' ->> 'action' in ('create_machine', 'update_machine', 'start_machine')) then
+    return hangar.without_failure(p_row, 'provisioning');
+  end if;
+  return p_row;
+end
+$$;
+
 -- Fly has accepted one user again: others with this cause are due now, 50 with each, so that a wrong hope costs few calls.
 create function hangar.retry_refused(p_code text) returns void
 language sql volatile set search_path = ''

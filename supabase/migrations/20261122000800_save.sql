@@ -236,10 +236,7 @@ begin
     v_moved := v_row.generation is distinct from p_planned_generation;
     if v_refused = 'entitlement_unknown' and v_row.status = 'error' and not hangar.is_org_wide(v_row.error_code) then
       -- The removal waits for the host now, not for the failure of an earlier attempt, whose alert would otherwise stay open.
-      v_row.status := 'deprovisioning';
-      v_row.error_code := null;
-      v_row.error_message := null;
-      v_row.retry_count := 0;
+      v_row := hangar.without_failure(v_row, 'deprovisioning');
     end if;
   end if;
   if v_intent is not null then
@@ -247,7 +244,7 @@ begin
   end if;
   if p_events <> '[]' then
     perform hangar.store_events(v_row.id, v_row.user_id, p_events, v_withheld);
-    v_row := hangar.close_intents(v_row, p_events, v_intent, v_withheld);
+    v_row := hangar.end_refusal(hangar.close_intents(v_row, p_events, v_intent, v_withheld), p_events);
   end if;
   if v_intent is not null then
     v_row := hangar.record_deploying(v_row, v_intent, p_patch -> 'deploying');

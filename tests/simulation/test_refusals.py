@@ -274,3 +274,48 @@ def test_an_app_named_like_a_payment_is_adopted(world):
         world.sweep(drain_only=True)
     assert (world.row(user)["status"], world.row(user)["error_code"]) == ("active", None)
     assert len(world.apps()[world.row(user)["fly_app_name"]]) == 1
+
+
+@pytest.mark.parametrize("tag", ["pull-reverts", "missing"])
+def test_a_new_machine_that_fails_is_the_users_own_failure(world, tag):
+    """Fly makes machines again. That this one fails is no refusal of the organisation, which would hold every release."""
+    world.sql("update hangar.settings set default_image = %s", f"registry.fly.io/vyx-app:{tag}")
+    user = world.add_user("pro")
+    refuse(world, "POST", MACHINES, LIMIT, 422)
+    world.settle(2)
+    assert (world.row(user)["error_code"], [key for key, _ in read_alert(world)]) == ("quota", ["quota"])
+    world.set_faults()
+    world.clock.advance(HOUR)
+    world.settle(2)
+    row = world.row(user)
+    assert (row["status"], row["error_code"]) in {("error", "machine_failed"), ("error", "image")}
+    assert world.open_alerts() <= {
+        ("provision_failed", str(row["id"])),
+        ("provision_failed", f"image/{row['docker_image']}"),
+    }
+    made = count_creates(world)
+    sweep_for(world, 2 * HOUR, 60)
+    assert count_creates(world) - made < 20, "the waits between the attempts grow"
+    assert "image" in row["error_message"] or "failed to start" in row["error_message"]
+
+
+def test_a_refusal_ends_when_fly_has_made_the_machine(world):
+    """And not only when the machine is up: one that takes long, or never starts, held every release with the alert."""
+    world.sql("update hangar.settings set default_image = 'registry.fly.io/vyx-app:slow-pull'")
+    user = world.add_user("pro")
+    refuse(world, "POST", MACHINES, LIMIT, 422)
+    world.settle(2)
+    assert [key for key, _ in read_alert(world)] == ["quota"]
+    world.set_faults()
+    world.clock.advance(HOUR)
+    world.sweep(drain_only=True)
+    row = world.row(user)
+    assert (row["status"], row["error_code"], row["machine_state"]) == ("provisioning", None, "created")
+    assert read_alert(world) == []
+
+
+def count_creates(world):
+    return world.sql(
+        "select count(*) from public.user_fly_app_events where metadata ->> 'action' = 'create_machine'"
+        " and status = 'succeeded'"
+    )[0][0]
