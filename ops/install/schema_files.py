@@ -69,14 +69,3 @@ def list_procedures(files: Iterable[SchemaFile]) -> tuple[list[str], list[str]]:
     """The names of the procedures that these files create in `public`, and the text of each."""
     found = [(name, text) for file in files for name, _, text in _PROCEDURE.findall(file.text)]
     return [name for name, _ in found], [text for _, text in found]
-
-
-def list_relations(files: Iterable[SchemaFile]) -> list[str]:
-    """The names of the tables, views and types that these files create in `public`."""
-    return [name for file in files for name in _RELATION.findall(file.text)]
-
-
-def list_procedures(files: Iterable[SchemaFile]) -> tuple[list[str], list[str]]:
-    """The names of the procedures that these files create in `public`, and the text of each."""
-    found = [(name, text) for file in files for name, _, text in _PROCEDURE.findall(file.text)]
-    return [name for name, _ in found], [text for _, text in found]

@@ -61,7 +61,12 @@ class Progress:
         if action.kind is ActionKind.START_MACHINE and self.calls[action.kind] and rejection is None:
             raise Conflict(f"the machine of {app} was started and did not stay up", code=START_FAILED)
         machine = action.machine
-        if machine and action.purpose == "replace" and machine.state == "failed" and self.calls[ActionKind.CREATE_MACHINE]:
+        if (
+            machine
+            and action.purpose == "replace"
+            and machine.state == "failed"
+            and self.calls[ActionKind.CREATE_MACHINE]
+        ):
             message = f"the machine {machine.id}, which Hangar has made for {app}, failed to start"
             raise Conflict(message, code=MACHINE_FAILED)
         times = self._count(action, full_regions)

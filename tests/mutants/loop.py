@@ -1,6 +1,6 @@
 """Bugs planted in the reconcile loop: lease, intent and outcome, what is observed, and what a call leaves behind."""
 
-from tests.mutants.places import Python
+from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _RECONCILE = "tests/simulation/test_reconcile.py"
@@ -112,5 +112,21 @@ BUGS = (
         "size = (row.cpu_kind, row.cpu_count, row.memory_mb)",
         "I10: a machine costs what its own size costs, whatever its plan says by now",
         ("tests/simulation/test_seed_findings.py::test_a_machine_of_the_old_size_has_its_price_too",),
+    ),
+    PlantedBug(
+        "failing-machines-without-an-end",
+        Python("shared.reconcile.progress", "Progress.check"),
+        exactly("and self.calls[ActionKind.CREATE_MACHINE]"),
+        "and not self.calls[ActionKind.CREATE_MACHINE] and False",
+        "I7: a new machine that fails is a failure of the app, with growing waits",
+        ("tests/simulation/test_refusals.py::test_a_new_machine_that_fails_is_the_users_own_failure",),
+    ),
+    PlantedBug(
+        "refusal-lasts-until-the-machine-is-up",
+        Sql("function hangar.end_refusal"),
+        exactly("'create_machine', "),
+        "",
+        "D9: a refusal ends when Fly accepts the change again",
+        ("tests/simulation/test_refusals.py::test_a_refusal_ends_when_fly_has_made_the_machine",),
     ),
 )

@@ -46,10 +46,17 @@ class RandomCredentials:
         if self.renewed_from and self.chance.random() < 0.5:
             self._renew_all()
         for _ in range(_MOST_HOURS):
-            if not any(issued < self.renewed_from for _, issued in self._running()):
+            if not any(issued < self.renewed_from for _, issued in self._running()) and not self._waiting():
                 return
             self.world.turns.run(self.world.clock() + 3600.0)
             self.storm.call_health()
+
+    def _waiting(self) -> bool:
+        """Whether the token of a wanted app is older than an operator wants, also while its machine is down."""
+        issued = (
+            "select token_issued_at from public.user_fly_apps where deleted_at is null and desired_state = 'present'"
+        )
+        return any(at and at.timestamp() < self.renewed_from for (at,) in self.world.sql(issued))
 
     def _running(self) -> list[tuple[UUID, float]]:
         """The user of each machine that runs and is wanted, and when its token was issued."""
