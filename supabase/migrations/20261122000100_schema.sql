@@ -100,12 +100,17 @@ end
 $$;
 comment on function hangar.explain_refused_size(text, integer, integer) is 'Why Fly would refuse this size, as a sentence; null if Fly accepts it. Python answers the same; a test compares both.';
 
+-- Whether a function in `public` is ours, because the host may have functions of its own named fly_*. `doctor_shape` adds those that were
+-- recorded: a copy of the database may have lost the comments.
+create function hangar.is_procedure(p_function oid) returns boolean
+language sql stable set search_path = ''
+as $$ select coalesce(pg_catalog.obj_description(p_function, 'pg_proc') like '%docs/database.md%', false) $$;
+
 -- Closes every function of ours and opens the procedures to service_role. Every file that creates functions ends with a call of it,
 -- so that its functions are never open, not even if a later file fails.
 -- Default privileges cannot do this. Postgres grants EXECUTE to PUBLIC by itself, and only a default for *every* schema of the role
 -- `postgres` revokes that; on Supabase it would also close the functions that the host creates later, and the default that opens
 -- functions in `public` to anon and authenticated is the host's too.
--- A procedure is recognised by its comment, because the host may have functions of its own named fly_*.
 create function hangar.restrict_functions() returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -121,7 +126,7 @@ begin
                   else '{}' end as callers
         from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
        where n.nspname = 'hangar'
-          or n.nspname = 'public' and p.proname like 'fly\_%' and obj_description(p.oid, 'pg_proc') like '%docs/database.md%'
+          or n.nspname = 'public' and p.proname like 'fly\_%' and hangar.is_procedure(p.oid)
     )
     select o.oid::regprocedure as name, o.callers from ours o
      -- Every file calls this, so that a function that is as it should be is left alone. A function without rights of its own is PUBLIC's.

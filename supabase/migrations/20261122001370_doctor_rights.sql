@@ -21,7 +21,7 @@ as $$
   select p.oid, p.oid::regprocedure::text, n.nspname = 'public' or p.oid::regprocedure::text in ('hangar.now()', 'hangar.user_email(uuid)')
     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
    where n.nspname = 'hangar'
-      or n.nspname = 'public' and p.proname like 'fly\_%' and pg_catalog.obj_description(p.oid, 'pg_proc') like '%docs/database.md%'
+      or n.nspname = 'public' and p.proname like 'fly\_%' and hangar.is_procedure(p.oid)
 $$;
 
 create function hangar.doctor_procedure_rights() returns jsonb

@@ -14,6 +14,13 @@ comment on table hangar.recorded_shape is 'Our tables, views and functions as th
 alter table hangar.recorded_shape enable row level security;
 create policy service_role_all on hangar.recorded_shape for all to service_role using (true) with check (true);
 
+create or replace function hangar.is_procedure(p_function oid) returns boolean
+language sql stable set search_path = ''
+as $$
+  select coalesce(pg_catalog.obj_description(p_function, 'pg_proc') like '%docs/database.md%', false)
+      or exists (select 1 from hangar.recorded_shape r where r.kind = 'function' and r.name = p_function::regprocedure::text)
+$$;
+
 -- Each part with its definition, as Postgres writes it, whatever the settings of the database and the role.
 create function hangar.read_shape() returns table (kind text, name text, definition text)
 language sql stable set search_path = '' set intervalstyle = 'postgres' set datestyle = 'ISO, YMD' set timezone = 'UTC' set bytea_output = 'hex'

@@ -99,6 +99,9 @@ RIGHTS = (
             says="authenticated may run", runs="sql"),
     Mistake("service_role may not run one", "procedure_rights", "revoke execute on function public.fly_claim_due from service_role",
             says="fly_claim_due", runs="sql"),
+    Mistake("a copy without comments and rights", "procedure_rights", "do $$ declare f regprocedure; begin for f in select oid from pg_proc"
+            " where pronamespace = 'public'::regnamespace and proname like 'fly\\_%' loop execute format('comment on function %s is null', f);"
+            " execute format('grant execute on function %s to public', f); end loop; end $$", says="anon may run public.fly_", runs="sql"),
     Mistake("row level security off", "row_security", "alter table public.user_fly_apps disable row level security", says="user_fly_apps", runs="sql"),
     Mistake("service_role cannot read", "table_rights", "revoke select on public.fly_plans from service_role", says="may not select", runs="sql"),
     Mistake("users read the plans", "table_rights", "grant select on public.fly_plans to authenticated", says="authenticated may select", runs="sql"),

@@ -97,4 +97,12 @@ BUGS = (
         "a limit of zero is named",
         (f"{_MISTAKE}[no app allowed]",),
     ),
+    PlantedBug(
+        "doctor-forgets-procedures-without-comments",
+        Sql("create or replace function hangar.is_procedure"),
+        exactly("r.kind = 'function'"),
+        "r.kind = 'view'",
+        "procedures whose comments a copy has lost are ours too",
+        (f"{_MISTAKE}[a copy without comments and rights]",),
+    ),
 )
