@@ -25,7 +25,7 @@ dev: setup ## Start the local cloud with a sample fleet until Ctrl-C (EMPTY=1: w
 	@exec $(RUN)hangar dev --interrupt-ok $(if $(EMPTY),,--sample)
 
 psql: setup ## Open psql on the database of the running local cloud (ARGS='-c "select 1"')
-	@exec $(RUN)python -m local.dev.psql $(ARGS)
+	@exec $(RUN)python -m ops.dev.psql $(ARGS)
 
 test: setup ## Run the tests, several at a time; of slow ones and of many cases a few (CASES=all: all; PATHS=: all of these)
 	@$(RUN)python -m tests.browser.chromium

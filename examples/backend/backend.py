@@ -1,4 +1,4 @@
-"""The smallest backend for a user's machine: one file, standard library only.
+"""The reference backend for a user's machine: one file, standard library only. The local cloud runs it in its machines.
 
 It keeps docs/backend-contract.md. Replace `evaluate` by your own program; the rest is what Hangar and the database expect.
 """
@@ -6,6 +6,7 @@ It keeps docs/backend-contract.md. Replace `evaluate` by your own program; the r
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import signal
@@ -24,6 +25,8 @@ PAGE = 500  # below the 1,000 rows that PostgREST returns at most
 HTTP_TIMEOUT_S = 5.0
 STOP_S = 1.5
 MISSED_POLLS = 3
+READY_CHARS = 400  # how much of the answer to a check Fly shows
+RUN_MODES = ("user_dedicated", "shared_backend")
 
 
 def evaluate(trader: dict[str, Any], number: int) -> dict[str, Any]:
@@ -68,19 +71,45 @@ def find_problems(env: dict[str, str]) -> list[str]:
         or read_claims(value).get("role") == "service_role"
         or (value and name.startswith(("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE")))
     ]
-    mode = env.get("RUN_MODE")
-    if mode not in ("user_dedicated", "shared_backend"):
-        problems.append(f"RUN_MODE must be user_dedicated or shared_backend, not {mode!r}")
-    required = ["SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "SUPABASE_USER_TOKEN"]
-    if mode == "user_dedicated":
-        required += ["USER_ID", "HANGAR_APP_ID"]
-        if read_claims(env.get("SUPABASE_USER_TOKEN", "")).get("sub") != env.get("USER_ID"):
+    if env.get("RUN_MODE") not in RUN_MODES:
+        problems.append(f"RUN_MODE must be one of {', '.join(RUN_MODES)}; it is {env.get('RUN_MODE')!r}")
+    required = ("SUPABASE_URL", "SUPABASE_PUBLISHABLE_KEY", "SUPABASE_USER_TOKEN")
+    problems += [f"{name} must be set" for name in required if not env.get(name)]
+    if env.get("SUPABASE_URL") and not env["SUPABASE_URL"].startswith(("http://", "https://")):
+        problems.append("SUPABASE_URL must be a URL such as https://abc.supabase.co")
+    claims = read_claims(env.get("SUPABASE_USER_TOKEN", ""))
+    if env.get("SUPABASE_USER_TOKEN") and claims.get("role") not in ("authenticated", "service_role"):
+        problems.append("SUPABASE_USER_TOKEN must be a JWT with the role authenticated")
+    if env.get("RUN_MODE") == "user_dedicated":
+        problems += [f"{name} must be a uuid" for name in ("USER_ID", "HANGAR_APP_ID") if not is_uuid(env.get(name))]
+        if claims and is_uuid(env.get("USER_ID")) and claims.get("sub") != env["USER_ID"]:
             problems.append("SUPABASE_USER_TOKEN must be the token of the user that USER_ID names")
-    return problems + [f"{name} must be set" for name in required if not env.get(name)]
+    if not is_number(env.get("PORT") or "0", 0, 65535) or "." in env.get("PORT", ""):
+        problems.append("PORT must be a number from 0 (any free port) to 65535")
+    for name in ("POLL_INTERVAL_S", "SIGNAL_INTERVAL_S"):
+        if not is_number(env.get(name) or "1", 0.05, 86400):
+            problems.append(f"{name} must be seconds from 0.05 to 86400")
+    return problems
+
+
+def is_uuid(value: str | None) -> bool:
+    """Whether the value is the text of a uuid."""
+    try:
+        return bool(uuid.UUID(value or ""))
+    except ValueError:
+        return False
+
+
+def is_number(text: str, least: float, most: float) -> bool:
+    """Whether the text is a number within bounds."""
+    try:
+        return least <= float(text) <= most
+    except ValueError:
+        return False
 
 
 def read_settings(env: dict[str, str]) -> Settings:
-    """The settings of an environment without problems. Raises ValueError if a number is not valid."""
+    """The settings of an environment without problems."""
     token = env["SUPABASE_USER_TOKEN"]
     dedicated = env["RUN_MODE"] == "user_dedicated"
     return Settings(
@@ -94,9 +123,25 @@ def read_settings(env: dict[str, str]) -> Settings:
         port=int(env.get("PORT") or 8080),
         poll_interval_s=float(env.get("POLL_INTERVAL_S") or 5),
         signal_interval_s=float(env.get("SIGNAL_INTERVAL_S") or 60),
-        version=env.get("VERSION") or "example",
+        version=env.get("VERSION") or "reference",
         image=env.get("FLY_IMAGE_REF"),
     )
+
+
+class DatabaseError(Exception):
+    """The database refused or sent no answer. The text holds no key; `code` is the one of Postgres or PostgREST, if any."""
+
+    def __init__(self, code: str | None, message: str) -> None:
+        super().__init__(f"{code}: {message}" if code else message)
+        self.code = code
+
+    @classmethod
+    def read(cls, error: urllib.error.HTTPError) -> DatabaseError:
+        try:
+            body = json.loads(error.read())
+            return cls(str(body.get("code") or error.code), str(body.get("message")))
+        except (OSError, ValueError, AttributeError):
+            return cls(str(error.code), str(error.reason))
 
 
 class Database:
@@ -123,8 +168,8 @@ class Database:
         """Insert a signal with its own id. If it exists already, an earlier answer was lost, and that is fine."""
         try:
             self._send("POST", "signals", row)
-        except urllib.error.HTTPError as error:
-            if json.loads(error.read() or b"{}").get("code") != "23505":  # unique_violation
+        except DatabaseError as error:
+            if error.code != "23505":  # unique_violation
                 raise
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -135,9 +180,14 @@ class Database:
             headers=headers,
             data=None if body is None else json.dumps(body).encode(),
         )
-        with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as response:  # noqa: S310  as above
-            text = response.read()
-        return json.loads(text) if text else None
+        try:
+            with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as response:  # noqa: S310  as above
+                text = response.read()
+            return json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            raise DatabaseError.read(error) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise DatabaseError(None, str(error)) from error
 
 
 @dataclass
@@ -162,6 +212,7 @@ class Worker:
         self._running: dict[str, RunningTrader] = {}
         self._read_at: float | None = None
         self._expected = 0
+        self._read_error = self._write_error = ""
 
     def work(self) -> None:
         """Poll and send signals until `stop` is set."""
@@ -181,15 +232,16 @@ class Worker:
         """Make the running set equal to the desired set. A failed read changes nothing."""
         try:
             desired = self._database.read_traders()
-        except (OSError, ValueError) as error:
+        except DatabaseError as error:
             log("reading the traders failed", error=str(error))
+            self._read_error = f": {error}"
             return
         with self._lock:
             for key in [key for key, running in self._running.items() if desired.get(key) != running.trader]:
                 del self._running[key]
             for key, trader in desired.items():
                 self._running.setdefault(key, RunningTrader(trader, time.monotonic()))
-            self._read_at, self._expected = time.monotonic(), len(desired)
+            self._read_at, self._expected, self._read_error = time.monotonic(), len(desired), ""
 
     def _send_signal(self, running: RunningTrader) -> None:
         row = running.unsent or {
@@ -201,12 +253,13 @@ class Worker:
         }
         try:
             self._database.write_signal(row)
-        except (OSError, ValueError) as error:
+        except DatabaseError as error:
             log("writing a signal failed", error=str(error))
+            self._write_error = f": {error}"
             running.unsent, running.next_signal_at = row, time.monotonic() + self.settings.poll_interval_s
             return
         with self._lock:
-            running.unsent, running.sent = None, running.sent + 1
+            running.unsent, running.sent, self._write_error = None, running.sent + 1, ""
             running.next_signal_at = time.monotonic() + self.settings.signal_interval_s
 
     def readiness(self) -> tuple[str | None, int, int]:
@@ -218,9 +271,9 @@ class Worker:
         if self.stop.is_set():
             reason = "stopping"
         elif read_at is None or time.monotonic() - read_at > MISSED_POLLS * self.settings.poll_interval_s:
-            reason = "no authenticated read succeeded within the last three poll intervals"
+            reason = f"no authenticated read succeeded within the last three poll intervals{self._read_error}"
         elif loaded != expected:
-            reason = f"{loaded} of {expected} traders loaded"
+            reason = f"{loaded} of {expected} traders loaded{self._write_error}"
         return reason, loaded, expected
 
 
@@ -234,7 +287,9 @@ class Handler(BaseHTTPRequestHandler):
         common = {"run_mode": settings.run_mode, "user_id": settings.user_id, "version": settings.version}
         if self.path == "/ready":
             state = {"status": "not_ready" if reason else "ready", "reason": reason, "loaded": loaded}
-            self._answer(503 if reason else 200, {**state, **common, "expected": expected, "image": settings.image})
+            self._answer(
+                503 if reason else 200, shorten({**state, **common, "expected": expected, "image": settings.image})
+            )
         elif self.path in ("/", "/health"):
             health = {
                 "status": "healthy",
@@ -265,23 +320,23 @@ def log(message: str, **more: object) -> None:
     sys.stdout.flush()
 
 
-def main() -> int:
-    """Exit codes: 0 after SIGTERM or SIGINT, 1 when the port is taken, 2 for a wrong environment."""
-    env = dict(os.environ)
-    if problems := find_problems(env):
-        sys.stderr.writelines(f"backend: {problem}\n" for problem in problems)
-        return 2
-    try:
-        settings = read_settings(env)
-    except ValueError as error:
-        sys.stderr.write(f"backend: PORT, POLL_INTERVAL_S and SIGNAL_INTERVAL_S must be numbers: {error}\n")
-        return 2
+def shorten(ready: dict[str, Any]) -> dict[str, Any]:
+    """The page within what Fly shows of it: a long reason loses its end, a long image its beginning."""
+    excess = len(json.dumps(ready)) - READY_CHARS
+    if excess > 0 and ready["reason"]:
+        ready = ready | {"reason": f"{ready['reason'][: -excess - 3]}..."}
+        excess = len(json.dumps(ready)) - READY_CHARS
+    return ready | {"image": f"...{ready['image'][excess + 3 :]}"} if excess > 0 and ready["image"] else ready
+
+
+def serve(settings: Settings) -> int:
+    """Listen first, then read and work until SIGTERM or SIGINT (0). 1 when the port is taken."""
     worker = Worker(settings)
     Handler.worker = worker
     try:
         server = ThreadingHTTPServer((settings.host, settings.port), Handler)
     except OSError as error:
-        sys.stderr.write(f"backend: PORT {settings.port}: {error.strerror}\n")
+        sys.stderr.write(f"backend: cannot listen on PORT {settings.port}: {error.strerror}\n")
         return 1
 
     def stop(*_: object) -> None:
@@ -297,6 +352,15 @@ def main() -> int:
     worker.work()
     log("stopped")
     return 0
+
+
+def main() -> int:
+    """Exit codes: 0 after a signal, 1 when the port is taken, 2 for a wrong environment."""
+    env = dict(os.environ)
+    if problems := find_problems(env):
+        sys.stderr.writelines(f"backend: {problem}\n" for problem in problems)
+        return 2
+    return serve(read_settings(env))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""`make dev`: starts every part of the local cloud as a process and connects them."""
+"""Starts every part of the local cloud as a process and connects them."""

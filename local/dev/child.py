@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import subprocess
 
 ROOT = Path(__file__).resolve().parents[2]
+BACKEND = ROOT / "examples" / "backend" / "backend.py"
+"""The program of the machines."""
+
 READY_S = 60.0  # far more than any child needs, because a loaded computer is slow
 TAIL_LINES = 15
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")  # and no other variable of the user's shell

@@ -9,27 +9,22 @@ Each cloud has its own folder, ports, keys and database. They are new at every s
 import contextlib
 import itertools
 import json
-import os
-import shutil
-import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
-from local.dev.addresses import describe, format_addresses
+from local.dev.addresses import describe
 from local.dev.alerts import AlertSink
-from local.dev.child import ROOT, CancelledError, Child, DevError
+from local.dev.child import BACKEND, CancelledError, Child, DevError
 from local.dev.database import DBNAME, ORG, add_people, make_database, replace_urls, store_secrets
 from local.dev.files import LOGS, FolderLock, clear_folder
 from local.dev.fly import TOKEN_VARIABLE
 from local.dev.functions import ADMIN as ADMIN_PAGES
 from local.dev.functions import CALLED, NAMES, Endpoints, Function, Secrets, hold_port, make_settings
-from local.dev.sample_fleet import fill_sample_fleet
 from local.fly.runtime.processes import DEFAULT_LIMIT
 from local.service import Service, write_private
 from local.supabase.extensions.pg_cron import CronScheduler
@@ -43,7 +38,7 @@ STOP_GRACE_S = 3.0
 class LocalCloud(Service):
     """Starts everything in `folder` and keeps it until `stop`; DevError when a part does not come up.
 
-    `addresses` is the content of `dev.json`. Tests use `pg_net` and `pg_cron`, for example to lose a nudge.
+    `addresses` is the content of `dev.json`. Tests use `pg_net` and `pg_cron`, for example to stop the nudges.
     `alerts=False` leaves the alert sink out, `processes` limits how many machines are real processes, `fsync` makes
     commits survive a power cut.
     """
@@ -57,7 +52,7 @@ class LocalCloud(Service):
         folder: Path,
         *,
         alerts: bool = True,
-        processes: int | None = None,
+        processes: int = DEFAULT_LIMIT,
         fsync: bool = False,
         cancelled: threading.Event | None = None,
     ) -> None:
@@ -66,7 +61,7 @@ class LocalCloud(Service):
         self.addresses: dict[str, Any] = {}
         self.start_s = 0.0
         self._sink = AlertSink() if alerts else None
-        self._processes = _read_process_limit() if processes is None else processes
+        self._processes = processes
         self._cancelled = cancelled or threading.Event()
         self._children: list[Child] = []
         self._functions: dict[str, Function] = {}
@@ -143,7 +138,8 @@ class LocalCloud(Service):
             *("--database-url", database_url, "--org", ORG),
             *("--ready-file", self.folder / "fly.json"),
             *("--log-dir", self.folder / LOGS / "machines"),
-            *("--process-limit", str(self._processes)),
+            *("--port", "0", "--process-limit", str(self._processes)),
+            *("--processes", sys.executable, "-IS", BACKEND),
         ]
         return self._start_child("Fly simulator", "fly", command, {TOKEN_VARIABLE: own.fly_token})
 
@@ -225,19 +221,6 @@ class LocalCloud(Service):
         """The alerts that the sink has received."""
         return self._sink.received if self._sink else []
 
-    @property
-    def psql(self) -> str:
-        """The psql of the server in use, else the one on PATH."""
-        beside = self.postgres.binaries / "psql"
-        return str(beside) if beside.exists() else shutil.which("psql") or "psql"
-
-
-def _read_process_limit() -> int:
-    value = os.environ.get("HANGAR_DEV_PROCESSES") or str(DEFAULT_LIMIT)
-    if not (value.isascii() and value.isdigit()):
-        raise DevError(f"HANGAR_DEV_PROCESSES must be a number of processes, such as {DEFAULT_LIMIT}, and is {value!r}")
-    return int(value)
-
 
 def _read(path: Path) -> str | None:
     """The file that a child writes when it is ready; None before."""
@@ -245,44 +228,3 @@ def _read(path: Path) -> str | None:
         return path.read_text()
     except FileNotFoundError:
         return None
-
-
-def run_dev(folder: Path | None = None, *, sample: bool = False) -> int:
-    """`make dev`: start, print every address, keep running until SIGINT (130), SIGTERM or SIGHUP (0); 1 when a part fails.
-
-    With `sample` the fleet is filled before the addresses are printed.
-    """
-    stopping, received = threading.Event(), []
-
-    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        stopping.set()
-
-    before = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        cloud = LocalCloud(folder or ROOT / ".hangar", cancelled=stopping)
-        print("Starting the local cloud: Postgres, Supabase gateway, Fly simulator, functions ...", flush=True)
-        with cloud:
-            if sample:
-                fill_sample_fleet(cloud.addresses, stopping)
-            print(
-                format_addresses(cloud.addresses, start_s=cloud.start_s, folder=cloud.folder, psql=cloud.psql),
-                flush=True,
-            )
-            while not stopping.wait(0.5):
-                cloud.check()
-            print("\nStopping ...", flush=True)
-        print("Stopped. Processes, ports and data are gone; the logs stay.", flush=True)
-    except CancelledError:
-        print("Stopped before everything had started.", flush=True)
-    except DevError as error:
-        print(f"hangar dev: {error}", file=sys.stderr, flush=True)
-        return 1
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-    return 130 if received[0] == signal.SIGINT else 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_dev(Path(sys.argv[1]) if len(sys.argv) > 1 else None))

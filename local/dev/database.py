@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 
+from local.dev.child import BACKEND
 from local.supabase.auth.service import hash_password
 from local.supabase.postgres.database import prepare
 from local.supabase.postgres.server import Postgres
@@ -15,7 +15,6 @@ from local.supabase.postgres.server import Postgres
 DBNAME = "hangar"
 ORG = "hangar-local"
 REGION = "sin"
-BACKEND = Path(__file__).parents[1] / "backend"
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,7 @@ FREE_USERS = tuple(Person(f"00000000-0000-4000-8000-00000000000{n}", f"user-{n}@
 
 def name_image() -> str:
     """The image of the reference backend, pinned by a digest of its source, in the form of a real image reference."""
-    digest = hashlib.sha256()
-    for path in sorted(BACKEND.glob("*.py")):
-        digest.update(path.read_bytes())
-    return f"hangar.local/backend@sha256:{digest.hexdigest()}"
+    return f"hangar.local/backend@sha256:{hashlib.sha256(BACKEND.read_bytes()).hexdigest()}"
 
 
 def make_database(server: Postgres) -> tuple[str, str]:

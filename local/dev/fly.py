@@ -1,22 +1,19 @@
 """`python -m local.dev.fly`: the Fly simulator of the local cloud, whose clock the database follows.
 
-Machines are processes of the reference backend. `POST /_sim/clock` answers after `hangar.now()` has moved too, so that a
+`POST /_sim/clock` answers after `hangar.now()` has moved too, so that a
 caller who advances the time sees it in both.
 """
 
 import argparse
+import functools
 import os
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-from local.fly.runtime.processes import DEFAULT_LIMIT, ProcessRunner
-from local.fly.runtime.runner import MachineRunner
-from local.fly.server import FlyServer
+from local.fly import __main__ as fly
 from local.fly.simulator import FlySim, Sleep
 from local.http_server import Request, Response, answer_json
-from local.service import stop_on_signals, write_private
 
 TOKEN_VARIABLE = "HANGAR_DEV_FLY_TOKEN"  # noqa: S105  a variable's name: every user can read a command line, so the token is not in it
 
@@ -24,8 +21,8 @@ TOKEN_VARIABLE = "HANGAR_DEV_FLY_TOKEN"  # noqa: S105  a variable's name: every 
 class ClockedSim(FlySim):
     """A simulator that calls `follow` with its clock's offset in seconds after each control call that changes it."""
 
-    def __init__(self, runner: MachineRunner, *, token: str, org: str, follow: Callable[[float], None]) -> None:
-        super().__init__(time.time, machines=runner, token=token, org=org)
+    def __init__(self, *arguments: Any, follow: Callable[[float], None], **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "token": os.environ[TOKEN_VARIABLE]})
         self._follow = follow
 
     def handle(self, request: Request, sleep: Sleep | None = None, poll_s: float | None = None) -> Response:
@@ -42,27 +39,17 @@ class ClockedSim(FlySim):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m local.dev.fly", description=__doc__)
+    """Serve until SIGTERM or SIGINT. All options but ours are those of `python -m local.fly`."""
+    parser = argparse.ArgumentParser(prog="python -m local.dev.fly", description=__doc__, allow_abbrev=False)
     parser.add_argument("--database-url", required=True)
-    parser.add_argument("--org", required=True)
-    parser.add_argument("--ready-file", type=Path, required=True, help="written when it serves: {url, pid}")
-    parser.add_argument("--log-dir", type=Path, required=True, help="output of the machines' processes")
-    parser.add_argument("--process-limit", type=int, default=DEFAULT_LIMIT, help="machines that are real processes")
-    given = parser.parse_args(arguments)
+    given, others = parser.parse_known_args(arguments)
 
     def follow(offset_s: float) -> None:
         from local.dev.database import shift_clock  # noqa: PLC0415  the clock is rarely moved, and psycopg is a large import
 
         shift_clock(given.database_url, offset_s)
 
-    runner = ProcessRunner([sys.executable, "-m", "local.backend"], given.process_limit, log_dir=given.log_dir)
-    sim = ClockedSim(runner, token=os.environ[TOKEN_VARIABLE], org=given.org, follow=follow)
-    stopping = stop_on_signals()
-    with FlyServer(sim, 0) as server:
-        write_private(given.ready_file, {"url": server.url, "pid": os.getpid()})
-        stopping.wait()
-    return 0
+    return fly.main(others, functools.partial(ClockedSim, follow=follow))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from local.fly.runtime.processes import DEFAULT_LIMIT, ProcessRunner
@@ -42,13 +43,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; 1 when the port is taken."""
+def main(arguments: list[str] | None = None, make: Callable[..., FlySim] = FlySim) -> int:
+    """Serve what `make` makes until SIGINT or SIGTERM; 1 when the port is taken."""
     given = _parse(arguments)
     runner = MachineRunner()
     if given.processes:
         runner = ProcessRunner(given.processes, given.process_limit, log_dir=given.log_dir)
-    sim = FlySim(
+    sim = make(
         time.time,
         given.seed,
         given.profile,

@@ -13,7 +13,7 @@ from ops.exit_codes import EXIT_INTERRUPTED
 @click.option("--interrupt-ok", is_flag=True, help="Exit with 0 instead of 130 after Ctrl-C.")
 def dev(*, sample: bool, interrupt_ok: bool) -> None:
     """Run the whole cloud on this machine until Ctrl-C."""
-    from local.dev.cloud import run_dev  # noqa: PLC0415  the local cloud is heavy and only two commands need it
+    from ops.dev.run import run_dev  # noqa: PLC0415  the local cloud is heavy and only two commands need it
 
     code = run_dev(sample=sample)
     sys.exit(0 if interrupt_ok and code == EXIT_INTERRUPTED else code)

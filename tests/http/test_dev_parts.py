@@ -130,12 +130,6 @@ def test_the_sink_stores_and_lists_alerts():
         sink.stop()
 
 
-def test_an_invalid_process_limit_names_the_variable(tmp_path, monkeypatch):
-    monkeypatch.setenv("HANGAR_DEV_PROCESSES", "many")
-    with pytest.raises(DevError, match="HANGAR_DEV_PROCESSES must be a number"):
-        LocalCloud(tmp_path)
-
-
 def test_a_cloud_without_postgres_fails_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("PG_BIN", str(tmp_path))
     with pytest.raises(DevError, match="has no postgres and initdb") as failed:

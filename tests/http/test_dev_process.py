@@ -18,6 +18,7 @@ from tests.support.sizes import size
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
+RUN_DEV = "import sys, pathlib; from ops.dev.run import run_dev; sys.exit(run_dev(pathlib.Path(sys.argv[1])))"
 # Parts of the cloud: a word of the command, the words that report its end, and its log.
 PARTS = (
     (b"local.supabase.gateway", "the Supabase gateway ended with code -9", "gateway.log"),
@@ -72,7 +73,7 @@ class Dev:
         self.folder, self.output = folder, output
         with output.open("wb") as file:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "local.dev.cloud", folder], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+                [sys.executable, "-c", RUN_DEV, folder], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
             )
 
     @property

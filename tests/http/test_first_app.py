@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import ECAlgorithm
 
 import ops.commands.deploy
+from local.dev.child import BACKEND
 from local.fly.runtime.processes import ProcessRunner
 from local.fly.server import FlyServer
 from local.fly.simulator import FlySim
@@ -171,7 +172,7 @@ def business(postgres, tmp_path):
 
 @pytest.fixture
 def fly(tmp_path):
-    runner = ProcessRunner([sys.executable, "-m", "local.backend"], 4, log_dir=tmp_path / "machines")
+    runner = ProcessRunner([sys.executable, "-IS", str(BACKEND)], 4, log_dir=tmp_path / "machines")
     with FlyServer(FlySim(time.time, machines=runner, token=FLY_TOKEN, org="acme"), 0) as server:
         yield server
 

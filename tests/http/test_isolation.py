@@ -16,11 +16,12 @@ import pytest
 from pydantic import SecretStr
 
 from local import process
+from local.dev.child import BACKEND
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
 from shared.adapters.user_tokens import mint_user_token
 from tests.http.conftest import Project
-from tests.http.test_backend_process import ROOT, eventually
+from tests.http.test_backend_process import eventually
 from tests.support.databases import drop_database, fresh_database
 
 A, B = str(uuid4()), str(uuid4())
@@ -324,6 +325,7 @@ def environment(tenants, **changes):
         "SUPABASE_URL": tenants.project.url,
         "SUPABASE_PUBLISHABLE_KEY": tenants.project.keys.publishable_key,
         "SUPABASE_USER_TOKEN": tenants.token,
+        "HOST": "127.0.0.1",
         "PORT": "0",
         "POLL_INTERVAL_S": "0.1",
         "SIGNAL_INTERVAL_S": "0.1",
@@ -333,23 +335,21 @@ def environment(tenants, **changes):
 
 def test_a_backend_told_to_work_for_another_user_does_not_start(tenants, tmp_path):
     log = tmp_path / "backend.log"
-    child = process.spawn(
-        [sys.executable, "-m", "local.backend"], env=environment(tenants, USER_ID=B), cwd=ROOT, log=log
-    )
+    child = process.spawn([sys.executable, "-IS", BACKEND], env=environment(tenants, USER_ID=B), log=log)
     try:
         assert child.wait(timeout=30) == 2
     finally:
         process.kill(child)
-    assert "SUPABASE_USER_TOKEN must be the token of the user named by USER_ID" in log.read_text()
+    assert "SUPABASE_USER_TOKEN must be the token of the user that USER_ID names" in log.read_text()
 
 
 # A backend without that check: it takes A's settings, then works for the user that the first argument names.
 UNCHECKED = """
-import dataclasses, os, sys, threading
-from local.backend.__main__ import serve
-from local.backend.settings import read_settings
-settings = dataclasses.replace(read_settings(os.environ), user_id=sys.argv[1])
-sys.exit(serve(settings, threading.Event()))
+import dataclasses, os, sys
+sys.path.insert(0, os.path.dirname(sys.argv[2]))
+import backend
+settings = dataclasses.replace(backend.read_settings(dict(os.environ)), user_id=sys.argv[1])
+sys.exit(backend.serve(settings))
 """
 
 
@@ -358,7 +358,7 @@ def test_a_backend_that_does_not_check_finds_nothing_of_another_user(tenants, tm
     """The same program with the same token reads the traders of A and of B. The database decides what it gets."""
     before = tenants.of_b()
     log = tmp_path / "backend.log"
-    child = process.spawn([sys.executable, "-c", UNCHECKED, user], env=environment(tenants), cwd=ROOT, log=log)
+    child = process.spawn([sys.executable, "-c", UNCHECKED, user, BACKEND], env=environment(tenants), log=log)
 
     def ready():
         ports = [json.loads(line)["port"] for line in log.read_text().splitlines() if '"listening"' in line]

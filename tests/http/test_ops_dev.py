@@ -6,8 +6,8 @@ import threading
 import psycopg
 import pytest
 
-from local.dev import psql
-from local.dev.sample_fleet import FAILING, IN_GRACE, email, fill_sample_fleet
+from ops.dev import psql
+from ops.dev.sample_fleet import FAILING, IN_GRACE, email, fill_sample_fleet
 from tests.http.running_operator import CommandCloud, Operator
 
 

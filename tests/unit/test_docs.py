@@ -115,8 +115,8 @@ def test_every_secret_setting_says_where_it_lives_and_what_it_opens():
 
 
 def test_every_setting_of_a_machine_is_in_the_backend_contract():
-    source = (ROOT / "local" / "backend" / "settings.py").read_text()
-    read = set(re.findall(r'env(?:\.get\(|, )"([A-Z_]+)"', source))
+    source = (ROOT / "examples" / "backend" / "backend.py").read_text()
+    read = set(re.findall(r'env(?:\.get\(|\[)"([A-Z_]+)"', source))
     assert read == first_cells(section("backend-contract.md", "Environment"))
 
 

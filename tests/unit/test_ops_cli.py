@@ -53,7 +53,7 @@ def test_dev_exits_with_130_after_ctrl_c_unless_told_otherwise(monkeypatch, opti
         given.append(sample)
         return ended_with
 
-    monkeypatch.setattr("local.dev.cloud.run_dev", run_dev)
+    monkeypatch.setattr("ops.dev.run.run_dev", run_dev)
     assert CliRunner().invoke(build_cli(), ["dev", *options]).exit_code == exit_code
     assert given == [sample]
 

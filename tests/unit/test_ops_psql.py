@@ -5,13 +5,13 @@ import os
 
 import pytest
 
-from local.dev.psql import PsqlError, find_psql, main, read_database_url
 from local.supabase.postgres.server import PostgresError
+from ops.dev.psql import PsqlError, find_psql, main, read_database_url
 
 
 def test_psql_comes_from_the_postgres_in_use_else_from_the_path(tmp_path, monkeypatch):
-    monkeypatch.setattr("local.dev.psql.find_binaries", lambda: tmp_path)
-    monkeypatch.setattr("local.dev.psql.shutil.which", lambda name: f"/somewhere/{name}")
+    monkeypatch.setattr("ops.dev.psql.find_binaries", lambda: tmp_path)
+    monkeypatch.setattr("ops.dev.psql.shutil.which", lambda name: f"/somewhere/{name}")
     assert find_psql() == "/somewhere/psql"
     (tmp_path / "psql").touch()
     assert find_psql() == str(tmp_path / "psql")
@@ -21,8 +21,8 @@ def test_without_any_psql_the_package_to_install_is_named(monkeypatch):
     def find_binaries():
         raise PostgresError("none")
 
-    monkeypatch.setattr("local.dev.psql.find_binaries", find_binaries)
-    monkeypatch.setattr("local.dev.psql.shutil.which", lambda _name: None)
+    monkeypatch.setattr("ops.dev.psql.find_binaries", find_binaries)
+    monkeypatch.setattr("ops.dev.psql.shutil.which", lambda _name: None)
     with pytest.raises(PsqlError, match="postgresql-client"):
         find_psql()
 
@@ -32,7 +32,7 @@ def test_a_local_cloud_that_is_not_running_is_one_line_and_exit_2(content, tmp_p
     dev_file = tmp_path / "dev.json"
     if content is not None:
         dev_file.write_text(content)
-    monkeypatch.setattr("local.dev.psql.read_database_url", lambda: read_database_url(dev_file))
+    monkeypatch.setattr("ops.dev.psql.read_database_url", lambda: read_database_url(dev_file))
     with pytest.raises(SystemExit) as ended:
         main([])
     assert ended.value.code == 2

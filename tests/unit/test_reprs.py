@@ -25,7 +25,6 @@ HARMLESS = {
     "shared.domain.observation.Observation.addresses": "IP addresses",
     "shared.reconcile.observer.AppObserver._addresses": "IP addresses",
     "shared.reconcile.worker.MachineInputs.secrets": "a function that makes them",
-    "local.backend.settings.Settings.token_user_id": "the owner of the token",
     "local.fly.state.model.App.addresses": "IP addresses",
     "local.fly.state.model.App.key": "an idempotency key",
     "local.fly.state.model.App.secrets_version": "a number",

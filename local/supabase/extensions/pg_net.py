@@ -1,12 +1,11 @@
 """The worker of pg_net, outside the database, with the same batches, transactions and losses.
 
-As in supabase/pg_net `src/worker.c` and `src/core.c` (0.20): one iteration is one transaction that deletes expired
-responses, takes up to BATCH_SIZE requests in the order of their ids, sends them all at once, waits for the slowest,
-stores the responses and commits. Nothing is retried. Between iterations the worker pauses, then sleeps until a committed
-request wakes it. To start it as a program: `python -m local.supabase.extensions.pg_net --database-url URL`.
+As in supabase/pg_net `src/worker.c` and `src/core.c` (0.20): one iteration is one transaction that
+takes up to BATCH_SIZE requests in the order of their ids, sends them all at once, waits for the slowest, stores the responses
+and commits. Nothing is retried. Between iterations the worker pauses, then sleeps until a committed request wakes it. Responses
+do not expire.
 """
 
-import argparse
 import asyncio
 import contextlib
 import functools
@@ -23,16 +22,12 @@ import httpx
 import psycopg
 from psycopg.types.json import Jsonb
 
-from local.service import Service, stop_on_signals
+from local.service import Service
 from local.supabase.extensions.recovery import Recovery
 
 USER_AGENT = "pg_net/0.20.4"
 BATCH_SIZE = 200
 
-_EXPIRE = """
-    delete from net._http_response r using (
-      select ctid from net._http_response where created < now() - %s::interval order by created limit %s
-    ) as expired where r.ctid = expired.ctid"""
 # As in pg_net, a header with a NULL value is dropped and the request is sent without it.
 _TAKE = """
     with taken as (select id from net.http_request_queue order by id limit %s)
@@ -69,13 +64,11 @@ _Row = tuple[int, int | None, str | None, Jsonb | None, str | None, bool, str | 
 class PgNetWorker(Service):
     """Sends the requests of `net.http_post` in the database of `url` (a superuser's).
 
-    Faults that pg_net has in production: `lose_next` (a request is lost without a trace) and `crash` (crash recovery of
-    the server: the current batch is cut and both unlogged tables are empty).
+    `crash` is what crash recovery of the server does: the current batch is cut and both unlogged tables are empty.
     """
 
-    def __init__(self, url: str, *, ttl: str = "6 hours", pause_s: float = 1.0) -> None:
-        self._url, self._ttl, self._pause_s = url, ttl, pause_s
-        self._lose = 0
+    def __init__(self, url: str, *, pause_s: float = 1.0) -> None:
+        self._url, self._pause_s = url, pause_s
         self._woken = True  # requests left by an earlier worker are sent at the start
         self._crashed = self._asleep = False
         self._stopping = threading.Event()
@@ -102,10 +95,6 @@ class PgNetWorker(Service):
         self._wake_write.close()
         self._wake_read.close()
 
-    def lose_next(self, count: int = 1) -> None:
-        """Lose the next `count` requests: they are neither sent nor answered. In SQL: NOTIFY pg_net_lose, 'count'."""
-        self._lose += count
-
     def crash(self) -> None:
         """Cut the current batch and empty queue and responses; returns when that is done."""
         self._crashed = True
@@ -124,7 +113,6 @@ class PgNetWorker(Service):
                 with recovery, psycopg.connect(self._url, autocommit=True, application_name="pg_net worker") as session:
                     session.add_notify_handler(self._on_notify)
                     session.execute("listen pg_net_wake")
-                    session.execute("listen pg_net_lose")
                     self._serve(session, runner)
                 self._woken = True  # a restarted worker reads the queue first
 
@@ -148,15 +136,12 @@ class PgNetWorker(Service):
     def _iterate(self, session: psycopg.Connection, runner: asyncio.Runner) -> bool:
         """One transaction; False when there was nothing to do."""
         with session.transaction():
-            expired = session.execute(_EXPIRE, (self._ttl, BATCH_SIZE)).rowcount
             requests = [_Request(*row) for row in session.execute(_TAKE, (BATCH_SIZE,)).fetchall()]
             requests.sort(key=lambda request: request.id)
-            lost, kept = requests[: self._lose], requests[self._lose :]
-            rows = runner.run(self._deliver(kept)) if kept else []
+            rows = runner.run(self._deliver(requests)) if requests else []
             with session.cursor() as cursor:
                 cursor.executemany(_STORE, rows)
-        self._lose -= len(lost)
-        return bool(requests) or expired > 0
+        return bool(requests)
 
     async def _deliver(self, requests: Sequence[_Request]) -> list[_Row]:
         everything = asyncio.ensure_future(_send_all(requests))
@@ -177,11 +162,8 @@ class PgNetWorker(Service):
         if session.fileno() in readable:
             session.execute("select")  # lets the session read its notifications, which calls _on_notify
 
-    def _on_notify(self, notice: psycopg.Notify) -> None:
-        if notice.channel == "pg_net_lose":
-            self.lose_next(int(notice.payload or 1))
-        else:
-            self._woken = True
+    def _on_notify(self, _notice: psycopg.Notify) -> None:
+        self._woken = True
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # a full socket has a wake already, a closed one has no listener
@@ -239,18 +221,3 @@ def _curl_message(error: Exception) -> str:
         return "Couldn't resolve host name" if resolving else "Couldn't connect to server"
     known = (text for kind, text in _CURL_MESSAGES.items() if isinstance(error, kind))
     return next(known, f"{type(error).__name__}: {error}"[:256])
-
-
-def main() -> None:
-    """Run until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m local.supabase.extensions.pg_net", description="the pg_net worker")
-    parser.add_argument("--database-url", required=True)
-    parser.add_argument("--pause-s", type=float, default=1.0, help="pause between two batches (pg_net: 1)")
-    arguments = parser.parse_args()
-    stopping = stop_on_signals()
-    with PgNetWorker(arguments.database_url, pause_s=arguments.pause_s):
-        stopping.wait()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""`python -m local.dev.psql`: opens psql on the database of the running local cloud. Further arguments go to psql."""
+"""`python -m ops.dev.psql`: opens psql on the database of the running local cloud. Further arguments go to psql."""
 
 import json
 import os
