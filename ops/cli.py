@@ -27,9 +27,10 @@ def main() -> None:
 def _run() -> None:
     import click  # noqa: PLC0415  see above
 
-    from ops.output_end import end_quietly, stop_if_output_failed  # noqa: PLC0415  see above
+    from ops.output_end import end_quietly, open_missing_streams, stop_if_output_failed  # noqa: PLC0415  see above
     from ops.plain_text import shorten_words  # noqa: PLC0415  see above
 
+    open_missing_streams()
     cli = build_cli()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -72,7 +72,7 @@ class Installation:
         except ValueError:
             pass
         if "@" not in typed:
-            return self._find_owner(typed.strip())
+            return self._find_owner(typed.strip().lower())  # names on Fly have no capitals
         return self.find_users([typed])[typed]
 
     def _find_owner(self, app: str) -> UUID:

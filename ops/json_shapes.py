@@ -41,6 +41,9 @@ _CREDENTIALS = (
     "now held_by renewal_share renew_from apps due older_than_renew_from lapsing ended unknown renewed_last_hour first_end "
     "revoked_users signing_key refused"
 )
+_UNRECORDED = (
+    "`unrecorded` is null, or why the audit log could not be written while a stop took effect; the exit code is 1 then."
+)
 _PIN = "`changed` says whether anything was changed, `updates_machine` whether the machine restarts for it."
 _RELEASE = "The release as the database describes it: see [releases.md](releases.md)."
 
@@ -90,7 +93,7 @@ JSON_SHAPES = {
     ),
     "settings": _shape("object", "", "Every setting by name."),
     "settings show": _shape("object", "", "Every setting by name."),
-    "settings set": _shape("object", "changed settings"),
+    "settings set": _shape("object", "changed settings unrecorded", _UNRECORDED),
     "alerts": _shape("object", "open alerts"),
     "alerts list": _shape("object", "open alerts", f"An alert has {', '.join(f'`{key}`' for key in _ALERT.split())}."),
     "alerts ack": _shape("object", _ALERT),
@@ -128,8 +131,8 @@ JSON_SHAPES = {
     "grant": _shape("object", _DECISION, _OUTCOME),
     "deny": _shape("object", _DECISION, _OUTCOME),
     "remove-override": _shape("object", _DECISION, f"{_OUTCOME} It is `unchanged` if there is no override."),
-    "pause": _shape("object", "paused changed"),
-    "resume": _shape("object", "paused changed"),
+    "pause": _shape("object", "paused changed unrecorded", _UNRECORDED),
+    "resume": _shape("object", "paused changed unrecorded"),
     "release create": _shape("object", "", _RELEASE),
     "release start": _shape("object", "", _RELEASE),
     "release pause": _shape("object", "", _RELEASE),

@@ -1,6 +1,7 @@
 """What the process behind the dashboard holds, what is known of the current request, and how a page is answered."""
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,9 @@ from shared.settings.config import Config
 # The page's script sends this header when it refreshes the page.
 LIVE_HEADER = "X-Hangar-Live"
 SEEN_FOR_S = 15 * 60
+MOST_NOTICE_BYTES = (
+    1400  # twice that, packed for a cookie, stays below 4,096: a notice may be added to one that was not read yet
+)
 MOST_RELEASE_ID = 2**31 - 1  # an integer of Postgres
 _PREFIX = re.compile(r"(?!.*\.\.)(/[\w.~-]+){0,8}", re.ASCII)
 # What changes without any event: ages in words, and the time from which the script counts.
@@ -159,6 +163,14 @@ def show(template: str, status: int = 200, **values: Any) -> flask.Response:
     response = flask.Response(html, status, content_type="text/html; charset=utf-8")
     response.set_etag(hashlib.sha256(_TICKING.sub("", html).encode()).hexdigest()[:20])
     return response
+
+
+def leave_notice(text: str, tone: str) -> None:
+    """A message for the next page. It travels in a cookie, and browsers drop one of over 4 KiB, so a long one is cut."""
+    kept = text[:MOST_NOTICE_BYTES]
+    while len(json.dumps(kept)) > MOST_NOTICE_BYTES:
+        kept = kept[:-20]
+    flask.flash(kept if kept == text else f"{kept}…", tone)
 
 
 def redirect_to(path: str) -> flask.Response:

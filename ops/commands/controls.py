@@ -19,7 +19,7 @@ from ops.cli_support import (
 )
 from ops.exit_codes import EXIT_SOME_FAILED
 from ops.tables import print_sweep
-from shared.domain.status_text import format_paused
+from shared.domain.status_text import format_paused, format_unrecorded
 
 
 @click.command()
@@ -58,8 +58,10 @@ def resume(reason: str | None, as_json: bool) -> None:
 
 
 def _set_paused(*, paused: bool, reason: str | None, as_json: bool) -> None:
-    changed = open_installation().database.set_paused(paused=paused, actor=get_actor(), reason=reason)
+    change = open_installation().database.set_paused(paused=paused, actor=get_actor(), reason=reason)
     if as_json:
-        print_json({"paused": paused, "changed": changed})
+        print_json({"paused": paused, "changed": change.changed, "unrecorded": change.unrecorded})
     else:
-        echo(format_paused(paused=paused, changed=changed))
+        echo(format_paused(paused=paused, changed=change.changed))
+    if change.unrecorded:
+        stop(EXIT_SOME_FAILED, format_unrecorded(change.unrecorded))

@@ -21,7 +21,7 @@ _COUNT = re.compile(r"\d{1,8}", re.ASCII)
 @click.option(
     "--projection", default="10,50,100,500", show_default=True, metavar="N,N", help="Numbers of users to project."
 )
-@click.option("--top", type=click.IntRange(0, 100), default=10, show_default=True, help="How many users to list.")
+@click.option("--top", type=click.IntRange(1, 100), default=10, show_default=True, help="How many users to list.")
 @json_option
 @report_errors
 def cost(projection: str, top: int, as_json: bool) -> None:

@@ -97,11 +97,12 @@ def _make_filters(
     if user:
         filters["user_id"] = f"eq.{installation.find_user(user)}"
     if app:
-        key, value = _find_app(installation, app.strip())
+        key, value = _find_app(installation, app.strip().lower())
         filters[key] = f"eq.{value}"
-    names = [name for option in types for name in option.split(",") if name]
+    names = [name.strip().lower() for option in types for name in option.split(",")]
     if unknown := [name for name in names if name not in EVENT_TYPES]:
         stop(EXIT_USAGE, f"there is no event type {unknown[0]!r}; the types are: {', '.join(EVENT_TYPES)}")
+    status = status and status.strip().lower()
     if status and status not in EVENT_STATUSES:
         stop(EXIT_USAGE, f"there is no event status {status!r}; the statuses are: {', '.join(EVENT_STATUSES)}")
     if names:

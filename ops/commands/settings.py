@@ -19,8 +19,9 @@ from ops.cli_support import (
     report_errors,
     stop,
 )
-from ops.exit_codes import EXIT_USAGE
+from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
 from ops.tables import make_list
+from shared.domain.status_text import format_unrecorded
 
 # Shown but not changed here: installation_id is changed by hand only, Hangar itself writes the others.
 _READ_ONLY = ("installation_id", "updated_at", "brake_released_at", "renew_tokens_from", "incident_open")
@@ -72,10 +73,12 @@ def set_settings(changes: tuple[str, ...], expect: tuple[str, ...], reason: str 
         warn_of_leftovers(installation)
     if as_json:
         print_json(change.as_json())
-        return
-    for key in values:
-        when = "now" if key in change.changed else "already"
-        echo(f"{key} is {when} {_format_value(change.settings[key])}")
+    else:
+        for key in values:
+            when = "now" if key in change.changed else "already"
+            echo(f"{key} is {when} {_format_value(change.settings[key])}")
+    if change.unrecorded:
+        stop(EXIT_SOME_FAILED, format_unrecorded(change.unrecorded))
 
 
 def _read_change(change: str, known: Mapping[str, Any]) -> tuple[str, Any]:

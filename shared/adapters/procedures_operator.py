@@ -28,14 +28,26 @@ class OperatorChange(Operator):
 
 @dataclass(frozen=True)
 class SettingsChange:
-    """All settings after a change, by column of hangar.settings, and the columns whose value is a new one."""
+    """All settings after a change, by column of hangar.settings, and the columns whose value is a new one.
+
+    `unrecorded`: why the audit log could not be written, if a stop took effect without an entry.
+    """
 
     changed: tuple[str, ...]
     settings: Json
+    unrecorded: str | None
 
     def as_json(self) -> Json:
         """The answer of the procedure, with its keys in the order of jsonb."""
-        return {"changed": list(self.changed), "settings": self.settings}
+        return {"changed": list(self.changed), "settings": self.settings, "unrecorded": self.unrecorded}
+
+
+@dataclass(frozen=True)
+class PauseChange:
+    """Whether a pause or resume has changed anything. `unrecorded` as in `SettingsChange`."""
+
+    changed: bool
+    unrecorded: str | None
 
 
 @dataclass(frozen=True)
@@ -126,9 +138,10 @@ class OperatorProcedures(Caller):
         """Record that this user gives up the name of a lost app; the next run judges it. Raises Conflict and Refused."""
         self._call("fly_request_new_name", user=str(user_id), actor=actor, reason=reason)
 
-    def set_paused(self, *, paused: bool, actor: str, reason: str | None) -> bool:
-        """Pause or resume every change on Fly; False when it already was so."""
-        return bool(self._call("fly_set_paused", paused=paused, actor=actor, reason=reason)["changed"])
+    def set_paused(self, *, paused: bool, actor: str, reason: str | None) -> PauseChange:
+        """Pause or resume every change on Fly. A pause takes effect also while the audit log cannot be written."""
+        answer = self._call("fly_set_paused", paused=paused, actor=actor, reason=reason)
+        return PauseChange(changed=answer["changed"] is True, unrecorded=answer.get("unrecorded"))
 
     def set_settings(
         self, changes: Json, *, actor: str, reason: str | None, expected: Json | None = None
@@ -139,7 +152,9 @@ class OperatorProcedures(Caller):
         with the code "invalid_value" when a value is not allowed; both leave every setting as it is.
         """
         answer = self._call("fly_set_settings", changes=changes, actor=actor, reason=reason, expected=expected)
-        return SettingsChange(changed=tuple(answer["changed"]), settings=answer["settings"])
+        return SettingsChange(
+            changed=tuple(answer["changed"]), settings=answer["settings"], unrecorded=answer.get("unrecorded")
+        )
 
     def release_brake(self, *, actor: str, reason: str | None) -> None:
         """Begin the destroy budget again; deletions that waited for it are due."""

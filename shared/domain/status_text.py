@@ -148,6 +148,14 @@ def format_paused(*, paused: bool, changed: bool) -> str:
     return f"Hangar is {when} paused: no change is made on Fly" if paused else f"Hangar is {when} running"
 
 
+def format_unrecorded(error: str) -> str:
+    """What a stop says that took effect while the audit log could not be written."""
+    return (
+        f"It is in force, but the audit log could not be written: {error}. Hangar adds who did it and why with the next sweep "
+        "that can write the log"
+    )
+
+
 def format_deletes_paused(*, paused: bool, changed: bool) -> str:
     """The answer to pausing or allowing deletions."""
     return f"Deletions are {'now' if changed else 'already'} {'paused' if paused else 'allowed'}"

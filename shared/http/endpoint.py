@@ -98,7 +98,7 @@ class Endpoint:
             _log.exception("%s failed", self.function)
             response = render_problem(BROKEN, request_id)
         if caller is not None and caller.kind == "webhook" and caller.name.startswith(DOCTOR):
-            response.headers[code_version.HEADER] = code_version.fingerprint_code()
+            _name_code(response)
         return response
 
     def _authenticate(self, request: flask.Request) -> tuple[Mapping[str, Any], auth.Caller]:
@@ -136,6 +136,14 @@ class Endpoint:
                     response.headers["Access-Control-Allow-Headers"] = "authorization, content-type"
                     response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE_S)
         discard_rest(request)
+
+
+def _name_code(response: flask.Response) -> None:
+    """Tell `hangar doctor` which code runs here. Without the header if the files cannot be read."""
+    try:
+        response.headers[code_version.HEADER] = code_version.fingerprint_code()
+    except OSError:
+        _log.exception("the files of this function cannot be read, so the answer does not name its code")
 
 
 def _lower(request: flask.Request) -> dict[str, str]:

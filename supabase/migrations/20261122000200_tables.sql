@@ -73,7 +73,10 @@ create table hangar.sweeps (
   heartbeat_at timestamptz,
   finished_at timestamptz,
   completed_at timestamptz,
-  report jsonb
+  report jsonb,
+  -- How many sweeps have started since the last complete one, and when the first of them did.
+  unfinished integer not null default 0,
+  unfinished_since timestamptz
 );
 comment on table hangar.sweeps is 'One sweep at a time per name: its lease, its cursor, its last report.';
 

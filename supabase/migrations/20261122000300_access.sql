@@ -165,28 +165,6 @@ begin
 end
 $$;
 
--- Records every change of the settings, also one made by plain SQL.
-create function hangar.record_settings_change() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_changes jsonb;
-begin
-  select jsonb_object_agg(n.key, jsonb_build_object('from', o.value, 'to', n.value))
-    into v_changes
-    from jsonb_each(to_jsonb(new) - 'updated_at') n
-    join jsonb_each(to_jsonb(old)) o using (key)
-   where n.value is distinct from o.value;
-  if v_changes is not null then
-    insert into public.user_fly_app_events (event_type, status, metadata)
-    values ('settings_changed', 'info', hangar.actor_json() || jsonb_build_object('changes', v_changes));
-  end if;
-  return null;
-end
-$$;
-create trigger record_settings_change after update on hangar.settings
-  for each row execute function hangar.record_settings_change();
-
 -- Cost follows from what was observed: an interval is open exactly while the machine is observed in `started`.
 create function hangar.record_cost() returns trigger
 language plpgsql security definer set search_path = ''

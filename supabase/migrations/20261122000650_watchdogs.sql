@@ -1,4 +1,5 @@
--- What no single error shows: an app that is repaired again and again, and apps that have been in progress for too long.
+-- What no single error shows: an app that is repaired again and again, apps that have been in progress for too long, and sweeps that
+-- start but do not come to their end.
 -- Builds on: audit_log, alerts.
 
 -- Every save calls this, so it counts only if a repair is among the saved events. A row in error has an alert of its own.
@@ -94,6 +95,29 @@ begin
       'what calls health every minute, and run `hangar sweep`',
       case when v_stalled > v_counted then 'More than ' || v_counted else v_stalled::text end, v_some, case when v_stalled > 3 then ', …' else '' end),
     jsonb_build_object('apps', least(v_stalled, v_counted)));
+end
+$$;
+
+-- Called when a sweep starts, because one that is killed in its middle reaches no other place. An alert about Fly itself already says why
+-- no sweep is complete.
+create function hangar.check_unfinished_sweeps(p_sweep hangar.sweeps) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_says text := nullif(p_sweep.report ->> 'detail', '');
+begin
+  if p_sweep.unfinished <= 3 or p_sweep.unfinished_since > hangar.now() - interval '15 minutes'
+     or exists (select 1 from hangar.alerts l where l.kind in ('fly_unreachable', 'fly_refused') and l.resolved_at is null) then
+    return;
+  end if;
+  perform hangar.raise_alert('sweep_unfinished', p_sweep.name,
+    format('%s sweeps have started since %s UTC, and none has looked at the whole fleet: health is not judged everywhere, and orphans and '
+      'drift are not found. %s. Read the log of the function health from a sweep''s start to its end, and compare its time limit with '
+      'CLOUD_RUN_TIMEOUT_SECONDS',
+      p_sweep.unfinished - 1, to_char(p_sweep.unfinished_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI'),
+      case when p_sweep.finished_at >= p_sweep.unfinished_since then coalesce('The newest report says: ' || v_says, 'An error ended the one that reported last')
+        else 'None of them has reported: the function was killed, or could not reach the database' end),
+    jsonb_build_object('sweeps', p_sweep.unfinished - 1, 'since', p_sweep.unfinished_since));
 end
 $$;
 

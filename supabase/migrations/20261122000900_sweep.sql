@@ -1,5 +1,5 @@
 -- The second half of a sweep: what it observed, and the lease, cursor and report of the sweep itself.
--- Builds on: limits, drift, watchdogs, nudge, refusals, health_alerts, alert_delivery.
+-- Builds on: limits, settings_log, drift, watchdogs, nudge, refusals, health_alerts, alert_delivery.
 
 create function public.fly_record_sweep(p_observations jsonb, p_started_at timestamptz) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
@@ -100,11 +100,13 @@ begin
   insert into hangar.sweeps (name) values (coalesce(p_name, 'fleet')) on conflict do nothing;
   update hangar.sweeps w
      set token = gen_random_uuid(), holder = coalesce(p_holder, 'unknown'), started_at = v_now, heartbeat_at = v_now,
-         lease_expires_at = v_now + make_interval(secs => g.sweep_lease_s::double precision)
+         lease_expires_at = v_now + make_interval(secs => g.sweep_lease_s::double precision),
+         unfinished = w.unfinished + 1, unfinished_since = coalesce(w.unfinished_since, v_now)
     from hangar.settings g
    where w.name = coalesce(p_name, 'fleet') and (w.lease_expires_at is null or w.lease_expires_at <= v_now)
   returning w.* into v_sweep;
   if found then
+    perform hangar.check_unfinished_sweeps(v_sweep);
     return jsonb_build_object('outcome', 'claimed', 'token', v_sweep.token, 'cursor', v_sweep.cursor, 'started_at', v_sweep.started_at,
       'held_by', null, 'settings', hangar.settings_json(), 'now', v_now,
       'fleet', (select count(*) from public.user_fly_apps a where a.deleted_at is null and a.desired_state <> 'legacy'),
@@ -166,14 +168,18 @@ begin
   update hangar.sweeps w
      set cursor = case when coalesce(p_complete, true) then null else w.cursor end,
          completed_at = case when coalesce(p_complete, true) then v_now else w.completed_at end,
+         unfinished = case when coalesce(p_complete, true) then 0 else w.unfinished end,
+         unfinished_since = case when coalesce(p_complete, true) then null else w.unfinished_since end,
          finished_at = v_now, heartbeat_at = v_now, report = p_report, token = null, holder = null, lease_expires_at = null
    where w.name = p_name and w.token = p_token;  -- no other sweep has started, however long the last page took
   v_ended := found;
   if v_ended and coalesce(p_complete, true) then
     perform hangar.resolve_after_pass(v_pass_started_at);
+    perform hangar.resolve_alert('sweep_unfinished', p_name);
     perform hangar.resolve_crash_loops();
   end if;
   if v_ended then
+    perform hangar.record_late_stops();
     perform hangar.check_health();
     perform hangar.check_stalled();
     perform hangar.check_drift();

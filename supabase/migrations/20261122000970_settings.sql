@@ -1,5 +1,5 @@
 -- What an operator may set: the rule of each setting, the change of settings, and the kill switch.
--- Builds on: limits, audit_log, access (the actor).
+-- Builds on: limits, audit_log, settings_log, access (the actor).
 
 -- The range of each setting that an operator may change. The checks of hangar.settings enforce the same bounds on plain SQL; a test
 -- compares both. `example` is what a text must look like.
@@ -97,6 +97,7 @@ declare
   v_changed text[];
 begin
   perform hangar.require_actor(p_actor);
+  perform set_config('hangar.unrecorded', '', true);
   perform hangar.check_keys('settings', p_changes, v_known);
   perform hangar.check_keys('p_expected', v_expected, v_known);
   select string_agg(hangar.explain_refused_setting(c.key, c.value), '; ' order by c.key) into v_problem
@@ -128,7 +129,9 @@ begin
   if v_before.deletes_paused and not v_new.deletes_paused then
     perform hangar.resume_deletions();
   end if;
-  return jsonb_build_object('settings', hangar.settings_json(), 'changed', to_jsonb(v_changed));
+  -- A stop that the audit log does not have, and why (hangar.note_unrecorded_stop).
+  return jsonb_build_object('settings', hangar.settings_json(), 'changed', to_jsonb(v_changed),
+    'unrecorded', nullif(current_setting('hangar.unrecorded', true), ''));
 end
 $$;
 comment on function public.fly_set_settings(jsonb, text, text, jsonb) is 'Changes the named settings, all of them or none, and records who did. docs/database.md.';
@@ -162,7 +165,7 @@ begin
   if not p_paused then
     perform hangar.resume_work();
   end if;
-  return jsonb_build_object('paused', p_paused, 'changed', v_done -> 'changed' ? 'paused');
+  return jsonb_build_object('paused', p_paused, 'changed', v_done -> 'changed' ? 'paused', 'unrecorded', v_done -> 'unrecorded');
 end
 $$;
 comment on function public.fly_set_paused(boolean, text, text) is 'The kill switch: while paused, Hangar changes nothing on Fly. docs/database.md.';

@@ -9,10 +9,16 @@ IMAGE = '"><img src=x onerror="window.hacked=1">'
 
 @pytest.fixture
 def hostile(cloud):
-    """A user whose data contains markup everywhere, with an app that failed."""
+    """A user whose data contains markup everywhere, with an app that failed.
+
+    Hangar is paused meanwhile, and nobody works on the app: a worker would find the app well and write that over the failure.
+    """
     person = cloud.add_user("pro", email=f"{SCRIPT}{IMAGE}@example.test")
     cloud.wait_until("the app is active", lambda: cloud.row(person).get("status") == "active")
     row = cloud.row(person)["id"]
+    cloud.sql("update hangar.settings set paused = true")
+    leased = "select 1 from public.user_fly_apps where id = %s and lease_expires_at > hangar.now()"
+    cloud.wait_until("no worker has the app", lambda: not cloud.sql(leased, row))
     cloud.sql(
         "update public.user_fly_apps set status = 'error', error_code = %s, error_message = %s, docker_image = %s,"
         " next_attempt_at = null where id = %s",
@@ -37,6 +43,7 @@ def hostile(cloud):
         f"reason {SCRIPT}",
     )
     yield person
+    cloud.sql("update hangar.settings set paused = false")
     cloud.sql("delete from public.fly_overrides where user_id = %s", person.id)
     cloud.sql("update public.user_subscriptions set tier = 'free' where user_id = %s", person.id)
 

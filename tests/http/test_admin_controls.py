@@ -1,6 +1,9 @@
 """The actions on Hangar itself: pause, deletions, brake, orphans, sweep."""
 
 import time
+import uuid
+
+import psycopg
 
 from local.dev.database import ADMIN
 from shared.domain.errors import TransientError
@@ -20,6 +23,38 @@ def test_the_kill_switch_and_the_pause_of_deletions(operator, sql, logged):
     changes = logged(None, "settings_changed")[-4:]
     assert [actor for actor, _ in changes] == [ADMIN.email] * 4
     assert changes[0][1] == "look first"
+
+
+def test_a_pause_that_the_log_cannot_have_is_in_force_and_said_loudly(admin_cloud, operator, sql):
+    """The audit log is locked by somebody: the brake works, and the operator reads what is missing."""
+    with psycopg.connect(admin_cloud.addresses["database_url"]) as other:
+        other.execute("lock table public.user_fly_app_events in share row exclusive mode")
+        answer = operator.submit("actions/pause", reason="stop it")
+        assert sql("select paused from hangar.settings") == [(True,)]
+    page = operator.follow(answer)
+    assert "now paused" in notice(page)
+    assert "the audit log could not be written" in notice(page)
+    assert "The audit log could not be written" in operator.get("controls").text
+    operator.act("resume")
+    sql("update hangar.alerts set resolved_at = hangar.now() where kind = 'log_unwritable'")
+
+
+def test_a_notice_fits_into_its_cookie_however_long_the_error_is(operator, sql):
+    """A browser drops a cookie of more than 4,096 bytes, and the operator would read nothing. The end of a long text is cut."""
+    words = " ".join(uuid.uuid4().hex for _ in range(300))
+    sql(
+        "create function public.break_log() returns trigger language plpgsql as"
+        f" $$ begin raise exception 'not today {words}'; end $$;"
+        " create trigger break_log before insert on public.user_fly_app_events for each row execute function public.break_log()"
+    )
+    try:
+        answer = operator.submit("actions/pause", reason="stop it")
+        assert max(map(len, answer.headers.get_list("set-cookie"))) < 4096
+    finally:
+        sql("drop function public.break_log cascade")
+    assert "now paused" in notice(operator.follow(answer))
+    operator.act("resume")
+    sql("update hangar.alerts set resolved_at = hangar.now() where kind = 'log_unwritable'")
 
 
 def test_an_action_during_a_pause_is_done_after_the_resume(operator, make_user, row, world):

@@ -80,6 +80,37 @@ def retry_form(operator, cause, **values):
     return page, Forms(page.text).forms[-1]["fields"] | values
 
 
+def test_a_form_that_would_replace_another_operators_decision_is_shown_again(operator, make_user, sql):
+    """Somebody denies an app to a fraudster while the form for a grant is open. Nobody overrules that without reading it."""
+    user = make_user()
+    path = f"actions/provision?user={user}"
+    form = Forms(operator.get(path).text).forms[-1]["fields"] | {"plan": "pro", "reason": "welcome"}
+    sql("select public.fly_set_override(%s, 'deny', null, 'other@example.test', 'fraud')", user)
+    again = operator.send("POST", path, data=form)
+    assert again.status_code == 409
+    assert "other@example.test has denied this user an app since you opened the form (“fraud”)" in text_of(again)
+    decided = "select override, actor from public.fly_overrides where user_id = %s"
+    assert sql(decided, user) == [("deny", "other@example.test")]
+    shown = Forms(again.text).forms[-1]["fields"]
+    assert shown["reason"] == "welcome"
+    assert operator.send("POST", path, data=shown | {"plan": "pro"}).status_code == 303
+    assert sql(decided, user) == [("grant", ADMIN.email)]
+
+
+def test_a_form_about_an_override_that_is_gone_is_shown_again(operator, make_app, sql):
+    """The form for a denial was opened while a grant kept the app. Somebody else has ended the grant, and the app goes anyway."""
+    user = make_app()
+    path = f"actions/deprovision?user={user}"
+    page = operator.get(path)
+    [name] = re.findall(r"Type <strong class=\"id\">([\w-]+)</strong>", page.text)
+    form = Forms(page.text).forms[-1]["fields"] | {"reason": "moved", "typed": name}
+    sql("select public.fly_set_override(%s, null, null, 'other@example.test', 'the trial is over')", user)
+    again = operator.send("POST", path, data=form)
+    assert again.status_code == 409
+    assert "the override was removed since you opened the form" in text_of(again)
+    assert sql("select 1 from public.fly_overrides where user_id = %s", user) == []
+
+
 def test_failures_are_grouped_by_cause_and_lead_to_their_apps(operator, failing):
     cause, users = failing
     page = operator.get("failures")

@@ -127,6 +127,8 @@ def test_app_shows_everything_about_one_user(operator):
     out, _ = operator.hangar("app", str(user))
     assert all(word in out for word in (name, operator.email(user), "# Newest events", "# Cost", "next\tup to date"))
     assert operator.json("status", name)["user_id"] == str(user)
+    assert operator.json("status", f" {name.upper()} ")["user_id"] == str(user)
+    assert {event["user_id"] for event in operator.json("events", "--app", name.upper())} == {str(user)}
     operator.hangar("app", str(uuid.uuid4()), exits=2)
     _, err = operator.hangar("app", "nobody", exits=2)
     assert "'nobody' is neither a user id" in err

@@ -291,5 +291,13 @@ def test_settings_change_leaves_a_trail(hangar):
 
 def test_pause_is_recorded_once(hangar):
     """The kill switch says whether it moved."""
-    assert hangar.rpc("fly_set_paused", paused=True, actor="operator-1") == {"paused": True, "changed": True}
-    assert hangar.rpc("fly_set_paused", paused=True, actor="operator-1") == {"paused": True, "changed": False}
+    assert hangar.rpc("fly_set_paused", paused=True, actor="operator-1") == {
+        "paused": True,
+        "changed": True,
+        "unrecorded": None,
+    }
+    assert hangar.rpc("fly_set_paused", paused=True, actor="operator-1") == {
+        "paused": True,
+        "changed": False,
+        "unrecorded": None,
+    }

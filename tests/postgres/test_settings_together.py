@@ -57,7 +57,11 @@ def test_the_switch_never_waits_for_a_row(hangar, paused):
     idle = hangar.host()
     with idle.transaction():
         idle.execute("select 1 from user_fly_apps where user_id = %s for update", (held,))
-        assert hangar.rpc("fly_set_paused", paused=paused, actor="test") == {"paused": paused, "changed": True}
+        assert hangar.rpc("fly_set_paused", paused=paused, actor="test") == {
+            "paused": paused,
+            "changed": True,
+            "unrecorded": None,
+        }
     assert hangar.one("select paused from hangar.settings") is paused
     due = hangar.sql("select user_id from user_fly_apps where next_attempt_at <= hangar.now()")
     assert due == ([] if paused else [{"user_id": free}])

@@ -44,6 +44,19 @@ def test_only_a_signed_call_of_the_doctor_learns_which_code_runs():
         assert "Hangar-Code" not in ask(refuse, headers=other, body=b"{}").headers
 
 
+def test_a_function_whose_files_cannot_be_read_answers_all_the_same(monkeypatch, caplog):
+    """The work is done by then. An exception would say that it failed."""
+
+    def fail():
+        raise PermissionError(13, "Permission denied", "shared/fly/client.py")
+
+    monkeypatch.setattr("shared.observability.code_version.fingerprint_code", fail)
+    response = ask(lambda _: Answer(200, {}), headers=signed(b"{}", delivery="doctor_1"), body=b"{}")
+    assert response.status_code == 200
+    assert "Hangar-Code" not in response.headers
+    assert "cannot be read" in caplog.text
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE"])
 def test_other_methods_are_405_before_authentication(method):
     response = ask(method=method, headers={})

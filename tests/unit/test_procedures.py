@@ -57,7 +57,7 @@ def test_a_change_of_the_operators_keeps_the_keys_of_its_answer(change):
 
 def test_a_change_of_settings_keeps_the_keys_of_its_answer():
     """`hangar settings set --json` prints them in this order."""
-    answer = {"changed": ["live"], "settings": {"live": True}}
+    answer = {"changed": ["live"], "settings": {"live": True}, "unrecorded": None}
     found = OperatorDatabase(Store(answer)).set_settings({"live": True}, actor="cli:test", reason="test")
     assert (found.changed, found.settings) == (("live",), {"live": True})
     assert list(found.as_json().items()) == list(answer.items())

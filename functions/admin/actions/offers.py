@@ -8,6 +8,8 @@ from typing import Any
 from functions.admin.actions.registry import ACTIONS, ActionSpec
 from shared.domain.drift_text import is_repairable
 
+_REPLACING = ("provision", "deprovision", "remove-override", "keep")
+
 
 def offer_actions(user: Mapping[str, Any]) -> list[ActionSpec]:
     """The actions that make sense for a user in this state, the likeliest first."""
@@ -63,6 +65,26 @@ def explain_stale_action(spec: ActionSpec, user: Mapping[str, Any]) -> str:
         state = row["machine_state"] or "not there"
         return f"Nothing was done: the machine is {state}, so it cannot be restarted."
     return ""
+
+
+def mark_override(spec: ActionSpec, user: Mapping[str, Any]) -> str:
+    """What the form of an action that replaces the override remembers of it. Empty for other actions."""
+    if spec.name not in _REPLACING:
+        return ""
+    now = user["override"]
+    return f"{now['override']} {now['created_at']}" if now else "none"
+
+
+def explain_changed_override(spec: ActionSpec, user: Mapping[str, Any], seen: str | None, actor: str) -> str:
+    """Why the form has to be confirmed again: another operator has decided about this user since it was opened."""
+    now = user["override"]
+    if not seen or seen == mark_override(spec, user) or (now and now["actor"] == actor):
+        return ""
+    if not now:
+        return "Nothing was done yet: the override was removed since you opened the form. Check it and confirm again."
+    what = "granted this user an app" if now["override"] == "grant" else "denied this user an app"
+    why = f" (“{now['reason']}”)" if now["reason"] else ""
+    return f"Nothing was done yet: {now['actor']} has {what} since you opened the form{why}. Confirm again to replace that."
 
 
 def _explain_stale_new_name(user: Mapping[str, Any]) -> str:

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from functions.admin.actions.function_client import ActionOutcome, start_function
 from functions.admin.actions.request import ActionRequest, suggest_plan
+from shared.adapters.procedures_operator import SettingsChange
+from shared.domain.status_text import format_unrecorded
 
 
 def provision(action: ActionRequest) -> ActionOutcome:
@@ -59,32 +61,37 @@ def restart(action: ActionRequest) -> ActionOutcome:
 
 def pause(action: ActionRequest) -> ActionOutcome:
     """Stop all changes on Fly."""
-    changed = action.database.set_paused(paused=True, actor=action.actor, reason=action.reason)
-    return ActionOutcome("busy", f"Hangar is {_now_or_already(changed=changed)} paused. It changes nothing on Fly.")
+    change = action.database.set_paused(paused=True, actor=action.actor, reason=action.reason)
+    text = f"Hangar is {_now_or_already(changed=change.changed)} paused. It changes nothing on Fly."
+    return _warn_if_unrecorded(ActionOutcome("busy", text), change.unrecorded)
 
 
 def resume(action: ActionRequest) -> ActionOutcome:
     """Allow changes on Fly again."""
-    changed = action.database.set_paused(paused=False, actor=action.actor, reason=action.reason)
-    text = f"Hangar is {_now_or_already(changed=changed)} running. The changes that were waiting are due now."
+    change = action.database.set_paused(paused=False, actor=action.actor, reason=action.reason)
+    text = f"Hangar is {_now_or_already(changed=change.changed)} running. The changes that were waiting are due now."
     return ActionOutcome("good", text)
 
 
 def pause_deletes(action: ActionRequest) -> ActionOutcome:
     """Stop all deletions."""
-    changed = _set_deletes_paused(action, paused=True)
-    return ActionOutcome("busy", f"Deletions are {_now_or_already(changed=changed)} paused.")
+    change = _set_deletes_paused(action, paused=True)
+    text = f"Deletions are {_now_or_already(changed=bool(change.changed))} paused."
+    return _warn_if_unrecorded(ActionOutcome("busy", text), change.unrecorded)
 
 
 def resume_deletes(action: ActionRequest) -> ActionOutcome:
     """Allow deletions again."""
-    changed = _set_deletes_paused(action, paused=False)
-    return ActionOutcome("good", f"Deletions are {_now_or_already(changed=changed)} allowed.")
+    change = _set_deletes_paused(action, paused=False)
+    return ActionOutcome("good", f"Deletions are {_now_or_already(changed=bool(change.changed))} allowed.")
 
 
-def _set_deletes_paused(action: ActionRequest, *, paused: bool) -> bool:
-    change = action.database.set_settings({"deletes_paused": paused}, actor=action.actor, reason=action.reason)
-    return bool(change.changed)
+def _set_deletes_paused(action: ActionRequest, *, paused: bool) -> SettingsChange:
+    return action.database.set_settings({"deletes_paused": paused}, actor=action.actor, reason=action.reason)
+
+
+def _warn_if_unrecorded(outcome: ActionOutcome, error: str | None) -> ActionOutcome:
+    return replace(outcome, tone="bad", text=f"{outcome.text} {format_unrecorded(error)}.") if error else outcome
 
 
 def _now_or_already(*, changed: bool) -> str:

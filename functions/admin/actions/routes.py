@@ -10,11 +10,19 @@ import flask
 from functions.admin.actions.alert_operations import SPANS, explain_stale_alert, mark_handling, read_alert
 from functions.admin.actions.brake import count_release, explain_stale_release, read_brake
 from functions.admin.actions.fleet_operations import SHOWN_APPS, explain_stale_retry, read_cause, warn_of_retry
-from functions.admin.actions.offers import explain_stale_action, specialise
+from functions.admin.actions.offers import explain_changed_override, explain_stale_action, mark_override, specialise
 from functions.admin.actions.registry import ACTIONS, ActionSpec
 from functions.admin.actions.release_offers import explain_stale_form, mark_state, specialise_release
 from functions.admin.actions.request import ActionRequest, read_day, suggest_plan
-from functions.admin.request_context import clean, get_context, read_arg, read_release_id, redirect_to, show
+from functions.admin.request_context import (
+    clean,
+    get_context,
+    leave_notice,
+    read_arg,
+    read_release_id,
+    redirect_to,
+    show,
+)
 from functions.admin.views.commands import name_fields, replace_commands
 from functions.admin.views.releases import end_sentence
 from shared.domain.errors import Conflict, Refused
@@ -33,7 +41,7 @@ def run_action(name: str) -> flask.Response:
     action = _read_action_request(spec)
     spec = _specialise(spec, action)
     if stale := _explain_stale(spec, action, _read_seen(action)):
-        flask.flash(stale, "bad")
+        leave_notice(stale, "bad")
         return redirect_to(_get_origin_page(action, spec))
     if (changed := _explain_changed(spec, action, _read_seen(action))) and flask.request.method == "POST":
         return _show_confirmation(action, spec, changed, 409)
@@ -49,7 +57,7 @@ def run_action(name: str) -> flask.Response:
         if refusal.code != "invalid_value":
             raise
         return _show_confirmation(action, spec, end_sentence(name_fields(replace_commands(refusal.message))), 400)
-    flask.flash(outcome.text, outcome.tone)
+    leave_notice(outcome.text, outcome.tone)
     return redirect_to(outcome.page or _get_origin_page(action, spec))
 
 
@@ -78,7 +86,9 @@ def _explain_stale(spec: ActionSpec, action: ActionRequest, seen: str | None) ->
 
 
 def _explain_changed(spec: ActionSpec, action: ActionRequest, seen: str | None) -> str:
-    """Why the form has to be confirmed again: it would hit more than it showed."""
+    """Why the form has to be confirmed again: it would hit more than it showed, or replace what another operator decided."""
+    if spec.about == "user":
+        return explain_changed_override(spec, action.user, seen, action.actor)
     if spec.about == "cause":
         return explain_stale_retry(action.details, action.cause, seen)
     if spec.about == "brake" and seen is not None and seen != count_release(action.details):
@@ -157,6 +167,8 @@ def _mark_seen(spec: ActionSpec, action: ActionRequest) -> str:
         return str(action.details["ready"])
     if spec.about == "alert":
         return mark_handling(action.details)
+    if spec.about == "user":
+        return mark_override(spec, action.user)
     return count_release(action.details) if spec.about == "brake" else ""
 
 

@@ -16,6 +16,8 @@ TITLES = {
     "host_loss": "Many users would lose their apps at once",
     "host_binding": "The host's tables need attention",
     "fly_refused": "Fly refuses the organisation",
+    "log_unwritable": "The audit log could not be written",
+    "sweep_unfinished": "Sweeps do not come to their end",
     "incident": "Many apps are unhealthy at once",
     "clock_skew": "The clocks of Fly and the database differ",
     "wrong_organisation": "The Fly token belongs to another organisation",

@@ -13,7 +13,17 @@ from shared.domain.status_text import format_brake_count, format_brake_release
 SWEEP_IS_LATE_S = 600
 _DELETES_PAUSED = "Hangar still stops the machines of users who left, but destroys no app or machine."
 _BAD = frozenset(
-    ("installation", "fly_unreachable", "fly_refused", "incident", "host_loss", "host_binding", "wrong_organisation")
+    (
+        "installation",
+        "fly_unreachable",
+        "fly_refused",
+        "log_unwritable",
+        "sweep_unfinished",
+        "incident",
+        "host_loss",
+        "host_binding",
+        "wrong_organisation",
+    )
 )
 
 
