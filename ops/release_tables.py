@@ -32,7 +32,9 @@ _WAITS = {
     "pending": "waits for its turn",
     "applying": "Fly updates the machine",
     "verifying": "must stay good for the soak",
+    "done": "waits for its turn to go back",
 }
+_GOES_BACK = ("rolling_back", "aborted", "rolled_back")
 
 
 def count_apps(count: int) -> str:
@@ -47,14 +49,15 @@ def is_at_rest(release: Mapping[str, Any]) -> bool:
 
 
 def list_behind(release: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The apps of the opened waves that do not have the release, failures first."""
-    order = ("failed", "reverted", "verifying", "applying", "pending", "skipped")
-    started = release["state"] != "draft"
-    behind = [
-        each
-        for each in release["targets"]
-        if each["wave"] is not None and each["wave"] <= release["wave"] and each["state"] != "done" and started
-    ]
+    """The apps of the opened waves that do not have the release, failures first. Of one that goes back: who is not back."""
+    order = ("failed", "reverted", "verifying", "applying", "done", "pending", "skipped")
+    moved = [each for each in release["targets"] if each["wave"] is not None and each["wave"] <= release["wave"]]
+    if release["state"] == "draft":
+        behind = []
+    elif release["state"] in _GOES_BACK:
+        behind = [each for each in moved if each["goes_back"] or each["state"] in ("failed", "done")]
+    else:
+        behind = [each for each in moved if each["goes_back"] or each["state"] != "done"]
     return sorted(behind, key=lambda each: (order.index(each["state"]), each["wave"]))
 
 
@@ -79,10 +82,25 @@ def format_headline(release: Mapping[str, Any]) -> str:
     waves = release["waves"]
     size, done = sum(wave["size"] for wave in waves), sum(wave["done"] for wave in waves)
     moving, failed = sum(wave["moving"] for wave in waves), sum(wave["failed"] for wave in waves)
+    if release["state"] in _GOES_BACK:
+        return f"Release {release['id']}: {release['state']}; {_format_way_back(release, moving)}"
     last, here = max((wave["wave"] for wave in waves), default=0), release["wave"]
     where = f", {name_wave(here)}{f' of {last}' if here else ''}" if release["state"] in _OPEN else ""
     rest = "".join(f", {count} {word}" for count, word in ((moving, "moving"), (failed, "failed")) if count)
     return f"Release {release['id']}: {release['state']}{where}; {done} of {count_apps(size)} done{rest}"
+
+
+def _format_way_back(release: Mapping[str, Any], moving: int) -> str:
+    """How many apps are back, of those that have to go back."""
+    back, lost, kept, waits = (
+        sum(wave[key] for wave in release["waves"]) for key in ("reverted", "not_back", "done", "to_go_back")
+    )
+    total = back + lost + moving + waits
+    parts = [f"{back} of {count_apps(total)} back"] if total else []
+    parts += [f"{moving} moving"] if moving else []
+    parts += [f"{lost} not well on the former machine"] if lost else []
+    parts += [f"{count_apps(kept)} as a later release has changed {'it' if kept == 1 else 'them'}"] if kept else []
+    return ", ".join(parts) or "no app had moved"
 
 
 def format_next(release: Mapping[str, Any]) -> str:
@@ -121,6 +139,9 @@ def format_next(release: Mapping[str, Any]) -> str:
             f"{count_apps(lost)} {verb} not well on the former machine: see the reasons, and `hangar explain USER`. "
             "The other apps run what they ran before"
         )
+    if kept := sum(each["state"] == "done" for each in release["targets"]):
+        verb, others = ("keeps", "The others run") if kept == 1 else ("keep", "All others run")
+        return f"nothing more happens. {count_apps(kept)} {verb} what a later release has changed. {others} what they ran before"
     return "nothing more happens; the apps run what they ran before"
 
 
@@ -164,7 +185,7 @@ def render_release(release: Mapping[str, Any], emails: Mapping[str, str]) -> lis
     if reasons := group_reasons(release):
         parts.append(make_table("Reasons", reasons))
     if behind := list_behind(release):
-        parts.append(_make_behind(behind, emails))
+        parts.append(_make_behind("Not back" if release["state"] in _GOES_BACK else "Behind", behind, emails))
     return [*parts, Text(f"Next: {format_next(release)}")]
 
 
@@ -193,8 +214,8 @@ def _render_bar(wave: Mapping[str, Any], *, is_current: bool) -> Text:
     for character, width, colour in zip("█▓x", widths, ("green", "cyan", "red"), strict=True):
         text.append(character * width, colour)
     text.append("░" * (_BAR_WIDTH - sum(widths)), "dim")
-    words = ("moving", "failed", "reverted", "skipped", "pending")
-    rest = "".join(f", {wave[word]} {word}" for word in words if wave[word])
+    words = ("moving", "failed", "to_go_back", "reverted", "skipped", "pending")
+    rest = "".join(f", {wave[word]} {word.replace('_', ' ')}" for word in words if wave[word])
     text.append(f" {wave['done']} of {size} done{rest}")
     return text
 
@@ -205,7 +226,7 @@ def _name_place(target: Mapping[str, Any], key: str) -> str:
     return f" in {target[key]}" if is_moving else ""
 
 
-def _make_behind(behind: Sequence[Mapping[str, Any]], emails: Mapping[str, str]) -> RenderableType:
+def _make_behind(title: str, behind: Sequence[Mapping[str, Any]], emails: Mapping[str, str]) -> RenderableType:
     rows = [
         {
             "user": emails.get(each["user_id"]) or each["user_id"],
@@ -219,7 +240,7 @@ def _make_behind(behind: Sequence[Mapping[str, Any]], emails: Mapping[str, str])
         for each in behind[:SHOWN_TARGETS]
     ]
     more = f"; {SHOWN_TARGETS} of {len(behind)}, all of them: --json" if len(behind) > SHOWN_TARGETS else ""
-    return make_table(f"Behind ({len(behind)}{more})", rows)
+    return make_table(f"{title} ({len(behind)}{more})", rows)
 
 
 def make_release_list(releases: Sequence[Mapping[str, Any]]) -> RenderableType:

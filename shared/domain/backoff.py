@@ -13,6 +13,15 @@ ATTEMPTS_A_ROUND = 4
 NEEDS_A_PERSON = {"image", "size"}
 
 
+def needs_a_person(row: Row, error: HangarError) -> bool:
+    """Whether no further attempt can succeed until a person changes something.
+
+    An image that is named by its digest has been there: a registry or Fly has resolved it, often because the app has run it.
+    So its registry may only be out of reach, and the app must not stay on a bad image because of that.
+    """
+    return error.code in NEEDS_A_PERSON and not (error.code == "image" and "@" in row.docker_image)
+
+
 def counts_as_before(row: Row, calls: Collection[ActionKind], error: TransientError) -> bool:
     """Whether an app that could not be read keeps its status: nothing was wrong with it, and unknown is not unhealthy."""
     return (
@@ -42,10 +51,10 @@ def asked_to_wait_s(error: HangarError, settings: Settings) -> float | None:
 
 
 def choose_next_attempt_s(
-    error: HangarError, retries: int, settings: Settings, chance: Callable[[], float]
+    row: Row, error: HangarError, retries: int, settings: Settings, chance: Callable[[], float]
 ) -> float | None:
-    """Seconds until the next attempt after `retries` failed attempts; None if an operator has to act first."""
-    if error.code in NEEDS_A_PERSON:
+    """Seconds until the row's next attempt after `retries` failed attempts; None if an operator has to act first."""
+    if needs_a_person(row, error):
         return None
     slow = isinstance(error, Refused | InternalError)
     return settings.retry_cap_s if slow else back_off_s(retries, settings, chance)

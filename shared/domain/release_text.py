@@ -29,9 +29,10 @@ REASONS = {
     "changed": "the user has another plan by now",
     "moved": "the app is in another region by now",
     "replaced": "something else has replaced what the release gave",
-    "later": "a later release has moved the app, so it keeps what it has",
+    "later": "a later release has moved the app, so the app keeps what that one has changed",
     "ended": "the release ended before its turn came",
     "again": "what kept the app out of the release has ended, so it joins at the end",
+    "not_settled": "Hangar is still changing the app for another reason",
     "busy": "the app was busy or not running for as long as its wave lasted",
     # what a look at the machine has found
     "machine_failed": "the machine does not start",
@@ -151,7 +152,9 @@ def format_kept(release: Mapping[str, Any]) -> str | None:
     """What a rollback has left in plans and settings because it was changed after the release. None if nothing."""
     if not release.get("kept"):
         return None
-    return f"Changed after the release, so it stays: {'; '.join(_name_kept(each) for each in release['kept'])}"
+    return (
+        f"Changed since the release was started, so it stays: {'; '.join(_name_kept(each) for each in release['kept'])}"
+    )
 
 
 def _name_kept(kept: Mapping[str, Any]) -> str:

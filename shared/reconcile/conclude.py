@@ -82,7 +82,7 @@ def fail(lease: "LeasedApp", error: HangarError) -> Result:
     row = lease.row
     kind = "provision_failed" if row.desired_state == "present" else "deprovision_failed"
     retries = _count_failures(row, error, lease.audit.failed_attempts)
-    next_in_s = choose_next_attempt_s(error, retries, lease.settings, lease.worker.chance)
+    next_in_s = choose_next_attempt_s(row, error, retries, lease.settings, lease.worker.chance)
     lease.patch |= {
         "status": "error",
         "error_code": error.code,

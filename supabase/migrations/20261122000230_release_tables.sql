@@ -58,8 +58,10 @@ create table hangar.releases (
   created_at timestamptz not null default hangar.now(),
   started_at timestamptz,
   ended_at timestamptz,
-  -- What a rollback has left in plans and settings, because somebody had edited it since: [{"what", "tier", ...}].
-  kept jsonb
+  -- What the release or its rollback has left in plans and settings, because somebody had edited it since: [{"what", "tier", ...}].
+  kept jsonb,
+  -- What plans and settings said when the release was started: what somebody edits until it is complete, stays.
+  plans_at_start jsonb
 );
 comment on table hangar.releases is 'What moves chosen apps to a new image, size or environment in waves. docs/releases.md.';
 create index releases_active on hangar.releases (id) where state in ('rolling', 'paused', 'rolling_back');

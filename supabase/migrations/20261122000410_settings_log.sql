@@ -54,7 +54,7 @@ $$;
 create trigger record_settings_change after update on hangar.settings
   for each row execute function hangar.record_settings_change();
 
--- Called at the end of each sweep. While the log still refuses, the alert stays open and the sweep ends as always.
+-- Called at the end of each sweep. While the log still refuses, no sweep comes so far.
 create function hangar.record_late_stops() returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -66,8 +66,6 @@ begin
     select 'settings_changed', 'info', e.entry from jsonb_array_elements(v_alert.metadata -> 'entries') with ordinality e (entry, nr) order by e.nr;
     update hangar.alerts set resolved_at = hangar.now() where id = v_alert.id;
   end loop;
-exception when others then
-  raise warning 'Hangar: the audit log still cannot be written: %', sqlerrm;
 end
 $$;
 

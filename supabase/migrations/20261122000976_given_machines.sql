@@ -89,16 +89,38 @@ create trigger end_given after update on public.user_fly_apps
   execute function hangar.end_given();
 
 -- What the target's user had been given before the release, as it counts with the tier that the user has now. A user who has left has no tier
--- to speak of, and keeps it for a return.
+-- to speak of, and keeps it for a return. What later releases have given stays: `later` of the target (hangar.find_later).
 create function hangar.former_given(p_target hangar.release_targets, p_row public.user_fly_apps) returns hangar.user_specs
 language plpgsql stable set search_path = ''
 as $$
 declare
   v_given hangar.user_specs;
   v_tier text := case when p_row.desired_state = 'absent' then p_target.previous ->> 'tier' else p_row.tier end;
+  v_later jsonb := p_target.previous -> 'later';
+  v_now hangar.user_specs;
 begin
   if jsonb_typeof(p_target.previous -> 'given') = 'object' then
     v_given := hangar.given_for_tier(jsonb_populate_record(null::hangar.user_specs, p_target.previous -> 'given'), v_tier);
+  end if;
+  if v_later is not null then
+    select y.* into v_now from hangar.user_specs y where y.user_id = p_row.user_id;
+    v_now := hangar.given_for_tier(v_now, v_tier);
+    if not (v_later -> 'takes') ? 'image' then
+      v_given.image := v_now.image;
+    end if;
+    if not (v_later -> 'takes') ? 'region' then
+      v_given.region := v_now.region;
+    end if;
+    if not (v_later -> 'takes') ?| array['image', 'region'] then
+      v_given.tiers := v_now.tiers;
+    end if;
+    if not (v_later -> 'takes') ? 'size' then
+      v_given.cpu_kind := v_now.cpu_kind;
+      v_given.cpu_count := v_now.cpu_count;
+      v_given.memory_mb := v_now.memory_mb;
+    end if;
+    v_given.env := (coalesce(v_now.env, '{}') - array(select jsonb_array_elements_text(v_later -> 'env')))
+      || coalesce((select jsonb_object_agg(e.key, e.value) from jsonb_each(v_given.env) e where v_later -> 'env' ? e.key), '{}');
   end if;
   v_given.user_id := p_row.user_id;
   v_given.tier := v_tier;
@@ -130,27 +152,30 @@ declare
   v_gave hangar.machine_spec := jsonb_populate_record(null::hangar.machine_spec, p_target.previous -> 'gave');
   v_spec hangar.machine_spec := hangar.without_pin(p_row, hangar.spec_of(p_row));
   v_plan hangar.machine_spec;
+  -- The parts that go back. What a later release has changed is not among them.
+  v_takes jsonb := coalesce(p_target.previous #> '{later,takes}', '["image", "region", "size"]');
 begin
   if v_old.docker_image not like '%@%' and p_target.previous ->> 'digest' is not null then
     v_old.docker_image := v_old.docker_image || '@' || (p_target.previous ->> 'digest');
   end if;
   if p_row.tier is not distinct from p_target.previous ->> 'tier' then
-    v_spec.docker_image := case when hangar.has_same_image(v_spec.docker_image, v_gave.docker_image) then v_old.docker_image else v_spec.docker_image end;
-    v_spec.region := case when v_spec.region = v_gave.region then v_old.region else v_spec.region end;
+    v_spec.docker_image := case when v_takes ? 'image' and hangar.has_same_image(v_spec.docker_image, v_gave.docker_image) then v_old.docker_image
+                                else v_spec.docker_image end;
+    v_spec.region := case when v_takes ? 'region' and v_spec.region = v_gave.region then v_old.region else v_spec.region end;
     v_spec.power := case when v_spec.power = v_gave.power then v_old.power else v_spec.power end;
     v_spec.public_service := case when v_spec.public_service = v_gave.public_service then v_old.public_service else v_spec.public_service end;
-    if hangar.has_same_size(v_spec, v_gave) then
+    if v_takes ? 'size' and hangar.has_same_size(v_spec, v_gave) then
       v_spec := hangar.with_size_of(v_spec, v_old);
     end if;
   else
-    if p_release.image is not null and hangar.has_same_image(v_spec.docker_image, v_gave.docker_image) then
+    if p_release.image is not null and v_takes ? 'image' and hangar.has_same_image(v_spec.docker_image, v_gave.docker_image) then
       select s.* into v_plan from public.fly_plans p cross join hangar.settings g cross join lateral hangar.spec_for(p, g, v_given, null) s
        where p.tier = p_row.tier;
       -- The same image by its digest, wherever its tag points by now.
       v_spec.docker_image := case when v_plan.docker_image is null or hangar.has_same_image(v_plan.docker_image, v_old.docker_image)
                                    and v_plan.docker_image not like '%@%' then v_old.docker_image else v_plan.docker_image end;
     end if;
-    if p_release.region is not null and v_spec.region = v_gave.region then
+    if p_release.region is not null and v_takes ? 'region' and v_spec.region = v_gave.region then
       v_spec.region := v_old.region;
     end if;
   end if;

@@ -21,12 +21,9 @@ declare
   v_row public.user_fly_apps;
 begin
   -- An app that did not become well in time on its way back, and has become well since.
-  update hangar.release_targets t set state = 'reverted'
-    from public.user_fly_apps a
-   where t.release_id = p_release.id and t.state = 'failed' and not t.must_go_back and not t.goes_back and a.id = t.row_id
-     and a.generation = t.generation and a.observed_generation = a.generation and a.error_code is null and a.health_status = 'healthy'
-     -- By a sample from after the last look: an older one speaks of the machine before.
-     and a.bad_samples = 0 and a.last_health_check > coalesce(t.looked_at, t.applied_at);
+  update hangar.release_targets t set state = s.state, reason = s.reason
+    from hangar.release_targets f cross join lateral hangar.see_target(f) s
+   where f.release_id = p_release.id and f.state = 'failed' and s.state = 'reverted' and t.release_id = f.release_id and t.row_id = f.row_id;
   -- An app that was good and fails later, while the release is under way, is a failure of the release too.
   if p_release.state in ('rolling', 'paused') then
     for v_found in
@@ -44,8 +41,9 @@ begin
 end
 $$;
 
--- Brings the moving targets of a release in line with their rows. p_judge: time-outs count, because nothing holds the release.
-create function hangar.follow_targets(p_release hangar.releases, p_judge boolean) returns void
+-- Brings the moving targets of a release in line with their rows. p_judge: time-outs count, because nothing holds the release. p_judge_back:
+-- those of ways back count.
+create function hangar.follow_targets(p_release hangar.releases, p_judge boolean, p_judge_back boolean) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -91,7 +89,7 @@ begin
       perform hangar.wait_for_token(p_release, v_target, p_judge);
     elsif v_target.state = 'verifying' and not v_target.goes_back and v_target.reason_code = 'token_refused' then
       perform hangar.judge_again(p_release, v_target);
-    elsif p_judge and v_target.deadline_at <= v_now and v_target.goes_back then
+    elsif v_target.goes_back and v_target.deadline_at <= v_now and p_judge_back then
       if v_target.state = 'applying' and v_row.status = 'error' and v_row.error_code in ('region_full', 'quota', 'host')
          and v_row.spare_machine_id is null and v_row.machine_state = 'started' and hangar.needs_move(v_row, v_row.region)
          and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
@@ -100,7 +98,7 @@ begin
         and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
         perform hangar.end_way_back(v_target, v_row);
       end if;
-    elsif p_judge and v_target.deadline_at <= v_now and (v_target.good_since is null or v_target.reason_code = 'host_unreachable'
+    elsif p_judge and not v_target.goes_back and v_target.deadline_at <= v_now and (v_target.good_since is null or v_target.reason_code = 'host_unreachable'
         and v_target.deadline_at + make_interval(secs => p_release.soak_s::double precision) <= v_now) then
       v_capped := v_target.state = 'applying' and v_row.error_code is null and v_row.monthly_cost_estimate_usd > v_row.admitted_cost_usd
         and hangar.is_cap_in_force('max_cost');

@@ -108,14 +108,24 @@ as $$
    order by w.wave limit 1
 $$;
 
+-- Whether an app on its way back waits for something that may end without Hangar, such as a host out of reach, a lease or a refusal of the
+-- organisation. It may wait for an hour, and the other apps must not stay on the release for as long.
+create function hangar.waits_for_others(p_target hangar.release_targets) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_target.goes_back and (
+    p_target.state = 'verifying' and coalesce(p_target.look_code in ('host_unreachable', 'unreadable', 'gone'), false)
+    or exists (select 1 from public.user_fly_apps a where a.id = p_target.row_id and a.error_code is not null and not hangar.is_release_fault(a.error_code)))
+$$;
+
 -- How many more apps may begin to move. An app that waits for its way back is not counted, for example one whose new region is full. Otherwise
--- it would occupy the very place that its way back needs. Nor is an app that waits for a token.
+-- it would occupy the very place that its way back needs. Nor is an app that waits for a token, or on its way back for something else.
 create function hangar.count_release_room(p_release hangar.releases) returns integer
 language sql stable set search_path = ''
 as $$
   select greatest(0, least(p_release.max_moving, greatest(1, pg_catalog.floor(p_release.moving_share * pg_catalog.count(*))::integer))
                      - pg_catalog.count(*) filter (where t.state in ('applying', 'verifying') and not t.must_go_back
-                                                    and not hangar.waits_for_token(t))::integer)
+                                                    and not hangar.waits_for_token(t) and not hangar.waits_for_others(t))::integer)
     from hangar.release_targets t where t.release_id = p_release.id and (t.state <> 'skipped' or t.previous is not null)
 $$;
 

@@ -38,6 +38,61 @@ create function hangar.changes_plans(p_release hangar.releases) returns boolean
 language sql immutable set search_path = ''
 as $$ select p_release.kind = 'machine' and p_release.users is null and p_release.regions is null and p_release.share = 1 $$;
 
+-- What plans and settings say now about what a release may bring: of the plans that the release concerns.
+create function hangar.read_plans(p_release hangar.releases) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select pg_catalog.jsonb_build_object('default_image', g.default_image, 'default_region', g.default_region, 'plans', (
+           select coalesce(pg_catalog.jsonb_object_agg(p.tier, pg_catalog.jsonb_build_object('docker_image', p.docker_image, 'region', p.region, 'cpu_kind', p.cpu_kind,
+                    'cpu_count', p.cpu_count, 'memory_mb', p.memory_mb, 'env', p.env)), '{}')
+             from public.fly_plans p where p.dedicated and (p_release.tiers is null or p.tier = any (p_release.tiers))))
+    from hangar.settings g
+$$;
+
+-- What this release brings to one plan: each part, but for what somebody has edited since the release was started. That stays, and is named.
+create function hangar.adopt_plan(p_release hangar.releases, p_plan public.fly_plans, out plan public.fly_plans, out kept jsonb)
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  -- A plan that is newer than the release was not edited.
+  v_was public.fly_plans := jsonb_populate_record(p_plan, p_release.plans_at_start -> 'plans' -> p_plan.tier);
+  v_names text[];
+begin
+  plan := p_plan;
+  kept := '[]';
+  if p_release.region is not null and (p_release.tiers is not null or p_plan.region is not null) then
+    if p_plan.region is not distinct from v_was.region then
+      plan.region := p_release.region;
+    elsif p_plan.region is distinct from p_release.region then
+      kept := kept || jsonb_build_object('what', 'region', 'tier', p_plan.tier, 'value', p_plan.region);
+    end if;
+  end if;
+  if p_release.image is not null and (p_release.tiers is not null or p_plan.docker_image is not null) then
+    if p_plan.docker_image is not distinct from v_was.docker_image then
+      plan.docker_image := hangar.release_image(p_release);
+    elsif not hangar.has_same_image(p_plan.docker_image, p_release.image) then
+      kept := kept || jsonb_build_object('what', 'image', 'tier', p_plan.tier, 'value', p_plan.docker_image);
+    end if;
+  end if;
+  if p_release.cpu_kind is not null or p_release.cpu_count is not null or p_release.memory_mb is not null then
+    if (p_plan.cpu_kind, p_plan.cpu_count, p_plan.memory_mb) = (v_was.cpu_kind, v_was.cpu_count, v_was.memory_mb) then
+      plan.cpu_kind := coalesce(p_release.cpu_kind, p_plan.cpu_kind);
+      plan.cpu_count := coalesce(p_release.cpu_count, p_plan.cpu_count);
+      plan.memory_mb := coalesce(p_release.memory_mb, p_plan.memory_mb);
+    else
+      kept := kept || jsonb_build_object('what', 'size', 'tier', p_plan.tier, 'value',
+        format('%s %s vCPU, %s MB', p_plan.cpu_count, p_plan.cpu_kind, p_plan.memory_mb));
+    end if;
+  end if;
+  v_names := array(select e.key from jsonb_each(p_release.env) e
+                    where p_plan.env -> e.key is distinct from v_was.env -> e.key and p_plan.env -> e.key is distinct from e.value order by e.key);
+  plan.env := p_plan.env || (p_release.env - v_names);
+  if v_names <> '{}' then
+    kept := kept || jsonb_build_object('what', 'env', 'tier', p_plan.tier, 'names', v_names);
+  end if;
+end
+$$;
+
 -- Makes plans and settings say what the release has given to everybody whom they concern, so that new apps get it too. A release for chosen
 -- users, regions or a share leaves them alone.
 create function hangar.adopt_release(p_release hangar.releases) returns void
@@ -45,37 +100,67 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   v_before jsonb;
+  v_start jsonb := p_release.plans_at_start;
+  v_plan record;
+  v_kept jsonb := '[]';
 begin
   if hangar.changes_plans(p_release) then
-    select jsonb_build_object('default_image', g.default_image, 'default_region', g.default_region, 'plans', (
-             select jsonb_object_agg(p.tier, jsonb_build_object('docker_image', p.docker_image, 'region', p.region, 'cpu_kind', p.cpu_kind, 'cpu_count', p.cpu_count,
-                      'memory_mb', p.memory_mb, 'env', p.env))
-               from public.fly_plans p where p.dedicated and (p_release.tiers is null or p.tier = any (p_release.tiers))))
-      into v_before from hangar.settings g;
+    v_before := hangar.read_plans(p_release);
     perform hangar.set_actor(p_release.created_by, format('release %s', p_release.id));
     if p_release.image is not null and p_release.tiers is null then
-      update hangar.settings set default_image = hangar.release_image(p_release) where only_row;
+      if v_start is null or v_before -> 'default_image' = v_start -> 'default_image' then
+        update hangar.settings set default_image = hangar.release_image(p_release) where only_row;
+      elsif not hangar.has_same_image(v_before ->> 'default_image', p_release.image) then
+        v_kept := v_kept || jsonb_build_object('what', 'image', 'value', v_before -> 'default_image');
+      end if;
     end if;
     if p_release.region is not null and p_release.tiers is null then
-      update hangar.settings set default_region = p_release.region where only_row;
+      if v_start is null or v_before -> 'default_region' = v_start -> 'default_region' then
+        update hangar.settings set default_region = p_release.region where only_row;
+      elsif v_before ->> 'default_region' is distinct from p_release.region then
+        v_kept := v_kept || jsonb_build_object('what', 'region', 'value', v_before -> 'default_region');
+      end if;
     end if;
-    update public.fly_plans p
-       set region = case when p_release.region is null or p_release.tiers is null and p.region is null then p.region else p_release.region end,
-           docker_image = case when p_release.image is null or p_release.tiers is null and p.docker_image is null then p.docker_image
-                               else hangar.release_image(p_release) end,
-           cpu_kind = coalesce(p_release.cpu_kind, p.cpu_kind), cpu_count = coalesce(p_release.cpu_count, p.cpu_count),
-           memory_mb = coalesce(p_release.memory_mb, p.memory_mb), env = p.env || p_release.env
-     where p.dedicated and (p_release.tiers is null or p.tier = any (p_release.tiers));
+    for v_plan in
+      select p.tier, n.plan, n.kept from public.fly_plans p cross join lateral hangar.adopt_plan(p_release, p) n
+       where p.dedicated and (p_release.tiers is null or p.tier = any (p_release.tiers)) order by p.tier
+    loop
+      v_kept := v_kept || v_plan.kept;
+      update public.fly_plans p
+         set region = (v_plan.plan).region, docker_image = (v_plan.plan).docker_image, cpu_kind = (v_plan.plan).cpu_kind,
+             cpu_count = (v_plan.plan).cpu_count, memory_mb = (v_plan.plan).memory_mb, env = (v_plan.plan).env
+       where p.tier = v_plan.tier and p is distinct from v_plan.plan;
+    end loop;
     perform hangar.clear_actor();
     perform hangar.end_what_plans_say(p_release);
   end if;
-  update hangar.releases set adopted = true, adopted_from = v_before where id = p_release.id;
+  update hangar.releases set adopted = true, adopted_from = v_before, kept = nullif(v_kept, '[]') where id = p_release.id;
 end
 $$;
 
+-- What a release says about plans or the defaults: image, region, size, and "env NAME" for each variable.
+create function hangar.adopted_parts(p_release hangar.releases) returns text[]
+language sql immutable set search_path = ''
+as $$
+  select pg_catalog.array_remove(array[case when p_release.image is not null then 'image' end, case when p_release.region is not null then 'region' end,
+      case when coalesce(p_release.cpu_kind, p_release.cpu_count::text, p_release.memory_mb::text) is not null then 'size' end], null)
+    || array(select 'env ' || k from pg_catalog.jsonb_object_keys(p_release.env) k)
+$$;
+
+-- What later releases have brought to this plan (null: to the defaults) since this one, and still stands, also if it is the same.
+create function hangar.find_later_parts(p_release hangar.releases, p_tier text) returns text[]
+language sql stable set search_path = ''
+as $$
+  select array(select distinct x.part from hangar.releases l cross join lateral pg_catalog.unnest(hangar.adopted_parts(l)) x (part)
+                where l.adopted_from is not null and l.started_at > p_release.started_at and (l.tiers is null or p_tier = any (l.tiers)))
+$$;
+
 -- Takes back what this release has brought to one plan, part by part: what somebody has edited since stays, and is named. A size is one
--- thing: an edit of its memory keeps its vCPU too. The size that results is one that the plan has had, so Fly accepts it.
-create function hangar.unadopt_plan(p_release hangar.releases, p_plan public.fly_plans, p_before jsonb, out plan public.fly_plans, out kept jsonb)
+-- thing: an edit of its memory keeps its vCPU too. The size that results is one that the plan has had, so Fly accepts it. p_later: the parts
+-- that a later release has brought.
+create function hangar.unadopt_plan(
+  p_release hangar.releases, p_plan public.fly_plans, p_before jsonb, p_later text[], out plan public.fly_plans, out kept jsonb
+)
 language plpgsql immutable set search_path = ''
 as $$
 declare
@@ -85,14 +170,14 @@ begin
   plan := p_plan;
   kept := '[]';
   if p_release.region is not null and v_was.region is distinct from p_plan.region then
-    if p_plan.region = p_release.region then
+    if p_plan.region = p_release.region and 'region' <> all (p_later) then
       plan.region := v_was.region;
     else
       kept := kept || jsonb_build_object('what', 'region', 'tier', p_plan.tier, 'value', p_plan.region);
     end if;
   end if;
   if p_release.image is not null and v_was.docker_image is distinct from p_plan.docker_image then
-    if p_plan.docker_image = hangar.release_image(p_release) then
+    if p_plan.docker_image = hangar.release_image(p_release) and 'image' <> all (p_later) then
       plan.docker_image := v_was.docker_image;
     else
       kept := kept || jsonb_build_object('what', 'image', 'tier', p_plan.tier, 'value', p_plan.docker_image);
@@ -101,7 +186,7 @@ begin
   if (p_release.cpu_kind is not null or p_release.cpu_count is not null or p_release.memory_mb is not null)
      and (v_was.cpu_kind, v_was.cpu_count, v_was.memory_mb) <> (p_plan.cpu_kind, p_plan.cpu_count, p_plan.memory_mb) then
     if (p_plan.cpu_kind, p_plan.cpu_count, p_plan.memory_mb) = (coalesce(p_release.cpu_kind, v_was.cpu_kind),
-        coalesce(p_release.cpu_count, v_was.cpu_count), coalesce(p_release.memory_mb, v_was.memory_mb)) then
+        coalesce(p_release.cpu_count, v_was.cpu_count), coalesce(p_release.memory_mb, v_was.memory_mb)) and 'size' <> all (p_later) then
       plan.cpu_kind := v_was.cpu_kind;
       plan.cpu_count := v_was.cpu_count;
       plan.memory_mb := v_was.memory_mb;
@@ -110,14 +195,50 @@ begin
         format('%s %s vCPU, %s MB', p_plan.cpu_count, p_plan.cpu_kind, p_plan.memory_mb));
     end if;
   end if;
-  plan.env := (p_plan.env - array(select e.key from jsonb_each(p_release.env) e where p_plan.env -> e.key = e.value))
+  plan.env := (p_plan.env - array(select e.key from jsonb_each(p_release.env) e where p_plan.env -> e.key = e.value and 'env ' || e.key <> all (p_later)))
     || coalesce((select jsonb_object_agg(e.key, v_was.env -> e.key) from jsonb_each(p_release.env) e
-                  where p_plan.env -> e.key = e.value and v_was.env ? e.key), '{}');
+                  where p_plan.env -> e.key = e.value and 'env ' || e.key <> all (p_later) and v_was.env ? e.key), '{}');
   select jsonb_agg(e.key order by e.key) into v_names from jsonb_each(p_release.env) e
-   where p_plan.env -> e.key is distinct from e.value and p_plan.env -> e.key is distinct from v_was.env -> e.key;
+   where (p_plan.env -> e.key is distinct from e.value or 'env ' || e.key = any (p_later)) and p_plan.env -> e.key is distinct from v_was.env -> e.key;
   if v_names is not null then
     kept := kept || jsonb_build_object('what', 'env', 'tier', p_plan.tier, 'names', v_names);
   end if;
+end
+$$;
+
+-- What this release brought is no longer what later releases have found in plans and settings, so that their rollback does not bring it again.
+create function hangar.forget_adopted(p_release hangar.releases) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_later hangar.releases;
+  v_from jsonb;
+  v_plan record;
+  v_closed text[] := '{}';
+begin
+  for v_later in
+    select l.* from hangar.releases l where l.adopted_from is not null and l.started_at > p_release.started_at order by l.started_at
+  loop
+    v_from := v_later.adopted_from;
+    if p_release.tiers is null and p_release.image is not null and 'image' <> all (v_closed)
+       and v_from ->> 'default_image' = hangar.release_image(p_release) then
+      v_from := v_from || jsonb_build_object('default_image', p_release.adopted_from -> 'default_image');
+    end if;
+    if p_release.tiers is null and 'region' <> all (v_closed) and v_from ->> 'default_region' = p_release.region then
+      v_from := v_from || jsonb_build_object('default_region', p_release.adopted_from -> 'default_region');
+    end if;
+    for v_plan in
+      select p.tier, u.plan from public.fly_plans p
+        cross join lateral hangar.unadopt_plan(p_release, jsonb_populate_record(p, v_from -> 'plans' -> p.tier),
+                                               p_release.adopted_from -> 'plans' -> p.tier, v_closed) u
+       where v_from -> 'plans' ? p.tier and p_release.adopted_from -> 'plans' ? p.tier
+    loop
+      v_from := jsonb_set(v_from, array['plans', v_plan.tier], jsonb_build_object('docker_image', (v_plan.plan).docker_image, 'region', (v_plan.plan).region,
+        'cpu_kind', (v_plan.plan).cpu_kind, 'cpu_count', (v_plan.plan).cpu_count, 'memory_mb', (v_plan.plan).memory_mb, 'env', (v_plan.plan).env));
+    end loop;
+    update hangar.releases l set adopted_from = v_from where l.id = v_later.id;
+    v_closed := v_closed || hangar.adopted_parts(v_later);
+  end loop;
 end
 $$;
 
@@ -131,6 +252,7 @@ declare
   v_plan public.fly_plans;
   v_back record;
   v_kept jsonb := '[]';
+  v_later text[] := hangar.find_later_parts(p_release, null);
 begin
   if p_release.adopted_from is null then
     return null;
@@ -138,14 +260,14 @@ begin
   select * into strict v_settings from hangar.settings for no key update;
   perform hangar.set_actor(p_release.created_by, format('rollback of release %s', p_release.id));
   if p_release.image is not null and p_release.tiers is null and v_settings.default_image is distinct from p_release.adopted_from ->> 'default_image' then
-    if v_settings.default_image = hangar.release_image(p_release) then
+    if v_settings.default_image = hangar.release_image(p_release) and 'image' <> all (v_later) then
       update hangar.settings g set default_image = p_release.adopted_from ->> 'default_image' where g.only_row;
     else
       v_kept := v_kept || jsonb_build_object('what', 'image', 'value', v_settings.default_image);
     end if;
   end if;
   if p_release.region is not null and p_release.tiers is null and v_settings.default_region is distinct from p_release.adopted_from ->> 'default_region' then
-    if v_settings.default_region = p_release.region then
+    if v_settings.default_region = p_release.region and 'region' <> all (v_later) then
       update hangar.settings g set default_region = p_release.adopted_from ->> 'default_region' where g.only_row;
     else
       v_kept := v_kept || jsonb_build_object('what', 'region', 'value', v_settings.default_region);
@@ -154,7 +276,7 @@ begin
   for v_plan in
     select p.* from public.fly_plans p where p_release.adopted_from -> 'plans' ? p.tier order by p.tier for no key update
   loop
-    v_back := hangar.unadopt_plan(p_release, v_plan, p_release.adopted_from -> 'plans' -> v_plan.tier);
+    v_back := hangar.unadopt_plan(p_release, v_plan, p_release.adopted_from -> 'plans' -> v_plan.tier, hangar.find_later_parts(p_release, v_plan.tier));
     v_kept := v_kept || v_back.kept;
     if v_back.plan is distinct from v_plan then
       update public.fly_plans p
@@ -164,6 +286,7 @@ begin
     end if;
   end loop;
   perform hangar.clear_actor();
+  perform hangar.forget_adopted(p_release);
   update hangar.releases set adopted = false, adopted_from = null, kept = nullif(v_kept, '[]') where id = p_release.id;
   return nullif(v_kept, '[]');
 end

@@ -65,7 +65,7 @@ end
 $$;
 
 -- After plans and settings have got their former values back: every app that has the release's values from its plan follows it back: of users
--- who joined, returned or changed the plan since. p_were: what hangar.plan_machines said before. An app that a later release has moved stays.
+-- who joined, returned or changed the plan since. p_were: what hangar.plan_machines said before. What a later release has given them stays.
 create function hangar.recall_followers(p_release hangar.releases, p_were jsonb) returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -91,8 +91,6 @@ begin
        and not exists (select 1 from hangar.release_targets t
                         where t.release_id = p_release.id and t.row_id = a.id
                           and (t.goes_back or t.must_go_back and a.tier is not distinct from t.previous ->> 'tier'))
-       and not exists (select 1 from hangar.release_targets o
-                        where o.row_id = a.id and o.release_id <> p_release.id and o.state = 'done' and o.applied_at > p_release.started_at)
      order by a.fly_app_name
   loop
     v_row := v_found.app_row;

@@ -61,7 +61,8 @@ end
 $$;
 
 -- Waves exist so that many apps move only after a few have proved the release. If no app of the first wave could prove it (no room, a host out
--- of reach, a user who left), the next apps take its place; if there is none left and none was updated, an operator decides.
+-- of reach, a user who left), the next apps take its place; if there is none left and none was updated, an operator decides. But if no app needs
+-- what its plan says any more, there is nothing to decide: that release is complete.
 create function hangar.find_proof(p_release hangar.releases) returns hangar.releases
 language plpgsql volatile set search_path = ''
 as $$
@@ -79,7 +80,11 @@ begin
   if found then
     update hangar.releases r set wave_began_at = hangar.now() where r.id = p_release.id returning r.* into v_release;
     perform hangar.record_release(v_release, 'canary_replaced', 'hangar');
-  elsif not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.state = 'done') then
+  elsif not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.state = 'done')
+    and (p_release.kind <> 'plan' or exists (
+      select 1 from hangar.release_targets t
+       where t.release_id = p_release.id and t.place > 0
+         and not (t.state = 'skipped' and t.reason_code in ('left', 'changed', 'pinned', 'held_back', 'moved', 'replaced', 'on_demand')))) then
     v_release := hangar.pause_release(v_release, v_release.wave, format('no app could be updated: %s', coalesce((
       select string_agg(format('%s: %s', hangar.format_apps(x.apps, x.example), coalesce(x.reason, replace(x.code, '_', ' '))), '; ' order by x.apps desc, x.code)
         from (select coalesce(t.reason_code, t.state) as code, count(*) as apps, min(t.reason) as reason, min(a.fly_app_name) as example
@@ -183,7 +188,9 @@ declare
   v_moved integer := 0;
 begin
   v_release := hangar.set_release_hold(v_release, v_hold);
-  perform hangar.follow_targets(v_release, v_hold is null);
+  -- While Fly refuses the organisation, a way back ends like any other that does not succeed. Otherwise a limit of Fly that nobody raises would
+  -- keep the release open, and every other release away from its apps.
+  perform hangar.follow_targets(v_release, v_hold is null, coalesce(v_hold = 'fly_refused', true));
   if v_release.state = 'rolling' or v_release.state = 'paused' and v_release.failed_at is null then
     -- An app that still moves after an operator's pause may fail as well.
     v_failed := hangar.find_failed_wave(v_release);
@@ -197,8 +204,9 @@ begin
       'The apps that it has moved stay as they are, and no further app moves. Give the plan its former variables again before you resume it, '
       'or abort it and create another release', false);
   end if;
-  -- Putting back is what helps in an incident and under the brake. It destroys nothing, so a pause of the deletions does not hold it either.
-  if v_hold is null or v_hold in ('incident', 'brake', 'deletes_paused') then
+  -- Putting back is what helps in an incident and under the brake. It destroys nothing, so a pause of the deletions does not hold it either. While
+  -- Fly refuses the organisation, no app is left that gets the release as soon as Fly accepts calls again.
+  if v_hold is null or v_hold in ('incident', 'brake', 'deletes_paused', 'fly_refused') then
     v_moved := hangar.put_back_targets(v_release, hangar.count_release_room(v_release));
   end if;
   if v_hold is null and v_release.state = 'rolling' then

@@ -177,6 +177,15 @@ begin
 end
 $$;
 
+-- Why a release with these apps would move nobody, as a sentence; null if it moves somebody.
+create function hangar.explain_nothing_to_do(p_found hangar.found_target[]) returns text
+language sql immutable set search_path = ''
+as $$
+  select case when not exists (select 1 from pg_catalog.unnest(p_found) f where f.left_out is null)
+    then coalesce((select pg_catalog.string_agg(pg_catalog.format('%s are left out (%s)', x.n, x.left_out), ', ' order by x.left_out)
+                     from (select f.left_out, count(*) as n from pg_catalog.unnest(p_found) f group by f.left_out) x), 'the selection is empty') end
+$$;
+
 create function hangar.insert_targets(p_release hangar.releases, p_found hangar.found_target[]) returns void
 language plpgsql volatile set search_path = ''
 as $$

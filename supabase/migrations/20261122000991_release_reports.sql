@@ -5,30 +5,34 @@ create function hangar.wave_counts(p_id integer) returns jsonb
 language sql stable set search_path = ''
 as $$
   select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('wave', w.wave, 'size', w.size, 'done', w.done, 'failed', w.failed,
-           'pending', w.pending, 'moving', w.moving, 'skipped', w.skipped, 'reverted', w.reverted) order by w.wave), '[]')
-    from (select t.wave, count(*) as size, count(*) filter (where t.state = 'done') as done, count(*) filter (where t.failed_at is not null) as failed,
+           'pending', w.pending, 'moving', w.moving, 'skipped', w.skipped, 'reverted', w.reverted, 'not_back', w.not_back,
+           'to_go_back', w.to_go_back) order by w.wave), '[]')
+    from (select t.wave, count(*) as size, count(*) filter (where t.state = 'done' and not t.must_go_back) as done, count(*) filter (where t.failed_at is not null) as failed,
+                 count(*) filter (where t.state = 'failed' and not t.must_go_back and not t.goes_back) as not_back,
+                 count(*) filter (where t.must_go_back) as to_go_back,
                  count(*) filter (where t.state = 'pending') as pending, count(*) filter (where t.state in ('applying', 'verifying')) as moving,
                  count(*) filter (where t.state = 'skipped') as skipped, count(*) filter (where t.state = 'reverted') as reverted
-            from hangar.release_targets t
-           where t.release_id = p_id and not (t.state = 'skipped' and t.place = 0) group by t.wave) w
+            from hangar.release_targets u cross join lateral hangar.see_target(u) t
+           where u.release_id = p_id and not (u.state = 'skipped' and u.place = 0) group by t.wave) w
 $$;
 
 create function hangar.target_json(p_release hangar.releases, p_target hangar.release_targets) returns jsonb
 language sql stable set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object('app', a.fly_app_name, 'user_id', p_target.user_id,
-      'wave', case when p_target.place > 0 then p_target.wave end, 'state', p_target.state, 'goes_back', p_target.goes_back or p_target.must_go_back,
+      'wave', case when p_target.place > 0 then p_target.wave end, 'state', t.state, 'goes_back', p_target.goes_back or p_target.must_go_back,
       'running', coalesce(a.observed_spec ->> 'image', a.docker_image)
                  || case when coalesce(a.observed_spec ->> 'image', a.docker_image) like '%@%' then ''
                          else coalesce('@' || nullif(a.observed_spec ->> 'image_digest', ''), '') end,
       'previous', p_target.previous ->> 'image',
       'should_run', a.docker_image, 'region', a.machine_region, 'previous_region', p_target.previous ->> 'machine_region',
-      'should_run_in', a.region, 'code', p_target.reason_code,
+      'should_run_in', a.region, 'code', coalesce(p_target.reason_code, w.code),
       'reason', coalesce(
-         nullif(pg_catalog.concat_ws('. Not back yet: ', coalesce(p_target.reason, case when p_target.goes_back then p_target.reason_code end),
+         nullif(pg_catalog.concat_ws('. Not back yet: ', coalesce(t.reason, case when p_target.goes_back then p_target.reason_code end),
            case when p_target.goes_back then coalesce(a.error_message, p_target.look_reason) end), ''),
-         p_target.reason_code))
-    from public.user_fly_apps a where a.id = p_target.row_id
+         case when p_target.reason_code is null then w.reason end, p_target.reason_code, w.code))
+    from public.user_fly_apps a cross join lateral hangar.see_target(p_target) t cross join lateral hangar.find_wait(p_release, p_target, a) w
+   where a.id = p_target.row_id
 $$;
 
 create function hangar.release_json(p_release hangar.releases, p_targets integer default 0, p_offset integer default 0) returns jsonb

@@ -19,10 +19,9 @@ begin
   end if;
   v_found := array(select f from hangar.find_targets(v_release) f);
   perform hangar.refuse_overlap(v_release, v_found);
-  if not exists (select 1 from unnest(v_found) f where f.left_out is null) then
-    raise exception 'no app needs this release: %', coalesce((select string_agg(format('%s are left out (%s)', x.n, x.left_out), ', ' order by x.left_out)
-        from (select f.left_out, count(*) as n from unnest(v_found) f group by f.left_out) x), 'the selection is empty')
-      using errcode = 'invalid_parameter_value';
+  v_refused := hangar.explain_nothing_to_do(v_found);
+  if v_refused is not null then
+    raise exception 'no app needs this release: %', v_refused using errcode = 'invalid_parameter_value';
   elsif v_release.canary_users is not null and not exists (
     select 1 from unnest(v_found) f where f.left_out is null and f.user_id = any (v_release.canary_users)) then
     raise exception 'none of the canary users would move: they are not among the chosen apps, or are left out (pinned, held back or already so)'
@@ -97,24 +96,34 @@ begin
 end
 $$;
 
--- Everything that the release has brought goes back, but for apps that another release has moved later: those keep what it gave them.
+-- Everything that the release has brought goes back, but for what another release has changed later.
 create function hangar.begin_rollback(p_release hangar.releases, p_action text, p_actor text) returns hangar.releases
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_release hangar.releases;
+  v_target hangar.release_targets;
+  v_later jsonb;
   v_were jsonb := hangar.plan_machines(p_release);
 begin
   perform hangar.refuse_rollback(p_release);
   update hangar.release_targets t set must_go_back = true
-   where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed') and not t.goes_back
-     and not exists (select 1 from hangar.release_targets o
-                      where o.row_id = t.row_id and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at);
-  update hangar.release_targets t
-     set reason_code = 'later', reason = format('release %s has moved the app since, so it keeps what it has: also the rest of this release', o.release_id)
-    from hangar.release_targets o
-   where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed') and not t.goes_back and not t.must_go_back
-     and o.row_id = t.row_id and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at;
+   where t.release_id = p_release.id and t.state in ('applying', 'verifying', 'done', 'failed') and not t.goes_back;
+  for v_target in
+    select t.* from hangar.release_targets t
+     where t.release_id = p_release.id and t.must_go_back
+       and exists (select 1 from hangar.release_targets o
+                    where o.row_id = t.row_id and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at)
+     order by t.row_id
+  loop
+    v_later := hangar.find_later(p_release, v_target);
+    perform hangar.forget_given(p_release, v_target);
+    update hangar.release_targets t
+       set previous = t.previous || jsonb_build_object('later', v_later), reason_code = 'later',
+           must_go_back = jsonb_array_length(v_later -> 'takes') + jsonb_array_length(v_later -> 'env') > 0,
+           reason = format('release %s has moved the app since, so the app keeps what that one has changed', v_later ->> 'release')
+     where t.release_id = p_release.id and t.row_id = v_target.row_id;
+  end loop;
   update hangar.release_targets t set state = 'skipped', reason_code = 'changed', reason = 'the user has another plan by now'
    where t.release_id = p_release.id and t.state = 'pending' and t.reason_code = 'again' and t.previous is not null;
   perform hangar.recall_users_who_left(p_release);
@@ -160,13 +169,15 @@ begin
       v_release.plan_specs := case when v_release.kind = 'plan' then hangar.read_plan_specs() end;
       v_found := array(select f from hangar.find_targets(v_release) f);
       perform hangar.refuse_overlap(v_release, v_found);
-      v_refused := coalesce(hangar.explain_refused_sizes(v_release), hangar.explain_refused_cost(v_release, v_found));
+      v_refused := coalesce(hangar.explain_refused_sizes(v_release), hangar.explain_refused_cost(v_release, v_found),
+        'nothing is to do, because no app needs this release any more: ' || hangar.explain_nothing_to_do(v_found)
+          || format('. `hangar release abort %s` ends the draft', p_id));
       if v_refused is not null then
         raise exception '%', v_refused using errcode = 'invalid_parameter_value';
       end if;
       perform hangar.insert_targets(v_release, v_found);
       update hangar.releases r set state = 'rolling', started_at = hangar.now(), wave_began_at = hangar.now(),
-             plan_specs = v_release.plan_specs, advanced_at = null where r.id = p_id returning r.* into v_release;
+             plan_specs = v_release.plan_specs, plans_at_start = hangar.read_plans(v_release), advanced_at = null where r.id = p_id returning r.* into v_release;
     when 'pause' then
       update hangar.releases r set state = 'paused', reason = coalesce(p_why, 'paused by ' || p_actor), held_by = null, held_since = null
        where r.id = p_id returning r.* into v_release;

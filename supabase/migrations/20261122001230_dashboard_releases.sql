@@ -25,8 +25,11 @@ begin
       from hangar.find_targets(p_release) f;
   else
     return query
-    select t.row_id, t.user_id, case when t.place > 0 then t.wave end, nullif(t.place, 0), hangar.target_part(t), t.reason_code, t.reason
-      from hangar.release_targets t where t.release_id = p_release.id;
+    select t.row_id, t.user_id, case when t.place > 0 then t.wave end, nullif(t.place, 0), hangar.target_part(t), coalesce(t.reason_code, w.code),
+           coalesce(t.reason, case when t.reason_code is null then w.reason end)
+      from hangar.release_targets u cross join lateral hangar.see_target(u) t join public.user_fly_apps a on a.id = u.row_id
+      cross join lateral hangar.find_wait(p_release, t, a) w
+     where u.release_id = p_release.id;
   end if;
 end
 $$;
@@ -38,7 +41,8 @@ as $$
   select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('wave', w.wave, 'size', w.size, 'parts', w.parts) order by w.wave), '[]')
     from (select c.wave, sum(c.apps)::integer as size, pg_catalog.jsonb_object_agg(c.part, c.apps) as parts
             from (select t.wave, hangar.target_part(t) as part, pg_catalog.count(*)::integer as apps
-                    from hangar.release_targets t where t.release_id = p_id and t.place > 0 group by 1, 2) c
+                    from hangar.release_targets u cross join lateral hangar.see_target(u) t
+                   where u.release_id = p_id and u.place > 0 group by 1, 2) c
            group by c.wave) w
 $$;
 
@@ -48,8 +52,8 @@ language sql stable set search_path = ''
 as $$
   select pg_catalog.jsonb_build_object('id', r.id, 'state', r.state, 'wave', case when t.place > 0 then t.wave end, 'target', t.state,
       'part', hangar.target_part(t), 'code', t.reason_code, 'reason', t.reason)
-    from hangar.release_targets t join hangar.releases r on r.id = t.release_id
-   where t.row_id = p_row and r.state <> 'draft'
+    from hangar.release_targets u cross join lateral hangar.see_target(u) t join hangar.releases r on r.id = u.release_id
+   where u.row_id = p_row and r.state <> 'draft'
    order by r.state in ('rolling', 'paused', 'rolling_back') desc, r.id desc limit 1
 $$;
 

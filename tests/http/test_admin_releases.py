@@ -198,7 +198,7 @@ def test_the_page_names_what_a_rollback_has_left(operator, draft, sql):
     kept = '[{"what": "size", "tier": "pro", "value": "4 shared vCPU, 8192 MB"}]'
     sql("update hangar.releases set state = 'rolled_back', kept = %s where id = %s", kept, release)
     text = text_of(operator.get(f"releases/{release}"))
-    assert "Changed after the release, so it stays: plan pro, size 4 shared vCPU, 8192 MB." in text
+    assert "Changed since the release was started, so it stays: plan pro, size 4 shared vCPU, 8192 MB." in text
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,8 @@ BUGS = (
     PlantedBug(
         "paused-deletions-hold-the-way-back",
         Sql("function hangar.advance_release"),
-        exactly("in ('incident', 'brake', 'deletes_paused')"),
-        "in ('incident', 'brake')",
+        exactly("in ('incident', 'brake', 'deletes_paused', 'fly_refused')"),
+        "in ('incident', 'brake', 'fly_refused')",
         "a pause of the deletions leaves nobody down in the middle of a move",
         (f"{_DISTURBED}::test_paused_deletions_leave_nobody_down",),
     ),

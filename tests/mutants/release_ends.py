@@ -9,9 +9,51 @@ _ENDS = "tests/simulation/test_release_ends.py"
 _LATE = "tests/simulation/test_release_latecomers.py"
 _MOMENTS = "tests/simulation/test_release_moments.py"
 _BACK, _PINS = "tests/simulation/test_release_way_back.py", "tests/simulation/test_release_pins.py"
+_STATUS = "tests/simulation/test_release_status.py"
+_WAITS = "tests/simulation/test_release_waits_back.py"
 _LOOK, _FOLLOW = "function hangar.record_look", "function hangar.follow_targets"
 
 BUGS = (
+    PlantedBug(
+        "well-app-called-failed-for-good",
+        Sql("function hangar.see_target"),
+        exactly("p_target.state := 'reverted';"),
+        "",
+        "an app that has become well on its former machine is not called failed",
+        (f"{_STATUS}::test_an_app_that_becomes_well_after_its_release_has_ended_counts_as_back",),
+    ),
+    PlantedBug(
+        "waiting-app-without-a-reason",
+        Sql("function hangar.find_wait"),
+        exactly("reason := p_row.error_message;"),
+        "",
+        "an app that waits for Fly says what Fly answers",
+        (f"{_STATUS}::test_an_app_that_waits_for_room_says_so",),
+    ),
+    PlantedBug(
+        "app-that-waits-keeps-others-on-the-release",
+        Sql("function hangar.count_release_room"),
+        exactly("and not hangar.waits_for_others(t)"),
+        "",
+        "an app that cannot go back now keeps no other app on the release",
+        (f"{_WAITS}::test_one_app_that_cannot_go_back_now_keeps_no_other_on_the_release",),
+    ),
+    PlantedBug(
+        "abort-waits-for-a-limit-of-fly",
+        Sql("function hangar.advance_release"),
+        exactly("coalesce(v_hold = 'fly_refused', true)"),
+        "v_hold is null",
+        "a limit of Fly that nobody raises does not keep a release open",
+        (f"{_WAITS}::test_a_way_back_that_fly_refuses_ends_after_an_hour",),
+    ),
+    PlantedBug(
+        "image-with-a-digest-needs-a-person",
+        Python("shared.domain.backoff", "needs_a_person"),
+        exactly(' and not (error.code == "image" and "@" in row.docker_image)'),
+        "",
+        "a registry that is down leaves no app on a bad image for good",
+        (f"{_WAITS}::test_a_registry_that_is_down_for_hours_leaves_no_app_on_a_bad_image",),
+    ),
     PlantedBug(
         "way-back-without-an-end",
         Sql(_FOLLOW),

@@ -7,6 +7,7 @@ _GUARDS = "tests/postgres/test_release_guards.py"
 _ENV = "tests/postgres/test_machine_env.py"
 _MOMENTS = "tests/simulation/test_release_moments.py"
 _LOOK = "function hangar.record_look"
+_ROLLBACKS = "tests/simulation/test_release_rollbacks.py"
 
 BUGS = (
     PlantedBug(
@@ -138,8 +139,8 @@ BUGS = (
     PlantedBug(
         "deadline-runs-during-a-hold",
         Sql("function hangar.advance_release"),
-        exactly("perform hangar.follow_targets(v_release, v_hold is null);"),
-        "perform hangar.follow_targets(v_release, true);",
+        exactly("perform hangar.follow_targets(v_release, v_hold is null, coalesce(v_hold = 'fly_refused', true));"),
+        "perform hangar.follow_targets(v_release, true, true);",
         "I13: a hold fails no app of a release",
         (f"{_GUARDS}::test_a_hold_gives_back_the_time_that_it_takes",),
     ),
@@ -201,11 +202,43 @@ BUGS = (
     ),
     PlantedBug(
         "rollback-undoes-a-later-release",
-        Sql("function hangar.begin_rollback"),
-        exactly("and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at)"),
-        "and false)",
+        Sql("function hangar.find_later"),
+        exactly("and o.release_id <> p_target.release_id and o.state = 'done' and o.applied_at > p_target.applied_at"),
+        "and false",
         "I13: a rollback leaves what a later release gave",
         (f"{_GUARDS}::test_a_rollback_leaves_what_a_later_release_gave",),
+    ),
+    PlantedBug(
+        "rollback-brings-back-what-was-rolled-back",
+        Sql("function hangar.begin_rollback"),
+        exactly("perform hangar.forget_given(p_release, v_target);"),
+        "",
+        "a second rollback does not bring again what the first one took back",
+        (f"{_ROLLBACKS}::test_two_rollbacks_in_the_order_of_the_releases_end_at_the_beginning",),
+    ),
+    PlantedBug(
+        "plan-brings-back-what-was-rolled-back",
+        Sql("function hangar.unadopt_release"),
+        exactly("perform hangar.forget_adopted(p_release);"),
+        "",
+        "a second rollback does not give plans again what the first one took back",
+        (f"{_ROLLBACKS}::test_two_rollbacks_in_the_order_of_the_releases_end_at_the_beginning",),
+    ),
+    PlantedBug(
+        "release-overwrites-an-edited-plan",
+        Sql("function hangar.adopt_plan"),
+        exactly("if p_plan.docker_image is not distinct from v_was.docker_image then"),
+        "if true then",
+        "what is edited in a plan while a release rolls stays",
+        (f"{_ROLLBACKS}::test_what_is_edited_while_a_release_rolls_stays",),
+    ),
+    PlantedBug(
+        "rollback-takes-a-later-releases-image-from-the-plans",
+        Sql("function hangar.unadopt_release"),
+        exactly("if v_settings.default_image = hangar.release_image(p_release) and 'image' <> all (v_later) then"),
+        "if v_settings.default_image = hangar.release_image(p_release) then",
+        "a rollback leaves the default image that a later release brought again",
+        (f"{_ROLLBACKS}::test_an_image_that_was_released_again_later_stays",),
     ),
     PlantedBug(
         "sleeping-canary-started-without-an-intent",

@@ -476,7 +476,7 @@ def test_a_rollback_leaves_what_a_later_release_gave(rollout):
     rollout.advance()
     first = rollout.id
     later = rollout.users[0]
-    rollout.start(image=None, env={"LEVEL": "debug"}, users=[str(later)])
+    rollout.start(image=f"registry.fly.io/vyx-app:v3@{NEW_DIGEST}", users=[str(later)])
     rollout.prove()
     rollout.advance()
     assert rollout.state()["state"] == "completed"
@@ -484,3 +484,21 @@ def test_a_rollback_leaves_what_a_later_release_gave(rollout):
     rollout.change("rollback")
     back = {t["user_id"] for t in rollout.targets() if t["goes_back"] or t["must_go_back"]}
     assert back == set(rollout.users) - {later}
+
+
+def test_a_rollback_keeps_only_the_parts_that_a_later_release_changed(rollout):
+    rollout.start()
+    for _ in range(4):
+        rollout.prove()
+    rollout.advance()
+    first = rollout.id
+    later = rollout.users[0]
+    rollout.start(image=None, env={"LEVEL": "debug"}, users=[str(later)])
+    rollout.prove()
+    rollout.advance()
+    rollout.id = first
+    rollout.change("rollback")
+    back = {t["user_id"] for t in rollout.targets() if t["goes_back"] or t["must_go_back"]}
+    assert back == set(rollout.users)
+    found = rollout.hangar.one("select to_jsonb(y) from hangar.user_specs y where user_id = %s", later)
+    assert (found["image"], found["env"]) == (None, {"LEVEL": "debug"})

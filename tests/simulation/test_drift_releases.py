@@ -1,8 +1,10 @@
 """A release of kind plan gives apps what their plans say, with the same proof as a release that names an image."""
 
+import psycopg
 import pytest
 
 from tests.support.releases import (
+    ACTOR,
     NEW,
     change,
     find_states,
@@ -158,3 +160,28 @@ def test_a_bad_size_of_a_plan_is_put_back(fleet):
     assert found["state"] == "paused"
     assert "reverted" in find_states(found)
     assert {machine.config["guest"]["memory_mb"] for (machine,) in fleet.apps().values()} == {1024}
+
+
+def test_a_drift_draft_with_nothing_to_do_is_refused_at_its_start(fleet):
+    """The plan was given its former size again. Nothing pauses, and nobody is alerted."""
+    ((memory_mb,),) = fleet.sql("select memory_mb from public.fly_plans where tier = 'pro'")
+    fleet.sql("update public.fly_plans set memory_mb = memory_mb + 256 where tier = 'pro'")
+    draft = operate(fleet, "fly_create_release", p_release={"kind": "plan"}, p_actor=ACTOR)["id"]
+    fleet.sql("update public.fly_plans set memory_mb = %s where tier = 'pro'", memory_mb)
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"nothing is to do.*hangar release abort {draft}"):
+        change(fleet, draft, "start")
+    assert read_release(fleet, draft)["state"] == "draft"
+    assert change(fleet, draft, "abort")["state"] == "aborted"
+    assert not fleet.open_alerts()
+
+
+def test_a_drift_release_that_no_app_needs_any_more_is_complete(fleet):
+    """Its only app is pinned before its turn comes."""
+    user = fleet.sql("select user_id from public.user_fly_apps where tier = 'pro' order by 1 limit 1")[0][0]
+    fleet.sql("update public.fly_plans set memory_mb = memory_mb + 256 where tier = 'pro'")
+    release = start_release(fleet, kind="plan", users=[str(user)])
+    operate(fleet, "fly_set_user_pin", p_user=user, p_pin={"image": OLD}, p_actor=ACTOR, p_reason="a test")
+    found = finish(fleet, release, minutes=10)
+    assert found["state"] == "completed"
+    assert [each["code"] for each in found["targets"]] == ["pinned"]
+    assert not fleet.open_alerts()

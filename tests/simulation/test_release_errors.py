@@ -47,6 +47,14 @@ def narrow_elite(world):
     world.sql("update public.fly_plans set cpu_count = 1, memory_mb = 512 where tier = 'elite'")
 
 
+def add_narrow_plan(world):
+    """A plan that did not exist when the release was started, and that its size does not fit."""
+    world.sql(
+        "insert into public.fly_plans select n.* from public.fly_plans p cross join lateral "
+        """jsonb_populate_record(p, '{"tier": "mini", "cpu_count": 1, "memory_mb": 512}') n where p.tier = 'elite'"""
+    )
+
+
 def test_a_size_that_some_plan_cannot_have_is_refused(fleet):
     """The plans follow a release for everybody, also those that nobody has."""
     narrow_elite(fleet)
@@ -64,9 +72,9 @@ def test_a_plan_that_was_edited_since_the_draft_refuses_the_start(fleet):
 
 
 def test_a_plan_that_refuses_the_release_at_its_end_pauses_only_the_release(fleet):
-    """The plan was edited while the release rolled. Every call of `health` succeeds, and everything else goes on."""
+    """The plan was added while the release rolled. Every call of `health` succeeds, and everything else goes on."""
     release = start_release(fleet, memory_mb=4096, soak_s=30)
-    narrow_elite(fleet)
+    add_narrow_plan(fleet)
     assert run(fleet, 40) == 0
     found = read_release(fleet, release)
     assert (found["state"], {each["state"] for each in found["targets"]}) == ("paused", {"done"})
@@ -81,9 +89,9 @@ def test_a_plan_that_refuses_the_release_at_its_end_pauses_only_the_release(flee
 
 def test_a_release_that_paused_for_a_plan_completes_when_the_plan_is_changed(fleet):
     release = start_release(fleet, memory_mb=4096, soak_s=30)
-    narrow_elite(fleet)
+    add_narrow_plan(fleet)
     run(fleet, 40)
-    fleet.sql("update public.fly_plans set cpu_count = 2, memory_mb = 1024 where tier = 'elite'")
+    fleet.sql("update public.fly_plans set cpu_count = 2, memory_mb = 1024 where tier = 'mini'")
     change(fleet, release, "resume")
     assert finish(fleet, release)["state"] == "completed"
     assert not fleet.open_alerts()

@@ -22,7 +22,7 @@ from shared.domain.release_text import (
 from shared.fly.errors import RULES
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-COUNTS = ("size", "done", "failed", "pending", "moving", "skipped", "reverted")
+COUNTS = ("size", "done", "failed", "pending", "moving", "skipped", "reverted", "not_back", "to_go_back")
 
 
 def make_target(app, state, wave=0, **more):
@@ -145,7 +145,7 @@ def test_what_a_rollback_has_left_is_named():
     ]
     release = make_release("rolled_back", kept=kept)
     assert format_kept(release) == (
-        "Changed after the release, so it stays: default, image r/a:3; plan pro, size 4 shared vCPU, 8192 MB; "
+        "Changed since the release was started, so it stays: default, image r/a:3; plan pro, size 4 shared vCPU, 8192 MB; "
         "plan pro, env A, B; plan elite, region removed"
     )
     assert format_kept(release) in [str(part) for part in render_release(release, {})]
