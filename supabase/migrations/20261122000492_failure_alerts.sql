@@ -18,13 +18,22 @@ end
 $$;
 comment on function hangar.alert_cause(text, public.user_fly_apps) is 'The key of the alert that all apps with this cause share; null if the failure is the app''s own.';
 
--- The apps that fail now and belong to the alert with this key. An app with an alert of its own does not belong to that of its code.
+-- The one owner of the rule. The codes are those of shared/fly/errors.py; docs/operating.md says what to do about each.
+create function hangar.is_org_wide(p_code text) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select coalesce(p_code in ('billing', 'quota', 'policy', 'token', 'org'), false)
+$$;
+comment on function hangar.is_org_wide(text) is 'Whether an error with this code concerns Fly''s whole organisation, so that every user has it at once.';
+
+-- The apps that fail now and belong to the alert with this key. An app with an alert of its own does not belong to that of its code. One that
+-- Fly refuses for a cause of the organisation belongs to none: hangar.check_refusal.
 create function hangar.list_failing(p_key text) returns setof public.user_fly_apps
 language sql stable set search_path = ''
 as $$
   select a.*
     from public.user_fly_apps a
-   where a.deleted_at is null and a.status = 'error' and a.error_code is not null
+   where a.deleted_at is null and a.status = 'error' and a.error_code is not null and not hangar.is_org_wide(a.error_code)
      and case when hangar.alert_cause(a.error_code, a) is not null then hangar.alert_cause(a.error_code, a) = p_key
               else a.id::text = p_key
                 or a.error_code = p_key and not exists (
@@ -42,7 +51,7 @@ as $$
     left join hangar.alerts l on l.key = a.id::text and l.resolved_at is null and l.kind in ('provision_failed', 'deprovision_failed')
     cross join lateral (values (c.cause), (case when c.cause is null then a.id::text end),
                                (case when c.cause is null and l.id is null then a.error_code end)) k (key)
-   where a.deleted_at is null and a.status = 'error' and a.error_code is not null and k.key is not null
+   where a.deleted_at is null and a.status = 'error' and a.error_code is not null and not hangar.is_org_wide(a.error_code) and k.key is not null
 $$;
 
 -- The key of the alert about this row's failure. An error of the app's own has an alert of its own, unless five other apps have the same

@@ -1,14 +1,6 @@
 -- Refusals of Fly that concern the whole organisation: one alert for each cause, not one for each user.
 -- Builds on: tables, failure_alerts.
 
--- The one owner of the rule. The codes are those of shared/fly/errors.py; docs/operating.md says what to do about each.
-create function hangar.is_org_wide(p_code text) returns boolean
-language sql immutable set search_path = ''
-as $$
-  select coalesce(p_code in ('billing', 'quota', 'policy', 'token', 'org'), false)
-$$;
-comment on function hangar.is_org_wide(text) is 'Whether an error with this code concerns Fly''s whole organisation, so that every user has it at once.';
-
 -- Brings the alert about one cause in line with the rows: how many users have it, and whether Fly's lists are refused for it.
 -- p_listing: what Fly said to the listing, or '' when it can be listed again; null changes nothing about that.
 create function hangar.check_refusal(p_code text, p_listing text default null) returns void

@@ -28,6 +28,7 @@ from tests.mutants import (
     releases,
     rights,
     save_sql,
+    single_guards,
     strange_hosts,
     sweep_sql,
 )
@@ -63,5 +64,6 @@ AREAS: dict[str, tuple[PlantedBug, ...]] = {
     "installing": installing.BUGS,
     "archive": archive.BUGS,
     "erasing a person": erasure.BUGS,
+    "single guards": single_guards.BUGS,
 }
 BUGS = tuple(bug for bugs in AREAS.values() for bug in bugs)

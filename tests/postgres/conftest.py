@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -216,6 +216,13 @@ def common(postgres, connect, _common_databases) -> Hangar:
     hangar = Hangar(_common_databases[key], connect)
     hangar.sql("update hangar.settings set live = true where not live")
     return hangar
+
+
+@pytest.fixture
+def inside(common) -> Iterator[Hangar]:
+    """The same inside a transaction of `admin` that is rolled back, for questions to one function."""
+    with common.admin.transaction(force_rollback=True):
+        yield common
 
 
 @pytest.fixture

@@ -255,6 +255,34 @@ def test_without_time_nothing_is_claimed(receiver):
     assert (receiver.requests, book.leased) == ([], set())
 
 
+class Clock:
+    """A clock that stands still until it is told otherwise."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_message_gets_only_the_time_that_is_left():
+    """And with hardly any left, the next one is not sent, so that the caller is not held up."""
+    clock = Clock()
+
+    def answer(_):
+        clock.now += 1.2
+        return 204
+
+    receiver, book = AlertReceiver(answer=answer), Book()
+    webhook = receiver.make_webhook()
+    book.destinations.add(webhook.name)
+    for key in "abc":
+        book.raise_alert("test", key, "m", {})
+    Notifier(book, [webhook], clock).deliver(budget_s=2.8)
+    assert [request.extensions["timeout"]["read"] for request in receiver.requests] == pytest.approx([2.8, 1.6])
+    assert book.outcomes() == ["delivered", "delivered", "skipped"]
+
+
 def test_a_reminder_is_another_message_each_time():
     """A receiver drops a message whose id it knows, so each snooze ends with an id of its own."""
     known = {

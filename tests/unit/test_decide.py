@@ -332,3 +332,40 @@ def test_a_second_machine_goes_once_the_first_one_runs(main, stray, expected):
     assert kind_of(decision) == expected
     if expected is ActionKind.DESTROY_MACHINE:
         assert (decision.machine.id, decision.purpose) == ("m2", "stray")
+
+
+AGAIN = having(READY, status="active", generation=2, observed_generation=1)
+STEADY = having(READY, status="active", observed_generation=1)
+
+
+@pytest.mark.parametrize(
+    ("row", "kinds", "config_sent", "purpose"),
+    [
+        (AGAIN, {"guest"}, None, "update"),
+        (AGAIN, {"guest", "secrets"}, None, "update"),
+        (AGAIN, {"secrets"}, None, "secrets"),  # deploys the image that runs
+        (AGAIN, {"region"}, None, None),  # no update moves a machine
+        (AGAIN, {"checks"}, None, "update"),
+        (AGAIN, {"checks"}, 2, None),  # Fly still writes the value in another way: recorded as drift
+        (AGAIN, {"checks"}, 1, "update"),  # what was sent is of another generation
+        (AGAIN, {"guest", "checks"}, 2, "update"),
+        (AGAIN, {"secrets"}, 2, "secrets"),
+        (STEADY, {"guest"}, None, None),  # drift waits for its admission
+        (having(STEADY, drift_repair="sweep"), {"guest"}, None, "drift"),
+        (having(STEADY, drift_repair="sweep"), {"region"}, None, None),
+        (
+            having(STEADY, error_code="start_failed"),
+            {"checks"},
+            None,
+            "repair",
+        ),  # what does not start is not what was deployed
+        (having(STEADY, error_code="start_failed"), {"checks"}, 1, None),
+    ],
+)
+def test_an_update_says_why_and_is_sent_once(row, kinds, config_sent, purpose):
+    drift = tuple(Difference(kind, "a", "b") for kind in sorted(kinds))
+    decision = decide(row, ours(replace(MACHINE, drift=drift), config_sent=config_sent), NOW)
+    if purpose is None:
+        assert isinstance(decision, Done)
+    else:
+        assert (decision.kind, decision.purpose) == (ActionKind.UPDATE_MACHINE, purpose)

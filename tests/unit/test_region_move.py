@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.domain.actions import Action, ActionKind, Assign, Done, Wait
+from shared.domain.actions import Action, ActionKind, Assign, Done, GiveUp, Wait
 from shared.domain.decide import decide
 from shared.domain.machine_states import STUCK
 from tests.unit.test_decide import MACHINE, NOW, READY, having, ours
@@ -151,3 +151,93 @@ def test_the_end_of_a_subscription_stops_both_machines():
     assert step(ended, OLD, running) == (ActionKind.STOP_MACHINE, "m2", "deprovision")
     assert step(ended, OLD, NEW) == (ActionKind.STOP_MACHINE, "m1", "deprovision")
     assert isinstance(step(ended, replace(OLD, state="stopped"), NEW), Done)
+
+
+def test_a_machine_whose_region_fly_does_not_show_is_not_moved():
+    assert not isinstance(step(MOVING, replace(OLD, region="")), tuple)
+
+
+def test_a_second_machine_that_is_gone_is_made_again():
+    """Fly shows a destroyed machine for a while."""
+    assert step(KNOWN, OLD, replace(NEW, state="destroyed"))[0] is ActionKind.CREATE_MACHINE
+
+
+@pytest.mark.parametrize("state", ["created", "stopping", "starting"])
+def test_a_second_machine_that_never_settles_is_made_again(state):
+    stuck = replace(NEW, state=state, changed_at=NOW - STUCK - timedelta(minutes=1))
+    assert isinstance(step(KNOWN, OLD, replace(stuck, changed_at=NOW)), Wait)
+    assert step(KNOWN, OLD, stuck) == (ActionKind.DESTROY_MACHINE, "m2", "move")
+
+
+def test_a_second_machine_that_is_suspended_fits_as_well():
+    assert step(KNOWN, OLD, replace(NEW, state="suspended")) == (ActionKind.STOP_MACHINE, "m1", "move")
+
+
+@pytest.mark.parametrize(
+    ("state", "until"), [("stopping", "stopped"), ("suspending", "stopped"), ("starting", "started")]
+)
+def test_a_move_waits_for_what_the_first_machine_is_about_to_be(state, until):
+    assert step(KNOWN, replace(OLD, state=state), NEW).until == until
+
+
+SETTLED = having(READY, machine_id="m1", spare_machine_id="m2", region="sin", status="active", observed_generation=1)
+
+
+def test_a_second_machine_out_of_reach_matters_only_while_nothing_else_runs():
+    """It may run, so the app's own machine is not started beside it. One that runs already stays as it is."""
+    hidden = replace(NEW, host_ok=False, state="started")
+    assert isinstance(step(SETTLED, OLD, hidden), Done)
+    assert isinstance(step(SETTLED, replace(OLD, state="stopped"), hidden), Wait)
+
+
+def test_a_second_machine_out_of_reach_is_not_destroyed():
+    done = having(SETTLED, machine_state="started", keeps_spare=False)
+    assert step(done, OLD, NEW) == (ActionKind.DESTROY_MACHINE, "m2", "move")
+    assert isinstance(step(done, OLD, replace(NEW, host_ok=False)), Done)
+
+
+@pytest.mark.parametrize("state", ["stopping", "starting", "created"])
+def test_the_first_machine_is_not_started_beside_one_that_may_run_in_a_moment(state):
+    stopped, passing = replace(OLD, state="stopped"), replace(NEW, state=state)
+    assert isinstance(step(SETTLED, stopped, passing), Wait)
+    stuck = replace(passing, changed_at=NOW - STUCK - timedelta(minutes=1))
+    assert step(SETTLED, stopped, stuck) == (ActionKind.START_MACHINE, "m1", "repair")
+
+
+def test_the_second_machine_is_made_once_and_with_what_it_needs():
+    """While Fly does not show it yet; only in a size that Fly takes; and with the app's secrets, which are set first."""
+    assert isinstance(decide(MOVING, ours(OLD, machine_made=True), NOW), Wait)
+    assert isinstance(step(having(MOVING, memory_mb=256), OLD), GiveUp)
+    old_token = {"token_issued_at": NOW - timedelta(days=10), "token_expires_at": NOW - timedelta(seconds=1)}
+    for lacking in ({"secrets_version": None}, {"token_wanted_at": NOW}, old_token):
+        assert step(having(MOVING, **lacking), OLD) == (ActionKind.SET_SECRETS, None, "secrets"), lacking
+
+
+@pytest.mark.parametrize(
+    ("main", "spare", "starts"),
+    [
+        ({"state": "stopped"}, {}, True),
+        ({"state": "suspended"}, {}, True),
+        ({"state": "stopped", "host_ok": False}, {}, False),
+        ({"state": "stopped"}, {"host_ok": False}, False),
+        ({"state": "stopped"}, {"state": "starting"}, False),
+    ],
+)
+def test_in_a_hold_the_machine_is_started_only_if_surely_neither_runs(main, spare, starts):
+    held = having(KNOWN, desired_state="absent", status="deprovisioning", hold_until=NOW + timedelta(minutes=5))
+    decision = step(held, replace(OLD, **main), replace(NEW, **spare))
+    assert (decision == (ActionKind.START_MACHINE, "m1", "move")) is starts
+
+
+def test_in_a_hold_nothing_out_of_reach_or_alone_is_stopped():
+    held = having(KNOWN, desired_state="absent", status="deprovisioning", hold_until=NOW + timedelta(minutes=5))
+    running = replace(NEW, state="started")
+    assert isinstance(step(held, OLD, replace(running, host_ok=False)), Done)
+    assert isinstance(step(held, replace(OLD, state="failed"), running), Done)
+
+
+def test_in_a_hold_an_on_demand_machine_may_sleep():
+    held = having(
+        KNOWN, desired_state="absent", status="deprovisioning", power="on_demand", hold_until=NOW + timedelta(minutes=5)
+    )
+    assert isinstance(step(held, replace(OLD, state="stopped"), NEW), Done)

@@ -71,3 +71,7 @@ def test_the_price_of_a_list_is_that_of_its_first_word_until_a_machine_runs():
 def test_a_refused_list_is_told_the_words():
     assert regions.explain_refused_region("sin, eu ,any") is None
     assert "region 'yul' does not exist on Fly" in (regions.explain_refused_region("sin,YUL") or "")
+
+
+def test_a_list_names_each_word_once_and_in_its_order():
+    assert regions.normalise_region(" SIN, nrt,sin,, NRT ,hkg") == "sin,nrt,hkg"
