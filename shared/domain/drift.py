@@ -217,7 +217,7 @@ def _normalise(value: Any) -> Any:
     """Durations as seconds, and the words of `autostop` as the booleans with which Fly answers."""
     if value in ("off", "stop"):
         return value == "stop"
-    if isinstance(value, str) and value and _DURATION.sub("", value) == "":
+    if isinstance(value, str) and value[:1].isdigit() and _DURATION.sub("", value) == "":
         return ("seconds", sum(float(number) * _DURATION_S[unit] for number, unit in _DURATION.findall(value)))
     return value
 

@@ -73,6 +73,15 @@ def plan_once(connection: psycopg.Connection) -> None:
         connection.execute(f"set {setting}")
 
 
+def plan_procedures_once(host: psycopg.Connection) -> None:
+    """The same for the procedures that plan again at every call, because they must be fast on tables of every size."""
+    for (procedure,) in host.execute(
+        "select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+        " where n.nspname in ('public', 'hangar') and 'plan_cache_mode=force_custom_plan' = any (p.proconfig)"
+    ).fetchall():
+        host.execute(f"alter function {procedure} reset plan_cache_mode")
+
+
 def record_states(host: psycopg.Connection) -> None:
     """Derive row ids, and with them the order of claims, from the seed. Record every state of a row."""
     host.execute(
@@ -116,6 +125,7 @@ class StandingDatabase:
             connection.prepare_threshold = 0
             plan_once(connection)
         record_states(self.host)
+        plan_procedures_once(self.host)
         # The sample host allows one row for each user, three tiers and three statuses. Other hosts allow anything.
         for name in ("user_id_key", "tier_check", "status_check"):
             self.host.execute(f"alter table public.user_subscriptions drop constraint user_subscriptions_{name}")

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from greenlet import getcurrent, greenlet
 
+from shared.adapters import notifications
 from shared.fleet import health_probe, releases
 from shared.reconcile import drain
 from tests.support.boundaries import Killed
@@ -263,8 +264,19 @@ class TurnPool:
         return future
 
 
+class _SenderWithoutThread(notifications._Sender):
+    """Sends the messages of a destination at once: the receiver answers in no time, and a thread costs more than the message."""
+
+    def start(self) -> None:
+        self.run()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Nothing is left to wait for."""
+
+
 def use_turns(monkeypatch: Any, turns: Turns) -> None:
-    """Make the thread pools of the drain, the health probe and the releases take turns as well."""
+    """Make the thread pools of the drain, the health probe and the releases take turns as well. Alerts are sent within a turn."""
+    monkeypatch.setattr(notifications, "_Sender", _SenderWithoutThread)
     monkeypatch.setattr(drain, "ThreadPoolExecutor", turns.executor)
     monkeypatch.setattr(drain, "wait", turns.wait)
     monkeypatch.setattr(health_probe, "ThreadPoolExecutor", turns.executor)

@@ -76,6 +76,7 @@ class World:
         self.writes: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.receiver = AlertReceiver() if self.options.alerts else None
+        self._webhooks = [self.receiver.make_webhook()] if self.receiver else []
         self.users: list[UUID] = []
         self.strangers, self.strange_writes = {STRANGER}, []
         self.follows = self.options.follow_host
@@ -136,7 +137,7 @@ class World:
             new_id=self.make_id,
             chance=self.random.random,
             short_path=self.options.record,
-            webhooks=[self.receiver.make_webhook()] if self.receiver else (),
+            webhooks=self._webhooks,
         )
         return worker, link
 
