@@ -149,14 +149,17 @@ JSON_SHAPES = {
     "user secret": _shape("object", "secrets updates_machine", "`secret list`: `secrets`, without their values."),
     "user erase": _shape(
         "object",
-        "user_id email searched applied pseudonym changes remains refusals money archived_rows archived recorded",
+        "user_id email searched applied pseudonym changes remains refusals money archived_rows archived elsewhere recorded",
         "`changes`: rows by `table` and `what` (`deleted` or `pseudonymised`). `remains`: `table`, `column`, `rows` and `why` of "
-        "what still names the person. `refusals`: what must happen first.",
+        "what still names the person. `refusals`: what must happen first. `elsewhere`: the other buckets and prefixes of the "
+        "archive, with `bucket`, `prefix` and `rows`.",
     ),
     "user export": _shape(
         "object",
         "user_id email apps cost_intervals override loss pin given_by_release secrets revocation releases orphans alerts "
-        "operator archived_events events archived",
+        "operator original_apps archived_events events mentions archived elsewhere",
+        "`mentions`: events of others that name the user. `elsewhere`: with `--archive`, the other buckets and prefixes of the "
+        "archive.",
     ),
     "user show": _shape("object", "user_id pin secrets revocation release app"),
     "deploy fly": _shape("object", "target steps", _PLAN),

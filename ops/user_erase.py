@@ -9,6 +9,7 @@ from uuid import UUID
 from ops.archive.bucket import Bucket
 from ops.archive.erasures import write_erasures
 from ops.archive.objects import MANIFEST_END, OBJECT_END
+from ops.archive.places import list_other_places
 from ops.archive.restore import read_batches
 from ops.archive.run import SOURCES
 from ops.client import Installation
@@ -51,6 +52,10 @@ class Erasure:
             for key, rows in sorted(found.items())
             if rows
         ]
+
+    def list_other_places(self, bucket: Bucket) -> list[Json]:
+        """The buckets and prefixes of the archive beside this one. They have to be searched, and told, on their own."""
+        return list_other_places(self.installation.database.list_archive_batches(), bucket.location)
 
     def record_in_archive(self, bucket: Bucket) -> list[str]:
         """Let every restore leave erased persons out. The names of the objects that were written now."""

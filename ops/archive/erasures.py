@@ -65,6 +65,11 @@ class Eraser:
         self._found: dict[str, _Person] = {}
         self._seen: set[str] = set()
 
+    @property
+    def has_persons(self) -> bool:
+        """Whether anybody was erased."""
+        return bool(self._persons)
+
     def look_at(self, line: str) -> None:
         """Learn which erased users the archive names."""
         if not self._persons:

@@ -60,6 +60,11 @@ class Batch:
         return f"{self.source}/{self.document['first_seq']}-{self.document['last_seq']}"
 
     @property
+    def place(self) -> tuple[str, str]:
+        """The bucket and the object in it."""
+        return self.bucket, self.object
+
+    @property
     def manifest_key(self) -> str:
         return self.object.removesuffix(OBJECT_END) + MANIFEST_END
 

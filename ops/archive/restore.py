@@ -1,8 +1,11 @@
 """Rebuilds one source from the bucket alone: every row once, in the order of its number."""
 
+import contextlib
+import errno
 import json
 import re
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,8 @@ from ops.archive.erasures import Eraser, read_eraser
 from ops.archive.objects import MANIFEST_END, OBJECT_END, DamagedObject, decompress, hash_bytes, read_manifest
 from ops.connection import TargetError
 
+# An alert may have an address of an erased person without the id, by which the address is recognised. The log has the id.
+_ALSO_NAMED_IN = {"closed_rows": "events"}
 _INSTALLATION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
 
 
@@ -25,24 +30,32 @@ def restore_rows(bucket: Bucket, source: str, into: Path, installation_id: str |
     if into.exists():
         raise TargetError(f"{into} exists already; name a new file")
     chosen = installation_id or _find_installation(bucket)
-    partial, rows_file = into.with_name(f"{into.name}.partial"), into.with_name(f"{into.name}.rows")
-    try:
-        rows_file.unlink(missing_ok=True)
-        rows = sqlite3.connect(rows_file)
-        rows.execute("create table lines (seq integer primary key, line text not null)")
-        eraser = read_eraser(bucket, chosen, source)
-        for _, lines in read_batches(bucket, f"{bucket.location.prefix}{chosen}/{source}/"):
-            _store(rows, lines, eraser)
-        with partial.open("w", encoding="utf-8") as file:
-            count = 0
-            for (line,) in rows.execute("select line from lines order by seq"):
-                file.write(f"{eraser.erase(line)}\n")
-                count += 1
-        rows.close()
+    below = f"{bucket.location.prefix}{chosen}"
+    # Beside the file, where there must be room for it anyway. The folder goes also after an error.
+    with tempfile.TemporaryDirectory(prefix=f".{into.name}.", dir=into.parent) as folder:
+        partial = Path(folder) / into.name
+        with contextlib.closing(sqlite3.connect(Path(folder) / "rows")) as rows:
+            try:
+                count = _copy_rows(bucket, below, source, rows, read_eraser(bucket, chosen, source), partial)
+            except sqlite3.Error as error:
+                raise OSError(errno.EIO, str(error), str(into)) from error
         partial.replace(into)
-    finally:
-        partial.unlink(missing_ok=True)
-        rows_file.unlink(missing_ok=True)
+    return count
+
+
+def _copy_rows(bucket: Bucket, below: str, source: str, rows: sqlite3.Connection, eraser: Eraser, partial: Path) -> int:
+    rows.execute("create table lines (seq integer primary key, line text not null)")
+    for _, lines in read_batches(bucket, f"{below}/{source}/"):
+        _store(rows, lines, eraser)
+    if eraser.has_persons and source in _ALSO_NAMED_IN:
+        for _, lines in read_batches(bucket, f"{below}/{_ALSO_NAMED_IN[source]}/"):
+            for line in lines:
+                eraser.look_at(line)
+    count = 0
+    with partial.open("w", encoding="utf-8") as file:
+        for (line,) in rows.execute("select line from lines order by seq"):
+            file.write(f"{eraser.erase(line)}\n")
+            count += 1
     return count
 
 

@@ -105,7 +105,7 @@ class Archiver:
             return self._take_steps(batch)
         except HangarError as error:
             try:
-                self.database.record_archive_problem(batch.id, batch.bucket, str(error))
+                self.database.record_archive_problem(batch.id, batch.place, str(error))
             except HangarError as second:  # the first one is the one to show
                 self.say(f"{batch.range}: the database did not record the problem: {second}")
             raise
@@ -121,14 +121,14 @@ class Archiver:
         sha256, size = hash_bytes(data), len(data)
         check_manifest(batch, self._read_back(batch.manifest_key), sha256)
         for state in ("written", "verified"):
-            known = Batch.read(self.database.record_archive_step(batch.id, batch.bucket, state, sha256, size))
-            if known.bucket != batch.bucket:
+            known = Batch.read(self.database.record_archive_step(batch.id, batch.place, state, sha256, size))
+            if known.place != batch.place:
                 raise Refused(
-                    f"another archiver has moved {batch.range} to {known.bucket} meanwhile",
+                    f"another archiver has moved {batch.range} to {known.bucket} as {known.object} meanwhile",
                     code="archive",
                     advice="Let both use the same bucket and prefix",
                 )
-        why = self.database.delete_archived_rows(batch.id, batch.bucket, sha256)
+        why = self.database.delete_archived_rows(batch.id, batch.place, sha256)
         if why == "rows_changed":
             raise Refused(
                 f"the rows of {batch.range} are no longer those that were archived; none of them was deleted",

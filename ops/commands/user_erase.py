@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ops.archive.bucket import Bucket
+from ops.archive.places import describe_place
 from ops.archive.settings import has_archive, open_bucket
 from ops.cli_support import (
     ask_reason,
@@ -59,6 +60,7 @@ def erase_user_data(
     bucket = open_bucket(os.environ) if with_archive or (is_applied and has_archive(os.environ)) else None
     plan = erasure.preview()
     archived = erasure.list_archived(bucket, plan["searched"]) if bucket and with_archive else None
+    plan["elsewhere"] = elsewhere = erasure.list_other_places(bucket) if bucket else None
     if not as_json or is_applied:
         _show(user, plan, archived, to_stderr=as_json)
     if not is_applied:
@@ -70,7 +72,7 @@ def erase_user_data(
     if plan["changes"]:
         reason = ask_reason(reason, is_required=True)
         _confirm(plan, yes=yes)
-        plan = erasure.apply(reason or "")
+        plan = erasure.apply(reason or "") | {"elsewhere": elsewhere}
         echo(_describe_done(user, plan), err=as_json)
     recorded = _record(erasure, bucket, plan)
     if as_json:
@@ -102,6 +104,12 @@ def _show(user: str, plan: Json, archived: list[dict[str, Any]] | None, *, to_st
         )
     for line in _describe_archive(plan, archived):
         echo(line, err=to_stderr)
+    for place in plan["elsewhere"] or ():
+        echo(
+            f"{describe_place(place)}: not searched, and a restore from there has the person until this command was run "
+            "with that HANGAR_ARCHIVE_BUCKET and HANGAR_ARCHIVE_PREFIX as well",
+            err=to_stderr,
+        )
     for refusal in plan["refusals"]:
         echo(f"First: {refusal['message']}", err=to_stderr)
 

@@ -4,8 +4,9 @@ import os
 
 import click
 
+from ops.archive.places import describe_place
 from ops.archive.settings import open_bucket
-from ops.cli_support import json_option, make_console, open_installation, print_json, report_errors
+from ops.cli_support import echo, json_option, make_console, open_installation, print_json, report_errors
 from ops.tables import make_facts
 from ops.user_export import export_user
 
@@ -27,7 +28,7 @@ def export_user_data(user: str, with_archive: bool, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    counts = {name: len(value) for name, value in found.items() if isinstance(value, list)}
+    counts = {name: len(value) for name, value in found.items() if isinstance(value, list) and name != "elsewhere"}
     single = {
         name: "yes" if found[name] else "no"
         for name in ("override", "loss", "pin", "given_by_release", "revocation", "operator")
@@ -35,3 +36,5 @@ def export_user_data(user: str, with_archive: bool, as_json: bool) -> None:
     if found["archived"] is None:
         counts["archived"] = f"not searched ({found['archived_events']} events of all users; --archive)"  # type: ignore[assignment]
     make_console().print(make_facts(user, {"id": found["user_id"], "e-mail": found["email"], **counts, **single}))
+    for place in found["elsewhere"] or ():
+        echo(f"{describe_place(place)}: not searched. Run this command with that bucket and prefix as well")

@@ -36,22 +36,21 @@ class ArchiveProcedures(Caller):
                 return lines, str(page["state"])
             after = page["last"]
 
-    def record_archive_step(self, batch_id: int, bucket: str, state: str, sha256: str, size: int) -> Json:
-        """A batch is `written` to its bucket, or `verified` there. The batch as it is now."""
-        answer: Json = self._call(
-            "fly_archive_record", batch=batch_id, bucket=bucket, state=state, sha256=sha256, bytes=size, problem=None
-        )
+    def record_archive_step(self, batch_id: int, place: tuple[str, str], state: str, sha256: str, size: int) -> Json:
+        """A batch is `written` to its place, a bucket and an object, or `verified` there. The batch as it is now."""
+        return self._record_archive(batch_id, place, state=state, sha256=sha256, bytes=size, problem=None)
+
+    def record_archive_problem(self, batch_id: int, place: tuple[str, str], problem: str) -> None:
+        """Why the work on a batch ended early. `hangar status` shows it."""
+        self._record_archive(batch_id, place, state=None, sha256=None, bytes=None, problem=problem)
+
+    def _record_archive(self, batch_id: int, place: tuple[str, str], **known: str | int | None) -> Json:
+        answer: Json = self._call("fly_archive_record", batch=batch_id, bucket=place[0], object=place[1], **known)
         return answer
 
-    def record_archive_problem(self, batch_id: int, bucket: str, problem: str) -> None:
-        """Why the work on a batch ended early. `hangar status` shows it."""
-        self._call(
-            "fly_archive_record", batch=batch_id, bucket=bucket, state=None, sha256=None, bytes=None, problem=problem
-        )
-
-    def delete_archived_rows(self, batch_id: int, bucket: str, sha256: str) -> str | None:
+    def delete_archived_rows(self, batch_id: int, place: tuple[str, str], sha256: str) -> str | None:
         """Delete the rows of a verified batch. None if they are gone, otherwise why not, as a code."""
-        answer: Json = self._call("fly_archive_delete", batch=batch_id, bucket=bucket, sha256=sha256)
+        answer: Json = self._call("fly_archive_delete", batch=batch_id, bucket=place[0], object=place[1], sha256=sha256)
         return None if answer["deleted"] else str(answer["why"])
 
     def list_archive_batches(self) -> Iterator[Json]:

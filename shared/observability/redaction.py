@@ -9,6 +9,11 @@ MASK = "[redacted]"
 EXCERPT_CHARS = 256
 # Shorter secrets, such as "true", would remove ordinary words from every message and protect nothing.
 SHORTEST_SECRET_CHARS = 6
+# What a writer of JSON may escape beside letters of other languages: Go writes <, > and & as numbers.
+_ESCAPED = {
+    '"': r'\\*"', "'": r"\\*'", "\\": r"\\+", "\n": r"(?:\n|\\+n)", "\r": r"(?:\r|\\+r)", "\t": r"(?:\t|\\+t)",
+    "<": "<", ">": ">", "&": "&",
+}  # fmt: skip
 _CREDENTIAL = re.compile(
     r"eyJ[\w-]{8,}(?:\.[\w-]*)*"  # a JWT, or the beginning of one that was cut
     r"|sb_secret_[\w-]+|whsec_[\w+/=-]+|FlyV1 \S+|\bfm[12]r?_[\w+/=-]+"
@@ -72,6 +77,11 @@ def _parts(secret: str) -> Iterator[str]:
 
 
 def _escaped_form(text: str) -> str:
-    """A pattern for the text as it is, and as JSON or repr writes its quotes, backslashes and line ends."""
-    pieces = {'"': r'\\*"', "'": r"\\*'", "\\": r"\\+", "\n": r"(?:\n|\\+n)"}
-    return "".join(pieces.get(char) or re.escape(char) for char in text)
+    """A pattern for the text as it is, and as JSON or repr writes it: with quotes, line ends and numbers escaped."""
+    return "".join(_escaped_sign(char) if char in _ESCAPED or not char.isascii() else re.escape(char) for char in text)
+
+
+def _escaped_sign(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    number = "".join(rf"\\+u{units[start : start + 4]}" for start in range(0, len(units), 4))
+    return f"(?:{_ESCAPED.get(char) or re.escape(char)}|(?i:{number}))"

@@ -12,8 +12,9 @@ create table hangar.archive_batches (
   -- The lines before compression: their bytes, and their SHA-256. The rows are compared with it once more before they are deleted.
   content_bytes bigint not null,
   content_sha256 text not null check (content_sha256 ~ '^[0-9a-f]{64}$'),
-  -- The columns that a line has. A column that a later version adds is left out of the lines of a batch that was planned before.
   schema_version integer not null default 1,
+  -- The columns that a line has. One that is added to the table later is left out of the lines of this batch.
+  columns text[] not null,
   -- Every row of the batch is older.
   cutoff timestamptz not null,
   bucket text not null check (bucket <> ''),
@@ -52,6 +53,16 @@ as $$
   select pg_catalog.format('%s%s/%s/%s-%s.jsonl.gz', p_prefix, g.installation_id, p_source,
                            pg_catalog.lpad(p_first::text, 19, '0'), pg_catalog.lpad(p_last::text, 19, '0'))
     from hangar.settings g
+$$;
+
+-- The columns that the table of a source has now.
+create function hangar.list_archive_columns(p_source text) returns text[]
+language sql stable set search_path = ''
+as $$
+  select array(select a.attname::text from pg_catalog.pg_attribute a
+                where a.attrelid = case p_source when 'events' then 'public.user_fly_app_events'::regclass when 'samples' then 'public.fly_cost_intervals'::regclass
+                                                 when 'closed_rows' then 'hangar.alerts'::regclass end
+                  and a.attnum > 0 and not a.attisdropped order by a.attnum)
 $$;
 
 -- A uuid that is written in JSON; null if it is none.

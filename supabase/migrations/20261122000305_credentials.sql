@@ -17,6 +17,8 @@ create table hangar.user_secrets (
   requested_at timestamptz not null default hangar.now(),
   set_at timestamptz,
   lost_at timestamptz,
+  -- An earlier call may have changed what Fly has, and no later one has succeeded. So a refusal does not say that all is as before.
+  doubtful boolean not null default false,
   primary key (user_id, name)
 );
 comment on table hangar.user_secrets is 'Secrets that an operator has set for one user: name, digest, version, who, when and why. Never a value.';
@@ -62,6 +64,14 @@ exception
 end
 $$;
 comment on function hangar.token_is_valid() is 'Whether the token of this request is not revoked; for the policies of the host''s tables: using ((select hangar.token_is_valid()) and …).';
+
+-- The tokens of this user that were issued up to this moment are refused. It may lie ahead, if the clock was set back since.
+create function hangar.tokens_refused_up_to(p_user uuid) returns timestamptz
+language sql stable set search_path = ''
+as $$
+  select greatest((select r.revoked_at from hangar.token_revocations r where r.user_id = p_user),
+                  (select u.erased_at from hangar.erased_users u where u.user_hash = hangar.user_hash(p_user::text)))
+$$;
 
 -- A revoked token of a machine reads nothing of Hangar's either.
 create policy not_revoked on public.user_fly_apps as restrictive for select to authenticated using ((select hangar.token_is_valid()));

@@ -49,6 +49,7 @@ as $$
     ('hangar.archivable', null, 'what is older than the retention'),
     ('hangar.archive_lines', null, 'the rows of one batch'),
     ('hangar.retention_cutoff', null, 'the time of the newest event'),
+    ('hangar.explain_disturbed_batch', null, 'the time of the newest event'),
     ('hangar.doctor_retention', null, 'the time of the oldest event'),
     ('public.fly_archive_delete', null, 'the rows of one batch'),
     ('public.fly_search_log', null, 'which rows of a page name a person'),

@@ -58,7 +58,7 @@ begin
   select p_id, p_user, p_app, g.fly_org_slug, p_network, 'provisioning', 'present', 1, hangar.now(), p_plan, p_seq,
          p_spec.*, hangar.monthly_cost_estimate_usd(p_spec.cpu_count, p_spec.memory_mb), p_create_unknown_at,
          (select p.grace_s from public.fly_plans p where p.tier = p_plan),
-         (select r.revoked_at from hangar.token_revocations r where r.user_id = p_user)  -- a token of that second is refused, too
+         hangar.tokens_refused_up_to(p_user)  -- a token of that second is refused, too
     from hangar.settings g
   on conflict do nothing
   returning * into v_row;

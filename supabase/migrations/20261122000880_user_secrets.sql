@@ -66,7 +66,8 @@ begin
   insert into hangar.user_secrets as s (user_id, name, state, row_id, request, reason, actor)
   values (p_user, p_name, case p_action when 'set' then 'setting' else 'removing' end, v_row.id, p_request, p_reason, p_actor)
   on conflict (user_id, name) do update set state = excluded.state, row_id = excluded.row_id, request = excluded.request, reason = excluded.reason,
-    actor = excluded.actor, requested_at = hangar.now(), lost_at = null;
+    actor = excluded.actor, requested_at = hangar.now(), lost_at = null,
+    doubtful = (s.doubtful or s.state <> 'set') and s.lost_at is null and s.row_id = excluded.row_id;
   perform hangar.record_user_secret(v_row.id, p_user, p_name, p_action || '_requested', p_actor, p_reason);
   return jsonb_build_object('app', v_row.fly_app_name, 'network', v_row.network, 'secrets', hangar.user_secrets_json(p_user), 'row', hangar.row_json(v_row));
 end
@@ -86,23 +87,35 @@ begin
   if v_secret.request is distinct from p_request or v_secret.state = 'set' then
     return jsonb_build_object('recorded', false, 'secrets', hangar.user_secrets_json(p_user), 'row', hangar.row_json(v_row));
   end if;
-  if p_version is null then
+  if p_version is null and v_secret.doubtful then
+    -- Still unconfirmed because of an earlier call. The new number keeps a repetition from being recorded again.
+    update hangar.user_secrets s set request = gen_random_uuid() where s.user_id = p_user and s.name = p_name;
+  elsif p_version is null then
     -- As it was before: an older value is still there, or there never was one.
     update hangar.user_secrets s set state = 'set' where s.user_id = p_user and s.name = p_name and s.set_at is not null;
     delete from hangar.user_secrets s where s.user_id = p_user and s.name = p_name and s.set_at is null;
   elsif v_secret.state = 'removing' then
     delete from hangar.user_secrets s where s.user_id = p_user and s.name = p_name;
   else
-    update hangar.user_secrets s set state = 'set', digest = p_digest, version = p_version, set_at = hangar.now()
+    update hangar.user_secrets s set state = 'set', digest = p_digest, version = p_version, set_at = hangar.now(), doubtful = false
      where s.user_id = p_user and s.name = p_name;
   end if;
   perform hangar.record_user_secret(v_row.id, p_user, p_name,
     case when p_version is null then 'refused' when v_secret.state = 'removing' then 'removed' else 'set' end, v_secret.actor, v_secret.reason);
   if p_version is not null and v_row.id = v_secret.row_id and v_row.secrets_version is not null and v_secret.lost_at is null then
     update public.user_fly_apps a set secrets_version = greatest(a.secrets_version, p_version) where a.id = v_row.id;
-    if v_row.desired_state = 'present' then
-      v_row := hangar.make_present(v_row.id, v_row.tier, hangar.spec_of(v_row));
-      perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'user_secret', 'user_secret');
+    if v_row.desired_state <> 'present' then
+      -- After a return all secrets are set again, see below.
+      update public.user_fly_apps a set token_wanted_at = greatest(hangar.now(), a.token_issued_at)
+       where a.id = v_row.id and v_secret.state = 'removing';
+    else
+      if v_secret.state = 'removing' then
+        -- The secret of this name that every app gets (HANGAR_MACHINE_SECRETS) went with it. A new token sets all of them again.
+        v_row := hangar.give_token(v_row, 'user_secret');
+      else
+        v_row := hangar.make_present(v_row.id, v_row.tier, hangar.spec_of(v_row));
+        perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'user_secret', 'user_secret');
+      end if;
       perform hangar.wake_up(array[p_user]);
     end if;
   end if;

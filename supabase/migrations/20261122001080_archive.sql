@@ -45,41 +45,43 @@ begin
 end
 $$;
 
--- The rows of a batch as lines, in the order of their numbers.
-create function hangar.archive_lines(p_source text, p_seqs int8multirange, p_after bigint default -1, p_limit integer default null)
+-- The rows of a batch as lines, in the order of their numbers. Only with the columns of its plan, so that a column that is added meanwhile
+-- makes the rows no others.
+create function hangar.archive_lines(p_source text, p_seqs int8multirange, p_columns text[], p_after bigint default -1, p_limit integer default null)
 returns table (seq bigint, line text)
 language plpgsql volatile set search_path = '' set timezone = 'UTC'
 as $$
 declare
   v_from bigint := greatest(lower(p_seqs), p_after + 1);
   v_to bigint := upper(p_seqs) - 1;
+  v_added text[] := array(select unnest(hangar.list_archive_columns(p_source)) except select unnest(p_columns));
 begin
   if p_source = 'events' then
-    return query select e.seq, to_jsonb(e)::text from public.user_fly_app_events e
+    return query select e.seq, (to_jsonb(e) - v_added)::text from public.user_fly_app_events e
                   where e.seq between v_from and v_to and p_seqs @> e.seq order by e.seq limit p_limit;
   elsif p_source = 'samples' then
-    return query select c.seq, to_jsonb(c)::text from public.fly_cost_intervals c
+    return query select c.seq, (to_jsonb(c) - v_added)::text from public.fly_cost_intervals c
                   where c.seq between v_from and v_to and p_seqs @> c.seq order by c.seq limit p_limit;
   elsif p_source = 'closed_rows' then
-    return query select a.seq, to_jsonb(a)::text from hangar.alerts a
+    return query select a.seq, (to_jsonb(a) - v_added)::text from hangar.alerts a
                   where a.seq between v_from and v_to and p_seqs @> a.seq order by a.seq limit p_limit;
   end if;
 end
 $$;
 
 -- What the object of these rows contains before it is compressed: every line with a line feed.
-create function hangar.archive_content(p_source text, p_seqs int8multirange, out rows bigint, out bytes bigint, out sha256 text)
+create function hangar.archive_content(p_source text, p_seqs int8multirange, p_columns text[], out rows bigint, out bytes bigint, out sha256 text)
 language sql volatile set search_path = ''
 as $$
   select count(*), coalesce(sum(octet_length(l.line) + 1), 0),
          encode(pg_catalog.sha256(convert_to(coalesce(string_agg(l.line || E'\n', '' order by l.seq), ''), 'UTF8')), 'hex')
-    from hangar.archive_lines(p_source, p_seqs) l
+    from hangar.archive_lines(p_source, p_seqs, p_columns) l
 $$;
 
 create function hangar.archive_batch_json(p_batch hangar.archive_batches) returns jsonb
 language sql stable set search_path = '' set timezone = 'UTC'
 as $$
-  select to_jsonb(p_batch) - 'deleting_in' || jsonb_build_object('id', p_batch.id::text, 'first_seq', p_batch.first_seq::text,
+  select to_jsonb(p_batch) - array['deleting_in', 'columns'] || jsonb_build_object('id', p_batch.id::text, 'first_seq', p_batch.first_seq::text,
     'last_seq', p_batch.last_seq::text, 'seqs', p_batch.seqs::text, 'installation_id', (select g.installation_id from hangar.settings g))
 $$;
 
@@ -97,6 +99,7 @@ declare
   v_multirange int8multirange;
   v_content record;
   v_batch hangar.archive_batches;
+  v_columns text[] := hangar.list_archive_columns(p_source);
   -- How many rows are worth looking at: twice as many as fit if they are as long as the first hundred.
   v_limit integer := (select least(v_most_rows, 100 + 2 * v_most_bytes / avg(octet_length(a.line)))
                         from hangar.archivable(p_source, p_cutoff, 100) a);
@@ -110,9 +113,9 @@ begin
     return null;
   end if;
   select range_agg(int8range(s, s + 1)) into v_multirange from unnest(v_seqs) s;
-  select c.* into v_content from hangar.archive_content(p_source, v_multirange) c;
-  insert into hangar.archive_batches (source, first_seq, last_seq, seqs, rows, content_bytes, content_sha256, cutoff, bucket, object, planned_by)
-  values (p_source, lower(v_multirange), upper(v_multirange) - 1, v_multirange, v_content.rows::integer, v_content.bytes, v_content.sha256, p_cutoff,
+  select c.* into v_content from hangar.archive_content(p_source, v_multirange, v_columns) c;
+  insert into hangar.archive_batches (source, first_seq, last_seq, seqs, rows, content_bytes, content_sha256, columns, cutoff, bucket, object, planned_by)
+  values (p_source, lower(v_multirange), upper(v_multirange) - 1, v_multirange, v_content.rows::integer, v_content.bytes, v_content.sha256, v_columns, p_cutoff,
           p_bucket, hangar.archive_object(p_prefix, p_source, lower(v_multirange), upper(v_multirange) - 1), p_actor)
   returning * into v_batch;
   return v_batch;
@@ -143,7 +146,7 @@ begin
   if v_batch.id is not null then
     v_object := hangar.archive_object(p_prefix, p_source, v_batch.first_seq, v_batch.last_seq);
     if (v_batch.bucket, v_batch.object) is distinct from (p_bucket, v_object) then
-      -- Its rows are all still here, so another bucket starts from the beginning.
+      -- Its rows are all still here, so another bucket or prefix starts from the beginning.
       update hangar.archive_batches b
          set bucket = p_bucket, object = v_object, state = 'planned', object_sha256 = null, object_bytes = null, written_at = null,
              verified_at = null, planned_by = p_actor, planned_at = hangar.now(), problem = null, problem_at = null
@@ -170,13 +173,13 @@ begin
   perform hangar.check_limit('p_limit', p_limit, 1000);
   select b.* into v_batch from hangar.archive_batches b where b.id = p_batch;
   return (select jsonb_build_object('lines', coalesce(jsonb_agg(l.line order by l.seq), '[]'), 'last', max(l.seq)::text, 'state', v_batch.state)
-            from hangar.archive_lines(v_batch.source, v_batch.seqs, p_after, p_limit) l);
+            from hangar.archive_lines(v_batch.source, v_batch.seqs, v_batch.columns, p_after, p_limit) l);
 end
 $$;
 comment on function public.fly_archive_read(bigint, bigint, integer) is 'The next rows of a batch as lines, by their numbers. docs/database.md.';
 
 create function public.fly_archive_record(
-  p_batch bigint, p_bucket text, p_state text, p_sha256 text default null, p_bytes bigint default null, p_problem text default null
+  p_batch bigint, p_bucket text, p_object text, p_state text, p_sha256 text default null, p_bytes bigint default null, p_problem text default null
 ) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
@@ -189,9 +192,9 @@ begin
     raise exception 'there is no batch %', p_batch using errcode = 'invalid_parameter_value';
   elsif p_state is not null and p_state not in ('written', 'verified') then
     raise exception 'p_state must be written, verified or null, not %', p_state using errcode = 'invalid_parameter_value';
-  elsif v_batch.state = 'deleted' or v_batch.bucket is distinct from p_bucket
+  elsif v_batch.state = 'deleted' or (v_batch.bucket, v_batch.object) is distinct from (p_bucket, p_object)
      or p_state is not null and v_batch.object_sha256 is not null and v_batch.object_sha256 is distinct from p_sha256 then
-    -- Another archiver finished it, or moved it to another bucket, or the object is not what was written.
+    -- Another archiver finished it, or moved it to another bucket or prefix, or the object is not what was written.
     return hangar.archive_batch_json(v_batch);
   end if;
   v_moves := coalesce(p_state = 'written' and v_batch.state = 'planned' or p_state = 'verified' and v_batch.state = 'written', false);
@@ -206,9 +209,9 @@ begin
   return hangar.archive_batch_json(v_batch);
 end
 $$;
-comment on function public.fly_archive_record(bigint, text, text, text, bigint, text) is 'A batch was written to its bucket, or read back from there and compared, or an attempt ended early. docs/database.md.';
+comment on function public.fly_archive_record(bigint, text, text, text, text, bigint, text) is 'A batch was written to its bucket, or read back from there and compared, or an attempt ended early. docs/database.md.';
 
-create function public.fly_archive_delete(p_batch bigint, p_bucket text, p_sha256 text) returns jsonb
+create function public.fly_archive_delete(p_batch bigint, p_bucket text, p_object text, p_sha256 text) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
@@ -219,15 +222,17 @@ declare
 begin
   select b.* into v_batch from hangar.archive_batches b where b.id = p_batch for update;
   v_cutoff := hangar.retention_cutoff(v_batch.source);
-  if v_batch.state = 'deleted' then
+  if (v_batch.bucket, v_batch.object) is distinct from (p_bucket, p_object) then
+    return jsonb_build_object('deleted', false, 'why', 'not_verified');
+  elsif v_batch.state = 'deleted' then
     return jsonb_build_object('deleted', true, 'why', null);
-  elsif v_batch.state is distinct from 'verified' or v_batch.bucket is distinct from p_bucket or v_batch.object_sha256 is distinct from p_sha256 then
+  elsif v_batch.state is distinct from 'verified' or v_batch.object_sha256 is distinct from p_sha256 then
     return jsonb_build_object('deleted', false, 'why', 'not_verified');
   elsif v_cutoff is null or v_cutoff < v_batch.cutoff - interval '1 hour' then
     -- The setting was raised or removed since the batch was planned. The hour is for a clock that was set back a little.
     return jsonb_build_object('deleted', false, 'why', 'retention');
   end if;
-  select c.* into v_content from hangar.archive_content(v_batch.source, v_batch.seqs) c;
+  select c.* into v_content from hangar.archive_content(v_batch.source, v_batch.seqs, v_batch.columns) c;
   if v_content.rows <> v_batch.rows or v_content.sha256 <> v_batch.content_sha256 then
     return jsonb_build_object('deleted', false, 'why', 'rows_changed');
   end if;
@@ -249,7 +254,7 @@ begin
   return jsonb_build_object('deleted', true, 'why', null);
 end
 $$;
-comment on function public.fly_archive_delete(bigint, text, text) is 'Deletes the rows of a batch that was read back from its bucket, if they are still those that it holds. docs/database.md.';
+comment on function public.fly_archive_delete(bigint, text, text, text) is 'Deletes the rows of a batch that was read back from its bucket, if they are still those that it holds. docs/database.md.';
 
 create function public.fly_archive_batches(p_after bigint default 0, p_limit integer default 500) returns jsonb
 language plpgsql volatile security definer set search_path = ''

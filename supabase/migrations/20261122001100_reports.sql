@@ -140,7 +140,7 @@ $$;
 comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts, the messages about alerts that wait, and the archive. docs/database.md.';
 
 create function public.fly_cost_report(p_top integer default 10) returns jsonb
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC'
 as $$
 declare
   v_now timestamptz := hangar.now();

@@ -5,7 +5,7 @@ create index user_fly_app_events_type on public.user_fly_app_events (event_type,
 create index user_fly_app_events_trouble on public.user_fly_app_events (status, created_at desc) where status in ('failed', 'unknown');
 
 create function public.fly_admin_user(p_user uuid, p_days integer default 30) returns jsonb
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC'
 as $$
 declare
   v_now timestamptz := hangar.now();

@@ -21,8 +21,10 @@ begin
     'revocation', (select to_jsonb(r) from hangar.token_revocations r where r.user_id = p_user),
     'releases', (select coalesce(jsonb_agg(to_jsonb(t) - 'previous' order by t.release_id), '[]') from hangar.release_targets t where t.user_id = p_user),
     'orphans', (select coalesce(jsonb_agg(to_jsonb(o) order by o.app), '[]') from public.fly_orphans o where o.user_id = p_user),
-    'alerts', (select coalesce(jsonb_agg(to_jsonb(l) order by l.seq), '[]') from hangar.alerts l where l.metadata ->> 'user_id' = p_user::text),
+    'alerts', (select coalesce(jsonb_agg(to_jsonb(l) order by l.seq), '[]') from hangar.alerts l where strpos(to_jsonb(l)::text, p_user::text) > 0),
     'operator', (select to_jsonb(p) from hangar.operators p where p.user_id = p_user),
+    'original_apps', (select coalesce(jsonb_agg(to_jsonb(o) order by o.upgraded_at), '[]') from hangar.original_apps o
+                       where strpos(o.original::text, p_user::text) > 0),
     'archived_events', (select coalesce(sum(b.rows), 0)::text from hangar.archive_batches b where b.source = 'events' and b.state = 'deleted'));
 end
 $$;

@@ -252,11 +252,11 @@ end
 $$;
 
 -- Whether a batch that is on its way to the bucket would no longer hold the rows for which it was planned.
-create function hangar.find_disturbed_batch() returns text
+create function hangar.find_disturbed_batch() returns hangar.archive_batches
 language sql volatile set search_path = ''
 as $$
-  select min(b.source) from hangar.archive_batches b cross join lateral hangar.archive_content(b.source, b.seqs) c
-   where b.state <> 'deleted' and c.sha256 <> b.content_sha256
+  select b.* from hangar.archive_batches b cross join lateral hangar.archive_content(b.source, b.seqs, b.columns) c
+   where b.state <> 'deleted' and c.sha256 <> b.content_sha256 order by b.source limit 1
 $$;
 
 -- Erases the person in this transaction. Returns what was done, as [{"table", "what", "rows"}].

@@ -20,6 +20,18 @@ end
 $$;
 comment on function public.fly_search_log(uuid, text, bigint, integer) is 'Which events of a page of the log name a person, by id or e-mail address. docs/database.md.';
 
+-- What to do first about rows of the person that are on their way to the archive. A batch that its retention holds is finished with the
+-- largest retention under which it is still due.
+create function hangar.explain_disturbed_batch(p_batch hangar.archive_batches) returns text
+language sql volatile set search_path = ''
+as $$
+  select format('rows of the user (%s) are on their way to the archive. ', p_batch.source) ||
+    case when coalesce(hangar.retention_cutoff(p_batch.source) >= p_batch.cutoff - interval '1 hour', false) then 'Finish that with `hangar archive run` first'
+         else format('Their retention was raised or removed meanwhile, so they stay. Set %1$s_retention_days to %2$s, run `hangar archive run --source %1$s '
+                '--max-batches 1`, and set it back', p_batch.source,
+                floor(extract(epoch from least(hangar.now(), (select max(e.created_at) from public.user_fly_app_events e)) - p_batch.cutoff + interval '1 hour') / 86400)) end
+$$;
+
 -- Without p_apply it does everything and takes it back, so that a dry run shows exactly what would happen.
 create function public.fly_erase_user(
   p_user uuid, p_actor text, p_reason text, p_email text default null, p_mentions jsonb default '[]', p_read_to bigint default 0, p_apply boolean default false
@@ -33,7 +45,7 @@ declare
   v_refusals jsonb;
   v_done jsonb;
   v_remains jsonb := jsonb_build_array();
-  v_batch text;
+  v_batch hangar.archive_batches;
   v_where text;
   v_money jsonb;
   v_applied boolean := false;
@@ -61,9 +73,8 @@ begin
     v_done := hangar.erase_person(p_user, v_known.pseudonym, v_pattern, array(select m::bigint from jsonb_array_elements_text(p_mentions) m), p_read_to);
     v_remains := hangar.find_remains(p_user, v_known.pseudonym, v_pattern, array(select m::bigint from jsonb_array_elements_text(p_mentions) m), p_read_to);
     v_batch := hangar.find_disturbed_batch();
-    if v_batch is not null then
-      v_refusals := v_refusals || jsonb_build_object('code', 'archiving', 'message', format('rows of the user (%s) are on their way to the archive. Finish '
-        'that with `hangar archive run` first', v_batch));
+    if v_batch.id is not null then
+      v_refusals := v_refusals || jsonb_build_object('code', 'archiving', 'message', hangar.explain_disturbed_batch(v_batch));
     end if;
     if exists (select 1 from public.user_fly_apps a where a.user_id = v_known.pseudonym and a.deleted_at is null) and v_refusals = '[]' then
       raise exception 'the user was given an app at this moment; nothing was changed' using errcode = 'PT409';

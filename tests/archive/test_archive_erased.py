@@ -1,14 +1,17 @@
 """A person who was erased does not come back from the archive, whose objects cannot be changed."""
 
 import json
+import re
 
+import psycopg
 import pytest
 
 from ops.archive.check import verify_batches
 from ops.archive.erasures import write_erasures
 from ops.archive.objects import Batch, DamagedObject
+from ops.archive.run import SOURCES
 from shared.adapters.procedures_archive import ArchiveProcedures
-from tests.support.archiver import DirectStore
+from tests.support.archiver import DirectStore, make_archiver
 
 
 def erase(past, user):
@@ -70,6 +73,43 @@ def test_a_restore_finds_an_address_behind_escapes_and_in_urls(past, archive, st
     rows = [json.loads(line) for line in restored()][-len(texts) :]
     assert [row["metadata"]["text"] for row in rows] == [wanted for _, wanted in texts]
     assert [row["error_details"] for row in rows] == [wanted for _, wanted in texts]
+
+
+@pytest.mark.parametrize("days", [365, None])
+def test_a_batch_that_a_raised_retention_holds_does_not_keep_the_person(past, store, person, days):
+    """The refusal says how to finish the batch, which no run finishes under the new retention."""
+    user, _ = person
+    archiver = make_archiver(past.worker(), store.bucket())
+    delete, archiver.database.delete_archived_rows = archiver.database.delete_archived_rows, lambda *_: "retention"
+    archiver.run(("events",))
+    archiver.database.delete_archived_rows = delete
+    with pytest.raises(psycopg.Error, match="Finish that with `hangar archive run` first"):
+        erase(past, user)
+    past.keep(days)
+    assert archiver.run(("events",))["events"].rows == 0
+    with pytest.raises(psycopg.Error, match="Their retention was raised") as refused:
+        erase(past, user)
+    past.keep(int(re.search(r"Set events_retention_days to (\d+), run", str(refused.value))[1]))
+    assert archiver.run(("events",), 1)["events"].rows == 54
+    past.keep(days)
+    assert erase(past, user)["applied"]
+
+
+def test_an_alert_that_has_the_address_alone_loses_it_too(past, store, restored, person):
+    """Only the log has the id, without which no address is recognised."""
+    user, email = person
+    past.keep(30, "closed_rows_retention_days")
+    past.sql(
+        """insert into hangar.alerts (kind, key, message, opened_at, resolved_at)
+           values ('brake', 'a', %s, now() - interval '90 days', now() - interval '80 days')""",
+        f"{email} is unhappy, others@x.test are not",
+    )
+    archiver = make_archiver(past.worker(), store.bucket())
+    archiver.run(SOURCES)
+    erase(past, user)
+    archiver.run(SOURCES)
+    [alert] = restored("closed_rows")
+    assert json.loads(alert)["message"] == "(erased) is unhappy, others@x.test are not"
 
 
 def test_a_later_life_of_the_same_user_stays(past, archive, store, restored, person):

@@ -1,9 +1,11 @@
 """Lost answers, a busy or full service, missing buckets, wrong credentials, foreign objects, two archivers."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
+from ops.archive.bucket import Bucket
 from ops.archive.check import verify_batches
 from ops.archive.objects import Batch, DamagedObject
 from ops.archive.restore import restore_rows
@@ -193,6 +195,28 @@ def test_an_unfinished_batch_starts_again_in_another_bucket(past, store):
     assert len(store.open_client().list_objects_v2(Bucket="second")["Contents"]) == 2
     # The first bucket has what is left of the attempt, and the batch is elsewhere.
     assert [state for _, state in verify(past, store)] == ["elsewhere"]
+
+
+@pytest.mark.parametrize("step", ["record_archive_step", "delete_archived_rows"])
+def test_a_prefix_that_changes_while_an_archiver_works_leaves_one_place(past, store, step):
+    """The record names the place in which the rows are: the first archiver stops, and the other one brings them there."""
+    first, place = make_archiver(past.worker(), store.bucket()), replace(store.location(), prefix="other/")
+    other = make_archiver(past.worker(), Bucket(place))
+    take = getattr(first.database, step)
+
+    def move_and_take(*arguments):
+        other.database.plan_archive_batch("events", place.address, place.prefix, other.clock(), actor="cli:test")
+        return take(*arguments)
+
+    setattr(first.database, step, move_and_take)
+    with pytest.raises((Refused, TransientError), match="another archiver has"):
+        first.run(("events",))
+    assert len(past.seqs()) == 50 + YOUNG
+    assert other.run(("events",))["events"].rows == 50
+    [batch] = past.batches()
+    assert batch["object"].startswith("other/")
+    assert batch["object"] in store.objects()
+    assert {state for _, state in verify(past, store)} <= {"unknown"}  # what the first one left
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import psycopg
 import pytest
 
+from ops.archive.restore import restore_rows
 from shared.domain.errors import Refused
 from tests.support.archiver import make_archiver
 
@@ -26,6 +27,17 @@ def test_the_bucket_alone_restores_the_log(past, archive, store, restored):
         past.sql("insert into back select * from jsonb_populate_record(null::user_fly_app_events, %s::jsonb)", line)
     back = [row["e"] for row in past.sql("select to_jsonb(b)::text as e from back b order by seq")]
     assert back == restored()
+
+
+def test_a_restore_touches_no_other_file_and_says_where_it_cannot_write(archive, store, tmp_path):
+    archive()
+    for name in ("log.rows", "log.partial"):
+        (tmp_path / name).write_text("somebody's")
+    assert restore_rows(store.bucket(), "events", tmp_path / "log") == 50
+    assert {path.name for path in tmp_path.iterdir()} == {"log", "log.rows", "log.partial"}
+    assert (tmp_path / "log.rows").read_text() == "somebody's"
+    with pytest.raises(FileNotFoundError, match="no-such-folder"):
+        restore_rows(store.bucket(), "events", tmp_path / "no-such-folder" / "log")
 
 
 def test_a_second_run_has_nothing_to_do(past, archive, store):
@@ -131,6 +143,18 @@ def test_a_retention_that_was_raised_keeps_the_rows_of_an_open_batch(past, store
     assert past.batches()[0]["state"] == "verified"
     past.keep(30)
     assert archive() == 50
+
+
+def test_a_column_that_is_added_meanwhile_does_not_hold_the_batch(past, store, archive, restored):
+    """By the host or by an upgrade. The batch ends with the columns of its plan, and the next one has the new column."""
+    archiver = make_archiver(past.worker(), store.bucket())
+    archiver.database.delete_archived_rows = lambda *_: "retention"
+    archiver.run(("events",))
+    past.sql("alter table user_fly_app_events add column tenant text default 'x'")
+    past.add_events(1, days_ago=35)
+    assert archive() == 51
+    assert [batch["rows"] for batch in past.batches()] == [50, 1]
+    assert ["tenant" in json.loads(line) for line in restored()] == [False] * 50 + [True]
 
 
 @pytest.mark.parametrize("source", ["samples", "closed_rows"])

@@ -167,5 +167,55 @@ def test_the_export_of_an_operator_has_how_the_right_began_and_ended(operator, s
     operator.hangar("operators", "add", operator.email(user), "--reason", "new")
     operator.hangar("operators", "remove", operator.email(user), "--reason", "left")
     found = json.loads(operator.hangar("user", "export", str(user), "--json")[0])
-    changes = [event["metadata"]["changes"] for event in found["events"] if event["event_type"] == "settings_changed"]
+    changes = [event["metadata"]["changes"] for event in found["mentions"] if event["event_type"] == "settings_changed"]
     assert changes == [{"operator_added": str(user)}, {"operator_removed": str(user)}]
+
+
+def test_what_names_a_person_beside_the_own_rows_is_exported(operator, store):
+    """Events of nobody and alerts about the fleet that name the user, as they are found in the bucket, too."""
+    [user, other] = operator.add_users(2)
+    for who in (user, other):
+        operator.sql(
+            "insert into public.user_fly_app_events (event_type, status, error_details) values ('alert_raised', 'info', %s)",
+            f"the token of user {who} ends",
+        )
+        operator.sql(
+            "insert into hangar.alerts (kind, key, message) values ('token_lapses', %s, %s)",
+            f"fleet {who}",
+            f"user {who}",
+        )
+        operator.sql("insert into hangar.original_apps values (gen_random_uuid(), %s)", json.dumps({"user": str(who)}))
+    found = json.loads(operator.hangar("user", "export", str(user), "--json")[0])
+    assert [event["error_details"] for event in found["mentions"]] == [f"the token of user {user} ends"]
+    assert [alert["message"] for alert in found["alerts"]] == [f"user {user}"]
+    assert [app["original"] for app in found["original_apps"]] == [{"user": str(user)}]
+    operator.sql("delete from hangar.original_apps")
+    operator.sql("delete from hangar.alerts where kind = 'token_lapses'")
+
+
+def test_another_bucket_of_the_archive_is_named_where_it_matters(operator, store):
+    """The bucket was changed: rows in the first one are not searched, and a restore from there would have the person."""
+    [user] = operator.add_users(1)
+    operator.sql("update public.user_subscriptions set tier = 'free' where user_id = %s", user)
+    operator.sql(
+        """insert into public.user_fly_app_events (user_id, event_type, status, created_at)
+           values (%s, 'health_check_failed', 'failed', now() - interval '50 days')""",
+        user,
+    )
+    operator.sql("update hangar.settings set events_retention_days = 30")
+    first = {**store.environ, "HANGAR_ARCHIVE_PREFIX": "first"}
+    operator.hangar("archive", "run", **first)
+    operator.sql(
+        "insert into public.user_fly_app_events (user_id, event_type, status) values (%s, 'token_revoked', 'info')",
+        user,
+    )
+    for command in (("export", str(user), "--archive"), ("erase", str(user), "--archive")):
+        out, _ = operator.hangar("user", *command, **store.environ)
+        assert "/archive below first/: not searched" in out
+        assert "below first/" not in operator.hangar("user", *command, **first)[0]
+    found = json.loads(operator.hangar("user", "export", str(user), "--archive", "--json", **store.environ)[0])
+    assert ("first/", True) in [(each["prefix"], each["rows"] > 0) for each in found["elsewhere"]]
+    operator.hangar("user", "erase", str(user), "--apply", "--yes", "--reason", "asked", **store.environ)
+    assert not [key for key in store.objects() if key.startswith("first/") and "/erased/" in key]
+    operator.hangar("user", "erase", str(user), "--apply", "--yes", "--reason", "asked", **first)
+    assert [key for key in store.objects() if key.startswith("first/") and "/erased/" in key]

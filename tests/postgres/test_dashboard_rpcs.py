@@ -246,6 +246,27 @@ def test_the_frame_shows_alerts_of_the_fleet_and_not_of_each_app(hangar):
     assert frame["brake"]["tripped"] is False
 
 
+@pytest.mark.parametrize("now", ["2026-11-08 00:30+00", "2026-04-08 12:00+00"])
+def test_days_are_utcs_over_a_change_of_summer_time(hangar, now):
+    """The time zone of a database may have one: no day is missing, none has another length, and none is shifted."""
+    user, now = hangar.user("pro"), datetime.fromisoformat(now)
+    hangar.converge(user)
+    row = hangar.live_row(user)
+    hangar.sql("delete from fly_cost_intervals")
+    hangar.sql(
+        "insert into fly_cost_intervals (fly_app_id, user_id, cpu_kind, cpu_count, memory_mb, price_usd_per_s, started_at)"
+        " values (%s, %s, 'shared', 2, 512, 0.001, %s)",
+        row["id"], user, now - timedelta(days=60),
+    )  # fmt: skip
+    hangar.shift_clock((now - datetime.now(UTC)).total_seconds())
+    hangar.service.execute("set timezone = 'Europe/Berlin'")
+    told = hangar.rpc("fly_admin_user", user=user)["days"]
+    first = now.date() - timedelta(days=29)
+    assert [day["day"] for day in told] == [str(first + timedelta(days=n)) for n in range(30)]
+    assert {Decimal(day["running_seconds"]) for day in told[:-1]} == {Decimal(86_400)}
+    assert hangar.rpc("fly_cost_report")["now"].endswith("+00:00")
+
+
 def test_a_users_page_has_cost_by_day_that_sums_to_the_intervals(hangar):
     """Days are UTC's; an interval over midnight counts for both, an open one until now."""
     user = hangar.user("pro")

@@ -18,6 +18,11 @@ BUCKET = "s3://test"
 AGES_S = (5, 50, 70, 500, 3000, 4000, 80_000, 90_000, 29 * 86_400, 31 * 86_400, 400 * 86_400)
 
 
+def of(batch):
+    """The batch and its place, as the archiver names them."""
+    return {"batch": batch["id"], "bucket": batch["bucket"], "object": batch["object"]}
+
+
 def cut(hangar, source="events"):
     """What the archiver does, with a bucket that keeps everything. Returns how many rows left."""
     rows = 0
@@ -29,8 +34,8 @@ def cut(hangar, source="events"):
             return rows
         sha = hashlib.sha256(batch["object"].encode()).hexdigest()
         for state in ("written", "verified"):
-            hangar.rpc("fly_archive_record", batch=batch["id"], bucket=BUCKET, state=state, sha256=sha, bytes=1)
-        assert hangar.rpc("fly_archive_delete", batch=batch["id"], bucket=BUCKET, sha256=sha)["deleted"]
+            hangar.rpc("fly_archive_record", **of(batch), state=state, sha256=sha, bytes=1)
+        assert hangar.rpc("fly_archive_delete", **of(batch), sha256=sha)["deleted"]
         rows += batch["rows"]
 
 
@@ -167,23 +172,23 @@ def test_only_a_verified_batch_leaves_the_log(hangar):
     sha = "0" * 64
     for state in (None, "written"):
         if state:
-            hangar.rpc("fly_archive_record", batch=batch["id"], bucket=BUCKET, state=state, sha256=sha, bytes=1)
-        answer = hangar.rpc("fly_archive_delete", batch=batch["id"], bucket=BUCKET, sha256=sha)
+            hangar.rpc("fly_archive_record", **of(batch), state=state, sha256=sha, bytes=1)
+        answer = hangar.rpc("fly_archive_delete", **of(batch), sha256=sha)
         assert answer == {"deleted": False, "why": "not_verified"}
-    hangar.rpc("fly_archive_record", batch=batch["id"], bucket=BUCKET, state="verified", sha256=sha, bytes=1)
+    hangar.rpc("fly_archive_record", **of(batch), state="verified", sha256=sha, bytes=1)
     for query in (
         "delete from user_fly_app_events where event_type = 'orphan_found'",
         "update user_fly_app_events set status = 'info'",
     ):
         with pytest.raises(refused, match="append-only"):
             hangar.sql(query)
-    for other in ({"bucket": "s3://other", "sha256": sha}, {"bucket": BUCKET, "sha256": "1" * 64}):
-        assert hangar.rpc("fly_archive_delete", batch=batch["id"], **other)["why"] == "not_verified"
-    assert hangar.rpc("fly_archive_delete", batch=batch["id"], bucket=BUCKET, sha256=sha) == {
+    for other in ({"bucket": "s3://other", "sha256": sha}, {"object": "x", "sha256": sha}, {"sha256": "1" * 64}):
+        assert hangar.rpc("fly_archive_delete", **of(batch) | other)["why"] == "not_verified"
+    assert hangar.rpc("fly_archive_delete", **of(batch), sha256=sha) == {
         "deleted": True,
         "why": None,
     }
-    assert hangar.rpc("fly_archive_delete", batch=batch["id"], bucket=BUCKET, sha256=sha) == {
+    assert hangar.rpc("fly_archive_delete", **of(batch), sha256=sha) == {
         "deleted": True,
         "why": None,
     }
@@ -206,11 +211,11 @@ def test_rows_that_were_changed_by_hand_are_not_deleted(hangar):
     at = datetime.now(UTC).isoformat()
     batch = hangar.rpc("fly_archive_plan", source="events", bucket=BUCKET, prefix="", at=at, actor="test")["batch"]
     for state in ("written", "verified"):
-        hangar.rpc("fly_archive_record", batch=batch["id"], bucket=BUCKET, state=state, sha256="0" * 64, bytes=1)
+        hangar.rpc("fly_archive_record", **of(batch), state=state, sha256="0" * 64, bytes=1)
     hangar.sql("set session_replication_role = replica")
     hangar.sql("update user_fly_app_events set error_details = 'x' where event_type = 'orphan_found'")
     hangar.sql("set session_replication_role = origin")
-    answer = hangar.rpc("fly_archive_delete", batch=batch["id"], bucket=BUCKET, sha256="0" * 64)
+    answer = hangar.rpc("fly_archive_delete", **of(batch), sha256="0" * 64)
     assert answer == {"deleted": False, "why": "rows_changed"}
     assert hangar.one("select count(*) from user_fly_app_events where event_type = 'orphan_found'") == 1
 

@@ -406,6 +406,18 @@ def test_a_token_from_before_stays_refused(hangar, person):
     assert [is_valid(erased_at - 1), is_valid(erased_at), is_valid(erased_at + 1)] == [False, False, True]
 
 
+def test_a_user_who_returns_gets_a_token_from_after_the_erasure(hangar, person):
+    """Also if the clock was set back meanwhile. A token that was issued for the time of the clock would be refused."""
+    erase(hangar, person)
+    hangar.shift_clock(0)
+    hangar.sql("delete from fly_overrides")
+    hangar.subscribe(person, tier="pro")
+    row = hangar.live_row(person)
+    erased_at = hangar.one("select erased_at from hangar.erased_users")
+    assert row["created_at"] < erased_at
+    assert row["token_wanted_at"] == erased_at
+
+
 def test_the_log_still_refuses_every_other_change(hangar, person):
     """Erasing opens the log in its own transaction, for the columns that name somebody."""
     erase(hangar, person)

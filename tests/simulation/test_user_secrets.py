@@ -1,5 +1,6 @@
 """Secrets of single users: from the operator to Fly, to the machine by an update, and named when Fly has lost them."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -163,6 +164,77 @@ def test_what_fly_refuses_changes_nothing_and_what_it_may_have_done_is_unconfirm
     change(world, paying)
     world.settle()
     assert machine_of(world, paying).secrets["API_KEY"] == VALUE
+
+
+REFUSED = {"method": "POST", "path": "/v1/apps/*/secrets", "status": 422, "body": {"error": "no"}}
+LOST = {"method": "POST", "path": "/v1/apps/*/secrets", "status": 500, "when": "after"}
+
+
+@pytest.mark.parametrize("before", [None, "former"], ids=["a first value", "another value"])
+@pytest.mark.parametrize("value", [VALUE, None], ids=["set", "remove"])
+def test_a_refusal_after_a_lost_answer_leaves_it_unconfirmed(world, paying, before, value):
+    """Fly did the first call and refused the second: what it has is not what it had before the first."""
+    if before:
+        change(world, paying, before)
+        world.settle()
+    elif value is None:
+        change(world, paying)
+    for fault, error in ((LOST, OutcomeUnknown), (REFUSED, Refused), (REFUSED, Refused)):
+        world.control("PUT", "faults", [fault])
+        with pytest.raises(error):
+            change(world, paying, value)
+        assert states(world, paying) == {"API_KEY": "unconfirmed"}
+    world.control("PUT", "faults", [])
+    world.clock.advance(700)
+    world.sweep()
+    assert ("user_secrets_missing", "fleet") in world.open_alerts()
+    change(world, paying, None)
+    world.settle()
+    assert (states(world, paying), world.open_alerts()) == ({}, set())
+    assert "API_KEY" not in machine_of(world, paying).secrets
+    world.control("PUT", "faults", [REFUSED])
+    with pytest.raises(Refused):
+        change(world, paying)
+    assert states(world, paying) == {}
+
+
+def with_fleet_secret(world):
+    """Every app gets the secret FEED, except where an operator has set another one, as `shared.wiring` does it."""
+    secrets = world.reconciler.inputs.secrets
+
+    def more(row, issued_at):
+        return {**secrets(row, issued_at), **({} if "FEED" in row.own_secrets else {"FEED": "the fleet's"})}
+
+    world.reconciler = replace(world.reconciler, inputs=replace(world.reconciler.inputs, secrets=more))
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_the_fleets_secret_comes_back_when_the_users_own_is_removed(world, leaves):
+    """Removing it at Fly removes both, because they have one name. Also if the user is away for a moment meanwhile."""
+    world.allow_mass_losses()
+    world.sql("update public.fly_plans set grace_s = 86400")
+    with_fleet_secret(world)
+    user = world.add_user("pro")
+    world.reconciler.reconcile(user, 240)
+    assert machine_of(world, user).secrets["FEED"] == "the fleet's"
+    change(world, user, name="FEED")
+    world.settle()
+    assert machine_of(world, user).secrets["FEED"] == VALUE
+    procedures, record = Procedures(world), Procedures.record_user_secret
+    if leaves:
+
+        def leave_and_record(*arguments, **more):
+            world.set_tier(user, "free")
+            world.settle()
+            return record(procedures, *arguments, **more)
+
+        procedures.record_user_secret = leave_and_record
+    change_user_secret(procedures, world.reconciler.fly, SecretChange(user, "FEED", None, uuid4(), ACTOR, None))
+    if leaves:
+        world.set_tier(user, "pro")
+    world.settle()
+    assert machine_of(world, user).secrets["FEED"] == "the fleet's"
+    assert states(world, user) == {}
 
 
 @pytest.mark.parametrize("loses", [("POST", "/v1/apps/*/machines/*")])

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import threading
 from urllib.parse import quote
 
@@ -194,3 +195,14 @@ def test_messages_of_gunicorn_are_redacted():
     assert "canary" not in stream.getvalue()
     assert "X-Hangar-Secret [redacted]" in stream.getvalue()
     assert "ValueError" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "secret", ["p<a&b>x-long", "tab\tvalue-long\r\nmore", "pässwörd-lang", "\U0001f600-long-one", 'quo"te\\back']
+)
+def test_a_secret_is_removed_however_json_writes_it(secret):
+    """Plain, as Go writes it, with numbers for letters of other languages, and within another JSON text."""
+    plain = json.dumps({"K": secret})
+    go = plain.replace("<", "\\u003c").replace(">", "\\u003E").replace("&", "\\u0026")
+    for text in (plain, go, json.dumps({"error": go}), json.dumps({"K": secret}, ensure_ascii=False)):
+        assert re.fullmatch(r"\W*(error\W*)?K\W*\[redacted\]\W*", Redactor([secret]).clean(text)), text
