@@ -84,7 +84,8 @@ def find_problems(env: dict[str, str]) -> list[str]:
         problems += [f"{name} must be a uuid" for name in ("USER_ID", "HANGAR_APP_ID") if not is_uuid(env.get(name))]
         if claims and is_uuid(env.get("USER_ID")) and claims.get("sub") != env["USER_ID"]:
             problems.append("SUPABASE_USER_TOKEN must be the token of the user that USER_ID names")
-    if not is_number(env.get("PORT") or "0", 0, 65535) or "." in env.get("PORT", ""):
+    port = env.get("PORT") or "0"
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         problems.append("PORT must be a number from 0 (any free port) to 65535")
     for name in ("POLL_INTERVAL_S", "SIGNAL_INTERVAL_S"):
         if not is_number(env.get(name) or "1", 0.05, 86400):

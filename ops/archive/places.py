@@ -12,7 +12,8 @@ def list_other_places(batches: Iterable[Json], location: Location) -> list[Json]
     """The buckets and prefixes beside `location` that hold rows, as [{"bucket", "prefix", "rows"}]."""
     found: Counter[tuple[str, str]] = Counter()
     for batch in map(Batch.read, batches):
-        prefix = batch.object.partition(f"{batch.document['installation_id']}/")[0]
+        # A copy of a database has another id than the one that wrote these batches: then the former id stays in the prefix.
+        prefix = batch.object.rpartition(f"/{batch.source}/")[0].removesuffix(batch.document["installation_id"])
         if batch.state != "planned" and (batch.bucket, prefix) != (location.address, location.prefix):
             found[batch.bucket, prefix] += batch.rows
     return [{"bucket": bucket, "prefix": prefix, "rows": rows} for (bucket, prefix), rows in sorted(found.items())]

@@ -25,6 +25,8 @@ def export_user_data(user: str, with_archive: bool, as_json: bool) -> None:
     installation = open_installation()
     bucket = open_bucket(os.environ) if with_archive else None
     found = export_user(installation, installation.find_user(user), bucket)
+    if found["alerts"] or found["mentions"]:
+        echo("`alerts` and `mentions` may name other people: look through them before you hand this out", err=True)
     if as_json:
         print_json(found)
         return

@@ -16,10 +16,11 @@ NEEDS_A_PERSON = {"image", "size"}
 def needs_a_person(row: Row, error: HangarError) -> bool:
     """Whether no further attempt can succeed until a person changes something.
 
-    An image that is named by its digest has been there: a registry or Fly has resolved it, often because the app has run it.
-    So its registry may only be out of reach, and the app must not stay on a bad image because of that.
+    An app that has run and wants an image by its digest, as on its way back from a release, may only have a registry out of
+    reach, and must not stay on a bad image because of that.
     """
-    return error.code in NEEDS_A_PERSON and not (error.code == "image" and "@" in row.docker_image)
+    has_run = row.observed_generation is not None
+    return error.code in NEEDS_A_PERSON and not (error.code == "image" and "@" in row.docker_image and has_run)
 
 
 def counts_as_before(row: Row, calls: Collection[ActionKind], error: TransientError) -> bool:

@@ -151,8 +151,8 @@ def format_paused(*, paused: bool, changed: bool) -> str:
 def format_unrecorded(error: str) -> str:
     """What a stop says that took effect while the audit log could not be written."""
     return (
-        f"It is in force, but the audit log could not be written: {error}. Hangar adds who did it and why with the next sweep "
-        "that can write the log"
+        f"It is in force, but the audit log could not be written: {error}. While the alert log_unwritable is open, Hangar adds "
+        "who did it and why with the next sweep that can write the log; without the alert, note it yourself"
     )
 
 

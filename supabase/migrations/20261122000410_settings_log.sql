@@ -12,7 +12,7 @@ begin
     format('%s stopped Hangar (%s), and the audit log could not be written: %s. The stop is in force. Hangar adds the entry with the next '
       'sweep that can write the log; before that it changes nothing on Fly, because every change needs an entry first. Look at the '
       'table public.user_fly_app_events: its triggers, its locks, and the disk of the database',
-      p_event ->> 'actor', p_event -> 'changes', p_error),
+      p_event ->> 'actor', (select string_agg(replace(k, '_', ' '), ', ' order by k) from jsonb_object_keys(p_event -> 'changes') k), p_error),
     jsonb_build_object('entries', jsonb_build_array(p_event), 'error', p_error))
   on conflict (kind, key) where resolved_at is null
   do update set seen_at = hangar.now(), times = a.times + 1, message = excluded.message,
@@ -22,8 +22,27 @@ exception when others then
 end
 $$;
 
+-- Called before the next change of the settings is recorded, so that the log keeps their order, and at the end of each sweep.
+create function hangar.record_late_stops() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_alert hangar.alerts;
+begin
+  for v_alert in select * from hangar.alerts l where l.kind = 'log_unwritable' and l.key = 'settings' and l.resolved_at is null for update loop
+    insert into public.user_fly_app_events (event_type, status, metadata)
+    select 'settings_changed', 'info', e.entry from jsonb_array_elements(v_alert.metadata -> 'entries') with ordinality e (entry, nr) order by e.nr;
+    update hangar.alerts set resolved_at = hangar.now() where id = v_alert.id;
+  end loop;
+exception when others then
+  -- The sweep itself has written nothing to the log and may end. The alert stays for the next one.
+  raise warning 'Hangar: the audit log still cannot be written: %', sqlerrm;
+end
+$$;
+
+-- The limit counts for plain SQL, too: a stop waits no longer than this for a lock of the log.
 create function hangar.record_settings_change() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set lock_timeout = '3s'
 as $$
 declare
   v_changes jsonb;
@@ -38,6 +57,7 @@ begin
     return null;
   end if;
   v_event := hangar.actor_json() || jsonb_build_object('changes', v_changes);
+  perform hangar.record_late_stops();
   insert into public.user_fly_app_events (event_type, status, metadata) values ('settings_changed', 'info', v_event);
   return null;
 exception when others then
@@ -53,20 +73,5 @@ end
 $$;
 create trigger record_settings_change after update on hangar.settings
   for each row execute function hangar.record_settings_change();
-
--- Called at the end of each sweep. While the log still refuses, no sweep comes so far.
-create function hangar.record_late_stops() returns void
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  v_alert hangar.alerts;
-begin
-  for v_alert in select * from hangar.alerts l where l.kind = 'log_unwritable' and l.key = 'settings' and l.resolved_at is null for update loop
-    insert into public.user_fly_app_events (event_type, status, metadata)
-    select 'settings_changed', 'info', e.entry from jsonb_array_elements(v_alert.metadata -> 'entries') with ordinality e (entry, nr) order by e.nr;
-    update hangar.alerts set resolved_at = hangar.now() where id = v_alert.id;
-  end loop;
-end
-$$;
 
 select hangar.restrict_functions();

@@ -107,7 +107,8 @@ declare
   v_says text := nullif(p_sweep.report ->> 'detail', '');
 begin
   if p_sweep.unfinished <= 3 or p_sweep.unfinished_since > hangar.now() - interval '15 minutes'
-     or exists (select 1 from hangar.alerts l where l.kind in ('fly_unreachable', 'fly_refused') and l.resolved_at is null) then
+     or exists (select 1 from hangar.alerts l where l.resolved_at is null
+                  and (l.kind = 'fly_unreachable' or l.kind = 'fly_refused' and l.metadata ? 'listing')) then
     return;
   end if;
   perform hangar.raise_alert('sweep_unfinished', p_sweep.name,

@@ -109,8 +109,9 @@ begin
       update public.user_fly_apps a set token_wanted_at = greatest(hangar.now(), a.token_issued_at)
        where a.id = v_row.id and v_secret.state = 'removing';
     else
-      if v_secret.state = 'removing' then
-        -- The secret of this name that every app gets (HANGAR_MACHINE_SECRETS) went with it. A new token sets all of them again.
+      if v_secret.state = 'removing' and not exists (select 1 from hangar.read_signing_keys() k where k.signing <> all (k.published)) then
+        -- The secret of this name that every app gets (HANGAR_MACHINE_SECRETS) went with it. A new token sets all of them again. While the
+        -- project would refuse a new token, the next renewal does that.
         v_row := hangar.give_token(v_row, 'user_secret');
       else
         v_row := hangar.make_present(v_row.id, v_row.tier, hangar.spec_of(v_row));

@@ -123,6 +123,7 @@ begin
       || coalesce((select jsonb_object_agg(e.key, e.value) from jsonb_each(v_given.env) e where v_later -> 'env' ? e.key), '{}');
   end if;
   v_given.user_id := p_row.user_id;
+  v_given.release_id := coalesce((v_later ->> 'release')::integer, v_given.release_id);
   v_given.tier := v_tier;
   v_given.spec := null;
   v_given.env := coalesce(v_given.env, '{}');
@@ -191,6 +192,7 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_given hangar.user_specs;
+  v_former hangar.user_specs;
   v_row public.user_fly_apps;
 begin
   select y.* into v_given from hangar.user_specs y where y.user_id = new.user_id and y.release_id = new.release_id;
@@ -202,8 +204,15 @@ begin
       perform hangar.store_given(hangar.former_given(new, v_row));
     end if;
   elsif new.state = 'skipped' and old.state in ('applying', 'verifying') and v_row.desired_state <> 'present' then
-    -- The user left before the release was proved on this app, and returns to what is known to work.
-    perform hangar.store_given(hangar.former_given(new, v_row));
+    -- The user left before the release was proved on this app, and returns to what is known to work, where the machine is by now: only a
+    -- release moves it.
+    v_former := hangar.former_given(new, v_row);
+    if v_given.region is not null then
+      v_former.region := v_given.region;
+      v_former.tiers := v_given.tiers;
+      v_former.release_id := v_given.release_id;
+    end if;
+    perform hangar.store_given(v_former);
   elsif new.state in ('done', 'skipped') and not new.must_go_back then
     v_given.spec := null;
     perform hangar.store_given(v_given);

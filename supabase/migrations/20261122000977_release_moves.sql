@@ -231,7 +231,7 @@ begin
   if v_row.deleted_at is not null or v_row.desired_state = 'absent'
     or v_row.generation is distinct from p_target.generation and v_spec is not distinct from hangar.spec_of(v_row) then
     -- What the user gets from now on, or on return, is what it was before, too.
-    if exists (select 1 from hangar.user_specs y where y.user_id = v_row.user_id and y.release_id = p_release.id)
+    if exists (select 1 from hangar.user_specs y where y.user_id = v_row.user_id and (y.release_id = p_release.id or p_target.previous ? 'later'))
       or p_release.kind = 'plan' and not exists (select 1 from hangar.user_specs y where y.user_id = v_row.user_id) and v_row.deleted_at is null then
       perform hangar.store_given(hangar.former_given(p_target, v_row));
     end if;

@@ -39,6 +39,11 @@ as $$
      where c.named or p_release.kind = 'plan' and c.was is distinct from c.gave)
 $$;
 
+-- The variables that a release changes for this app. One of kind plan takes away those that its user was given.
+create function hangar.changed_env(p_release hangar.releases, p_target hangar.release_targets) returns jsonb
+language sql immutable set search_path = ''
+as $$ select case when p_release.kind = 'plan' then coalesce(p_target.previous #> '{given,env}', '{}') else p_release.env end $$;
+
 -- What other releases have changed on the target's app since this one moved it. `release`: the latest of them; `takes`: the parts that this
 -- release may still take back, because no later one has changed them, and `env`: the same of its variables. Null if no other has moved the app.
 create function hangar.find_later(p_release hangar.releases, p_target hangar.release_targets) returns jsonb
@@ -46,14 +51,14 @@ language sql stable set search_path = ''
 as $$
   with later as (
     select o.release_id, o.previous, r as other from hangar.release_targets o join hangar.releases r on r.id = o.release_id
-     where o.row_id = p_target.row_id and o.release_id <> p_target.release_id and o.state = 'done' and o.applied_at > p_target.applied_at
+     where o.row_id = p_target.row_id and o.release_id <> p_target.release_id and o.state = 'done' and r.state <> 'rolled_back' and o.applied_at > p_target.applied_at
   )
   select case when exists (select 1 from later) then pg_catalog.jsonb_build_object(
     'release', (select max(l.release_id) from later l),
     'takes', (select coalesce(pg_catalog.jsonb_agg(p), '[]')
                 from pg_catalog.unnest(hangar.changed_parts(p_release, p_target.previous -> 'spec', p_target.previous -> 'gave')) p
                where not exists (select 1 from later l where p = any (hangar.changed_parts(l.other, l.previous -> 'spec', l.previous -> 'gave')))),
-    'env', (select coalesce(pg_catalog.jsonb_agg(k), '[]') from pg_catalog.jsonb_object_keys(p_release.env) k
+    'env', (select coalesce(pg_catalog.jsonb_agg(k), '[]') from pg_catalog.jsonb_object_keys(hangar.changed_env(p_release, p_target)) k
              where not exists (select 1 from later l where (l.other).env ? k))) end
 $$;
 
@@ -67,31 +72,33 @@ declare
   v_was jsonb := p_target.previous;
   v_found jsonb;
   v_closed text[] := '{}';
-  v_names text[] := array(select jsonb_object_keys(p_release.env));
+  v_names text[] := array(select jsonb_object_keys(hangar.changed_env(p_release, p_target)));
 begin
   for v_later in
     select o, r from hangar.release_targets o join hangar.releases r on r.id = o.release_id
-     where o.row_id = p_target.row_id and o.release_id <> p_target.release_id and o.state = 'done' and o.applied_at > p_target.applied_at
+     where o.row_id = p_target.row_id and o.release_id <> p_target.release_id and o.state = 'done' and r.state <> 'rolled_back' and o.applied_at > p_target.applied_at
      order by o.applied_at
   loop
     v_found := (v_later.o).previous;
-    if 'image' <> all (v_closed) and hangar.has_same_image(v_found #>> '{spec,docker_image}', v_was #>> '{gave,docker_image}') then
+    if 'image' <> all (v_closed) and hangar.has_same_image(v_found #>> '{spec,docker_image}', v_was #>> '{gave,docker_image}')
+       and (v_was ? 'given' or v_found #>> '{given,image}' is null) then
       v_found := v_found || jsonb_build_object('image', v_was -> 'image', 'digest', v_was -> 'digest', 'seen_digest', v_was -> 'seen_digest',
         'spec', v_found -> 'spec' || jsonb_build_object('docker_image', v_was #> '{spec,docker_image}'));
     end if;
-    if 'region' <> all (v_closed) and v_found #> '{spec,region}' = v_was #> '{gave,region}' then
+    if 'region' <> all (v_closed) and v_found #> '{spec,region}' = v_was #> '{gave,region}' and (v_was ? 'given' or v_found #>> '{given,region}' is null) then
       v_found := jsonb_set(v_found, '{spec,region}', v_was #> '{spec,region}');
     end if;
     if 'size' <> all (v_closed) and hangar.has_same_size(jsonb_populate_record(null::hangar.machine_spec, v_found -> 'spec'),
-                                                         jsonb_populate_record(null::hangar.machine_spec, v_was -> 'gave')) then
+                                                         jsonb_populate_record(null::hangar.machine_spec, v_was -> 'gave'))
+       and (v_was ? 'given' or v_found #>> '{given,cpu_count}' is null) then
       v_found := jsonb_set(v_found, '{spec}', to_jsonb(hangar.with_size_of(jsonb_populate_record(null::hangar.machine_spec, v_found -> 'spec'),
                                                                           jsonb_populate_record(null::hangar.machine_spec, v_was -> 'spec'))));
     end if;
-    if jsonb_typeof(v_found -> 'given') = 'object' then
-      v_found := jsonb_set(v_found, '{given}', v_found -> 'given'
-        || case when p_release.image is not null and 'image' <> all (v_closed) then jsonb_build_object('image', v_was #> '{given,image}') else '{}' end
-        || case when p_release.region is not null and 'region' <> all (v_closed) then jsonb_build_object('region', v_was #> '{given,region}') else '{}' end
-        || case when p_release.cpu_kind is null and p_release.cpu_count is null and p_release.memory_mb is null or 'size' = any (v_closed) then '{}'
+    if v_was ? 'given' and (p_release.kind = 'plan' or jsonb_typeof(v_found -> 'given') = 'object') then
+      v_found := jsonb_set(v_found, '{given}', coalesce(nullif(v_found -> 'given', 'null'), jsonb_build_object('tier', v_was -> 'tier'))
+        || case when (p_release.kind = 'plan' or p_release.image is not null) and 'image' <> all (v_closed) then jsonb_build_object('image', v_was #> '{given,image}') else '{}' end
+        || case when (p_release.kind = 'plan' or p_release.region is not null) and 'region' <> all (v_closed) then jsonb_build_object('region', v_was #> '{given,region}') else '{}' end
+        || case when p_release.kind = 'machine' and p_release.cpu_kind is null and p_release.cpu_count is null and p_release.memory_mb is null or 'size' = any (v_closed) then '{}'
            else jsonb_build_object('cpu_kind', v_was #> '{given,cpu_kind}', 'cpu_count', v_was #> '{given,cpu_count}',
                                    'memory_mb', v_was #> '{given,memory_mb}') end
         || jsonb_build_object('env', (coalesce(v_found #> '{given,env}', '{}') - v_names)

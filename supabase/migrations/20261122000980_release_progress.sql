@@ -108,7 +108,7 @@ begin
            set state = 'failed', must_go_back = true, ends_as = 'skipped', reason_code = case when v_capped then 'max_cost' else v_row.error_code end,
                reason = case when v_capped then 'max_monthly_cost_usd allows no larger machine now' else left(v_row.error_message, 500) end
          where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
-      elsif v_target.reason_code in ('host_unreachable', 'unreadable') then
+      elsif v_target.reason_code in ('host_unreachable', 'unreadable', 'not_restarted') then
         update hangar.release_targets t set state = 'failed', must_go_back = true, ends_as = 'skipped'
          where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
       else

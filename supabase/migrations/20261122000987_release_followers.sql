@@ -1,5 +1,5 @@
 -- Users who have what a release brought although the release did not move their app: their plan gave it to them. A rollback brings them back too.
--- Builds on: release_adoption, release_waves.
+-- Builds on: release_adoption, release_plans_back, release_waves.
 
 -- The machine and environment of each plan that this release has changed, as they are now: {"pro": {"spec", "env"}}.
 create function hangar.plan_machines(p_release hangar.releases) returns jsonb

@@ -138,7 +138,8 @@ as $$
 declare
   v_release hangar.releases;
 begin
-  update hangar.release_targets t set deadline_at = t.deadline_at + p_by, restart_refused_at = t.restart_refused_at + p_by
+  update hangar.release_targets t set deadline_at = t.deadline_at + least(p_by, hangar.now() - t.applied_at),
+         restart_refused_at = t.restart_refused_at + least(p_by, hangar.now() - t.restart_refused_at)
    where t.release_id = p_release.id and t.state in ('applying', 'verifying');
   update hangar.releases r set wave_began_at = r.wave_began_at + p_by where r.id = p_release.id returning r.* into v_release;
   return v_release;

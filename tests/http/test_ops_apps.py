@@ -202,8 +202,8 @@ def test_pause_asks_at_a_terminal_and_works_without_a_reason_elsewhere(operator)
         "select metadata ->> 'reason' from user_fly_app_events where event_type = 'settings_changed' order by seq desc limit 1"
     )
     assert reason == "incident 12"
-    assert operator.json("resume") == {"paused": False, "changed": True}
-    assert operator.json("pause") == {"paused": True, "changed": True}
+    assert operator.json("resume") == {"paused": False, "changed": True, "unrecorded": None}
+    assert operator.json("pause") == {"paused": True, "changed": True, "unrecorded": None}
     operator.hangar("resume")
 
 

@@ -89,8 +89,8 @@ def test_the_registry_refuses_the_image(fleet, how):
     https://github.com/superfly/flyctl-actions/issues/35 (25 January 2023).
 
     Fly refuses the create, or accepts it and the machine fails. New users wait. What runs is not replaced, because it
-    needs no image. The operator sees one `provision_failed` that names the image, or a `crash_loop` for each user whose
-    machine fails.
+    needs no image. The operator sees one `provision_failed` that names the image, or one for each user whose machine
+    fails.
     """
     world = fleet.world
     if how == "422":
@@ -103,7 +103,8 @@ def test_the_registry_refuses_the_image(fleet, how):
         assert fleet.alerts == {("provision_failed", "image/app@sha256:1")}
         assert "image not found" in fleet.read_message("provision_failed")
     else:
-        assert {("crash_loop", world.row(user)["id"]) for user in new} <= fleet.alerts
+        assert fleet.alerts == {("provision_failed", world.row(user)["id"]) for user in new}
+        assert {world.row(user)["error_code"] for user in new} == {"machine_failed"}
     fleet.assert_untouched()
     world.set_faults()
     world.control("PUT", "bad-images", [])

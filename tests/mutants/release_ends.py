@@ -49,7 +49,7 @@ BUGS = (
     PlantedBug(
         "image-with-a-digest-needs-a-person",
         Python("shared.domain.backoff", "needs_a_person"),
-        exactly(' and not (error.code == "image" and "@" in row.docker_image)'),
+        exactly(' and not (error.code == "image" and "@" in row.docker_image and has_run)'),
         "",
         "a registry that is down leaves no app on a bad image for good",
         (f"{_WAITS}::test_a_registry_that_is_down_for_hours_leaves_no_app_on_a_bad_image",),

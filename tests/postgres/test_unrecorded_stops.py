@@ -122,3 +122,31 @@ def test_a_pause_works_even_if_no_alert_can_be_raised(hangar):
     assert answer == {"paused": True, "changed": True, "unrecorded": DISK}
     assert stops(hangar)["paused"]
     assert alert(hangar) is None
+
+
+def test_a_pause_by_plain_sql_does_not_wait_for_a_lock_of_the_log(hangar):
+    with psycopg.connect(hangar.url) as other, psycopg.connect(hangar.url, autocommit=True) as operator:
+        other.execute("lock table public.user_fly_app_events in access exclusive mode")
+        operator.execute("set statement_timeout = '20s'")
+        operator.execute("update hangar.settings set paused = true")
+    assert stops(hangar)["paused"]
+
+
+def test_a_sweep_that_could_end_before_still_ends_after_an_unrecorded_stop(hangar):
+    run_sweep(hangar)
+    break_log(hangar)
+    hangar.rpc("fly_set_paused", paused=True, actor="ann@example.test", reason="x")
+    assert alert(hangar)["message"].startswith("ann@example.test stopped Hangar (paused), and")
+    run_sweep(hangar)
+    assert alert(hangar)
+
+
+def test_the_log_has_a_late_stop_before_the_change_that_followed(hangar):
+    """Otherwise it would end with a pause while Hangar works."""
+    run_sweep(hangar)
+    break_log(hangar)
+    hangar.rpc("fly_set_paused", paused=True, actor="ann@example.test", reason="x")
+    hangar.sql(REPAIR)
+    hangar.rpc("fly_set_paused", paused=False, actor="bob@example.test", reason="y")
+    run_sweep(hangar)
+    assert [entry["changes"]["paused"]["to"] for entry in entries(hangar)] == [True, False]

@@ -278,3 +278,25 @@ def test_a_pause_starts_no_canary(sleepers):
     before = count_writes(sleepers)
     pass_minutes(sleepers, 10)
     assert count_writes(sleepers) == before
+
+
+NO_ROOM = {"error": "insufficient resources available to fulfill request: could not reserve resource for machine"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 412, "body": NO_ROOM},
+        {"status": 429, "headers": {"Retry-After": "30"}, "body": {"error": "rate limit exceeded"}},
+        {"status": 500, "body": {"error": "internal"}},
+    ],
+    ids=["no room", "rate limit", "outage"],
+)
+def test_a_sleeping_canary_that_cannot_be_started_is_no_failure(sleepers, answer):
+    """The next apps take its place, and no alert says that the image is bad."""
+    sleepers.fault(method="POST", path="/v1/apps/*/machines/*/start", times=100000, **answer)
+    release = start_release(sleepers, image=NEW, soak_s=30, deadline_s=120)
+    for _ in range(12):
+        pass_minutes(sleepers, 1)
+        found = read_release(sleepers, release)
+        assert found["state"] != "paused", found["reason"]

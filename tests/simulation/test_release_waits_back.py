@@ -111,3 +111,26 @@ def test_a_registry_that_is_down_for_hours_leaves_no_app_on_a_bad_image(fleet):
     pass_minutes(fleet, 45)
     assert read_digests(fleet) == before
     check_fleet_is_well(fleet)
+
+
+@pytest.mark.parametrize("held_h", [0, 10])
+def test_a_way_back_that_begins_in_a_hold_gets_no_time_from_before(fleet, held_h):
+    """Deletions are paused for hours, and the abort comes at the end. Somebody holds the canary's machine."""
+    release = start_release(fleet, image=f"{NEW}-never-ready", soak_s=30, deadline_s=600)
+    pass_minutes(fleet, 3)
+    (target,) = [each for each in read_release(fleet, release)["targets"] if each["state"] == "verifying"]
+    if held_h:
+        fleet.sql("update hangar.settings set deletes_paused = true")
+        pass_minutes(fleet, 1)
+        for _ in range(held_h * 4):
+            fleet.clock.advance(900)
+            fleet.sweep()
+    fleet.fault(method="POST", path=f"/v1/apps/{target['app']}/machines/*", times=100000, **LEASED)
+    change(fleet, release, "abort")
+    pass_minutes(fleet, 2)
+    fleet.sql("update hangar.settings set deletes_paused = false")
+    for _ in range(16):
+        pass_minutes(fleet, 5)
+        if read_release(fleet, release)["state"] != "rolling_back":
+            return
+    raise AssertionError(read_release(fleet, release))

@@ -9,6 +9,7 @@ import pytest
 from shared.adapters.signing_keys import SigningKeys
 from shared.domain.errors import TransientError
 from shared.domain.remediation import format_next_step
+from tests.simulation.test_user_secrets import change as change_secret
 from tests.support.releases import ACTOR, operate
 
 MINUTE, HOUR = 60, 3600
@@ -217,3 +218,25 @@ def test_a_report_without_keys_is_refused(world, signing, published):
             p_published=json.dumps(published) if published else None,
         )
     assert world.sql("select count(*) from hangar.signing_keys")[0][0] == 0
+
+
+def test_removing_a_secret_gives_no_token_that_the_project_refuses(world):
+    """The fleet's secret of this name comes back with the next renewal, when the project accepts our tokens again."""
+    project = Project(world)
+    user = world.add_user("pro")
+    world.sweep()
+    project.pass_time(5 * MINUTE)
+    assert set(project.keys_in_use().values()) == {"old"}
+    change_secret(world, user, name="FEED")
+    world.settle()
+    project.pass_time(5 * MINUTE)
+    project.deploy("wrong")  # the project still publishes only "old"
+    project.pass_time(5 * MINUTE)
+    assert alert(world)[1]["refused_apps"] == 0
+    assert operate(world, "fly_credentials")["held_by"] == "signing_key"
+    assert world.row(user)["health_status"] == "healthy"
+    change_secret(world, user, None, name="FEED")
+    world.settle()
+    project.pass_time(5 * MINUTE, 3)
+    assert set(project.keys_in_use().values()) == {"old"}
+    assert world.row(user)["health_status"] == "healthy"

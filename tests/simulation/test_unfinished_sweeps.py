@@ -91,3 +91,13 @@ def test_an_outage_of_fly_has_its_own_alert(world):
             world.sweep()
     assert ("fly_unreachable", "listing") in world.open_alerts()
     assert ALERT not in world.open_alerts()
+
+
+def test_a_quota_does_not_hide_sweeps_that_never_end(world):
+    """Only a refusal to list the fleet explains them."""
+    world.add_user("pro")
+    world.sweep()
+    world.sql("select hangar.raise_alert('fly_refused', 'quota', 'Fly refuses this organisation (quota)', '{}')")
+    for _ in range(4):
+        kill_sweep(world)
+    assert ALERT in world.open_alerts()

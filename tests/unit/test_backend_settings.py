@@ -100,3 +100,8 @@ def test_every_fault_is_named_at_once():
 
 def test_the_token_is_in_no_repr():
     assert token() not in repr(backend.read_settings(environment()))
+
+
+@pytest.mark.parametrize("port", ["1e3", "1_0", "nan", "65536", "-1", " 80", "٣", "80.0"])
+def test_a_port_that_is_no_whole_number_is_named(port):
+    assert faults(PORT=port) == ["PORT must be a number from 0 (any free port) to 65535"]
