@@ -115,4 +115,12 @@ BUGS = (
         "secrets that Fly has lost are named, because Hangar cannot set them again",
         (f"{_SECRETS}::test_an_app_that_is_made_again_names_what_it_lacks",),
     ),
+    PlantedBug(
+        "secret-removal-ignores-the-hold",
+        Sql("function public.fly_record_user_secret"),
+        exactly("where k.signing <> all (k.published)"),
+        "where false",
+        "no machine gets a token that the project refuses",
+        ("tests/simulation/test_signing_keys.py::test_removing_a_secret_gives_no_token_that_the_project_refuses",),
+    ),
 )

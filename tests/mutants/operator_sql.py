@@ -173,4 +173,28 @@ BUGS = (
         "D7: a resume changes at most 500 rows in its transaction",
         (f"{_TOGETHER}::test_a_resume_makes_five_hundred_apps_due",),
     ),
+    PlantedBug(
+        "stop-waits-for-the-log",
+        Sql("function hangar.record_settings_change"),
+        exactly(" set lock_timeout = '3s'"),
+        "",
+        "I5: a stop takes effect while the log is locked",
+        ("tests/postgres/test_unrecorded_stops.py::test_a_pause_by_plain_sql_does_not_wait_for_a_lock_of_the_log",),
+    ),
+    PlantedBug(
+        "late-stop-after-the-next-change",
+        Sql("function hangar.record_settings_change"),
+        exactly("perform hangar.record_late_stops();"),
+        "",
+        "the audit log has changes in their order",
+        ("tests/postgres/test_unrecorded_stops.py::test_the_log_has_a_late_stop_before_the_change_that_followed",),
+    ),
+    PlantedBug(
+        "quota-hides-dead-sweeps",
+        Sql("function hangar.check_unfinished_sweeps"),
+        exactly("l.kind = 'fly_refused' and l.metadata ? 'listing'"),
+        "l.kind = 'fly_refused'",
+        "sweeps that never end are never silent",
+        ("tests/simulation/test_unfinished_sweeps.py::test_a_quota_does_not_hide_sweeps_that_never_end",),
+    ),
 )

@@ -81,4 +81,30 @@ BUGS = (
         "one worker at a time looks at a machine of a release",
         (f"{_LOOKS}::test_one_worker_restarts_the_canary",),
     ),
+    PlantedBug(
+        "newcomers-get-a-rolled-back-image",
+        Sql("function hangar.unadopt_release"),
+        exactly("perform hangar.forget_followed(p_release);"),
+        "",
+        "I13: no later way back brings what was rolled back, to nobody",
+        ("tests/simulation/test_release_chains.py::test_newcomer_between",),
+    ),
+    PlantedBug(
+        "no-room-for-the-canary-fails-the-release",
+        Sql("function hangar.follow_targets"),
+        exactly("'unreadable', 'not_restarted')"),
+        "'unreadable')",
+        "I13: no room, a limit or an outage is no failure of the image",
+        ("tests/simulation/test_release_moments.py::test_a_sleeping_canary_that_cannot_be_started_is_no_failure",),
+    ),
+    PlantedBug(
+        "hold-gives-time-from-before",
+        Sql("function hangar.extend_release"),
+        exactly("t.deadline_at + least(p_by, hangar.now() - t.applied_at)"),
+        "t.deadline_at + p_by",
+        "a way back ends in time",
+        (
+            "tests/simulation/test_release_waits_back.py::test_a_way_back_that_begins_in_a_hold_gets_no_time_from_before",
+        ),
+    ),
 )
