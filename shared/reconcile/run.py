@@ -6,6 +6,7 @@ create-or-adopt or delete-or-gone, and an id is saved before anything is waited 
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.actions import (
@@ -59,6 +60,8 @@ LONGEST_WAIT_CALL_S = 20
 # More steps than any way from nothing to done, faults included; beyond it the loop does not converge.
 MAX_STEPS = 40
 SETTLE_S = 2.0
+# New secrets may take so long until machines get them.
+SECRETS_SETTLE = timedelta(minutes=2)
 
 
 class Run:
@@ -181,8 +184,16 @@ class Run:
                 raise error
         elif isinstance(error, Conflict | NotFound | NotOwned):
             self.progress.reject(action, error)
+        elif action.kind is ActionKind.CREATE_MACHINE and error.code == "settling" and self._secrets_are_old():
+            # Fly does not have them: the app was deleted and made again behind our back. They are set once more.
+            self.lease.learn({"secrets_version": None})
+            self.lease.save()
         else:
             raise error
+
+    def _secrets_are_old(self) -> bool:
+        issued = self.lease.row.token_issued_at
+        return issued is not None and self.lease.time() - issued > SECRETS_SETTLE
 
     def _conclude_refusal(self, action: Action, refused: str) -> Result | None:
         """How the run ends because the database forbids the call; None if it continues with a fresh decision."""

@@ -234,7 +234,7 @@ begin
       v_row := hangar.make_present(v_row.id, p_want.plan, p_want.spec);
     -- An earlier attempt than the end of the hold is work that somebody found or began meanwhile.
     elsif v_row.hold_until > hangar.now() and v_row.converged_before_hold and v_row.next_attempt_at >= v_row.hold_until
-      and hangar.is_as_wanted(hangar.spec_of(v_row), p_want.spec) then
+      and hangar.is_as_wanted(hangar.spec_of(v_row), p_want.spec) and (v_row.token_issued_at <= v_row.token_wanted_at) is not true then
       v_row := hangar.end_hold_by_renewal(v_row.id, p_want.plan);
     else
       v_row := hangar.make_present(v_row.id, p_want.plan, p_want.spec);

@@ -4,9 +4,11 @@ from datetime import datetime
 
 import pytest
 
+from local.fly.transport import open_client
 from shared.domain.credentials import TOKEN_TTL
 from tests.support.boundaries import Killed
 from tests.support.releases import ACTOR, NEW, operate, pass_minutes, read_release, start_release
+from tests.support.worker import ORG
 
 DAY = 86_400
 HOUR = 3600
@@ -208,6 +210,39 @@ def test_a_revocation_counts_for_tokens_that_are_issued_later(world, when):
     revoked = datetime.fromisoformat(answer["revoked_at"])
     assert int(token_of(world, user).timestamp()) > int(revoked.timestamp())
     assert world.row(user)["status"] == "active"
+
+
+def test_who_renews_within_the_hold_returns_with_a_new_token_after_a_revocation(world):
+    """Otherwise a renewal within the hold needs no call to Fly, and the machine would keep the refused token. Seed 20271016."""
+    world.sql("update hangar.settings set removal_hold_s = 86400")
+    world.allow_mass_losses()
+    user = world.add_user("pro")
+    world.settle()
+    world.set_tier(user, "free")
+    world.settle()
+    assert world.row(user)["hold_until"]
+    answer = operate(world, "fly_revoke_user", p_user=user, p_actor=ACTOR)
+    world.set_tier(user, "pro")
+    world.settle()
+    assert token_of(world, user) > datetime.fromisoformat(answer["revoked_at"])
+
+
+def test_secrets_that_fly_does_not_have_any_more_are_set_again(world):
+    """The app was deleted and made again, empty, between two looks. Seed 20271223: the create was refused for ever."""
+    user = world.add_user("pro")
+    world.settle()
+    before = world.row(user)
+    name = before["fly_app_name"]
+    with open_client(world.sim) as fly:
+        fly.request("DELETE", f"/v1/apps/{name}?force=true").raise_for_status()
+        world.clock.advance(120)
+        again = {"app_name": name, "org_slug": ORG, "network": before["network"]}
+        fly.request("POST", "/v1/apps", json=again).raise_for_status()
+    world.clock.advance(600)
+    world.settle(2)
+    row = world.row(user)
+    assert (row["status"], row["machine_id"] != before["machine_id"]) == ("active", True)
+    assert token_of(world, user) > datetime.fromisoformat(before["token_issued_at"])
 
 
 def test_a_user_revoked_in_the_second_of_issue_gets_a_later_second(world):
