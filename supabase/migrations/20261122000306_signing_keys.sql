@@ -28,6 +28,11 @@ create function hangar.read_signing_keys() returns hangar.signing_keys
 language sql stable set search_path = ''
 as $$ select k from hangar.signing_keys k where k.read_at > hangar.now() - interval '1 hour' $$;
 
+-- Whether the project would refuse a token that is issued now: the functions sign with a key that it does not publish.
+create function hangar.is_signing_key_refused() returns boolean
+language sql stable set search_path = ''
+as $$ select coalesce((select k.signing <> all (k.published) from hangar.read_signing_keys() k), false) $$;
+
 -- Whether the project refuses this row's token, because it was signed with a key that is not accepted any more.
 create function hangar.is_token_refused(p_row public.user_fly_apps) returns boolean
 language sql stable set search_path = ''

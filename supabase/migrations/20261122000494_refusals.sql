@@ -45,6 +45,7 @@ as $$
   select hangar.check_refusal(a.key) from hangar.alerts a where a.kind = 'fly_refused' and a.resolved_at is null
 $$;
 
+-- The row without its failure. The caller keeps the alerts in step (hangar.sync_alerts).
 create function hangar.without_failure(p_row public.user_fly_apps, p_status text) returns public.user_fly_apps
 language plpgsql immutable set search_path = ''
 as $$

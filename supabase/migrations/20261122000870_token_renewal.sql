@@ -10,7 +10,7 @@ as $$
 begin
   return coalesce(
     (select case when g.paused then 'paused' when g.token_renewal_share = 0 then 'off' end from hangar.settings g),
-    (select case when k.signing <> all (k.published) then 'signing_key' end from hangar.read_signing_keys() k),
+    case when hangar.is_signing_key_refused() then 'signing_key' end,
     (select l.kind from hangar.alerts l
       where l.resolved_at is null and l.kind in ('installation', 'fly_unreachable', 'fly_refused', 'incident')
         and not (l.kind = 'incident' and l.key = 'health' and coalesce((hangar.read_signing_keys()).refused_apps, 0) > 0)

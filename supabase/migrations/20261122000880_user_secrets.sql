@@ -81,9 +81,13 @@ as $$
 declare
   v_row public.user_fly_apps;
   v_secret hangar.user_secrets;
+  v_renews boolean;
 begin
   select a.* into v_row from public.user_fly_apps a where a.user_id = p_user and a.deleted_at is null for no key update;
   select s.* into v_secret from hangar.user_secrets s where s.user_id = p_user and s.name = p_name for no key update;
+  -- The secret of this name that every app gets (HANGAR_MACHINE_SECRETS) goes with it. A new token sets all of them again. While the project
+  -- would refuse a new token, the next renewal does that.
+  v_renews := v_secret.state = 'removing' and not hangar.is_signing_key_refused();
   if v_secret.request is distinct from p_request or v_secret.state = 'set' then
     return jsonb_build_object('recorded', false, 'secrets', hangar.user_secrets_json(p_user), 'row', hangar.row_json(v_row));
   end if;
@@ -105,18 +109,13 @@ begin
   if p_version is not null and v_row.id = v_secret.row_id and v_row.secrets_version is not null and v_secret.lost_at is null then
     update public.user_fly_apps a set secrets_version = greatest(a.secrets_version, p_version) where a.id = v_row.id;
     if v_row.desired_state <> 'present' then
-      -- After a return all secrets are set again, see below.
-      update public.user_fly_apps a set token_wanted_at = greatest(hangar.now(), a.token_issued_at)
-       where a.id = v_row.id and v_secret.state = 'removing';
+      update public.user_fly_apps a set token_wanted_at = greatest(hangar.now(), a.token_issued_at) where a.id = v_row.id and v_renews;
+    elsif v_renews then
+      v_row := hangar.give_token(v_row, 'user_secret');
+      perform hangar.wake_up(array[p_user]);
     else
-      if v_secret.state = 'removing' and not exists (select 1 from hangar.read_signing_keys() k where k.signing <> all (k.published)) then
-        -- The secret of this name that every app gets (HANGAR_MACHINE_SECRETS) went with it. A new token sets all of them again. While the
-        -- project would refuse a new token, the next renewal does that.
-        v_row := hangar.give_token(v_row, 'user_secret');
-      else
-        v_row := hangar.make_present(v_row.id, v_row.tier, hangar.spec_of(v_row));
-        perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'user_secret', 'user_secret');
-      end if;
+      v_row := hangar.make_present(v_row.id, v_row.tier, hangar.spec_of(v_row));
+      perform hangar.record_desired_change(v_row, jsonb_build_object('desired_state', 'present', 'tier', v_row.tier), 'user_secret', 'user_secret');
       perform hangar.wake_up(array[p_user]);
     end if;
   end if;

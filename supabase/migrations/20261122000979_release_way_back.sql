@@ -44,14 +44,22 @@ create function hangar.changed_env(p_release hangar.releases, p_target hangar.re
 language sql immutable set search_path = ''
 as $$ select case when p_release.kind = 'plan' then coalesce(p_target.previous #> '{given,env}', '{}') else p_release.env end $$;
 
+-- What other releases have done with the target's app since this one moved it: one that was rolled back has left nothing.
+create function hangar.list_later(p_target hangar.release_targets) returns table (target hangar.release_targets, release hangar.releases)
+language sql stable set search_path = ''
+as $$
+  select o, r from hangar.release_targets o join hangar.releases r on r.id = o.release_id
+   where o.row_id = p_target.row_id and o.release_id <> p_target.release_id and o.state = 'done' and r.state <> 'rolled_back'
+     and o.applied_at > p_target.applied_at
+$$;
+
 -- What other releases have changed on the target's app since this one moved it. `release`: the latest of them; `takes`: the parts that this
 -- release may still take back, because no later one has changed them, and `env`: the same of its variables. Null if no other has moved the app.
 create function hangar.find_later(p_release hangar.releases, p_target hangar.release_targets) returns jsonb
 language sql stable set search_path = ''
 as $$
   with later as (
-    select o.release_id, o.previous, r as other from hangar.release_targets o join hangar.releases r on r.id = o.release_id
-     where o.row_id = p_target.row_id and o.release_id <> p_target.release_id and o.state = 'done' and r.state <> 'rolled_back' and o.applied_at > p_target.applied_at
+    select (l.target).release_id, (l.target).previous, l.release as other from hangar.list_later(p_target) l
   )
   select case when exists (select 1 from later) then pg_catalog.jsonb_build_object(
     'release', (select max(l.release_id) from later l),
@@ -75,11 +83,9 @@ declare
   v_names text[] := array(select jsonb_object_keys(hangar.changed_env(p_release, p_target)));
 begin
   for v_later in
-    select o, r from hangar.release_targets o join hangar.releases r on r.id = o.release_id
-     where o.row_id = p_target.row_id and o.release_id <> p_target.release_id and o.state = 'done' and r.state <> 'rolled_back' and o.applied_at > p_target.applied_at
-     order by o.applied_at
+    select l.target, l.release from hangar.list_later(p_target) l order by (l.target).applied_at
   loop
-    v_found := (v_later.o).previous;
+    v_found := (v_later.target).previous;
     if 'image' <> all (v_closed) and hangar.has_same_image(v_found #>> '{spec,docker_image}', v_was #>> '{gave,docker_image}')
        and (v_was ? 'given' or v_found #>> '{given,image}' is null) then
       v_found := v_found || jsonb_build_object('image', v_was -> 'image', 'digest', v_was -> 'digest', 'seen_digest', v_was -> 'seen_digest',
@@ -104,9 +110,9 @@ begin
         || jsonb_build_object('env', (coalesce(v_found #> '{given,env}', '{}') - v_names)
              || coalesce((select jsonb_object_agg(e.key, e.value) from jsonb_each(v_was #> '{given,env}') e where e.key = any (v_names)), '{}')));
     end if;
-    update hangar.release_targets o set previous = v_found where o.release_id = (v_later.o).release_id and o.row_id = (v_later.o).row_id;
-    v_closed := v_closed || hangar.changed_parts(v_later.r, (v_later.o).previous -> 'spec', (v_later.o).previous -> 'gave');
-    v_names := array(select n from unnest(v_names) n where not (v_later.r).env ? n);
+    update hangar.release_targets o set previous = v_found where o.release_id = (v_later.target).release_id and o.row_id = (v_later.target).row_id;
+    v_closed := v_closed || hangar.changed_parts(v_later.release, (v_later.target).previous -> 'spec', (v_later.target).previous -> 'gave');
+    v_names := array(select n from unnest(v_names) n where not (v_later.release).env ? n);
   end loop;
 end
 $$;

@@ -112,8 +112,7 @@ begin
   for v_target in
     select t.* from hangar.release_targets t
      where t.release_id = p_release.id and t.must_go_back
-       and exists (select 1 from hangar.release_targets o join hangar.releases r on r.id = o.release_id and r.state <> 'rolled_back'
-                    where o.row_id = t.row_id and o.release_id <> t.release_id and o.state = 'done' and o.applied_at > t.applied_at)
+       and exists (select 1 from hangar.list_later(t))
      order by t.row_id
   loop
     v_later := hangar.find_later(p_release, v_target);

@@ -20,7 +20,7 @@ BUGS = (
     PlantedBug(
         "renewal-with-a-key-that-the-project-refuses",
         Sql("function hangar.find_renewal_hold"),
-        exactly("when k.signing <> all (k.published) then 'signing_key'"),
+        exactly("when hangar.is_signing_key_refused() then 'signing_key'"),
         "when false then 'signing_key'",
         "no token is renewed while the project refuses the key that signs it",
         (f"{_KEYS}::test_a_key_that_is_revoked_first_is_named_and_no_health_repair_makes_it_worse",),
@@ -118,8 +118,8 @@ BUGS = (
     PlantedBug(
         "secret-removal-ignores-the-hold",
         Sql("function public.fly_record_user_secret"),
-        exactly("where k.signing <> all (k.published)"),
-        "where false",
+        exactly("and not hangar.is_signing_key_refused()"),
+        "",
         "no machine gets a token that the project refuses",
         ("tests/simulation/test_signing_keys.py::test_removing_a_secret_gives_no_token_that_the_project_refuses",),
     ),
