@@ -142,8 +142,9 @@ def _decide_missing_machine(
 
 def _decide_machine(row: Row, machine: ObservedMachine, now: datetime, *, config_sent: bool) -> Decision:
     if not machine.host_ok:
-        # Fly cannot reach the host: nothing is known, so nothing is repaired.
-        return Done("active", machine) if row.status == "active" else Wait(60, "Fly cannot reach the machine's host")
+        # Fly cannot reach the host: nothing is known, so nothing is repaired, and a change waits until it can be made.
+        is_settled = row.status == "active" and row.observed_generation == row.generation
+        return Done("active", machine) if is_settled else Wait(60, "Fly cannot reach the machine's host")
     if machine.state in TRANSITIONAL:
         if is_stuck(machine, now):
             return Action(ActionKind.DESTROY_MACHINE, machine, "replace")

@@ -210,9 +210,10 @@ def patch_from_observation(row: Row, observation: Observation, today: date) -> J
         addresses = {**addresses, "spare_machine_id": None}
     if machine is None:
         return {"machine_state": "absent", **addresses}
+    reach = {} if machine.host_ok else {"host_ok": False}
     if machine.id == row.machine_id and machine.size:
-        return {**patch_from_machine(row, machine, today), **_patch_drift(row, machine), **addresses}
-    return {"machine_state": machine.state, "machine_region": machine.region, **addresses}
+        return {**patch_from_machine(row, machine, today), **_patch_drift(row, machine), **addresses, **reach}
+    return {"machine_state": machine.state, "machine_region": machine.region, **addresses, **reach}
 
 
 def _patch_addresses(row: Row, observation: Observation) -> Json:

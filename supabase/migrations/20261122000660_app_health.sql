@@ -42,6 +42,11 @@ create function hangar.is_fleet_symptom(p_symptom text) returns boolean
 language sql immutable set search_path = ''
 as $$ select coalesce(p_symptom in ('wrong_organisation', 'unlisted'), false) $$;
 
+-- Whether Fly could not reach the host of this app's machine when the last sample was taken.
+create function hangar.is_out_of_reach(p_row public.user_fly_apps) returns boolean
+language sql stable set search_path = ''
+as $$ select exists (select 1 from hangar.app_health h where h.fly_app_id = p_row.id and h.symptom = 'host_unreachable' and h.well_since is null) $$;
+
 -- What Hangar does next: 'watch' (more samples are needed), 'restart', 'replace', 'wait' (nothing, and it looks again) or 'person'.
 create function hangar.next_health_step(p_health hangar.app_health, p_machine_id text, p_policy text, p_needed integer) returns text
 language plpgsql immutable set search_path = ''
@@ -109,6 +114,19 @@ begin
         samples = h.samples + hangar.is_next_sample(h.sample_at, v_gap)::integer,
         step_samples = h.step_samples + (hangar.is_next_sample(h.sample_at, v_gap) and hangar.symptom_remedy(excluded.symptom) <> 'wait')::integer,
         sample_at = case when hangar.is_next_sample(h.sample_at, v_gap) then v_now else h.sample_at end;
+end
+$$;
+
+-- A worker that was to change the app could not, because Fly cannot reach the machine's host: one sample more. It shows at once why the change
+-- waits, also in a fleet in which a sweep does not look at every machine.
+create function hangar.record_out_of_reach(p_row public.user_fly_apps, p_patch jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if p_patch -> 'host_ok' = 'false' and p_row.desired_state = 'present' and p_row.deleted_at is null then
+    perform hangar.record_symptoms(jsonb_build_array(jsonb_build_object(
+      'id', p_row.id, 'symptom', 'host_unreachable', 'detail', 'Fly cannot reach the host of the machine', 'well', false)));
+  end if;
 end
 $$;
 

@@ -208,7 +208,7 @@ declare
 begin
   perform hangar.check_keys('patch', p_patch, array[
     'machine_id', 'spare_machine_id', 'machine_state', 'machine_region', 'secrets_version', 'token_issued_at', 'token_expires_at', 'token_key_id', 'secrets_running', 'price_usd_per_s', 'rename', 'observed', 'observed_spec',
-    'image_digest', 'deploying', 'drift', 'drift_error', 'status', 'health_status', 'error_code', 'error_message', 'retry_count',
+    'host_ok', 'image_digest', 'deploying', 'drift', 'drift_error', 'status', 'health_status', 'error_code', 'error_message', 'retry_count',
     'next_attempt_in_s', 'deployed', 'converged', 'deleted', 'region_capacity', 'addresses', 'new_name_judged']);
   if not v_deleted and p_patch ->> 'status' = 'deleted' then
     raise exception 'status deleted is set by deleted: true' using errcode = 'invalid_parameter_value';
@@ -281,6 +281,7 @@ begin
   if not v_moved and p_patch -> 'converged' = 'true' then
     perform hangar.record_machine_up(v_row.id);
   end if;
+  perform hangar.record_out_of_reach(v_row, p_patch);
   perform hangar.record_region_capacity(v_row.cpu_kind, p_patch -> 'region_capacity');
   perform hangar.sync_alerts(v_row, v_moved, p_patch, v_was);
   perform hangar.check_crash_loop(v_row, p_events);

@@ -152,8 +152,8 @@ language plpgsql stable set search_path = ''
 as $$
 begin
   if p_target.state = 'applying' and not p_target.goes_back and not p_target.must_go_back then
-    code := p_row.error_code;
-    reason := p_row.error_message;
+    code := coalesce(p_row.error_code, case when hangar.is_out_of_reach(p_row) then 'host_unreachable' end);
+    reason := case when p_row.error_code is null and code is not null then 'Fly cannot reach the machine''s host' else p_row.error_message end;
   elsif p_target.state = 'pending' and p_release.state = 'rolling' and p_target.wave <= p_release.wave then
     if hangar.was_token_refused(p_row) then
       code := 'token_refused';

@@ -111,6 +111,10 @@ begin
       elsif v_target.reason_code in ('host_unreachable', 'unreadable', 'not_restarted') then
         update hangar.release_targets t set state = 'failed', must_go_back = true, ends_as = 'skipped'
          where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
+      elsif v_target.state = 'applying' and hangar.is_out_of_reach(v_row) then
+        update hangar.release_targets t
+           set state = 'failed', must_go_back = true, ends_as = 'skipped', reason_code = 'host_unreachable', reason = 'Fly cannot reach the machine''s host'
+         where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
       else
         perform hangar.fail_target(v_target, coalesce(v_target.reason_code, 'deadline'),
           format('not ready after %s s%s', p_release.deadline_s, coalesce(': ' || coalesce(v_target.reason, v_row.error_message), '')));
@@ -221,7 +225,8 @@ begin
      set looked_at = v_now, digest_seen = coalesce(v_digest, t.digest_seen), instance_seen = coalesce(nullif(p_look ->> 'instance', ''), t.instance_seen),
          look_code = case when v_verdict <> 'good' then v_code end, look_reason = case when v_verdict <> 'good' then v_detail end,
          restart_refused_at = case when v_code = 'not_restarted' then coalesce(t.restart_refused_at, v_now) else t.restart_refused_at end,
-         -- Another instance, which somebody deployed meanwhile, has proved nothing yet.
+         -- Another instance, which somebody deployed meanwhile, has proved nothing yet, nor was it started a second time.
+         restarted_at = case when nullif(p_look ->> 'instance', '') <> t.instance_seen then null else t.restarted_at end,
          good_since = case when v_verdict = 'good' and nullif(p_look ->> 'instance', '') <> t.instance_seen then v_now
                            when v_verdict = 'good' then coalesce(t.good_since, v_now) when v_verdict = 'unknown' then t.good_since end,
          reason_code = case when t.goes_back or t.failed_at is not null then t.reason_code when v_verdict = 'good' then null else v_code end,
@@ -236,7 +241,7 @@ begin
     end if;
   elsif v_verdict = 'dead' or v_verdict = 'bad' and p_target.good_since is not null then
     perform hangar.fail_target(p_target, v_code, v_detail);
-  elsif p_target.state = 'verifying' and not hangar.needs_restart(p_release, p_target) and (v_verdict = 'asleep'
+  elsif p_target.state = 'verifying' and not hangar.needs_restart(p_release, v_target) and (v_verdict = 'asleep'
         or v_verdict = 'good' and v_target.good_since <= v_now - make_interval(secs => p_release.soak_s::double precision)) then
     update hangar.release_targets t
        set state = 'done', reason_code = case when v_verdict = 'asleep' then 'unproven' end,

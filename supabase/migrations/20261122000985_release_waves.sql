@@ -115,7 +115,9 @@ language sql stable set search_path = ''
 as $$
   select p_target.goes_back and (
     p_target.state = 'verifying' and coalesce(p_target.look_code in ('host_unreachable', 'unreadable', 'gone'), false)
-    or exists (select 1 from public.user_fly_apps a where a.id = p_target.row_id and a.error_code is not null and not hangar.is_release_fault(a.error_code)))
+    or exists (select 1 from public.user_fly_apps a where a.id = p_target.row_id
+                  and (a.error_code is not null and not hangar.is_release_fault(a.error_code)
+                       or p_target.state = 'applying' and a.error_code is null and hangar.is_out_of_reach(a))))
 $$;
 
 -- How many more apps may begin to move. An app that waits for its way back is not counted, for example one whose new region is full. Otherwise

@@ -25,8 +25,8 @@ BUGS = (
     PlantedBug(
         "waiting-app-without-a-reason",
         Sql("function hangar.find_wait"),
-        exactly("reason := p_row.error_message;"),
-        "",
+        exactly("else p_row.error_message end;"),
+        "end;",
         "an app that waits for Fly says what Fly answers",
         (f"{_STATUS}::test_an_app_that_waits_for_room_says_so",),
     ),

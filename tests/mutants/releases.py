@@ -21,7 +21,7 @@ BUGS = (
     PlantedBug(
         "canary-counts-without-a-restart",
         Sql(_LOOK),
-        exactly("elsif p_target.state = 'verifying' and not hangar.needs_restart(p_release, p_target) and ("),
+        exactly("elsif p_target.state = 'verifying' and not hangar.needs_restart(p_release, v_target) and ("),
         "elsif p_target.state = 'verifying' and (",
         "I13: the canary of a new image starts twice before it counts",
         (f"{_GUARDS}::test_the_canary_of_an_image_counts_only_after_its_restart",),

@@ -335,6 +335,45 @@ def test_another_instance_begins_the_soak_again(rollout):
     assert rollout.states()[0] == "done"
 
 
+def test_a_canary_that_is_another_instance_by_now_is_started_a_second_time_again(rollout):
+    """Hangar itself replaced the machine while Fly refused: what was restarted is gone. Seed 20280699."""
+    rollout.start(soak_s=0)
+    rollout.advance()
+    rollout.apply()
+    rollout.look(instance="01A")
+    rollout.look("restarted")
+    rollout.look("bad", code="check_critical", instance="01A")
+    rollout.look(instance="01B")
+    assert rollout.states()[0] == "verifying"
+    rollout.wait(15)
+    [asked] = rollout.advance()
+    assert asked["proof"] == "restart"
+    rollout.look("restarted")
+    rollout.look(instance="01B")
+    assert rollout.states()[0] == "done"
+
+
+def test_a_machine_out_of_reach_proves_nothing_about_the_release(rollout):
+    """The change waits for Fly. At the deadline the app is left out, and the release goes on with another one."""
+    rollout.start()
+    rollout.advance()
+    [moving] = [target for target in rollout.targets() if target["state"] == "applying"]
+    hangar = rollout.hangar
+    hangar.save(hangar.lease(moving["user_id"]), release=True, host_ok=False)
+    [told] = [
+        each
+        for each in hangar.rpc("fly_release", id=rollout.id)["targets"]
+        if each["user_id"] == str(moving["user_id"])
+    ]
+    assert (told["code"], told["reason"]) == ("host_unreachable", "Fly cannot reach the machine's host")
+    rollout.wait(FAST["deadline_s"] + 1)
+    hangar.sql("update hangar.releases set advanced_at = hangar.now()")  # workers came all the time
+    rollout.advance()
+    [found] = [target for target in rollout.targets() if target["row_id"] == moving["row_id"]]
+    assert (found["reason_code"], found["ends_as"], found["failed_at"]) == ("host_unreachable", "skipped", None)
+    assert rollout.state()["state"] == "rolling"
+
+
 def test_the_digest_of_another_image_is_not_put_back(rollout):
     """Somebody gave the machine another image by hand just before. The former image has no such digest."""
     observed = {"image": "registry.test/team/debug:v1", "image_digest": OTHER_DIGEST}

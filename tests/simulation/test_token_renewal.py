@@ -182,6 +182,20 @@ def test_renewals_stop_when_apps_with_new_tokens_become_unhealthy(fleet):
     assert ("renewal_failed", "fleet") in fleet.open_alerts()
 
 
+def test_a_revoked_user_gets_a_new_token_as_soon_as_fly_reaches_the_machine_again(fleet):
+    """The change waits: an app whose host is out of reach does not count as changed. Seed 20280846."""
+    user = fleet.users[1]
+    [machine] = fleet.apps()[fleet.row(user)["fly_app_name"]]
+    fleet.control("PUT", f"machines/{machine.id}", {"host_status": "unreachable"})
+    answer = operate(fleet, "fly_revoke_user", p_user=user, p_actor=ACTOR, p_reason="leaked")
+    pass_minutes(fleet, 10)
+    row = fleet.row(user)
+    assert (row["status"], row["observed_generation"]) == ("active", row["generation"] - 1)
+    fleet.control("PUT", f"machines/{machine.id}", {"host_status": "ok"})
+    pass_minutes(fleet, 2)
+    assert token_of(fleet, user).timestamp() > datetime.fromisoformat(answer["revoked_at"]).timestamp()
+
+
 def test_a_revoked_user_gets_a_new_token_that_is_issued_later_than_the_revocation(fleet):
     user, other = fleet.users[:2]
     before = tokens(fleet)
