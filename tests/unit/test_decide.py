@@ -85,7 +85,11 @@ PRESENT = [
     (READY, ours(in_state("stopped", host_ok=False)), Wait),
     (having(READY, status="active", observed_generation=1), ours(in_state("stopped", host_ok=False)), Done),
     # A change that could not be made yet: the row must not count as changed.
-    (having(READY, status="active", generation=2, observed_generation=1), ours(in_state("started", host_ok=False)), Wait),
+    (
+        having(READY, status="active", generation=2, observed_generation=1),
+        ours(in_state("started", host_ok=False)),
+        Wait,
+    ),
     (having(READY, retry_count=3), ours(in_state("stopped")), ActionKind.START_MACHINE),
     (having(READY, retry_count=3, error_code="start_failed"), ours(in_state("stopped")), ActionKind.DESTROY_MACHINE),
     (having(READY, retry_count=2, error_code="start_failed"), ours(in_state("stopped")), ActionKind.START_MACHINE),
