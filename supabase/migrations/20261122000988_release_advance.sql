@@ -131,17 +131,19 @@ begin
 end
 $$;
 
--- Gives everything that waits in this release so much more time.
+-- Gives everything that waits in this release so much more time, and never more than it had at first: what began to wait meanwhile has lost less.
 create function hangar.extend_release(p_release hangar.releases, p_by interval) returns hangar.releases
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_release hangar.releases;
 begin
-  update hangar.release_targets t set deadline_at = t.deadline_at + least(p_by, hangar.now() - t.applied_at),
+  update hangar.release_targets t
+     set deadline_at = greatest(t.deadline_at, least(t.deadline_at + p_by, hangar.now() + make_interval(secs => p_release.deadline_s::double precision)
+           + case when t.reason_code = 'token_refused' then interval '1 hour' else interval '0' end)),
          restart_refused_at = t.restart_refused_at + least(p_by, hangar.now() - t.restart_refused_at)
    where t.release_id = p_release.id and t.state in ('applying', 'verifying');
-  update hangar.releases r set wave_began_at = r.wave_began_at + p_by where r.id = p_release.id returning r.* into v_release;
+  update hangar.releases r set wave_began_at = least(r.wave_began_at + p_by, hangar.now()) where r.id = p_release.id returning r.* into v_release;
   return v_release;
 end
 $$;

@@ -440,6 +440,28 @@ def test_a_hold_gives_back_the_time_that_it_takes(rollout):
     assert rollout.targets()[0]["deadline_at"] > datetime.now(UTC) + timedelta(seconds=3600)
 
 
+def test_what_begins_to_wait_during_a_hold_gets_no_more_than_its_time(rollout):
+    """A hold of seven hours gave an app seven hours more that had just got another generation. Seed 20271757."""
+    rollout.start(users=[str(user) for user in rollout.users[:2]])
+    rollout.advance()
+    rollout.apply()
+    rollout.hangar.sql("update hangar.settings set paused = true")
+    rollout.advance()
+    rollout.wait(7 * 3600)
+    canary = rollout.targets()[0]["row_id"]
+    rollout.hangar.sql("update user_fly_apps set generation = generation + 1 where id = %s", canary)
+    rollout.hangar.sql(
+        "update hangar.releases set advanced_at = hangar.now(), wave_began_at = hangar.now() - interval '1 hour'"
+    )
+    rollout.advance()
+    rollout.hangar.sql("update hangar.settings set paused = false")
+    rollout.advance()
+    now = rollout.hangar.one("select hangar.now()")
+    [left] = [target["deadline_at"] - now for target in rollout.targets() if target["row_id"] == canary]
+    assert left <= timedelta(seconds=FAST["deadline_s"])
+    assert rollout.state()["wave_began_at"] <= now
+
+
 def test_hours_without_a_worker_fail_nothing(rollout):
     rollout.start()
     rollout.advance()
