@@ -100,8 +100,8 @@ BUGS = (
     PlantedBug(
         "hold-gives-time-from-before",
         Sql("function hangar.extend_release"),
-        exactly("t.deadline_at + least(p_by, hangar.now() - t.applied_at)"),
-        "t.deadline_at + p_by",
+        exactly("least(t.deadline_at + p_by, hangar.now() + make_interval(secs => p_release.deadline_s::double precision)"),
+        "(t.deadline_at + p_by",
         "a way back ends in time",
         (
             "tests/simulation/test_release_waits_back.py::test_a_way_back_that_begins_in_a_hold_gets_no_time_from_before",
