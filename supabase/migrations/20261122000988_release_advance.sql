@@ -62,7 +62,7 @@ $$;
 
 -- Waves exist so that many apps move only after a few have proved the release. If no app of the first wave could prove it (no room, a host out
 -- of reach, a user who left), the next apps take its place; if there is none left and none was updated, an operator decides. But if no app needs
--- what its plan says any more, there is nothing to decide: that release is complete.
+-- what its plan says any more, or all chosen users have left, there is nothing to decide: that release is complete.
 create function hangar.find_proof(p_release hangar.releases) returns hangar.releases
 language plpgsql volatile set search_path = ''
 as $$
@@ -81,10 +81,11 @@ begin
     update hangar.releases r set wave_began_at = hangar.now() where r.id = p_release.id returning r.* into v_release;
     perform hangar.record_release(v_release, 'canary_replaced', 'hangar');
   elsif not exists (select 1 from hangar.release_targets t where t.release_id = p_release.id and t.state = 'done')
-    and (p_release.kind <> 'plan' or exists (
+    and (hangar.changes_plans(p_release) or exists (
       select 1 from hangar.release_targets t
        where t.release_id = p_release.id and t.place > 0
-         and not (t.state = 'skipped' and t.reason_code in ('left', 'changed', 'pinned', 'held_back', 'moved', 'replaced', 'on_demand')))) then
+         and not (t.state = 'skipped' and t.reason_code = any (
+           case p_release.kind when 'plan' then '{left,changed,pinned,held_back,moved,replaced,on_demand}' else '{left}' end::text[])))) then
     v_release := hangar.pause_release(v_release, v_release.wave, format('no app could be updated: %s', coalesce((
       select string_agg(format('%s: %s', hangar.format_apps(x.apps, x.example), coalesce(x.reason, replace(x.code, '_', ' '))), '; ' order by x.apps desc, x.code)
         from (select coalesce(t.reason_code, t.state) as code, count(*) as apps, min(t.reason) as reason, min(a.fly_app_name) as example

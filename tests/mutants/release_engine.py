@@ -100,7 +100,9 @@ BUGS = (
     PlantedBug(
         "hold-gives-time-from-before",
         Sql("function hangar.extend_release"),
-        exactly("least(t.deadline_at + p_by, hangar.now() + make_interval(secs => p_release.deadline_s::double precision)"),
+        exactly(
+            "least(t.deadline_at + p_by, hangar.now() + make_interval(secs => p_release.deadline_s::double precision)"
+        ),
         "(t.deadline_at + p_by",
         "a way back ends in time",
         (

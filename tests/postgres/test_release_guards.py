@@ -273,13 +273,29 @@ def test_a_first_wave_that_proves_nothing_is_replaced(rollout):
 
 
 def test_a_release_that_nobody_can_take_pauses(rollout):
-    rollout.start(users=[str(rollout.users[0])])
-    rollout.advance()
-    rollout.hangar.sql("update user_fly_apps set desired_state = 'absent' where user_id = %s", rollout.users[0])
-    rollout.advance()
-    rollout.advance()
-    assert rollout.state()["state"] == "paused"
-    assert "no app could be updated" in rollout.state()["reason"]
+    """Not if all chosen users have left: then there is nothing to decide. A release for everybody would change the plans unproved."""
+    for spec, user_leaves, state in (
+        ({"users": [str(rollout.users[0])]}, True, "completed"),
+        ({"users": [str(rollout.users[1])]}, False, "paused"),
+        ({"tiers": ["elite"]}, True, "paused"),
+    ):
+        hangar = rollout.hangar
+        hangar.sql("update user_fly_apps set tier = 'elite' where user_id = %s", rollout.users[2])
+        rollout.start(**spec)
+        [target] = rollout.targets()
+        if user_leaves:
+            hangar.sql("update user_fly_apps set desired_state = 'absent' where user_id = %s", target["user_id"])
+        else:
+            hangar.rpc("fly_set_user_pin", user=target["user_id"], pin={"image": OLD}, actor=ACTOR, reason="test")
+        for _ in range(3):
+            rollout.advance()
+        assert rollout.state()["state"] == state, spec
+        assert (state == "paused") == ("no app could be updated" in (rollout.state()["reason"] or ""))
+        assert hangar.one(
+            "select count(*) from hangar.alerts where kind = 'release_failed' and resolved_at is null"
+        ) == (state == "paused")
+        if state == "paused":
+            rollout.change("abort")
 
 
 @pytest.mark.parametrize(
