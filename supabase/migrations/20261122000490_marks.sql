@@ -40,13 +40,8 @@ exception
     return null;
 end;
 $body$;
-begin
-  select b.* into v_binding from hangar.binding b;
-  if v_binding.kind = 'table' then
-    select b.* into v_bound from hangar.bound_expressions(v_binding.source_oid, v_binding.columns) b;
-    v_user := hangar.as_uuid(v_binding.source_oid, v_bound.user_id);
-    v_values := format('%s as u, (%s)::text, (%s)::text, (%s)::text', v_user, v_bound.tier, v_bound.status, v_bound.ends_at);
-    perform hangar.write_function('mark_subscriptions', '', 'trigger', format(v_body, format($ops$case tg_op
+  -- Which users a statement concerns: all of its rows, and of an update those whose values have changed.
+  v_collect constant text := $collect$case tg_op
       when 'INSERT' then select array_agg(distinct %1$s) into v_users from new_rows h where %1$s is not null;
       when 'DELETE' then select array_agg(distinct %1$s) into v_users from old_rows h where %1$s is not null;
       when 'UPDATE' then
@@ -56,7 +51,14 @@ begin
          where x.u is not null;
       else
         raise exception 'the table was truncated';
-    end case;$ops$, v_user, v_values)), 'security definer set lock_timeout = ''200ms''');
+    end case;$collect$;
+begin
+  select b.* into v_binding from hangar.binding b;
+  if v_binding.kind = 'table' then
+    select b.* into v_bound from hangar.bound_expressions(v_binding.source_oid, v_binding.columns) b;
+    v_user := hangar.as_uuid(v_binding.source_oid, v_bound.user_id);
+    v_values := format('%s as u, (%s)::text, (%s)::text, (%s)::text', v_user, v_bound.tier, v_bound.status, v_bound.ends_at);
+    perform hangar.write_function('mark_subscriptions', '', 'trigger', format(v_body, format(v_collect, v_user, v_values)), 'security definer set lock_timeout = ''200ms''');
   end if;
   -- The trigger of the tables that a bound function reads: which users changed is not known, so every user is looked at.
   if v_binding.kind = 'function' then
@@ -67,17 +69,7 @@ begin
     select u.* into v_users from hangar.users_table(v_binding.users) u;
     v_user := hangar.as_uuid(v_users.relation, v_users.id);
     v_values := format('%s as u%s', v_user, coalesce(', ' || v_users.deleted_at, ''));
-    perform hangar.write_function('mark_users', '', 'trigger', format(v_body, format($ops$case tg_op
-      when 'INSERT' then select array_agg(distinct %1$s) into v_users from new_rows h where %1$s is not null;
-      when 'DELETE' then select array_agg(distinct %1$s) into v_users from old_rows h where %1$s is not null;
-      when 'UPDATE' then
-        select array_agg(distinct x.u) into v_users
-          from ((select %2$s from new_rows h except select %2$s from old_rows h)
-                union all (select %2$s from old_rows h except select %2$s from new_rows h)) x
-         where x.u is not null;
-      else
-        raise exception 'the table was truncated';
-    end case;$ops$, v_user, v_values)), 'security definer set lock_timeout = ''200ms''');
+    perform hangar.write_function('mark_users', '', 'trigger', format(v_body, format(v_collect, v_user, v_values)), 'security definer set lock_timeout = ''200ms''');
   end if;
 end
 $$;
