@@ -72,6 +72,8 @@ class LocalCloud(Service):
     def start(self) -> Self:
         """Start everything and write `dev.json` last. After a failure nothing is left running."""
         begun = time.monotonic()
+        if not BACKEND.exists():
+            raise DevError(f"the local cloud needs a clone of Hangar's repository: {BACKEND} does not exist")
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(self.folder)
         lock.acquire()

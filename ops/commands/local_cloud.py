@@ -12,7 +12,10 @@ from ops.exit_codes import EXIT_INTERRUPTED
 @click.option("--sample", is_flag=True, help="Fill it with a sample fleet of 30 users.")
 @click.option("--interrupt-ok", is_flag=True, help="Exit with 0 instead of 130 after Ctrl-C.")
 def dev(*, sample: bool, interrupt_ok: bool) -> None:
-    """Run the whole cloud on this machine until Ctrl-C."""
+    """Run the whole cloud on this machine until Ctrl-C.
+
+    Its files are in .hangar of this folder, and the other commands use it when they run in this folder.
+    """
     from ops.dev.run import run_dev  # noqa: PLC0415  the local cloud is heavy and only two commands need it
 
     code = run_dev(sample=sample)

@@ -6,10 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from local.dev.child import ROOT
 from local.supabase.postgres.server import PostgresError, find_binaries
+from ops.connection import DEV_FILE
 
-DEV_FILE = ROOT / ".hangar" / "dev.json"
 EXIT_USAGE = 2
 
 

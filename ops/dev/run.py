@@ -7,16 +7,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from local.dev.child import ROOT, CancelledError, DevError
+from local.dev.child import CancelledError, DevError
 from local.dev.cloud import LocalCloud
 from local.dev.database import FREE_USERS
 from local.dev.files import LOGS
+from ops.connection import DEV_FILE
 from ops.dev.psql import PsqlError, find_psql
 from ops.dev.sample_fleet import fill_sample_fleet
 
 
-def run_dev(folder: Path | None = None, *, sample: bool = False) -> int:
+def run_dev(*, sample: bool = False) -> int:
     """`make dev`: start, print every address, keep running until SIGINT (130), SIGTERM or SIGHUP (0); 1 when a part fails.
+
+    Its files are in `.hangar` of the current folder, where the other commands look for a local cloud.
 
     With `sample` the fleet is filled before the addresses are printed.
     """
@@ -28,7 +31,7 @@ def run_dev(folder: Path | None = None, *, sample: bool = False) -> int:
 
     before = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        cloud = LocalCloud(folder or ROOT / ".hangar", cancelled=stopping)
+        cloud = LocalCloud(DEV_FILE.parent.absolute(), cancelled=stopping)
         print("Starting the local cloud: Postgres, Supabase gateway, Fly simulator, functions ...", flush=True)
         with cloud:
             if sample:

@@ -18,6 +18,13 @@ from local.service import write_private
 from local.supabase.postgres.server import PostgresError
 
 
+def test_an_installed_package_says_that_the_local_cloud_needs_a_clone(tmp_path, monkeypatch):
+    monkeypatch.setattr("local.dev.cloud.BACKEND", tmp_path / "examples" / "backend.py")
+    with pytest.raises(DevError, match=r"needs a clone of Hangar's repository: .*backend.py does not exist"):
+        LocalCloud(tmp_path / "state").start()
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_second_cloud_in_a_folder_is_refused_with_the_pid_of_the_first(tmp_path):
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     first.acquire()

@@ -18,7 +18,7 @@ from tests.support.sizes import size
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
-RUN_DEV = "import sys, pathlib; from ops.dev.run import run_dev; sys.exit(run_dev(pathlib.Path(sys.argv[1])))"
+RUN_DEV = "import sys; from ops.dev.run import run_dev; sys.exit(run_dev())"
 # Parts of the cloud: a word of the command, the words that report its end, and its log.
 PARTS = (
     (b"local.supabase.gateway", "the Supabase gateway ended with code -9", "gateway.log"),
@@ -67,13 +67,18 @@ def is_free(port):
 
 
 class Dev:
-    """One `make dev` on a folder, its output in a file."""
+    """One `hangar dev` in a folder of its own, its output in a file."""
 
-    def __init__(self, folder: Path, output: Path) -> None:
-        self.folder, self.output = folder, output
+    def __init__(self, current: Path, output: Path) -> None:
+        self.folder, self.output = current / ".hangar", output
+        current.mkdir(exist_ok=True)
         with output.open("wb") as file:
             self.child = subprocess.Popen(
-                [sys.executable, "-c", RUN_DEV, folder], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+                [sys.executable, "-c", RUN_DEV],
+                cwd=current,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=file,
+                stderr=subprocess.STDOUT,
             )
 
     @property
@@ -94,7 +99,7 @@ def start(tmp_path):
     started = []
 
     def start():
-        started.append(Dev(tmp_path / "folder", tmp_path / f"output-{len(started)}"))
+        started.append(Dev(tmp_path / "a folder", tmp_path / f"output-{len(started)}"))
         return started[-1]
 
     yield start

@@ -273,7 +273,7 @@ def test_a_first_wave_that_proves_nothing_is_replaced(rollout):
 
 
 def test_a_release_that_nobody_can_take_pauses(rollout):
-    """Not if all chosen users have left: then there is nothing to decide. A release for everybody would change the plans unproved."""
+    """Not if all chosen users have left: nothing is to be decided then. One for everybody would change the plans unproved."""
     for spec, user_leaves, state in (
         ({"users": [str(rollout.users[0])]}, True, "completed"),
         ({"users": [str(rollout.users[1])]}, False, "paused"),
