@@ -117,7 +117,7 @@ begin
          where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
       else
         perform hangar.fail_target(v_target, coalesce(v_target.reason_code, 'deadline'),
-          format('not ready after %s s%s', p_release.deadline_s, coalesce(': ' || coalesce(v_target.reason, v_row.error_message), '')));
+          format('not ready after %s s%s', trim_scale(p_release.deadline_s), coalesce(': ' || coalesce(v_target.reason, v_row.error_message), '')));
       end if;
     end if;
   end loop;
