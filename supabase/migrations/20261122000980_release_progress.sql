@@ -41,13 +41,25 @@ begin
 end
 $$;
 
--- Brings the moving targets of a release in line with their rows. p_judge: time-outs count, because nothing holds the release. p_judge_back:
--- those of ways back count.
-create function hangar.follow_targets(p_release hangar.releases, p_judge boolean, p_judge_back boolean) returns void
+-- Whether a program that does not become ready is at fault although this holds the release: who may delete what, and what Fly refuses, is no
+-- reason of its checks. Otherwise its user would wait for the end of the hold.
+create function hangar.judges_checks(p_hold text) returns boolean
+language sql stable set search_path = ''
+as $$
+  select p_hold is null or p_hold in ('deletes_paused', 'brake', 'fly_refused')
+     and not exists (select 1 from hangar.alerts l where l.resolved_at is null and l.kind in ('installation', 'fly_unreachable', 'incident'))
+$$;
+
+-- Brings the moving targets of a release in line with their rows. While something holds the release (p_hold), no time-out counts, with two
+-- exceptions: checks that fail, and ways back while Fly refuses the organisation, because a limit that nobody raises would keep it open.
+create function hangar.follow_targets(p_release hangar.releases, p_hold text) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
   v_now timestamptz := hangar.now();
+  v_judge boolean := p_hold is null;
+  v_judge_checks boolean := hangar.judges_checks(p_hold);
+  v_judge_back boolean := p_hold is null or p_hold = 'fly_refused';
   v_found record;
   v_target hangar.release_targets;
   v_row public.user_fly_apps;
@@ -86,10 +98,10 @@ begin
       update hangar.release_targets t set state = 'verifying'
        where t.release_id = v_target.release_id and t.row_id = v_target.row_id;
     elsif v_target.state = 'verifying' and not v_target.goes_back and hangar.blames_token(v_row) then
-      perform hangar.wait_for_token(p_release, v_target, p_judge);
+      perform hangar.wait_for_token(p_release, v_target, v_judge);
     elsif v_target.state = 'verifying' and not v_target.goes_back and v_target.reason_code = 'token_refused' then
       perform hangar.judge_again(p_release, v_target);
-    elsif v_target.goes_back and v_target.deadline_at <= v_now and p_judge_back then
+    elsif v_target.goes_back and v_target.deadline_at <= v_now and v_judge_back then
       if v_target.state = 'applying' and v_row.status = 'error' and v_row.error_code in ('region_full', 'quota', 'host')
          and v_row.spare_machine_id is null and v_row.machine_state = 'started' and hangar.needs_move(v_row, v_row.region)
          and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
@@ -98,7 +110,7 @@ begin
         and (v_row.lease_expires_at is null or v_row.lease_expires_at <= v_now) then
         perform hangar.end_way_back(v_target, v_row);
       end if;
-    elsif p_judge and not v_target.goes_back and v_target.deadline_at <= v_now and (v_target.good_since is null or v_target.reason_code = 'host_unreachable'
+    elsif (v_judge or v_judge_checks and v_target.state = 'verifying' and v_target.look_code = 'check_critical') and not v_target.goes_back and v_target.deadline_at <= v_now and (v_target.good_since is null or v_target.reason_code = 'host_unreachable'
         and v_target.deadline_at + make_interval(secs => p_release.soak_s::double precision) <= v_now) then
       v_capped := v_target.state = 'applying' and v_row.error_code is null and v_row.monthly_cost_estimate_usd > v_row.admitted_cost_usd
         and hangar.is_cap_in_force('max_cost');

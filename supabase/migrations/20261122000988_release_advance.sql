@@ -192,9 +192,7 @@ declare
   v_moved integer := 0;
 begin
   v_release := hangar.set_release_hold(v_release, v_hold);
-  -- While Fly refuses the organisation, a way back ends like any other that does not succeed. Otherwise a limit of Fly that nobody raises would
-  -- keep the release open, and every other release away from its apps.
-  perform hangar.follow_targets(v_release, v_hold is null, coalesce(v_hold = 'fly_refused', true));
+  perform hangar.follow_targets(v_release, v_hold);
   if v_release.state = 'rolling' or v_release.state = 'paused' and v_release.failed_at is null then
     -- An app that still moves after an operator's pause may fail as well.
     v_failed := hangar.find_failed_wave(v_release);

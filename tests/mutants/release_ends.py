@@ -40,11 +40,19 @@ BUGS = (
     ),
     PlantedBug(
         "abort-waits-for-a-limit-of-fly",
-        Sql("function hangar.advance_release"),
-        exactly("coalesce(v_hold = 'fly_refused', true)"),
-        "v_hold is null",
+        Sql(_FOLLOW),
+        exactly("v_judge_back boolean := p_hold is null or p_hold = 'fly_refused';"),
+        "v_judge_back boolean := p_hold is null;",
         "a limit of Fly that nobody raises does not keep a release open",
         (f"{_WAITS}::test_a_way_back_that_fly_refuses_ends_after_an_hour",),
+    ),
+    PlantedBug(
+        "failing-checks-wait-for-deletions",
+        Sql("function hangar.judges_checks"),
+        exactly("p_hold in ('deletes_paused', 'brake', 'fly_refused')"),
+        "p_hold in ('brake', 'fly_refused')",
+        "I13: a bad canary goes back although deletions are paused",
+        ("tests/postgres/test_release_guards.py::test_failing_checks_count_while_only_deletions_are_held",),
     ),
     PlantedBug(
         "image-with-a-digest-needs-a-person",

@@ -139,8 +139,8 @@ BUGS = (
     PlantedBug(
         "deadline-runs-during-a-hold",
         Sql("function hangar.advance_release"),
-        exactly("perform hangar.follow_targets(v_release, v_hold is null, coalesce(v_hold = 'fly_refused', true));"),
-        "perform hangar.follow_targets(v_release, true, true);",
+        exactly("perform hangar.follow_targets(v_release, v_hold);"),
+        "perform hangar.follow_targets(v_release, null);",
         "I13: a hold fails no app of a release",
         (f"{_GUARDS}::test_a_hold_gives_back_the_time_that_it_takes",),
     ),

@@ -456,6 +456,43 @@ def test_a_hold_gives_back_the_time_that_it_takes(rollout):
     assert rollout.targets()[0]["deadline_at"] > datetime.now(UTC) + timedelta(seconds=3600)
 
 
+@pytest.mark.parametrize(
+    ("hold", "incident", "state"),
+    [("deletes_paused", False, "paused"), ("deletes_paused", True, "rolling"), ("paused", False, "rolling")],
+)
+def test_failing_checks_count_while_only_deletions_are_held(rollout, hold, incident, state):
+    """Otherwise the canary's user has the bad image until somebody allows deletions again."""
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    hangar = rollout.hangar
+    hangar.sql(f"update hangar.settings set {hold} = true")
+    if incident:
+        hangar.sql("select hangar.raise_alert('incident', 'fleet', 'many apps are broken', '{}')")
+    rollout.advance()
+    rollout.look("bad", code="check_critical", detail="not ready")
+    rollout.wait(FAST["deadline_s"] + 1)
+    hangar.sql("update hangar.releases set advanced_at = hangar.now()")
+    rollout.advance()
+    assert rollout.state()["state"] == state
+    if state == "paused":
+        rollout.advance()
+        assert (rollout.moved(), rollout.targets()[0]["goes_back"]) == (0, True)
+
+
+def test_a_look_that_says_nothing_does_not_count_while_deletions_are_held(rollout):
+    rollout.start()
+    rollout.advance()
+    rollout.apply()
+    rollout.hangar.sql("update hangar.settings set deletes_paused = true")
+    rollout.advance()
+    rollout.look("unknown", code="check_missing")
+    rollout.wait(FAST["deadline_s"] + 1)
+    rollout.hangar.sql("update hangar.releases set advanced_at = hangar.now()")
+    rollout.advance()
+    assert rollout.state()["state"] == "rolling"
+
+
 def test_what_begins_to_wait_during_a_hold_gets_no_more_than_its_time(rollout):
     """A hold of seven hours gave an app seven hours more that had just got another generation. Seed 20271757."""
     rollout.start(users=[str(user) for user in rollout.users[:2]])
