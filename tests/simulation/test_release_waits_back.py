@@ -116,7 +116,7 @@ def test_a_registry_that_is_down_for_hours_leaves_no_app_on_a_bad_image(fleet):
 @pytest.mark.parametrize("held_h", [0, 10])
 def test_a_way_back_that_begins_in_a_hold_gets_no_time_from_before(fleet, held_h):
     """Deletions are paused for hours, and the abort comes at the end. Somebody holds the canary's machine."""
-    release = start_release(fleet, image=f"{NEW}-never-ready", soak_s=30, deadline_s=600)
+    release = start_release(fleet, image=NEW, soak_s=86_400, deadline_s=600)
     pass_minutes(fleet, 3)
     (target,) = [each for each in read_release(fleet, release)["targets"] if each["state"] == "verifying"]
     if held_h:
