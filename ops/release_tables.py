@@ -10,13 +10,13 @@ from rich.text import Text
 from ops.plain_text import one_line
 from ops.release_regions import make_region_rows
 from ops.tables import make_list, make_table
+from shared.domain.moments import format_moment
 from shared.domain.release_text import (
     HOLDS,
     format_changes,
     format_differing,
     format_kept,
     format_left_out,
-    format_moment,
     name_wave,
     shorten_image,
 )

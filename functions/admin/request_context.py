@@ -17,6 +17,7 @@ from functions.admin.auth.session import CookieSealer, Session
 from functions.admin.auth.sign_in_service import SignInService
 from shared.adapters.database import PostgrestStore
 from shared.adapters.operator_database import OperatorDatabase
+from shared.domain.moments import read_moment
 from shared.settings.config import Config
 
 # The page's script sends this header when it refreshes the page.
@@ -108,8 +109,8 @@ class RequestContext:
 
     @property
     def now(self) -> datetime:
-        """The database's time."""
-        return datetime.fromisoformat(self.frame["now"])
+        """The database's time, in UTC."""
+        return read_moment(self.frame["now"])
 
     @property
     def form_proof(self) -> str:

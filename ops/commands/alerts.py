@@ -40,11 +40,13 @@ def alerts(context: click.Context, as_json: bool) -> None:
 
 
 @alerts.command("list")
-@click.option("--limit", type=click.IntRange(1, _MOST_LISTED), default=100, show_default=True, help="The newest N.")
+@click.option(
+    "--limit", type=click.IntRange(1, _MOST_LISTED), default=100, show_default=True, help="The N most urgent."
+)
 @json_option
 @report_errors
 def list_alerts(limit: int = 100, as_json: bool = False) -> None:
-    """Show the open alerts, the newest first, with who has acknowledged or snoozed them."""
+    """Show the open alerts, the most urgent first, with who has acknowledged or snoozed them."""
     installation = open_installation()
     found = installation.database.list_alerts(limit)
     if as_json:

@@ -27,6 +27,7 @@ from ops.cli_support import (
 from ops.client import Installation
 from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
 from ops.tables import make_facts, make_list
+from shared.domain.moments import format_second
 
 _RANGE = re.compile(r"(?:(\w+)/)?(\d{1,19})-(\d{1,19})", re.ASCII)
 _ROW = re.compile(r"\d{1,19}", re.ASCII)
@@ -108,7 +109,7 @@ def list_archive(source: str | None, as_json: bool) -> None:
 
 
 def _cut_time(text: str | None) -> str | None:
-    return text[:19].replace("T", " ") if text else None
+    return format_second(text) if text else None
 
 
 @archive.command("show")

@@ -25,7 +25,7 @@ from ops.tables import make_facts, make_table
 from ops.user_secrets import SecretChange, change_user_secret
 from shared.domain.credential_text import format_renewal, format_secret_state
 from shared.domain.errors import OutcomeUnknown
-from shared.domain.release_text import format_moment
+from shared.domain.moments import format_moment, format_second
 
 _MOST_BYTES = 32 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
@@ -88,7 +88,7 @@ def revoke(user: str, reason: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"revoked_at": changed["revoked_at"], "updates_machine": renews})
         return
-    click.echo(f"{user}: tokens that were issued up to {changed['revoked_at'][:19]} UTC are refused")
+    click.echo(f"{user}: tokens that were issued up to {format_second(changed['revoked_at'])} UTC are refused")
     if renews:
         app = changed["row"]["fly_app_name"]
         click.echo(f"Hangar gives {app} a new token with the next drain, within a minute; its machine restarts")

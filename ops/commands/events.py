@@ -23,6 +23,7 @@ from ops.exit_codes import EXIT_USAGE
 from ops.release_options import read_iso_time
 from ops.tables import make_list, print_event_lines
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
+from shared.domain.moments import format_second
 from shared.domain.paging import Paging
 from shared.domain.remediation import format_event
 
@@ -168,7 +169,7 @@ def _add_emails(installation: Installation, found: list[dict[str, Any]]) -> list
 
 def _summarise(event: dict[str, Any]) -> dict[str, Any]:
     return {
-        "at": event["created_at"][:19].replace("T", " "),
+        "at": format_second(event["created_at"]),
         "user": event["email"] or event["user_id"],
         "event": event["event_type"],
         "status": event["status"],

@@ -20,6 +20,7 @@ from ops.client import Installation
 from ops.exit_codes import EXIT_USAGE
 from ops.tables import make_list
 from shared.adapters.procedures_operator import OperatorChange
+from shared.domain.moments import format_second
 
 
 @click.group(invoke_without_command=True)
@@ -45,7 +46,7 @@ def list_operators(as_json: bool) -> None:
             "user": operator["email"] or operator["user_id"],
             "user id": operator["user_id"],
             "added by": operator["added_by"],
-            "added at": operator["added_at"][:19].replace("T", " "),
+            "added at": format_second(operator["added_at"]),
             "may sign in": "yes" if operator["operator"] else "no: the user is deleted or banned",
         }
         for operator in found

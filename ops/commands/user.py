@@ -23,8 +23,8 @@ from ops.exit_codes import EXIT_USAGE
 from ops.release_options import check_env_name, read_env, read_moment
 from ops.tables import make_facts
 from shared.domain.credential_text import format_secrets, format_token
+from shared.domain.moments import format_moment
 from shared.domain.release_text import (
-    format_moment,
     format_pin,
     format_user_release,
     is_in_force,

@@ -9,6 +9,7 @@ from rich.console import Console
 from ops.tables import make_facts, make_table
 from shared.domain.credential_text import format_secrets, format_token
 from shared.domain.drift_text import list_drift
+from shared.domain.moments import format_moment
 from shared.domain.release_text import format_pin, format_user_release
 from shared.domain.remediation import format_event, format_time
 
@@ -20,10 +21,12 @@ def print_user(console: Console, report: Mapping[str, Any], now: datetime) -> No
     entitled = {True: "yes", False: "no", None: "unknown"}[report["entitled"]]
     facts: dict[str, Any] = {"entitled": f"{entitled} ({report['why']})"}
     if subscription := report["subscription"]:
-        until = f", until {subscription['expires_at'][:19]}" if subscription["expires_at"] else ""
+        until = f", until {format_moment(subscription['expires_at'])}" if subscription["expires_at"] else ""
         facts["subscription"] = f"{subscription['tier']}, {subscription['status']}{until}"
     if override := report["override"]:
-        facts["override"] = f"{override['override']} by {override['actor']}: {override['reason'] or 'no reason given'}"
+        end = f" until {format_moment(override['ends_at'])}" if override["ends_at"] else ""
+        why = override["reason"] or "no reason given"
+        facts["override"] = f"{override['override']}{end} by {override['actor']}: {why}"
     if row := report["row"] or report["last"]:
         facts |= _describe_app(row, now, live=report["row"] is not None)
     if release := format_user_release(report["release"]):

@@ -18,7 +18,7 @@ class CommandLineProcedures(Caller):
         return found
 
     def list_alerts(self, limit: int) -> Json:
-        """`open` (how many) and `alerts`, the newest first, each with `user_id`, `email`, `app` and `handling`."""
+        """`open` (how many) and `alerts`, the most urgent first, each with `user_id`, `email`, `app` and `handling`."""
         answer: Json = self._call("fly_list_alerts", limit=limit)
         return answer
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from shared.domain.moments import format_day
 from shared.domain.remediation import format_time
 
 _ROWS = {"events": "events", "samples": "cost intervals", "closed_rows": "resolved alerts"}
@@ -28,11 +29,11 @@ def _describe(source: str, known: Mapping[str, Any], now: datetime) -> str:
     if known["last_deleted_at"] is None and known["overdue"]:
         return (
             f"{said}, but this has no effect: nothing was ever archived, and rows are deleted only once they are in a "
-            f"bucket. The oldest is from {known['overdue'][:10]}"
+            f"bucket. The oldest is from {format_day(known['overdue'])}"
         )
     if known["last_deleted_at"] is None:
         return f"{said}; none is older yet"
     last = f"{known['deleted_rows']} are archived, the last {format_time(known['last_deleted_at'], now)}"
     if known["overdue"]:
-        return f"{said}; {last}. Older ones wait for a run, the oldest from {known['overdue'][:10]}"
+        return f"{said}; {last}. Older ones wait for a run, the oldest from {format_day(known['overdue'])}"
     return f"{said}; {last}"

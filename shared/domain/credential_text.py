@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from shared.domain.release_text import format_moment
+from shared.domain.moments import format_moment
 
 _HOLDS = {
     "paused": "Hangar is paused",

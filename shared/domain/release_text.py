@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from shared.domain.moments import format_moment
 from shared.domain.remediation import format_time
 
 # Why a release that is rolling moves nothing now (`held_by`).
@@ -189,12 +190,6 @@ def format_pin(pin: Mapping[str, Any] | None, now: datetime) -> str | None:
     over = "" if is_in_force(pin, now) else "ended: "
     reason = pin.get("reason") or "no reason given"
     return f"{over}{'; '.join(list_pinned(pin, now)) or 'nothing'}{end}: {reason} (by {pin['actor']})"
-
-
-def format_moment(at: str) -> str:
-    """A moment of the database, to the minute."""
-    moment = datetime.fromisoformat(at)
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def format_differing(differ: Mapping[str, Any]) -> str | None:

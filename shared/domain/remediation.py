@@ -13,6 +13,7 @@ from typing import Any
 from shared.domain.drift_text import format_next_repair
 from shared.domain.entitlement import explain_unknown
 from shared.domain.health_text import Surface, explain_symptom, name_new_name
+from shared.domain.moments import read_moment
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def _explain_hold(user: Mapping[str, Any], settings: Mapping[str, Any], now: dat
     if settings["paused"]:
         return f"Hangar is paused: nothing happens until somebody resumes it{' (`hangar resume`)' if is_cli else ''}"
     if row.get("hold_until") and datetime.fromisoformat(row["hold_until"]) > now:
-        until = f"{datetime.fromisoformat(row['hold_until']):%H:%M:%S} UTC ({format_time(row['hold_until'], now)})"
+        until = f"{read_moment(row['hold_until']):%H:%M:%S} UTC ({format_time(row['hold_until'], now)})"
         return f"the app keeps running until {until}; a renewal cancels its removal"
     if row["delete_after"] and datetime.fromisoformat(row["delete_after"]) > now:
         when = format_time(row["delete_after"], now)

@@ -1,7 +1,7 @@
 """Where one run creates a machine: the next region of the row's list that is not known to be full, or why none is left."""
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from shared.domain.actions import Action
@@ -46,7 +46,9 @@ class Placement:
 
     def _explain(self, row: Row, now: datetime) -> Capacity:
         since = {
-            each.region: f"full since {each.full_since:%H:%M} UTC" for each in row.full_regions if each.until > now
+            each.region: f"full since {each.full_since.astimezone(UTC):%H:%M} UTC"
+            for each in row.full_regions
+            if each.until > now
         }
         words = [
             f"{word}: {self.full[word].message if word in self.full else since.get(word, 'not asked')}"

@@ -1,7 +1,7 @@
 """The result of a reconcile, the same for every caller."""
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
@@ -88,7 +88,8 @@ def result_unclaimed(claim: "Claim") -> Result:
         return result_of(claim.row, "nothing", "legacy", LEGACY)
     if claim.row is not None:
         if claim.row.hold_until is not None and claim.now < claim.row.hold_until:
-            detail = f"the app keeps running until {claim.row.hold_until:%H:%M:%S} UTC; a renewal cancels its removal"
+            until = claim.row.hold_until.astimezone(UTC)
+            detail = f"the app keeps running until {until:%H:%M:%S} UTC; a renewal cancels its removal"
             return result_of(claim.row, "pending", "removal_hold", detail)
         code = claim.row.error_code or "waiting"
         return result_of(claim.row, "pending", code, claim.row.error_message or "waiting until next_attempt_at")

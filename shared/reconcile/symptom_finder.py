@@ -1,7 +1,7 @@
 """What is wrong with one machine, read from Fly's own answer about it."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from shared.domain.symptom import Symptom, SymptomCode
 from shared.fly.models import Check, FlyMachine, MachineExit
@@ -100,4 +100,4 @@ def _at(at: datetime | None) -> str:
 
 
 def _format(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

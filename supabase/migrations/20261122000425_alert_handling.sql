@@ -43,4 +43,18 @@ begin
 end
 $$;
 
+-- How urgent a kind of alert is, 1 the most: what concerns the whole installation comes before single apps. So many alerts about single apps
+-- never push the others off a page that shows only some.
+create function hangar.alert_rank(p_kind text) returns integer
+language sql immutable set search_path = ''
+as $$
+  select coalesce(pg_catalog.array_position(array[
+    'brake', 'installation', 'fly_unreachable', 'host_loss', 'host_binding', 'fly_refused', 'log_unwritable', 'sweep_unfinished',
+    'incident', 'clock_skew', 'wrong_organisation', 'unlisted', 'nudges', 'max_apps', 'max_cost', 'unknown_tier', 'unknown_status',
+    'unreadable_end', 'unknown_user', 'orphans', 'legacy_unpaid', 'provisioning_slow', 'alert_delivery', 'drift', 'release_failed',
+    'renewal_failed', 'signing_key', 'token_lapses', 'user_secrets_missing', 'provision_failed', 'deprovision_failed', 'crash_loop',
+    'unhealthy', 'unknown_health', 'orphan_look'
+  ], p_kind), 1000)
+$$;
+
 select hangar.restrict_functions();

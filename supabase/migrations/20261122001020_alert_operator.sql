@@ -42,11 +42,11 @@ begin
   perform hangar.check_limit('p_limit', p_limit, 1000);
   return jsonb_build_object(
     'open', (select count(*) from hangar.alerts l where l.resolved_at is null),
-    'alerts', (select coalesce(jsonb_agg(hangar.alert_json(t) order by t.opened_at desc, t.id), '[]')
-                 from (select l.* from hangar.alerts l where l.resolved_at is null order by l.opened_at desc, l.id limit p_limit) t));
+    'alerts', (select coalesce(jsonb_agg(hangar.alert_json(t) order by hangar.alert_rank(t.kind), t.opened_at desc, t.id), '[]')
+                 from (select l.* from hangar.alerts l where l.resolved_at is null order by hangar.alert_rank(l.kind), l.opened_at desc, l.id limit p_limit) t));
 end
 $$;
-comment on function public.fly_list_alerts(integer) is 'The newest open alerts, each with its user and app, and with who has acknowledged or snoozed it. docs/database.md.';
+comment on function public.fly_list_alerts(integer) is 'The most urgent open alerts, each with its user and app, and with who has acknowledged or snoozed it. docs/database.md.';
 
 -- The open alert, locked. Raises 22023 if there is none with this id, and PT409 if it has ended.
 create function hangar.lock_open_alert(p_alert uuid) returns hangar.alerts

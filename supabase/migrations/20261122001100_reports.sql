@@ -126,8 +126,8 @@ begin
                 'started_at', w.started_at, 'heartbeat_at', w.heartbeat_at, 'finished_at', w.finished_at,
                 'completed_at', w.completed_at, 'report', w.report)
                 from hangar.sweeps w where w.name = 'fleet'),
-    'alerts', (select coalesce(jsonb_agg(hangar.alert_with_names(t.l) order by (t.l).opened_at desc), '[]')
-                 from (select l from hangar.alerts l where l.resolved_at is null order by l.opened_at desc limit 100) t),
+    'alerts', (select coalesce(jsonb_agg(hangar.alert_with_names(t.l) order by hangar.alert_rank((t.l).kind), (t.l).opened_at desc), '[]')
+                 from (select l from hangar.alerts l where l.resolved_at is null order by hangar.alert_rank(l.kind), l.opened_at desc limit 100) t),
     'drift', hangar.count_drift(),
     'unhealthy', (select jsonb_build_object('apps', coalesce(sum(u.apps), 0), 'symptoms', coalesce(jsonb_object_agg(u.symptom, u.apps) filter (where u.apps > 0), '{}'))
                     from (select f.symptom, count(*) as apps from hangar.find_unhealthy() f group by f.symptom) u),
@@ -137,7 +137,7 @@ begin
     'archive', hangar.archive_json());
 end
 $$;
-comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the newest 100 open alerts, the messages about alerts that wait, and the archive. docs/database.md.';
+comment on function public.fly_overview() is 'The state of Hangar: settings, what is due, the last sweep, the 100 most urgent open alerts, the messages about alerts that wait, and the archive. docs/database.md.';
 
 create function public.fly_cost_report(p_top integer default 10) returns jsonb
 language plpgsql volatile security definer set search_path = '' set timezone = 'UTC'

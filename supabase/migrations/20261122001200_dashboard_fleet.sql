@@ -8,6 +8,15 @@ create index user_fly_apps_not_healthy on public.user_fly_apps (created_at desc,
 -- In the C collation, because its order serves both a prefix search and the sorting.
 create index user_fly_apps_live_name on public.user_fly_apps (fly_app_name collate "C") where deleted_at is null;
 
+-- The open alerts that the notices above the pages are about: not snoozed, and no single user's whose failure is a row of the failures page.
+create function hangar.banner_alerts() returns setof hangar.alerts
+language sql stable set search_path = ''
+as $$
+  select l.* from hangar.alerts l
+   where l.resolved_at is null and (l.kind not in ('provision_failed', 'deprovision_failed') or l.metadata ? 'cause')
+     and not exists (select 1 from hangar.alert_handling h where h.alert_id = l.id and h.state = 'snoozed' and h.until > hangar.now())
+$$;
+
 create function public.fly_admin_frame(p_user uuid) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -24,11 +33,10 @@ begin
                 'completed_at', w.completed_at, 'report', w.report) from hangar.sweeps w where w.name = 'fleet'),
     'brake', case when exists (select 1 from hangar.alerts b where b.kind = 'brake' and b.resolved_at is null)
                   then public.fly_brake_status() end,
-    'alerts', (select coalesce(jsonb_agg(hangar.alert_with_names(t.l) order by (t.l).opened_at desc), '[]')
-                 from (select l from hangar.alerts l where l.resolved_at is null
-                        and (l.kind not in ('provision_failed', 'deprovision_failed') or l.metadata ? 'cause')
-                        and not exists (select 1 from hangar.alert_handling h where h.alert_id = l.id and h.state = 'snoozed' and h.until > hangar.now())
-                        order by l.opened_at desc limit 20) t),
+    'alerts', (select coalesce(jsonb_agg(hangar.alert_with_names(t.l) order by hangar.alert_rank((t.l).kind), (t.l).opened_at desc), '[]')
+                 from (select l from hangar.banner_alerts() l order by hangar.alert_rank(l.kind), l.opened_at desc limit 20) t),
+    'alert_kinds', (select coalesce(jsonb_object_agg(k.kind, k.alerts), '{}')
+                      from (select l.kind, count(*) as alerts from hangar.banner_alerts() l group by l.kind) k),
     'alerts_handled', hangar.count_handled_alerts(),
     'failures', (select count(*) from public.user_fly_apps a where a.status = 'error' and a.deleted_at is null and a.desired_state <> 'legacy'));
 end
@@ -104,7 +112,7 @@ begin
          when 'retrying' then ' and a.status = ''error'' and a.next_attempt_at is not null'
          when 'drift' then ' and a.drift <> ''{}'''
          when 'legacy' then ' and a.desired_state = ''legacy'''
-         when 'override' then ' and exists (select 1 from public.fly_overrides o where o.user_id = a.user_id)'
+         when 'override' then format(' and exists (select 1 from public.fly_overrides o where o.user_id = a.user_id and (o.ends_at is null or o.ends_at > %L))', v_now)
          else '' end;
 end
 $$;

@@ -95,7 +95,7 @@ def test_a_form_that_is_out_of_date_changes_nothing(operator, sql, alert):
     sql("select public.fly_resolve_alert('nudges', %s)", key)
     for name in ("acknowledge", "snooze", "wake"):
         answer = operator.follow(operator.get(f"actions/{name}-alert?alert={found}"))
-        assert "is not among the newest open alerts" in notice(answer)
+        assert "is not among the 1,000 most urgent open alerts" in notice(answer)
     for bad in ("", "x", f"{found}x"):
         assert operator.get(f"actions/wake-alert?alert={bad}").status_code == 404
 
@@ -117,3 +117,19 @@ def test_an_alert_that_is_neither_cannot_be_woken(operator, alert):
     assert "neither acknowledged nor snoozed" in notice(
         operator.follow(operator.get(f"actions/wake-alert?alert={alert[0]}"))
     )
+
+
+def test_an_open_alert_that_others_have_pushed_off_the_page_can_still_be_handled(operator, sql):
+    """Between the page and the button, a hundred more can be raised. Nothing says that the alert is gone, because it is open."""
+    sql(
+        "insert into hangar.alerts (kind, key, message, opened_at)"
+        " select 'crash_loop', 'crowd-' || n, 'crashes', hangar.now() - n * interval '1 second' from generate_series(1, 120) n"
+    )
+    try:
+        [(last,)] = sql("select id from hangar.alerts where key = 'crowd-120'")
+        assert f"alert={last}" not in operator.get("controls").text
+        page = act(operator, "acknowledge", last, reason="mine")
+        assert "is acknowledged" in notice(page)
+        assert [state for state, _, _ in handling(sql, last)] == ["acknowledged"]
+    finally:
+        sql("select public.fly_resolve_alert(kind, key) from hangar.alerts where key like 'crowd-%%'")

@@ -140,6 +140,11 @@ def test_a_filter_that_does_not_exist_is_refused_by_name_and_lists_nothing(opera
         ("events?day=9999-99-99", "There is no day “9999-99-99”. A day is written like 2026-11-30."),
         ("events?day=today", "There is no day “today”."),
         ("events?kind=x", "There is no filter “kind”."),
+        ("events?span=1h&day=2026-11-27", "Choose a time or a day, not both"),
+        ("failures?cause=image", "This page has no filter “cause”"),
+        ("releases?state=paused", "This page has no filter “state”"),
+        ("costs?tier=pro", "This page has no filter “tier”"),
+        ("controls?kind=drift", "This page has no filter “kind”"),
         (f"users/{USER}?type=nonsense", "There is no type “nonsense”. Choose one of "),
     ],
 )
@@ -251,3 +256,24 @@ def test_the_figures_match_the_database(operator, make_app, sql):
         [(apps,)] = sql("select count(*) from public.user_fly_apps where status = %s and deleted_at is null", status)
         shown = re.search(rf'data-live="figure-{status}".*?<span class="number">([\d,]+)<', page.text, re.DOTALL)
         assert int(shown[1].replace(",", "")) == apps, status
+
+
+def test_an_override_that_has_ended_is_shown_as_over_and_not_listed(operator, make_app, sql):
+    """Its row stays until an operator removes it. Until its last moment it counts."""
+    user = make_app()
+    sql("update public.fly_overrides set ends_at = '2999-01-31 23:59:59+00' where user_id = %s", user)
+    assert "An app is granted on plan pro by test, until 2999-01-31 23:59 UTC." in text_of(
+        operator.get(f"users/{user}")
+    )
+    assert user in operator.get("?work=override").text
+    sql("update public.fly_overrides set ends_at = '2026-11-01 10:30+00' where user_id = %s", user)
+    page = text_of(operator.get(f"users/{user}"))
+    assert "An app was granted on plan pro by test, until 2026-11-01 10:30 UTC. That is over" in page
+    assert user not in operator.get("?work=override").text
+
+
+@pytest.mark.parametrize("digits", [9, 5000])
+def test_a_number_of_users_that_is_too_large_is_refused_and_not_an_error(operator, digits):
+    page = operator.get(f"costs?users={'9' * digits}")
+    assert page.status_code == 200
+    assert "Enter a whole number from 1 to 10,000,000" in page.text

@@ -2,6 +2,8 @@
 
 import pytest
 
+from functions.admin.views.alerts import TITLES
+
 APPS = 300
 
 
@@ -61,3 +63,32 @@ def test_an_alert_is_open_as_long_as_an_app_belongs_to_it(hangar):
     fail(hangar, "other", f"user_id = '{users[5]}'")
     hangar.sql("select hangar.resolve_failure_alerts()")
     assert open_keys(hangar) == belonging - {"boom"}
+
+
+def test_an_alert_about_the_installation_is_not_hidden_by_many_about_single_apps(hangar):
+    """Every list of alerts begins with it, although it is the oldest of 300; the frame counts those that it does not list."""
+    operator = hangar.one("insert into auth.users (email) values ('ops@example.test') returning id")
+    hangar.sql("insert into hangar.operators (user_id, added_by) values (%s, 'test')", operator)
+    hangar.sql(
+        "insert into hangar.alerts (kind, key, message, opened_at)"
+        " values ('host_loss', 'fleet', '40 users', hangar.now() - interval '1 day'),"
+        " ('release_failed', '7', 'x', hangar.now() - interval '2 days')"
+    )
+    hangar.sql(
+        "insert into hangar.alerts (kind, key, message, opened_at)"
+        " select 'crash_loop', n::text, 'crashes', hangar.now() from generate_series(1, %s) n",
+        APPS,
+    )
+    frame = hangar.rpc("fly_admin_frame", user=operator)
+    lists = {"frame": frame, "overview": hangar.rpc("fly_overview"), "list": hangar.rpc("fly_list_alerts")}
+    shown = {name: [alert["kind"] for alert in answer["alerts"]] for name, answer in lists.items()}
+    first = ["host_loss", "release_failed", "crash_loop"]
+    assert {name: kinds[:3] for name, kinds in shown.items()} == dict.fromkeys(lists, first)
+    assert {name: len(kinds) for name, kinds in shown.items()} == {"frame": 20, "overview": 100, "list": 100}
+    assert frame["alert_kinds"] == {"host_loss": 1, "release_failed": 1, "crash_loop": APPS}
+
+
+def test_database_and_pages_order_the_kinds_of_alerts_alike(hangar):
+    """Each kind that has a title has its rank, in the same order."""
+    ranks = [hangar.one("select hangar.alert_rank(%s)", kind) for kind in ("brake", *TITLES, "made_up")]
+    assert ranks == [*range(1, len(TITLES) + 2), 1000]

@@ -13,10 +13,12 @@ from functions.admin.actions.request import suggest_plan
 from functions.admin.auth.session import CookieSealer, Session, make_session
 from functions.admin.pages.fleet import add_up
 from functions.admin.pagination import read_cursor, write_cursor
+from functions.admin.views.alerts import describe_handling
 from functions.admin.views.banners import SWEEP_IS_LATE_S, list_banners
 from functions.admin.views.charts import HEIGHT, WIDTH, draw_costs, draw_health
-from functions.admin.views.render import format_money, format_value, shorten_image, summarise_event
+from functions.admin.views.render import format_money, format_value, shorten_image, show_moment, summarise_event
 from shared.domain.csv_text import write_csv
+from shared.domain.moments import format_day, format_moment, format_second
 
 NOW = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 SOUND = {
@@ -131,6 +133,26 @@ def test_a_health_strip_without_turns_is_what_the_row_says():
     [span] = draw_health(make_user(health="unhealthy"), NOW)["spans"]
     assert (span.tone, span.x, span.width) == ("unhealthy", 0, WIDTH)
     assert draw_health({**make_user(), "row": None}, NOW)["spans"][0].tone == "unknown"
+
+
+def test_a_health_strip_ends_with_the_app():
+    """After the deletion there is no app, and nothing was healthy."""
+    gone = {**make_user(created=30)["row"], "deleted_at": ago(86400 * 4)}
+    spans = draw_health({**make_user(), "row": None, "last": gone}, NOW)["spans"]
+    assert [(span.tone, round(span.width / WIDTH * 10, 1)) for span in spans] == [("healthy", 6), ("none", 4)]
+    gone["deleted_at"] = ago(86400 * 20)
+    [span] = draw_health({**make_user(), "row": None, "last": gone}, NOW)["spans"]
+    assert (span.tone, span.width, span.label[:11]) == ("none", WIDTH, "no app from")
+
+
+def test_every_moment_is_shown_in_utc_whatever_zone_the_database_answers_in():
+    """`alter database … set timezone` must not turn a time of day into another one that is called UTC."""
+    there = "2026-11-25T22:30:00-08:00"
+    assert (format_moment(there), format_day(there)) == ("2026-11-26 06:30 UTC", "2026-11-26")
+    assert format_second(there) == "2026-11-26 06:30:00"
+    assert 'title="2026-11-26 06:30:00 UTC"' in show_moment(there, NOW)
+    handling = {"state": "snoozed", "until": there, "actor": "a", "reason": None}
+    assert describe_handling(handling) == "Snoozed until 2026-11-26 06:30 UTC by a"
 
 
 @pytest.mark.parametrize("place", [["2026-11-26T03:00:00+00:00", "11111111-1111-4111-8111-111111111111"], ["ä/+=", ""]])
@@ -285,3 +307,18 @@ def test_money_in_words(amount, words):
 def test_an_image_is_shortened_to_what_identifies_it():
     assert shorten_image("registry.fly.io/acme/backend@sha256:0123456789abcdef") == "backend@01234567"
     assert shorten_image("backend:v1") == "backend:v1"
+
+
+def test_many_alerts_are_counted_so_that_the_page_below_stays_in_sight():
+    """Every alert of a red kind is shown, and of others a few. The rest is one line by kind, which leads to the list."""
+    urgent = [{"kind": "fly_refused", "key": str(n), "message": "m"} for n in range(6)]
+    others = [{"kind": "crash_loop", "key": str(n), "message": "m"} for n in range(14)]
+    counts = {"fly_refused": 6, "crash_loop": 300, "unhealthy": 1200, "brake": 1}
+    banners = list_banners({**SOUND, "alerts": urgent + others, "alert_kinds": counts}, NOW)
+    assert [banner.title for banner in banners] == [*["Fly refuses the organisation"] * 6, "1,500 more alerts are open"]
+    assert banners[-1].text == "An app keeps crashing (300), An app is unhealthy (1,200)."
+    assert banners[-1].where == "controls#alerts"
+    assert titles(alerts=others, alert_kinds={"crash_loop": 14}) == ["An app keeps crashing"] * 4 + [
+        "10 more alerts are open"
+    ]
+    assert titles(alerts=others[:5]) == ["An app keeps crashing"] * 5

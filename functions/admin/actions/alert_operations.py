@@ -20,13 +20,20 @@ SPANS = {
     "7d": ("7 days", timedelta(days=7)),
     "30d": ("30 days", timedelta(days=30)),
 }
-NOT_OPEN = "Nothing was done: this alert is not among the newest open alerts any more. Its cause is probably gone."
+_MOST_ALERTS = 1000
+NOT_OPEN = (
+    "Nothing was done: this alert is not among the 1,000 most urgent open alerts any more. Its cause is probably gone."
+)
 
 
 def read_alert(database: OperatorDatabase, alert_id: UUID) -> Json:
-    """The open alert, as the Controls page lists it. {} if it is not among those."""
-    found: list[Json] = database.read_overview().document["alerts"]
-    return next((alert for alert in found if alert["id"] == str(alert_id)), {})
+    """The open alert, as the Controls page lists it; without names if others have pushed it off that list. {} if it is gone."""
+    listed: list[Json] = database.read_overview().document["alerts"]
+    shown = next((alert for alert in listed if alert["id"] == str(alert_id)), None)
+    if shown is not None:
+        return shown
+    rest: list[Json] = database.list_alerts(_MOST_ALERTS)["alerts"]
+    return next((alert for alert in rest if alert["id"] == str(alert_id)), {})
 
 
 def mark_handling(alert: Mapping[str, Any]) -> str:

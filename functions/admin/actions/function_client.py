@@ -18,6 +18,26 @@ _WATCH = "This page shows the progress."
 
 
 @dataclass(frozen=True)
+class Unanswered:
+    """What becomes of a request that the function did not receive (`lost`), or to which it did not answer (`unknown`)."""
+
+    lost: str
+    unknown: str
+
+
+RECORDED = Unanswered(*["The request is recorded, and the next drain carries it out."] * 2)
+CHECK = Unanswered(*["The next sweep checks the app."] * 2)
+RESTART = Unanswered(
+    "The machine was not restarted. Hangar does not repeat a restart, so request it again.",
+    "Whether the machine was restarted is not known; the timeline shows it. Hangar does not repeat a restart.",
+)
+SWEEP = Unanswered(
+    "No sweep was started. The scheduler starts one every 5 minutes.",
+    "Whether a sweep was started is not known; the Controls page shows it. The scheduler starts one every 5 minutes.",
+)
+
+
+@dataclass(frozen=True)
 class ActionOutcome:
     """What the operator reads after an action. `tone` is "good", "busy" or "bad"; `page` is where, by default where it began."""
 
@@ -26,21 +46,20 @@ class ActionOutcome:
     page: str | None = None
 
 
-def start_function(context: RequestContext, name: str, body: Mapping[str, Any]) -> ActionOutcome:
-    """Start a function that may take long. What is not finished within seconds continues without this page."""
-    return call_function(context, name, body, START_PATIENCE_S)
+def start_sweep(context: RequestContext) -> ActionOutcome:
+    """Start a sweep, which may take long. What is not finished within seconds continues without this page."""
+    return call_function(context, "health", {}, SWEEP, START_PATIENCE_S)
 
 
 def call_function(
-    context: RequestContext, name: str, body: Mapping[str, Any], patience_s: int = PATIENCE_S
+    context: RequestContext, name: str, body: Mapping[str, Any], unanswered: Unanswered, patience_s: int = PATIENCE_S
 ) -> ActionOutcome:
-    """Call a function as this operator, and say what came of it."""
+    """Call a function as this operator, and say what came of it. `unanswered`: what becomes of it without an answer."""
     url = context.admin.config.function_urls.get(name)
     if url is None:
         return ActionOutcome(
-            "busy",
-            f"HANGAR_FUNCTIONS_URL is not set, so the {name} function was not called. "
-            "The request is recorded, and the next drain carries it out.",
+            "busy" if unanswered is RECORDED else "bad",
+            f"HANGAR_FUNCTIONS_URL is not set, so the {name} function was not called. {unanswered.lost}",
         )
     headers = {"Authorization": f"Bearer {context.operator.access_token}", "Content-Type": "application/json"}
     timeout = httpx.Timeout(patience_s, connect=min(patience_s, 5))
@@ -51,16 +70,18 @@ def call_function(
         if patience_s < PATIENCE_S:
             return ActionOutcome("busy", "Started. It continues, and the pages show what it finds.")
         return ActionOutcome("busy", f"The {name} function is still working after {patience_s} s. {_WATCH}")
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        return ActionOutcome(
+            "bad", f"The {name} function could not be reached ({type(error).__name__}). {unanswered.lost}"
+        )
     except httpx.HTTPError as error:
         return ActionOutcome(
-            "bad",
-            f"The {name} function could not be reached ({type(error).__name__}). "
-            "The request is recorded, and the next drain carries it out.",
+            "bad", f"The {name} function did not answer ({type(error).__name__}). {unanswered.unknown}"
         )
-    return format_response(name, response)
+    return format_response(name, response, unanswered)
 
 
-def format_response(name: str, response: httpx.Response) -> ActionOutcome:
+def format_response(name: str, response: httpx.Response, unanswered: Unanswered = RECORDED) -> ActionOutcome:
     """A function's answer as a message for the operator. Only status and `code` are interpreted; `detail` is shown as it is."""
     body = _read_object(response)
     code, status = body.get("code"), response.status_code
@@ -79,7 +100,9 @@ def format_response(name: str, response: httpx.Response) -> ActionOutcome:
     if code == "out_of_reach":  # its detail says that Hangar tries again
         return ActionOutcome("busy", sentence)
     if status == httpx.codes.SERVICE_UNAVAILABLE:
-        return ActionOutcome("busy", f"{sentence} Nothing is lost: Hangar tries again automatically.")
+        if unanswered is RECORDED:
+            return ActionOutcome("busy", f"{sentence} Nothing is lost: Hangar tries again automatically.")
+        return ActionOutcome("bad", f"{sentence} {unanswered.unknown}")
     return ActionOutcome("bad", f"{sentence} ({status})")
 
 

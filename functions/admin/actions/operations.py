@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from functions.admin.actions.function_client import ActionOutcome, start_function
+from functions.admin.actions.function_client import CHECK, RESTART, ActionOutcome, start_sweep
 from functions.admin.actions.request import ActionRequest, suggest_plan
 from shared.adapters.procedures_operator import SettingsChange
 from shared.domain.status_text import format_unrecorded
@@ -51,12 +51,12 @@ def new_name(action: ActionRequest) -> ActionOutcome:
 
 def check(action: ActionRequest) -> ActionOutcome:
     """Have the app checked now."""
-    return action.call("health")
+    return action.call("health", CHECK)
 
 
 def restart(action: ActionRequest) -> ActionOutcome:
     """Have the machine restarted."""
-    return action.call("health", restart=True)
+    return action.call("health", RESTART, restart=True)
 
 
 def pause(action: ActionRequest) -> ActionOutcome:
@@ -115,7 +115,7 @@ def approve_orphan(action: ActionRequest) -> ActionOutcome:
 
 def sweep(action: ActionRequest) -> ActionOutcome:
     """Start a sweep. It reports within seconds, also while Fly does not answer."""
-    outcome = start_function(action.context, "health", {})
+    outcome = start_sweep(action.context)
     if outcome.tone == "good":
         return replace(outcome, text="The sweep has finished.")
     return (

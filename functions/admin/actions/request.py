@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from functions.admin.actions.function_client import ActionOutcome, call_function
+from functions.admin.actions.function_client import RECORDED, ActionOutcome, Unanswered, call_function
 from functions.admin.request_context import RequestContext
 from shared.adapters.operator_database import OperatorDatabase
 
@@ -46,9 +46,9 @@ class ActionRequest:
             raise LookupError("this action is not about a user")
         return self.user_id
 
-    def call(self, name: str, **body: Any) -> ActionOutcome:
+    def call(self, name: str, unanswered: Unanswered = RECORDED, **body: Any) -> ActionOutcome:
         user = {"user_id": str(self.user_id)} if self.user_id else {}
-        return call_function(self.context, name, {**user, **body})
+        return call_function(self.context, name, {**user, **body}, unanswered)
 
     @property
     def reason(self) -> str | None:

@@ -2,6 +2,7 @@
 
 import flask
 
+from functions.admin.pages.filters import refuse_filters
 from functions.admin.request_context import get_context, show
 from functions.admin.views.alerts import describe_counts
 from shared.domain.models import Json
@@ -19,6 +20,8 @@ _SHOWN = (
 @blueprint.get("/controls")
 def show_controls() -> flask.Response:
     """The state of Hangar, and its switches."""
+    if refused := refuse_filters():
+        return refused
     database = get_context().database
     overview, brake = database.read_overview(), database.read_brake()
     alerts = overview.document["alerts"]

@@ -57,6 +57,9 @@ def read_values(free: Mapping[str, int] | None = None) -> Filter:
     choices: Mapping[str, Any] = {"type": EVENT_TYPES, "status": EVENT_STATUSES, "span": SPANS}
     found = read_filter(choices, {**(free or {}), "day": 20}, others=("after",))
     day = found.values.get("day")
+    if day is not None and "span" in found.values:
+        problem = "Choose a time or a day, not both: the day alone says which events are meant."
+        return replace(found, problems=(*found.problems, problem))
     if day is None or (_DAY.fullmatch(day) and _read_day(day)):
         return found
     problem = f"There is no day {quote(day)}. A day is written like 2026-11-30."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import flask
 
-from functions.admin.request_context import clean, read_arg
+from functions.admin.request_context import clean, read_arg, show
 
 _MOST_SHOWN_CHARS = 60
 _MOST_CHOICES = 40
@@ -54,12 +54,20 @@ def read_filter(
     return Filter(values, tuple(problems))
 
 
+def refuse_filters(*known: str) -> flask.Response | None:
+    """400 for an address with a filter that the page would ignore, because it reads only `known`. None for other addresses."""
+    found = read_filter({}, others=known)
+    return show("error.html", 400, problem=found.problems[0]) if found.problems else None
+
+
 def quote(text: str) -> str:
     """What somebody typed, in quotation marks, shortened."""
     return f"“{text[:_MOST_SHOWN_CHARS]}{'…' if len(text) > _MOST_SHOWN_CHARS else ''}”"
 
 
 def _refuse_name(name: str, names: Sequence[str]) -> str:
+    if not names:
+        return f"This page has no filter {quote(name)}, and would ignore it."
     return f"There is no filter {quote(name)}. The filters are {_list_words(names)}."
 
 

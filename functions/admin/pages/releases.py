@@ -3,7 +3,7 @@
 import flask
 
 from functions.admin.actions.release_offers import offer_release_actions
-from functions.admin.pages.filters import Filter, read_filter
+from functions.admin.pages.filters import Filter, read_filter, refuse_filters
 from functions.admin.pagination import read_cursor, write_cursor
 from functions.admin.request_context import MOST_RELEASE_ID, get_context, read_arg, read_release_id, show
 from functions.admin.views.releases import (
@@ -27,6 +27,8 @@ LIST_ROWS = 20
 @blueprint.get("/releases")
 def show_releases() -> flask.Response:
     """The releases, the latest first, and how many apps differ from their plan."""
+    if refused := refuse_filters("before"):
+        return refused
     page = get_context().database.read_release_list(read_release_id("before"), LIST_ROWS)
     return show(
         "releases.html",

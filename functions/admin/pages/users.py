@@ -1,6 +1,8 @@
 """One user, with or without an app: desired state, observed state, next step. And the search for a user."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import flask
@@ -14,6 +16,7 @@ from functions.admin.views.render import pick
 from shared.adapters.procedures_dashboard import FoundUsers
 from shared.domain.credential_text import format_secrets, format_token
 from shared.domain.event_types import EVENT_STATUSES, EVENT_TYPES
+from shared.domain.moments import read_moment
 from shared.domain.remediation import format_next_step
 
 blueprint = flask.Blueprint("users", __name__)
@@ -65,6 +68,7 @@ def show_user(user_id: UUID) -> flask.Response:
         next_step=format_next_step(user, user["settings"], now, surface="dashboard"),
         actions=offer_actions(user),
         running=name_running_image(user["row"] or {}),
+        override_is_over=_is_over(user["override"], now),
         release_step=describe_target(user["release"]) if user["release"] else "",
         pin=describe_pin(user["pin"]) if user["pin"] else "",
         secrets=format_secrets(user["secrets"]),
@@ -79,3 +83,8 @@ def show_user(user_id: UUID) -> flask.Response:
         pick=pick,
         user_id=user_id,
     )
+
+
+def _is_over(override: Mapping[str, Any] | None, now: datetime) -> bool:
+    """Whether the override has ended. Its row stays until an operator sets or removes one."""
+    return override is not None and override["ends_at"] is not None and read_moment(override["ends_at"]) <= now

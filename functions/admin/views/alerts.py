@@ -7,9 +7,11 @@ from typing import Any
 
 from functions.admin.views.commands import replace_commands
 from functions.admin.views.releases import end_sentence
+from shared.domain.moments import format_moment
 
 MOST_LINKS = 5
-# The most urgent first. Alerts of other kinds follow, titled by their kind.
+# The most urgent first, as `hangar.alert_rank` orders them: what concerns the installation, then single apps.
+# Alerts of other kinds follow, titled by their kind.
 TITLES = {
     "installation": "Installation mismatch",
     "fly_unreachable": "Fly cannot be reached",
@@ -30,14 +32,8 @@ TITLES = {
     "unreadable_end": "The end of a subscription cannot be read",
     "unknown_user": "Subscriptions belong to unknown users",
     "orphans": "Orphans need attention",
-    "orphan_look": "An orphan cannot be checked",
     "legacy_unpaid": "Apps of the original system without a paying user",
     "provisioning_slow": "Provisioning is slow",
-    "provision_failed": "Apps cannot be provisioned",
-    "deprovision_failed": "Apps cannot be removed",
-    "crash_loop": "An app keeps crashing",
-    "unhealthy": "An app is unhealthy",
-    "unknown_health": "An app cannot be judged",
     "alert_delivery": "Alerts are not being delivered",
     "drift": "Machines differ from what should run",
     "release_failed": "A release has paused itself",
@@ -45,6 +41,12 @@ TITLES = {
     "signing_key": "The project refuses tokens of machines",
     "token_lapses": "Tokens of machines are about to end",
     "user_secrets_missing": "Secrets of users are missing on Fly",
+    "provision_failed": "Apps cannot be provisioned",
+    "deprovision_failed": "Apps cannot be removed",
+    "crash_loop": "An app keeps crashing",
+    "unhealthy": "An app is unhealthy",
+    "unknown_health": "An app cannot be judged",
+    "orphan_look": "An orphan cannot be checked",
 }
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
@@ -74,7 +76,7 @@ class ShownAlert:
 
 def describe_alert(alert: Mapping[str, Any]) -> ShownAlert:
     """An alert of fly_overview or fly_admin_frame as a page shows it."""
-    title = TITLES.get(alert["kind"], alert["kind"].replace("_", " ").capitalize())
+    title = name_kind(alert["kind"])
     names = {name["id"]: name for name in alert.get("names", [])}
     links = list(dict.fromkeys(Link(f"users/{name['user_id']}", _name_user(name)) for name in names.values()))
     key = str(alert["key"])
@@ -94,11 +96,16 @@ def describe_alert(alert: Mapping[str, Any]) -> ShownAlert:
     )
 
 
+def name_kind(kind: str) -> str:
+    """The title of the alerts of one kind."""
+    return TITLES.get(kind, kind.replace("_", " ").capitalize())
+
+
 def describe_handling(handling: Mapping[str, Any]) -> str:
     """Who has acknowledged or snoozed an alert, until when and why. Empty if nobody has."""
     if not handling:
         return ""
-    until = f" until {handling['until'][:16].replace('T', ' ')} UTC" if handling["until"] else ""
+    until = f" until {format_moment(handling['until'])}" if handling["until"] else ""
     why = f": “{handling['reason']}”" if handling["reason"] else ""
     return f"{handling['state'].capitalize()}{until} by {handling['actor']}{why}"
 
@@ -108,7 +115,7 @@ def describe_counts(open_alerts: int, shown: int, handled: Mapping[str, int]) ->
     if not open_alerts:
         return ""
     parts = [f"{handled[state]:,} {state}" for state in ("acknowledged", "snoozed") if handled.get(state)]
-    parts += [f"the newest {shown:,} are shown"] if shown < open_alerts else []
+    parts += [f"the {shown:,} most urgent are shown"] if shown < open_alerts else []
     return f"{open_alerts:,} open" + "".join(f", {part}" for part in parts)
 
 

@@ -1,16 +1,20 @@
 """The notices above every page while something needs attention. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from functions.admin.views.alerts import TITLES, describe_alert
+from functions.admin.views.alerts import TITLES, describe_alert, name_kind
 from shared.domain.remediation import format_duration
 from shared.domain.status_text import format_brake_count, format_brake_release
 
 # pg_cron starts a sweep every 5 minutes. After twice that time, somebody should find out why none came.
 SWEEP_IS_LATE_S = 600
+# More would push every page's content off the screen. Those of the red kinds are all shown.
+MOST_ALERTS = 4
+_MOST_KINDS = 6
 _DELETES_PAUSED = "Hangar still stops the machines of users who left, but destroys no app or machine."
 _BAD = frozenset(
     (
@@ -53,23 +57,45 @@ def list_banners(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
         found.append(Banner("live", "plain", "Not live", text))
     if sweep := _format_sweep(frame["sweep"], now):
         found.append(sweep)
-    alerts = [alert for alert in frame["alerts"] if alert["kind"] != "brake"]
-    ranks = {kind: rank for rank, kind in enumerate(TITLES)}
-    for alert in sorted(alerts, key=lambda each: ranks.get(each["kind"], len(ranks))):
-        shown = describe_alert(alert)
-        tone = "bad" if alert["kind"] in _BAD else "busy"
-        text = shown.text
-        if alert["kind"] == "fly_unreachable":
-            since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()
-            text = f"For {format_duration(since_s)}; the next sweep tries again. {text}"
-        if shown.state == "acknowledged":
-            text = f"{text} {shown.handled}."
-        page = (shown.links[0].where, shown.links[0].text) if len(shown.links) == 1 else ()
-        found.append(Banner(f"{alert['kind']} {alert['key']}", tone, shown.title, text, *page))
+    found += _list_alerts(frame, now)
     if snoozed := frame.get("alerts_handled", {}).get("snoozed"):
         title = "An alert is snoozed" if snoozed == 1 else f"{snoozed:,} alerts are snoozed"
         found.append(Banner("snoozed", "plain", title, "What is snoozed is not shown here.", "controls#alerts"))
     return found
+
+
+def _list_alerts(frame: Mapping[str, Any], now: datetime) -> list[Banner]:
+    """The most urgent alerts, each as a banner, and one banner that counts the others by kind."""
+    alerts = [alert for alert in frame["alerts"] if alert["kind"] != "brake"]
+    counts = Counter(frame.get("alert_kinds") or Counter(alert["kind"] for alert in alerts))
+    del counts["brake"]
+    ranks = {kind: rank for rank, kind in enumerate(TITLES)}
+    alerts.sort(key=lambda each: ranks.get(each["kind"], len(ranks)))
+    urgent = sum(alert["kind"] in _BAD for alert in alerts)
+    if counts.total() > MOST_ALERTS + 1 or len(alerts) < counts.total():
+        alerts = alerts[: max(urgent, MOST_ALERTS)]
+    banners = [_format_alert(alert, now) for alert in alerts]
+    rest = counts - Counter(alert["kind"] for alert in alerts)
+    if others := rest.total():
+        kinds = sorted(rest, key=lambda kind: ranks.get(kind, len(ranks)))
+        named = ", ".join(f"{name_kind(kind)} ({rest[kind]:,})" for kind in kinds[:_MOST_KINDS])
+        more = f", and {len(kinds) - _MOST_KINDS} more kinds" if len(kinds) > _MOST_KINDS else ""
+        title = "1 more alert is open" if others == 1 else f"{others:,} more alerts are open"
+        banners.append(Banner("more", "busy", title, f"{named}{more}.", "controls#alerts"))
+    return banners
+
+
+def _format_alert(alert: Mapping[str, Any], now: datetime) -> Banner:
+    shown = describe_alert(alert)
+    tone = "bad" if alert["kind"] in _BAD else "busy"
+    text = shown.text
+    if alert["kind"] == "fly_unreachable":
+        since_s = (now - datetime.fromisoformat(alert["opened_at"])).total_seconds()
+        text = f"For {format_duration(since_s)}; the next sweep tries again. {text}"
+    if shown.state == "acknowledged":
+        text = f"{text} {shown.handled}."
+    page = (shown.links[0].where, shown.links[0].text) if len(shown.links) == 1 else ()
+    return Banner(f"{alert['kind']} {alert['key']}", tone, shown.title, text, *page)
 
 
 def _format_brake(brake: Mapping[str, Any]) -> Banner:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+
+from shared.domain.moments import read_moment
 
 WIDTH, HEIGHT = 600, 120
 
@@ -42,8 +44,8 @@ def draw_costs(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def draw_health(user: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """A strip of health from `health_from` until now. Now advances in steps of 10 minutes, so that most refreshes are equal."""
-    starts_at = datetime.fromisoformat(user["health_from"])
-    now = max(now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0), starts_at)
+    starts_at = read_moment(user["health_from"])
+    now = max(now.astimezone(UTC).replace(minute=now.minute // 10 * 10, second=0, microsecond=0), starts_at)
     changes = _list_health_changes(user, starts_at)
     ends = [at for at, _ in changes[1:]] + [now]
     total_s = max((now - starts_at).total_seconds(), 1.0)
@@ -51,7 +53,7 @@ def draw_health(user: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     for (at, health), until in zip(changes, ends, strict=True):
         x = max((at - starts_at).total_seconds(), 0.0) / total_s * WIDTH
         width = max((until - at).total_seconds(), 0.0) / total_s * WIDTH
-        label = f"{health} from {at:%b %d %H:%M} to {until:%b %d %H:%M} UTC"
+        label = f"{'no app' if health == 'none' else health} from {at:%b %d %H:%M} to {until:%b %d %H:%M} UTC"
         spans.append(Bar(round(x, 2), 0, round(width, 2), 28, health, label))
     return {"spans": spans, "width": WIDTH, "height": 28}
 
@@ -61,6 +63,10 @@ def _list_health_changes(user: Mapping[str, Any], starts_at: datetime) -> list[t
     recorded, row = user["health"], user["row"] or user["last"]
     first = (recorded[0]["from"] if recorded else (row or {}).get("health_status")) or "unknown"
     changes = [(starts_at, first)]
-    if row is not None and (created_at := datetime.fromisoformat(row["created_at"])) > starts_at:
+    if row is not None and (created_at := read_moment(row["created_at"])) > starts_at:
         changes = [(starts_at, "none"), (created_at, first)]
-    return changes + [(datetime.fromisoformat(each["at"]), each["to"]) for each in recorded]
+    changes += [(read_moment(each["at"]), each["to"]) for each in recorded]
+    if row is None or row.get("deleted_at") is None:
+        return changes
+    gone_at = read_moment(row["deleted_at"])
+    return [change for change in changes if change[0] < gone_at] + [(max(gone_at, starts_at), "none")]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shared.domain.moments import format_moment
 from shared.domain.release_text import HOLDS, explain_code
 from shared.domain.remediation import format_duration
 
@@ -172,9 +173,7 @@ def describe_pin(pin: Mapping[str, Any]) -> str:
     parts = [f"image {pin['image']}"] if "image" in pin else []
     parts += [f"size {pin['cpu_count']} {pin['cpu_kind']} vCPU, {pin['memory_mb']} MB"] if "cpu_count" in pin else []
     parts += [f"environment {', '.join(pin['env'])}"] if pin.get("env") else []
-    parts += (
-        [f"no release before {pin['held_back_until'][:16].replace('T', ' ')} UTC"] if "held_back_until" in pin else []
-    )
+    parts += [f"no release before {format_moment(pin['held_back_until'])}"] if "held_back_until" in pin else []
     text = "; ".join(parts) or "nothing"
     return f"{text[:1].upper()}{text[1:]}; set"
 

@@ -17,6 +17,7 @@ from functions.admin.views.banners import list_banners
 from functions.admin.views.commands import replace_commands
 from functions.admin.views.releases import STATES, end_sentence, explain_reason, format_apps, name_wave
 from shared.domain.cost import to_cents
+from shared.domain.moments import format_day, format_moment, read_moment
 from shared.domain.release_text import explain_code
 from shared.domain.remediation import format_event, format_time
 from shared.domain.status_text import format_brake_release, format_host_loss
@@ -61,6 +62,8 @@ def add_filters(app: flask.Flask) -> None:
     app.jinja_env.filters |= {
         "tone": lambda word: _TONES.get(word, "unknown"),
         "money": format_money,
+        "day": format_day,
+        "moment": format_moment,
         "value": format_value,
         "count": lambda number: f"{int(number):,}",
         "ago": show_moment,
@@ -134,7 +137,7 @@ def show_moment(at: str | None, now: datetime) -> Markup:
     """A moment as people say it, with the exact time in the element. The script keeps the words current."""
     if at is None:
         return Markup('<span class="none">never</span>')
-    exact = datetime.fromisoformat(at)
+    exact = read_moment(at)
     full = f"{exact:%Y-%m-%d %H:%M:%S} UTC"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact.isoformat(), full, format_time(at, now))
 
