@@ -51,7 +51,7 @@ BUGS = (
     ),
     PlantedBug(
         "snoozed-for-ever",
-        Sql("function public.fly_admin_frame"),
+        Sql("function hangar.banner_alerts"),
         exactly("h.state = 'snoozed' and h.until > hangar.now()"),
         "h.state = 'snoozed'",
         "an alert whose snooze is over is shown above the pages again",
