@@ -58,8 +58,8 @@ JSON_SHAPES = {
     ),
     "status": _shape(
         "object",
-        "fleet_summary health_summary failures recent_events brake releases differ now settings binding changes_waiting due "
-        "legacy working sweep alerts drift unhealthy "
+        "fleet_summary health_summary failures failure_causes recent_events brake releases differ now settings binding "
+        "changes_waiting due legacy working sweep alerts drift unhealthy "
         "alerts_open alerts_handled alert_deliveries archive",
         f"With USER: {', '.join(f'`{key}`' for key in [*_USER_STATUS.split(), 'next'])}.",
     ),

@@ -223,9 +223,18 @@ def print_event_lines(console: Console, events: Sequence[Mapping[str, Any]]) -> 
         )
 
 
-def print_failures(console: Console, failures: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def count_shown(shown: int, total: int, which: str = "") -> str:
+    """How many rows a list shows of how many there are: "3", "50 of 1,372", or "the 100 most urgent of 500"."""
+    if shown >= total:
+        return f"{total:,}"
+    return f"the {shown:,} {which} of {total:,}" if which else f"{shown:,} of {total:,}"
+
+
+def print_failures(
+    console: Console, failures: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str = "Failures"
+) -> None:
     """A table of `columns`, then two unfolded lines for each failure: what happened, and what to do."""
-    console.print(make_table("Failures", failures, columns))
+    console.print(make_table(title, failures, columns))
     for failure in failures:
         for text in (f"{failure['user']}: {failure['what happened']}", f"    to do: {failure['what to do']}"):
             console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from ops.cli_support import (
 from ops.client import Installation
 from ops.connection import TargetError
 from ops.release_options import read_moment
-from ops.tables import make_list
+from ops.tables import count_shown, make_list
 from shared.domain.remediation import format_time
 
 _MOST_LISTED = 1000
@@ -54,7 +54,9 @@ def list_alerts(limit: int = 100, as_json: bool = False) -> None:
         return
     now = installation.database.read_overview().now
     rows = [_summarise(alert, now) for alert in found["alerts"]]
-    make_console().print(make_list(f"Open alerts ({found['open']})", rows, _COLUMNS))
+    make_console().print(
+        make_list(f"Open alerts ({count_shown(len(rows), found['open'], 'most urgent')})", rows, _COLUMNS)
+    )
 
 
 def _summarise(alert: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ops.commands.brake import format_brake
 from ops.commands.user_status import list_release_lines, print_user
 from ops.exit_codes import EXIT_USAGE
 from ops.release_tables import format_fleet_releases, format_plan_differences
-from ops.tables import make_table, print_failures
+from ops.tables import count_shown, make_table, print_failures
 from shared.domain.archive_text import describe_archive
 from shared.domain.cost import to_cents
 from shared.domain.drift_text import format_fleet_drift
@@ -105,6 +105,8 @@ def read_fleet(installation: Installation) -> dict[str, Any]:
     for failure in fleet["failures"]:
         scheduled = failure["next_attempt_at"] is not None
         failure["advice"] = advise(failure["error_code"], failure["email"] or failure["user_id"], goes_on=scheduled)
+    causes = installation.database.read_failures(None, 1)
+    fleet["failure_causes"] = {each["cause"]: each["apps"] for each in causes}
     fleet["brake"] = installation.database.read_brake()
     fleet |= installation.database.list_releases(_RELEASES)
     fleet |= installation.database.read_overview().document
@@ -136,7 +138,7 @@ def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
         }
         for alert in fleet["alerts"]
     ]
-    console.print(make_table(f"Open alerts ({fleet['alerts_open']})", alerts))
+    console.print(make_table(f"Open alerts ({count_shown(len(alerts), fleet['alerts_open'], 'most urgent')})", alerts))
     failures = [
         {
             "user": row["email"] or row["user_id"],
@@ -149,7 +151,13 @@ def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
         }
         for row in fleet["failures"]
     ]
-    print_failures(console, failures, ("user", "app", "code", "attempts", "next attempt"))
+    causes = fleet["failure_causes"]
+    total = max(sum(causes.values()), len(failures))
+    title = f"Failures ({count_shown(len(failures), total)})" if failures else "Failures"
+    print_failures(console, failures, ("user", "app", "code", "attempts", "next attempt"), title)
+    if total > len(failures):
+        by_cause = ", ".join(f"{cause} {apps:,}" for cause, apps in causes.items())
+        echo(f"By cause: {by_cause}. All of them: hangar apps --status error")
     events = [
         {
             "event": row["event_type"],

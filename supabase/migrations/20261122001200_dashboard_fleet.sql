@@ -104,7 +104,7 @@ begin
          else '' end
     || coalesce(' and coalesce(a.machine_region, a.region) = ' || quote_literal(p_filter ->> 'region'), '')
     || coalesce(' and a.tier = ' || quote_literal(p_filter ->> 'tier'), '')
-    || coalesce(' and a.status = ''error'' and coalesce(a.error_code, ''error'') = ' || quote_literal(p_filter ->> 'cause'), '')
+    || coalesce(' and a.status = ''error'' and a.desired_state <> ''legacy'' and coalesce(a.error_code, ''error'') = ' || quote_literal(p_filter ->> 'cause'), '')
     || case p_filter ->> 'work'
          when 'due' then format(' and a.next_attempt_at <= %L', v_now)
          when 'overdue' then format(' and a.next_attempt_at <= %L', v_now - interval '5 minutes')

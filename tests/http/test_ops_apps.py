@@ -423,3 +423,26 @@ def test_signed_calls_may_not_pass_for_a_signed_in_operator(operator):
     for actor in ("boss@example.test", "cli:", "cli:a b", 7):
         status, answer = installation.call_function("health", {"user_id": str(user), "restart": True, "actor": actor})
         assert (status, answer["code"]) == (400, "actor"), json.dumps(answer)
+
+
+def test_status_says_how_many_failures_and_alerts_it_does_not_show(operator):
+    """60 apps fail for two causes: the 50 that are shown do not look like all of them. The same holds for 120 alerts."""
+    operator.sql(
+        "insert into user_fly_apps (user_id, fly_app_name, fly_org_slug, network, region, docker_image, status, error_code,"
+        " error_message, next_attempt_at) select gen_random_uuid(), 'failing-' || n, 'x', 'n-' || n, 'sin', 'i', 'error',"
+        " case when n <= 45 then 'image' else 'quota' end, 'It fails', null from generate_series(1, 60) n"
+    )
+    operator.sql(
+        "insert into hangar.alerts (kind, key, message)"
+        " select 'crash_loop', 'crowd-' || n, 'crashes' from generate_series(1, 120) n"
+    )
+    out, _ = operator.hangar("status")
+    assert "Failures (50 of 60)" in out
+    assert "By cause: image 45, quota 15. All of them: hangar apps --status error" in out
+    assert "Open alerts (the 100 most urgent of 120)" in out
+    report = operator.json("status")
+    assert report["failure_causes"] == {"image": 45, "quota": 15}
+    operator.sql("delete from user_fly_apps where fly_app_name ~ '^failing-' and fly_app_name <> 'failing-1'")
+    out, _ = operator.hangar("status")
+    assert "Failures (1)" in out
+    assert "By cause" not in out

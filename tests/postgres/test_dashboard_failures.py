@@ -146,3 +146,16 @@ def test_an_alert_names_the_users_and_apps_that_it_is_about(hangar):
         assert (name["user_id"], name["app"]) == (str(user), row["fly_app_name"])
         assert name["email"] == f"user-{user.hex[:8]}@example.test"
         assert name["id"] == (str(row["id"]) if alert["kind"] == "unhealthy" else str(user))
+
+
+def test_the_list_of_a_cause_has_the_apps_that_its_number_counts(hangar):
+    """An app of the original system that was left in error fails for nothing that Hangar does, so neither of the two has it."""
+    user = hangar.user("pro")
+    fail(hangar, user, "error")
+    hangar.sql(
+        "insert into user_fly_apps (user_id, fly_app_name, fly_org_slug, network, region, docker_image, status, desired_state,"
+        " generation, next_attempt_at) values (gen_random_uuid(), 'left-over', 'x', '', 'sin', 'i', 'error', 'legacy', 0, null)"
+    )
+    [cause] = hangar.rpc("fly_admin_failures")["causes"]
+    listed = hangar.rpc("fly_admin_fleet", filter={"cause": "error"})["rows"]
+    assert (cause["cause"], cause["apps"], [row["user_id"] for row in listed]) == ("error", 1, [str(user)])
