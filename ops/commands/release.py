@@ -95,6 +95,10 @@ _CREATE_OPTIONS = (
 )
 
 
+# What a release may change, as `fly_create_release` calls it. The other fields choose apps or say how they move.
+_CHANGES = frozenset(("kind", "image", "cpu_kind", "cpu_count", "memory_mb", "env", "region"))
+
+
 def _with_create_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_CREATE_OPTIONS):
         command = option(command)
@@ -161,8 +165,11 @@ def _read_spec(installation: Installation, options: Mapping[str, Any]) -> tuple[
         "wave_shares": read_waves(options["waves"]) if options["waves"] is not None else None,
         **{key: _READERS[key](_name_option(key), text) for key, text in texts.items()},
     }
-    named = {user: word for found in names.values() for user, word in found.items()}
-    return {key: value for key, value in spec.items() if value is not None}, named
+    spec = {key: value for key, value in spec.items() if value is not None}
+    if not spec.keys() & _CHANGES:
+        hint = ". --region only chooses the apps that are there; --move-to moves apps" if options["regions"] else ""
+        raise TargetError(f"name what changes: --image, --cpu-kind, --cpu, --memory, --env, --move-to or --drift{hint}")
+    return spec, {user: word for found in names.values() for user, word in found.items()}
 
 
 def _read_regions(preference: str | None) -> str | None:

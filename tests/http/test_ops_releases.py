@@ -205,7 +205,8 @@ def test_a_release_that_hangar_holds_says_why(operator):
 
 REFUSED = {
     ("--image", "nonsense"): "image must be an image with a tag or a digest",
-    (): "a release changes at least one of",
+    (): "name what changes: --image,",
+    ("--region", "iad", "--tier", "pro"): "--region only chooses the apps that are there; --move-to moves apps",
     ("--drift", "--image", NEW): "kind plan",
     (
         "--image",
