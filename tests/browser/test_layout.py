@@ -118,3 +118,28 @@ def test_the_bars_of_a_chart_stand_above_their_labels(operator_page, cloud, crow
     assert max(found["heights"]) - min(found["heights"]) < 1
     assert min(found["heights"]) > 60
     assert found["strip"] > 200
+
+
+@pytest.mark.parametrize("width", [360, 800, 1440])
+def test_a_form_shows_every_name_that_it_lists(operator_page, cloud, width):
+    """What is confirmed is in sight: 20 names and the number of the others, none of them in a column outside the card."""
+    cloud.sql("update hangar.settings set paused = false")
+    cloud.sql(
+        "insert into public.user_fly_apps (user_id, fly_app_name, fly_org_slug, network, region, docker_image, status,"
+        " error_code, error_message, next_attempt_at) select gen_random_uuid(), 'listed-' || n, 'x', 'listed', 'sin', 'i',"
+        " 'error', 'listed', 'It fails', null from generate_series(1, 25) n"
+    )
+    try:
+        operator_page.set_viewport_size({"width": width, "height": 900})
+        operator_page.goto(f"{cloud.dashboard}/actions/retry-cause?cause=listed")
+        expect(operator_page.locator(".going > li")).to_have_count(21)
+        hidden = operator_page.evaluate(
+            """() => {
+              const list = document.querySelector(".going"), place = list.getBoundingClientRect();
+              return [...list.children].map((each) => each.getBoundingClientRect())
+                .filter((each) => each.right > place.right + 1 || each.bottom > place.bottom + 1).length;
+            }"""
+        )
+        assert hidden == 0
+    finally:
+        cloud.sql("delete from public.user_fly_apps where network = 'listed'")

@@ -58,6 +58,16 @@ BUGS = (
         (f"{_HANDLING}::test_the_pages_hide_a_snoozed_alert_only_until_its_time",),
     ),
     PlantedBug(
+        "urgent-alerts-pushed-off",
+        Sql("function public.fly_admin_frame"),
+        exactly("order by hangar.alert_rank(l.kind), l.opened_at desc limit 20"),
+        "order by l.opened_at desc limit 20",
+        "an alert about the installation is above the pages, however many newer alerts about single apps are open",
+        (
+            "tests/postgres/test_many_alerts.py::test_an_alert_about_the_installation_is_not_hidden_by_many_about_single_apps",
+        ),
+    ),
+    PlantedBug(
         "woken-twice-in-the-log",
         Sql("function public.fly_wake_alert"),
         exactly("if v_handling is not null then"),
