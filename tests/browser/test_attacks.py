@@ -21,7 +21,8 @@ def hostile(cloud):
     cloud.wait_until("no worker has the app", lambda: not cloud.sql(leased, row))
     cloud.sql(
         "update public.user_fly_apps set status = 'error', error_code = %s, error_message = %s, docker_image = %s,"
-        " next_attempt_at = null where id = %s",
+        # A sweep that comes meanwhile makes the app due because of the override, so the test holds the lease.
+        " next_attempt_at = null, lease_token = gen_random_uuid(), lease_expires_at = now() + interval '1 hour' where id = %s",
         f"code {IMAGE}",
         f"message {SCRIPT}{IMAGE}",
         f"image {IMAGE}",
@@ -43,6 +44,7 @@ def hostile(cloud):
         f"reason {SCRIPT}",
     )
     yield person
+    cloud.sql("update public.user_fly_apps set lease_token = null, lease_expires_at = null where id = %s", row)
     cloud.sql("update hangar.settings set paused = false")
     cloud.sql("delete from public.fly_overrides where user_id = %s", person.id)
     cloud.sql("update public.user_subscriptions set tier = 'free' where user_id = %s", person.id)
