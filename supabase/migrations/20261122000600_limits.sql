@@ -122,7 +122,7 @@ begin
   select b.* into v_brake from hangar.brake_status() b;
   select count(*) into v_waiting from public.user_fly_apps a
    where a.deleted_at is null and a.desired_state = 'absent' and a.error_code is null and a.id::text <> all (v_brake.destroyed)
-     and (a.delete_after is null or a.delete_after <= hangar.now());
+     and (a.delete_after is null or a.delete_after <= hangar.now()) and (a.hold_until is null or a.hold_until <= hangar.now());
   update hangar.alerts l set resolved_at = hangar.now()
    where l.kind = 'brake' and l.resolved_at is null
      and case l.key when 'database' then v_brake.reason is distinct from 'lost'

@@ -54,6 +54,14 @@ def test_what_the_brake_counts(inside):
         assert brake(inside)["destroyed"] == ([named] if counts else []), (action, metadata, ago_s)
 
 
+def test_an_outcome_alone_takes_nothing_away(inside):
+    """The intent of a worker that died long ago is closed when its row is claimed again."""
+    row = put(inside)
+    for status in ("succeeded", "failed", "unknown"):
+        log_action(inside, row, "delete_app", status=status, purpose="deprovision")
+    assert brake(inside)["destroyed"] == []
+
+
 def test_an_app_counts_once_and_an_orphan_beside_its_row(inside):
     row = put(inside)
     for action in ("stop_machine", "destroy_machine", "delete_app"):
@@ -142,6 +150,8 @@ WAITING = [
     ({"desired_state": "present", "status": "active"}, False),
     ({"delete_after": ago(1)}, True),
     ({"delete_after": ago(-60)}, False),
+    ({"hold_until": ago(1)}, True),
+    ({"hold_until": ago(-60)}, False),
     ({"error_code": "host", "status": "error"}, False),
     ({"status": "deleted", "deleted_at": ago(0)}, False),
 ]

@@ -156,6 +156,24 @@ def test_the_same_cause_is_one_alert_for_creating_and_removing(inside):
     assert (alert["times"], alert["metadata"]["apps"], alert["metadata"]["cause"]) == (2, 2, "region_full/iad")
 
 
+ALREADY = [
+    # an alert with the key of the app, whether the failure of a removal is told under its kind
+    ({"kind": "provision_failed"}, True),
+    ({"kind": "provision_failed", "resolved_at": ago(1)}, False),
+    ({"kind": "crash_loop"}, False),
+]
+
+
+def test_only_an_open_alert_about_the_failure_keeps_its_kind(inside):
+    for columns, keeps in each(inside, ALREADY):
+        row = fail(inside, desired_state="absent")
+        open_alert(inside, key=str(row), **columns)
+        open_alert(inside, "provision_failed", "other")
+        sync(inside, row)
+        kinds = {kind for kind, key in open_alerts(inside) if key == str(row)} - {"crash_loop"}
+        assert kinds == {"provision_failed" if keeps else "deprovision_failed"}, columns
+
+
 def test_an_app_that_fails_for_another_reason_leaves_the_alert_of_the_former_one(inside):
     row = fail(inside)
     sync(inside, row)

@@ -388,6 +388,24 @@ def test_which_app_is_stalled(inside):
         assert found == int(is_stalled), (columns, settings, alerts)
 
 
+KNOWN = [
+    # an alert about stalled apps, whether a change of the settings a moment ago starts the hour again
+    ({}, False),
+    ({"resolved_at": ago(600)}, True),
+    ({"kind": "crash_loop"}, True),
+]
+
+
+def test_only_an_open_alert_says_that_apps_are_known_to_be_stalled(inside):
+    inside.sql("alter table hangar.settings disable trigger user")
+    set_settings(inside, updated_at=ago(60))
+    for columns, ends in each(inside, KNOWN):
+        put(inside, **BEHIND)
+        open_alert(inside, **{"kind": "provisioning_slow", **columns})
+        inside.sql("select hangar.check_stalled()")
+        assert (open_alerts(inside, "provisioning_slow") == []) is ends, columns
+
+
 def test_a_new_desire_and_a_change_of_the_settings_start_the_hour_again(inside):
     """But not for apps that are known to be stalled, and not a change that lies in the future."""
     inside.sql("alter table hangar.settings disable trigger user")

@@ -239,6 +239,38 @@ def test_a_row_that_is_wanted_begins_without_its_failures(held):
         assert (found["tier"], found["memory_mb"], found["grace_s"]) == ("elite", 1024, 0)
 
 
+MOVES = [
+    # the row, the release, its target, whether the release may go on moving the app of a user who returns
+    ({}, {}, {}, True),
+    ({}, {"state": "paused"}, {}, True),
+    ({}, {"state": "rolling_back"}, {}, True),
+    ({}, {"state": "completed"}, {}, False),
+    ({}, {}, {"state": "verifying"}, True),
+    ({}, {}, {"state": "done"}, False),
+    ({}, {"state": "rolling_back"}, {"state": "done", "must_go_back": True}, True),
+    ({"desired_state": "present", "status": "active"}, {}, {"state": "done"}, True),
+]
+
+
+def test_a_user_who_returns_in_the_middle_of_a_move_keeps_it_while_the_release_works_on_the_app(held):
+    """On this app, and not only on another one."""
+    for columns, release, target, keeps in each(held, MOVES):
+        row, other = put(held, **{**RUNS, **HELD, **columns}), put(held)
+        add_release = "insert into hangar.releases (state, created_by) values (%s, 'test') returning id"
+        number = held.one(add_release, release.get("state", "rolling"))
+        own = {"row_id": row, "state": "applying", **target}
+        for place, each_target in enumerate((own, {"row_id": other, "state": "done" if keeps else "applying"})):
+            named = {"release_id": number, "user_id": each_target["row_id"], "wave": 0, "place": place}
+            insert(held, "hangar.release_targets", **named, **each_target)
+        change(held, row, move_release_id=number)
+        held.sql(
+            "select hangar.make_present(%s, 'pro', jsonb_populate_record(null::hangar.machine_spec, %s::jsonb))",
+            row,
+            json.dumps(SPEC),
+        )
+        assert (read(held, row)["move_release_id"] == number) is keeps, (columns, release, target)
+
+
 def test_a_plan_that_is_gone_keeps_the_grace_that_was_bought(held):
     row = put(held, **{**RUNS, "memory_mb": 256})
     held.sql(

@@ -238,6 +238,7 @@ def test_which_success_says_that_fly_no_longer_refuses_the_organisation(inside):
 
 
 LEASE = uuid.uuid4()
+FAILED = {"status": "error", "error_code": "host", "error_message": "no room"}
 
 
 def leased(hangar, **columns):
@@ -254,6 +255,32 @@ def save(hangar, row, patch=None, *, token=LEASE, generation=1, release=False, e
         json.dumps(list(events)),
         release,
     )
+
+
+WAITS_FOR_THE_HOST = [
+    # the row, the intended action, why it is refused, status and error code afterwards
+    (FAILED, "delete_app", "entitlement_unknown", ("deprovisioning", None)),
+    ({**FAILED, "error_code": "billing"}, "delete_app", "entitlement_unknown", ("error", "billing")),
+    ({}, "delete_app", "entitlement_unknown", ("deprovisioning", None)),
+    (FAILED, None, None, ("error", "host")),
+]
+
+
+def test_a_removal_that_waits_for_the_host_no_longer_waits_for_its_failure(inside):
+    """Whose alert would otherwise stay open. A refusal of the organisation keeps its own."""
+    inside.sql("delete from fly_plans where tier = 'elite'")
+    installation = inside.one("select installation_id::text from hangar.settings")
+    for columns, action, refused, after in each(inside, WAITS_FOR_THE_HOST):
+        user = uuid.uuid4()
+        insert(inside, "auth.users", id=user, email="user@example.test")
+        inside.sql("update user_subscriptions set tier = 'elite' where user_id = %s", user)
+        row = leased(inside, user_id=user, **{**GONE, **columns})
+        change(inside, row, network=inside.one("select hangar.network_name(%s::uuid, %s)", installation, row))
+        metadata = {"action": action, "purpose": "deprovision", "installation_id": installation}
+        intent = {"id": str(uuid.uuid4()), "event_type": "action", "status": "intent", "metadata": metadata}
+        answer = save(inside, row, events=[intent] if action else [])
+        found = read(inside, row)
+        assert (answer["refused"], (found["status"], found["error_code"])) == (refused, after), (columns, action)
 
 
 LATE = [
