@@ -208,3 +208,25 @@ def test_which_status_rules_are_accepted(inside):
             else:
                 insert(inside, "hangar.status_rules", status=status, rule=rule)
                 assert inside.one("select rule from hangar.status_rules where status = %s", stored) == rule
+
+
+PROVIDERS = ("default", "stripe", "paddle", "lemon_squeezy", "revenuecat")
+
+
+def test_the_rules_of_each_provider_replace_those_before(inside):
+    for provider in PROVIDERS:
+        count = inside.one("select hangar.use_status_rules(%s)", provider)
+        stored = inside.sql("select status, rule from hangar.status_rules order by 1")
+        assert stored == inside.sql("select status, rule from hangar.status_rules_of(%s) order by 1", provider)
+        assert count == len(stored) > 4, provider
+    for provider in ("nobody", None):
+        with inside.admin.transaction(force_rollback=True), pytest.raises(errors.InvalidParameterValue):
+            inside.sql("select hangar.use_status_rules(%s)", provider)
+
+
+def test_a_host_that_cannot_be_read_is_not_taken_for_an_empty_one(inside):
+    [found] = inside.sql("select rows is not null as is_read, problem from hangar.read_whole_host()")
+    assert found == {"is_read": True, "problem": None}
+    inside.sql("alter table user_subscriptions rename column tier to plan")
+    [found] = inside.sql("select rows is not null as is_read, problem from hangar.read_whole_host()")
+    assert (found["is_read"], "tier" in found["problem"]) == (False, True)

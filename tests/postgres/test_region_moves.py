@@ -61,8 +61,10 @@ STOPPED = [
     ("old", {}, ALLOWED),
     ("new", {}, ALLOWED),
     ("other", {}, REFUSED),
+    (None, {}, REFUSED),
     ("old", {"spare_machine_id": None}, REFUSED),
     ("old", {"move_release_id": None}, REFUSED),
+    ("old", {"power": "on_demand"}, REFUSED),
     ("new", MOVED, REFUSED),
     ("old", MOVED, ALLOWED),
 ]
