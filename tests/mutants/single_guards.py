@@ -1,4 +1,4 @@
-"""Bugs planted in conditions of drift, moves, alerts and the brake that whole sweeps hide: each is asked directly."""
+"""Bugs planted in single conditions of drift, moves, health, alerts, saves and the brake, which whole sweeps hide."""
 
 from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
@@ -12,6 +12,14 @@ _CAUSES = "tests/postgres/test_failure_causes.py"
 _HEALTH = "tests/postgres/test_health_rules.py"
 _BRAKE = "tests/postgres/test_brake_rules.py"
 _CAPS = "tests/postgres/test_cap_rules.py"
+_LEASES = "tests/postgres/test_lease_rules.py"
+_SAVES = "tests/postgres/test_save_rules.py"
+_OBSERVED = "tests/postgres/test_sweep_record_rules.py"
+_HOST_ALERTS = "tests/postgres/test_host_alert_rules.py"
+_REMOVAL = "tests/postgres/test_removal_rules.py"
+_MARKS = "tests/postgres/test_mark_rules.py"
+_SWEEP = "tests/unit/test_sweep_judgement.py"
+_BACKOFF = "tests/unit/test_backoff.py"
 
 BUGS = (
     PlantedBug(
@@ -181,5 +189,85 @@ BUGS = (
         "p_action = 'create_app';",
         "I10: an app that the caps have never admitted counts as a new one",
         (f"{_CAPS}::test_an_app_that_was_never_admitted_is_a_new_one_for_the_caps",),
+    ),
+    PlantedBug(
+        "samples-of-one-moment-count-each",
+        Sql("function public.fly_record_sweep"),
+        exactly("or a.bad_sample_at <= v_now - make_interval(secs => g.bad_sample_gap_s::double precision)"),
+        "or true",
+        "I5: an app is unhealthy after several samples that lie apart, not after several sweeps in a minute",
+        (f"{_OBSERVED}::test_how_an_observation_changes_the_health_of_a_row",),
+    ),
+    PlantedBug(
+        "hidden-apps-due-and-the-others-not",
+        Python("shared.fleet.incidents", "IncidentGuard.hold_hidden"),
+        exactly("if report in missing"),
+        "if report not in missing",
+        "I2: apps that Fly hides are not made again in bulk",
+        (f"{_SWEEP}::test_apps_that_fly_hides_are_not_made_again_in_bulk",),
+    ),
+    PlantedBug(
+        "rate-limit-without-end-is-no-failure",
+        Python("shared.domain.backoff", "asked_to_wait_s"),
+        exactly("and error.attempts_made < ATTEMPTS_A_ROUND"),
+        "",
+        "I8: an app that Fly's limit refuses again and again is told",
+        (f"{_BACKOFF}::test_a_wait_for_a_rate_limit_is_no_failure",),
+    ),
+    PlantedBug(
+        "apps-in-their-hold-wait-for-the-brake",
+        Sql("function hangar.resolve_brake_alerts"),
+        exactly("and (a.hold_until is null or a.hold_until <= hangar.now())"),
+        "",
+        "the brake's alert ends when nothing waits for the brake",
+        (f"{_BRAKE}::test_the_alert_of_the_brake_stays_open_while_an_app_waits_for_the_last_place",),
+    ),
+    PlantedBug(
+        "unreadable-host-ends-alerts-about-its-values",
+        Sql("function hangar.check_unknown_values"),
+        exactly("and p_judged is not null;"),
+        ";",
+        "an alert never ends because nobody could look",
+        (f"{_HOST_ALERTS}::test_an_alert_about_a_value_ends_when_no_subscription_has_it_any_more",),
+    ),
+    PlantedBug(
+        "problem-of-the-host-swallowed",
+        Sql("function hangar.read_whole_host"),
+        exactly("problem := sqlerrm;"),
+        "",
+        "a host that cannot be read is never silent",
+        (f"{_HOST_ALERTS}::test_a_host_that_cannot_be_read_is_not_taken_for_an_empty_one",),
+    ),
+    PlantedBug(
+        "claim-does-not-wait-for-the-grace",
+        Sql("function public.fly_claim"),
+        exactly("greatest(v_row.hold_until, v_row.delete_after)"),
+        "least(v_row.hold_until, v_row.delete_after)",
+        "I7: a wake-up call does not work on an app that waits for the end of its grace",
+        (f"{_LEASES}::test_which_row_a_worker_may_claim",),
+    ),
+    PlantedBug(
+        "refusal-of-the-organisation-forgotten-by-a-removal",
+        Sql("function public.fly_save"),
+        exactly("and not hangar.is_org_wide(v_row.error_code) then"),
+        "then",
+        "I8: what Fly refuses the organisation is told until it accepts",
+        (f"{_SAVES}::test_a_removal_that_waits_for_the_host_no_longer_waits_for_its_failure",),
+    ),
+    PlantedBug(
+        "move-kept-for-the-sake-of-another-app",
+        Sql("function hangar.make_present"),
+        exactly("t.row_id = a.id and t.release_id = a.move_release_id"),
+        "t.release_id = a.move_release_id",
+        "I2: no release moves an app with which it is done",
+        (f"{_REMOVAL}::test_a_user_who_returns_in_the_middle_of_a_move_keeps_it_while_the_release_works_on_the_app",),
+    ),
+    PlantedBug(
+        "sync-takes-marks-that-it-has-not-looked-at",
+        Sql("function hangar.take_seen_marks"),
+        exactly("where m.seen and (p_after"),
+        "where (p_after",
+        "I1: a change that was marked during a sync is not taken for one that the sync has seen",
+        (f"{_MARKS}::test_a_sync_continues_with_the_users_that_it_has_found_itself",),
     ),
 )
