@@ -386,6 +386,29 @@ def test_a_sync_finds_who_should_have_a_row(held):
         assert found == int(is_found), (live, before)
 
 
+GRANTED = [
+    # the override, when it ends, whether a user without a subscription gets a row
+    ("grant", None, True),
+    ("grant", ago(-60), True),
+    ("grant", ago(60), False),
+    ("deny", None, False),
+]
+
+
+def test_a_sync_finds_whom_an_operator_has_granted_an_app(held):
+    set_settings(held, live=True)
+    for override, ends_at, is_found in each(held, GRANTED):
+        user = uuid.uuid4()
+        insert(held, "auth.users", id=user, email="user@example.test")
+        held.sql("delete from user_subscriptions where user_id = %s", user)
+        plan = {"plan": "pro"} if override == "grant" else {}
+        insert(held, "public.fly_overrides", user_id=user, override=override, actor="operator", ends_at=ends_at, **plan)
+        held.sql("delete from hangar.marks")
+        held.sql("select public.fly_sync_entitlements()")
+        found = held.one("select count(*) from user_fly_apps where user_id = %s", user)
+        assert found == int(is_found), (override, ends_at)
+
+
 def test_an_orphan_is_readopted_before_a_new_app_is_made(held):
     """The oldest one, unless it is being removed, not lost, or known under a row."""
     user = uuid.uuid4()

@@ -274,6 +274,7 @@ def report(row, inventory=None, **found):
 PROBES = [
     # the row, what was found, health, whether it is due, the symptom
     (ACTIVE, {"machine": MACHINE}, "healthy", False, None),
+    (ACTIVE, {"machine": in_state("started", crashes=crashes(1, 2, 3, 4, 5))}, "healthy", False, "crashes"),
     (ACTIVE, {"machine": in_state("stopped", health="bad", symptom=RESTS)}, "bad", True, "not_running"),
     (having(ACTIVE, status="error"), {"machine": in_state("stopped", health="bad")}, "bad", False, None),
     (having(ACTIVE, status="error"), {"machine": MACHINE}, "healthy", True, None),
