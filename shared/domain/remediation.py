@@ -275,7 +275,7 @@ def _format_without_row(user: Mapping[str, Any], settings: Mapping[str, Any], *,
 # In other events the actor is the worker that held the lease, which is of no use to the reader.
 _BY_PEOPLE = (
     "settings_changed", "override_set", "recovery_attempted", "release_changed", "pin_set", "alert_handled", "plan_changed",
-    "command_run", "token_revoked", "user_erased", "user_secret_changed", "adoption",
+    "command_run", "token_revoked", "user_erased", "user_secret_changed", "adoption", "orphan_approved",
 )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ create table public.user_fly_app_events (
     'error_occurred', 'recovery_attempted',
     'desired_changed', 'action', 'drift_found', 'drift_ended', 'orphan_found', 'orphan_removed', 'override_set', 'settings_changed',
     'brake_tripped', 'alert_raised', 'release_changed', 'release_target', 'pin_set', 'alert_handled', 'plan_changed', 'command_run',
-    'user_secret_changed', 'token_revoked', 'user_erased', 'adoption')),
+    'user_secret_changed', 'token_revoked', 'user_erased', 'adoption', 'orphan_approved')),
   status text not null check (status in ('intent', 'succeeded', 'failed', 'unknown', 'info')),
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
   error_details text,

@@ -160,10 +160,17 @@ comment on function public.fly_record_orphan_absence(text, text) is 'Fly answere
 create function public.fly_approve_orphan(p_app text, p_actor text) returns jsonb
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '3s'
 as $$
+declare
+  v_orphan public.fly_orphans;
 begin
   perform hangar.require_actor(p_actor);
-  update public.fly_orphans set approved_by = p_actor where app = p_app;
-  return jsonb_build_object('approved', found);
+  -- The removal destroys the app and its row here, so the log keeps who has approved it.
+  update public.fly_orphans set approved_by = p_actor where app = p_app and approved_by is null returning * into v_orphan;
+  if found then
+    insert into public.user_fly_app_events (event_type, status, metadata)
+    values ('orphan_approved', 'info', jsonb_build_object('app', p_app, 'network', v_orphan.network, 'actor', p_actor));
+  end if;
+  return jsonb_build_object('approved', exists (select 1 from public.fly_orphans o where o.app = p_app));
 end
 $$;
 comment on function public.fly_approve_orphan(text, text) is 'An operator approves the removal of an orphan, so that it need not age. The next sweep still looks at it directly first. docs/database.md.';

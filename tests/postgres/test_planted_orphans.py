@@ -32,6 +32,18 @@ def test_the_same_name_on_another_network_is_another_orphan(hangar):
     assert hangar.one("select hangar.now() - first_seen_at < interval '1 minute' from fly_orphans")
 
 
+def test_the_log_keeps_who_approved_the_removal_of_an_orphan(hangar):
+    """The orphan's own row goes with it. A second approval changes nothing; an unknown name is approved by nobody."""
+    hangar.rpc("fly_record_orphans", seen=[{"app": "a", "network": "n-1"}])
+    answers = [
+        hangar.rpc("fly_approve_orphan", app=app, actor=actor) for app, actor in (("a", "x"), ("a", "y"), ("b", "x"))
+    ]
+    assert [answer["approved"] for answer in answers] == [True, True, False]
+    assert hangar.one("select approved_by from fly_orphans where app = 'a'") == "x"
+    events = hangar.sql("select metadata from user_fly_app_events where event_type = 'orphan_approved'")
+    assert [row["metadata"] for row in events] == [{"app": "a", "network": "n-1", "actor": "x"}]
+
+
 @pytest.mark.parametrize(("minutes", "closed"), [(9, []), (11, ["unknown"])])
 def test_a_removal_is_closed_as_unknown_after_ten_minutes_and_not_before(hangar, act, minutes, closed):
     """I11: until then its worker may still be running and record the outcome."""
