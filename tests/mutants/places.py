@@ -5,6 +5,7 @@ package or the SQL statement to another migration.
 """
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,10 +71,10 @@ class Sql:
             rf"(?:create\s+(?:or\s+replace\s+)?)?{_loosen(re.escape(self.begins))}(?!\w)", re.IGNORECASE
         )
         found = [
-            source
+            Source(path, start, end)
             for path in sorted((root / MIGRATIONS).glob("*.sql"))
-            for source in _find_statements(path)
-            if begins.match(source.text)
+            for start, end, statement in _find_statements(path.read_text())
+            if begins.match(statement)
         ]
         return _only(found, f"{self} is not in {MIGRATIONS}")
 
@@ -131,11 +132,15 @@ def _names_of(node: ast.stmt) -> list[str]:
     return []
 
 
-def _find_statements(path: Path) -> Iterator[Source]:
-    text, at = path.read_text(), 0
+@functools.lru_cache(maxsize=1000)
+def _find_statements(text: str) -> list[tuple[int, int, str]]:
+    """The statements of a file: each with its start and end. Hundreds of places are looked for in the same files."""
+    found, at = [], 0
     for statement in split_statements(text):
         start = text.index(statement, at)
         at = start + len(statement)
         # The comments in front of a statement are not part of it.
         begin = re.match(r"(?:\s*--[^\n]*\n)*\s*", statement)
-        yield Source(path, start + (begin.end() if begin else 0), at)
+        start += begin.end() if begin else 0
+        found.append((start, at, text[start:at]))
+    return found
