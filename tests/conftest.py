@@ -22,7 +22,7 @@ from local.supabase.postgres.server import Postgres, find_binaries, system_binar
 from tests.support.databases import as_role, drop_database, fresh_database
 from tests.support.sampling import choose_part, sample
 from tests.support.schedule import GroupScheduling, sort_slowest_first
-from tests.support.shared_database import SharedDatabases
+from tests.support.shared_database import PlainDatabase, SharedDatabases
 
 _ENOUGH_BYTES = 2 * 1024**3
 # No test is judged by a clock: on a busy machine a slow example is no finding.
@@ -43,6 +43,7 @@ def pytest_configure(config):
     # Started in the background, a shell has us ignore Ctrl-C, and every child of ours with us.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
+    config.addinivalue_line("markers", "own_database: does not share its database with other tests (tests/postgres)")
     config.addinivalue_line("markers", "slow: takes 1.5 s of a processor; `make test` runs one of each file")
     config.addinivalue_line("markers", "sized: larger in `make proof` than in `make test` (tests/support/sizes.py)")
 
@@ -151,18 +152,27 @@ def bare_database(postgres) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shared_databases() -> Iterator[SharedDatabases]:
-    """Databases for worlds that do not need one of their own."""
+    """Databases for tests that do not need one of their own."""
     databases = SharedDatabases()
     yield databases
     databases.close()
 
 
 @pytest.fixture
-def connect(request) -> Iterator[Callable[..., psycopg.Connection]]:
+def lent_databases() -> list[PlainDatabase]:
+    """The shared databases that this test uses."""
+    return []
+
+
+@pytest.fixture
+def connect(lent_databases) -> Iterator[Callable[..., psycopg.Connection]]:
     """`connect(url, role=None, claims=None)`: an autocommit session, closed after the test; None is superuser."""
     opened: list[psycopg.Connection] = []
 
     def open_session(url: str, role: str | None = None, claims: dict[str, object] | None = None) -> psycopg.Connection:
+        for database in lent_databases:
+            if url == database.url:
+                return database.open(role, claims)
         connection = psycopg.connect(url, autocommit=True)
         opened.append(connection)
         if role:

@@ -31,14 +31,25 @@ class CommandCloud(LocalCloud):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, processes=0)
+        self._session: psycopg.Connection | None = None
 
     def start(self) -> Self:
         super().start()
         self.pg_cron.stop()
-        with psycopg.connect(self.addresses["database_url"], autocommit=True) as session:
-            session.execute("update hangar.settings set removal_hold_s = 0")  # nobody waits before an app is removed
-            self.restore = keep_rows(session)
+        # The session stays open: a new one would have to plan again how the rows are brought back.
+        self._session = psycopg.connect(self.addresses["database_url"], autocommit=True)
+        self._session.execute("update hangar.settings set removal_hold_s = 0")  # nobody waits before an app is removed
+        self._restore = keep_rows(self._session)
         return self
+
+    def stop(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        super().stop()
+
+    def restore_rows(self) -> None:
+        """Bring back the rows of the start."""
+        self._session.execute(self._restore, prepare=False)
 
 
 class Operator:
@@ -169,7 +180,7 @@ class Operator:
 
     def reset(self):
         """Reset a CommandCloud to: as it was started, but not live, with no app on Fly."""
-        self.database.execute(self._cloud.restore, prepare=False)
+        self._cloud.restore_rows()
         self.sql("update hangar.settings set live = false")
         httpx.post(f"{self.fly_url}/_sim/reset", trust_env=False).raise_for_status()
 

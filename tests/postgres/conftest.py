@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from tests.support.databases import fresh_database
+from tests.support.databases import drop_database, fresh_database
 
 FUNCTIONS_URL = "http://127.0.0.1:9/functions"
 WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes
@@ -187,6 +187,24 @@ def outcome(of: dict[str, Any], status: str) -> dict[str, Any]:
 
 def event(event_type: str, status: str, **metadata: Any) -> dict[str, Any]:
     return {"id": str(uuid.uuid4()), "event_type": event_type, "status": status, "metadata": metadata}
+
+
+@pytest.fixture
+def database(request, postgres) -> Iterator[str]:
+    """The superuser's URL of a database that only this test uses, most often one that an earlier test has used before.
+
+    A test marked `own_database` has a new one. So has a world, which changes the schema anyway.
+    """
+    if request.node.get_closest_marker("own_database") or "world" in request.fixturenames:
+        url = fresh_database(postgres)
+        yield url
+        drop_database(url)
+        return
+    databases, lent = request.getfixturevalue("shared_databases"), request.getfixturevalue("lent_databases")
+    with databases.lend_plain(postgres) as shared:
+        lent.append(shared)
+        yield shared.url
+        lent.remove(shared)
 
 
 @pytest.fixture

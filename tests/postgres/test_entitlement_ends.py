@@ -43,6 +43,7 @@ def alert_keys(host, kind):
     return [row["key"] for row in rows]
 
 
+@pytest.mark.own_database
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles", "UTC"])
 def test_a_time_without_zone_is_utc(database, connect, zone):
     """A5: three hours are left, or were left three hours ago, whatever the time zone of the database."""

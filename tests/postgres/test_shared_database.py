@@ -1,4 +1,4 @@
-"""The databases that the worlds of many tests share: a test finds nothing of the one before."""
+"""The databases that many tests share: a test finds nothing of the one before."""
 
 import psycopg
 import pytest
@@ -72,4 +72,63 @@ def test_an_open_transaction_of_a_test_keeps_nobody_waiting(databases, postgres)
     with databases.lend(postgres) as shared, World(shared.url, shared=shared) as world:
         assert shared.url != first
         assert world.sql("select paused from hangar.settings") == [(False,)]
+    other.close()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_schema_meets_no_other_session(databases, postgres, change):
+    with databases.lend_plain(postgres) as shared:
+        first = shared.url
+        shared.open().execute(change)
+    with databases.lend_plain(postgres) as shared:
+        assert shared.url != first
+
+
+def test_rows_numbers_clock_and_sessions_are_as_in_a_new_installation(databases, postgres):
+    kept = (
+        "select (select jsonb_agg(s) from hangar.settings s), (select jsonb_agg(p order by p.tier) from public.fly_plans p),"
+        " (select count(*) from public.user_fly_app_events),"
+        " (select prosrc from pg_proc where oid = 'hangar.now()'::regprocedure),"
+        " (select jsonb_agg(array[sequencename, last_value::text] order by schemaname, sequencename) from pg_sequences)"
+    )
+    with databases.lend_plain(postgres) as shared:
+        first, session, service = shared.url, shared.open(), shared.open("service_role")
+        before = session.execute(kept).fetchone()
+        session.execute(
+            "create or replace function hangar.now() returns timestamptz language sql stable set search_path = ''"
+            " as $$ select '2026-11-22'::timestamptz $$"
+        )
+        session.execute("update hangar.settings set paused = true, live = true")
+        session.execute("delete from public.fly_plans")
+        session.execute("insert into public.user_fly_app_events (event_type, status) values ('orphan_found', 'info')")
+        session.execute("select pg_advisory_lock(7)")
+        session.row_factory = psycopg.rows.dict_row
+        service.execute("set statement_timeout = '1s'")
+        service.execute("reset role")
+        assert session.execute(kept).fetchone() != before
+    with databases.lend_plain(postgres) as shared:
+        session, service = shared.open(), shared.open("service_role")
+        assert (shared.url, session.execute(kept).fetchone()) == (first, before)
+        assert session.execute("select count(*) from pg_locks where locktype = 'advisory'").fetchone() == (0,)
+        role = service.execute("select current_user, current_setting('statement_timeout')").fetchone()
+        assert role == ("service_role", "8s")
+
+
+@pytest.mark.parametrize(
+    "change", ["grant execute on function hangar.now() to anon", "alter function hangar.now() owner to supabase_admin"]
+)
+def test_only_the_body_of_the_clock_may_change(databases, postgres, change):
+    with databases.lend_plain(postgres) as shared:
+        first = shared.url
+        shared.open().execute(change)
+    with databases.lend_plain(postgres) as shared:
+        assert shared.url != first
+
+
+def test_a_session_that_is_left_open_meets_no_other_test(databases, postgres):
+    with databases.lend_plain(postgres) as shared:
+        first = shared.url
+        other = psycopg.connect(shared.url, autocommit=True)
+    with databases.lend_plain(postgres) as shared:
+        assert shared.url != first
     other.close()

@@ -10,9 +10,11 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Folders in the order in which their tests begin: a slow group that begins last keeps every other worker waiting.
-FOLDERS = ("kill", "browser", "mutants", "archive", "http", "simulation", "incidents", "postgres", "contract", "unit")
+FOLDERS = ("kill", "browser", "archive", "http", "simulation", "incidents", "postgres", "mutants", "contract", "unit")
 # Files that take ten seconds and more; measure with `pytest --durations=0`.
 SLOW_FILES = (
+    "tests/http/test_canary.py",
+    "tests/http/test_signing_key_rotation.py",
     "tests/http/test_deploy_fly.py",
     "tests/http/test_ops_adopt.py",
     "tests/http/test_doctor.py",

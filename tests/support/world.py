@@ -28,7 +28,7 @@ from tests.support.layers import Layer
 from tests.support.recorder import Recorder
 from tests.support.rewind import ProcessPlan, Rewind, TransactionSession
 from tests.support.sessions import Session, StandingDatabase, open_host, open_service, record_states
-from tests.support.shared_database import SharedDatabase
+from tests.support.shared_database import WorldDatabase
 from tests.support.turns import Process, Turns
 from tests.support.worker import ORG, build_worker
 
@@ -52,7 +52,7 @@ class Options:
     """Record a trace and check promises at every step (tests.support.recorder)."""
     standing: StandingDatabase | None = None
     """A database for recorded worlds that is emptied instead of being created; its sessions stay open."""
-    shared: SharedDatabase | None = None
+    shared: WorldDatabase | None = None
     """The same for worlds of one process at a time."""
     follow_host: bool = True
     """Rows follow the host's changes at once, as if every wake-up call arrived. Otherwise claims and drains follow them."""
