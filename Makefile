@@ -10,7 +10,7 @@ SEED ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev psql test proof test-kill check bench simulate exhaustive mutants fuzz audit lock clean pictures
+.PHONY: help setup demo dev psql test proof test-kill check lint bench simulate exhaustive mutants fuzz audit lock clean pictures
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,13 +43,15 @@ pictures: setup ## Take the pictures of the dashboard for the README (docs/image
 	@$(RUN)python -m tests.browser.chromium
 	@exec $(RUN)python -m tests.browser.pictures
 
-check: setup ## Lint, types, import rules, unit tests; under a minute
+check: lint ## Lint, types, import rules, unit tests; under a minute
+	@$(RUN)python -m pytest tests/unit
+
+lint: setup ## Lint, types and import rules: what `make check` does before the unit tests
 	@$(RUN)ruff check .
 	@$(RUN)ruff format --check .
 	@$(RUN)mypy
 	@$(RUN)lint-imports --no-logo 2>/dev/null || $(RUN)lint-imports
 	@! git grep -nE 'TO''DO|FIX''ME|X''XX' -- '*.py' '*.sql' '*.md' Makefile || (echo "unfinished work must not land" && exit 1)
-	@$(RUN)python -m pytest tests/unit
 
 bench: setup ## Measure sweeps, tier changes, cold starts and the dashboard as ratios in one run (QUICK=1: small sizes, under 90 s)
 	@exec $(RUN)python -m bench $(if $(QUICK),--quick)
