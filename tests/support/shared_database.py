@@ -116,6 +116,8 @@ class SharedDatabase:
     `host` is its superuser's session for as long as it exists.
     """
 
+    is_closed = False
+
     def __init__(self, server: Postgres, open_first: Callable[[str], psycopg.Connection]) -> None:
         self.url = fresh_database(server)
         self.host = open_first(self.url)
@@ -151,6 +153,7 @@ class SharedDatabase:
 
     def close(self) -> None:
         """End every session and remove the database."""
+        self.is_closed = True
         self.host.close()
         drop_database(self.url)
 
