@@ -6,9 +6,11 @@ Everything heavy is imported inside the functions, so that Ctrl-C during the imp
 """
 
 import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ops.exit_codes import EXIT_INTERRUPTED, EXIT_USAGE
 
@@ -21,7 +23,13 @@ def main() -> None:
     try:
         _run()
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        _end_interrupted()
+
+
+def _end_interrupted() -> NoReturn:
+    """End with 130. Who presses Ctrl-C once more while the command still closes what it has open ends it at once, with 130."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
+    sys.exit(EXIT_INTERRUPTED)
 
 
 def _run() -> None:
@@ -48,7 +56,7 @@ def _run() -> None:
         sys.exit(EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nhangar: interrupted", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        _end_interrupted()
     except BrokenPipeError:
         end_quietly()
     except OSError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 _WAIT_S = 30.0
+_PRESS_AGAIN_S = 5.0  # on a busy machine a command needs a while to say that it ends
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -53,11 +54,17 @@ class Terminal:
         os.write(self._terminal, b"\x04")
 
     def interrupt(self) -> None:
-        """Press Ctrl-C until the command ends: Python misses one that comes just before it begins to wait for a line."""
+        """Press Ctrl-C until the command has noticed: Python misses one that comes just before it begins to wait for a line."""
         deadline = time.monotonic() + _WAIT_S
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
             os.killpg(self.process.pid, signal.SIGINT)
-            time.sleep(0.5)
+            press_again_at = time.monotonic() + _PRESS_AGAIN_S
+            while time.monotonic() < press_again_at:
+                is_over = not self._read(_PRESS_AGAIN_S)
+                if "interrupted" in self.shown or self.process.poll() is not None:
+                    return
+                if is_over:
+                    break
 
     def wait(self) -> int:
         """Read to the end. The exit code."""
@@ -65,9 +72,9 @@ class Terminal:
             pass
         return self.process.wait(timeout=_WAIT_S)
 
-    def _read(self) -> bool:
-        """Read what is there, or wait for it. False at the end."""
-        ready, _, _ = select.select([self._terminal], [], [], _WAIT_S)
+    def _read(self, wait_s: float = _WAIT_S) -> bool:
+        """Read what is there, or wait for it. False at the end, and when nothing came."""
+        ready, _, _ = select.select([self._terminal], [], [], wait_s)
         try:
             new = os.read(self._terminal, 65536) if ready else b""
         except OSError:  # Linux: the last process of the terminal has ended

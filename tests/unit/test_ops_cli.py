@@ -37,6 +37,17 @@ def test_ctrl_c_during_the_imports_exits_with_130_and_no_traceback(module):
     assert "Traceback" not in done.stderr
 
 
+def test_a_second_ctrl_c_while_the_command_closes_also_exits_with_130():
+    press_again = (
+        "import atexit, os, signal\natexit.register(lambda: [os.kill(os.getpid(), signal.SIGINT), sum(range(1000))])\n"
+    )
+    code = press_again + INTERRUPTED_IMPORT.format(module="rich.console")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False)
+
+
 @pytest.mark.parametrize(
     ("options", "ended_with", "exit_code", "sample"),
     [
