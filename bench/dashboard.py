@@ -2,11 +2,16 @@
 
 The fleet is inserted as plain rows with the triggers off, since nothing here calls Fly. The gateway and the function are the
 processes of the local cloud. The time is the one that the function itself measured (Server-Timing).
+
+`python -m bench.dashboard --events 10000000` gives the fleet a long log: 400 days of events, most of them of the common types,
+with a failure for one app in a thousand, and one user with every hundredth event.
 """
 
+import argparse
 import re
 import statistics
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ import httpx
 import psycopg
 
 from bench.sizes import FULL, Sizes
+from functions.admin.pagination import write_cursor
 from local.dev.cloud import LocalCloud
 
 PAGES = {
@@ -23,8 +29,16 @@ PAGES = {
     "fleet, search": "?q=user-9999",
     "events": "events",
     "events, one type": "events?type=provision_failed",
+    "events, one status": "events?status=failed",
+    "events, type and status": "events?type=action&status=unknown",
+    "events, one day": "events?day={day}",
+    "events, 30 days": "events?span=30d&type=provision_completed",
+    "events, one user": "events?user={user}&type=provision_failed",
+    "events, far back": "events?after={far_back}",
     "failures": "failures",
     "one user": "users/{user}",
+    "a user with many events": "users/{busy_user}",
+    "releases": "releases",
     "costs": "costs",
     "controls": "controls",
 }
@@ -57,6 +71,30 @@ insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status,
          unnest(array['desired_changed', 'action', 'action', 'provision_completed', 'health_check_passed']) e (kind);
 set session_replication_role = origin;
 """
+_EVENTS_OF_FLEET = 5  # of each app, above
+_MORE_EVENTS = """
+set session_replication_role = replica;
+insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, created_at, metadata)
+  select a.id, a.user_id, e.kind, e.status, now() - interval '400 days' * (n.n + random()) / {each}, e.metadata
+    from (select a.*, row_number() over (order by a.id) as place from public.user_fly_apps a) a,
+         generate_series(0, {each} - 1) n (n),
+         lateral (select * from (values
+             ('action', 'intent', '{{"action": "update_machine", "from": "started"}}'::jsonb),
+             ('action', 'succeeded', '{{"action": "update_machine", "intent_id": "1"}}'),
+             ('health_check_failed', 'info', '{{"from": "healthy", "to": "unhealthy", "reason": "check"}}'),
+             ('health_check_passed', 'info', '{{"from": "unhealthy", "to": "healthy", "reason": "check"}}'),
+             ('desired_changed', 'info', '{{"from": "present", "to": "present"}}')) v (kind, status, metadata)
+           offset (n.n + a.place) % 5 limit 1) e
+   where n.n % 100 <> 0;
+insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, created_at, metadata)
+  select a.id, a.user_id, 'action', case n % 2 when 0 then 'intent' else 'succeeded' end,
+         now() - random() * interval '400 days', '{{"action": "update_machine"}}'
+    from (select * from public.user_fly_apps order by id limit 1) a, generate_series(1, {apps} * {each} / 100) n;
+insert into public.user_fly_app_events (fly_app_id, user_id, event_type, status, created_at, error_details)
+  select a.id, a.user_id, 'provision_failed', 'failed', now() - random() * interval '400 days', 'image: not found'
+    from (select * from public.user_fly_apps order by id limit greatest(1, {apps} / 1000)) a;
+set session_replication_role = origin;
+"""
 
 
 def measure_dashboard(sizes: Sizes) -> dict[str, Any]:
@@ -67,17 +105,34 @@ def measure_dashboard(sizes: Sizes) -> dict[str, Any]:
         known = cloud.addresses
         with psycopg.connect(known["database_url"], autocommit=True) as host:
             host.execute(_FLEET.format(apps=sizes.dashboard_apps).encode())
+            more = sizes.dashboard_events // max(1, sizes.dashboard_apps) - _EVENTS_OF_FLEET
+            if more > 0:
+                host.execute(_MORE_EVENTS.format(apps=sizes.dashboard_apps, each=more).encode())
             host.execute("vacuum analyze")
-            row = host.execute("select user_id from public.user_fly_apps limit 1").fetchone()
-        user = "" if row is None else str(row[0])
+            events = host.execute("select count(*) from public.user_fly_app_events").fetchone()
+            places = _find_places(host)
         with httpx.Client(base_url=known["functions"]["admin"], trust_env=False, timeout=60) as http:
             answer = http.post("/sign-in", data={**known["admin"], "next": ""})
             cookie = answer.headers["set-cookie"].partition(";")[0]
             found = {
-                name: _measure(http, path.format(user=user), cookie, sizes.dashboard_answers)
+                name: _measure(http, path.format_map(places), cookie, sizes.dashboard_answers)
                 for name, path in PAGES.items()
             }
-    return {"apps": sizes.dashboard_apps, "pages": found}
+    return {"apps": sizes.dashboard_apps, "events": events[0] if events else 0, "pages": found}
+
+
+def _find_places(host: psycopg.Connection) -> dict[str, str]:
+    """What the addresses of the pages name: a user, the user with the most events, a day, and a place halfway down the log."""
+    row = host.execute(
+        "select (select user_id::text from public.user_fly_apps order by id desc limit 1),"
+        " (select user_id::text from public.user_fly_apps order by id limit 1),"
+        " (now() - interval '90 days')::date::text,"
+        " (now() - interval '200 days')::text, (select max(seq) from public.user_fly_app_events)::text"
+    ).fetchone()
+    if row is None:
+        raise RuntimeError("a statement without tables gave no row")
+    user, busy_user, day, moment, number = row
+    return {"user": user, "busy_user": busy_user, "day": day, "far_back": write_cursor([moment, number]) or ""}
 
 
 def _measure(http: httpx.Client, path: str, cookie: str, answers: int) -> dict[str, float]:
@@ -89,22 +144,35 @@ def _measure(http: httpx.Client, path: str, cookie: str, answers: int) -> dict[s
         timing = re.search(r"dur=(\d+)", answer.headers["server-timing"])
         if place and timing:  # the first request opens connections
             seconds.append(int(timing[1]) / 1000)
-    return {"median_s": statistics.median(seconds), "slowest_s": max(seconds), "bytes": size}
+    p95 = sorted(seconds)[-(-len(seconds) * 95 // 100) - 1]
+    return {"median_s": statistics.median(seconds), "p95_s": p95, "slowest_s": max(seconds), "bytes": size}
 
 
 def format_dashboard(found: dict[str, Any]) -> list[str]:
     """One line for each page."""
     lines = [
         "",
-        f"the dashboard over {found['apps']:,} apps",
-        f"  {'page':<24} {'median':>8} {'slowest':>8} {'size':>9}",
+        f"the dashboard over {found['apps']:,} apps and {found['events']:,} events",
+        f"  {'page':<24} {'median':>8} {'p95':>8} {'slowest':>8} {'size':>9}",
     ]
     for name, one in found["pages"].items():
         lines.append(
-            f"  {name:<24} {one['median_s'] * 1000:>5.0f} ms {one['slowest_s'] * 1000:>5.0f} ms {one['bytes'] / 1000:>6.1f} kB"
+            f"  {name:<24} {one['median_s'] * 1000:>5.0f} ms {one['p95_s'] * 1000:>5.0f} ms {one['slowest_s'] * 1000:>5.0f} ms"
+            f" {one['bytes'] / 1000:>6.1f} kB"
         )
     return lines
 
 
+def main() -> None:
+    """Measure the pages alone, with the sizes of a full run or those of the options."""
+    parser = argparse.ArgumentParser(prog="python -m bench.dashboard")
+    parser.add_argument("--apps", type=int, default=FULL.dashboard_apps)
+    parser.add_argument("--events", type=int, default=FULL.dashboard_events)
+    parser.add_argument("--answers", type=int, default=FULL.dashboard_answers, help="of each page")
+    chosen = parser.parse_args()
+    sizes = replace(FULL, dashboard_apps=chosen.apps, dashboard_events=chosen.events, dashboard_answers=chosen.answers)
+    print("\n".join(format_dashboard(measure_dashboard(sizes))))
+
+
 if __name__ == "__main__":
-    print("\n".join(format_dashboard(measure_dashboard(FULL))))
+    main()

@@ -16,6 +16,7 @@ class Sizes:
     start_rounds: int
     start_functions: tuple[str, ...]
     dashboard_apps: int
+    dashboard_events: int
     dashboard_answers: int  # of each page
 
 
@@ -29,7 +30,8 @@ FULL = Sizes(
     start_rounds=3,
     start_functions=("provision", "deprovision", "health"),
     dashboard_apps=100_000,
-    dashboard_answers=15,
+    dashboard_events=500_000,
+    dashboard_answers=20,
 )
 # More than 1,000 apps, so that the listing has two pages, and a sweep probes only one share and the suspicious apps.
 QUICK = Sizes(
@@ -42,5 +44,6 @@ QUICK = Sizes(
     start_rounds=1,
     start_functions=("health",),
     dashboard_apps=2_000,
+    dashboard_events=40_000,
     dashboard_answers=2,
 )
