@@ -86,7 +86,7 @@ JSON_SHAPES = {
         "user_id fly_app_id machine_id region cpu_kind cpu_count memory_mb started_at ended_at seconds price_usd_per_s cost_usd",
     ),
     "export events": _shape("lines", "seq created_at id user_id fly_app_id event_type status metadata error_details"),
-    "cost": _shape("object", "at total month_to_date by_tier by_region by_size users projections savings"),
+    "cost": _shape("object", "at total month_to_date by_tier by_region by_size margins users projections savings"),
     "orphans": _shape("object", "orphans not_found"),
     "brake": _shape(
         "object", "tripped why destroyed_last_hour most lost_apps waiting_apps host_loss released_at counted_since"

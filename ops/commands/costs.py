@@ -1,4 +1,4 @@
-"""`hangar cost`: the estimate, Fly's list price, the month so far, projections and potential savings."""
+"""`hangar cost`: the estimate, Fly's list price, the month so far, margins, projections and potential savings."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _COUNT = re.compile(r"\d{1,8}", re.ASCII)
 @json_option
 @report_errors
 def cost(projection: str, top: int, as_json: bool) -> None:
-    """Show cost, projections and potential savings.
+    """Show cost, margins, projections and potential savings.
 
     The cost is given as an estimate for a month, by Fly's list price, and for this month so far.
     """
@@ -46,6 +46,17 @@ def _read_count(word: str) -> int:
     return int(word)
 
 
+def _name_margin(margin: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "tier": margin["tier"],
+        "price": margin["price_usd"],
+        "users who pay": margin["paying"],
+        "income": margin["monthly_income_usd"],
+        "list price of all apps": margin["monthly_list_price_usd"],
+        "margin": margin["monthly_margin_usd"],
+    }
+
+
 def print_cost(console: Console, report: Mapping[str, Any]) -> None:
     """The report as tables."""
     total, spent = report["total"], report["month_to_date"]
@@ -62,6 +73,7 @@ def print_cost(console: Console, report: Mapping[str, Any]) -> None:
     )
     for title, key in (("By tier", "by_tier"), ("By region", "by_region"), ("By size", "by_size")):
         console.print(make_table(title, report[key]))
+    console.print(make_table("Margin by tier, USD a month", [_name_margin(margin) for margin in report["margins"]]))
     users = [
         {
             "user": user["email"] or user["user_id"],

@@ -1,4 +1,4 @@
-"""The cost of the fleet by tier, region and size, projections, and potential savings. The CLI and the dashboard show it.
+"""The cost of the fleet by tier, region and size, margins, projections, and potential savings. The CLI and the dashboard show it.
 
 Every line has two figures. The estimate is the product's own formula, max(5.00, vCPU x 2.50 + GB x 2.00). The list price is
 Fly's, by size and region, for a machine that runs all month. All amounts are Decimal, rounded half-up to cents.
@@ -32,6 +32,7 @@ def make_cost_report(usage: Mapping[str, Any], counts: list[int]) -> dict[str, A
         "by_tier": _group_by(groups, "tier"),
         "by_region": _group_by(groups, "region"),
         "by_size": _group_by(groups, "size"),
+        "margins": find_margins(groups, usage["plans"]),
         "users": [{**user, "to_date_usd": str(to_cents(Decimal(user["to_date_usd"])))} for user in usage["users"]],
         "month_to_date": {
             "since": usage["month_start"],
@@ -73,6 +74,36 @@ def _total(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def _group_by(groups: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     values = sorted({group[key] for group in groups}, key=str)
     return [{key: value, **_total(group for group in groups if group[key] == value)} for value in values]
+
+
+def find_margins(groups: Iterable[Mapping[str, Any]], plans: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What each tier brings a month: its price for every user who pays, less Fly's list price for all of its apps.
+
+    Apps of users who were granted the plan, or who are about to lose the app, cost money and bring none. A tier without a price,
+    and one that no plan sells any more, has no income and no margin (None). `groups` have their list price (`listed`).
+    """
+    prices = {plan["tier"]: plan.get("price_usd") for plan in plans}
+    priced = list(groups)
+    return [
+        _find_margin(tier, prices.get(tier), [group for group in priced if group["tier"] == tier])
+        for tier in sorted({group["tier"] for group in priced}, key=str)
+    ]
+
+
+def _find_margin(tier: str, price: str | None, groups: list[Mapping[str, Any]]) -> dict[str, Any]:
+    listed = sum((group["listed"] for group in groups), _ZERO)
+    # A database that is older than this code does not count them.
+    paying = None if any("paying" not in group for group in groups) else sum(group["paying"] for group in groups)
+    income = None if price is None or paying is None else Decimal(price) * paying
+    return {
+        "tier": tier,
+        "price_usd": price,
+        "apps": sum(group["apps"] for group in groups),
+        "paying": paying,
+        "monthly_income_usd": None if income is None else str(to_cents(income)),
+        "monthly_list_price_usd": str(to_cents(listed)),
+        "monthly_margin_usd": None if income is None else str(to_cents(income - listed)),
+    }
 
 
 def project(plans: Iterable[Mapping[str, Any]], counts: list[int], on: date) -> list[dict[str, Any]]:

@@ -157,8 +157,11 @@ begin
       select a.tier, coalesce(a.machine_region, a.region) as region, s.cpu_kind, s.cpu_count, s.memory_mb, a.power,
              count(*) as apps,
              count(*) filter (where a.machine_state = 'started') as running,
+             -- Who leaves and who was given the plan does not pay for it.
+             count(*) filter (where a.desired_state = 'present' and o.user_id is null) as paying,
              sum(a.monthly_cost_estimate_usd)::text as monthly_cost_estimate_usd
         from public.user_fly_apps a
+        left join public.fly_overrides o on o.user_id = a.user_id and o.override = 'grant' and (o.ends_at is null or o.ends_at > v_now)
         -- What runs, so that an app which was scaled by hand costs what Fly asks for it.
         cross join lateral (select coalesce(a.observed_spec ->> 'cpu_kind', a.cpu_kind) as cpu_kind,
                                    coalesce((a.observed_spec ->> 'cpu_count')::integer, a.cpu_count) as cpu_count,

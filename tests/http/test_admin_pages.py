@@ -148,6 +148,16 @@ def test_failures_come_with_advice_that_names_a_button(operator, make_app):
     assert f"users/{user}" in operator.get("failures").text
 
 
+def test_costs_say_what_a_tier_brings(operator, make_app, sql):
+    """Two users have the plan, one of them by a grant. The other pays less than both machines cost in Singapore, 5.57 USD each."""
+    pays, _ = make_app("pays@example.test", tier="elite"), make_app("granted@example.test", tier="elite")
+    sql("delete from public.fly_overrides where user_id = %s", pays)
+    sql("update public.fly_plans set price_usd = 10 where tier = 'elite'")
+    assert "elite $10.00 1 $10.00 $11.14 -$1.14" in text_of(operator.get("costs"))
+    sql("update public.fly_plans set price_usd = null where tier = 'elite'")
+    assert "elite not set 1 - $11.14 -" in text_of(operator.get("costs"))
+
+
 def test_costs_project_the_typed_number_of_users_and_refuse_other_text(operator):
     assert "1,234" in operator.get("costs?users=1234").text
     for wrong in ("0", "-1", "abc", "99999999999", "١٢"):

@@ -1,4 +1,4 @@
-"""docs/install.md, followed from top to bottom: every command and every block of SQL, and beside it the real Supabase CLI."""
+"""docs/install.md and docs/uninstall.md, followed from top to bottom: every command and every block of SQL, and beside it the real Supabase CLI."""
 
 import os
 import re
@@ -14,7 +14,9 @@ from tests.postgres.installer import FILES, NAMES, as_owner, read_ledger, run
 from tests.support.databases import drop_database, fresh_database
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "install.md").read_text()
+UNINSTALL = (ROOT / "docs" / "uninstall.md").read_text()
+# What needs no checks is run by test_real_neighbours_docs.py.
+PAGE = (ROOT / "docs" / "install.md").read_text() + UNINSTALL.partition("## Without the command line")[0]
 STEPS = re.findall(r"^    (\S[^\n]*)$|^```sql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 THEIRS = "20250101000000_first.sql"
 

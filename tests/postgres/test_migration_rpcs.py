@@ -175,6 +175,22 @@ def test_the_cost_report_groups_the_fleet_and_adds_up_the_month(hangar):
     assert [plan["tier"] for plan in told["plans"]] == ["elite", "pro"]
 
 
+def test_users_pay_unless_they_were_granted_the_plan_or_leave(hangar):
+    """A grant that has ended counts no more: its user pays, or is about to lose the app."""
+    users = [hangar.user("pro") for _ in range(4)]
+    for user in users:
+        hangar.converge(user)
+    _, granted, granted_once, leaving = users
+    for user, ends_at in ((granted, None), (granted_once, "2020-01-01")):
+        hangar.sql(
+            "insert into fly_overrides (user_id, override, plan, ends_at, actor, reason) values (%s, 'grant', 'pro', %s, 'o', 'r')",
+            user, ends_at,
+        )  # fmt: skip
+    hangar.sql("update user_fly_apps set desired_state = 'absent' where user_id = %s", leaving)
+    [group] = hangar.rpc("fly_cost_report")["groups"]
+    assert (group["apps"], group["paying"]) == (4, 2)
+
+
 def test_the_most_expensive_users_are_those_who_cost_the_most_a_month(hangar):
     """A large machine that was just started comes before a small one that has run for weeks; a user who is gone comes last."""
     gone, small, large = (hangar.user("pro") for _ in range(3))

@@ -1,4 +1,4 @@
-"""The SQL of docs/deploy.md, in its order, as the role of Supabase's SQL editor."""
+"""The SQL of docs/deploy.md and docs/uninstall.md, in its order, as the role of Supabase's SQL editor."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from shared.settings.validators import static_secret, webhook_key
 from tests.support.databases import as_role
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "deploy.md").read_text()
+PAGE = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("deploy", "uninstall"))
 BLOCKS = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 USER = "11111111-1111-4111-8111-111111111111"  # the user of the first app on the page
 PAYING = "22222222-2222-4222-8222-222222222222"

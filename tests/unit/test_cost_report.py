@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,10 +19,13 @@ def group(apps=10, **changes):
     return {**usual, "monthly_cost_estimate_usd": str(Decimal("6.00") * apps), **changes}
 
 
-def report(*groups, counts=(10, 50, 100, 500)):
+def report(*groups, counts=(10, 50, 100, 500), prices=None):
     spent = {"usd": "1.005", "running_seconds": "3600", "unpriced_seconds": "0", "users": 1}
     at = datetime(2026, 11, 23, 3, tzinfo=UTC).isoformat()
-    plans = [{**SIZE, "tier": tier, "region": "iad", "power": "always_on"} for tier in ("pro", "elite")]
+    plans = [
+        {**SIZE, "tier": tier, "region": "iad", "power": "always_on", "price_usd": (prices or {}).get(tier)}
+        for tier in ("pro", "elite")
+    ]
     usage = {"now": at, "month_start": at, "groups": groups, "to_date": spent, "users": [], "plans": plans}
     return make_cost_report(usage, list(counts))
 
@@ -52,6 +56,35 @@ def test_tiers_and_regions_sum_to_the_total():
         assert abs(sum(Decimal(line["monthly_list_price_usd"]) for line in made[key]) - Decimal("34.43")) <= Decimal(
             "0.01"
         )
+
+
+def test_the_margin_of_a_tier_is_what_its_users_pay_less_the_cost_of_all_its_apps():
+    """Three apps in iad cost 4.39 each by Fly's list, and two of their users pay 29."""
+    made = report(group(2, paying=1), group(1, paying=1), prices={"pro": "29.00"})
+    assert made["margins"] == [
+        {"tier": "pro", "price_usd": "29.00", "apps": 3, "paying": 2, "monthly_income_usd": "58.00",
+         "monthly_list_price_usd": "13.16", "monthly_margin_usd": "44.84"},
+    ]  # fmt: skip
+
+
+def test_a_tier_that_nobody_pays_for_loses_what_it_costs():
+    [margin] = report(group(1, paying=0), prices={"pro": "29.00"})["margins"]
+    assert (margin["monthly_income_usd"], margin["monthly_margin_usd"]) == ("0.00", "-4.39")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        report(group(1, paying=1)),
+        report(group(1, tier="gone", paying=1), prices={"pro": "29.00"}),
+        report(group(1), prices={"pro": "29.00"}),
+    ],
+    ids=["no price", "no plan", "an older database"],
+)
+def test_a_margin_that_nobody_knows_is_not_shown_as_a_number(made):
+    [margin] = made["margins"]
+    assert (margin["monthly_income_usd"], margin["monthly_margin_usd"]) == (None, None)
+    assert margin["monthly_list_price_usd"] == "4.39"
 
 
 def test_cents_are_rounded_half_up():

@@ -101,10 +101,12 @@ def _link_asset(name: str) -> str:
 
 
 def format_money(amount: str | Decimal | None) -> str:
-    """Dollars and cents with thousands separated. A dash for none."""
+    """Dollars and cents with thousands separated, a loss with a minus. A dash for none."""
     if amount is None:
         return "-"
     exact = Decimal(amount)
+    if exact < 0:
+        return f"-${to_cents(-exact):,}"
     return "under $0.01" if 0 < exact < _HALF_CENT else f"${to_cents(exact):,}"
 
 
