@@ -24,10 +24,9 @@ from ops.cli_support import (
     stop,
 )
 from ops.client import Installation
-from ops.connection import TargetError
 from ops.exit_codes import EXIT_REFUSED, EXIT_SOME_FAILED, EXIT_USAGE
-from ops.release_options import find_users, read_duration, read_env, read_share, read_waves
 from ops.release_regions import price_moves
+from ops.release_spec import read_spec
 from ops.release_tables import (
     SHOWN_TARGETS,
     format_created,
@@ -41,20 +40,11 @@ from ops.release_tables import (
 )
 from ops.release_watch import read_behind_emails, watch_release
 from shared.domain.errors import Conflict, OutcomeUnknown, Refused
-from shared.domain.regions import explain_refused_region, normalise_region
 from shared.domain.release_image import CheckedImage, check_release_image
 from shared.domain.release_text import format_kept
 
 _MOST_LISTED = 500
 _RELEASE_ID = click.IntRange(1, 2**31 - 1)
-# An option of `create`, the key of the release, and how its text is read.
-_READERS: dict[str, Callable[[str, str], Any]] = {
-    "share": read_share,
-    "moving_share": read_share,
-    "failure_share": read_share,
-    "soak_s": read_duration,
-    "deadline_s": read_duration,
-}
 
 
 @click.group()
@@ -95,10 +85,6 @@ _CREATE_OPTIONS = (
 )
 
 
-# What a release may change, as `fly_create_release` calls it. The other fields choose apps or say how they move.
-_CHANGES = frozenset(("kind", "image", "cpu_kind", "cpu_count", "memory_mb", "env", "region"))
-
-
 def _with_create_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_CREATE_OPTIONS):
         command = option(command)
@@ -121,7 +107,7 @@ def create(
     if dry_run and start_now:
         stop(EXIT_USAGE, "--dry-run changes nothing, so it cannot be combined with --start")
     installation = open_installation()
-    spec, names = _read_spec(installation, options)
+    spec, names = read_spec(installation, options)
     if options["drift"] and len(spec) == 1 and not int(installation.database.list_releases(1)["differ"]["apps"]):
         _print_nothing_differs(as_json=as_json)
         return
@@ -144,55 +130,6 @@ def create(
         print_json({**made, **installation.database.read_release(made["id"])})
         return
     _print_created(installation, made, start_now=start_now)
-
-
-def _read_spec(installation: Installation, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[UUID, str]]:
-    """The release as fly_create_release takes it, and what was typed for each user in it."""
-    names = {key: find_users(installation, options[key]) for key in ("users", "canary") if options[key]}
-    texts = {key: options[key] for key in _READERS if options[key] is not None}
-    if options["version"] is not None and not options["version"].strip():
-        raise TargetError("--version is empty")
-    plain = ("image", "version", "cpu_kind", "cpu_count", "memory_mb", "canary_size", "max_moving")
-    spec: dict[str, Any] = {
-        "kind": "plan" if options["drift"] else None,
-        **{key: options[key] for key in plain},
-        "region": _read_regions(options["move_to"]),
-        "env": read_env(options["env"]) or None,
-        "tiers": _split_words("--tier", options["tiers"]),
-        "regions": [word.lower() for word in _split_words("--region", options["regions"]) or ()] or None,
-        "users": [str(user) for user in names["users"]] if "users" in names else None,
-        "canary_users": [str(user) for user in names["canary"]] if "canary" in names else None,
-        "wave_shares": read_waves(options["waves"]) if options["waves"] is not None else None,
-        **{key: _READERS[key](_name_option(key), text) for key, text in texts.items()},
-    }
-    spec = {key: value for key, value in spec.items() if value is not None}
-    if not spec.keys() & _CHANGES:
-        hint = ". --region only chooses the apps that are there; --move-to moves apps" if options["regions"] else ""
-        raise TargetError(f"name what changes: --image, --cpu-kind, --cpu, --memory, --env, --move-to or --drift{hint}")
-    return spec, {user: word for found in names.values() for user, word in found.items()}
-
-
-def _read_regions(preference: str | None) -> str | None:
-    """The list as it is stored. Raises TargetError for a word that is no region of Fly."""
-    if preference is None:
-        return None
-    regions = normalise_region(preference)
-    refused = explain_refused_region(preference) if regions else "the list is empty"
-    if refused:
-        raise TargetError(f"--move-to: {refused}")
-    return regions
-
-
-def _name_option(key: str) -> str:
-    return f"--{key.removesuffix('_s').replace('_', '-')}"
-
-
-def _split_words(option: str, given: tuple[str, ...]) -> list[str] | None:
-    """The words of a list. None without the option; an empty word is refused, because it would choose everybody."""
-    words = [word.strip() for text in given for word in text.split(",")]
-    if not all(words):
-        raise TargetError(f"{option} is empty, so it chooses nobody")
-    return words or None
 
 
 @contextmanager
