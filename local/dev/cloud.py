@@ -20,7 +20,7 @@ from typing import Any, Self
 from local.dev.addresses import describe
 from local.dev.alerts import AlertSink
 from local.dev.child import BACKEND, CancelledError, Child, DevError
-from local.dev.database import DBNAME, ORG, add_people, make_database, replace_urls, store_secrets
+from local.dev.database import DBNAME, ORG, add_people, replace_urls, set_up, store_secrets
 from local.dev.files import LOGS, FolderLock, clear_folder
 from local.dev.fly import TOKEN_VARIABLE
 from local.dev.functions import ADMIN as ADMIN_PAGES
@@ -30,7 +30,8 @@ from local.service import Service, write_private
 from local.supabase.extensions.pg_cron import CronScheduler
 from local.supabase.extensions.pg_net import PgNetWorker
 from local.supabase.keys import Keys
-from local.supabase.postgres.server import Postgres, PostgresError
+from local.supabase.postgres.database import prepare
+from local.supabase.postgres.server import SUPERUSER, Postgres, PostgresError
 
 STOP_GRACE_S = 3.0
 
@@ -40,7 +41,8 @@ class LocalCloud(Service):
 
     `addresses` is the content of `dev.json`. Tests use `pg_net` and `pg_cron`, for example to stop the nudges.
     `alerts=False` leaves the alert sink out, `processes` limits how many machines are real processes, `fsync` makes
-    commits survive a power cut.
+    commits survive a power cut. With `database_url`, the superuser's URL of a database in which Hangar is installed, the cloud
+    starts no server of its own.
     """
 
     pg_net: PgNetWorker
@@ -55,6 +57,7 @@ class LocalCloud(Service):
         processes: int = DEFAULT_LIMIT,
         fsync: bool = False,
         cancelled: threading.Event | None = None,
+        database_url: str | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self._fsync = fsync
@@ -63,6 +66,8 @@ class LocalCloud(Service):
         self._sink = AlertSink() if alerts else None
         self._processes = processes
         self._cancelled = cancelled or threading.Event()
+        self._database_url = database_url or ""
+        self._has_server = database_url is None
         self._children: list[Child] = []
         self._functions: dict[str, Function] = {}
         self._deployments = itertools.count()
@@ -93,15 +98,13 @@ class LocalCloud(Service):
         (self.folder / LOGS).mkdir()
         self._undo.callback(clear_folder, self.folder, logs=False)
         keys, own = Keys.generate(), Secrets.generate()
-        self.postgres = Postgres(self.folder / "postgres", fsync=self._fsync)
-        self.postgres.log = (
-            self.folder / LOGS / "postgres.log"
-        )  # the server's folder is removed at the end, the logs stay
-        self.postgres.start()
-        self._undo.callback(self.postgres.stop)
-        database_url = self.postgres.url(DBNAME)
+        if self._has_server:
+            self._start_postgres()
+        database_url = self._database_url
         fly = self._start_fly(database_url, own)
-        database_url, installation_id = make_database(self.postgres)
+        if self._has_server:
+            prepare(self.postgres, dbname=DBNAME)
+        installation_id = set_up(database_url)
         self._raise_if_cancelled()
         gateway = self._start_gateway(keys)
         alerts_url = self._start_sink()
@@ -123,12 +126,23 @@ class LocalCloud(Service):
         write_private(self.folder / "dev.json", self.addresses)
         self._undo.callback((self.folder / "dev.json").unlink, missing_ok=True)
 
+    def _start_postgres(self) -> None:
+        self.postgres = Postgres(self.folder / "postgres", fsync=self._fsync)
+        # The server's folder is removed at the end, the logs stay.
+        self.postgres.log = self.folder / LOGS / "postgres.log"
+        self.postgres.start()
+        self._undo.callback(self.postgres.stop)
+        self._database_url = self.postgres.url(DBNAME)
+
+    def _url_of(self, user: str) -> str:
+        return self._database_url.replace(f"{SUPERUSER}@", f"{user}@")
+
     def _start_gateway(self, keys: Keys) -> Child:
         keys.save(self.folder / "keys.json")
         command: list[str | Path] = [
             *(sys.executable, "-m", "local.supabase.gateway"),
-            *("--database-url", self.postgres.url(DBNAME, user="authenticator")),
-            *("--auth-database-url", self.postgres.url(DBNAME, user="supabase_auth_admin")),
+            *("--database-url", self._url_of("authenticator")),
+            *("--auth-database-url", self._url_of("supabase_auth_admin")),
             *("--keys", self.folder / "keys.json"),
             *("--ready-file", self.folder / "gateway.url"),
         ]
@@ -207,6 +221,8 @@ class LocalCloud(Service):
         for child in self._children:
             if failure := child.failure():
                 raise DevError(failure)
+        if not self._has_server:
+            return
         try:
             socket.create_connection(("127.0.0.1", self.postgres.port), timeout=5).close()
         except OSError as error:

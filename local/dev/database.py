@@ -9,8 +9,6 @@ import psycopg
 
 from local.dev.child import BACKEND
 from local.supabase.auth.service import hash_password
-from local.supabase.postgres.database import prepare
-from local.supabase.postgres.server import Postgres
 
 DBNAME = "hangar"
 ORG = "hangar-local"
@@ -34,9 +32,8 @@ def name_image() -> str:
     return f"hangar.local/backend@sha256:{hashlib.sha256(BACKEND.read_bytes()).hexdigest()}"
 
 
-def make_database(server: Postgres) -> tuple[str, str]:
-    """Bootstrap, migrations, seed and local settings; returns the superuser's URL and the installation id."""
-    url = prepare(server, dbname=DBNAME)
+def set_up(url: str) -> str:
+    """The settings of a local cloud; returns the installation id."""
     with psycopg.connect(url, autocommit=True) as session:
         row = session.execute(
             "update hangar.settings set live = true, removal_hold_s = 2, retry_base_s = 5, retry_cap_s = 30, fly_org_slug = %s,"
@@ -45,7 +42,7 @@ def make_database(server: Postgres) -> tuple[str, str]:
         ).fetchone()
     if row is None:
         raise RuntimeError("hangar.settings has no row; the migrations should have made it")
-    return url, str(row[0])
+    return str(row[0])
 
 
 def store_secrets(url: str, functions: Mapping[str, str], webhook_secret: str) -> None:

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 from local.dev.cloud import LocalCloud
 from local.supabase.auth.service import hash_password
 from tests.browser.chromium import ARGUMENTS, HOW, find_chromium
+from tests.support.databases import fresh_database
 
 PATIENCE_MS = 20_000
 
@@ -153,8 +154,12 @@ class Cloud:
 
 
 @pytest.fixture(scope="session")
-def _local_cloud(tmp_path_factory) -> Iterator[Cloud]:
-    with LocalCloud(tmp_path_factory.mktemp("cloud")) as cloud, httpx.Client(timeout=30) as http:
+def _local_cloud(tmp_path_factory, _postgres_servers) -> Iterator[Cloud]:
+    database_url = fresh_database(_postgres_servers("default"))
+    with (
+        LocalCloud(tmp_path_factory.mktemp("cloud"), database_url=database_url) as cloud,
+        httpx.Client(timeout=30) as http,
+    ):
         yield Cloud(cloud.addresses, http)
 
 

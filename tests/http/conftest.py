@@ -146,20 +146,20 @@ def reading_project(_postgres_servers, keys, http) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory):
+def cloud(tmp_path_factory, _postgres_servers):
     """One local cloud for the tests of the command line. Nudges are off: only commands act.
 
     `open_operator` resets its rows. A test that changes the schema, or the functions' processes, needs a cloud of its own.
     """
-    with CommandCloud(tmp_path_factory.mktemp("commands")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("commands"), _postgres_servers("default")) as cloud:
         cloud.pg_net.stop()
         yield cloud
 
 
 @pytest.fixture(scope="session")
-def admin_cloud(tmp_path_factory):
+def admin_cloud(tmp_path_factory, _postgres_servers):
     """One local cloud for all tests of the dashboard. Each test makes its users. Nudges are off: only operators act."""
-    with CommandCloud(tmp_path_factory.mktemp("admin")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("admin"), _postgres_servers("default")) as cloud:
         cloud.pg_net.stop()
         yield cloud
 

@@ -17,9 +17,11 @@ import psycopg
 import pytest
 
 from local.dev.cloud import LocalCloud
+from local.supabase.postgres.server import Postgres
 from ops.cli import main
 from shared.adapters.http_client import make_client
 from shared.domain.naming import app_name
+from tests.support.databases import fresh_database
 from tests.support.shared_database import keep_rows
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +29,13 @@ DEADLINE_S = 60
 
 
 class CommandCloud(LocalCloud):
-    """A cloud with virtual machines and no scheduler: fast, and every effect comes from the command under test."""
+    """A cloud with virtual machines and no scheduler: fast, and every effect comes from the command under test.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, processes=0)
+    Its database is one of `server`, if there is one.
+    """
+
+    def __init__(self, folder: Path, server: Postgres | None = None) -> None:
+        super().__init__(folder, processes=0, database_url=fresh_database(server) if server else None)
         self._session: psycopg.Connection | None = None
 
     def start(self) -> Self:

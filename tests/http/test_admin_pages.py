@@ -149,7 +149,7 @@ def test_failures_come_with_advice_that_names_a_button(operator, make_app):
 
 
 def test_costs_say_what_a_tier_brings(operator, make_app, sql):
-    """Two users have the plan, one of them by a grant. The other pays less than both machines cost in Singapore, 5.57 USD each."""
+    """Two users have the plan, one of them by a grant. The other pays less than both machines cost, 5.57 USD each."""
     pays, _ = make_app("pays@example.test", tier="elite"), make_app("granted@example.test", tier="elite")
     sql("delete from public.fly_overrides where user_id = %s", pays)
     sql("update public.fly_plans set price_usd = 10 where tier = 'elite'")

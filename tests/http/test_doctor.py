@@ -25,8 +25,8 @@ MIGRATIONS = ROOT / "supabase" / "migrations"
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with CommandCloud(tmp_path_factory.mktemp("cloud")) as cloud:
+def cloud(tmp_path_factory, _postgres_servers):
+    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("default")) as cloud:
         yield cloud
 
 

@@ -19,8 +19,8 @@ USER = FREE_USERS[0].id
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with CommandCloud(tmp_path_factory.mktemp("cloud")) as cloud:
+def cloud(tmp_path_factory, _postgres_servers):
+    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("default")) as cloud:
         yield cloud
 
 

@@ -1,4 +1,4 @@
-"""docs/install.md and docs/uninstall.md, followed from top to bottom: every command and every block of SQL, and beside it the real Supabase CLI."""
+"""docs/install.md and docs/uninstall.md from top to bottom, every command and block of SQL; beside it the real Supabase CLI."""
 
 import os
 import re

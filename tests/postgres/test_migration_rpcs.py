@@ -183,7 +183,7 @@ def test_users_pay_unless_they_were_granted_the_plan_or_leave(hangar):
     _, granted, granted_once, leaving = users
     for user, ends_at in ((granted, None), (granted_once, "2020-01-01")):
         hangar.sql(
-            "insert into fly_overrides (user_id, override, plan, ends_at, actor, reason) values (%s, 'grant', 'pro', %s, 'o', 'r')",
+            "insert into fly_overrides (user_id, override, plan, ends_at, actor) values (%s, 'grant', 'pro', %s, 'me')",
             user, ends_at,
         )  # fmt: skip
     hangar.sql("update user_fly_apps set desired_state = 'absent' where user_id = %s", leaving)

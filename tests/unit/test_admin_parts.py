@@ -298,7 +298,14 @@ def test_figures_are_summed_before_they_are_rounded():
 
 @pytest.mark.parametrize(
     ("amount", "words"),
-    [(None, "-"), ("0", "$0.00"), ("0.004", "under $0.01"), ("0.005", "$0.01"), ("1234567.891", "$1,234,567.89"), ("-4.389", "-$4.39")],
+    [
+        (None, "-"),
+        ("0", "$0.00"),
+        ("0.004", "under $0.01"),
+        ("0.005", "$0.01"),
+        ("1234567.891", "$1,234,567.89"),
+        ("-4.389", "-$4.39"),
+    ],
 )
 def test_money_in_words(amount, words):
     assert format_money(amount) == words
