@@ -25,6 +25,15 @@ from tests.support.schedule import GroupScheduling, sort_slowest_first
 from tests.support.shared_database import PlainDatabase, SharedDatabases
 
 _ENOUGH_BYTES = 2 * 1024**3
+# Nothing has to outlive the tests' server, and nobody follows it.
+_SETTINGS = {
+    "max_wal_size": "128MB",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "update_process_title": "off",
+}
 # No test is judged by a clock: on a busy machine a slow example is no finding.
 hypothesis_settings.register_profile("hangar", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("hangar")
@@ -44,7 +53,7 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
     config.addinivalue_line("markers", "own_database: does not share its database with other tests (tests/postgres)")
-    config.addinivalue_line("markers", "slow: takes 1.5 s of a processor; `make test` runs one of each file")
+    config.addinivalue_line("markers", "slow: takes 0.8 s of a processor; `make test` runs one of each file")
     config.addinivalue_line("markers", "sized: larger in `make proof` than in `make test` (tests/support/sizes.py)")
 
 
@@ -118,8 +127,7 @@ def _postgres_servers(_postgres_folder) -> Iterator[Callable[[str], Postgres]]:
                 if not others:
                     pytest.skip("no system Postgres besides the default one")
                 binaries = others[-1]
-            settings = {"max_wal_size": "128MB"}
-            server = Postgres(_postgres_folder / kind, fsync=False, binaries=binaries, settings=settings)
+            server = Postgres(_postgres_folder / kind, fsync=False, binaries=binaries, settings=_SETTINGS)
             running[kind] = server.start()
         return running[kind]
 

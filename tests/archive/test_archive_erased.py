@@ -52,6 +52,7 @@ def test_a_restore_has_the_pseudonym_and_no_address(past, archive, store, restor
     assert '"n": 1.50' in after[50]
 
 
+@pytest.mark.slow
 def test_a_restore_finds_an_address_behind_escapes_and_in_urls(past, archive, store, restored, person):
     """As the erasure in the database does, and no other address is touched."""
     user, _ = person
@@ -112,6 +113,7 @@ def test_an_alert_that_has_the_address_alone_loses_it_too(past, store, restored,
     assert json.loads(alert)["message"] == "(erased) is unhappy, others@x.test are not"
 
 
+@pytest.mark.slow
 def test_a_later_life_of_the_same_user_stays(past, archive, store, restored, person):
     """The user came back after the erasure: those rows are a user's of today."""
     user, _ = person

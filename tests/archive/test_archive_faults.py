@@ -67,6 +67,7 @@ def test_a_busy_service_is_asked_again(past, archive, store, whole):
     whole()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "kind", "says"),
     [
@@ -117,6 +118,7 @@ def test_wrong_credentials_are_named_before_anything_is_planned(past, archive, s
     assert past.batches() == []
 
 
+@pytest.mark.slow
 def test_an_object_of_somebody_else_is_neither_overwritten_nor_believed(past, archive, store):
     """The same name, other rows: a copy of the database with the same prefix. Nothing is deleted until the place is clear."""
     store.meet = answer_error(400, "Stop")
@@ -134,6 +136,7 @@ def test_an_object_of_somebody_else_is_neither_overwritten_nor_believed(past, ar
     assert archive() == 50
 
 
+@pytest.mark.slow
 def test_an_object_that_changes_before_the_rows_are_deleted_keeps_them(past, store):
     """Each look is a new one: what an earlier run verified is read again."""
     archiver = make_archiver(past.worker(), store.bucket())
@@ -197,6 +200,7 @@ def test_an_unfinished_batch_starts_again_in_another_bucket(past, store):
     assert [state for _, state in verify(past, store)] == ["elsewhere"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["record_archive_step", "delete_archived_rows"])
 def test_a_prefix_that_changes_while_an_archiver_works_leaves_one_place(past, store, step):
     """The record names the place in which the rows are: the first archiver stops, and the other one brings them there."""

@@ -29,6 +29,7 @@ def test_the_bucket_alone_restores_the_log(past, archive, store, restored):
     assert back == restored()
 
 
+@pytest.mark.slow
 def test_a_restore_touches_no_other_file_and_says_where_it_cannot_write(archive, store, tmp_path):
     archive()
     for name in ("log.rows", "log.partial"):
@@ -73,6 +74,7 @@ def test_a_batch_has_at_most_8_mb_and_one_larger_row_is_a_batch_of_its_own(past,
     assert max(size for _, size in sizes[:3]) <= 8 * 1024 * 1024 < sizes[3][1]
 
 
+@pytest.mark.slow
 def test_an_open_intent_is_never_cut(past, archive, restored):
     """Once it has an outcome, both leave; the ranges of batches may lie within each other."""
     intent = past.add_intent()

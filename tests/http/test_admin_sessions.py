@@ -79,6 +79,7 @@ def come_back(visitor, http, authorize, email):
     return callback.headers["location"]
 
 
+@pytest.mark.slow
 def test_signing_in_through_a_provider(visitor, http):
     """PKCE: the browser leaves with a challenge and returns with a code. The sign-in needs its verifier."""
     authorize = go_to_provider(visitor, "costs")

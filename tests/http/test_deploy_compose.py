@@ -19,6 +19,7 @@ def test_one_run_starts_every_service_and_a_second_changes_nothing(deploy_world)
     assert deploy_world.changes("docker") == calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("build",), ("compose", "up")])
 def test_a_failure_names_the_step_and_repeating_continues(deploy_world, words):
     deploy_world.memory.fail(*words)

@@ -38,6 +38,7 @@ def test_no_secret_is_in_an_argument_an_output_or_a_file(deploy_world, target):
     )
 
 
+@pytest.mark.slow
 def test_only_the_owner_can_read_the_file_with_the_secrets_after_a_deployment_wrote_into_it(deploy_world):
     deploy_world.hangar("deploy", "compose")
     path = deploy_world.folder / ".env.hangar"
@@ -48,6 +49,7 @@ def test_only_the_owner_can_read_the_file_with_the_secrets_after_a_deployment_wr
     assert [each.name for each in deploy_world.folder.iterdir() if each.name.startswith(".env.hangar.")] == []
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_database_deploys_nothing(deploy_world):
     """A copy of the database must not get the functions of the original, nor the other way round."""
     deploy_world.hangar("deploy", "compose")

@@ -153,6 +153,7 @@ def test_a_dead_worker_of_pg_net_is_named(cloud, operator):
     wait_until(lambda: examine(operator)["pg_net"]["state"] == "ok")
 
 
+@pytest.mark.slow
 def test_functions_of_another_version_are_named(operator, tmp_path):
     """The command of a version with one more line in a function: a deployment is due."""
     assert examine(operator)["functions_code"]["state"] == "ok"
@@ -212,6 +213,7 @@ def test_a_receiver_that_answers_500_is_named_without_its_path(operator):
     assert "secret-path" not in found["found"]
 
 
+@pytest.mark.slow
 def test_caps_below_the_fleet_are_named(operator):
     """The remedy raises the cap to what the fleet needs."""
     users = operator.add_users(2)
@@ -228,6 +230,7 @@ def test_caps_below_the_fleet_are_named(operator):
             operator.hangar("settings", "set", f"{setting}=none")
 
 
+@pytest.mark.slow
 def test_an_organisation_that_fly_refuses_is_named_with_the_page_to_open(operator):
     """Fly's API does not say what an organisation owes. What it refused to a sweep does."""
     # Before the user pays: the wake-up call of the database may be faster than this test.

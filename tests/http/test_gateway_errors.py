@@ -181,6 +181,7 @@ def test_a_session_killed_during_a_request_is_503(project):
     assert project.send("GET", "/rest/v1/items").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_server_dies_and_comes_back(tmp_path, keys, http):
     """No database: 503 PGRST000. Once it is back, requests and the schema listener recover."""
     headers = {"apikey": keys.secret_key}

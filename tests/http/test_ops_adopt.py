@@ -412,6 +412,7 @@ def test_two_at_a_time_decide_once(operator):
     assert len(operator.sql("select 1 from public.fly_cost_intervals where fly_app_id = %s", row)) == 1
 
 
+@pytest.mark.slow
 def test_an_app_that_is_made_again_under_the_same_name_is_not_ours(operator):
     """Destruction needs the id that Fly gave the adopted app, because the network is not ours."""
     user, row, name = add_legacy(operator)

@@ -85,6 +85,7 @@ def test_apps_are_filtered_paged_and_shown_in_lines(operator):
         operator.hangar("apps", *invalid, exits=2)
 
 
+@pytest.mark.slow
 def test_text_of_other_people_stays_on_its_line(operator):
     """An e-mail with an escape sequence, a tab and a line end. The hosts let users write their own profile."""
     [user] = give_apps(operator, 1)
@@ -100,6 +101,7 @@ def test_text_of_other_people_stays_on_its_line(operator):
     assert "\x1b" not in out
 
 
+@pytest.mark.slow
 def test_at_a_terminal_columns_and_no_color_are_honoured(operator):
     [user] = give_apps(operator, 1)
     email = operator.email(user)
@@ -183,6 +185,7 @@ def test_a_decision_needs_a_reason_and_a_known_user(operator):
     ) == [(0,)]
 
 
+@pytest.mark.slow
 def test_at_a_terminal_deny_asks_for_the_reason_and_says_what_goes(operator):
     [user] = give_apps(operator, 1)
     name = app_of(operator, user)
@@ -399,6 +402,7 @@ def test_explain_has_json_and_an_unknown_user_no_tables(operator):
     assert "no user" in err
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_a_command_quietly(operator):
     """`hangar events | head -1`."""
     give_apps(operator, 2)

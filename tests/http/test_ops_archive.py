@@ -112,6 +112,7 @@ def test_a_run_that_fails_is_one_line_and_shows_in_the_status(operator, store):
     assert "no batch 5-6" in err
 
 
+@pytest.mark.slow
 def test_a_persons_data_is_exported_from_database_and_bucket(operator, store):
     """Also what has left the database, and nothing of anybody else."""
     [user, other] = operator.add_users(2)
@@ -193,6 +194,7 @@ def test_what_names_a_person_beside_the_own_rows_is_exported(operator, store):
     operator.sql("delete from hangar.alerts where kind = 'token_lapses'")
 
 
+@pytest.mark.slow
 def test_another_bucket_of_the_archive_is_named_where_it_matters(operator, store):
     """The bucket was changed: rows in the first one are not searched, and a restore from there would have the person."""
     [user] = operator.add_users(1)

@@ -161,6 +161,7 @@ def test_events_are_filtered_by_user_app_type_status_and_time(operator):
         operator.hangar("events", *invalid, exits=2)
 
 
+@pytest.mark.slow
 def test_following_events_prints_each_new_event_once_until_ctrl_c(operator):
     """One JSON object on each line. Ctrl-C ends with 130."""
     [user] = operator.add_users(1)

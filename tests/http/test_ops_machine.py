@@ -70,6 +70,7 @@ def test_logs_show_what_the_machine_said_on_one_line_each(operator, user):
         operator.hangar("logs", app, *invalid, exits=2)
 
 
+@pytest.mark.slow
 def test_following_logs_prints_each_new_line_once_also_through_failures(operator, user):
     app, machine_id = machine_of(operator, user)
     child = operator.start("logs", app, "-f")

@@ -65,6 +65,7 @@ def test_after_ctrl_c_it_finishes_the_users_in_progress_and_a_second_run_continu
     assert "no user was processed" in out
 
 
+@pytest.mark.slow
 def test_a_failed_user_is_listed_with_what_to_do_and_the_others_are_active(operator):
     """Exit 1 with one failure in 25. When the cause is fixed, the same command processes that user only and goes live."""
     users = operator.add_users(USERS)
@@ -138,6 +139,7 @@ def test_a_paused_installation_refuses_with_3(operator):
     assert "hangar resume" in err
 
 
+@pytest.mark.slow
 def test_a_pause_during_a_migration_ends_it(operator):
     """No more users are started, admitted users wait, and the exit code is 3."""
     operator.add_users(6)

@@ -69,6 +69,7 @@ def test_it_makes_the_same_schema_as_the_supabase_cli_and_leaves_the_hosts_histo
     assert read_interface(connect, host) == read_interface(connect, pushed)
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing(host, connect, postgres):
     install(host)
     before = installer.dump(postgres, host)
@@ -165,6 +166,7 @@ def test_a_push_that_stopped_is_completed(bare_database, connect, tmp_path):
     assert connect(bare_database).execute(how).fetchall() == [("install", len(NAMES) - 20), ("supabase", 20)]
 
 
+@pytest.mark.slow
 def test_a_history_without_statements_is_believed(database, connect):
     """`supabase migration repair --status applied` records no statements."""
     connect(database).execute("update supabase_migrations.schema_migrations set statements = null")
@@ -172,6 +174,7 @@ def test_a_history_without_statements_is_believed(database, connect):
     assert read_ledger(database) == NAMES
 
 
+@pytest.mark.slow
 def test_a_file_of_the_host_with_one_of_our_versions_is_none_of_ours(host, connect):
     connect(host).execute(
         "insert into supabase_migrations.schema_migrations values (%s, '{select 1}', 'their_own')", (FILES[3].version,)
@@ -195,6 +198,7 @@ def test_a_file_with_another_checksum_is_named_and_nothing_is_changed(host, conn
     assert installer.dump(postgres, host) == before
 
 
+@pytest.mark.slow
 def test_another_text_in_the_history_of_the_supabase_cli_is_named(database, connect, postgres):
     connect(database).execute(
         "update supabase_migrations.schema_migrations set statements[1] = 'select 1' where version = %s",
@@ -215,6 +219,7 @@ def test_a_database_of_a_newer_version_is_left_alone(host, connect):
     assert "20991231000000_newer.sql" in install(host, exits=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "said"),
     [
@@ -240,6 +245,7 @@ def test_a_failing_file_is_named_and_the_files_before_it_stay(host, connect):
     assert read_ledger(host) == NAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["service_role", "authenticator", "anon"])
 def test_a_role_that_is_not_the_owner_is_told_who_is(host, connect, role, postgres):
     admin = connect(host)
@@ -254,6 +260,7 @@ def test_a_role_that_is_not_the_owner_is_told_who_is(host, connect, role, postgr
     assert read_ledger(host) == []
 
 
+@pytest.mark.slow
 def test_a_superuser_installs_as_the_owner_of_the_database(host, connect):
     run("install", "--database-url", host)
     owners = "select distinct relowner::regrole::text from pg_class where relnamespace = 'hangar'::regnamespace"
@@ -270,6 +277,7 @@ CONFLICTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("made", "said"), CONFLICTS.items(), ids=CONFLICTS.values())
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_an_object_of_the_host_with_a_name_of_ours_is_named_before_anything_is_changed(
@@ -301,6 +309,7 @@ def test_our_own_procedures_without_their_comments_are_no_conflict(host, connect
         refuse_conflicts(connect(host), [newer], [*FILES, newer])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting",
     ["idle_session_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"],
@@ -319,6 +328,7 @@ def test_a_time_limit_of_the_role_does_not_end_the_installation(host, connect, s
     assert read_ledger(host) == NAMES
 
 
+@pytest.mark.slow
 def test_a_lock_that_another_session_holds_is_waited_for(host, connect):
     """The lock of a killed `hangar install`, or of a host's tool that applies the exported files."""
     holder = psycopg.connect(host)

@@ -74,6 +74,7 @@ def test_legacy_apps_do_not_keep_hangar_installed_and_adopted_ones_do(url, origi
     assert hangar.one("select count(*) from public.user_fly_apps") == 3
 
 
+@pytest.mark.slow
 def test_what_hangars_rows_do_not_allow_is_named_and_no_row_is_lost(url, original, connect):
     """A user who has a closed row of each system: the rule of one row per user cannot come back."""
     install(url)

@@ -122,6 +122,7 @@ def test_an_upgraded_database_has_the_same_tables_as_a_new_one(upgraded, url, co
     assert catalogue(connect(url)) == catalogue(connect(common.url))
 
 
+@pytest.mark.slow
 def test_the_log_keeps_entries_that_hangars_rules_would_refuse(url, original, connect):
     """A free text as status, a type of a later version, metadata that is null or a list. New entries obey the rules."""
     app = add_app(original, add_user(original))
@@ -366,6 +367,7 @@ REFUSED_PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "says"), REFUSED_PARTS)
 def test_what_would_stop_the_upgrade_is_named_before_anything_is_created(url, original, apps, postgres, change, says):
     """With up to three ids of the rows, and what to do."""
@@ -476,6 +478,7 @@ def test_a_dry_run_announces_what_happens_to_the_tables_and_changes_nothing(url,
     assert "of the original system" not in install(url, "--dry-run")
 
 
+@pytest.mark.slow
 def test_a_dry_run_does_not_wait_for_the_host_or_hold_it_up(url, original, apps, connect):
     """It reads the tables beside a transaction that writes them."""
     writer = connect(url)

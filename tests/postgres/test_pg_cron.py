@@ -101,6 +101,7 @@ def test_only_postgres_schedules_jobs_and_only_its_own(bare_database, connect):
             connect(bare_database, role).execute("select cron.schedule('x', '* * * * *', 'select 1')")
 
 
+@pytest.mark.slow
 def test_a_minute_job_runs_once_at_the_start_of_each_matching_minute(bare_database, scheduler, clock, connect):
     """In two minutes of ticks a job for odd minutes runs once per odd minute."""
     session = connect(bare_database, "postgres")

@@ -182,6 +182,7 @@ def test_roles_that_may_send(bare_database, connect):
         assert connect(bare_database, role).execute("select net.http_post('http://x')").fetchone()[0] > 0
 
 
+@pytest.mark.slow
 def test_a_batch_is_sent_at_once_and_the_next_waits_for_its_slowest(bare_database, receiver, connect):
     """Up to batch_size requests are sent together; their rows stay visible in the queue meanwhile."""
     receiver.gate.clear()

@@ -25,6 +25,7 @@ ORIGINAL_QUERIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [
@@ -51,6 +52,7 @@ def test_installs_unbound_beside_other_tables(bare_database, connect, harm):
     assert admin.execute("select count(*) from public.user_fly_apps").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_an_email_column_is_not_needed(bare_database, connect):
     """Without user_profiles.email, the table is bound all the same, and e-mail addresses come from auth.users."""
     admin = connect(bare_database)

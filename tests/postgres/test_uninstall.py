@@ -161,6 +161,7 @@ def test_it_shows_what_goes_and_a_dry_run_changes_nothing(host, connect, postgre
     assert dump(postgres, host) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["app", "orphan"])
 def test_it_refuses_while_an_app_may_exist(host, connect, postgres, what):
     install(host)
@@ -235,6 +236,7 @@ def test_an_installation_that_stopped_halfway_is_removed_and_the_hosts_tables_of
     assert host_dump(postgres, host) == before
 
 
+@pytest.mark.slow
 def test_a_database_without_hangar_is_left_alone(host, postgres):
     before = dump(postgres, host)
     assert "not installed" in uninstall(host, "--yes")

@@ -36,6 +36,7 @@ def image(world, user):
     return world.row(user)["docker_image"].partition("@")[0]
 
 
+@pytest.mark.slow
 def test_middle_then_last_then_first(fleet, selection):
     a = release(fleet, image=NEW, **selection)
     b = release(fleet, image=NEXT, **selection)
@@ -48,6 +49,7 @@ def test_middle_then_last_then_first(fleet, selection):
     assert read_given(fleet) == []
 
 
+@pytest.mark.slow
 def test_newcomer_between(fleet):
     a = release(fleet, image=NEW)
     (user,) = fleet.add_users(["pro"])
@@ -60,6 +62,7 @@ def test_newcomer_between(fleet):
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 0
 
 
+@pytest.mark.slow
 def test_release_of_one_tier_between(fleet):
     a = release(fleet, image=NEW)
     release(fleet, image=NEXT, tiers=["elite"])
@@ -138,6 +141,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_every_order(fleet, selection, order):
     before = read_machines(fleet), read_plans(fleet)
@@ -169,6 +173,7 @@ def test_every_order_with_another_tier_meanwhile(fleet, order):
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 0
 
 
+@pytest.mark.slow
 def test_user_leaves_and_returns_between_two_parts(fleet):
     """A new app between the first and the second."""
     fleet.sql("update public.fly_plans set grace_s = 0")

@@ -35,6 +35,7 @@ def read_config(world, app):
     return machine.config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "read"),
     [
@@ -64,6 +65,7 @@ def test_who_changes_the_plan_meanwhile_has_the_release_at_the_end(fleet, spec, 
     assert [app for app in fleet.apps() if read(read_config(fleet, app))] == []
 
 
+@pytest.mark.slow
 def test_who_leaves_and_returns_meanwhile_joins_at_the_end(fleet):
     """Within the grace it is the same app. Without this it would run the old image until the next release."""
     release = start_release(fleet, image=NEW)
@@ -83,6 +85,7 @@ def test_who_leaves_and_returns_meanwhile_joins_at_the_end(fleet):
     assert read_config(fleet, leaver["app"])["image"].partition("@")[0] == NEW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grace_s", [0, 86400], ids=["a new app", "the same app"])
 def test_who_was_put_back_and_left_returns_to_what_everybody_has(fleet, grace_s):
     """What a failed release had put back is remembered for the user; a later release for everybody replaces it."""
@@ -102,6 +105,7 @@ def test_who_was_put_back_and_left_returns_to_what_everybody_has(fleet, grace_s)
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 0
 
 
+@pytest.mark.slow
 def test_who_was_chosen_before_and_left_returns_to_what_everybody_has(fleet):
     """A release had given this user an image. A later one for everybody came while the user was away, within the grace."""
     user = str(fleet.sql("select user_id from public.user_fly_apps where tier = 'pro' limit 1")[0][0])
@@ -148,6 +152,7 @@ def test_a_size_that_does_not_exist_with_the_new_plan_skips_the_app_and_pauses_n
     assert read_config(fleet, waiting["app"])["guest"]["memory_mb"] == 512
 
 
+@pytest.mark.slow
 def test_a_pin_set_while_the_app_moves_wins_and_is_named(fleet):
     """Not "has another plan": nobody has bought one."""
     release = start_release(fleet, image=NEW)

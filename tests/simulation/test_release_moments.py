@@ -47,6 +47,7 @@ FULL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", FULL, ids=lambda answer: str(answer["status"]))
 def test_no_room_for_anybody_fails_nothing(fleet, answer):
     """Not one app could be updated: nobody is hurt, no app counts as failed, and with room again the release completes."""
@@ -67,6 +68,7 @@ def test_no_room_for_anybody_fails_nothing(fleet, answer):
     check_fleet_is_well(fleet)
 
 
+@pytest.mark.slow
 def test_an_app_without_room_is_skipped_and_named(fleet):
     """One host is full for hours: everybody else gets the release, and the app keeps running what it ran."""
     (name,) = list(fleet.apps())[7:8]
@@ -84,6 +86,7 @@ def test_an_app_without_room_is_skipped_and_named(fleet):
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer", [{"disconnect": True}, {"status": 408}, {"status": 503}, {"status": 200, "text": ""}]
 )
@@ -92,6 +95,7 @@ def test_an_update_whose_answer_is_lost_is_found_done(fleet, answer):
     check_done(fleet, finish(fleet, start_release(fleet, image=NEW), minutes=150))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -162,6 +166,7 @@ HOLDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hold", HOLDS)
 def test_a_hold_stops_the_release_without_failing_it(fleet, hold):
     """While it lasts no further app moves; afterwards the release goes on as if that time had not passed."""
@@ -249,6 +254,7 @@ def test_an_image_that_does_not_stay_up_is_no_sleep(sleepers, behaviour):
     assert read_digests(sleepers) == before
 
 
+@pytest.mark.slow
 def test_an_abort_waits_for_no_host(fleet):
     """The host of the only app that moves is out of reach: the app turns back at once, and the release ends."""
     release = start_release(fleet, image=NEW)

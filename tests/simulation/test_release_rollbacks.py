@@ -56,6 +56,7 @@ def test_two_rollbacks_in_the_order_of_the_releases_end_at_the_beginning(fleet, 
     assert read_given(fleet) == []
 
 
+@pytest.mark.slow
 def test_an_image_that_was_released_again_later_stays(fleet):
     """The third release brings what the first one brought. A rollback of the first takes nothing of the third away."""
     first = release(fleet, image=NEW)
@@ -68,6 +69,7 @@ def test_an_image_that_was_released_again_later_stays(fleet):
     assert found["kept"], "what stays is named"
 
 
+@pytest.mark.slow
 def test_a_user_who_joined_after_both_goes_back_too(fleet):
     """The plan gave that app the image and the size. Only the image goes back."""
     first = release(fleet, image=NEW)

@@ -83,6 +83,7 @@ def test_apps_that_keep_a_later_release_are_not_said_to_be_back(fleet):
     assert {each["user_id"] for each in list_behind(found)} == set(some)
 
 
+@pytest.mark.slow
 def test_an_app_that_becomes_well_after_its_release_has_ended_counts_as_back(fleet):
     """Its registry was down, so the release gave it up. What was wrong then is not said any more."""
     release = start_release(fleet, image=f"{NEW}-crash-after-60s")

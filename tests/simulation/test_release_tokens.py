@@ -129,6 +129,7 @@ def test_a_rollback_ends_although_some_apps_have_no_accepted_token(world):
     assert read_release(world, release)["state"] == "rolled_back"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("renewal", ["no accepted key", "off"])
 def test_an_abort_ends_and_another_release_can_begin(world, renewal):
     project, release = prepare(world)
@@ -163,6 +164,7 @@ def test_an_app_that_gets_no_token_is_left_out_in_the_end_and_the_others_move(wo
     assert (left_out["app"], left_out["state"], left_out["code"]) == (first, "skipped", "token_refused")
 
 
+@pytest.mark.slow
 def test_an_app_under_proof_waits_for_its_token_one_hour(world):
     """Then it goes back and is left out, so that the release can end."""
     project, release = prepare(world)
@@ -178,6 +180,7 @@ def test_an_app_under_proof_waits_for_its_token_one_hour(world):
     assert found["state"] == "completed"
 
 
+@pytest.mark.slow
 def test_an_incident_of_refused_tokens_holds_the_release(world):
     """All that is broken are apps that the release has moved. Those that wait sleep, and would be moved unproved."""
     project = Project(world)
@@ -201,6 +204,7 @@ def test_an_incident_of_refused_tokens_holds_the_release(world):
     assert now == moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outage", ["no function ran", "the project gave no list"])
 def test_an_old_answer_of_the_project_makes_nobody_fail(world, outage):
     project, release = prepare(world)
@@ -215,6 +219,7 @@ def test_an_old_answer_of_the_project_makes_nobody_fail(world, outage):
     assert read_release(world, release)["state"] == "rolling"
 
 
+@pytest.mark.slow
 def test_checks_that_recover_after_the_key_was_set_back_are_no_failure(world):
     project, release = prepare(world)
     project.published = ("new",)
@@ -226,6 +231,7 @@ def test_checks_that_recover_after_the_key_was_set_back_are_no_failure(world):
     assert (found["state"], find_states(found)) == ("completed", {"done"})
 
 
+@pytest.mark.slow
 def test_an_app_that_got_a_new_token_is_watched_as_before(world):
     project, release = prepare(world)
     app, _ = find_app(world, "done")
@@ -238,6 +244,7 @@ def test_an_app_that_got_a_new_token_is_watched_as_before(world):
     assert read_release(world, release)["state"] == "paused"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "state"), [("start_failed", "rolling"), ("image", "paused")])
 def test_only_what_a_token_can_cause_is_not_blamed_on_the_image(world, code, state):
     project, release = prepare(world)
@@ -253,6 +260,7 @@ def test_only_what_a_token_can_cause_is_not_blamed_on_the_image(world, code, sta
     assert read_release(world, release)["state"] == state
 
 
+@pytest.mark.slow
 def test_what_fails_with_the_new_token_is_not_called_refused(world):
     project, release = prepare(world)
     project.published = ("new",)

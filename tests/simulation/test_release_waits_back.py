@@ -63,6 +63,7 @@ def test_one_app_that_cannot_go_back_now_keeps_no_other_on_the_release(fleet, ob
     assert (found[stuck]["state"], found[stuck]["goes_back"]) in (("applying", True), ("verifying", True))
 
 
+@pytest.mark.slow
 def test_a_release_goes_back_while_fly_refuses_the_organisation(fleet):
     """The canary's update met a limit of Fly. The abort takes the image away from it, and does not wait for the limit."""
     before = read_digests(fleet)
@@ -82,6 +83,7 @@ def test_a_release_goes_back_while_fly_refuses_the_organisation(fleet):
     check_fleet_is_well(fleet)
 
 
+@pytest.mark.slow
 def test_a_way_back_that_fly_refuses_ends_after_an_hour(fleet):
     """The canary runs the bad image when Fly begins to refuse the organisation. Other releases need not wait for Fly."""
     before = read_digests(fleet)
@@ -99,6 +101,7 @@ def test_a_way_back_that_fly_refuses_ends_after_an_hour(fleet):
     check_fleet_is_well(fleet)
 
 
+@pytest.mark.slow
 def test_a_registry_that_is_down_for_hours_leaves_no_app_on_a_bad_image(fleet):
     """The former image cannot be pulled when the canary has to go back. With the registry the app is well, without a person."""
     before = read_digests(fleet)
@@ -113,6 +116,7 @@ def test_a_registry_that_is_down_for_hours_leaves_no_app_on_a_bad_image(fleet):
     check_fleet_is_well(fleet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held_h", [0, 10])
 def test_a_way_back_that_begins_in_a_hold_gets_no_time_from_before(fleet, held_h):
     """Deletions are paused for hours, and the abort comes at the end. Somebody holds the canary's machine."""

@@ -163,6 +163,7 @@ def test_a_draft_that_was_started_later_is_the_later_release(fleet):
     assert fleet.sql("select default_image like %s from hangar.settings", f"{NEXT}@%") == [(True,)]
 
 
+@pytest.mark.slow
 def test_everybody_who_has_the_image_from_the_plan_goes_back_with_it(fleet):
     """Users who joined after the release, returned with another app, or bought another plan. All by the former digest."""
     before = {machine.image_digest for (machine,) in fleet.apps().values()}

@@ -174,6 +174,7 @@ def test_a_sweep_whose_lease_ran_out_still_finishes(world):
     assert world.sql("select token, completed_at is not null from hangar.sweeps") == [(None, True)]
 
 
+@pytest.mark.slow
 def test_looks_end_with_the_time(world, monkeypatch):
     """Every look takes long: the sweep ends in time, and what it did not reach keeps what was known."""
     monkeypatch.setattr(looks, "LOOKERS", 1)
