@@ -28,8 +28,6 @@ _ENOUGH_BYTES = 2 * 1024**3
 # Nothing has to outlive the tests' server, and nobody follows it.
 _SETTINGS = {
     "max_wal_size": "128MB",
-    "synchronous_commit": "off",
-    "autovacuum": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "update_process_title": "off",
@@ -117,6 +115,7 @@ def server_folder(_postgres_folder) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def _postgres_servers(_postgres_folder) -> Iterator[Callable[[str], Postgres]]:
+    """The local clouds of a worker share a server of their own ("clouds"): a whole server sees their pg_net."""
     running: dict[str, Postgres] = {}
 
     def server(kind: str) -> Postgres:

@@ -155,7 +155,7 @@ class Cloud:
 
 @pytest.fixture(scope="session")
 def _local_cloud(tmp_path_factory, _postgres_servers) -> Iterator[Cloud]:
-    database_url = fresh_database(_postgres_servers("default"))
+    database_url = fresh_database(_postgres_servers("clouds"))
     with (
         LocalCloud(tmp_path_factory.mktemp("cloud"), database_url=database_url) as cloud,
         httpx.Client(timeout=30) as http,

@@ -151,7 +151,7 @@ def cloud(tmp_path_factory, _postgres_servers):
 
     `open_operator` resets its rows. A test that changes the schema, or the functions' processes, needs a cloud of its own.
     """
-    with CommandCloud(tmp_path_factory.mktemp("commands"), _postgres_servers("default")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("commands"), _postgres_servers("clouds")) as cloud:
         cloud.pg_net.stop()
         yield cloud
 
@@ -159,7 +159,7 @@ def cloud(tmp_path_factory, _postgres_servers):
 @pytest.fixture(scope="session")
 def admin_cloud(tmp_path_factory, _postgres_servers):
     """One local cloud for all tests of the dashboard. Each test makes its users. Nudges are off: only operators act."""
-    with CommandCloud(tmp_path_factory.mktemp("admin"), _postgres_servers("default")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("admin"), _postgres_servers("clouds")) as cloud:
         cloud.pg_net.stop()
         yield cloud
 

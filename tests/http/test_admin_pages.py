@@ -150,12 +150,13 @@ def test_failures_come_with_advice_that_names_a_button(operator, make_app):
 
 def test_costs_say_what_a_tier_brings(operator, make_app, sql):
     """Two users have the plan, one of them by a grant. The other pays less than both machines cost, 5.57 USD each."""
-    pays, _ = make_app("pays@example.test", tier="elite"), make_app("granted@example.test", tier="elite")
+    sql("insert into public.fly_plans (tier, dedicated) values ('margins', true)")
+    pays, _ = make_app("pays@example.test", tier="margins"), make_app("granted@example.test", tier="margins")
     sql("delete from public.fly_overrides where user_id = %s", pays)
-    sql("update public.fly_plans set price_usd = 10 where tier = 'elite'")
-    assert "elite $10.00 1 $10.00 $11.14 -$1.14" in text_of(operator.get("costs"))
-    sql("update public.fly_plans set price_usd = null where tier = 'elite'")
-    assert "elite not set 1 - $11.14 -" in text_of(operator.get("costs"))
+    sql("update public.fly_plans set price_usd = 10 where tier = 'margins'")
+    assert "margins $10.00 1 $10.00 $11.14 -$1.14" in text_of(operator.get("costs"))
+    sql("update public.fly_plans set price_usd = null where tier = 'margins'")
+    assert "margins not set 1 - $11.14 -" in text_of(operator.get("costs"))
 
 
 def test_costs_project_the_typed_number_of_users_and_refuse_other_text(operator):

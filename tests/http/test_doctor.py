@@ -26,7 +26,7 @@ MIGRATIONS = ROOT / "supabase" / "migrations"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory, _postgres_servers):
-    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("default")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("clouds")) as cloud:
         yield cloud
 
 

@@ -25,7 +25,7 @@ USER, STRANGER = FREE_USERS[0], FREE_USERS[1]
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory, _postgres_servers):
-    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("default")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("clouds")) as cloud:
         cloud.pg_net.stop()  # only the operator's calls start work
         yield cloud
 

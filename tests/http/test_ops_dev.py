@@ -15,7 +15,7 @@ from tests.support.databases import fresh_database
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory, _postgres_servers):
-    database_url = fresh_database(_postgres_servers("default"))
+    database_url = fresh_database(_postgres_servers("clouds"))
     # With its scheduler: on a busy machine a call of Hangar's functions is lost, and the next minute makes up for it.
     with LocalCloud(tmp_path_factory.mktemp("cloud"), processes=0, database_url=database_url) as cloud:
         fill_sample_fleet(cloud.addresses, threading.Event())

@@ -20,7 +20,7 @@ USER = FREE_USERS[0].id
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory, _postgres_servers):
-    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("default")) as cloud:
+    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("clouds")) as cloud:
         yield cloud
 
 
