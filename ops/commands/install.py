@@ -244,7 +244,7 @@ def _show_belongings(found: "Belongings | None", label: str) -> None:
 
 
 def _format_rest(found: "Belongings") -> list[str]:
-    rest = ["Next: remove the deployed functions, their schedule and the Fly token (docs/deploy.md, Remove Hangar)"]
+    rest = ["Next: remove the deployed functions, their schedule and their keys (docs/uninstall.md)"]
     if found.history:
         rest.insert(
             0, "Next: delete Hangar's files from your migrations folder, otherwise your tool applies them again"

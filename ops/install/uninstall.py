@@ -45,7 +45,7 @@ def why_refused(found: Belongings) -> str | None:
         parts += [f"{found.orphans} orphans"] if found.orphans else []
         return (
             f"{' and '.join(parts)} may exist on Fly, and Fly would still charge for them. Remove the apps first "
-            "(docs/install.md, Remove the apps) and wait until `hangar status` shows none"
+            "(docs/uninstall.md, Remove the apps) and wait until `hangar status` shows none"
         )
     if found.dependents:
         more = f" and {len(found.dependents) - 5} more" if len(found.dependents) > 5 else ""
