@@ -80,6 +80,24 @@ def test_a_snoozed_alert_is_hidden_counted_and_comes_back(operator, sql, alert):
     assert "snoozed" not in banners(page)
 
 
+def test_more_than_a_hundred_alerts_can_be_shown(operator, sql):
+    """The page begins with the most urgent ones, says how many there are, and leads to the others."""
+    sql(
+        "insert into hangar.alerts (kind, key, message, opened_at)"
+        " select 'nudges', 'many-' || n, 'call ' || n || ' was lost', hangar.now() from generate_series(1, 120) n"
+    )
+    try:
+        page = operator.get("controls")
+        assert "the 100 most urgent are shown. Show up to 1,000" in text_of(page)
+        assert len(set(re.findall(r"(\d+) was lost", list_of(page, "Open alerts")))) <= 100
+        whole = operator.get("controls?alerts=all")
+        assert "most urgent are shown" not in text_of(whole)
+        assert set(re.findall(r"(\d+) was lost", list_of(whole, "Open alerts"))) == {str(n) for n in range(1, 121)}
+        assert operator.get("controls?alerts=some").status_code == 400
+    finally:
+        sql("delete from hangar.alerts where key like 'many-%%'")
+
+
 def test_a_form_that_is_out_of_date_changes_nothing(operator, sql, alert):
     """Somebody else has handled the alert meanwhile, it has ended, or it was never there."""
     found, key = alert
