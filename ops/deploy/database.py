@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ops.deploy.common import JOBS, InstallationState
+from ops.deploy.settings import SettingsError
 from ops.deploy.steps import AddPlans, SetSettings, WriteVault
 from shared.domain.errors import Conflict, HangarError
 
@@ -24,7 +25,10 @@ class DatabaseStepError(Exception):
 def read_installation(
     installation: "Installation", database_url: str | None, on_file: Mapping[str, str]
 ) -> InstallationState:
-    """What the database holds now. Raises DatabaseStepError."""
+    """What the database holds now.
+
+    Raises DatabaseStepError, and SettingsError if the two addresses lead to different databases.
+    """
     try:
         settings = installation.database.read_overview().settings
         plans = frozenset(plan["tier"] for plan in installation.read_rows("fly_plans", limit=1000))
@@ -36,11 +40,27 @@ def read_installation(
     if database_url is None:
         return InstallationState(settings, None, None, *read_known(on_file), plans)
     with open_database(database_url) as session:
+        _check_same(session, settings["installation_id"], installation.target.supabase_url)
         vault = session.execute(
             "select name, decrypted_secret from vault.decrypted_secrets where name = any (%s)", (list(_NAMES),)
         ).fetchall()
         jobs = _read_jobs(session)
     return InstallationState(settings, dict(vault), jobs, *read_known(on_file), plans)
+
+
+def _check_same(session: "psycopg.Connection", installation_id: str, supabase_url: str) -> None:
+    """Vault and schedule are written over SUPABASE_DB_URL, everything else over SUPABASE_URL: it must be one database."""
+    found = None
+    if session.execute("select to_regclass('hangar.settings')").fetchone() != (None,):
+        row = session.execute("select installation_id::text from hangar.settings").fetchone()
+        found = row[0] if row else None
+    if found == installation_id:
+        return
+    other = f"the installation {found}" if found else "no installation of Hangar"
+    raise SettingsError(
+        f"{DATABASE_URL} and SUPABASE_URL lead to different databases: {session.info.dbname} on {session.info.host} has {other}, "
+        f"and {supabase_url} has {installation_id}. Correct the one that is wrong. Nothing was changed"
+    )
 
 
 def read_known(on_file: Mapping[str, str]) -> tuple[str | None, str | None]:
