@@ -86,8 +86,13 @@ def find_variables(
 
 
 def read_variables(environ: Mapping[str, str], env_file: Path = ENV_FILE) -> dict[str, str]:
-    """The variables of the environment and of `env_file`. What the environment sets wins. Raises TargetError."""
-    return _add_file(environ, _read_file(env_file))
+    """The variables of the environment and of `env_file`. What the environment sets wins.
+
+    The file does not count if its SUPABASE_URL is another one than that of the environment. Raises TargetError.
+    """
+    on_file = _read_file(env_file)
+    named, kept = (each.get("SUPABASE_URL", "").strip().rstrip("/").lower() for each in (environ, on_file))
+    return dict(environ) if named and kept and named != kept else _add_file(environ, on_file)
 
 
 def read_own_variables(environ: Mapping[str, str], folder: Path = Path()) -> tuple[Mapping[str, str], bool]:

@@ -15,6 +15,9 @@ from typing import Any
 ENV_FILE = Path(".env.hangar")
 PROJECT_FILE = Path("hangar.toml")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
+_EXPORT = re.compile(r"^export\s+")
+_QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>.*?)(?P=quote)(?:\s+#.*)?")
+_COMMENT = re.compile(r"(?:^|\s+)#.*")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+=,-]*", re.ASCII)
 _HEAD = """\
 # Secrets of one Hangar installation. Keep this file out of git, images and chats. `hangar init` writes it.
@@ -27,21 +30,20 @@ class ProjectFileError(Exception):
 
 def read_env_file(path: Path = ENV_FILE) -> dict[str, str]:
     """Names and values of the file, or nothing if there is none. Raises ProjectFileError."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProjectFileError(f"{path} cannot be read ({type(error).__name__})") from None
     found: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip().removeprefix("export ").lstrip()
+    for number, line in enumerate(_read_text(path).split("\n"), 1):
+        text = _EXPORT.sub("", line.strip())
         if not text or text.startswith("#"):
             continue
         name, equals, value = text.partition("=")
         if not equals or not _NAME.fullmatch(name):
-            raise ProjectFileError(f"{path}, line {number}: expected NAME=value with a name in capital letters")
-        found[name] = _unquote(value.strip())
+            raise ProjectFileError(
+                f"{path}, line {number}: expected NAME=value with a name in capital letters and no space before the ="
+            )
+        value = value.strip()
+        if value[:1] in ("'", '"') and value[0] not in value[1:]:
+            raise ProjectFileError(f"{path}, line {number}: the value of {name} has a quote at one end only")
+        found[name] = _unquote(value)
     return found
 
 
@@ -50,13 +52,27 @@ def add_to_env_file(values: Mapping[str, str], path: Path = ENV_FILE) -> None:
 
     Raises ProjectFileError; the file is then as it was.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else _HEAD.splitlines()
+    lines = _read_text(path).removesuffix("\n").split("\n") if path.exists() else _HEAD.splitlines()
     left = {name: f"{name}={_quote(name, value)}" for name, value in values.items()}
-    for number, line in enumerate(lines):
-        name = line.strip().removeprefix("export ").partition("=")[0].strip()
+    for number in reversed(range(len(lines))):  # of two lines with one name the later one counts
+        name = _EXPORT.sub("", lines[number].strip()).partition("=")[0].strip()
         if name in left:
             lines[number] = left.pop(name)
     write_private(path, "\n".join([*lines, *left.values()]) + "\n")
+
+
+def _read_text(path: Path) -> str:
+    """The text of the file without the mark that editors of Windows put in front, or nothing if there is no file."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError:
+        raise ProjectFileError(
+            f"{path} cannot be read: it is not text in UTF-8. Save it again with that encoding"
+        ) from None
+    except OSError as error:
+        raise ProjectFileError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
 
 
 def write_private(path: Path, text: str) -> None:
@@ -91,11 +107,7 @@ def _replace(path: Path, text: str, mode: int) -> None:
 def read_project_file(path: Path = PROJECT_FILE) -> dict[str, Any]:
     """The tables of `hangar.toml`, or nothing if there is none. Raises ProjectFileError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProjectFileError(f"{path} cannot be read ({type(error).__name__})") from None
+        return tomllib.loads(_read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise ProjectFileError(f"{path} is not valid TOML: {error}") from None
 
@@ -128,6 +140,9 @@ def _quote(name: str, value: str) -> str:
 
 
 def _unquote(value: str) -> str:
+    """The value without its quotes and without a comment behind it, as the shell and Docker Compose read it."""
+    if quoted := _QUOTED.fullmatch(value):
+        return quoted["text"]
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         return value[1:-1]
-    return value
+    return _COMMENT.sub("", value)

@@ -47,7 +47,8 @@ def read_database_url(given: str | None, environ: Mapping[str, str]) -> Database
             return parse_database_url(environ[name], name)
     raise WrongInput(
         f"no database is named: set {VARIABLES[0]} to the Postgres URL of the database's owner "
-        "(Supabase: Connect, direct connection or session pooler), or give --database-url"
+        "(Supabase: Connect, direct connection or session pooler), or give --database-url. .env.hangar is not read if the "
+        "SUPABASE_URL of the environment is another one than that of the file"
     )
 
 

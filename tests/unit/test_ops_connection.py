@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from ops.cli import build_cli
 from ops.client import Installation
-from ops.connection import TargetError, load_target
+from ops.connection import TargetError, load_target, read_variables
 
 DEV = {
     "supabase_url": "http://127.0.0.1:1",
@@ -106,6 +106,18 @@ def test_the_file_of_init_is_read_when_the_environment_names_no_installation(tmp
     assert (target.supabase_url, target.secret_key) == ("https://file.example", "sb_secret_file")
     assert target.webhook_secret == "whsec_env"
     assert load_target(ENVIRON, tmp_path / "absent.json", write_env_file(tmp_path)).supabase_url == "https://x.example"
+
+
+@pytest.mark.parametrize(
+    ("url", "counts"), [("https://FILE.example/", True), ("https://other.example", False), (" ", True)]
+)
+def test_the_file_of_another_installation_lends_no_database_url(url, counts, tmp_path):
+    """`hangar uninstall` must not act on the database of the file while the environment names another installation."""
+    path = write_env_file(tmp_path)
+    path.write_text(path.read_text() + "SUPABASE_DB_URL=postgresql://of.the.file/\n")
+    found = read_variables({"SUPABASE_URL": url, "DATABASE_URL": "postgresql://mine/"}, path)
+    assert (found.get("SUPABASE_DB_URL") is not None) is counts
+    assert found["DATABASE_URL"] == "postgresql://mine/"
 
 
 @pytest.mark.parametrize(("runs", "expected"), [(True, "http://127.0.0.1:1"), (False, "https://file.example")])
