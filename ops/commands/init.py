@@ -10,7 +10,7 @@ import click
 from ops.binding_text import describe_host
 from ops.cli_support import can_ask, report_errors, stop
 from ops.deploy.database import DatabaseStepError, open_database
-from ops.deploy.inputs import DATABASE_URL, check_image
+from ops.deploy.inputs import DATABASE_URL, check_image, check_regions
 from ops.deploy.plans import FORM as _PLAN_FORM
 from ops.deploy.plans import format_plans, parse_plans
 from ops.deploy.settings import SettingsError
@@ -225,9 +225,11 @@ def _check_plans(text: str) -> str | None:
 
 
 def _check_regions(text: str) -> str | None:
-    parts = [part.strip() for part in text.split(",")]
-    valid = all(part.isascii() and part.isalpha() and part.islower() and 2 <= len(part) <= 4 for part in parts)
-    return None if valid else f"--regions is {text!r}: expected regions of Fly separated by commas, like sin,nrt"
+    try:
+        check_regions(text, "--regions")
+    except SettingsError as error:
+        return str(error)
+    return None
 
 
 def _write(form_: _Form, kept: dict[str, str], plain: dict[str, str]) -> None:

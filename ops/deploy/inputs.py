@@ -1,5 +1,6 @@
 """What every deployment reads before it plans: environment, `.env.hangar`, `hangar.toml`, and the database."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,20 @@ from ops.deploy.settings import (
 from ops.deploy.tools import Tools
 from ops.project_files import ENV_FILE, PROJECT_FILE, read_env_file, read_project_file, read_text
 from shared.domain.image_reference import MalformedReferenceError, parse_image_reference
+
+# What each table of hangar.toml may have. [functions] and [plans] have their own checks.
+_TABLES: Mapping[str, tuple[str, ...]] = {
+    "backend": ("image", "regions"),
+    "archive": ("bucket", "prefix", "endpoint", "region"),
+    "deploy": ("fly", "cloud-run", "compose"),
+    "functions": (),
+    "plans": (),
+}
+_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "fly": ("organization", "name", "region", "image"),
+    "cloud-run": ("project", "region", "name", "image"),
+    "compose": ("host", "name", "image"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ def load_inputs(environ: Mapping[str, str], *, dry_run: bool, folder: Path = Pat
     """Read all sources. Raises SettingsError, TargetError, ProjectFileError or, unless this is a dry run, DatabaseStepError."""
     secrets_file = read_env_file(folder / ENV_FILE)
     project = read_project_file(folder / PROJECT_FILE)
+    _check_tables(project)
     found = collect_settings(environ, secrets_file, project)
     database_url = environ.get(DATABASE_URL, "").strip() or secrets_file.get(DATABASE_URL, "").strip() or None
     if "SUPABASE_URL" not in found:
@@ -87,7 +103,36 @@ def _read_wanted(project: Mapping[str, Any], found: Mapping[str, str]) -> Wanted
     image = read_text(project, "backend", "image")
     if image:
         check_image(image, f"image under [backend] in {PROJECT_FILE}")
-    return Wanted(found.get("FLY_ORG_SLUG", ""), image, read_text(project, "backend", "regions"), read_plans(project))
+    regions = read_text(project, "backend", "regions")
+    if regions:
+        check_regions(regions, f"regions under [backend] in {PROJECT_FILE}")
+    return Wanted(found.get("FLY_ORG_SLUG", ""), image, regions, read_plans(project))
+
+
+def _check_tables(project: Mapping[str, Any]) -> None:
+    """A name that is mistyped would otherwise be as if it were not there. Raises SettingsError."""
+    _check_names(project, tuple(_TABLES), "there")
+    for name, keys in _TABLES.items():
+        if keys and isinstance(project.get(name), Mapping):
+            _check_names(project[name], keys, f"under [{name}]")
+    targets = project.get("deploy")
+    for name, table in targets.items() if isinstance(targets, Mapping) else ():
+        if isinstance(table, Mapping):
+            _check_names(table, _TARGETS[name], f"under [deploy.{name}]")
+
+
+def _check_names(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    if unknown := sorted(set(table) - set(known)):
+        raise SettingsError(
+            f"{PROJECT_FILE} has {unknown[0]!r}, which means nothing {where}; known are {', '.join(known)}"
+        )
+
+
+def check_regions(text: str, source: str) -> None:
+    """Raises SettingsError if this is no list of regions. Which of them exist the database knows."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch("[a-z]{2,4}", part) for part in parts):
+        raise SettingsError(f"{source} is {text!r}: expected regions of Fly separated by commas, like sin,nrt")
 
 
 def check_image(image: str, source: str) -> None:
@@ -98,4 +143,4 @@ def check_image(image: str, source: str) -> None:
         raise SettingsError(f"{source} is no image: {error}") from None
 
 
-__all__ = ["DATABASE_URL", "Inputs", "TargetError", "check_image", "load_inputs"]
+__all__ = ["DATABASE_URL", "Inputs", "TargetError", "check_image", "check_regions", "load_inputs"]

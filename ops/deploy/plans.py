@@ -14,7 +14,14 @@ _PLAN = re.compile(
     r"|(?P<kind>shared|performance)-cpu-(?P<count>\d{1,3})x:(?P<memory>\d{1,7})(?::(?P<price>\d{1,8}(?:\.\d{1,2})?))?)",
     re.ASCII,
 )
-_KEYS = ("dedicated", "cpu_kind", "cpu_count", "memory_mb", "price_usd")
+# The form of each value in hangar.toml, and how a message names it.
+_FORMS = {
+    "dedicated": ("true|false", "true or false"),
+    "cpu_kind": ("shared|performance", "shared or performance"),
+    "cpu_count": (r"\d{1,3}", "a whole number"),
+    "memory_mb": (r"\d{1,7}", "a number of MB"),
+    "price_usd": (r"\d{1,8}(\.\d{1,2})?", "an amount in USD like 29 or 29.50"),
+}
 
 
 def parse_plans(text: str) -> dict[str, dict[str, str]]:
@@ -51,16 +58,31 @@ def _quote(text: str) -> str:
 
 
 def read_plans(project: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The plans of `hangar.toml`. The database judges the values. Raises SettingsError for what is no plan."""
+    """The plans of `hangar.toml`. Raises SettingsError for what is no plan."""
     table = project.get("plans", {})
     if not isinstance(table, Mapping) or not all(isinstance(plan, Mapping) for plan in table.values()):
         raise SettingsError('hangar.toml: each plan must be a table like [plans."pro"]')
     for tier, plan in table.items():
-        if unknown := sorted(set(plan) - set(_KEYS)):
+        if unknown := sorted(set(plan) - set(_FORMS)):
             raise SettingsError(
-                f"hangar.toml: the plan {tier} has {unknown[0]}; it may have {', '.join(_KEYS)}. "
+                f"hangar.toml: the plan {tier} has {unknown[0]}; it may have {', '.join(_FORMS)}. "
                 "Set the rest later with `hangar plans set`"
             )
         if not all(isinstance(value, str) for value in plan.values()):
             raise SettingsError(f"hangar.toml: the values of the plan {tier} must be texts in quotes")
+        _check_plan(tier, plan)
     return {tier: dict(plan) for tier, plan in table.items()}
+
+
+def _check_plan(tier: str, plan: Mapping[str, str]) -> None:
+    """What the database would refuse only in the middle of a deployment."""
+    if not 1 <= len(tier) <= 100 or tier != tier.strip():
+        raise SettingsError(f"hangar.toml: {tier[:100]!r} is no tier: 1 to 100 characters without space around them")
+    for key, value in plan.items():
+        form, expected = _FORMS[key]
+        if not re.fullmatch(form, value, re.ASCII):
+            raise SettingsError(f"hangar.toml: {key} of the plan {tier} must be {expected}, not {value!r}")
+    if {"cpu_kind", "cpu_count", "memory_mb"} <= set(plan) and (
+        refused := explain_refused_size(plan["cpu_kind"], int(plan["cpu_count"]), int(plan["memory_mb"]))
+    ):
+        raise SettingsError(f"hangar.toml: the plan {tier}: {refused}")

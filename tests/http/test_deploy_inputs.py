@@ -38,3 +38,51 @@ def test_a_database_url_without_hangar_is_refused(deploy_world, postgres):
     with other_database(postgres, migrations=False) as (url, _):
         deploy_world.monkeypatch.setenv("SUPABASE_DB_URL", url)
         assert "has no installation of Hangar" in deploy_world.hangar("deploy", "compose", code=2)
+
+
+MISTYPED = [
+    (
+        "[backend]",
+        "[backnd]",
+        "hangar.toml has 'backnd', which means nothing there; known are backend, archive, deploy",
+    ),
+    (
+        "regions =",
+        "region =",
+        "hangar.toml has 'region', which means nothing under [backend]; known are image, regions",
+    ),
+    (
+        "host =",
+        "hosts =",
+        "hangar.toml has 'hosts', which means nothing under [deploy.compose]; known are host, name, image",
+    ),
+    ("[deploy.compose]", "[deploy.docker]", "hangar.toml has 'docker', which means nothing under [deploy]"),
+    ('"sin,nrt"', '"Singapore"', "regions under [backend] in hangar.toml is 'Singapore': expected regions of Fly"),
+    (
+        "[backend]",
+        '[plans.gold]\nmemory_mb = "NaN"\n[backend]',
+        "memory_mb of the plan gold must be a number of MB, not 'NaN'",
+    ),
+    ("[backend]", '[plans.gold]\ndedicated = "maybe"\n[backend]', "dedicated of the plan gold must be true or false"),
+    (
+        "[backend]",
+        '[plans.gold]\nprice_usd = "29,90"\n[backend]',
+        "price_usd of the plan gold must be an amount in USD",
+    ),
+    ("[backend]", '[plans." gold"]\n[backend]', "' gold' is no tier"),
+    (
+        "[backend]",
+        '[plans.gold]\ncpu_kind = "shared"\ncpu_count = "3"\nmemory_mb = "1024"\n[backend]',
+        "the plan gold: 3 shared vCPU does not exist on Fly",
+    ),
+]
+
+
+@pytest.mark.parametrize(("right", "typed", "says"), MISTYPED)
+def test_what_is_mistyped_in_hangar_toml_is_named_before_anything_is_done(deploy_world, right, typed, says):
+    """A name that is not known was as if it were not there, and a wrong value ended the command in its middle."""
+    path = deploy_world.folder / "hangar.toml"
+    assert right in path.read_text()
+    path.write_text(path.read_text().replace(right, typed, 1))
+    assert says in deploy_world.hangar("deploy", "compose", code=2)
+    assert deploy_world.changes("docker") == []

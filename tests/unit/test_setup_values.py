@@ -133,5 +133,5 @@ def test_a_value_that_the_file_cannot_hold_is_refused_without_showing_it(tmp_pat
 
 
 def test_a_tier_with_any_character_survives_hangar_toml():
-    plans = {"prö 😀 \x7f\t": {"cpu_kind": "shared", "cpu_count": "1", "memory_mb": "256"}}
+    plans = {"prö 😀 \x7f\t.": {"cpu_kind": "shared", "cpu_count": "1", "memory_mb": "256"}}
     assert read_plans(tomllib.loads(format_plans(plans))) == plans
