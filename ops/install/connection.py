@@ -102,7 +102,13 @@ def connect(url: DatabaseUrl, application_name: str) -> psycopg.Connection:
 
     The server shows `application_name` to those who ask who holds a lock.
     """
-    parameters = {"connect_timeout": _CONNECT_S, "application_name": application_name, **url.parameters}
+    # In another encoding, of the URL or PGCLIENTENCODING, the server cannot send or take every character of our files.
+    parameters = {
+        "connect_timeout": _CONNECT_S,
+        "application_name": application_name,
+        **url.parameters,
+        "client_encoding": "UTF8",
+    }
     try:
         return psycopg.connect(**parameters, autocommit=True)
     except psycopg.Error as error:

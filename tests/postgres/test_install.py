@@ -372,3 +372,15 @@ def test_a_wrong_password_role_or_database_is_named_and_no_password_is_shown(gua
         assert "Wr0ng-0ne" not in printed
     assert "Tr0ub4dor" not in run("install", SUPABASE_DB_URL=guarded)
     assert "Tr0ub4dor" not in run("uninstall", "--yes", DATABASE_URL=guarded)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+@pytest.mark.parametrize("place", ["client_encoding={}", "options=-c%20client_encoding%3D{}", "PGCLIENTENCODING"])
+def test_another_encoding_of_the_client_changes_nothing(bare_database, encoding, place):
+    """SQL_ASCII ended the command with a traceback, and LATIN1 refused a character of the files."""
+    url, environ = as_owner(bare_database), {}
+    if place == "PGCLIENTENCODING":
+        environ = {place: encoding}
+    else:
+        url = f"{url}?{place.format(encoding)}"
+    assert f"{len(FILES)} would be applied" in run("install", "--dry-run", "--database-url", url, **environ)
