@@ -60,7 +60,7 @@ def collect_settings(
     Raises SettingsError when `hangar.toml` holds a secret or a name that is no setting.
     """
     table = project.get("functions", {})
-    _check_table(table)
+    check_settings_table(table)
     found = {}
     for _, setting in declarations():
         for source in (environ, secrets_file, table):
@@ -71,7 +71,8 @@ def collect_settings(
     return found
 
 
-def _check_table(table: Any) -> None:
+def check_settings_table(table: Any) -> None:
+    """Raises SettingsError if this cannot be [functions] of `hangar.toml`: no table, a secret, a name or type that is wrong."""
     known = {name for _, setting in declarations() for name in setting.names}
     if not isinstance(table, Mapping):
         raise SettingsError("hangar.toml: [functions] must be a table of settings")

@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ops.connection import DEV_FILE, TargetError, find_variables, load_target
+from ops.deploy.settings import SettingsError, check_settings_table
 from ops.project_files import ProjectFileError, read_project_file
 from shared.doctor.surroundings import Surroundings
 from shared.settings import validators as form
@@ -19,19 +21,28 @@ def read_surroundings(environ: Mapping[str, str], dev_file: Path = DEV_FILE) -> 
     """The surroundings, with what is wrong with each variable. Raises TargetError if no installation is named at all."""
     variables, source = find_variables(environ, dev_file)
     if variables is not None:
-        return _read_environment(variables if source == "the environment" else _add_project(variables))
+        if source == "the environment":
+            return _read_environment(variables)
+        settings, problems = _read_project()
+        found = _read_environment({**settings, **variables})
+        return replace(found, problems=(*problems, *found.problems))
     load_target(environ, dev_file)  # raises with an explanation if the local cloud is not running any more
     return _read_dev_file(json.loads(dev_file.read_text()))
 
 
-def _add_project(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables, and the settings of the functions that `hangar.toml` has beside them."""
+def _read_project() -> tuple[dict[str, str], tuple[str, ...]]:
+    """The settings of the functions that `hangar.toml` has, and for what `hangar deploy` would refuse them."""
     try:
         functions = read_project_file().get("functions", {})
     except ProjectFileError as error:
         raise TargetError(str(error)) from None
+    problems: tuple[str, ...] = ()
+    try:
+        check_settings_table(functions)
+    except SettingsError as error:
+        problems = (str(error),)
     settings = functions if isinstance(functions, Mapping) else {}
-    return {**{name: str(value) for name, value in settings.items()}, **variables}
+    return {name: value for name, value in settings.items() if isinstance(value, str)}, problems
 
 
 def _read_environment(environ: Mapping[str, str]) -> Surroundings:
