@@ -28,6 +28,13 @@ _COLUMNS = (
     "tier", "dedicated", "size", "region", "image", "power", "public", "grace, s", "price, USD", "rank", "if unhealthy",
 )  # fmt: skip
 _NONE = ("none", "null")
+_YES_OR_NO = ("dedicated", "public_service")
+_WORDS = {
+    "yes": "true",
+    "on": "true",
+    "no": "false",
+    "off": "false",
+}  # as the list shows them, and as settings take them
 _MOST_PLANS = 1000
 
 
@@ -55,7 +62,7 @@ def _summarise(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "tier": plan["tier"],
         "dedicated": plan["dedicated"],
-        "size": f"{plan['cpu_count']} {plan['cpu_kind']} vCPU, {plan['memory_mb']} MB",
+        "size": _format_size(plan),
         "region": plan["region"],
         "image": plan["docker_image"],
         "power": plan["power"],
@@ -65,6 +72,10 @@ def _summarise(plan: Mapping[str, Any]) -> dict[str, Any]:
         "rank": plan["rank"],
         "if unhealthy": plan["on_unhealthy"],
     }
+
+
+def _format_size(plan: Mapping[str, Any]) -> str:
+    return f"{plan['cpu_count']} {plan['cpu_kind']} vCPU, {plan['memory_mb']} MB"
 
 
 @plans.command("set")
@@ -102,6 +113,9 @@ def set_plan(
     if as_json:
         print_json(change)
         return
+    if create:
+        plan = change["plan"]
+        echo(f"{tier} is added: {f'an app of {_format_size(plan)}' if plan['dedicated'] else 'no app'}")
     if variables:
         when = "now" if "env" in change["changed"] else "already"
         echo(f"{tier}: the variables are {when} {', '.join(change['env']) or 'none'} (values are not shown)")
@@ -142,4 +156,7 @@ def _read_change(change: str) -> tuple[str, str | None]:
         stop(EXIT_USAGE, f"{change!r} does not have the form KEY=VALUE")
     if key.strip() == "env":
         stop(EXIT_USAGE, "variables have options of their own: --env NAME=VALUE and --unset-env NAME")
-    return key.strip(), None if value.strip().lower() in _NONE else value.strip()
+    key, value = key.strip(), value.strip()
+    if key in _YES_OR_NO:
+        return key, _WORDS.get(value.lower(), value)
+    return key, None if value.lower() in _NONE else value

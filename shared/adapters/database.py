@@ -143,12 +143,18 @@ class PostgrestStore:
         return client
 
 
+def _end_sentence(text: str) -> str:
+    """The text with a full stop, because Postgres's messages have none and a hint may follow."""
+    return text if text.rstrip()[-1:] in tuple(".:;,!?") else f"{text}."
+
+
 def explain_refusal(
     name: str, code: str | None, message: str | None, details: str | None = None, hint: str | None = None
 ) -> HangarError:
     """The error for a SQLSTATE, a PostgREST code or an HTTP status of the gateway."""
     code = str(code or "")
-    excerpt = cut_excerpt(" ".join(str(part) for part in (message, details, hint) if part))
+    parts = [str(part) for part in (message, details, hint) if part]
+    excerpt = cut_excerpt(" ".join([*(_end_sentence(part) for part in parts[:-1]), *parts[-1:]]))
     if code in _UNKNOWN_GATEWAY:
         return OutcomeUnknown(f"the database's gateway answered {code} to {name}: {excerpt}")
     # The body of such an answer has no code, and postgrest does not show the status.

@@ -289,7 +289,8 @@ def test_plans_are_listed_and_changed_with_a_reason(operator):
     for arguments, named in (
         (["gold", "rank=1"], "the plans are: "),
         (["pro", "rank=1", "power=sometimes"], "always_on or on_demand"),
-        (["pro", "colour=red"], "colour"),
+        (["pro", "colour=red"], "unknown plan key: colour. Known: cpu_count"),
+        (["pro", "dedicated=none"], 'dedicated must be true or false, not "none"'),
         (["pro", "memory_mb"], "KEY=VALUE"),
         (["pro", "region=moon"], "region"),
         (["pro", "memory_mb=300"], "300 MB"),
@@ -309,6 +310,13 @@ def test_plans_are_listed_and_changed_with_a_reason(operator):
     out, _ = operator.hangar("plans", "set", "pro", "--unset-env", "MODE", "--unset-env", "B")
     assert "the variables are now none" in out
     operator.hangar("plans", "set", "pro", "--create", "rank=1", exits=3)
+    try:
+        out, _ = operator.hangar("plans", "set", "gold", "--create")
+        assert out.splitlines()[0] == "gold is added: an app of 2 shared vCPU, 512 MB"
+        out, _ = operator.hangar("plans", "set", "club", "--create", "dedicated=no")
+        assert out.splitlines() == ["club is added: no app", "club: dedicated is now no"]
+    finally:
+        operator.sql("delete from public.fly_plans where tier in ('gold', 'club')")
     operator.hangar("plans", "set", "pro", f"grace_s={before['pro']['grace_s']}")
 
 
