@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
-
-import httpx
+from urllib.parse import urlsplit
 
 from ops.project_files import ENV_FILE, ProjectFileError, read_env_file
-from shared.settings.validators import LookupScope, fly_token, image_lookup
+from shared.doctor.installation_checks import explain_supabase_url
+from shared.settings.validators import LookupScope, base_url, fly_token, image_lookup
 
 DEV_FILE = Path(".hangar/dev.json")
 FUNCTIONS = ("provision", "deprovision", "health")
@@ -118,7 +118,7 @@ def _read_variables(environ: Mapping[str, str], source: str) -> Target:
     fly_token = _read_fly_token(environ.get("FLY_API_TOKEN", "").strip())
     fly_url = _read_url("FLY_API_URL", environ.get("FLY_API_URL", "").strip() or MACHINES_API)
     return Target(
-        supabase_url=_read_url("SUPABASE_URL", environ["SUPABASE_URL"]),
+        supabase_url=_read_supabase_url(environ["SUPABASE_URL"]),
         secret_key=_read_secret("SUPABASE_SECRET_KEY", key),
         functions=_read_functions(environ.get("HANGAR_FUNCTIONS_URL", "")),
         webhook_secret=_read_secret("HANGAR_WEBHOOK_SECRET", secret) if secret else None,
@@ -176,13 +176,18 @@ def _is_running(pid: int) -> bool:
 
 
 def _read_url(name: str, text: str) -> str:
-    try:
-        url = httpx.URL(text.strip())
-    except httpx.InvalidURL:
-        url = httpx.URL()
-    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > MAX_PORT:
-        raise TargetError(f"{name} is not a URL: set it to https://…")
-    return text.strip().rstrip("/")
+    """Without a user, a query or a fragment: a password would be shown with every error."""
+    url = base_url.parse(text.strip())
+    if url is None or (urlsplit(url).port or 0) > MAX_PORT:
+        raise TargetError(f"{name} is not a URL: set it to https://… without a password, a space, ? or #")
+    return url
+
+
+def _read_supabase_url(text: str) -> str:
+    url = _read_url("SUPABASE_URL", text)
+    if problem := explain_supabase_url(url):
+        raise TargetError(problem)
+    return url
 
 
 def _read_secret(name: str, text: str) -> str:

@@ -139,10 +139,7 @@ class Bucket:
         except exceptions.ClientError as error:
             raise self._explain(what, error) from error
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as error:
-            raise TargetError(
-                f"boto3 finds no credentials for {self.location.address} ({type(error).__name__}): set AWS_ACCESS_KEY_ID "
-                "and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-            ) from error
+            raise TargetError(_explain_setup(self.location, error)) from error
         except (exceptions.BotoCoreError, OSError) as error:
             raise TransientError(
                 f"{self.location.address} gave no answer to: {what} ({type(error).__name__})",
@@ -173,6 +170,7 @@ def _make_client(location: Location, credentials: Mapping[str, str]) -> Any:
     try:
         import boto3  # noqa: PLC0415  see above
         from botocore.config import Config  # noqa: PLC0415  see above
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415  see above
     except ImportError:
         _stop_without_boto3()
     proxies: dict[str, str] | None = {} if location.endpoint and is_loopback(location.endpoint) else None
@@ -187,14 +185,24 @@ def _make_client(location: Location, credentials: Mapping[str, str]) -> Any:
         s3={"addressing_style": "path" if location.endpoint else "auto"},
         proxies=proxies,
     )
-    # Not the default session, which threads may not share while it is made.
-    session = boto3.Session(
-        aws_access_key_id=credentials.get("AWS_ACCESS_KEY_ID"),
-        aws_secret_access_key=credentials.get("AWS_SECRET_ACCESS_KEY"),
-        aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
-        profile_name=credentials.get("AWS_PROFILE"),
+    try:
+        # Not the default session, which threads may not share while it is made.
+        session = boto3.Session(
+            aws_access_key_id=credentials.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=credentials.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
+            profile_name=credentials.get("AWS_PROFILE"),
+        )
+        return session.client("s3", endpoint_url=location.endpoint, region_name=location.region, config=config)
+    except (BotoCoreError, ValueError) as error:  # a profile that does not exist, half of a pair of keys, a broken file
+        raise TargetError(_explain_setup(location, error)) from error
+
+
+def _explain_setup(location: Location, error: Exception) -> str:
+    return (
+        f"boto3 finds no credentials for {location.address} ({type(error).__name__}): set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with a profile that exists"
     )
-    return session.client("s3", endpoint_url=location.endpoint, region_name=location.region, config=config)
 
 
 def _stop_without_boto3() -> NoReturn:

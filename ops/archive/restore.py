@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import os
 import re
 import sqlite3
 import tempfile
@@ -27,8 +28,7 @@ def restore_rows(bucket: Bucket, source: str, into: Path, installation_id: str |
     Raises TargetError when the file exists or the bucket holds several installations, and DamagedObject, without leaving a
     file, when an object or a manifest is missing or was changed.
     """
-    if into.exists():
-        raise TargetError(f"{into} exists already; name a new file")
+    check_new_file(into)
     chosen = installation_id or _find_installation(bucket)
     below = f"{bucket.location.prefix}{chosen}"
     # Beside the file, where there must be room for it anyway. The folder goes also after an error.
@@ -41,6 +41,17 @@ def restore_rows(bucket: Bucket, source: str, into: Path, installation_id: str |
                 raise OSError(errno.EIO, str(error), str(into)) from error
         partial.replace(into)
     return count
+
+
+def check_new_file(path: Path) -> None:
+    """Raises TargetError unless a file of this name can be made."""
+    try:
+        if path.exists():
+            raise TargetError(f"{path} exists already; name a new file")
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise TargetError(f"{path.parent} is not a writable folder")
+    except OSError as error:
+        raise TargetError(f"{str(path)[:60]} cannot be the name of a file: {error.strerror}") from None
 
 
 def _copy_rows(bucket: Bucket, below: str, source: str, rows: sqlite3.Connection, eraser: Eraser, partial: Path) -> int:

@@ -12,7 +12,7 @@ import click
 
 from ops.archive.check import OK, verify_batches
 from ops.archive.objects import Batch
-from ops.archive.restore import restore_rows
+from ops.archive.restore import check_new_file, restore_rows
 from ops.archive.run import SETTINGS, SOURCES, Archiver, SourceReport
 from ops.archive.settings import open_bucket
 from ops.cli_support import (
@@ -193,6 +193,7 @@ def verify_archive(source: str | None, as_json: bool) -> None:
 @report_errors
 def restore_archive(into: Path, source: str, installation: str | None) -> None:
     """Write every archived row to FILE, in the order of its number. Needs only the bucket, and changes no database."""
+    check_new_file(into)
     bucket = open_bucket(os.environ)
     bucket.check()
     count = restore_rows(bucket, source, into, installation)

@@ -110,6 +110,23 @@ def test_no_credentials_are_named(past, store, monkeypatch):
     assert past.batches() == []
 
 
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"AWS_PROFILE": "nobody"}, "ProfileNotFound"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "PartialCredentialsError"),
+        ({"AWS_CONFIG_FILE": "{folder}/broken"}, "ConfigParseError"),
+    ],
+)
+def test_credentials_that_boto3_cannot_read_are_named(store, monkeypatch, tmp_path, given, kind):
+    """boto3 looks for them when the client is made, before the first call: they ended the command with a traceback."""
+    (tmp_path / "broken").write_text("no section\n")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value.format(folder=tmp_path))
+    with pytest.raises(TargetError, match=f"boto3 finds no credentials for .*{kind}"):
+        store.bucket()
+
+
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"])
 def test_wrong_credentials_are_named_before_anything_is_planned(past, archive, store, code):
     store.meet = answer_error(403, code, of="GET")

@@ -82,6 +82,21 @@ def test_a_real_installation_asks_every_registry_with_the_fly_token_for_flys(tmp
         (ENVIRON | {"HANGAR_FUNCTIONS_URL": '{"health": "nonsense"}'}, "HANGAR_FUNCTIONS_URL .health. is not a URL"),
         (ENVIRON | {"SUPABASE_URL": "not a url"}, "SUPABASE_URL is not a URL"),
         (ENVIRON | {"SUPABASE_URL": "https://x:99999"}, "SUPABASE_URL is not a URL"),
+        (
+            ENVIRON | {"SUPABASE_URL": "https://user:canary@x.example"},
+            "SUPABASE_URL is not a URL: .* without a password",
+        ),
+        (ENVIRON | {"SUPABASE_URL": "https://x.example?apikey=canary"}, "SUPABASE_URL is not a URL"),
+        (ENVIRON | {"FLY_API_URL": "https://user:canary@x.example"}, "FLY_API_URL is not a URL"),
+        (ENVIRON | {"HANGAR_FUNCTIONS_URL": "https://user:canary@x.example"}, "HANGAR_FUNCTIONS_URL is not a URL"),
+        (
+            ENVIRON | {"SUPABASE_URL": "https://supabase.com/dashboard/project/abcdefghijklmnopqrst"},
+            "the address of the project's API is https://abcdefghijklmnopqrst.supabase.co",
+        ),
+        (
+            ENVIRON | {"SUPABASE_URL": "https://x.example/rest/v1/"},
+            "the address of the project's API is https://x.example",
+        ),
         (ENVIRON | {"SUPABASE_SECRET_KEY": "sb_secret_canary more"}, "SUPABASE_SECRET_KEY holds a space"),
         (ENVIRON | {"SUPABASE_SECRET_KEY": "schlüssel"}, "SUPABASE_SECRET_KEY holds"),
         (ENVIRON | {"FLY_API_TOKEN": "canary"}, "FLY_API_TOKEN is wrong: expected a Fly organisation token"),
