@@ -4,6 +4,7 @@ Facts: Fly's OpenAPI description (`/v1/tokens/current`, `/v1/tokens/authorize`, 
 `flaps/`, and the actions of superfly/macaroon (`resset/action.go`): creating an app needs the action `c` in its organisation.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -147,11 +148,10 @@ def _check_organisation(link: FlyLink, org: str | None, here: str | None, settin
         return wrong(
             name,
             f"FLY_ORG_SLUG is {here}, and the setting fly_org_slug is {org}",
-            f"hangar settings set fly_org_slug={here}",
+            _choose_organisation(link, here, org),
         )
-    call = Request("list the apps", "GET", "/v1/apps", params={"org_slug": org, "limit": "1"})
     try:
-        link.call_once(call)
+        link.call_once(_list_apps(org))
     except Refused as refused:
         remedy = "fly orgs list; then hangar settings set fly_org_slug=…, and FLY_ORG_SLUG of the functions"
         if refused.code == "org":
@@ -162,6 +162,27 @@ def _check_organisation(link: FlyLink, org: str | None, here: str | None, settin
     return ok(
         name, f"Fly lists the apps of {org}. Fly's API does not say whether it is a trial, what it owes or its quota"
     )
+
+
+def _list_apps(org: str) -> Request:
+    return Request("list the apps", "GET", "/v1/apps", params={"org_slug": org, "limit": "1"})
+
+
+def _choose_organisation(link: FlyLink, here: str, org: str) -> str:
+    """Which of the two to correct: the one that Fly does not open to this token, else the person decides.
+
+    New apps are made in the organisation of the setting, so a wrong variable of a shell must not be copied into it.
+    """
+    opened = []
+    for each in (here, org):
+        with contextlib.suppress(HangarError):
+            link.call_once(_list_apps(each))
+            opened.append(each)
+    change = f"hangar settings set fly_org_slug={here}"
+    if opened == [here]:
+        return change
+    keep = f"Set FLY_ORG_SLUG to {org}, here and for the functions"
+    return keep if opened == [org] else f"{keep}; or, if the apps belong in {here}: {change}"
 
 
 def _check_regions(link: FlyLink, regions: Iterable[str]) -> Check:

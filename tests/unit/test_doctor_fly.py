@@ -58,3 +58,39 @@ def test_what_fly_does_not_say_is_not_claimed():
     assert "may create apps" in found["fly_token_scope"].found
     found, _ = examine({"tokens": [], "regions": [{"code": "sin"}]})
     assert found["fly_token_scope"].state == "warning"
+
+
+KEEP = "Set FLY_ORG_SLUG to acme, here and for the functions"
+CHANGE = "hangar settings set fly_org_slug=old-shell"
+
+
+class Organisations:
+    """Fly, which opens these organisations to the token."""
+
+    def __init__(self, *opened):
+        self.opened = opened
+
+    def call_once(self, request):
+        org = request.params.get("org_slug") if request.params else None
+        if org and org not in self.opened:
+            raise Refused("not found", code="org", status=404)
+        return type("Answer", (), {"data": {"tokens": TOKENS, "regions": [{"code": "sin"}]}})()
+
+
+@pytest.mark.parametrize(
+    ("opened", "remedy"),
+    [
+        (("acme",), KEEP),
+        (("old-shell",), CHANGE),
+        (("acme", "old-shell"), f"{KEEP}; or, if the apps belong in old-shell: {CHANGE}"),
+    ],
+)
+def test_of_two_organisations_the_one_that_fly_does_not_open_is_to_be_corrected(opened, remedy):
+    """The remedy was to copy the variable of the shell into the setting, whichever of the two was wrong."""
+    here = Surroundings(
+        "https://p.supabase.co", "sb_secret_0", fly_token="FlyV1 fm2_0000000000000000", fly_org="old-shell"
+    )
+    found = {
+        check.name: check for check in check_fly(Organisations(*opened), here, {"fly_org_slug": "acme"}, ["sin"], NOW)
+    }["fly_organisation"]
+    assert (found.state, found.remedy) == ("wrong", remedy)
