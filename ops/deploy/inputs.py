@@ -54,7 +54,7 @@ class Inputs:
         """The environment of the functions. Raises SettingsError if they would not start or must not be deployed so."""
         problems = check_installation(self.wanted, self.state, names)
         if problems:
-            raise SettingsError("\n".join(problems))
+            raise SettingsError(". ".join(problems))
         called = {name: url for name, url in functions_url.items() if name != "admin"}
         return complete_settings(self.found, functions_url=called, installation_id=self.state.installation_id)
 

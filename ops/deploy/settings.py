@@ -21,7 +21,7 @@ _ANY_UUID = "00000000-0000-4000-8000-000000000000"
 
 
 class SettingsError(Exception):
-    """Settings are missing or wrong. The message has one line for each and no value."""
+    """Settings are missing or wrong. The message has one sentence for each and no value."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def complete_settings(
         Config.from_env({**values, "HANGAR_INSTALLATION_ID": installation_id or _ANY_UUID})
     except ConfigError as error:
         hint = "Run `hangar init`, or set them in the environment, in .env.hangar or (no secrets) in hangar.toml [functions]"
-        raise SettingsError("\n".join((*error.problems, hint))) from None
+        raise SettingsError(". ".join((*error.problems, hint))) from None
     values["HANGAR_INSTALLATION_ID"] = installation_id or "<installation_id of hangar.settings>"
     secret = list_secret_names()
     return FunctionSettings(

@@ -86,3 +86,11 @@ def test_what_is_mistyped_in_hangar_toml_is_named_before_anything_is_done(deploy
     path.write_text(path.read_text().replace(right, typed, 1))
     assert says in deploy_world.hangar("deploy", "compose", code=2)
     assert deploy_world.changes("docker") == []
+
+
+def test_each_setting_that_is_wrong_has_a_sentence_of_its_own(deploy_world):
+    for name in ("HANGAR_WEBHOOK_SECRET", "HANGAR_STATIC_SECRET"):
+        deploy_world.monkeypatch.setenv(name, "canary")
+    said = deploy_world.hangar("deploy", "compose", code=2)
+    assert ". Run `hangar init`, or set them in the environment" in said
+    assert "canary" not in said
