@@ -90,19 +90,26 @@ as $$
 $$;
 
 -- How many apps (of one tier; null: of all) desire another machine than their plan describes, with three examples. Users with a pinned image
--- or size, or who are held back, are meant to differ.
+-- or size, or who are held back, are meant to differ. hangar.differs_from decides. It takes 30 microseconds an app, so what a comparison of
+-- columns shows for certain is not asked: a row that is as the plan says, and one that differs in more than the image.
 create function hangar.count_differing(p_tier text default null) returns jsonb
 language sql stable set search_path = ''
 as $$
+  with wanted as materialized (
+    select p, s as spec, s.region, s.docker_image, s.cpu_kind, s.cpu_count, s.memory_mb, s.power, s.public_service, s.env_version
+      from public.fly_plans p cross join hangar.settings g cross join lateral hangar.spec_for(p, g, null, null) s)
   select pg_catalog.jsonb_build_object('apps', pg_catalog.count(*), 'examples', coalesce(pg_catalog.jsonb_agg(d.fly_app_name order by d.fly_app_name) filter (where d.nr <= 3), '[]'))
     from (select a.fly_app_name, row_number() over (order by a.fly_app_name) as nr
             from public.user_fly_apps a
-            join public.fly_plans p on p.tier = a.tier
-            cross join hangar.settings g
+            join wanted w on (w.p).tier = a.tier
             left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > hangar.now())
            where a.deleted_at is null and a.desired_state = 'present' and (p_tier is null or a.tier = p_tier)
              and n.image is null and n.cpu_count is null and coalesce(n.held_back_until <= hangar.now(), true)
-             and hangar.differs_from_plan(a, p, g, n)) d
+             and case when n.user_id is not null then hangar.differs_from(a, w.spec, w.p, n)
+                      when (a.region, a.cpu_kind, a.cpu_count, a.memory_mb, a.power, a.public_service, a.env_version)
+                           is distinct from (w.region, w.cpu_kind, w.cpu_count, w.memory_mb, w.power, w.public_service, w.env_version) then true
+                      when a.docker_image = w.docker_image and (a.machine_region is null or a.machine_region = w.region) then false
+                      else hangar.differs_from(a, w.spec, w.p, n) end) d
 $$;
 
 create function public.fly_releases(p_limit integer default 20) returns jsonb

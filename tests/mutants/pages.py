@@ -223,4 +223,12 @@ BUGS = (
         "a draft shows what its start would do now",
         (_RELEASE_ROWS,),
     ),
+    PlantedBug(
+        "moved-apps-do-not-differ",
+        Sql("function hangar.count_differing"),
+        exactly(" and (a.machine_region is null or a.machine_region = w.region) then false"),
+        " then false",
+        "a count over the fleet says the same as a question about each app",
+        (_RELEASE_ROWS,),
+    ),
 )

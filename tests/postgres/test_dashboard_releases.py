@@ -220,6 +220,41 @@ def test_the_list_of_releases_is_paged_and_counts_the_apps_that_differ(hangar, f
     assert (before, hangar.rpc("fly_admin_releases")["differ"]["apps"]) == (12, 1)
 
 
+ONE_BY_ONE = """
+select count(*) from user_fly_apps a join fly_plans p on p.tier = a.tier cross join hangar.settings g
+  left join hangar.user_pins n on n.user_id = a.user_id and (n.ends_at is null or n.ends_at > hangar.now())
+ where hangar.differs_from_plan(a, p, g, n)
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "memory_mb = memory_mb * 2",
+        "cpu_count = 4",
+        "region = 'nrt'",
+        "machine_region = 'nrt'",
+        "machine_region = null",
+        "power = 'on_demand', machine_region = 'nrt'",
+        "env_version = 'other'",
+        "public_service = true",
+        "docker_image = docker_image || ':v9'",
+        "docker_image = 'registry.test/team/backend@sha256:' || repeat('1', 64)",
+        "docker_image = docker_image || '@sha256:' || repeat('1', 64)",
+        "status = status",
+    ],
+)
+@pytest.mark.parametrize("plan", ["", "region = 'iad,nrt'", "env = '{\"MODE\": \"fast\"}'", "docker_image = 'other'"])
+def test_apps_that_differ_are_counted_as_if_each_was_asked(hangar, fleet, change, plan):
+    """A count over a large fleet looks at columns first. A user with variables of a pin is asked for."""
+    hangar.sql("update user_fly_apps set docker_image = (select default_image from hangar.settings)")
+    hangar.rpc("fly_set_user_pin", user=fleet[1], pin={"env": {"A": "b"}}, actor=ACTOR, reason="a test")
+    hangar.sql(f"update user_fly_apps set {change} where user_id = any (%s)", fleet[:2])
+    if plan:
+        hangar.sql(f"update fly_plans set {plan} where tier = 'elite'")
+    assert hangar.rpc("fly_admin_releases")["differ"]["apps"] == hangar.one(ONE_BY_ONE)
+
+
 def test_an_unknown_release_is_no_error(hangar):
     assert read(hangar, 99)["known"] is False
 
