@@ -244,7 +244,7 @@ select count(*) from user_fly_apps a join fly_plans p on p.tier = a.tier cross j
         "status = status",
     ],
 )
-@pytest.mark.parametrize("plan", ["", "region = 'iad,nrt'", "env = '{\"MODE\": \"fast\"}'", "docker_image = 'other'"])
+@pytest.mark.parametrize("plan", ["", "region = 'iad,nrt'", 'env = \'{"MODE": "fast"}\'', "docker_image = 'other'"])
 def test_apps_that_differ_are_counted_as_if_each_was_asked(hangar, fleet, change, plan):
     """A count over a large fleet looks at columns first. A user with variables of a pin is asked for."""
     hangar.sql("update user_fly_apps set docker_image = (select default_image from hangar.settings)")
