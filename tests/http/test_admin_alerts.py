@@ -95,6 +95,9 @@ def test_more_than_a_hundred_alerts_can_be_shown(operator, sql):
         assert set(re.findall(r"(\d+) was lost", list_of(whole, "Open alerts"))) == {str(n) for n in range(1, 121)}
         assert operator.get("controls?alerts=some").status_code == 400
     finally:
+        sql(
+            "delete from hangar.alert_deliveries where alert_id in (select id from hangar.alerts where key like 'many-%%')"
+        )
         sql("delete from hangar.alerts where key like 'many-%%'")
 
 
