@@ -23,6 +23,7 @@ from ops.exit_codes import EXIT_USAGE
 from ops.release_options import check_env_name, read_env
 from ops.tables import format_value, make_list
 from shared.domain.cost import to_cents
+from shared.domain.cost_report import format_size
 
 _COLUMNS = (
     "tier", "dedicated", "size", "region", "image", "power", "public", "grace, s", "price, USD", "rank", "if unhealthy",
@@ -62,7 +63,7 @@ def _summarise(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "tier": plan["tier"],
         "dedicated": plan["dedicated"],
-        "size": _format_size(plan),
+        "size": format_size(plan),
         "region": plan["region"],
         "image": plan["docker_image"],
         "power": plan["power"],
@@ -72,10 +73,6 @@ def _summarise(plan: Mapping[str, Any]) -> dict[str, Any]:
         "rank": plan["rank"],
         "if unhealthy": plan["on_unhealthy"],
     }
-
-
-def _format_size(plan: Mapping[str, Any]) -> str:
-    return f"{plan['cpu_count']} {plan['cpu_kind']} vCPU, {plan['memory_mb']} MB"
 
 
 @plans.command("set")
@@ -115,7 +112,7 @@ def set_plan(
         return
     if create:
         plan = change["plan"]
-        echo(f"{tier} is added: {f'an app of {_format_size(plan)}' if plan['dedicated'] else 'no app'}")
+        echo(f"{tier} is added: {f'an app of {format_size(plan)}' if plan['dedicated'] else 'no app'}")
     if variables:
         when = "now" if "env" in change["changed"] else "already"
         echo(f"{tier}: the variables are {when} {', '.join(change['env']) or 'none'} (values are not shown)")

@@ -1,6 +1,5 @@
 """What every deployment reads before it plans: environment, `.env.hangar`, `hangar.toml`, and the database."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from ops.deploy.settings import (
 from ops.deploy.tools import Tools
 from ops.project_files import ENV_FILE, PROJECT_FILE, read_env_file, read_project_file, read_text
 from shared.domain.image_reference import MalformedReferenceError, parse_image_reference
+from shared.domain.regions import explain_refused_region
 
 # What each table of hangar.toml may have. [functions] and [plans] have their own checks.
 _TABLES: Mapping[str, tuple[str, ...]] = {
@@ -129,10 +129,9 @@ def _check_names(table: Mapping[str, Any], known: tuple[str, ...], where: str) -
 
 
 def check_regions(text: str, source: str) -> None:
-    """Raises SettingsError if this is no list of regions. Which of them exist the database knows."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch("[a-z]{2,4}", part) for part in parts):
-        raise SettingsError(f"{source} is {text!r}: expected regions of Fly separated by commas, like sin,nrt")
+    """Raises SettingsError if this is no list of Fly's regions."""
+    if refused := explain_refused_region(text):
+        raise SettingsError(f"{source} is {text!r}: {refused}")
 
 
 def check_image(image: str, source: str) -> None:

@@ -57,7 +57,11 @@ MISTYPED = [
         "hangar.toml has 'hosts', which means nothing under [deploy.compose]; known are host, name, image",
     ),
     ("[deploy.compose]", "[deploy.docker]", "hangar.toml has 'docker', which means nothing under [deploy]"),
-    ('"sin,nrt"', '"Singapore"', "regions under [backend] in hangar.toml is 'Singapore': expected regions of Fly"),
+    (
+        '"sin,nrt"',
+        '"Singapore"',
+        "regions under [backend] in hangar.toml is 'Singapore': region 'singapore' does not exist on Fly",
+    ),
     (
         "[backend]",
         '[plans.gold]\nmemory_mb = "NaN"\n[backend]',

@@ -69,7 +69,7 @@ def test_it_writes_what_the_functions_start_with_and_keeps_it_the_second_time(ne
         ({"supabase_url": "nonsense"}, {}, "SUPABASE_URL is wrong: expected a URL"),
         ({"publishable_key": "nonsense"}, {}, "SUPABASE_PUBLISHABLE_KEY is wrong: expected a Supabase publishable key"),
         ({"image": "no image"}, {}, "--image is no image"),
-        ({"regions": "Singapore"}, {}, "--regions is 'Singapore': expected regions of Fly"),
+        ({"regions": "Singapore"}, {}, "--regions is 'Singapore': region 'singapore' does not exist on Fly"),
         ({"plan": "pro"}, {}, "--plan is 'pro': expected TIER=SIZE:MEMORY_MB"),
         ({"plan": "pro=shared-cpu-3x:1024"}, {}, "--plan pro: 3 shared vCPU does not exist on Fly"),
         ({"plan": "pro=none,pro=none"}, {}, "--plan names the tier pro twice"),

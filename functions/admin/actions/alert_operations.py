@@ -7,7 +7,7 @@ from uuid import UUID
 
 from functions.admin.actions.function_client import ActionOutcome
 from functions.admin.actions.request import ActionRequest
-from functions.admin.views.alerts import describe_alert, describe_handling
+from functions.admin.views.alerts import MOST_LISTED, describe_alert, describe_handling
 from shared.adapters.operator_database import OperatorDatabase
 from shared.domain.models import Json
 
@@ -20,7 +20,6 @@ SPANS = {
     "7d": ("7 days", timedelta(days=7)),
     "30d": ("30 days", timedelta(days=30)),
 }
-_MOST_ALERTS = 1000
 NOT_OPEN = (
     "Nothing was done: this alert is not among the 1,000 most urgent open alerts any more. Its cause is probably gone."
 )
@@ -32,7 +31,7 @@ def read_alert(database: OperatorDatabase, alert_id: UUID) -> Json:
     shown = next((alert for alert in listed if alert["id"] == str(alert_id)), None)
     if shown is not None:
         return shown
-    rest: list[Json] = database.list_alerts(_MOST_ALERTS)["alerts"]
+    rest: list[Json] = database.list_alerts(MOST_LISTED)["alerts"]
     return next((alert for alert in rest if alert["id"] == str(alert_id)), {})
 
 

@@ -4,12 +4,11 @@ import flask
 
 from functions.admin.pages.filters import read_filter
 from functions.admin.request_context import get_context, show
-from functions.admin.views.alerts import describe_counts
+from functions.admin.views.alerts import MOST_LISTED, describe_counts
 from shared.domain.models import Json
 from shared.domain.status_text import describe_deliveries, format_brake_count, format_brake_release
 
 blueprint = flask.Blueprint("controls", __name__)
-MOST_ALERTS = 1000  # of fly_list_alerts
 _SHOWN = (
     "fly_org_slug", "app_prefix", "default_region", "default_image", "max_apps", "max_monthly_cost_usd", "brake_floor",
     "brake_share", "retry_base_s", "retry_cap_s", "orphan_after_s", "incident_floor", "incident_share",
@@ -26,7 +25,7 @@ def show_controls() -> flask.Response:
         return show("error.html", 400, problem=wanted.problems[0])
     database = get_context().database
     overview, brake = database.read_overview(), database.read_brake()
-    alerts = database.list_alerts(MOST_ALERTS)["alerts"] if wanted.values else overview.document["alerts"]
+    alerts = database.list_alerts(MOST_LISTED)["alerts"] if wanted.values else overview.document["alerts"]
     return show(
         "controls.html",
         alerts=[alert for alert in alerts if not _is_snoozed(alert)],
@@ -35,7 +34,7 @@ def show_controls() -> flask.Response:
             overview.document["alerts_open"], len(alerts), overview.document.get("alerts_handled", {})
         ),
         has_more_alerts=not wanted.values and len(alerts) < overview.document["alerts_open"],
-        most_alerts=MOST_ALERTS,
+        most_alerts=MOST_LISTED,
         overview=overview.document,
         deliveries=describe_deliveries(overview.document["alert_deliveries"], overview.now),
         brake=brake,

@@ -9,6 +9,7 @@ from functions.admin.views.commands import replace_commands
 from functions.admin.views.releases import end_sentence
 from shared.domain.moments import format_moment
 
+MOST_LISTED = 1000  # that fly_list_alerts gives
 MOST_LINKS = 5
 # The most urgent first, as `hangar.alert_rank` orders them: what concerns the installation, then single apps.
 # Alerts of other kinds follow, titled by their kind.
