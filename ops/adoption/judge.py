@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Literal
 
 from shared.adapters.procedures_adoption import LegacyApp
-from shared.domain.cost import list_price_monthly_usd, to_cents
-from shared.domain.drift import find_listed_drift, format_size
+from shared.domain.cost import format_size, list_price_monthly_usd, to_cents
+from shared.domain.drift import find_listed_drift
 from shared.domain.entitlement import explain_unknown
 from shared.domain.machine_config import INSTALLATION_KEY, ROW_KEY
 from shared.domain.models import Settings

@@ -12,6 +12,7 @@ from ops.client import Installation
 from ops.commands.user_status import print_user
 from ops.fleet_filters import SORTS, filter_options, read_apps, read_filters, read_place, write_place
 from ops.tables import make_facts, make_list, make_table
+from shared.domain.cost import format_size_of
 from shared.domain.remediation import format_next_step, format_time
 
 _MOST_ROWS = 100_000
@@ -55,7 +56,7 @@ def _summarise(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "status": f"legacy ({row['status']})" if row["desired_state"] == "legacy" else row["status"],
         "health": row["health_status"],
         "region": row["region"],
-        "size": f"{row['cpu_count']} {row['cpu_kind']} vCPU, {row['memory_mb']} MB",
+        "size": format_size_of(row),
         "USD a month": row["monthly_cost_estimate_usd"],
         "checked": format_time(row["last_health_check"], now),
         "what is wrong": row["error_message"] or row["health_detail"],

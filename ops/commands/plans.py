@@ -22,8 +22,7 @@ from ops.cli_support import (
 from ops.exit_codes import EXIT_USAGE
 from ops.release_options import check_env_name, read_env
 from ops.tables import format_value, make_list
-from shared.domain.cost import to_cents
-from shared.domain.cost_report import format_size
+from shared.domain.cost import format_size_of, to_cents
 
 _COLUMNS = (
     "tier", "dedicated", "size", "region", "image", "power", "public", "grace, s", "price, USD", "rank", "if unhealthy",
@@ -63,7 +62,7 @@ def _summarise(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "tier": plan["tier"],
         "dedicated": plan["dedicated"],
-        "size": format_size(plan),
+        "size": format_size_of(plan),
         "region": plan["region"],
         "image": plan["docker_image"],
         "power": plan["power"],
@@ -112,7 +111,7 @@ def set_plan(
         return
     if create:
         plan = change["plan"]
-        echo(f"{tier} is added: {f'an app of {format_size(plan)}' if plan['dedicated'] else 'no app'}")
+        echo(f"{tier} is added: {f'an app of {format_size_of(plan)}' if plan['dedicated'] else 'no app'}")
     if variables:
         when = "now" if "env" in change["changed"] else "already"
         echo(f"{tier}: the variables are {when} {', '.join(change['env']) or 'none'} (values are not shown)")

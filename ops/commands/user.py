@@ -22,6 +22,7 @@ from ops.client import Installation
 from ops.exit_codes import EXIT_USAGE
 from ops.release_options import check_env_name, read_env, read_moment
 from ops.tables import make_facts
+from shared.domain.cost import format_size_of
 from shared.domain.credential_text import format_secrets, format_token
 from shared.domain.moments import format_moment
 from shared.domain.release_text import (
@@ -197,7 +198,7 @@ def show_user(user: str, as_json: bool) -> None:
         runs = (row["observed_spec"] or {}).get("image") or row["docker_image"]
         facts["app"] = f"{row['fly_app_name']}, {row['tier']}, {row['status']}"
         facts["runs"] = f"{shorten_image(runs)}; should run {shorten_image(row['docker_image'])}"
-        facts["size"] = f"{row['cpu_count']} {row['cpu_kind']} vCPU, {row['memory_mb']} MB"
+        facts["size"] = format_size_of(row)
     if secrets := format_secrets(known["secrets"]):
         facts["secrets"] = secrets
     if token := format_token(known, now):

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from ops.tables import make_facts, make_table
+from shared.domain.cost import format_size_of
 from shared.domain.credential_text import format_secrets, format_token
 from shared.domain.drift_text import list_drift
 from shared.domain.moments import format_moment
@@ -68,7 +69,7 @@ def list_release_lines(report: Mapping[str, Any], now: datetime) -> list[str]:
 
 
 def _describe_app(row: Mapping[str, Any], now: datetime, *, live: bool) -> dict[str, Any]:
-    size = f"{row['cpu_count']} {row['cpu_kind']} vCPU, {row['memory_mb']} MB in {row['region']}, {row['power']}"
+    size = f"{format_size_of(row)} in {row['region']}, {row['power']}"
     progress = _format_generation(row["generation"], row["observed_generation"])
     deleted = "" if live else f" (deleted {format_time(row['deleted_at'], now)})"
     seen = f", checked {format_time(row['observed_at'], now)}" if row["observed_at"] else ""

@@ -18,6 +18,7 @@ from ops.migration.provision import UserResult
 from ops.migration.run import Migration
 from ops.tables import make_table, print_failures
 from shared.adapters.procedures_migration import Candidate
+from shared.domain.cost import format_size
 
 _MOST_NAME_BYTES = 240  # 255 on Linux, less the process id of the partial file
 SHOWN_USERS = 50
@@ -98,7 +99,7 @@ def print_plan(console: Console, candidates: Sequence[Candidate], on: date) -> N
             "user": candidate.name,
             "tier": candidate.tier,
             "why": candidate.why,
-            "size": f"{candidate.cpu_count} {candidate.cpu_kind} vCPU, {candidate.memory_mb} MB",
+            "size": format_size(candidate.cpu_kind, candidate.cpu_count, candidate.memory_mb),
             "region": candidate.region,
             "app": candidate.status or "none",
             "USD a month": candidate.monthly_cost_estimate_usd,

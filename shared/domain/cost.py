@@ -5,6 +5,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -36,6 +37,18 @@ def estimate_monthly_usd(cpu_count: int, memory_mb: int) -> Decimal:
 def estimate_fleet_monthly_usd(users: int, cpu_count: int = 2, memory_mb: int = 512) -> Decimal:
     """The estimate for `users` apps of one size."""
     return users * estimate_monthly_usd(cpu_count, memory_mb)
+
+
+def format_size(cpu_kind: object, cpu_count: object, memory_mb: object) -> str:
+    """A machine's size for people: "2 shared vCPU, 512 MB". What is None is left out."""
+    cpu = " ".join(str(part) for part in (cpu_count, cpu_kind) if part is not None)
+    memory = f"{memory_mb} MB" if memory_mb is not None else ""
+    return ", ".join(part for part in (f"{cpu} vCPU" if cpu else "", memory) if part)
+
+
+def format_size_of(columns: Mapping[str, Any]) -> str:
+    """The same of a row, plan, pin or release, by its columns; empty if it names no size."""
+    return format_size(columns.get("cpu_kind"), columns.get("cpu_count"), columns.get("memory_mb"))
 
 
 def explain_refused_size(cpu_kind: str, cpu_count: int, memory_mb: int) -> str | None:

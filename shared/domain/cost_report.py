@@ -13,6 +13,8 @@ from shared.domain.cost import (
     estimate_fleet_monthly_usd,
     estimate_monthly_usd,
     explain_refused_size,
+    format_size,
+    format_size_of,
     list_price_monthly_usd,
     to_cents,
 )
@@ -50,15 +52,10 @@ def _price(group: Mapping[str, Any], on: date) -> dict[str, Any]:
     listed = list_price_monthly_usd(group["cpu_kind"], group["cpu_count"], group["memory_mb"], group["region"], on)
     return {
         **group,
-        "size": format_size(group),
+        "size": format_size_of(group),
         "estimate": Decimal(group["monthly_cost_estimate_usd"] or 0),
         "listed": listed * group["apps"],
     }
-
-
-def format_size(size: Mapping[str, Any]) -> str:
-    """A machine size in words."""
-    return f"{size['cpu_count']} {size['cpu_kind']} vCPU, {size['memory_mb']} MB"
 
 
 def _total(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def project(plans: Iterable[Mapping[str, Any]], counts: list[int], on: date) -> 
         {
             "users": users,
             "tiers": ", ".join(tiers),
-            "size": format_size({"cpu_kind": kind, "cpu_count": cpus, "memory_mb": memory}),
+            "size": format_size(kind, cpus, memory),
             "region": region,
             "monthly_cost_estimate_usd": str(estimate_fleet_monthly_usd(users, cpus, memory)),
             "monthly_list_price_usd": str(to_cents(users * list_price_monthly_usd(kind, cpus, memory, region, on))),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from shared.domain.cost import format_size
 from shared.domain.machine_config import SECRETS_KEY
 from shared.domain.models import Json, Row
 from shared.domain.regions import allows, split_preference
@@ -115,12 +116,7 @@ def _compare_guest(row: Row, guest: Any) -> Difference | None:
     shown = _as_map(guest)
     runs = (shown.get("cpu_kind"), shown.get("cpus"), shown.get("memory_mb"))
     wanted = (row.cpu_kind, row.cpu_count, row.memory_mb)
-    return None if runs == wanted else Difference(GUEST, format_size(*runs), format_size(*wanted))
-
-
-def format_size(kind: Any, cpus: Any, memory_mb: Any) -> str:
-    """A machine's size for people: "2 shared vCPU, 512 MB"."""
-    return f"{cpus} {kind} vCPU, {memory_mb} MB"
+    return None if runs == wanted else Difference(GUEST, format_size(*runs) or "unknown", format_size(*wanted))
 
 
 def _compare_region(row: Row, region: str) -> Difference | None:

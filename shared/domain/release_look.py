@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from shared.domain.drift import format_size
+from shared.domain.cost import format_size
 
 Verdict = Literal["good", "bad", "dead", "unknown", "asleep", "restarted"]
 # The check whose answer says which user and version the backend serves (docs/backend-contract.md).

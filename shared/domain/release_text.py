@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from shared.domain.cost import format_size_of
 from shared.domain.moments import format_moment
 from shared.domain.remediation import format_time
 
@@ -109,15 +110,9 @@ def format_changes(release: Mapping[str, Any]) -> str:
     changes = release["changes"]
     parts = [changes["image"]] if "image" in changes else []
     parts += [f"moves to {changes['region']}"] if "region" in changes else []
-    parts += [_format_size(changes)] if _format_size(changes) else []
+    parts += [size] if (size := format_size_of(changes)) else []
     parts += [f"env {', '.join(changes['env'])}"] if changes.get("env") else []
     return "; ".join(parts)
-
-
-def _format_size(changes: Mapping[str, Any]) -> str:
-    cpu = " ".join(str(changes[key]) for key in ("cpu_count", "cpu_kind") if key in changes)
-    memory = f"{changes['memory_mb']} MB" if "memory_mb" in changes else ""
-    return ", ".join(part for part in (f"{cpu} vCPU" if cpu else "", memory) if part)
 
 
 def shorten_image(image: str | None) -> str:
@@ -172,7 +167,7 @@ def is_in_force(pin: Mapping[str, Any], now: datetime) -> bool:
 
 def list_pinned(pin: Mapping[str, Any], now: datetime) -> list[str]:
     """What a pin (`pin` of fly_user_status) fixes: image, size, names of variables, and how long releases stay away."""
-    size = _format_size(pin)
+    size = format_size_of(pin)
     parts = [f"image {pin['image']}"] if "image" in pin else []
     parts += [size] if size else []
     parts += [f"env {', '.join(pin['env'])}"] if pin.get("env") else []

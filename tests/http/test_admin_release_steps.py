@@ -40,7 +40,7 @@ def test_the_form_makes_a_draft_whose_page_is_its_plan(operator, draft, release_
     assert re.search(r"Their estimated cost: \$30\.00 a month now, \$\d+\.\d\d afterwards", text)
     assert "1 pending" in text
     assert "an operator has pinned what the release would change" in text
-    assert "Size 1 vCPU, shared, 1024 MB" in text
+    assert "Size 1 shared vCPU, 1024 MB" in text
     assert "Version 2.0" in text
     assert "tier pro, elite" in text
     assert "Then the canary moves first: 1 app." in text

@@ -80,3 +80,17 @@ def test_a_size_that_fly_refuses_is_explained(kind, cpus, memory_mb, words):
 )
 def test_a_size_that_fly_accepts_is_not_refused(kind, cpus, memory_mb):
     assert cost.explain_refused_size(kind, cpus, memory_mb) is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        ({"cpu_kind": "shared", "cpu_count": 2, "memory_mb": 512, "region": "iad"}, "2 shared vCPU, 512 MB"),
+        ({"cpu_count": 2}, "2 vCPU"),
+        ({"cpu_kind": "performance"}, "performance vCPU"),
+        ({"memory_mb": 1024}, "1024 MB"),
+        ({"image": "app:1"}, ""),
+    ],
+)
+def test_a_size_is_told_as_far_as_it_is_known(columns, shown):
+    assert cost.format_size_of(columns) == shown

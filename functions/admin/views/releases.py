@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shared.domain.cost import format_size_of
 from shared.domain.moments import format_moment
 from shared.domain.release_text import HOLDS, explain_code
 from shared.domain.remediation import format_duration
@@ -125,10 +126,7 @@ def describe_changes(release: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [("Image", changes["image"])] if "image" in changes else []
     if "image_digest" in changes:
         found.append(("Digest", changes["image_digest"]))
-    size = [f"{changes['cpu_count']} vCPU"] if "cpu_count" in changes else []
-    size += [changes["cpu_kind"]] if "cpu_kind" in changes else []
-    size += [f"{changes['memory_mb']} MB"] if "memory_mb" in changes else []
-    found += [("Size", ", ".join(size))] if size else []
+    found += [("Size", size)] if (size := format_size_of(changes)) else []
     found += [("Regions", changes["region"])] if "region" in changes else []
     found += [("Version", changes["version"])] if "version" in changes else []
     found += [("Environment", ", ".join(changes["env"]))] if changes.get("env") else []
@@ -171,7 +169,7 @@ def name_running_image(row: Mapping[str, Any]) -> str:
 def describe_pin(pin: Mapping[str, Any]) -> str:
     """What an operator has fixed for one user. Of the environment the database gives only the names."""
     parts = [f"image {pin['image']}"] if "image" in pin else []
-    parts += [f"size {pin['cpu_count']} {pin['cpu_kind']} vCPU, {pin['memory_mb']} MB"] if "cpu_count" in pin else []
+    parts += [f"size {size}"] if (size := format_size_of(pin)) else []
     parts += [f"environment {', '.join(pin['env'])}"] if pin.get("env") else []
     parts += [f"no release before {format_moment(pin['held_back_until'])}"] if "held_back_until" in pin else []
     text = "; ".join(parts) or "nothing"

@@ -16,7 +16,7 @@ from functions.admin.views.alerts import describe_alert
 from functions.admin.views.banners import list_banners
 from functions.admin.views.commands import replace_commands
 from functions.admin.views.releases import STATES, end_sentence, explain_reason, format_apps, name_wave
-from shared.domain.cost import to_cents
+from shared.domain.cost import format_size_of, to_cents
 from shared.domain.moments import format_day, format_moment, read_moment
 from shared.domain.release_text import explain_code
 from shared.domain.remediation import format_event, format_time
@@ -81,7 +81,7 @@ def add_filters(app: flask.Flask) -> None:
         "sentence": end_sentence,
         "buttons": replace_commands,
         "alert": describe_alert,
-        "size": format_size,
+        "size": format_size_of,
     }
     app.jinja_env.globals |= {"asset": _link_asset, "list_banners": list_banners, "zip": zip}
 
@@ -149,11 +149,6 @@ def shorten_image(image: str) -> str:
     name, _, digest = image.partition("@")
     short = name.rpartition("/")[2]
     return f"{short}@{digest.removeprefix('sha256:')[:8]}" if digest else short
-
-
-def format_size(machine: Mapping[str, Any]) -> str:
-    """The size of a machine."""
-    return f"{machine['cpu_count']} {machine['cpu_kind']} vCPU, {machine['memory_mb']} MB"
 
 
 def pick(values: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
