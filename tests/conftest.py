@@ -7,6 +7,7 @@ default server and once more on the oldest installed system server, which catche
 
 import contextlib
 import fcntl
+import gc
 import shutil
 import signal
 import tempfile
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from local.supabase.postgres.server import Postgres, find_binaries, system_binaries
+from tests.mutants.catalog import BUGS
 from tests.support.databases import as_role, drop_database, fresh_database
 from tests.support.sampling import choose_part, sample
 from tests.support.schedule import GroupScheduling, sort_slowest_first
@@ -51,7 +53,9 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
     config.addinivalue_line("markers", "own_database: does not share its database with other tests (tests/postgres)")
-    config.addinivalue_line("markers", "slow: takes 0.8 s of a processor; `make test` runs one of each file")
+    config.addinivalue_line(
+        "markers", "slow: takes 0.4 s of a processor; `make test` runs few (tests/support/sampling.py)"
+    )
     config.addinivalue_line("markers", "sized: larger in `make proof` than in `make test` (tests/support/sizes.py)")
 
 
@@ -62,12 +66,12 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(config, items):
-    ids, slow = [item.nodeid for item in items], [item.nodeid for item in items if item.get_closest_marker("slow")]
+    ids, slow = [item.nodeid for item in items], {item.nodeid for item in items if item.get_closest_marker("slow")}
     kept = set(ids)
     if config.option.sample:
-        kept = sample(ids, set(slow))
+        kept = _sample(items, slow)
     elif config.option.slow_part:
-        left_out = sorted(set(slow) - sample(ids, set(slow)))
+        left_out = sorted(slow - _sample(items, slow))
         try:
             kept = choose_part(left_out, config.option.slow_part)
         except ValueError as error:
@@ -76,6 +80,17 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item.nodeid in kept]
     if hasattr(config, "workerinput"):
         items[:] = sort_slowest_first(items)
+
+
+def _sample(items, slow):
+    sized = {item.nodeid for item in items if item.get_closest_marker("sized")}
+    return sample([item.nodeid for item in items], slow, sized, [bug.tests for bug in BUGS])
+
+
+def pytest_collection_finish():
+    # Thousands of collected tests stay until the end. Without this the collector of garbage goes through them again and again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc):

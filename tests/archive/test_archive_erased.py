@@ -76,6 +76,7 @@ def test_a_restore_finds_an_address_behind_escapes_and_in_urls(past, archive, st
     assert [row["error_details"] for row in rows] == [wanted for _, wanted in texts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [365, None])
 def test_a_batch_that_a_raised_retention_holds_does_not_keep_the_person(past, store, person, days):
     """The refusal says how to finish the batch, which no run finishes under the new retention."""
@@ -150,6 +151,7 @@ def test_verify_knows_the_notes(past, archive, store, person):
     assert {finding.state for finding in verify_batches(store.bucket(), batches, installation)} == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_note_that_was_changed_stops_the_restore(past, archive, store, restored, person):
     """Without it the person would come back unseen."""
     erase(past, person[0])

@@ -34,6 +34,7 @@ def whole(past, restored):
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("before", [False, True], ids=["after the effect", "before the effect"])
@@ -46,6 +47,7 @@ def test_a_lost_answer_makes_no_second_object(past, archive, store, whole, metho
     whole()
 
 
+@pytest.mark.slow
 def test_a_service_that_never_answers_loses_nothing(past, archive, store, whole):
     """The object is there, no answer says so: the run ends with a reason, the rows stay, and the next run finishes."""
     store.meet = lose_answers(times=1000)
@@ -61,6 +63,7 @@ def test_a_service_that_never_answers_loses_nothing(past, archive, store, whole)
     whole()
 
 
+@pytest.mark.slow
 def test_a_busy_service_is_asked_again(past, archive, store, whole):
     store.meet = answer_error(503, "SlowDown", times=2)
     assert archive() == 50
@@ -127,6 +130,7 @@ def test_credentials_that_boto3_cannot_read_are_named(store, monkeypatch, tmp_pa
         store.bucket()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"])
 def test_wrong_credentials_are_named_before_anything_is_planned(past, archive, store, code):
     store.meet = answer_error(403, code, of="GET")
@@ -204,6 +208,7 @@ def test_verify_names_what_is_not_as_it_was(past, archive, store, tmp_path):
     assert verify(past, store) == [(f"hangar/{installation}/events/extra", "unknown")]
 
 
+@pytest.mark.slow
 def test_an_unfinished_batch_starts_again_in_another_bucket(past, store):
     """The first bucket was lost after the object was verified there."""
     archiver = make_archiver(past.worker(), store.bucket())

@@ -41,6 +41,7 @@ def test_a_restore_touches_no_other_file_and_says_where_it_cannot_write(archive,
         restore_rows(store.bucket(), "events", tmp_path / "no-such-folder" / "log")
 
 
+@pytest.mark.slow
 def test_a_second_run_has_nothing_to_do(past, archive, store):
     archive()
     objects, log = store.objects(), past.log()
@@ -95,11 +96,13 @@ def test_an_outcome_stays_as_long_as_its_intent(past, archive):
     assert past.one("select count(*) from user_fly_app_events where metadata ->> 'intent_id' = %s", intent) == 1
 
 
+@pytest.mark.slow
 def test_an_outcome_without_a_proper_intent_is_cut(past, archive):
     past.add_outcome("nonsense")
     assert archive() == 51
 
 
+@pytest.mark.slow
 def test_an_event_that_commits_late_is_archived_by_a_later_run(past, archive, store, restored):
     """Its number is within a range that has left. Nothing is lost and nothing is overwritten."""
     with psycopg.connect(past.url) as late:
@@ -129,6 +132,7 @@ def test_a_clock_that_jumped_ahead_cuts_nothing_young(past, archive, store):
     assert len(past.seqs()) == len(kept) - 50
 
 
+@pytest.mark.slow
 def test_a_retention_that_was_raised_keeps_the_rows_of_an_open_batch(past, store, archive):
     """Up to the last step. The object stays in the bucket, and the next run after the setting fits again finishes."""
     bucket = store.bucket()
@@ -147,6 +151,7 @@ def test_a_retention_that_was_raised_keeps_the_rows_of_an_open_batch(past, store
     assert archive() == 50
 
 
+@pytest.mark.slow
 def test_a_column_that_is_added_meanwhile_does_not_hold_the_batch(past, store, archive, restored):
     """By the host or by an upgrade. The batch ends with the columns of its plan, and the next one has the new column."""
     archiver = make_archiver(past.worker(), store.bucket())
@@ -159,6 +164,7 @@ def test_a_column_that_is_added_meanwhile_does_not_hold_the_batch(past, store, a
     assert ["tenant" in json.loads(line) for line in restored()] == [False] * 50 + [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["samples", "closed_rows"])
 def test_samples_and_closed_rows_are_archived_in_the_same_way(past, store, restored, source):
     """Ended cost intervals and resolved alerts. Open ones stay, whatever their age."""

@@ -170,6 +170,7 @@ def test_an_orphan_is_approved_by_its_name(press, operator_page, cloud, provisio
     assert cloud.row(provisioned)["fly_app_name"] in cloud.apps()
 
 
+@pytest.mark.slow
 def test_two_operators_at_once_create_one_app(operator_page, open_context, sign_in, cloud):
     """Both confirm the same provision: one override, one app, and both see it."""
     person = cloud.add_user()

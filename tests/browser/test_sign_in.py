@@ -41,6 +41,7 @@ def test_a_user_who_is_not_an_operator_sees_nothing(page, sign_in, cloud, consol
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_removed_operator_loses_access_at_once(operator_page, open_context, sign_in, cloud, console_errors):
     """The first click after the removal changes nothing."""
     console_errors.expect("403")

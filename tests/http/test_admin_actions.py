@@ -18,6 +18,7 @@ def provisioned(operator, make_user, row):
     return user
 
 
+@pytest.mark.slow
 def test_an_operator_provisions_restarts_and_deprovisions_an_app(operator, make_user, world, row, logged):
     """Provision, restart, a wrong name, deprovision: Fly, database, log and page agree at each step."""
     user = make_user()
@@ -132,6 +133,7 @@ def test_keeping_an_app_that_is_gone_does_not_create_a_new_one(operator, provisi
     assert sql("select override from public.fly_overrides where user_id = %s", provisioned) == before
 
 
+@pytest.mark.slow
 def test_cancelling_a_deprovision_of_a_paying_user_leaves_no_override(operator, make_user, row, sql, faults):
     """Deny, then keep: the subscription entitles the user again, so no grant is needed."""
     user = make_user("pro")
@@ -151,6 +153,7 @@ def test_cancelling_a_deprovision_of_a_paying_user_leaves_no_override(operator, 
     wait_until(lambda: row(user) == (name, "active"))
 
 
+@pytest.mark.slow
 def test_keeping_an_app_that_nobody_pays_for_records_a_grant(operator, make_user, row, sql):
     user = make_user("pro")
     operator.act("check", user)

@@ -4,6 +4,7 @@ import time
 import uuid
 
 import psycopg
+import pytest
 
 from local.dev.database import ADMIN
 from shared.domain.errors import TransientError
@@ -89,12 +90,14 @@ def test_an_orphan_is_approved_by_its_name(operator, sql):
     assert sql("select approved_by from public.fly_orphans where app = 'vyx-user-orphan1'") == [(ADMIN.email,)]
 
 
+@pytest.mark.slow
 def test_a_sweep_by_hand(operator, sql):
     assert notice(operator.act("sweep"))
     wait_until(lambda: sql("select 1 from hangar.sweeps where completed_at is not null"))
     wait_until(lambda: sql("select 1 from hangar.sweeps where lease_expires_at > hangar.now()") == [])
 
 
+@pytest.mark.slow
 def test_a_sweep_while_fly_is_down_reports_within_seconds(operator, sql, faults):
     """The browser does not wait for Fly's time-outs. The pages then say that it is Fly that cannot be reached."""
     faults(

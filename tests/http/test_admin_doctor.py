@@ -64,6 +64,7 @@ def test_every_check_of_the_command_is_made_except_those_that_are_named(operator
     assert "hangar doctor` again" not in page.text
 
 
+@pytest.mark.slow
 def test_fly_out_of_reach_is_said_and_everything_else_is_still_checked(operator, faults):
     """Also while Fly hangs, the page comes within its limit."""
     faults({"method": "*", "path": "/v1/*", "delay_s": 60, "status": 503},
@@ -106,6 +107,7 @@ def test_somebody_else_gets_nothing_while_the_database_is_out_of_reach(sql, make
     assert "Check now" not in answer.text
 
 
+@pytest.mark.slow
 def test_the_checks_run_once_at_a_time_and_not_by_another_site(operator, faults):
     """A second request meanwhile is told to wait. A form without the session's proof does nothing."""
     assert operator.send("POST", "doctor").status_code == 403

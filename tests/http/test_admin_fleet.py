@@ -49,6 +49,7 @@ def test_a_row_shows_everything_about_an_app(operator, make_app):
     assert f"users/{user}" in row
 
 
+@pytest.mark.slow
 def test_every_page_of_a_full_list_is_small_and_links_to_the_next(operator, make_app):
     """Keyset pages show every app exactly once."""
     mark = uuid.uuid4().hex[:10]

@@ -241,6 +241,7 @@ def test_without_a_release_the_list_says_so(operator, no_releases):
     assert re.search(r'href="\./releases" aria-current="page">Releases</a>', page.text)
 
 
+@pytest.mark.slow
 def test_every_link_of_a_release_works_and_leads_to_its_users(operator, draft, release_apps, sql):
     """Links of the list, of one release in two states, and of its filters."""
     release = draft()

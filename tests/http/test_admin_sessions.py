@@ -47,6 +47,7 @@ def test_a_form_stays_valid_when_its_session_was_renewed_meanwhile(operator):
     assert operator.send("POST", "actions/sweep", data={"proof": proof}).status_code == 303
 
 
+@pytest.mark.slow
 def test_signing_out_ends_the_session_at_supabase_too(operator, http, admin_cloud):
     """A copied refresh token is refused afterwards."""
     kept = operator.session
@@ -94,6 +95,7 @@ def test_signing_in_through_a_provider(visitor, http):
     assert visitor.get("costs").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_code_is_refused_in_another_browser(visitor, http):
     """An attacker cannot sign another person in with a link that carries the attacker's code."""
     back = come_back(visitor, http, go_to_provider(visitor), ADMIN.email).removeprefix(f"{visitor.url}/")

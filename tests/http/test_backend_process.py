@@ -148,6 +148,7 @@ def test_the_ready_page_names_the_image_and_the_version_within_what_fly_shows_of
     assert len(answer.text) <= 400
 
 
+@pytest.mark.slow
 def test_health_is_always_200_and_ready_follows_the_database(host, start):
     """The gateway is down, starts, is killed and starts again: /health is always 200, /ready follows the gateway."""
     host.add_trader()

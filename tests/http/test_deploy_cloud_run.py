@@ -86,6 +86,7 @@ def test_the_dry_run_of_a_second_run_shows_what_is_done(deploy_world):
     assert [step["name"] for step in plan["steps"] if not step["done"]] == [f"check-{name}" for name in FUNCTIONS]
 
 
+@pytest.mark.slow
 def test_without_gcloud_nothing_is_done(deploy_world):
     deploy_world.offer("flyctl")
     assert "gcloud is not installed" in deploy_world.hangar("deploy", "cloud-run", code=2)

@@ -28,6 +28,7 @@ def test_a_failure_names_the_step_and_repeating_continues(deploy_world, words):
     assert len(deploy_world.tool("docker")["labels"]["hangar"]) == len(SERVICES)
 
 
+@pytest.mark.slow
 def test_docker_without_its_compose_plugin_is_named(deploy_world):
     with deploy_world.memory.open() as document:
         document["docker"] = {"no_compose": True}

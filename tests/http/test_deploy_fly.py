@@ -132,6 +132,7 @@ def test_a_name_that_somebody_else_has_is_explained(deploy_world):
     assert "choose another --name" in said
 
 
+@pytest.mark.slow
 def test_without_flyctl_nothing_is_done_and_the_plan_can_still_be_read(deploy_world):
     deploy_world.offer("gcloud", "docker")
     said = deploy_world.hangar("deploy", "fly", code=2)

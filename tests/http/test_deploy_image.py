@@ -67,6 +67,7 @@ def start_without_home(layout, folder, **environ):
     return function
 
 
+@pytest.mark.slow
 def test_a_start_without_a_home_logs_no_error(layout, tmp_path):
     """Gunicorn's control socket needs a folder; the image names one that can be written."""
     function = start_without_home(layout, tmp_path)
@@ -74,6 +75,7 @@ def test_a_start_without_a_home_logs_no_error(layout, tmp_path):
     assert "Control server error" not in function.err.read_text()
 
 
+@pytest.mark.slow
 def test_without_the_folder_of_the_image_the_start_logs_an_error(layout, tmp_path):
     """So the test above can fail: gunicorn looks in the home of the user."""
     function = start_without_home(layout, tmp_path, XDG_RUNTIME_DIR="")
@@ -159,6 +161,7 @@ def test_the_lock_is_hashed_and_names_no_place():
     assert all("--hash=sha256:" in entry for entry in entries)
 
 
+@pytest.mark.slow
 def test_the_command_in_the_dockerfile_makes_the_lock(tmp_path):
     """It is a comment, so nobody would notice if it stopped working; and the lock may not lag behind pyproject.toml."""
     comment = " ".join(re.findall(r"^#   (.*?) *\\?$", DOCKERFILE.read_text(), re.MULTILINE))

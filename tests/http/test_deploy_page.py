@@ -39,6 +39,7 @@ def test_the_commands_of_the_page_deploy_from_beginning_to_end(deploy_world):
     assert deploy_world.tool("docker")["labels"]["hangar"]
 
 
+@pytest.mark.slow
 def test_the_vendors_commands_of_the_page_run_in_their_order(deploy_world):
     """As they are typed, on the stand-ins, which refuse unknown flags and what the vendor would refuse in this state."""
     assert len(VENDORS) >= 10

@@ -65,6 +65,7 @@ def test_dev_json_has_every_address_and_is_private(cloud):
     assert set(cloud.addresses["functions"]) == {"provision", "deprovision", "health", "admin"}
 
 
+@pytest.mark.slow
 def test_every_address_answers_with_the_credentials_beside_it(cloud, sql):
     known = cloud.addresses
     sent = {"X-Hangar-Secret": known["static_secret"]}
@@ -92,6 +93,7 @@ def test_every_address_answers_with_the_credentials_beside_it(cloud, sql):
     assert sql.execute("select live, default_image from hangar.settings").fetchone() == (True, name_image())
 
 
+@pytest.mark.slow
 def test_one_sql_statement_provisions_an_app_and_another_removes_it(cloud, sql):
     """The host's UPDATE alone: trigger, nudge, function, Fly, machine, gateway, signal, and back."""
     user = FREE_USERS[0].id

@@ -156,6 +156,7 @@ def test_a_killed_dev_ends_its_children_and_the_next_one_starts(start):
     assert again.left() == ["logs"]
 
 
+@pytest.mark.slow
 def test_a_stop_while_starting_leaves_nothing(start):
     dev = start()
     eventually((dev.folder / "postgres").exists)

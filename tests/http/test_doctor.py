@@ -95,6 +95,7 @@ def set_skew(operator, seconds):
     httpx.put(url, json={"skew_s": seconds}, trust_env=False).raise_for_status()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
 def test_a_mistake_is_named_and_its_remedy_ends_it(cloud, operator, mistake):
     """The check names the mistake. After the remedy it is what it was before."""
@@ -136,6 +137,7 @@ def test_a_new_cloud_has_nothing_wrong(operator):
     assert warnings <= {"fly_token_expiry", "images", "cron_sweep", "cron_drain", "webhook_delivery", "open_alerts"}
 
 
+@pytest.mark.slow
 def test_a_dead_worker_of_pg_net_is_named(cloud, operator):
     """The database queues calls that nobody sends. A new worker sends them, and the check is ok again."""
     cloud.pg_net.stop()
@@ -171,6 +173,7 @@ def test_functions_of_another_version_are_named(operator, tmp_path):
     assert "hangar deploy" in found["remedy"]
 
 
+@pytest.mark.slow
 def test_a_call_of_the_database_that_was_refused_is_named(operator):
     """The database's own calls arrive with another secret. With the right one the next call is accepted."""
     secret = operator.env["HANGAR_WEBHOOK_SECRET"]
@@ -186,6 +189,7 @@ def test_a_call_of_the_database_that_was_refused_is_named(operator):
     wait_until(lambda: examine(operator)["webhook_delivery"]["state"] == "ok")
 
 
+@pytest.mark.slow
 def test_images_that_do_not_exist_or_cannot_run_are_named(operator):
     """The registry is asked about the default image and those of the plans."""
     [(before,)] = operator.sql("select default_image from hangar.settings")

@@ -46,6 +46,7 @@ def host(postgres):
     drop_database(url)
 
 
+@pytest.mark.slow
 def test_hangar_installs_on_the_example_schema_and_follows_its_tiers(host):
     """After an upgrade the row's desired state is an app, after a downgrade its removal. A sign-up changes nothing."""
     session, url = host

@@ -295,6 +295,7 @@ def test_an_empty_object_runs_a_sweep(health):
     assert world.reached
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", FUNCTIONS)
 def test_with_nobody_listening_it_is_503_with_retry_after(target, tmp_path):
     """The database's port is closed, so the connection itself is refused."""

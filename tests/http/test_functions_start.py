@@ -72,6 +72,7 @@ def assert_refused(ended, names):
         assert text not in ended.stderr + ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_setting_is_named_with_its_form(name):
     without = {key: value for key, value in SETTINGS.items() if key != name}
@@ -79,11 +80,13 @@ def test_a_missing_setting_is_named_with_its_form(name):
     assert_refused(start(target, without), [name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", FUNCTIONS)
 def test_every_missing_setting_is_named_at_once(target):
     assert_refused(start(target, {}), REQUIRED)
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_named_and_its_value_is_not_shown():
     wrong = {
         "FLY_API_TOKEN": "canary",
@@ -109,6 +112,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [*FUNCTIONS, "admin"])
 def test_loading_one_function_loads_no_other_and_nothing_heavy(target):
     """Imports make every cold start slower. The token signer and the database client are imported at their first use."""
@@ -152,6 +156,7 @@ def test_main_knows_its_functions_only():
     assert ended.stdout.split() == ["False", "False"], ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", FUNCTIONS)
 def test_sigterm_lets_a_request_finish(target, tmp_path):
     """The signal arrives while the database holds the call. The call is answered, and the process exits with 0."""

@@ -47,6 +47,7 @@ def files(world):
     return [each.name for each in world.folder.iterdir()]
 
 
+@pytest.mark.slow
 def test_it_writes_what_the_functions_start_with_and_keeps_it_the_second_time(new_project):
     said = new_project.hangar(*words(new_project))
     path = new_project.folder / ".env.hangar"
@@ -149,6 +150,7 @@ def test_an_image_that_the_registry_lacks_is_refused(new_project):
     assert files(new_project) == []
 
 
+@pytest.mark.slow
 def test_it_shows_where_the_subscriptions_are_and_writes_nothing_about_it(new_project):
     said = new_project.hangar(*words(new_project))
     assert "Your subscriptions: public.user_subscriptions is bound." in said

@@ -197,6 +197,7 @@ def procedures(tenants: Tenants) -> list[tuple[str, dict]]:
     ]
 
 
+@pytest.mark.slow
 def test_the_publishable_key_alone_gives_no_access(tenants):
     """A machine knows the publishable key too. It can neither read nor write with it, nor run a procedure."""
     before = tenants.of_b()
@@ -287,6 +288,7 @@ def test_a_user_changes_neither_their_tier_nor_their_machine(tenants, table, cha
     assert tenants.rows(path) == before
 
 
+@pytest.mark.slow
 def test_no_procedure_of_hangar_runs_for_a_user(tenants):
     """Every procedure is refused, for B and for A, even with arguments of the right types."""
     found = procedures(tenants)

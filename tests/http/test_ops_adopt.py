@@ -128,6 +128,7 @@ def test_a_dry_run_shows_what_fly_has_and_changes_nothing(operator):
     assert row_of(operator, row)["desired_state"] == "legacy"
 
 
+@pytest.mark.slow
 def test_an_adopted_app_runs_on_and_is_managed_as_any_other(operator):
     """Marked without a restart, seen by a sweep, restarted on request, removed when the user stops paying."""
     user, row, name = add_legacy(operator)
@@ -226,6 +227,7 @@ def _sweep_until(operator, is_done):
     pytest.fail("it never happened")
 
 
+@pytest.mark.slow
 def test_a_user_who_stopped_paying_loses_the_app_only_after_adoption(operator):
     user, row, name = add_legacy(operator, tier="free")
     make_app(operator, name, user=user)
@@ -288,6 +290,7 @@ def test_an_app_without_a_machine_gets_one(operator, status):
     assert row_of(operator, row)["machine_id"] == machine_of(operator, name)["id"]
 
 
+@pytest.mark.slow
 def test_what_hangar_cannot_prove_is_not_adopted(operator):
     """Each with its code; nothing is changed, and the command says so by its exit code."""
     cases = {}
@@ -341,6 +344,7 @@ def test_a_row_that_was_closed_is_shown_only_while_its_app_is_still_there(operat
     assert operator.json("adopt", str(gone))["apps"] == []
 
 
+@pytest.mark.slow
 def test_a_fly_that_does_not_answer_closes_nothing(operator):
     user, row, name = add_legacy(operator)
     other, other_row, other_name = add_legacy(operator)
@@ -357,6 +361,7 @@ def test_a_fly_that_does_not_answer_closes_nothing(operator):
     )
 
 
+@pytest.mark.slow
 def test_killed_between_fly_and_the_database_the_next_run_finishes(operator):
     """The machine carries the marks and the row is still a legacy one: Hangar does nothing, and the command continues."""
     user, row, name = add_legacy(operator)

@@ -198,6 +198,7 @@ def test_at_a_terminal_deny_asks_for_the_reason_and_says_what_goes(operator):
     assert operator.sql("select override, reason from fly_overrides where user_id = %s", user) == [("deny", "abuse")]
 
 
+@pytest.mark.slow
 def test_pause_asks_at_a_terminal_and_works_without_a_reason_elsewhere(operator):
     code, out = run_at_terminal(operator, "pause", answers="incident 12\n")
     assert code == 0, out
@@ -239,6 +240,7 @@ def test_restart_has_the_guards_of_the_dashboard(operator):
     assert [machine["state"] for machine in app["machines"]] == ["started"]
 
 
+@pytest.mark.slow
 def test_retry_by_cause_shows_what_it_hits_and_needs_a_yes(operator):
     """Only the apps with that cause become due. An unknown cause names those that exist."""
     broken, size, well = operator.add_users(3)
@@ -349,6 +351,7 @@ def test_alerts_are_listed_acknowledged_and_snoozed(operator):
     assert operator.json("alerts", "list") == {"open": 0, "alerts": []}
 
 
+@pytest.mark.slow
 def test_json_has_the_documented_keys(operator):
     """What docs/commands.md promises, for every command that is run without changing much."""
     [user] = give_apps(operator, 1)

@@ -139,6 +139,7 @@ def test_a_persons_data_is_exported_from_database_and_bucket(operator, store):
     assert "not searched" in out
 
 
+@pytest.mark.slow
 def test_a_persons_archived_money_and_alerts_are_exported_too(operator, store):
     """Samples of cost and closed alerts have a retention of their own, and left the export with the database."""
     [user] = operator.add_users(1)

@@ -97,6 +97,7 @@ def test_status_shows_the_fleet_as_tables_and_as_json(operator):
     assert report["sweep"]["completed_at"] is not None
 
 
+@pytest.mark.slow
 def test_a_failure_is_shown_with_what_to_do_and_a_retry_fixes_it(operator):
     """status, status USER and retry agree. A setting corrected since the failure reaches the row."""
     [user] = operator.add_users(1)
@@ -240,6 +241,7 @@ def test_a_setting_that_somebody_else_has_changed_is_not_written_over(operator):
     operator.hangar("settings", "set", "brake_floor=20")
 
 
+@pytest.mark.slow
 def test_orphans_are_listed_and_the_next_sweep_removes_an_approved_one(operator):
     """A dry run by default. Approval replaces the minimum age, for that app only."""
     make_orphan(operator, "left-behind")
@@ -260,6 +262,7 @@ def test_orphans_are_listed_and_the_next_sweep_removes_an_approved_one(operator)
     operator.hangar("orphans", "--approve", "left-behind-too", exits=3)
 
 
+@pytest.mark.slow
 def test_the_brake_shows_its_count_and_is_released_with_a_reason(operator):
     """While it is on, no app is stopped or destroyed. A release needs a reason, restarts the count and resumes deletions."""
     users = give_apps(operator, 2)
@@ -300,6 +303,7 @@ def test_pause_and_resume_report_whether_anything_changed(operator):
     assert "now running" in operator.hangar("resume")[0]
 
 
+@pytest.mark.slow
 def test_a_pause_that_the_log_cannot_have_is_in_force_and_said_loudly(operator):
     """The audit log is locked by somebody. The exit code is 1, and the text says that Hangar is paused all the same."""
     with psycopg.connect(operator.database.info.dsn) as other:
@@ -316,6 +320,7 @@ def test_a_pause_that_the_log_cannot_have_is_in_force_and_said_loudly(operator):
     assert "cli:" in operator.json("alerts")["alerts"][0]["message"]
 
 
+@pytest.mark.slow
 def test_an_installation_that_does_not_answer_is_one_line_on_standard_error(operator):
     """Nothing listens at the address."""
     child = operator.start("status", SUPABASE_URL="http://127.0.0.1:9")
@@ -325,6 +330,7 @@ def test_an_installation_that_does_not_answer_is_one_line_on_standard_error(oper
     assert len(err.strip().splitlines()) == 1, out
 
 
+@pytest.mark.slow
 def test_a_restored_database_is_reported_by_status_brake_and_orphans(operator):
     """They name the cause and what to do. After a release, apps that no user is entitled to are removed."""
     users = [uuid.uuid4() for _ in range(4)]

@@ -97,6 +97,7 @@ def test_a_failed_user_is_listed_with_what_to_do_and_the_others_are_active(opera
     assert metadata["reason"] == "migrate-users --go-live"
 
 
+@pytest.mark.slow
 def test_going_live_says_how_many_users_it_affects(operator):
     """With two of five users migrated it affects the other three, whom the next sweep provisions."""
     operator.add_users(5)
@@ -156,6 +157,7 @@ def test_a_pause_during_a_migration_ends_it(operator):
     assert len(operator.statuses()) < 6
 
 
+@pytest.mark.slow
 def test_ten_users_in_a_row_with_the_same_failure_end_it(operator):
     """The cause is not in the users then."""
     operator.add_users(USERS)
@@ -166,6 +168,7 @@ def test_ten_users_in_a_row_with_the_same_failure_end_it(operator):
     assert len(operator.statuses()) < USERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "env", "text"),
     [
@@ -188,6 +191,7 @@ def test_wrong_usage_or_settings_end_with_2_before_any_user_is_admitted(operator
     assert operator.statuses() == {}
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(operator):
     """Nothing is lost, because the function continues."""
     [user] = operator.add_users(1)

@@ -94,6 +94,7 @@ def test_a_dry_run_shows_waves_cost_and_who_is_left_out_and_changes_nothing(oper
     assert images(operator) == {OLD: 6}
 
 
+@pytest.mark.slow
 def test_a_release_is_planned_started_followed_and_rolled_back(operator):
     """A draft moves nothing. The JSON names every app with what it runs and ran; Fly's machines agree."""
     out, _ = operator.hangar("release", "create", "--image", NEW, *FAST, "--reason", "version 2")
@@ -168,6 +169,7 @@ def test_watching_a_good_release_ends_with_0(operator):
     assert "rolling" not in out
 
 
+@pytest.mark.slow
 def test_a_release_is_paused_and_resumed_and_a_wrong_state_is_refused(operator):
     """Exit code 3 and the states in which it would be possible."""
     release = str(create(operator, "--image", NEW, *FAST))
@@ -191,6 +193,7 @@ def test_a_release_is_paused_and_resumed_and_a_wrong_state_is_refused(operator):
     assert finish(operator, release)["state"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_release_that_hangar_holds_says_why(operator):
     """While Hangar is paused nothing moves and nothing fails."""
     release = create(operator, "--image", NEW, *FAST, "--start")
@@ -265,6 +268,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_with_exit_code_2_and_moves_nothing(operator):
     for options, sentence in REFUSED.items():
         for more in ((), ("--dry-run",) if "--dry-run" not in options else ()):
@@ -350,6 +354,7 @@ def test_a_lost_answer_does_not_make_a_second_release(operator, monkeypatch, los
     assert count_releases(operator) == 1
 
 
+@pytest.mark.slow
 def test_an_edited_plan_reaches_the_fleet_by_a_release_for_drift(operator):
     """`status` and `list` count the apps that differ. Without any, no release is planned and the exit code is 0."""
     out, _ = operator.hangar("release", "create", "--drift", "--start")

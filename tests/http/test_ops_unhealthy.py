@@ -39,6 +39,7 @@ def explain(operator, user):
     return operator.hangar("explain", str(user))[0]
 
 
+@pytest.mark.slow
 def test_a_critical_check_is_said_everywhere_until_a_person_is_asked(operator):
     """`explain`, `status` of the user and of the fleet, as text and as JSON. None of them says that the app is up to date."""
     operator.sql("update public.fly_plans set on_unhealthy = 'restart'")
@@ -74,6 +75,7 @@ def test_a_critical_check_is_said_everywhere_until_a_person_is_asked(operator):
     assert operator.sql("select kind from hangar.alerts where kind = 'unhealthy' and resolved_at is null") == []
 
 
+@pytest.mark.slow
 def test_an_unreachable_host_is_said_and_nothing_is_done(operator):
     user = give_app(operator)
     hurt(operator, user, {"host_status": "unreachable"})

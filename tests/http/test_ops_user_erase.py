@@ -100,6 +100,7 @@ def test_a_user_with_an_app_is_refused_with_what_to_do(operator):
     assert operator.statuses() == before
 
 
+@pytest.mark.slow
 def test_without_a_bucket_the_operator_is_told_what_is_left(operator, store, left):
     """A restore would bring the person back until the archiver has run."""
     operator.sql("update hangar.settings set events_retention_days = 30")

@@ -38,6 +38,7 @@ def drain(operator):
         operator.hangar("sweep", "--drain")
 
 
+@pytest.mark.slow
 def test_a_pin_changes_the_machine_at_once_and_releases_leave_it_alone(operator):
     """Image and size. `show`, `explain` and `status` give reason and end. Without the pin the user follows again."""
     pinned, other = operator.users
@@ -75,6 +76,7 @@ def test_a_pin_changes_the_machine_at_once_and_releases_leave_it_alone(operator)
     assert "nothing was changed" in operator.hangar("user", "unpin", email)[0]
 
 
+@pytest.mark.slow
 def test_a_hold_back_keeps_releases_away_until_its_date(operator):
     """Also when it is set while the release waits for its turn."""
     held, other = operator.users
@@ -93,6 +95,7 @@ def test_a_hold_back_keeps_releases_away_until_its_date(operator):
     assert machine_of(operator, other)["env"]["MODE"] == "fast"
 
 
+@pytest.mark.slow
 def test_variables_of_one_user_reach_the_machine_and_no_output(operator):
     """Set, listed by name, unset. A value is in no output and no event; unpin keeps them."""
     user, other = operator.users
@@ -186,6 +189,7 @@ def test_a_pin_that_is_over_neither_counts_nor_ends_the_next_one(operator):
     assert images(operator) == {NEW: 1, OLD: 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [("hold-back", "--until", "7d"), ("env", "set", "DEBUG=1"), ("pin", "--memory", "1024")],
@@ -214,6 +218,7 @@ def test_no_later_command_brings_a_pin_back_that_is_over(operator, command):
     assert "MODE" not in machine_of(operator, user)["env"]
 
 
+@pytest.mark.slow
 def test_a_release_of_something_else_leaves_nothing_of_the_pin_behind(operator):
     """The pinned user gets the variable. When the pin ends, the machine is that of the plan, with the variable."""
     pinned, _ = map(str, operator.users)
@@ -229,6 +234,7 @@ def test_a_release_of_something_else_leaves_nothing_of_the_pin_behind(operator):
     assert config["guest"] == {"cpu_kind": "shared", "cpus": 2, "memory_mb": 512}
 
 
+@pytest.mark.slow
 def test_a_rollback_keeps_what_was_pinned_meanwhile(operator):
     """The other user goes back. Without the pin the user has what ran before the release, not the release's image."""
     pinned, _ = map(str, operator.users)

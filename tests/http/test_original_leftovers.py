@@ -21,6 +21,7 @@ def examine(operator, **env):
     return {check["name"]: check for check in json.loads(out)["checks"]}
 
 
+@pytest.mark.slow
 def test_apps_that_wait_for_a_decision_are_counted_with_the_command(operator):
     assert examine(operator)["legacy_apps"]["state"] == "ok"
     names = sorted(add_legacy(operator)[2] for _ in range(4))
@@ -33,6 +34,7 @@ def test_apps_that_wait_for_a_decision_are_counted_with_the_command(operator):
     assert examine(operator)["legacy_apps"]["state"] == "ok"
 
 
+@pytest.mark.slow
 def test_an_app_that_runs_although_its_row_is_closed_is_named_and_destroying_it_ends_that(operator):
     _, _, gone = add_legacy(operator, "deleted")
     assert examine(operator)["closed_apps"]["state"] == "ok"

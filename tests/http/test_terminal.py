@@ -35,6 +35,7 @@ def engage_brake(operator):
     operator.hangar("sweep")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code", "tripped"), [("n", 3, True), ("", 3, True), ("y", 0, False)])
 def test_a_release_of_the_brake_shows_what_goes_and_asks(operator, answer, code, tripped):
     """Doctor prints this command. Somebody who pastes it sees how many apps are lost by it."""
@@ -47,6 +48,7 @@ def test_a_release_of_the_brake_shows_what_goes_and_asks(operator, answer, code,
     assert operator.json("brake")["tripped"] is tripped
 
 
+@pytest.mark.slow
 def test_a_release_of_the_brake_asks_nothing_with_yes(operator):
     """The same for a script that has a terminal."""
     engage_brake(operator)
@@ -105,6 +107,7 @@ def project(deploy_world):
         yield Project(deploy_world, fly.url, f"{registry.host}/acme/backend:v1")
 
 
+@pytest.mark.slow
 def test_init_asks_for_everything_and_shows_no_secret(project):
     """Right answers, in order: two files, the one with secrets closed to others, and no secret on the screen."""
     with project.run() as terminal:
@@ -117,6 +120,7 @@ def test_init_asks_for_everything_and_shows_no_secret(project):
     assert stat.S_IMODE((project.folder / ".env.hangar").stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_init_asks_again_for_what_was_wrong_and_for_what_it_belongs_to(project):
     """A wrong organisation shows only when the token is tried. Then both are asked for, and Enter keeps what was right."""
     answers = project.answers()
@@ -152,6 +156,7 @@ def test_init_asks_again_for_what_was_wrong_and_for_what_it_belongs_to(project):
     assert f'FLY_ORG_SLUG = "{ORG}"' in (project.folder / "hangar.toml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 5, 8])
 @pytest.mark.parametrize("how", ["Ctrl-C", "Ctrl-D"])
 def test_init_that_is_broken_off_writes_nothing(project, after, how):

@@ -86,6 +86,7 @@ def hide_everything(fleet: Fleet) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 10, 12])
 def test_lists_and_direct_looks_that_show_nothing(world, count):
     """The same incident, at its worst: the lists are empty, and Fly answers 404 for each app.

@@ -7,6 +7,7 @@ from tests.incidents.fleet import HOUR, MINUTE, act_after, answer, answer_everyt
 UNREACHABLE = {"host_status": "unreachable"}
 
 
+@pytest.mark.slow
 def test_the_api_answers_5xx_for_three_hours(fleet):
     """From 04:45 to 07:45 the region iad, and with it Fly's API, was out of reach.
 
@@ -60,6 +61,7 @@ def test_calls_about_one_host_answer_408(fleet):
     fleet.assert_untouched()
 
 
+@pytest.mark.slow
 def test_a_host_is_unreachable_for_days(fleet):
     """Hosts failed together, and some stayed under repair for several days.
 
@@ -108,6 +110,7 @@ def test_a_user_leaves_and_another_returns_while_the_host_is_unreachable(fleet):
     fleet.assert_untouched()
 
 
+@pytest.mark.slow
 def test_many_hosts_are_unreachable_at_once(world):
     """The hosts of almost the whole fleet fail within a short time.
 
@@ -164,6 +167,7 @@ def test_a_machine_is_created_for_two_hours(fleet):
     fleet.assert_untouched()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "alerts"),
     [("app", {"provision_failed"}), ("machine", {"unknown_health"}), ("all", {"provision_failed", "unknown_health"})],
@@ -190,6 +194,7 @@ def test_existing_apps_are_answered_404(fleet, what, alerts):
     fleet.assert_untouched()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "30"}], ids=["without-retry-after", "with-retry-after"])
 def test_every_call_is_answered_429_for_an_hour(fleet, headers):
     """Clients met limits that Fly had not published, for example one request a second for each action.

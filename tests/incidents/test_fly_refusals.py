@@ -12,6 +12,7 @@ def crash(fleet: Fleet, user: object) -> None:
     fleet.world.control("POST", f"machines/{fleet.world.row(user)['machine_id']}/crash", {})
 
 
+@pytest.mark.slow
 def test_a_region_has_no_room(fleet):
     """For about an hour no machine could be launched in ord, because no host had room.
 
@@ -56,6 +57,7 @@ def test_a_host_has_no_room_for_a_larger_machine(fleet):
     fleet.assert_well(hours=2)
 
 
+@pytest.mark.slow
 def test_the_organisation_is_over_its_memory_quota_in_a_region(fleet):
     """A product with one app for each user used 1,970,176 MB in dfw, and creates were answered 403.
 
@@ -81,6 +83,7 @@ def test_the_organisation_is_over_its_memory_quota_in_a_region(fleet):
     fleet.assert_untouched()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["422", "failed-machine"])
 def test_the_registry_refuses_the_image(fleet, how):
     """Fly's registry gave errors all day; another time an image that was just pushed was not found.
@@ -115,6 +118,7 @@ def test_the_registry_refuses_the_image(fleet, how):
     assert {world.row(user)["status"] for user in new} == {"active"}
 
 
+@pytest.mark.slow
 def test_the_token_is_revoked(fleet):
     """Fly had reset tokens, and deploys failed until a person made a new one.
 
@@ -162,6 +166,7 @@ def test_tokens_are_refused_now_and_then(fleet):
 BILLING = "We need your payment information to continue! Add a credit card or buy credit"
 
 
+@pytest.mark.slow
 def test_fly_wants_payment_although_it_was_paid(fleet):
     """An organisation with a card and unused credit was refused every deploy until it pays.
 
@@ -185,6 +190,7 @@ def test_fly_wants_payment_although_it_was_paid(fleet):
     assert world.row(new)["status"] == "active"
 
 
+@pytest.mark.slow
 def test_a_trial_stops_every_machine(fleet):
     """Fly stops the machines of a trial organisation, and refuses changes when the trial is spent.
 

@@ -59,6 +59,7 @@ def test_the_queue_of_pg_net_is_lost(woken_fleet):
     fleet.assert_well()
 
 
+@pytest.mark.slow
 def test_pg_net_sends_nothing_for_days(woken_fleet):
     """Webhooks were no longer sent; the requests stayed in `http_request_queue`.
 
@@ -222,6 +223,7 @@ def test_pg_cron_stops_for_eleven_hours(woken_fleet):
     fleet.assert_well()
 
 
+@pytest.mark.slow
 def test_the_database_is_restored_from_yesterday(fleet, copy):  # noqa: F811  the fixture
     """A test run wiped out the data of a project, and a daily backup was the way back.
 

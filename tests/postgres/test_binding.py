@@ -280,6 +280,7 @@ def test_unbind(host):
     assert (wants(host, user), wants(host, other)) == ("elite", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "function"])
 def test_a_binding_made_after_the_installation_gives_nobody_a_right(postgres, connect, kind):
     """Postgres lets everybody run a new function, and no migration runs after this binding."""

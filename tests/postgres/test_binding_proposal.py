@@ -252,6 +252,7 @@ def test_the_rules_are_those_of_the_schema(host):
         assert read_rules(host.owner, preset) == {each["status"]: each["rule"] for each in expected}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end_type", ["timestamptz", "timestamp", "date", "bigint", "text"])
 def test_every_sample_judgement_comes_true(host, end_type):
     """Each status with each end, judged before binding, against what the installed Hangar says."""

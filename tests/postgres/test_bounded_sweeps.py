@@ -16,6 +16,7 @@ def stored(hangar):
     return {row["app"]: row["sightings"] for row in hangar.sql("select app, sightings from fly_orphans")}
 
 
+@pytest.mark.slow
 def test_many_orphans_are_recorded_over_several_sweeps(hangar):
     """Unknown ones first; then each has its turn. None is forgotten because a sweep had no turn for it."""
     listed = list_apps(hangar)
@@ -28,6 +29,7 @@ def test_many_orphans_are_recorded_over_several_sweeps(hangar):
     assert hangar.one("select count(*) from user_fly_app_events where event_type = 'orphan_found'") == ORPHANS
 
 
+@pytest.mark.slow
 def test_many_orphans_are_forgotten_over_several_sweeps(hangar):
     """Those of whom a list is silent go at most 500 at a time; lost ones among them stay, and hold none back."""
     listed = list_apps(hangar)
@@ -40,6 +42,7 @@ def test_many_orphans_are_forgotten_over_several_sweeps(hangar):
     assert hangar.one("select count(*) from fly_orphans where listed") == 0
 
 
+@pytest.mark.slow
 def test_an_orphan_that_is_listed_again_has_its_turn_before_those_that_always_were(hangar):
     """A list that lacked it says nothing any more."""
     listed = list_apps(hangar)

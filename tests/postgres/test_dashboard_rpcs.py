@@ -397,6 +397,7 @@ USUAL = {
 }
 
 
+@pytest.mark.slow
 def test_the_usual_questions_are_answered_from_an_index(hangar):
     """With ten thousand apps and their events the planner has every reason to choose."""
     hangar.sql("set session_replication_role = replica")

@@ -374,6 +374,7 @@ def test_a_wrong_password_role_or_database_is_named_and_no_password_is_shown(gua
     assert "Tr0ub4dor" not in run("uninstall", "--yes", DATABASE_URL=guarded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
 @pytest.mark.parametrize("place", ["client_encoding={}", "options=-c%20client_encoding%3D{}", "PGCLIENTENCODING"])
 def test_another_encoding_of_the_client_changes_nothing(bare_database, encoding, place):

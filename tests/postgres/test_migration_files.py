@@ -99,6 +99,7 @@ def test_no_function_is_ever_open_not_even_between_two_files(bare_database, conn
         assert admin.execute(opened).fetchall() == [], path.stem
 
 
+@pytest.mark.slow
 def test_a_function_of_the_host_keeps_its_rights(bare_database, connect):
     """The host may have a function named fly_*; ours are recognised by their comments."""
     admin = connect(bare_database)

@@ -109,6 +109,7 @@ def test_only_service_role_may_ask(common, connect, role):
             session.execute(f"select public.{call}".encode())
 
 
+@pytest.mark.slow
 def test_ten_thousand_users_are_paged_well_within_the_statement_limit(installed):
     """No page computes more entitlements than its limit, so each stays far below PostgREST's 8 s."""
     installed.sql("set session_replication_role = replica")

@@ -57,12 +57,14 @@ def test_it_serves_loopback_only_in_utf8_and_utc(server):
     assert ask(server, "select current_user") == "supabase_admin"
 
 
+@pytest.mark.slow
 def test_settings_reach_the_server(server_folder):
     with Postgres(server_folder, settings={"statement_timeout": "1234ms"}) as server:
         assert ask(server, "select current_setting('statement_timeout')") == "1234ms"
         assert ask(server, "select current_setting('fsync')") == "on"
 
 
+@pytest.mark.slow
 def test_two_run_side_by_side(server, server_folder):
     with Postgres(server_folder / "other", fsync=False) as other:
         assert server.port != other.port
@@ -90,6 +92,7 @@ def test_a_clean_stop_keeps_unlogged_tables(server):
     assert ask(server, "select count(*) from unlogged") == 1000
 
 
+@pytest.mark.slow
 def test_a_port_that_was_taken_is_replaced(server_folder, monkeypatch):
     free_port = process.free_port
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -118,6 +121,7 @@ def test_a_lock_file_with_the_number_of_another_program_is_stale(server):
     assert ask(server, "select 1") == 1
 
 
+@pytest.mark.slow
 def test_an_incomplete_data_folder_is_made_again(server_folder):
     (server_folder / "data.new").mkdir()
     (server_folder / "data.new" / "PG_VERSION").write_text("18\n")
@@ -125,6 +129,7 @@ def test_an_incomplete_data_folder_is_made_again(server_folder):
         assert ask(server, "select 1") == 1
 
 
+@pytest.mark.slow
 def test_data_of_another_version_is_named(server_folder):
     with Postgres(server_folder, fsync=False) as server:
         pass
@@ -151,6 +156,7 @@ def test_pg_bin_comes_first_and_must_be_valid(monkeypatch, server_folder):
     assert find_binaries() == usual
 
 
+@pytest.mark.slow
 def test_variables_of_libpq_do_not_reach_the_server(server_folder, monkeypatch):
     monkeypatch.setenv("PGPORT", "1")
     monkeypatch.setenv("PGDATA", "/nowhere")
@@ -159,6 +165,7 @@ def test_variables_of_libpq_do_not_reach_the_server(server_folder, monkeypatch):
         assert ask(server, "select current_setting('TimeZone')") == "UTC"
 
 
+@pytest.mark.slow
 def test_the_thread_that_started_it_may_end(server_folder):
     """The kernel's death signal is bound to the thread that forked, not to the process."""
     server = Postgres(server_folder, fsync=False)
@@ -210,6 +217,7 @@ server.stop()
 """
 
 
+@pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize("way", [0, 1, 2])
 def test_a_parent_killed_with_kill_9_leaves_no_server(server_folder, way):
@@ -232,6 +240,7 @@ BECOME_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 READ_ALL = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]  # a checkout in root's home stays closed
 
 
+@pytest.mark.slow
 @as_root
 @on_linux
 def test_an_ordinary_user_can_run_it(server_folder):
@@ -249,6 +258,7 @@ def test_an_ordinary_user_can_run_it(server_folder):
     wait_gone(int(done.stdout))
 
 
+@pytest.mark.slow
 @as_root
 @on_linux
 @pytest.mark.parametrize("way", [0, 1, 2])
@@ -266,6 +276,7 @@ def test_root_runs_it_in_a_namespace_or_as_nobody(server_folder, monkeypatch, wa
         assert ("Uid:\t0\t" in status) == (way == 0)  # seen from outside, a namespace changes nothing
 
 
+@pytest.mark.slow
 @as_root
 @on_linux
 def test_data_made_one_way_is_used_another_way(server_folder, monkeypatch):

@@ -103,6 +103,7 @@ def test_the_host_admin_changes_a_tier_as_authenticated(hangar):
     assert hangar.live_row(user)["desired_state"] == "present"
 
 
+@pytest.mark.slow
 def test_automatic_grants_of_older_projects_are_taken_back(bare_database, connect):
     """Before May 2026 Supabase granted everything new in public to the API's roles; our objects end closed there too."""
     admin = connect(bare_database)

@@ -62,6 +62,7 @@ def test_an_email_column_is_not_needed(bare_database, connect):
     assert binding["source"] == "public.user_subscriptions"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["net", "vault", "cron"])
 def test_installs_without_an_extension(bare_database, connect, missing):
     """pg_net, Vault and pg_cron may each be absent: the migrations run and a change becomes desired state."""

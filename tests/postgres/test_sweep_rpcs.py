@@ -115,6 +115,7 @@ def test_deleted_and_foreign_ids_are_skipped(hangar):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_five_hundred_observations_in_one_statement(hangar):
     """And not one more."""
     hangar.sql("insert into auth.users (email) select 'user-' || n || '@example.test' from generate_series(1, 500) n")

@@ -142,6 +142,7 @@ def test_a_worker_that_dies_while_it_sends_causes_no_loss(world, receiver, at, m
     assert len(receiver.list_told()) == 1
 
 
+@pytest.mark.slow
 def test_a_dead_destination_costs_the_other_one_nothing(world):
     """Neither a message nor its time."""
     dead, alive = AlertReceiver(answer=lambda _: 410), AlertReceiver()

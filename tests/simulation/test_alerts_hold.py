@@ -70,6 +70,7 @@ def test_the_brake(world, receiver):
     assert told(receiver, "brake") == [False, True]
 
 
+@pytest.mark.slow
 def test_the_brake_ends_when_nothing_waits_for_it(world, receiver):
     """The users pay again, so that what was taken away within the hour stops nobody."""
     users = have_active_users(world, 4)

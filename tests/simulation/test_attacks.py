@@ -193,6 +193,7 @@ def sweep_on(world, minutes):
             continue  # an outage is no reason to destroy; the next sweep tries again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda name: name.replace(" ", "-"))
 @pytest.mark.parametrize("way", WAYS)
 def test_no_entitled_users_app_is_lost(world, way, attack):

@@ -34,6 +34,7 @@ def hang(world):
         world.control("PUT", f"machines/{machine.id}", {"state": "starting"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [-12 * MINUTES, 12 * MINUTES, -3600, 3600])
 def test_a_machine_that_boots_is_not_old_by_another_clock(world, seconds):
     """C10: the database 12 minutes ahead of Fly, or behind. Only a machine that really hangs for ten minutes is replaced."""

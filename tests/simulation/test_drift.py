@@ -193,6 +193,7 @@ def test_a_repair_that_made_an_app_unhealthy_stops_the_others(world):
     assert sum(bool(find_differences(world.row(user), machine_of(world, user))) for user in users) == 2
 
 
+@pytest.mark.slow
 def test_a_refused_repair_waits_longer_and_longer_and_then_for_a_person(world):
     """Fly refuses the update: the app keeps running and active, three attempts are made, and the reason is on the row."""
     (user,) = have_healthy_users(world, 1)

@@ -58,6 +58,7 @@ def test_an_edit_while_the_canary_moves_does_not_reach_it(fleet):
     assert fleet.sql("select count(*) from hangar.user_specs")[0][0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [FAST, {"memory_mb": 2048, "soak_s": 60, "deadline_s": 300}], ids=["drift", "size"])
 def test_an_app_whose_pin_has_ended_goes_back_to_what_it_ran(fleet, what):
     """Without the pin it would have the very image that is bad. A release of a size leaves the image alone."""
@@ -134,6 +135,7 @@ def test_a_failure_in_the_first_wave_after_a_pause_takes_everything_back(fleet, 
     assert states[canary["app"]] == "reverted"
 
 
+@pytest.mark.slow
 def test_a_rollback_names_the_apps_that_a_later_release_has_moved(fleet):
     """They keep what the later one has changed; the image, which is the first one's, goes back."""
     first = start_release(fleet, image=NEW, soak_s=30, moving_share=1)

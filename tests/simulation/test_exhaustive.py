@@ -32,6 +32,7 @@ def test_the_matrix_has_every_value_of_every_dimension(database):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_promises_hold_whatever_fails(database, caplog):
     """A fixed seed selects the same cases in every run."""

@@ -60,6 +60,7 @@ def read_alert(world, key):
     return message, metadata
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", CAUSES)
 def test_twelve_upgrades_that_fail_for_one_cause_are_one_alert(world, receiver, cause):
     """One message says so. The alert counts the users, names some of them by e-mail, and ends with the last one's recovery."""

@@ -191,6 +191,7 @@ def test_only_users_who_wait_for_the_brake_are_shown_it(world):
     assert "the next drain removes the app" in tell(world, waits)
 
 
+@pytest.mark.slow
 def test_the_brake_stops_a_mass_downgrade_and_an_operator_releases_it(world):
     users = have_active_users(world, 6)
     world.sql("update hangar.settings set brake_floor = 2, brake_share = 0")

@@ -77,6 +77,7 @@ def test_a_restart_that_helps_ends_the_alert_and_nothing_is_replaced(world):
     assert world.row(user)["health_status"] == "healthy"
 
 
+@pytest.mark.slow
 def test_what_was_tried_is_remembered_for_an_hour_of_health(world):
     """Ill again after half an hour: the machine is replaced next. Ill again after an hour: Hangar starts with a restart."""
     (user,) = have_healthy_users(world)
@@ -119,6 +120,7 @@ def test_an_app_that_is_well_only_now_and_then_alerts_once(world):
     assert world.open_alerts() == set()
 
 
+@pytest.mark.slow
 def test_bad_samples_far_apart_are_no_episode(world):
     (user,) = have_healthy_users(world)
     for _ in range(5):
@@ -130,6 +132,7 @@ def test_bad_samples_far_apart_are_no_episode(world):
     assert steps(world, user) == []
 
 
+@pytest.mark.slow
 def test_many_unhealthy_apps_are_one_incident_without_repairs(world):
     """More than the incident floor: one alert, none of single apps, no step, and nothing destroyed."""
     world.sql("update hangar.settings set incident_floor = 4")

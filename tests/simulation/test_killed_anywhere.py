@@ -1,7 +1,7 @@
 """The process dies at every boundary of every use case in turn: nothing is lost, duplicated or orphaned.
 
 A boundary is a point before or after a call that leaves the process (database or Fly write). A first run counts the boundaries of
-a way, then one run dies at each. `make test` takes every third boundary of a way, `make proof` all of them.
+a way, then one run dies at each. `make test` takes every seventh boundary of a way, `make proof` all of them.
 """
 
 import pytest

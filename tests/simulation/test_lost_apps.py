@@ -71,6 +71,7 @@ def restored(world):
     return world, stays, lose_rows(world, lost)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [1, 2, 4])
 def test_a_short_list_does_not_release_the_brake(restored, hidden):
     """D2: one listing, or many, that lack a lost app leave the brake on: nothing is destroyed, also not of known users."""
@@ -87,6 +88,7 @@ def test_a_short_list_does_not_release_the_brake(restored, hidden):
     assert "orphan_removed" not in event_types(world)
 
 
+@pytest.mark.slow
 def test_one_direct_404_beside_a_short_list_does_not_release_the_brake(restored):
     """D2: two sources agree for one sweep, and both are wrong."""
     world, leaver, lost = restored

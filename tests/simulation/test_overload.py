@@ -140,6 +140,7 @@ def test_a_drain_ends_in_its_time_while_fly_asks_for_patience(busy):
     assert reports[0].seconds <= 20
 
 
+@pytest.mark.slow
 def test_a_local_rate_limit_is_not_a_failure(busy):
     """Fly refuses one deletion for 30 s: the process delays the others without error, alert or attempt."""
     leaving = have_busy_fleet(busy, 12)
@@ -203,6 +204,7 @@ def test_a_refusal_after_the_requested_waits_is_a_failure(world):
     assert world.open_alerts() == {("provision_failed", "fly_unavailable")}
 
 
+@pytest.mark.slow
 def test_slow_rows_do_not_keep_the_others_waiting(busy, monkeypatch):
     """Fly takes 14 s per call for the 16 users due first. The others are served in the same drain."""
     monkeypatch.setattr(drains, "TURN_S", 20.0)
@@ -241,6 +243,7 @@ def test_a_drain_out_of_time_leaves_rows_for_the_next(busy):
     assert busy.refused == []
 
 
+@pytest.mark.slow
 def test_overlapping_sweeps_and_drains_do_nothing_twice(busy):
     """Two sweeps and two drains run at once. The second sweep reports the first, and each action happens once."""
     users = have_busy_fleet(busy, 40)

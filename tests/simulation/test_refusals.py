@@ -276,6 +276,7 @@ def test_an_app_named_like_a_payment_is_adopted(world):
     assert len(world.apps()[world.row(user)["fly_app_name"]]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", ["pull-reverts", "missing"])
 def test_a_new_machine_that_fails_is_the_users_own_failure(world, tag):
     """Fly makes machines again. That this one fails is no refusal of the organisation, which would hold every release."""

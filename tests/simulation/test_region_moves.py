@@ -31,6 +31,7 @@ def user(world):
     return made
 
 
+@pytest.mark.slow
 def test_a_release_moves_everybody_and_new_users_follow(fleet):
     before = read_digests(fleet)
     release = start_release(fleet, region="NRT, hkg")
@@ -60,6 +61,7 @@ def test_a_moved_tag_brings_no_other_image_with_a_move(world):
     assert read_digests(world) == before
 
 
+@pytest.mark.slow
 def test_a_region_and_an_image_move_together(fleet):
     found = finish(fleet, start_release(fleet, region="nrt", image="registry.fly.io/vyx-app:v2"))
     assert (found["state"], find_states(found)) == ("completed", {"done"}), found
@@ -80,6 +82,7 @@ def test_the_old_machine_stays_until_the_release_is_done_with_the_app(world, use
     check_rest(world, region="nrt", apps=1)
 
 
+@pytest.mark.slow
 def test_the_brake_counts_no_move(fleet):
     """Moves take nothing away from anybody, so they use up nothing of the destroy budget."""
     fleet.sql("update hangar.settings set brake_floor = 2, brake_share = 0")
@@ -89,6 +92,7 @@ def test_the_brake_counts_no_move(fleet):
     check_rest(fleet, region="nrt")
 
 
+@pytest.mark.slow
 def test_an_on_demand_app_is_skipped_and_named(fleet):
     fleet.sql("update public.fly_plans set power = 'on_demand', public_service = true where tier = 'pro'")
     (sleeper,) = fleet.add_users(["pro"])
@@ -124,6 +128,7 @@ def test_an_app_that_becomes_on_demand_in_the_middle_is_skipped_and_named(world,
     )
 
 
+@pytest.mark.slow
 def test_drift_brings_an_edited_region_to_the_fleet(fleet):
     """An edited plan moves nobody; the release does."""
     fleet.sql("update hangar.settings set default_region = 'nrt'")

@@ -42,6 +42,7 @@ def test_a_bad_image_in_the_new_region_goes_back_to_the_old_machine(fleet, behav
     assert {name: [machine.id for machine in machines] for name, machines in fleet.apps().items()} == before
 
 
+@pytest.mark.slow
 def test_a_rollback_brings_everybody_back(fleet):
     release = start_release(fleet, region="nrt")
     finish(fleet, release)
@@ -52,6 +53,7 @@ def test_a_rollback_brings_everybody_back(fleet):
     assert fleet.sql("select default_region from hangar.settings") == [("sin",)]
 
 
+@pytest.mark.slow
 def test_a_rollback_to_a_full_region_ends_with_the_former_image_where_the_app_runs(world, user):
     """The release does not roll back for ever; the next release may bring the app home."""
     before = world.row(user)["docker_image"]

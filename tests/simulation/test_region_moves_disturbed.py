@@ -23,6 +23,7 @@ def user(world):
     return made
 
 
+@pytest.mark.slow
 def test_a_full_region_touches_nobody_and_fails_nothing(fleet):
     """Fly says that it has no room before anything is stopped."""
     before = {name: [machine.id for machine in machines] for name, machines in fleet.apps().items()}
@@ -124,6 +125,7 @@ def test_a_spare_that_somebody_starts_after_the_user_has_left_is_stopped_again(w
     assert running_regions(world) == left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["nrt", "sin"])
 def test_a_machine_that_somebody_destroys_meanwhile(world, user, lost):
     """The app's own machine is made again, the spare is not missed."""
@@ -142,6 +144,7 @@ def test_a_machine_that_somebody_destroys_meanwhile(world, user, lost):
     check_rest(world, region=region, apps=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["paused", "deletes_paused"])
 def test_a_pause_in_the_middle_holds_the_move(world, user, setting):
     release = start_release(world, region="nrt", soak_s=120)

@@ -77,6 +77,7 @@ def give_grace(world):
     world.allow_mass_losses()
 
 
+@pytest.mark.slow
 def test_user_in_grace_with_a_later_release(fleet):
     give_grace(fleet)
     users = first_users(fleet)
@@ -92,6 +93,7 @@ def test_user_in_grace_with_a_later_release(fleet):
     assert image(fleet, users[0]) == OLD, fleet.sql("select image, memory_mb, release_id from hangar.user_specs")
 
 
+@pytest.mark.slow
 def test_user_in_grace_while_both_go_back(fleet):
     give_grace(fleet)
     users = first_users(fleet)
@@ -107,6 +109,7 @@ def test_user_in_grace_while_both_go_back(fleet):
     assert (fleet.row(users[0])["memory_mb"], fleet.row(users[1])["memory_mb"]) == (1024, 1024)
 
 
+@pytest.mark.slow
 def test_pin_with_a_later_release(fleet):
     users = first_users(fleet)
     a = release(fleet, image=NEW, users=users)
@@ -120,6 +123,7 @@ def test_pin_with_a_later_release(fleet):
     assert image(fleet, users[0]) == OLD
 
 
+@pytest.mark.slow
 def test_drift_release_then_size_then_rollback_of_drift(fleet):
     users = first_users(fleet)
     release(fleet, image=NEXT, env={"MODE": "1"}, users=users)
@@ -192,6 +196,7 @@ def test_user_leaves_and_returns_between_two_parts(fleet):
     assert image(fleet, user) == OLD
 
 
+@pytest.mark.slow
 def test_drift_after_a_rollback_with_later(fleet):
     users = first_users(fleet)
     a = release(fleet, image=NEW, env={"MODE": "1"}, users=users)

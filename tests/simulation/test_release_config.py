@@ -57,6 +57,7 @@ def test_a_variable_that_fly_takes_back_is_named(fleet):
     assert "runs another environment than the one that Hangar sent" in found["reason"]
 
 
+@pytest.mark.slow
 def test_a_user_s_variable_that_fly_takes_back_is_drift_until_it_is_there(fleet):
     fail_pulls(fleet)
     user = fleet.users[0]
@@ -87,6 +88,7 @@ def test_a_variable_that_somebody_removes_is_put_back(fleet, name):
     assert not fleet.open_alerts()
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_end_a_difference_that_is_there(fleet):
     """Nothing is repaired, and the sweep does not know the wanted values."""
     assert finish(fleet, start_release(fleet, env={"A": "1"}, soak_s=30))["state"] == "completed"

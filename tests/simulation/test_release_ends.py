@@ -110,6 +110,7 @@ def test_an_image_that_fails_after_twenty_minutes_leaves_nobody_on_it(world):
     assert read_digests(world) == before
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_for_a_moment_is_no_failure_after_the_soak(fleet):
     """Only an end of the program is; the care for health judges checks."""
     release = start_release(fleet, image=NEW, soak_s=30)

@@ -71,6 +71,7 @@ def test_a_plan_that_was_edited_since_the_draft_refuses_the_start(fleet):
     assert read_release(fleet, draft)["state"] == "draft"
 
 
+@pytest.mark.slow
 def test_a_plan_that_refuses_the_release_at_its_end_pauses_only_the_release(fleet):
     """The plan was added while the release rolled. Every call of `health` succeeds, and everything else goes on."""
     release = start_release(fleet, memory_mb=4096, soak_s=30)
@@ -87,6 +88,7 @@ def test_a_plan_that_refuses_the_release_at_its_end_pauses_only_the_release(flee
     assert fleet.row(fleet.users[0])["machine_state"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_release_that_paused_for_a_plan_completes_when_the_plan_is_changed(fleet):
     release = start_release(fleet, memory_mb=4096, soak_s=30)
     add_narrow_plan(fleet)

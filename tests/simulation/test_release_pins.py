@@ -65,6 +65,7 @@ def read_image(world, user):
     return read_config(world, user)["image"].partition("@")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "later",
     [
@@ -118,6 +119,7 @@ def test_a_hold_back_changes_no_machine(fleet, user):
     assert (fleet.row(user)["generation"], read_image(fleet, user)) == (generation, PINNED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [False, True], ids=["at once", "after a hold-back"])
 def test_the_next_release_takes_away_what_an_ended_pin_left(fleet, user, held):
     """Size and variables with any release, the image with one that proves images; also if another pin was set meanwhile."""
@@ -154,6 +156,7 @@ def test_the_size_of_an_ended_pin_is_not_given_to_a_new_app(fleet, user):
     assert fleet.row(user)["memory_mb"] == 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", [False, True], ids=["removed", "ended"])
 @pytest.mark.parametrize(
     ("fixed", "spec"), [(BIG, {"image": NEW}), ({"image": PINNED}, {"env": {"A": "1"}})], ids=["size", "image"]
@@ -172,6 +175,7 @@ def test_a_rollback_brings_no_pin_back(fleet, user, fixed, spec, ended):
     assert fleet.sql("select * from hangar.user_specs") == []
 
 
+@pytest.mark.slow
 def test_a_rollback_keeps_a_pin_in_force(fleet, user):
     """What is not pinned goes back."""
     pin(fleet, user, **BIG)

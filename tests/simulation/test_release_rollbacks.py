@@ -28,6 +28,7 @@ def selection(request, fleet):
     return {} if request.param == "everybody" else {"users": first_users(fleet)}
 
 
+@pytest.mark.slow
 def test_a_later_size_keeps_no_app_on_the_image(fleet, selection):
     """The size stays, and image and variable go back. What plans say fits what the apps run."""
     first = release(fleet, image=NEW, env={"MODE": "1"}, **selection)
@@ -44,6 +45,7 @@ def test_a_later_size_keeps_no_app_on_the_image(fleet, selection):
     check_fleet_is_well(fleet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [{"cpu_count": 2, "memory_mb": 1536}, {"image": NEXT}, {"env": {"MODE": "2"}}])
 def test_two_rollbacks_in_the_order_of_the_releases_end_at_the_beginning(fleet, selection, second):
     """The second rollback does not bring again what the first one took back: to no app, user or plan."""

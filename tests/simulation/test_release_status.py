@@ -52,6 +52,7 @@ def test_an_app_that_cannot_take_its_turn_says_why(fleet):
     assert {each["reason"] for each in found["targets"] if each["app"] != app} == {None}
 
 
+@pytest.mark.slow
 def test_a_release_that_goes_back_counts_what_is_back(fleet):
     release = start_release(fleet, image=NEW, soak_s=10)
     assert finish(fleet, release)["state"] == "completed"
@@ -67,6 +68,7 @@ def test_a_release_that_goes_back_counts_what_is_back(fleet):
     assert list_behind(found) == []
 
 
+@pytest.mark.slow
 def test_apps_that_keep_a_later_release_are_not_said_to_be_back(fleet):
     first = start_release(fleet, image=NEW, soak_s=10, moving_share=1)
     finish(fleet, first)

@@ -85,6 +85,7 @@ def test_a_look_at_an_app_with_a_refused_token_is_not_asked_for(world):
     assert operate(world, "fly_advance_releases")["looks"] == []
 
 
+@pytest.mark.slow
 def test_an_image_that_fails_with_a_good_token_too_is_a_failure_of_the_release(world):
     project = Project(world)
     world.add_users(["pro"] * 3)
@@ -275,6 +276,7 @@ def test_what_fails_with_the_new_token_is_not_called_refused(world):
     assert "token_refused" not in {each["code"] for each in found["targets"]}
 
 
+@pytest.mark.slow
 def test_a_release_that_begins_with_refused_tokens_counts_nobody_as_unhealthy_before(world):
     """Otherwise three users would have to fail before a bad image pauses it."""
     project = Project(world)
@@ -287,6 +289,7 @@ def test_a_release_that_begins_with_refused_tokens_counts_nobody_as_unhealthy_be
     assert world.sql("select distinct was_unhealthy from hangar.release_targets") == [(False,)]
 
 
+@pytest.mark.slow
 def test_a_canary_that_ended_by_itself_after_the_trouble_proves_itself_again(world):
     project = Project(world)
     world.sql("update public.fly_plans set power = 'on_demand', public_service = true where tier = 'pro'")

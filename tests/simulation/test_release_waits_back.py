@@ -44,6 +44,7 @@ def release_to(world, apps):
     return release, [name for (name,) in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obstacle", ["host", "lease"])
 def test_one_app_that_cannot_go_back_now_keeps_no_other_on_the_release(fleet, obstacle):
     """Its host is out of reach, or somebody holds its machine. That may last an hour; the others are back in minutes."""

@@ -99,6 +99,7 @@ def test_an_abort_gives_nobody_the_image_of_another_plan(fleet, spec):
     assert read_envs(fleet, "A") == [{}] * 6
 
 
+@pytest.mark.slow
 def test_a_rollback_leaves_an_app_alone_that_has_nothing_of_the_release(fleet):
     """The release was for another plan than the user has by now. The app is not even updated."""
     fleet.sql("update public.fly_plans set docker_image = %s where tier = 'elite'", ELITE)
@@ -114,6 +115,7 @@ def test_a_rollback_leaves_an_app_alone_that_has_nothing_of_the_release(fleet):
     assert (after["state"], after["code"]) == ("skipped", "changed")
 
 
+@pytest.mark.slow
 def test_who_takes_the_release_with_two_plans_loses_it_with_the_second(fleet):
     """The app is moved twice. What it had of the release before the second time is nothing that it ran before."""
     users = [str(user) for (user,) in fleet.sql("select user_id from public.user_fly_apps order by fly_app_name")]
@@ -142,6 +144,7 @@ def test_an_edited_size_does_not_refuse_the_rollback_and_stays_whole(fleet):
     assert plans == [("elite", 2, 1024), ("pro", 4, 8192)]
 
 
+@pytest.mark.slow
 def test_of_edited_variables_only_the_rest_goes_back(fleet):
     release = complete(fleet, env={"A": "1", "B": "1"})
     fleet.sql("""update public.fly_plans set env = env || '{"A": "2"}' where tier = 'pro'""")
@@ -152,6 +155,7 @@ def test_of_edited_variables_only_the_rest_goes_back(fleet):
     assert read_release(fleet, release)["kept"] == [{"what": "env", "tier": "pro", "names": ["A"]}]
 
 
+@pytest.mark.slow
 def test_a_draft_that_was_started_later_is_the_later_release(fleet):
     """Its number is lower. An app that it has moved keeps what it gave."""
     draft = operate(fleet, "fly_create_release", p_release={"image": NEXT, "soak_s": 30}, p_actor=ACTOR)["id"]
@@ -186,6 +190,7 @@ def test_everybody_who_has_the_image_from_the_plan_goes_back_with_it(fleet):
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 0
 
 
+@pytest.mark.slow
 def test_no_target_of_a_user_who_has_left_is_called_reverted(fleet):
     release = complete(fleet, image=NEW)
     left = read_release(fleet, release)["targets"][2]["user_id"]
@@ -227,6 +232,7 @@ def test_a_pin_that_is_set_with_the_abort_keeps_nothing_of_the_release(fleet):
     assert fleet.sql("select * from hangar.user_specs") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["another tier", "another app", "the same app"])
 def test_who_was_put_back_follows_the_plan_again(fleet, how):
     """Like every user whom the release had not reached: what changes the machine anyway brings what the plan says by now."""
@@ -268,6 +274,7 @@ def test_who_was_put_back_and_renews_within_the_hold_costs_no_call(fleet):
     assert fleet.sql(updates, user, before["updated_at"]) == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_chosen_user_keeps_what_an_earlier_release_gave(fleet):
     """A rollback of a later one restores it, for the app and for another tier."""
     user = str(fleet.sql("select user_id from public.user_fly_apps order by fly_app_name limit 1")[0][0])

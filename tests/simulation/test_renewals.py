@@ -48,7 +48,7 @@ def leave_a_surplus(world):
 def test_a_renewal_at_every_boundary_of_a_destruction(world, begin):
     """I5: after the renewal no destructive intent is recorded, and the user ends with a running app.
 
-    `make test` renews at every third boundary, `make proof` at every one.
+    `make test` renews at every seventh boundary, `make proof` at every one.
     """
     step = size("RENEWAL_STEP")
     world.sql("update hangar.settings set brake_floor = 1000")

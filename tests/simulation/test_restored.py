@@ -137,6 +137,7 @@ def test_an_older_database_came_back(world, copy, hours, live):
     assert not [alert for alert in world.open_alerts() if alert[0] in ("brake", "orphans")]
 
 
+@pytest.mark.slow
 def test_a_new_name_that_a_newer_app_of_ours_has(world, copy):
     """The copy's name_seq is too low: the next name belongs to another row's app on Fly. No app is taken over, none is lost."""
     (user,) = have_active_users(world, 1)
@@ -157,6 +158,7 @@ def test_a_new_name_that_a_newer_app_of_ours_has(world, copy):
     assert find_wrong_apps(world) == []
 
 
+@pytest.mark.slow
 def test_an_orphan_stays_until_its_users_new_app_runs(world, copy):
     """I5: the user gets a new row whose app cannot be created. The old app, unknown to the database, keeps running."""
     other, user = *have_active_users(world, 1), world.add_user()
@@ -181,6 +183,7 @@ def test_an_orphan_stays_until_its_users_new_app_runs(world, copy):
     assert world.row(other)["status"] == "active"
 
 
+@pytest.mark.slow
 def test_a_surplus_app_stays_until_the_users_own_one_runs(world):
     """I5: of two apps of an entitled user, the running one is kept."""
     (user,) = have_active_users(world, 1)
@@ -197,6 +200,7 @@ def test_a_surplus_app_stays_until_the_users_own_one_runs(world):
     assert find_wrong_apps(world) == []
 
 
+@pytest.mark.slow
 def test_a_silent_list_does_not_unmake_an_owner(world, copy):
     """I5: once a machine's metadata named the owner, a later empty response does not clear it."""
     _, user = *have_active_users(world, 1), world.add_user()
@@ -221,6 +225,7 @@ def test_a_silent_list_does_not_unmake_an_owner(world, copy):
     assert find_wrong_apps(world) == []
 
 
+@pytest.mark.slow
 def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
     """I6: the removal was allowed, then the user paid and the app was readopted. The old verdict no longer counts."""
     _, user = *have_active_users(world, 1), world.add_user()
@@ -258,6 +263,7 @@ def test_a_worker_frozen_before_it_removes_an_orphan_lets_it_be(world, copy):
     assert find_wrong_apps(world) == []
 
 
+@pytest.mark.slow
 def test_with_little_time_every_orphan_has_its_turn(world, copy, monkeypatch):
     """A sweep with time for one orphan checks those of unknown users first, and every orphan in turn."""
     users = [*have_active_users(world, 1), *(world.add_user() for _ in range(4))]

@@ -152,6 +152,7 @@ def test_an_app_deleted_by_hand_is_made_again_as_soon_as_fly_frees_its_name(worl
     assert world.open_alerts() == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [770014, 770569, 770679, 20810, 21140])
 def test_a_seed_that_broke_a_promise_holds(database, seed):
     """Apps deleted by hand whose names are held, a young second machine, and machines found only in the removal hold."""

@@ -65,6 +65,7 @@ def test_another_process_gives_the_same_run(postgres, database):
     assert done.stdout.splitlines() == here, done.stderr
 
 
+@pytest.mark.slow
 def test_a_violation_names_its_seed_and_what_led_to_it(database, monkeypatch):
     """Without a sweep at the end something is missing: one line says how to reproduce that, and the trace is bounded."""
     monkeypatch.setattr("tests.simulation.small_storm.SmallStorm.call_health", lambda _, **__: None)

@@ -104,6 +104,7 @@ def test_with_two_keys_in_overlap_nobody_is_unhealthy_and_each_machine_restarts_
     assert not {kind for kind, _ in world.open_alerts()} & {"signing_key", "renewal_failed", "incident"}
 
 
+@pytest.mark.slow
 def test_a_key_that_is_revoked_first_is_named_and_no_health_repair_makes_it_worse(world, project):
     machines = {name: machine.id for name, (machine,) in world.apps().items()}
     before = project.restarts()
@@ -145,6 +146,7 @@ def test_a_few_apps_with_refused_tokens_are_neither_restarted_nor_replaced(world
     assert ("incident", "health") not in world.open_alerts()
 
 
+@pytest.mark.slow
 def test_with_a_key_that_is_accepted_hangar_repairs_every_app_itself(world, project):
     """Nobody runs a command but the deployment of the new key."""
     before = project.restarts()
@@ -168,6 +170,7 @@ def test_with_a_key_that_is_accepted_hangar_repairs_every_app_itself(world, proj
     assert project.restarts() == done
 
 
+@pytest.mark.slow
 def test_apps_that_stay_unhealthy_with_a_new_token_stop_the_repair(world, project):
     """The token was not what kept them from working, or not all of it."""
     world.sql("update hangar.settings set incident_floor = 2")

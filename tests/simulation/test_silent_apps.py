@@ -127,6 +127,7 @@ def test_a_sleeper_is_no_failure(world):
     assert symptom(world, user) is None
 
 
+@pytest.mark.slow
 def test_a_fleet_of_which_one_app_is_left_is_one_incident(world):
     """More apps than the incident floor vanish at once: one alert, which counts the rows, and no alert of a single app."""
     world.sql("update hangar.settings set incident_floor = 1")
@@ -170,6 +171,7 @@ def test_an_app_with_a_failure_of_its_own_has_one_alert(world):
     assert {kind for kind, _ in world.open_alerts()} == {"provision_failed"}
 
 
+@pytest.mark.slow
 def test_a_program_that_runs_out_of_memory_between_two_looks_alerts(world):
     """Fly restarts it each time, and its checks pass at every look. Nothing is restarted or replaced because of it."""
     image = world.sql("select default_image from hangar.settings")[0][0]

@@ -37,6 +37,7 @@ def state_of(world, row):
     return machine.state
 
 
+@pytest.mark.slow
 def test_a_crash_loop_raises_one_alert(world, told):
     """Three repairs within an hour are one crash loop, however many follow. An hour without one ends it."""
     user, other = have_active_users(world, 2)
@@ -84,6 +85,7 @@ def test_a_replaced_machine_counts_as_a_repair(world):
     assert world.open_alerts() == {("crash_loop", world.row(user)["id"])}
 
 
+@pytest.mark.slow
 def test_an_app_that_only_fails_its_checks_is_not_steady(world):
     """It is no longer repaired, but it is not healthy either. The two causes have an alert each."""
     (user,) = have_active_users(world, 1)

@@ -33,6 +33,7 @@ def test_a_sweep_writes_health_and_counts_the_fleet(world):
     assert {world.row(user)["health_status"] for user in users} == {"healthy"}
 
 
+@pytest.mark.slow
 def test_due_rows_are_drained_without_any_nudge(world):
     """Every nudge lost: the sweep alone provisions and deprovisions."""
     users = [world.add_user("pro") for _ in range(20)]

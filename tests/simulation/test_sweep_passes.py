@@ -84,6 +84,7 @@ def test_orphans_are_found_and_removed_although_no_sweep_reads_the_whole_fleet(w
     assert len(world.apps()) == 8
 
 
+@pytest.mark.slow
 def test_a_pass_with_unprobed_apps_is_not_complete_at_its_end(world, small_pages, slow_probes):
     """No sweep has time for a whole page. The one that reaches the last page says how many apps the pass has left out."""
     have_active_users(world, 8)

@@ -116,6 +116,7 @@ def test_a_user_who_returns_after_the_token_has_ended_gets_a_new_one(world):
     assert world.row(user)["status"] == "active"
 
 
+@pytest.mark.slow
 def test_an_app_that_a_release_moves_waits_and_the_others_do_not(fleet):
     fleet.clock.advance(2 * DAY)
     release = start_release(fleet, image=NEW, users=[str(fleet.users[0])], soak_s=7200)
@@ -158,6 +159,7 @@ def test_a_token_that_would_lapse_raises_one_alert_which_says_what_holds_the_ren
     assert ("token_lapses", "fleet") not in fleet.open_alerts()
 
 
+@pytest.mark.slow
 def test_a_new_key_renews_every_token_by_the_trickle(fleet):
     before = tokens(fleet)
     fleet.clock.advance(10)

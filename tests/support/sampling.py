@@ -1,40 +1,78 @@
 """Which tests run in `make test`, so that it takes minutes: a few cases of each; `make proof` runs them all.
 
-`pytest` alone runs everything. With `--sample`, a test runs at most five of its cases: the first, the last and those evenly
-between. Of a file's tests that repeat on the system's older Postgres, every fourth runs. Of a file's tests that are marked
-`slow`, the first case of the first runs. Unit tests are cheap and all run.
+`pytest` alone runs everything. With `--sample`, a test runs at most three of its cases: the first, the last and one between.
+Of a file's tests that repeat on the system's older Postgres, every fourth runs. Of the tests that are marked `slow` those run,
+with their first case, without which a planted bug would stay unseen (tests/mutants), those that have a size of their own for
+`make test` (marked `sized`), and the first of a file that has only slow ones. Unit tests are cheap and all run.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-CASES = 5  # of one test
+CASES = 3  # of one test
 FOR_EVERY = 4  # tests of a file that repeat on the system's Postgres, one does
 WHOLE = "tests/unit/"
 
 
-def sample(ids: Sequence[str], slow: Collection[str] = ()) -> set[str]:
-    """Those of these test ids that run with `--sample`; `slow` are the slow ones. The same ids always give the same answer."""
+def sample(
+    ids: Sequence[str],
+    slow: Collection[str] = (),
+    sized: Collection[str] = (),
+    needed: Iterable[Sequence[str]] = (),
+) -> set[str]:
+    """Those of these test ids that run with `--sample`. The same ids always give the same answer.
+
+    `slow` and `sized` are the ids with these marks. Each of `needed` names tests of which one has to run, as files, tests or
+    single cases; one that names no test of `ids` is passed over.
+    """
     families: dict[str, list[str]] = defaultdict(list)
     repeats: dict[str, list[str]] = defaultdict(list)
-    first_slow: dict[str, str] = {}
     kept = {each for each in ids if each.startswith(WHOLE)}
     for each in ids:
-        if each not in kept:
+        if each not in kept and each not in slow:
             test, _, case = each.partition("[")
-            file = test.partition("::")[0]
-            if each in slow:
-                first_slow.setdefault(file, each)
-            elif case.startswith("system"):
-                repeats[file].append(each)
+            if case.startswith("system"):
+                repeats[name_file(test)].append(each)
             else:
                 families[test].append(each)
-    kept.update(first_slow.values())
     for cases in families.values():
         kept.update(spread(cases, CASES))
     for tests in repeats.values():
         kept.update(tests[::FOR_EVERY])
+    _add_slow(kept, [each for each in ids if each in slow], sized)
+    _add_needed(kept, ids, needed)
     return kept
+
+
+def _add_slow(kept: set[str], slow: Sequence[str], sized: Collection[str]) -> None:
+    """Of each slow test with a size the first case, and the first slow test of each file of which nothing runs yet."""
+    seen: set[str] = set()
+    for each in slow:
+        test = each.partition("[")[0]
+        if each in sized and test not in seen:
+            kept.add(each)
+        seen.add(test)
+    files = {name_file(each) for each in kept}
+    for each in slow:
+        if name_file(each) not in files:
+            kept.add(each)
+            files.add(name_file(each))
+
+
+def _add_needed(kept: set[str], ids: Sequence[str], needed: Iterable[Sequence[str]]) -> None:
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for each in ids:
+        for name in {each, each.partition("[")[0], name_file(each)}:
+            by_name[name].append(each)
+    for names in needed:
+        found = [each for name in names for each in by_name[name]]
+        if found and not kept.intersection(found):
+            kept.add(found[0])
+
+
+def name_file(nodeid: str) -> str:
+    """The file of a test, from its id."""
+    return nodeid.partition("::")[0]
 
 
 def choose_part(ids: Sequence[str], part: str) -> set[str]:

@@ -40,10 +40,40 @@ def test_each_file_repeats_some_tests_on_the_systems_postgres():
     assert kept == {*on_default, *on_system[::FOR_EVERY], *other_file}
 
 
-def test_each_file_runs_the_first_case_of_its_first_slow_test():
-    quick = ["tests/http/test_a.py::test_quick", "tests/http/test_b.py::test_quick"]
-    slow = [*name_cases("tests/http/test_a.py::test_slow", 3), "tests/http/test_a.py::test_other"]
-    assert sample([*quick, *slow], set(slow)) == {*quick, slow[0]}
+QUICK = ["tests/http/test_a.py::test_quick", "tests/http/test_b.py::test_quick"]
+SLOW = [*name_cases("tests/http/test_a.py::test_slow", 3), "tests/http/test_a.py::test_other"]
+
+
+def test_a_slow_test_does_not_run():
+    assert sample([*QUICK, *SLOW], set(SLOW)) == set(QUICK)
+
+
+def test_a_file_of_slow_tests_runs_the_first_case_of_the_first():
+    assert sample([*QUICK[1:], *SLOW], set(SLOW)) == {*QUICK[1:], SLOW[0]}
+
+
+def test_a_slow_test_with_a_size_runs_its_first_case():
+    assert sample([*QUICK, *SLOW], set(SLOW), sized=set(SLOW[:3])) == {*QUICK, SLOW[0]}
+
+
+@pytest.mark.parametrize(
+    ("catches", "also"),
+    [
+        (SLOW[3:], SLOW[3:]),  # nothing else sees this bug
+        ([SLOW[0].partition("[")[0]], SLOW[:1]),  # any case
+        (SLOW[2:3], SLOW[2:3]),  # this case
+        ([QUICK[0], SLOW[3]], []),  # a quick test sees it, too
+        (["tests/http/test_a.py"], []),  # some test of the file runs
+        (["tests/http/test_c.py::test_gone"], []),
+    ],
+)
+def test_what_alone_sees_a_planted_bug_runs(catches, also):
+    assert sample([*QUICK, *SLOW], set(SLOW), needed=[catches]) == {*QUICK, *also}
+
+
+def test_of_many_cases_the_one_that_sees_a_planted_bug_runs():
+    ids = name_cases("tests/http/test_a.py::test_one", 30)
+    assert sample(ids, needed=[ids[4:5]]) == {*spread(ids, CASES), ids[4]}
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 100])
