@@ -77,11 +77,10 @@ def test_missing_grants_answer_401_or_403(project):
         ({"apikey": "SECRET", "Authorization": "Bearer sb_secret_other"}, "Expected 3 parts in JWT; got 1"),
         ({"apikey": "SECRET", "Authorization": "Bearer"}, "Empty JWT is sent in Authorization header"),
         ({"apikey": "SECRET", "Authorization": "Basic x"}, "JWT couldn't be decoded"),
-        ({"apikey": "SECRET", "User-Agent": "Mozilla/5.0 (X11)"}, "Forbidden use of secret API key in browser"),
     ],
 )
 def test_failed_authentication_is_401(reading_project, headers, message):
-    """401 without a key, with a wrong key, with a bearer key other than the apikey, with a secret key in a browser."""
+    """401 without a key, with a wrong key, with a bearer key other than the apikey."""
     known = {"SECRET": reading_project.keys.secret_key, "PUBLISHABLE": reading_project.keys.publishable_key}
     sent = {
         name: value.replace("SECRET", known["SECRET"]).replace("PUBLISHABLE", known["PUBLISHABLE"])

@@ -126,7 +126,7 @@ def _parse_number(key: str, value: str) -> int:
 def _parse_order(text: str) -> Order:
     found = _ORDER.fullmatch(text.strip())
     if found is None:
-        raise unparsable("order", text, "expecting delimiter (.), \",\" or end of input")
+        raise unparsable("order", text, 'expecting delimiter (.), "," or end of input')
     column, direction, nulls = found.groups()
     return Order(_parse_name(column, "order"), f"{f' {direction}' * bool(direction)}{f' nulls {nulls}' * bool(nulls)}")
 
