@@ -9,7 +9,6 @@ import psycopg
 from psycopg import sql
 
 from local.supabase.postgres.server import Postgres
-from local.supabase.postgres.sqlsplit import split_statements
 
 _BOOTSTRAP = Path(__file__).parent / "bootstrap"
 SUPABASE = Path(__file__).parents[3] / "supabase"
@@ -76,9 +75,10 @@ def migrate(url: str, *, folder: Path = SUPABASE) -> list[str]:
             version, name = path.stem.split("_", 1)
             with connection.transaction():
                 _run_file(connection, path)
+                # The whole file as one statement, which the Supabase CLI would split.
                 connection.execute(
                     "insert into supabase_migrations.schema_migrations (version, statements, name) values (%s, %s, %s)",
-                    (version, split_statements(path.read_text()), name),
+                    (version, [path.read_text()], name),
                 )
         return [path.name.split("_")[0] for path in waiting]
 
