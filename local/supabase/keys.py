@@ -27,8 +27,6 @@ from local.supabase.signing_keys import (
     thumbprint,
 )
 
-__all__ = ["ALGORITHM", "Keys"]
-
 
 @dataclass
 class Keys:

@@ -26,8 +26,6 @@ SITE_URL = "http://127.0.0.1:3000"
 LOOPBACK = ("127.0.0.1", "localhost")
 _LISTED_USERS = 20
 _CHALLENGE = re.compile(r"[a-zA-Z0-9._~-]{43,128}", re.ASCII)
-# The `error` of a redirect, by the status of the API's error.
-_ERRORS = {400: "invalid_request", 401: "unauthorized_client", 403: "access_denied", 500: "server_error"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def _add_query(url: str, fields: dict[str, str]) -> str:
 def _add_failure(url: str, failure: AuthFailure) -> str:
     """Add the failure to the query and to the fragment, as supabase/auth does."""
     fields = {
-        "error": _ERRORS.get(failure.status, "server_error"),
+        "error": "access_denied" if failure.status == 403 else "invalid_request",
         "error_code": failure.code,
         "error_description": failure.message,
     }

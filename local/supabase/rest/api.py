@@ -16,8 +16,8 @@ from local.supabase.rest.errors import RestError, unsupported
 from local.supabase.rest.functions import find_function, function_missing, write_call
 from local.supabase.rest.pool import Pool
 from local.supabase.rest.query import Query, parse_query
-from local.supabase.rest.request import Call, Payload, content_type_of, read_call, read_payload
-from local.supabase.rest.tables import table_missing, write_delete, write_insert, write_read, write_update
+from local.supabase.rest.request import SINGULAR, Call, Payload, read_call, read_payload
+from local.supabase.rest.tables import write_delete, write_insert, write_read, write_update
 from local.supabase.rest.transaction import Result, Statement, run
 
 
@@ -60,7 +60,7 @@ class RestApi:
         for catalog in (self._cache.current, self._cache.reload):
             if found := catalog().tables.get(name):
                 return found
-        raise table_missing(name)
+        raise RestError(404, "PGRST205", f"Could not find the table '{SCHEMA}.{name}' in the schema cache")
 
     def _touch_table(self, call: Call, name: str) -> Response:
         method = call.request.method
@@ -114,9 +114,5 @@ class RestApi:
 
 def _answer(call: Call, status: int, headers: dict[str, str], body: str | None = None) -> Response:
     if body is not None:
-        headers["Content-Type"] = content_type_of(singular=call.singular)
-        if call.names_schema:
-            headers["Content-Profile"] = SCHEMA
-    if call.preferences.applied:
-        headers["Preference-Applied"] = ", ".join(call.preferences.applied)
+        headers["Content-Type"] = f"{SINGULAR if call.singular else 'application/json'}; charset=utf-8"
     return Response(status, (body or "").encode(), headers)

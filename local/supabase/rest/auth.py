@@ -12,9 +12,9 @@ from typing import Any
 
 import jwt
 
-from local.supabase.keys import ALGORITHM, Keys
+from local.supabase.keys import Keys
 from local.supabase.rest.errors import RestError
-from local.supabase.signing_keys import SigningKey
+from local.supabase.signing_keys import ALGORITHM, SigningKey
 
 ANONYMOUS_ROLE = "anon"
 SERVICE_ROLE = "service_role"

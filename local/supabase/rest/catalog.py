@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +75,9 @@ def load_catalog(connection: Connection) -> Catalog:
     return Catalog({row["name"]: Table(**row) for row in tables}, by_name)
 
 
-@cache
-def _read_sql(name: str) -> str:
-    return Path(__file__).with_name(f"{name}.sql").read_text()
-
-
 def _fetch(connection: Connection, name: str) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(_read_sql(name)).fetchall()
+        return cursor.execute(Path(__file__).with_name(f"{name}.sql").read_bytes()).fetchall()
 
 
 class SchemaCache:

@@ -29,17 +29,9 @@ def _fits(function: Function, given: set[str]) -> bool:
 
 def function_missing(name: str, argument_names: Iterable[str]) -> RestError:
     """No function of the schema takes these arguments."""
-    names = sorted(argument_names)
-    listed = ", ".join(names)
-    message = f"({listed})" if names else " without parameters"
-    searched = f" with parameter{'s' if len(names) > 1 else ''} {listed}" if names else " without parameters"
-    return RestError(
-        404,
-        "PGRST202",
-        f"Could not find the function {SCHEMA}.{name}{message} in the schema cache",
-        f"Searched for the function {SCHEMA}.{name}{searched} or with a single unnamed json/jsonb parameter,"
-        " but no matches were found in the schema cache.",
-    )
+    listed = ", ".join(sorted(argument_names))
+    message = f"({listed})" if listed else " without parameters"
+    return RestError(404, "PGRST202", f"Could not find the function {SCHEMA}.{name}{message} in the schema cache")
 
 
 def write_call(function: Function, payload: Payload) -> Statement:

@@ -16,17 +16,16 @@ _PREFERENCES = {
 }
 # Preferences of PostgREST that would change the answer and that the local gateway leaves out.
 _LEFT_OUT = ("return", "count", "missing", "handling", "max-affected", "timezone")
-_SINGULAR = "application/vnd.pgrst.object+json"
+SINGULAR = "application/vnd.pgrst.object+json"
 _LISTS = ("*/*", "application/*", "application/json", "application/vnd.pgrst.array+json")
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """The Prefer header. `applied` echoes, in order, what was understood."""
+    """The Prefer header."""
 
     resolution: str | None = None
     represented: bool = False
-    applied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,6 @@ class Call:
     request: Request
     path: str
     identity: Identity
-    names_schema: bool
     preferences: Preferences
     singular: bool
 
@@ -55,11 +53,11 @@ def read_call(request: Request, path: str, identity: Identity) -> Call:
     """Read the headers; RestError for one that asks for what the gateway does not have."""
     if "range" in request.headers:
         raise unsupported("the header Range (use limit and offset)")
+    _check_schema(request)
     return Call(
         request=request,
         path=path,
         identity=identity,
-        names_schema=_names_schema(request),
         preferences=_read_preferences(request.headers.get("prefer", "")),
         singular=_read_accept(request.headers.get("accept", "*/*")),
     )
@@ -77,7 +75,6 @@ def _read_preferences(header: str) -> Preferences:
     return Preferences(
         resolution=found.get("resolution"),
         represented=found.get("return") == "representation",
-        applied=tuple(f"{name}={value}" for name, value in found.items()),
     )
 
 
@@ -85,23 +82,17 @@ def _read_accept(header: str) -> bool:
     """Whether the caller wants one object instead of a list."""
     for text in header.split(","):
         kind = text.partition(";q=")[0].strip()
-        if kind in (*_LISTS, _SINGULAR):
-            return kind == _SINGULAR
+        if kind in (*_LISTS, SINGULAR):
+            return kind == SINGULAR
     raise unsupported(f"Accept: {header}")
 
 
-def content_type_of(*, singular: bool) -> str:
-    """The media type of the answer."""
-    return f"{_SINGULAR if singular else 'application/json'}; charset=utf-8"
-
-
-def _names_schema(request: Request) -> bool:
-    """Whether the request names its schema; RestError 406 for one that is not exposed."""
+def _check_schema(request: Request) -> None:
+    """RestError 406 for a schema that is not exposed."""
     schema = request.headers.get("accept-profile" if request.method == "GET" else "content-profile")
     if schema not in (None, SCHEMA):
         hint = f"Only the following schemas are exposed: {SCHEMA}"
         raise RestError(406, "PGRST106", f"Invalid schema: {schema}", hint=hint)
-    return schema is not None
 
 
 def read_payload(request: Request, *, empty_is_object: bool = False) -> Payload:
@@ -123,9 +114,3 @@ def read_payload(request: Request, *, empty_is_object: bool = False) -> Payload:
     if not all(isinstance(row, dict) for row in found):
         raise RestError(400, "PGRST102", "All object keys must match")
     return Payload(text, tuple(found[0]) if found else (), is_array=True, objects=found)
-
-
-def check_uniform(payload: Payload) -> None:
-    """Without a `columns` parameter every object must have the same keys."""
-    if any(row.keys() != set(payload.keys) for row in payload.objects):
-        raise RestError(400, "PGRST102", "All object keys must match")

@@ -5,16 +5,11 @@ from collections.abc import Iterable, Sequence
 from local.supabase.rest.catalog import SCHEMA, Table
 from local.supabase.rest.errors import RestError, unsupported
 from local.supabase.rest.query import Query
-from local.supabase.rest.request import Call, Payload, check_uniform
+from local.supabase.rest.request import Call, Payload
 from local.supabase.rest.sql import Values, quote, write_columns, write_rows, write_where
 from local.supabase.rest.transaction import SOURCE, Statement, write_result
 
 MAX_ROWS = 1000  # db-max-rows of a new project
-
-
-def table_missing(name: str) -> RestError:
-    """No exposed table has that name."""
-    return RestError(404, "PGRST205", f"Could not find the table '{SCHEMA}.{name}' in the schema cache")
 
 
 def write_read(call: Call, table: Table, query: Query) -> Statement:
@@ -80,8 +75,8 @@ def _write_condition(table: Table, query: Query, values: Values, command: str) -
 
 
 def _columns_of(table: Table, query: Query, payload: Payload) -> Sequence[str]:
-    if query.columns is None:
-        check_uniform(payload)
+    if query.columns is None and any(row.keys() != set(payload.keys) for row in payload.objects):
+        raise RestError(400, "PGRST102", "All object keys must match")
     names = payload.keys if query.columns is None else query.columns
     for name in names:
         if name not in table.columns:

@@ -42,7 +42,8 @@ class Statement:
 def run(connection: Connection, call: Call, statement: Statement, check: Callable[[Result], None]) -> Result:
     """Run and commit. RestError when Postgres or `check` refuses, and nothing is changed."""
     try:
-        connection.execute(b"begin read only" if statement.read_only else b"begin read write")
+        mode = "only" if statement.read_only else "write"
+        connection.execute(f"begin isolation level read committed read {mode}".encode())
         _apply_settings(connection, call)
         # The statement answers one row, see write_result.
         [row] = connection.execute(statement.text.encode(), statement.values.bound).fetchall()
