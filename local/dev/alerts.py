@@ -4,39 +4,25 @@ import json
 import threading
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 from local.http_server import Request, Response, Server, answer_json
 
 KEPT = 1000
 
 
-class AlertSink:
+class AlertSink(Server):
     """POST stores a body; GET lists the stored bodies, oldest first: `[{"received_at", "body"}]`."""
 
     def __init__(self) -> None:
+        super().__init__(self._answer)
         self._lock = threading.Lock()
         self._received: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._server: Server | None = None
-
-    @property
-    def url(self) -> str:
-        """Its address; empty while it is stopped."""
-        return self._server.url if self._server else ""
 
     @property
     def received(self) -> list[dict[str, Any]]:
         with self._lock:
             return list(self._received)
-
-    def start(self) -> Self:
-        self._server = Server(self._answer).start()
-        return self
-
-    def stop(self) -> None:
-        if self._server:
-            self._server.stop()
-            self._server = None
 
     def _answer(self, request: Request) -> Response:
         if request.method == "GET":

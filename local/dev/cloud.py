@@ -9,22 +9,23 @@ Each cloud has its own folder, ports, keys and database. They are new at every s
 import contextlib
 import itertools
 import json
+import os
 import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from local.dev.addresses import describe
 from local.dev.alerts import AlertSink
 from local.dev.child import BACKEND, CancelledError, Child, DevError
-from local.dev.database import DBNAME, ORG, add_people, replace_urls, set_up, store_secrets
+from local.dev.database import ADMIN, DBNAME, ORG, add_people, replace_urls, set_up, store_secrets
 from local.dev.files import LOGS, FolderLock, clear_folder
 from local.dev.fly import TOKEN_VARIABLE
 from local.dev.functions import ADMIN as ADMIN_PAGES
-from local.dev.functions import CALLED, NAMES, Endpoints, Function, Secrets, hold_port, make_settings
+from local.dev.functions import CALLED, Endpoints, Function, Secrets, hold_port, make_settings
 from local.fly.runtime.processes import DEFAULT_LIMIT
 from local.service import Service, write_private
 from local.supabase.extensions.pg_cron import CronScheduler
@@ -63,7 +64,8 @@ class LocalCloud(Service):
         self._fsync = fsync
         self.addresses: dict[str, Any] = {}
         self.start_s = 0.0
-        self._sink = AlertSink() if alerts else None
+        self._has_sink = alerts
+        self._sink: AlertSink | None = None
         self._processes = processes
         self._cancelled = cancelled or threading.Event()
         self._database_url = database_url or ""
@@ -122,7 +124,7 @@ class LocalCloud(Service):
         self._undo.callback(self.pg_net.stop)
         self.pg_cron = CronScheduler(database_url).start()
         self._undo.callback(self.pg_cron.stop)
-        self.addresses = describe(endpoints, keys, own, urls, database_url)
+        self.addresses = _describe(endpoints, keys, own, urls, database_url)
         write_private(self.folder / "dev.json", self.addresses)
         self._undo.callback((self.folder / "dev.json").unlink, missing_ok=True)
 
@@ -160,16 +162,15 @@ class LocalCloud(Service):
         return self._start_child("Fly simulator", "fly", command, {TOKEN_VARIABLE: own.fly_token})
 
     def _start_sink(self) -> str | None:
-        if self._sink is None:
+        if not self._has_sink:
             return None
+        self._sink = AlertSink().start()
         self._undo.callback(self._sink.stop)
-        return self._sink.start().url
+        return self._sink.url
 
     def _start_functions(self, settings: dict[str, str]) -> dict[str, str]:
         """Start all functions at once, then the admin pages: they need the others' URLs, and the others their origin."""
         (self.folder / "run").mkdir()
-        if ADMIN_PAGES not in NAMES:
-            return self._start_some(CALLED, settings)
         with hold_port() as port:
             settings = settings | {"HANGAR_ADMIN_ORIGINS": f"http://127.0.0.1:{port}"}
             urls = self._start_some(CALLED, settings)
@@ -238,6 +239,29 @@ class LocalCloud(Service):
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts that the sink has received."""
         return self._sink.received if self._sink else []
+
+
+def _describe(
+    endpoints: Endpoints, keys: Keys, own: Secrets, urls: dict[str, str], database_url: str
+) -> dict[str, Any]:
+    """The content of dev.json."""
+    return {
+        "database_url": database_url,
+        "supabase_url": endpoints.supabase_url,
+        "secret_key": keys.secret_key,
+        "publishable_key": keys.publishable_key,
+        "auth_signing_key": keys.signing_key_pem,
+        "fly_api_url": endpoints.fly_api_url,
+        "fly_api_token": own.fly_token,
+        "fly_org": ORG,
+        "webhook_secret": own.webhook,
+        "static_secret": own.static,
+        "functions": {ADMIN_PAGES: None, **urls},
+        "admin": {"email": ADMIN.email, "password": own.admin_password},
+        "alerts_url": endpoints.alerts_url,
+        "pid": os.getpid(),
+        "version": version("hangar"),
+    }
 
 
 def _read(path: Path) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from local.dev.child import BACKEND
-from local.supabase.auth.service import hash_password
+from local.supabase.auth.users import hash_password
 
 DBNAME = "hangar"
 ORG = "hangar-local"

@@ -31,11 +31,6 @@ def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = Non
     return answer_json(body, status, {"Content-Type": JSON_TYPE, **(headers or {})})
 
 
-def empty(status: int) -> Response:
-    """A response without a body, which Fly gives to app deletion (202) and metadata writes (204)."""
-    return Response(status)
-
-
 def read_object(request: Request, *, required: bool = False) -> dict[str, Any]:
     """The request's JSON object; 400 for anything else. An empty body is an empty object unless one is required."""
     if not request.body.strip():

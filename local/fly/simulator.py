@@ -10,7 +10,7 @@ from local.fly.api.control import control
 from local.fly.api.regions import DEFAULT_REGION
 from local.fly.api.tokens import authenticate
 from local.fly.errors import FlyError
-from local.fly.faults.faults import Fault
+from local.fly.faults import Fault
 from local.fly.runtime.runner import MachineRunner
 from local.fly.skew import shift_stamps, to_http_date
 from local.fly.state.latency_profiles import PROFILES, Span, Unkindness
@@ -139,7 +139,7 @@ class FlySim:
         world = self.world
         found = routes.find_template(request.path)
         template, params = found or (None, {})
-        world.requests[f"{request.method} {template}" if template else f"{request.method} {_OTHER}"] += 1
+        world.requests[f"{request.method} {template or _OTHER}"] += 1
         fault = next((fault for fault in world.faults if fault.matches(request)), None)
         if fault is not None and fault.times is not None:
             fault.times -= 1
@@ -162,9 +162,10 @@ class FlySim:
         if template is None:
             raise FlyError(404, "page not found")
         owner = authenticate(world, request)
-        if not routes.is_known(request.method, template):
+        operation = (request.method, template)
+        if operation not in routes.HANDLERS:
             raise FlyError(405, "method not allowed")
-        handler = routes.find_handler(request.method, template)
+        handler = routes.HANDLERS[operation]
         if handler is None:
             raise FlyError(501, f"the simulator does not answer {request.method} {template}", "unknown")
         now = world.now()

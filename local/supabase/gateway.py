@@ -27,7 +27,7 @@ from local.supabase.rest.pool import Pool
 FOLLOW_S = 0.2
 _CORS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Content-Range, Content-Profile, Preference-Applied, Proxy-Status, Retry-After",
+    "Access-Control-Expose-Headers": "Content-Range, Proxy-Status, Retry-After",
 }
 
 

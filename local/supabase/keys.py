@@ -4,7 +4,6 @@ Forms and roles: Supabase docs, guides/api/api-keys and guides/auth/signing-keys
 """
 
 import json
-import os
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, Self
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from local.service import write_whole
 from local.supabase.signing_keys import (
     ALGORITHM,
     IN_USE,
@@ -26,8 +26,6 @@ from local.supabase.signing_keys import (
     read_public_key,
     thumbprint,
 )
-
-__all__ = ["ALGORITHM", "Keys"]
 
 
 @dataclass
@@ -79,10 +77,7 @@ class Keys:
 
     def save(self, path: Path) -> None:
         """Write the keys for a child process, which follows every later change. Only the owner can read the file."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(self.to_json())
-        partial.replace(path)
+        write_whole(path, self.to_json(), 0o600)
 
     def replace_signing_keys(self, newer: "Keys") -> None:
         """Take over the signing keys of `newer`. The API keys stay."""
@@ -115,11 +110,6 @@ class Keys:
     def retire(self, kid: str) -> None:
         """Move the standby key to the previously used ones. Its signatures stay accepted."""
         self._change(kid, PREVIOUSLY_USED)
-
-    def restore(self, kid: str) -> None:
-        """Make a previously used or revoked key the standby key, which is accepted. ValueError while there is another."""
-        self._refuse_second_standby()
-        self._change(kid, STANDBY)
 
     def revoke(self, kid: str) -> None:
         """Accept no signature of this key from now on. The key in use cannot be revoked (ValueError): rotate first."""

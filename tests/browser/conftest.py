@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from local.dev.cloud import LocalCloud
-from local.supabase.auth.service import hash_password
+from local.supabase.auth.users import hash_password
 from tests.browser.chromium import ARGUMENTS, HOW, find_chromium
 from tests.support.databases import fresh_database
 

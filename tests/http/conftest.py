@@ -55,7 +55,7 @@ _EMPTY = """
 drop schema public cascade;
 create schema public authorization pg_database_owner;
 grant usage on schema public to public, postgres, anon, authenticated, service_role;
-truncate auth.users, auth.flow_state cascade;
+truncate auth.users cascade;
 """
 
 

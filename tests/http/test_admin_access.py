@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from functions.admin.auth.session import MOST_COOKIE_CHARS, SESSION_COOKIE
-from local.supabase.auth.service import hash_password
+from local.supabase.auth.users import hash_password
 from tests.http.admin_visitor import PAGES, USER
 
 

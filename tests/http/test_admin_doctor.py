@@ -9,7 +9,7 @@ import pytest
 
 from functions.admin.pages.doctor import PATIENCE_S
 from functions.admin.views.doctor import LEFT_OUT
-from local.supabase.auth.service import hash_password
+from local.supabase.auth.users import hash_password
 from shared.doctor.checks import DATABASE, OUTSIDE
 from tests.http.admin_visitor import Visitor, text_of
 

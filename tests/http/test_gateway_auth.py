@@ -12,7 +12,7 @@ import pytest
 from jwt import PyJWKClient
 from supabase_auth.errors import AuthApiError
 
-from local.supabase.auth.service import check_password, hash_password
+from local.supabase.auth.users import check_password, hash_password
 from local.supabase.gateway import Gateway
 from local.supabase.keys import Keys
 

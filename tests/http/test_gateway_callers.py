@@ -77,11 +77,10 @@ def test_missing_grants_answer_401_or_403(project):
         ({"apikey": "SECRET", "Authorization": "Bearer sb_secret_other"}, "Expected 3 parts in JWT; got 1"),
         ({"apikey": "SECRET", "Authorization": "Bearer"}, "Empty JWT is sent in Authorization header"),
         ({"apikey": "SECRET", "Authorization": "Basic x"}, "JWT couldn't be decoded"),
-        ({"apikey": "SECRET", "User-Agent": "Mozilla/5.0 (X11)"}, "Forbidden use of secret API key in browser"),
     ],
 )
 def test_failed_authentication_is_401(reading_project, headers, message):
-    """401 without a key, with a wrong key, with a bearer key other than the apikey, with a secret key in a browser."""
+    """401 without a key, with a wrong key, with a bearer key other than the apikey."""
     known = {"SECRET": reading_project.keys.secret_key, "PUBLISHABLE": reading_project.keys.publishable_key}
     sent = {
         name: value.replace("SECRET", known["SECRET"]).replace("PUBLISHABLE", known["PUBLISHABLE"])
@@ -175,13 +174,6 @@ def test_settings_a_statement_sees(project, whoami):
     assert whoami("request.path") == "/rpc/whoami"
     assert whoami("search_path") == '"public", "extensions"'
     assert whoami("TimeZone") == "UTC"
-
-
-def test_statement_timeouts_by_role(project, whoami):
-    """3 s for anon, 8 s for authenticated, and 8 s for service_role, which has no timeout of its own."""
-    assert whoami("statement_timeout", key=project.keys.publishable_key) == "3s"
-    assert whoami("statement_timeout", token=project.user_token()) == "8s"
-    assert whoami("statement_timeout") == "8s"
 
 
 def test_a_login_without_settings_gets_those_of_a_project(project, whoami):

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.supabase.rest.errors import RestError
-from local.supabase.rest.query import parse_query
-from local.supabase.rest.terms import Field, Filter, Group, Order
+from local.supabase.rest.query import Filter, Order, parse_query
 
 _TOKENS = st.sampled_from(
     [*'().,:!"\\*->{}$ ', "not", "and", "or", "in", "eq", "is", "null", "a", "b", "1", "::", "->>"]
@@ -27,59 +26,44 @@ def test_any_text_is_parsed_or_refused(pairs):
     assert 200 <= status < 500
 
 
-@given(st.text(min_size=1))
-def test_a_quoted_name_may_hold_any_text(name):
-    """Any text in double quotes is a column name when its quotes and backslashes are escaped."""
-    quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    query = parse_query([("select", quoted), (quoted, "eq.1"), ("order", f"{quoted}.desc")])
-    assert query.select == (name,)
-    assert query.conditions == [Filter(Field(name), "eq", "1")]
-    assert query.order == (Order(Field(name), descending=True),)
-
-
 @given(st.text())
 def test_a_filter_value_is_not_split(value):
-    """Outside a group everything after the operator is the value."""
-    assert parse_query([("a", f"eq.{value}")]).conditions == [Filter(Field("a"), "eq", value)]
+    """Everything after the operator is the value."""
+    assert parse_query([("a", f"eq.{value}")]).conditions == [Filter("a", "eq", value)]
 
 
 @given(st.lists(st.text(), min_size=1).filter(lambda values: values != [""]))
 def test_quoted_list_elements_are_not_split(values):
     """Commas, quotes and parentheses in quoted elements of in.() do not split it."""
     quoted = ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
-    assert parse_query([("a", f"in.({quoted})")]).conditions == [Filter(Field("a"), "in", tuple(values))]
-
-
-def test_groups_nest():
-    """and, or and not nest; commas inside quotes and braces do not end a value."""
-    found = parse_query([("or", '(a.eq."x,y",not.and(b.not.is.null,c.like.{1,2}),d.in.(1,"(2)"))')]).conditions
-    assert found == [
-        Group(
-            "or",
-            (
-                Filter(Field("a"), "eq", "x,y"),
-                Group(
-                    "and", (Filter(Field("b"), "is", "null", negated=True), Filter(Field("c"), "like", "{1,2}")), True
-                ),
-                Filter(Field("d"), "in", ("1", "(2)")),
-            ),
-        )
-    ]
+    assert parse_query([("a", f"in.({quoted})")]).conditions == [Filter("a", "in", tuple(values))]
 
 
 @pytest.mark.parametrize(
-    ("text", "field"),
-    [
-        ("a", Field("a")),
-        ("a->b->>c-d", Field("a", (("->", "b"), ("->>", "c-d")))),
-        ("a->-1", Field("a", (("->", -1),))),
-        ("a-b", Field("a-b")),
-        (" a ", Field("a")),
-    ],
+    ("text", "elements"),
+    [("()", ()), ("(a)", ("a",)), ("(a,b)", ("a", "b")), ("(,a,)", ("", "a", "")), ('("a,b",c)', ("a,b", "c"))],
 )
-def test_fields(text, field):
-    """A filter names a column or a path inside its JSON."""
-    assert parse_query([(text, "eq.1")]).conditions == [Filter(field, "eq", "1")]
+def test_lists(text, elements):
+    """Elements are separated by commas. An empty list has none."""
+    assert parse_query([("a", f"not.in.{text}")]).conditions == [Filter("a", "in", elements, negated=True)]
+
+
+@pytest.mark.parametrize("text", ["", "a", "(a", '("a"b)', "(a)b)", '("a)'])
+def test_a_broken_list_is_refused(text):
+    with pytest.raises(RestError, match="PGRST100"):
+        parse_query([("a", f"in.{text}")])
+
+
+def test_order():
+    """Direction and position of nulls are optional."""
+    found = parse_query([("order", "a, b.desc,c.asc.nullslast"), ("order", "d e.nullsfirst")]).order
+    assert found == (Order("a"), Order("b", " desc"), Order("c", " asc nulls last"), Order("d e", " nulls first"))
+
+
+@pytest.mark.parametrize("text", ["a.up", "a.nullslast.desc", "a.desc.desc", ""])
+def test_a_broken_order_is_refused(text):
+    with pytest.raises(RestError):
+        parse_query([("order", text)])
 
 
 def test_repeated_parameters():

@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 from supabase_auth.errors import AuthApiError
 
-from local.supabase.auth.service import hash_password
 from local.supabase.auth.sessions import REUSE_S, SESSION_S
+from local.supabase.auth.users import hash_password
 from local.supabase.gateway import Gateway
 from shared.adapters.user_tokens import mint_user_token
 from supabase import ClientOptions, create_client
@@ -75,7 +75,6 @@ def test_a_refresh_continues_the_session_with_new_tokens(clocked, gateway):
     second = clocked.client(gateway).refresh_session(first.refresh_token).session
     before, after = claims_of(first), claims_of(second)
     assert str(uuid.UUID(after["session_id"])) == after["session_id"] == before["session_id"]
-    assert after["amr"] == before["amr"] == [{"method": "password", "timestamp": int(START)}]
     assert after["exp"] == before["exp"] + 1800 == clocked.seconds + SESSION_S
     assert after["iss"] == f"{gateway.url}/auth/v1"
     assert second.refresh_token != first.refresh_token
@@ -203,6 +202,6 @@ def test_no_api_role_reads_sessions(clocked, gateway):
     """Refresh tokens are credentials, so no API role may read them."""
     clocked.sign_in(gateway)
     for role in ("anon", "authenticated", "service_role"):
-        for table in ("sessions", "refresh_tokens", "mfa_amr_claims", "flow_state"):
+        for table in ("sessions", "refresh_tokens"):
             [[allowed]] = clocked.project.sql(f"select has_table_privilege('{role}', 'auth.{table}', 'select')")
             assert allowed is False

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from local.dev.database import ADMIN, FREE_USERS
 from local.dev.functions import CALLED, hold_port
 from local.http_server import Response, Server
-from local.supabase.auth.service import hash_password
+from local.supabase.auth.users import hash_password
 from local.supabase.keys import Keys
 from shared.adapters.user_tokens import mint_user_token
 from supabase import ClientOptions, create_client

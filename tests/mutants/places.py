@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.supabase.postgres.sqlsplit import split_statements
+from tests.support.sqlsplit import split_statements
 
 MIGRATIONS = "supabase/migrations"
 

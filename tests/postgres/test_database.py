@@ -32,12 +32,11 @@ def test_migrations_run_in_order_as_postgres_and_are_recorded(postgres, folder, 
             (
                 "20260101000000",
                 [
-                    "-- a table; with a comment\ncreate table public.t (n int, who text default current_user)",
-                    "select 1",
+                    "-- a table; with a comment\ncreate table public.t (n int, who text default current_user);\nselect 1;\n"
                 ],
                 "first_of_all",
             ),
-            ("20260102000000", ["insert into public.t (n) values (2)"], "second"),
+            ("20260102000000", ["insert into public.t (n) values (2);\n"], "second"),
         ]
         assert migrate(url, folder=folder) == []
         (folder / "migrations" / "20260103000000_third.sql").write_text("delete from t")

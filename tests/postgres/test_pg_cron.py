@@ -1,13 +1,11 @@
 """The local pg_cron against the behaviour of pg_cron 1.6 (citusdata/pg_cron, README and `pg_cron*.sql`)."""
 
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
-from local import process
 from local.supabase.extensions.cron_schedule import Schedule
 from local.supabase.extensions.pg_cron import CronScheduler
 
@@ -171,20 +169,14 @@ def test_a_job_that_is_not_active_does_not_run(bare_database, scheduler, clock, 
 
 
 def test_stop_cancels_a_run_that_does_not_end(bare_database, connect):
-    """Ctrl-C does not wait for an endless job. The program runs on the real clock, with a schedule in seconds."""
+    """Ctrl-C does not wait for an endless job. The scheduler has the real clock, and a schedule in seconds."""
     session = connect(bare_database, "postgres")
     session.execute("select cron.schedule('endless', '1 second', 'select pg_sleep(600)')")
-    program = process.spawn(
-        [sys.executable, "-m", "local.supabase.extensions.pg_cron", "--database-url", bare_database]
-    )
-    try:
+    with CronScheduler(bare_database):
         deadline = time.monotonic() + 20
         while session.execute("select count(*) from cron.job_run_details where status = 'running'").fetchone() == (0,):
             assert time.monotonic() < deadline
-            assert program.poll() is None
             time.sleep(0.05)
-    finally:
-        assert process.stop(program, grace_s=20) == 0
     assert session.execute("select status, return_message from cron.job_run_details").fetchall() == [
         ("failed", "ERROR:  canceling statement due to user request")
     ]

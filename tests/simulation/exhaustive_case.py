@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from functions.responses import answer_result
-from local.fly.faults.faults import parse_faults
+from local.fly.faults import parse_faults
 from shared.domain.errors import HangarError
 from shared.domain.machine_states import STUCK
 from shared.fleet.sweep import Sweep

@@ -12,9 +12,9 @@ import psycopg
 from psycopg import conninfo, sql
 
 from local.supabase.postgres.database import (
+    BOOTSTRAP,
     SUPABASE,
     MigrationError,
-    list_sql_files,
     maintenance,
     prepare,
     with_dbname,
@@ -112,7 +112,8 @@ def _end_sessions(connection: psycopg.Connection, dbname: str) -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    return _digest(tuple((str(path), path.stat().st_mtime_ns) for path in list_sql_files(folder)))
+    files = sorted([*BOOTSTRAP.rglob("*.sql"), *folder.glob("migrations/*.sql"), *folder.glob("seed.sql")])
+    return _digest(tuple((str(path), path.stat().st_mtime_ns) for path in files))
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.supabase.postgres.sqlsplit import split_statements
+from tests.support.sqlsplit import split_statements
 
 
 @pytest.mark.parametrize(

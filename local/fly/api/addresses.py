@@ -3,7 +3,7 @@
 from typing import Any
 
 from local.fly.api.calls import Call, find_app
-from local.fly.errors import FlyError, answer, empty, read_text
+from local.fly.errors import FlyError, answer, read_text
 from local.fly.state.model import Address
 from local.fly.state.state import World
 from local.fly.times import to_rfc3339
@@ -53,7 +53,7 @@ def release_address(world: World, call: Call) -> Response:
     if len(kept) == len(app.addresses):
         raise FlyError(404, "not_found: ip address not found")
     app.addresses = kept
-    return empty(204)
+    return Response(204)
 
 
 def _shown(address: Address, org_slug: str) -> dict[str, Any]:

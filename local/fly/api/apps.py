@@ -4,7 +4,7 @@ import re
 
 from local.fly.api.calls import Call, find_app
 from local.fly.api.cursors import read_page
-from local.fly.errors import FlyError, answer, empty, is_true, read_text
+from local.fly.errors import FlyError, answer, is_true, read_text
 from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.model import App
 from local.fly.state.state import World
@@ -39,7 +39,7 @@ def create_app(world: World, call: Call) -> Response:
     lag_s = world.draw_unkind(world.unkindness.list_lag_s)
     app = App(
         id=world.hex_id(16),
-        number=world.next_number(),
+        number=next(world.numbers),
         name=name,
         org_slug=org_slug,
         network=network or "default",
@@ -102,14 +102,14 @@ def delete_app(world: World, call: Call) -> Response:
     """
     app = find_app(world, call)
     if app.deleting:
-        return empty(202)
+        return Response(202)
     app.deleting = True
     gone_at = call.now + world.draw(world.timing.app_delete_s)
     for machine in app.live_machines():
         if machine.state != "destroying":
             lifecycle.destroy(world, machine, call.now)
     world.at(gone_at, lambda at: _remove(world, app, at))
-    return empty(202)
+    return Response(202)
 
 
 def take_name(world: World, app: App) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from local.fly.api.apps import take_name
 from local.fly.api.regions import CODES
 from local.fly.errors import FlyError, answer
-from local.fly.faults.faults import parse_faults
+from local.fly.faults import parse_faults
 from local.fly.forms import FLAG, TEXT, Form, integer, is_text, list_of, number, one_of, read_fields
 from local.fly.state import machine_lifecycle as lifecycle
 from local.fly.state.checks import NO_RESULT, STATUSES

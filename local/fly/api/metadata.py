@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from local.fly.api.calls import Call, Deferred, find_live_machine, find_machine
-from local.fly.errors import FlyError, answer, empty, read_int
+from local.fly.errors import FlyError, answer, read_int
 from local.fly.runtime.runner import Executed
 from local.fly.state.model import MAX_EVENTS, Machine, show_config
 from local.fly.state.runs import environment_of
@@ -31,7 +31,7 @@ def patch_metadata(world: World, call: Call) -> Response:
     if guard and guard != machine.version:
         raise FlyError(412, "failed_precondition: machine version mismatch")
     _merge(world, machine, changes, call.now)
-    return empty(204)
+    return Response(204)
 
 
 def _merge(world: World, machine: Machine, changes: dict[str, str | None], moment: float) -> None:
@@ -57,13 +57,13 @@ def set_metadata_key(world: World, call: Call) -> Response:
     if not isinstance(value, str):
         raise FlyError(400, "invalid_argument: value must be a string")
     _merge(world, machine, {call.params["key"]: value}, call.now)
-    return empty(204)
+    return Response(204)
 
 
 def delete_metadata_key(world: World, call: Call) -> Response:
     """`DELETE …/metadata/{key}`: 204 also for a missing key."""
     _merge(world, find_live_machine(world, call), {call.params["key"]: None}, call.now)
-    return empty(204)
+    return Response(204)
 
 
 def list_events(world: World, call: Call) -> Response:

@@ -96,10 +96,12 @@ UNANSWERED: tuple[tuple[str, str], ...] = (
     *(("POST", f"/v1/tokens/{verb}") for verb in ("authenticate", "kms", "oidc")),
 )
 """Operations of Fly's API that the simulator answers with 501."""
+HANDLERS: Mapping[tuple[str, str], Handler | None] = {**dict.fromkeys(UNANSWERED), **ANSWERED, **BESIDE}
+"""Every method and path that Fly has, with its handler or None."""
 
 
 def _tree() -> dict[int, list[tuple[tuple[str, ...], str]]]:
-    templates = {template for _, template in (*ANSWERED, *BESIDE, *UNANSWERED)}
+    templates = {template for _, template in HANDLERS}
     by_length: dict[int, list[tuple[tuple[str, ...], str]]] = {}
     # A fixed segment wins over a parameter, so templates with fewer parameters are tried first.
     for template in sorted(templates, key=lambda t: (t.count("{"), t)):
@@ -109,7 +111,6 @@ def _tree() -> dict[int, list[tuple[tuple[str, ...], str]]]:
 
 
 _BY_LENGTH = _tree()
-_METHODS = frozenset((*ANSWERED, *BESIDE, *UNANSWERED))
 
 
 @lru_cache(4096)
@@ -120,13 +121,3 @@ def find_template(path: str) -> tuple[str, dict[str, str]] | None:
         if all((g and s[0] == "{") or s == g for s, g in zip(segments[1:], given[1:], strict=True)):
             return template, {s[1:-1]: g for s, g in zip(segments, given, strict=True) if s.startswith("{")}
     return None
-
-
-def is_known(method: str, template: str) -> bool:
-    """Whether Fly has this method on this path."""
-    return (method, template) in _METHODS
-
-
-def find_handler(method: str, template: str) -> Handler | None:
-    """The handler of an operation; None for one that the simulator leaves out."""
-    return ANSWERED.get((method, template)) or BESIDE.get((method, template))

@@ -39,12 +39,10 @@ class ProcessRunner(MachineRunner):
         limit: int = DEFAULT_LIMIT,
         *,
         log_dir: Path | None = None,
-        cwd: Path | None = None,
     ) -> None:
         self._command = list(command)
         self._limit = limit
         self._log_dir = log_dir
-        self._cwd = cwd or Path.cwd()
         self._running: dict[str, _Running] = {}
         self._waiters: set[threading.Thread] = set()
         self._lock = threading.Lock()
@@ -67,7 +65,7 @@ class ProcessRunner(MachineRunner):
             "PATH": os.environ.get("PATH", os.defpath),
         }
         log = self._log_dir / f"{machine_id}.log" if self._log_dir is not None else None
-        process = spawn(self._command, env=env, cwd=self._cwd, log=log)
+        process = spawn(self._command, env=env, log=log)
         running = _Running(process, env, Prober(checks_of(config), port))
         arguments = (machine_id, running, on_exit)
         waiter = threading.Thread(target=self._await, args=arguments, daemon=True, name="fly-waiter")
@@ -121,7 +119,7 @@ class ProcessRunner(MachineRunner):
         if running is None:
             raise LookupError(machine_id)
         try:
-            child = spawn(command, env=running.env, cwd=self._cwd, piped=True)
+            child = spawn(command, env=running.env, piped=True)
         except FileNotFoundError as error:
             return Executed("", f"{error}\n", 127)
         try:
@@ -157,11 +155,6 @@ class ProcessRunner(MachineRunner):
         """The process id behind a machine; None for a virtual one."""
         running = self._find(machine_id)
         return running.process.pid if running is not None else None
-
-    def port(self, machine_id: str) -> int | None:
-        """The PORT of its process; None for a virtual machine."""
-        running = self._find(machine_id)
-        return int(running.env["PORT"]) if running is not None else None
 
     def close(self) -> None:
         """Kill every child and wait until all have ended."""

@@ -17,7 +17,7 @@ from local.fly.state.model import MAX_EVENTS, App, Listing, Machine
 from local.fly.state.rate import RateLimits
 
 if TYPE_CHECKING:
-    from local.fly.faults.faults import Fault
+    from local.fly.faults import Fault
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
@@ -102,7 +102,7 @@ class World:
         self.rates = RateLimits()
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
-        self._numbers = itertools.count(1_000)
+        self.numbers = itertools.count(1_000)
         self.use_profile(self.profile)
 
     def use_profile(self, profile: str) -> None:
@@ -167,9 +167,6 @@ class World:
         """26 characters, later moments sort later."""
         number = (int(moment * 1000) << 80) | self.ids.getrandbits(80)
         return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
-
-    def next_number(self) -> int:
-        return next(self._numbers)
 
     # Changes that listings show
 

@@ -7,20 +7,17 @@ Sources: supabase/auth, internal/api/external.go, token.go and verify.go; RFC 76
 import hashlib
 import hmac
 import re
-import uuid
+import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-
-import jwt
 
 from local.http_server import Request, Response
 from local.supabase.auth.responses import AuthFailure, Row, read_fields, redirect, transaction
 from local.supabase.auth.sessions import Sessions
 from local.supabase.auth.users import find_by_email, find_by_id, list_emails
-from local.supabase.keys import ALGORITHM, Keys
 from local.supabase.rest.pool import Pool
 
 PROVIDERS = ("azure", "bitbucket", "github", "gitlab", "google")
@@ -28,56 +25,49 @@ FLOW_S = 300
 SITE_URL = "http://127.0.0.1:3000"
 LOOPBACK = ("127.0.0.1", "localhost")
 _LISTED_USERS = 20
-_STATE_AUDIENCE = "oauth-state"
 _CHALLENGE = re.compile(r"[a-zA-Z0-9._~-]{43,128}", re.ASCII)
-# The `error` of a redirect, by the status of the API's error.
-_ERRORS = {400: "invalid_request", 401: "unauthorized_client", 403: "access_denied", 500: "server_error"}
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """A sign-in under way: until the end of `FLOW_S` the browser may return with an account."""
+
+    provider: str
+    challenge: str
+    referrer: str
+    begun_at: float
 
 
 class OAuth:
-    """Sign-in through a provider, from `/authorize` to the session."""
+    """Sign-in through a provider, from `/authorize` to the session. A restart of the service forgets those under way."""
 
-    def __init__(self, pool: Pool, keys: Keys, sessions: Sessions, now: Callable[[], float]) -> None:
-        self._pool, self._keys, self._sessions, self._now = pool, keys, sessions, now
+    def __init__(self, pool: Pool, sessions: Sessions, now: Callable[[], float]) -> None:
+        self._pool, self._sessions, self._now = pool, sessions, now
+        self._flows: dict[str, _Flow] = {}  # by state
+        self._codes: dict[str, tuple[_Flow, str]] = {}  # with the id of the user who was picked
 
     def authorize(self, request: Request) -> Response:
         """`GET /authorize`: remember the challenge and send the browser to the provider."""
         provider, challenge = request.param("provider") or "", request.param("code_challenge") or ""
-        method = (request.param("code_challenge_method") or "").lower()
         if provider not in PROVIDERS:
             raise AuthFailure(400, "validation_failed", "Unsupported provider: provider is not enabled")
-        if not challenge and not method:
-            raise AuthFailure(501, "not_implemented", "The local sign-in service supports OAuth with PKCE only")
-        if not challenge or method not in ("s256", "plain"):
-            raise AuthFailure(400, "validation_failed", "PKCE flow requires code_challenge_method and code_challenge")
+        if (request.param("code_challenge_method") or "").lower() != "s256":
+            raise AuthFailure(
+                501, "not_implemented", "The local sign-in service supports OAuth with PKCE and S256 only"
+            )
         if not _CHALLENGE.fullmatch(challenge):
             raise AuthFailure(400, "validation_failed", "code challenge has to be between 43 and 128 characters")
-        with transaction(self._pool) as cursor:
-            flow = cursor.execute(
-                "insert into auth.flow_state (id, auth_code, code_challenge_method, code_challenge, provider_type,"
-                " authentication_method, created_at, updated_at) values"
-                " ($1::uuid, $2, $3, $4, $5, 'oauth', to_timestamp($6), to_timestamp($6)) returning id::text",
-                [str(uuid.uuid4()), str(uuid.uuid4()), method, challenge, provider, self._now()],
-            ).fetchone()
-        state = self._keys.mint(
-            None,
-            None,
-            FLOW_S,
-            self._now(),
-            aud=_STATE_AUDIENCE,
-            provider=provider,
-            referrer=choose_redirect(request.param("redirect_to")),
-            flow_state_id=flow["id"] if flow else None,
-        )
+        state = secrets.token_urlsafe(16)
+        self._flows[state] = _Flow(provider, challenge, choose_redirect(request.param("redirect_to")), self._now())
         return redirect(f"{self._sessions.issuer}/local-provider?{urlencode({'state': state})}")
 
     def show_provider(self, request: Request) -> Response:
         """`GET /local-provider`: the page on which the user picks an account; a form without scripts."""
-        state = self._read_state(request)
+        flow = self._find_flow(request)
         with transaction(self._pool) as cursor:
             emails = list_emails(cursor, _LISTED_USERS)
         page = _PAGE.format(
-            provider=escape(state["provider"]),
+            provider=escape(flow.provider),
             state=escape(request.param("state") or ""),
             users="".join(
                 f'<p><button name="code" value="{escape(email)}">{escape(email)}</button></p>' for email in emails
@@ -95,14 +85,14 @@ class OAuth:
     def take_callback(self, request: Request) -> Response:
         """`GET /callback`: the provider sends the browser back with an account or an error."""
         try:
-            state = self._read_state(request)
+            flow = self._find_flow(request)
         except AuthFailure as failure:
             return redirect(_add_failure(SITE_URL, failure))
         try:
-            code = self._connect(request, state["flow_state_id"])
+            code = self._connect(request, flow)
         except AuthFailure as failure:
-            return redirect(_add_failure(state["referrer"], failure))
-        return redirect(_add_query(state["referrer"], {"code": code}))
+            return redirect(_add_failure(flow.referrer, failure))
+        return redirect(_add_query(flow.referrer, {"code": code}))
 
     def exchange(self, request: Request) -> Row:
         """`POST /token?grant_type=pkce`: one session for a code and its verifier."""
@@ -110,60 +100,42 @@ class OAuth:
         if not auth_code or not verifier:
             message = "invalid request: both auth code and code verifier should be non-empty"
             raise AuthFailure(400, "validation_failed", message)
+        flow, user_id = self._codes.get(auth_code, (None, ""))
         with transaction(self._pool) as cursor:
-            flow = cursor.execute(
-                "select id::text, user_id::text, code_challenge, code_challenge_method::text as method,"
-                " extract(epoch from created_at)::float8 as created_at"
-                " from auth.flow_state where auth_code = $1 for update",
-                [auth_code],
-            ).fetchone()
-            user = find_by_id(cursor, flow["user_id"]) if flow is not None and flow["user_id"] else None
+            user = find_by_id(cursor, user_id)
             if flow is None or user is None:
                 raise AuthFailure(404, "flow_state_not_found", "invalid flow state, no valid flow state found")
-            if self._now() > flow["created_at"] + FLOW_S:
+            if self._now() > flow.begun_at + FLOW_S:
                 raise AuthFailure(422, "flow_state_expired", "invalid flow state, flow state has expired")
-            if not hmac.compare_digest(
-                _challenge_of(verifier, flow["method"]).encode(), flow["code_challenge"].encode()
-            ):
+            if not hmac.compare_digest(_challenge_of(verifier), flow.challenge):
                 message = "code challenge does not match previously saved code verifier"
                 raise AuthFailure(400, "bad_code_verifier", message)
-            cursor.execute("delete from auth.flow_state where id = $1::uuid", [flow["id"]])
-            return self._sessions.open(cursor, user, "oauth")
+            if self._codes.pop(auth_code, None) is None:  # another request was faster
+                raise AuthFailure(404, "flow_state_not_found", "invalid flow state, no valid flow state found")
+            return self._sessions.open(cursor, user)
 
-    def _connect(self, request: Request, flow_id: str) -> str:
-        """Connect the flow with the user whom the provider names by e-mail; returns the flow's code."""
+    def _connect(self, request: Request, flow: _Flow) -> str:
+        """A code for the user whom the provider names by e-mail."""
         if error := request.param("error"):
             raise AuthFailure(403, error, request.param("error_description") or error)
         with transaction(self._pool) as cursor:
             user = find_by_email(cursor, request.param("code") or "")
-            if user is None:
-                raise AuthFailure(403, "signup_disabled", "Signups not allowed for this instance")
-            if user["banned"]:
-                raise AuthFailure(403, "user_banned", "User is banned")
-            flow = cursor.execute(
-                "update auth.flow_state set user_id = $2::uuid, auth_code_issued_at = to_timestamp($3),"
-                " updated_at = to_timestamp($3) where id = $1::uuid returning auth_code",
-                [flow_id, user["id"], self._now()],
-            ).fetchone()
-        if flow is None:
-            raise AuthFailure(400, "flow_state_not_found", "invalid flow state, no valid flow state found")
-        return str(flow["auth_code"])
+        if user is None:
+            raise AuthFailure(403, "signup_disabled", "Signups not allowed for this instance")
+        if user["banned"]:
+            raise AuthFailure(403, "user_banned", "User is banned")
+        code = secrets.token_urlsafe(16)
+        self._codes[code] = (flow, user["id"])
+        return code
 
-    def _read_state(self, request: Request) -> dict[str, Any]:
-        """The claims that `authorize` put into the state; AuthFailure 400 for a forged or expired state."""
-        try:
-            state: dict[str, Any] = jwt.decode(
-                request.param("state") or "",
-                self._keys.public_key,
-                algorithms=[ALGORITHM],
-                audience=_STATE_AUDIENCE,
-                options={"verify_exp": False, "verify_iat": False, "require": ["exp"]},
-            )
-        except jwt.InvalidTokenError:
-            raise AuthFailure(400, "bad_oauth_state", "OAuth callback with invalid state") from None
-        if self._now() > state["exp"]:
+    def _find_flow(self, request: Request) -> _Flow:
+        """The sign-in that `authorize` began; AuthFailure 400 for another or an expired state."""
+        flow = self._flows.get(request.param("state") or "")
+        if flow is None:
+            raise AuthFailure(400, "bad_oauth_state", "OAuth callback with invalid state")
+        if self._now() > flow.begun_at + FLOW_S:
             raise AuthFailure(400, "bad_oauth_state", "OAuth state has expired")
-        return state
+        return flow
 
 
 def choose_redirect(wanted: str | None) -> str:
@@ -176,9 +148,7 @@ def choose_redirect(wanted: str | None) -> str:
     return parts.geturl() if is_allowed else SITE_URL
 
 
-def _challenge_of(verifier: str, method: str) -> str:
-    if method == "plain":
-        return verifier
+def _challenge_of(verifier: str) -> str:
     return urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
@@ -190,7 +160,7 @@ def _add_query(url: str, fields: dict[str, str]) -> str:
 def _add_failure(url: str, failure: AuthFailure) -> str:
     """Add the failure to the query and to the fragment, as supabase/auth does."""
     fields = {
-        "error": _ERRORS.get(failure.status, "server_error"),
+        "error": "access_denied" if failure.status == 403 else "invalid_request",
         "error_code": failure.code,
         "error_description": failure.message,
     }

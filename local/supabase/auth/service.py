@@ -8,16 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from local.http_server import Request, Response, answer_json
-from local.supabase.auth.oauth import PROVIDERS, OAuth
+from local.supabase.auth.oauth import OAuth
 from local.supabase.auth.responses import AuthFailure, Row, read_fields, transaction
 from local.supabase.auth.sessions import SCOPES, Sessions
-from local.supabase.auth.users import check_password, describe_user, find_by_email, find_by_id, hash_password
+from local.supabase.auth.users import check_password, describe_user, find_by_email, find_by_id
 from local.supabase.keys import Keys
 from local.supabase.rest.auth import identify_key, verify_token
 from local.supabase.rest.errors import RestError
 from local.supabase.rest.pool import Pool
-
-__all__ = ["AuthApi", "check_password", "hash_password"]
 
 _KEYS_HEADERS = {"Cache-Control": "public, max-age=600"}
 
@@ -28,7 +26,7 @@ class AuthApi:
     def __init__(self, pool: Pool, keys: Keys, now: Callable[[], float] = time.time) -> None:
         self._pool, self._keys, self._now = pool, keys, now
         self.sessions = Sessions(pool, keys, now)
-        self._oauth = OAuth(pool, keys, self.sessions, now)
+        self._oauth = OAuth(pool, self.sessions, now)
 
     def respond(self, request: Request, path: str) -> Response:
         """Answer `request`; `path` is what follows `/auth/v1`."""
@@ -50,14 +48,10 @@ class AuthApi:
                 return self._oauth.show_provider(request)
             case "GET", "/callback":
                 return self._oauth.take_callback(request)
-        identify_key(request.headers.get("apikey", ""), request.headers.get("user-agent", ""), self._keys)
+        identify_key(request.headers.get("apikey", ""), self._keys)
         match request.method, path:
             case "GET", "/health":
-                about = "GoTrue is a user registration and authentication API"
-                return answer_json({"version": "local", "name": "GoTrue", "description": about})
-            case "GET", "/settings":
-                external = {"email": True} | dict.fromkeys(PROVIDERS, True)
-                return answer_json({"external": external, "disable_signup": True, "mailer_autoconfirm": True})
+                return answer_json({"version": "local", "name": "GoTrue"})
             case "GET", "/user":
                 user, _ = self._identify(request)
                 return answer_json(describe_user(user))
@@ -93,7 +87,7 @@ class AuthApi:
                 raise AuthFailure(400, "invalid_credentials", "Invalid login credentials")
             if user["banned"]:
                 raise AuthFailure(400, "user_banned", "User is banned")
-            return self.sessions.open(cursor, user, "password")
+            return self.sessions.open(cursor, user)
 
     def _sign_out(self, request: Request) -> Response:
         scope = request.param("scope") or "global"

@@ -8,7 +8,6 @@ is used more than `REUSE_S` after its first use.
 import secrets
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 from local.supabase.auth.responses import AuthFailure, Cursor, Row, transaction
 from local.supabase.auth.users import describe_user, find_by_id
@@ -27,8 +26,8 @@ class Sessions:
         self.issuer = ""
         self._pool, self._keys, self._now = pool, keys, now
 
-    def open(self, cursor: Cursor, user: Row, method: str) -> Row:
-        """Open a session of this user and return the response to a sign-in; `method` is password or oauth."""
+    def open(self, cursor: Cursor, user: Row) -> Row:
+        """Open a session of this user and return the response to a sign-in."""
         session_id, now = str(uuid.uuid4()), self._now()
         cursor.execute(
             "insert into auth.sessions (id, user_id, aal, created_at, updated_at)"
@@ -36,14 +35,9 @@ class Sessions:
             [session_id, user["id"], now],
         )
         cursor.execute(
-            "insert into auth.mfa_amr_claims (session_id, authentication_method, created_at, updated_at)"
-            " values ($1::uuid, $2, to_timestamp($3), to_timestamp($3))",
-            [session_id, method, now],
-        )
-        cursor.execute(
             "update auth.users set last_sign_in_at = to_timestamp($2) where id = $1::uuid", [user["id"], now]
         )
-        return self._answer(cursor, user, session_id, self._issue(cursor, user["id"], session_id, parent=None))
+        return self._answer(user, session_id, self._issue(cursor, user["id"], session_id, parent=None))
 
     def refresh(self, refresh_token: str) -> Row:
         """Continue the session with a new pair of tokens; AuthFailure 400 in supabase/auth's words."""
@@ -61,7 +55,7 @@ class Sessions:
                     " where id = $1::uuid",
                     [token["session_id"], self._now()],
                 )
-                return self._answer(cursor, user, token["session_id"], issued)
+                return self._answer(user, token["session_id"], issued)
         # Raised after the transaction, which must commit the revocation of the whole family.
         raise _invalid("refresh_token_already_used", "Already Used")
 
@@ -124,13 +118,8 @@ class Sessions:
         )
         return token
 
-    def _answer(self, cursor: Cursor, user: Row, session_id: str, refresh_token: str) -> Row:
+    def _answer(self, user: Row, session_id: str, refresh_token: str) -> Row:
         now = int(self._now())
-        methods: list[dict[str, Any]] = cursor.execute(
-            "select authentication_method as method, extract(epoch from updated_at)::bigint as timestamp"
-            " from auth.mfa_amr_claims where session_id = $1::uuid order by updated_at desc",
-            [session_id],
-        ).fetchall()
         access_token = self._keys.mint(
             "authenticated",
             user["id"],
@@ -142,7 +131,6 @@ class Sessions:
             app_metadata=user["app_metadata"] or {},
             user_metadata=user["user_metadata"] or {},
             aal="aal1",
-            amr=methods,
             session_id=session_id,
             is_anonymous=False,
         )

@@ -1,15 +1,12 @@
 """The users of the local sign-in service: their password hashes, and their form in responses."""
 
-import hashlib
-import hmac
-import secrets
-from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
+from werkzeug.security import check_password_hash, generate_password_hash
+
 from local.supabase.auth.responses import Cursor, Row
 
-_SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 # As JSON, because a project's version of the table may lack the column.
 _COLUMNS = (
     "id::text, email, encrypted_password, to_jsonb(u) -> 'raw_app_meta_data' as app_metadata,"
@@ -21,22 +18,13 @@ _NOT_DELETED = "to_jsonb(u) ->> 'deleted_at' is null"
 
 
 def hash_password(password: str) -> str:
-    """A salted scrypt hash to store in `auth.users.encrypted_password`."""
-    salt = secrets.token_bytes(16)
-    return f"scrypt${b64encode(salt).decode()}${b64encode(_scrypt(password, salt)).decode()}"
+    """A salted hash to store in `auth.users.encrypted_password`, in werkzeug's form."""
+    return generate_password_hash(password)
 
 
 def check_password(password: str, stored: str | None) -> bool:
     """Whether `stored` is a `hash_password` of this password. A hash of another form never matches."""
-    kind, _, rest = (stored or "").partition("$")
-    salt, _, digest = rest.partition("$")
-    if kind != "scrypt":
-        return False
-    return hmac.compare_digest(_scrypt(password, b64decode(salt)), b64decode(digest))
-
-
-def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, dklen=32, n=_SCRYPT["n"], r=_SCRYPT["r"], p=_SCRYPT["p"])
+    return (stored or "").startswith("scrypt:") and check_password_hash(stored or "", password)
 
 
 def find_by_email(cursor: Cursor, email: str) -> Row | None:

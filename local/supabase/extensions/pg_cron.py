@@ -2,11 +2,9 @@
 
 As in citusdata/pg_cron 1.6: a job with five fields runs at the start of each matching minute of GMT, a job with `N seconds`
 runs N seconds after its last start. A job has one run at a time, and a due run waits. Each run has its own session as the
-job's user and a row in `cron.job_run_details`. Minutes without a running scheduler are skipped. To start it as a program:
-`python -m local.supabase.extensions.pg_cron --database-url URL`.
+job's user and a row in `cron.job_run_details`. Minutes without a running scheduler are skipped.
 """
 
-import argparse
 import contextlib
 import threading
 import time
@@ -18,7 +16,7 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from local.service import Service, stop_on_signals
+from local.service import Service
 from local.supabase.extensions.cron_schedule import Schedule
 from local.supabase.extensions.recovery import Recovery
 
@@ -165,19 +163,3 @@ def _feedback(done: psycopg.Cursor[tuple[object, ...]]) -> str:
     if done.description is None:
         return done.statusmessage or ""
     return f"{done.rowcount} row" + ("" if done.rowcount == 1 else "s")
-
-
-def main() -> None:
-    """Run until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.supabase.extensions.pg_cron", description="pg_cron's scheduler"
-    )
-    parser.add_argument("--database-url", required=True)
-    arguments = parser.parse_args()
-    stopping = stop_on_signals()
-    with CronScheduler(arguments.database_url):
-        stopping.wait()
-
-
-if __name__ == "__main__":
-    main()

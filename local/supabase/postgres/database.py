@@ -9,14 +9,13 @@ import psycopg
 from psycopg import sql
 
 from local.supabase.postgres.server import Postgres
-from local.supabase.postgres.sqlsplit import split_statements
 
-_BOOTSTRAP = Path(__file__).parent / "bootstrap"
+BOOTSTRAP = Path(__file__).parent / "bootstrap"
 SUPABASE = Path(__file__).parents[3] / "supabase"
 _ROLES = "00_roles.sql"
 _CRON = "50_cron.sql"
 _HOST_TABLES = "90_host_tables.sql"
-_HOST_POLICIES = _BOOTSTRAP / "after" / "host_policies.sql"
+_HOST_POLICIES = BOOTSTRAP / "after" / "host_policies.sql"
 _LOCK = 4_728_106_551  # an arbitrary number for an advisory lock
 
 
@@ -40,15 +39,15 @@ def prepare(
     as with `supabase db push`.
     """
     with maintenance(server) as connection:
-        _run_file(connection, _BOOTSTRAP / _ROLES)
+        _run_file(connection, BOOTSTRAP / _ROLES)
         connection.execute(sql.SQL("create database {} owner postgres").format(sql.Identifier(dbname)))
     url = with_dbname(server, dbname)
     with psycopg.connect(url, autocommit=True) as connection:
         real_cron = "select current_setting('cron.database_name', true) = current_database()"
         has_cron = connection.execute(real_cron).fetchone() == (True,)
-        for path in sorted(_BOOTSTRAP.glob("*.sql")):
+        for path in sorted(BOOTSTRAP.glob("*.sql")):
             if path.name != _ROLES and (host_tables or path.name != _HOST_TABLES):
-                _run_file(connection, _BOOTSTRAP / "fallback" / path.name if has_cron and path.name == _CRON else path)
+                _run_file(connection, BOOTSTRAP / "fallback" / path.name if has_cron and path.name == _CRON else path)
     if migrations:
         migrate(url, folder=folder)
         with _as_postgres(url) as connection:
@@ -76,9 +75,10 @@ def migrate(url: str, *, folder: Path = SUPABASE) -> list[str]:
             version, name = path.stem.split("_", 1)
             with connection.transaction():
                 _run_file(connection, path)
+                # The whole file as one statement, which the Supabase CLI would split.
                 connection.execute(
                     "insert into supabase_migrations.schema_migrations (version, statements, name) values (%s, %s, %s)",
-                    (version, split_statements(path.read_text()), name),
+                    (version, [path.read_text()], name),
                 )
         return [path.name.split("_")[0] for path in waiting]
 
@@ -96,12 +96,6 @@ def _as_postgres(url: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set session authorization postgres")
         yield connection
-
-
-def list_sql_files(folder: Path) -> list[Path]:
-    """Every SQL file from which `prepare` makes a database."""
-    made_of = [*sorted(_BOOTSTRAP.glob("*.sql")), _HOST_POLICIES, *_migration_files(folder), folder / "seed.sql"]
-    return [path for path in made_of if path.exists()]
 
 
 def _migration_files(folder: Path) -> list[Path]:

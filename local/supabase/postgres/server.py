@@ -90,13 +90,9 @@ class Postgres(Service):
             **({} if fsync else {"fsync": "off", "full_page_writes": "off"}),
             **(settings or {}),
         }
-        self._port = 0
-        self._server: subprocess.Popen[bytes] | None = None
-
-    @property
-    def port(self) -> int:
+        self.port = 0
         """The TCP port; 0 before the first start."""
-        return self._port
+        self._server: subprocess.Popen[bytes] | None = None
 
     @functools.cached_property
     def version(self) -> str:
@@ -105,7 +101,7 @@ class Postgres(Service):
         return output.stdout.split()[2]
 
     def url(self, dbname: str = "postgres", user: str = SUPERUSER) -> str:
-        return f"postgresql://{user}@127.0.0.1:{self._port}/{dbname}"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{dbname}"
 
     def start(self) -> Self:
         """Make the data folder if there is none, start the server, and return when it answers; else PostgresError."""
@@ -129,7 +125,7 @@ class Postgres(Service):
         while not self._try_start(prefix, deadline):
             log = self._log_tail()
             if "Address already in use" in log:
-                self._port = 0
+                self.port = 0
             elif time.monotonic() > retry_until or "still in use" not in log:
                 raise PostgresError(f"Postgres did not start; the end of {self.log}:\n{log}")
             time.sleep(0.2)
@@ -179,11 +175,11 @@ class Postgres(Service):
 
     def _try_start(self, prefix: list[str], deadline: float) -> bool:
         """Start once; False when the server ended, for example because its port is taken."""
-        self._port = self._port or process.free_port()
+        self.port = self.port or process.free_port()
         settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         self.log.write_bytes(b"")
         server = process.spawn(
-            [*prefix, self.binaries / "postgres", "-D", self.data, "-p", str(self._port), *settings],
+            [*prefix, self.binaries / "postgres", "-D", self.data, "-p", str(self.port), *settings],
             env=_environment(),
             log=self.log,
             death_signal=signal.SIGQUIT,  # "immediate": the backends end at once as well

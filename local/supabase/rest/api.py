@@ -7,41 +7,18 @@ name and changes nothing. Source: PostgREST Response.hs and RangeQuery.hs for st
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from local.http_server import Request, Response
 from local.supabase.keys import Keys
-from local.supabase.rest.auth import Identity, identify
+from local.supabase.rest.auth import identify
 from local.supabase.rest.catalog import SCHEMA, Function, SchemaCache, Table
 from local.supabase.rest.errors import RestError, unsupported
 from local.supabase.rest.functions import find_function, function_missing, write_call
 from local.supabase.rest.pool import Pool
-from local.supabase.rest.query import parse_query
-from local.supabase.rest.request import (
-    Payload,
-    Preferences,
-    content_type_of,
-    names_schema,
-    read_accept,
-    read_payload,
-    read_preferences,
-)
-from local.supabase.rest.tables import table_missing, write_delete, write_insert, write_read, write_update
-from local.supabase.rest.terms import Query
-from local.supabase.rest.transaction import Result, Session, Statement, run
-
-_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request with its headers read."""
-
-    request: Request
-    path: str
-    names_schema: bool
-    preferences: Preferences
-    singular: bool
+from local.supabase.rest.query import Query, parse_query
+from local.supabase.rest.request import SINGULAR, Call, Payload, read_call, read_payload
+from local.supabase.rest.tables import write_delete, write_insert, write_read, write_update
+from local.supabase.rest.transaction import Result, Statement, run
 
 
 class RestApi:
@@ -54,29 +31,21 @@ class RestApi:
         """Answer `request`; `path` is what follows `/rest/v1`, beginning with a slash."""
         try:
             identity = identify(request.headers, self._keys, self._now)
-            named = names_schema(request)
-            preferences = read_preferences(request.headers.get("prefer", ""))
-            singular = read_accept(request.headers.get("accept", "*/*"))
-            if "range" in request.headers:
-                raise unsupported("the header Range (use limit and offset)")
-            return self._dispatch(Call(request, path, named, preferences, singular), identity)
+            return self._dispatch(read_call(request, path, identity))
         except RestError as error:
             return error.response()
-        except RecursionError:
-            return unsupported("conditions nested this deeply").response()
 
-    def _dispatch(self, call: Call, identity: Identity) -> Response:
-        session = Session(identity, call.request, call.path, self._cache.current().role_settings)
+    def _dispatch(self, call: Call) -> Response:
         match call.path.strip("/").split("/"):
             case ["rpc", function]:
-                return self._call_function(call, session, function)
+                return self._call_function(call, function)
             case [""]:
                 raise unsupported("the OpenAPI description at the root")
             case [table]:
-                return self._touch_table(call, session, table)
+                return self._touch_table(call, table)
         raise RestError(404, "PGRST125", "Invalid path specified in request URL")
 
-    def _run(self, session: Session, statement: Statement, call: Call) -> Result:
+    def _run(self, call: Call, statement: Statement) -> Result:
         def check(result: Result) -> None:
             if result.sets_response:
                 raise unsupported("functions that set response.status or response.headers")
@@ -85,60 +54,56 @@ class RestApi:
                 raise RestError(406, "PGRST116", "Cannot coerce the result to a single JSON object", details)
 
         with self._pool.borrow() as connection:
-            return run(connection, session, statement, check)
+            return run(connection, call, statement, check)
 
     def _find_table(self, name: str) -> Table:
         for catalog in (self._cache.current, self._cache.reload):
             if found := catalog().tables.get(name):
                 return found
-        raise table_missing(name)
+        raise RestError(404, "PGRST205", f"Could not find the table '{SCHEMA}.{name}' in the schema cache")
 
-    def _touch_table(self, call: Call, session: Session, name: str) -> Response:
+    def _touch_table(self, call: Call, name: str) -> Response:
         method = call.request.method
-        if method == "PUT":
-            raise unsupported("PUT")
-        if method not in _METHODS:
-            raise RestError(405, "PGRST117", f"Unsupported HTTP method: {method}")
+        if method not in ("GET", "POST", "PATCH", "DELETE"):
+            raise unsupported(f"{method} of a table")
         query = parse_query(call.request.query)
         table = self._find_table(name)
-        if method in ("GET", "HEAD"):
-            statement = write_read(table, query, call.preferences, singular=call.singular)
-            return _answer_read(call, query, self._run(session, statement, call))
+        if method == "GET":
+            result = self._run(call, write_read(call, table, query))
+            last = query.offset + result.rows - 1
+            span = f"{query.offset}-{last}" if result.rows else "*"
+            return _answer(call, 200, {"Content-Range": f"{span}/*"}, result.body)
         if method == "DELETE":
-            statement = write_delete(table, query, call.preferences, singular=call.singular)
-            return _answer_change(call, self._run(session, statement, call), deleted=True)
+            return self._change(call, write_delete(call, table, query))
         payload = read_payload(call.request)
         try:
-            return self._write_table(call, session, table, query, payload)
+            return self._write_table(call, table, query, payload)
         except RestError as error:
             if error.code != "PGRST204":
                 raise
             self._cache.reload()
-            return self._write_table(call, session, self._find_table(name), query, payload)
+            return self._write_table(call, self._find_table(name), query, payload)
 
-    def _write_table(self, call: Call, session: Session, table: Table, query: Query, payload: Payload) -> Response:
-        if call.request.method == "POST":
-            statement = write_insert(table, query, payload, call.preferences, singular=call.singular)
-            return _answer_insert(call, self._run(session, statement, call))
-        statement = write_update(table, query, payload, call.preferences, singular=call.singular)
-        return _answer_change(call, self._run(session, statement, call), deleted=False)
+    def _write_table(self, call: Call, table: Table, query: Query, payload: Payload) -> Response:
+        write = write_insert if call.request.method == "POST" else write_update
+        return self._change(call, write(call, table, query, payload))
 
-    def _call_function(self, call: Call, session: Session, name: str) -> Response:
-        method = call.request.method
-        if method in ("GET", "HEAD"):
-            raise unsupported(f"{method} of a function")
-        if method != "POST":
-            raise RestError(405, "PGRST101", f"Cannot use the {method} method on RPC")
+    def _change(self, call: Call, statement: Statement) -> Response:
+        result = self._run(call, statement)
+        status = 201 if call.request.method == "POST" else 200 if call.preferences.represented else 204
+        return _answer(call, status, {}, result.body if call.preferences.represented else None)
+
+    def _call_function(self, call: Call, name: str) -> Response:
+        if call.request.method != "POST":
+            raise unsupported(f"{call.request.method} of a function")
         if call.request.query:
             raise unsupported("select, filters, order or a window on a function")
         payload = read_payload(call.request, empty_is_object=True)
         if payload.is_array:
             raise unsupported("a list as the arguments of a function")
         function = self._find_function(name, payload.keys)
-        result = self._run(session, write_call(function, payload), call)
-        if function.returns_void:
-            return _answer(call, 204, {"Content-Range": _content_range(0, 0, None)})
-        return _answer(call, 200, {"Content-Range": _content_range(0, 0, None)}, result.body)
+        result = self._run(call, write_call(function, payload))
+        return _answer(call, 204, {}) if function.returns_void else _answer(call, 200, {}, result.body)
 
     def _find_function(self, name: str, names: tuple[str, ...]) -> Function:
         for catalog in (self._cache.current, self._cache.reload):
@@ -147,43 +112,7 @@ class RestApi:
         raise function_missing(name, names)
 
 
-def _answer_read(call: Call, query: Query, result: Result) -> Response:
-    first, last = query.offset, query.offset + result.rows - 1
-    if result.total is not None and first > result.total:
-        details = f"An offset of {first} was requested, but there are only {result.total} rows."
-        raise RestError(416, "PGRST103", "Requested range not satisfiable", details)
-    status = 206 if result.total is not None and result.rows < result.total else 200
-    return _answer(call, status, {"Content-Range": _content_range(first, last, result.total)}, result.body)
-
-
-def _answer_insert(call: Call, result: Result) -> Response:
-    only_updated = result.inserted is not None and result.inserted <= 0
-    merged_nothing_new = call.preferences.resolution == "merge-duplicates" and only_updated
-    headers = {"Content-Range": _content_range(1, 0, result.rows if call.preferences.counted else None)}
-    return _answer(call, 200 if merged_nothing_new else 201, headers, _shown(call, result))
-
-
-def _answer_change(call: Call, result: Result, *, deleted: bool) -> Response:
-    total = result.rows if call.preferences.counted else None
-    first, last = (1, 0) if deleted else (0, result.rows - 1)
-    headers = {"Content-Range": _content_range(first, last, total)}
-    return _answer(call, 200 if call.preferences.represented else 204, headers, _shown(call, result))
-
-
-def _shown(call: Call, result: Result) -> str | None:
-    return result.body if call.preferences.represented else None
-
-
-def _content_range(first: int, last: int, total: int | None) -> str:
-    span = f"{first}-{last}" if total != 0 and first <= last else "*"
-    return f"{span}/{'*' if total is None else total}"
-
-
 def _answer(call: Call, status: int, headers: dict[str, str], body: str | None = None) -> Response:
     if body is not None:
-        headers["Content-Type"] = content_type_of(singular=call.singular)
-        if call.names_schema:
-            headers["Content-Profile"] = SCHEMA
-    if call.preferences.applied:
-        headers["Preference-Applied"] = ", ".join(call.preferences.applied)
-    return Response(status, b"" if body is None or call.request.method == "HEAD" else body.encode(), headers)
+        headers["Content-Type"] = f"{SINGULAR if call.singular else 'application/json'}; charset=utf-8"
+    return Response(status, (body or "").encode(), headers)

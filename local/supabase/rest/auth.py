@@ -5,7 +5,6 @@ Sources: Supabase docs guides/api/api-keys; PostgREST Auth/Jwt.hs (order of chec
 
 import contextlib
 import json
-import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +12,13 @@ from typing import Any
 
 import jwt
 
-from local.supabase.keys import ALGORITHM, Keys
+from local.supabase.keys import Keys
 from local.supabase.rest.errors import RestError
-from local.supabase.signing_keys import SigningKey
+from local.supabase.signing_keys import ALGORITHM, SigningKey
 
 ANONYMOUS_ROLE = "anon"
 SERVICE_ROLE = "service_role"
 ALLOWED_SKEW_S = 30
-
-_BROWSER = re.compile(r"\bMozilla/|\bAppleWebKit/|\bGecko/|\bOpera/", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Identity:
 def identify(headers: Mapping[str, str], keys: Keys, now: Callable[[], float]) -> Identity:
     """Check `apikey` and `Authorization` (header names lower-case); RestError 401 when authentication fails."""
     api_key = headers.get("apikey", "")
-    identity = identify_key(api_key, headers.get("user-agent", ""), keys)
+    identity = identify_key(api_key, keys)
     authorization = headers.get("authorization")
     if authorization is None:
         return identity
@@ -52,7 +49,7 @@ def identify(headers: Mapping[str, str], keys: Keys, now: Callable[[], float]) -
     return Identity(str(claims.get("role", ANONYMOUS_ROLE)), claims)
 
 
-def identify_key(api_key: str, user_agent: str, keys: Keys) -> Identity:
+def identify_key(api_key: str, keys: Keys) -> Identity:
     """The role of an API key."""
     if not api_key:
         raise RestError(
@@ -62,13 +59,6 @@ def identify_key(api_key: str, user_agent: str, keys: Keys) -> Identity:
         return Identity(ANONYMOUS_ROLE, {"role": ANONYMOUS_ROLE})
     if not _same(api_key, keys.secret_key):
         raise RestError(401, None, "Invalid API key", hint="Double check your Supabase API key.")
-    if _BROWSER.search(user_agent):
-        raise RestError(
-            401,
-            None,
-            "Forbidden use of secret API key in browser",
-            hint="Secret API keys can only be used in a protected environment and should never be used in a browser.",
-        )
     return Identity(SERVICE_ROLE, {"role": SERVICE_ROLE})
 
 

@@ -1,9 +1,8 @@
 """The schema cache: the tables and functions of the exposed schema, read again on NOTIFY pgrst and on a miss."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,20 @@ from psycopg.rows import dict_row
 from local.supabase.rest.errors import RestError, connection_lost
 from local.supabase.rest.pool import Connection, Pool, connect
 
-# Settings of a function that PostgREST applies to the whole transaction (its db-hoisted-tx-settings).
 SCHEMA = "public"
 """The schema that a new project exposes."""
 
-HOISTED_SETTINGS = ("statement_timeout", "default_transaction_isolation")
 RECONNECT_AFTER_S = 0.5
 STOP_WITHIN_S = 0.2
 
 
 @dataclass(frozen=True)
-class Column:
-    """`type` is SQL text from the catalog, fully qualified."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True)
 class Table:
-    """A table, view or foreign table."""
+    """A table, view or foreign table. `columns` have their types as SQL text from the catalog, fully qualified."""
 
     name: str
-    columns: Mapping[str, Column]
-    primary_key: tuple[str, ...]
+    columns: Mapping[str, str]
+    primary_key: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -50,25 +39,26 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """`returns_rows`: its result has columns (a composite, OUT arguments or a TABLE)."""
+    """`returns_rows`: its result has columns or several rows.
+
+    `hoists`: it has a setting that PostgREST applies to the whole transaction (its db-hoisted-tx-settings).
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
-    returns_set: bool
     returns_rows: bool
     returns_void: bool
     volatile: bool
     variadic: bool
-    settings: Mapping[str, str]
+    hoists: bool
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """One snapshot of the exposed schema, by name; role settings by role."""
+    """One snapshot of the exposed schema, by name."""
 
     tables: Mapping[str, Table]
     functions: Mapping[str, tuple[Function, ...]]
-    role_settings: Mapping[str, Mapping[str, str]]
 
 
 def load_catalog(connection: Connection) -> Catalog:
@@ -78,36 +68,16 @@ def load_catalog(connection: Connection) -> Catalog:
         connection.execute("set local statement_timeout = '30s'")
         tables = _fetch(connection, "tables")
         functions = _fetch(connection, "functions")
-        settings = _fetch(connection, "roles")
     by_name: dict[str, tuple[Function, ...]] = {}
     for row in functions:
-        by_name[row["name"]] = (*by_name.get(row["name"], ()), _read_function(row))
-    roles: dict[str, dict[str, str]] = {}
-    for row in settings:
-        roles.setdefault(row["role"], {})[row["name"]] = row["value"]
-    return Catalog({row["name"]: _read_table(row) for row in tables}, by_name, roles)
-
-
-def _read_table(row: dict[str, Any]) -> Table:
-    columns = {found["name"]: Column(**found) for found in row["columns"]}
-    return Table(**{**row, "columns": columns, "primary_key": tuple(row["primary_key"])})
-
-
-def _read_function(row: dict[str, Any]) -> Function:
-    settings = (setting.split("=", 1) for setting in row["settings"])
-    hoisted = {name: value for name, value in settings if name in HOISTED_SETTINGS}
-    parameters = tuple(Parameter(**found) for found in row["parameters"])
-    return Function(**{**row, "parameters": parameters, "settings": hoisted})
-
-
-@cache
-def _read_sql(name: str) -> str:
-    return Path(__file__).with_name(f"{name}.sql").read_text()
+        parameters = tuple(Parameter(**found) for found in row["parameters"])
+        by_name[row["name"]] = (*by_name.get(row["name"], ()), Function(**{**row, "parameters": parameters}))
+    return Catalog({row["name"]: Table(**row) for row in tables}, by_name)
 
 
 def _fetch(connection: Connection, name: str) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(_read_sql(name)).fetchall()
+        return cursor.execute(Path(__file__).with_name(f"{name}.sql").read_bytes()).fetchall()
 
 
 class SchemaCache:

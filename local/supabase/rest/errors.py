@@ -67,19 +67,9 @@ def unparsable(what: str, text: str, why: str) -> RestError:
     return RestError(400, "PGRST100", f'"failed to parse {what} ({text})" (line 1, column 1)', why)
 
 
-def connection_failed(error: Exception) -> RestError:
-    """No connection to Postgres could be made."""
-    return RestError(503, "PGRST000", "Database connection error.", str(error).strip()[:256])
-
-
 def connection_lost(error: Exception) -> RestError:
     """The connection broke during a request. Whether the request took effect is unknown."""
     return RestError(503, "PGRST001", "Database client error. Retrying the connection.", str(error).strip()[:256])
-
-
-def pool_exhausted() -> RestError:
-    """Every connection stayed busy for as long as a request may wait."""
-    return RestError(504, "PGRST003", "Timed out acquiring connection from connection pool.")
 
 
 def from_database(error: psycopg.Error, *, anonymous: bool) -> RestError:

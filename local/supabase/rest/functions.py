@@ -1,6 +1,6 @@
 """Calls of functions: which one is meant, and with which arguments. Functions that return rows are left out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from local.supabase.rest.catalog import SCHEMA, Catalog, Function, Parameter
 from local.supabase.rest.errors import RestError, unsupported
@@ -10,12 +10,12 @@ from local.supabase.rest.transaction import Statement, write_result
 
 
 def find_function(catalog: Catalog, name: str, argument_names: Iterable[str]) -> Function | None:
-    """The one function these arguments fit; RestError 300 PGRST203 when several do. Source: PostgREST Plan.hs."""
+    """The one function these arguments fit; source: PostgREST Plan.hs."""
     given = set(argument_names)
     candidates = catalog.functions.get(name, ())
     matching = [found for found in candidates if _fits(found, given)]
     if len(matching) > 1:
-        raise _ambiguous(matching)
+        raise unsupported(f"overloads that take the same arguments, as those of the function {name}")
     if not matching and any(parameter.name == "" for found in candidates for parameter in found.parameters):
         raise unsupported(f"unnamed arguments, as those of the function {name}")
     return matching[0] if matching else None
@@ -27,40 +27,20 @@ def _fits(function: Function, given: set[str]) -> bool:
     return "" not in names and required <= given <= names
 
 
-def _ambiguous(functions: Sequence[Function]) -> RestError:
-    def describe(function: Function) -> str:
-        parameters = ", ".join(f"{parameter.name} => {parameter.type}" for parameter in function.parameters)
-        return f"{SCHEMA}.{function.name}({parameters})"
-
-    return RestError(
-        300,
-        "PGRST203",
-        f"Could not choose the best candidate function between: {', '.join(map(describe, functions))}",
-        hint="Try renaming the parameters or the function itself in the database so function overloading can be"
-        " resolved",
-    )
-
-
 def function_missing(name: str, argument_names: Iterable[str]) -> RestError:
     """No function of the schema takes these arguments."""
-    names = sorted(argument_names)
-    listed = ", ".join(names)
-    message = f"({listed})" if names else " without parameters"
-    searched = f" with parameter{'s' if len(names) > 1 else ''} {listed}" if names else " without parameters"
-    return RestError(
-        404,
-        "PGRST202",
-        f"Could not find the function {SCHEMA}.{name}{message} in the schema cache",
-        f"Searched for the function {SCHEMA}.{name}{searched} or with a single unnamed json/jsonb parameter,"
-        " but no matches were found in the schema cache.",
-    )
+    listed = ", ".join(sorted(argument_names))
+    message = f"({listed})" if listed else " without parameters"
+    return RestError(404, "PGRST202", f"Could not find the function {SCHEMA}.{name}{message} in the schema cache")
 
 
 def write_call(function: Function, payload: Payload) -> Statement:
     """SELECT the function's value, its arguments taken by name from the JSON body."""
     if function.variadic:
         raise unsupported(f"the variadic function {function.name}")
-    if function.returns_rows or function.returns_set:
+    if function.hoists:
+        raise unsupported(f"functions that set a timeout or an isolation level, as {function.name}")
+    if function.returns_rows:
         raise unsupported(f"functions that return rows, as {function.name}")
     values = Values()
     chosen = [parameter for parameter in function.parameters if parameter.name in payload.keys]
@@ -68,7 +48,7 @@ def write_call(function: Function, payload: Payload) -> Statement:
     arguments = ", ".join(_write_argument(parameter, body) for parameter in chosen)
     call = f"select {quote(SCHEMA, function.name)}({arguments}) as _hangar_value"
     value = "''" if function.returns_void else "coalesce(json_agg(_hangar_page._hangar_value)->0, 'null')"
-    return Statement(write_result(call, value, rows="1"), values, not function.volatile, function.settings)
+    return Statement(write_result(call, value, rows="1"), values, read_only=not function.volatile)
 
 
 def _write_argument(parameter: Parameter, body: str) -> str:

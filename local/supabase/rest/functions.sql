@@ -1,8 +1,7 @@
 -- Every callable function of the exposed schema. Run with an empty search_path, so that types are fully qualified.
 select p.proname as name,
-       p.proretset as returns_set,
        p.prorettype = 'pg_catalog.void'::regtype as returns_void,
-       (base.typtype = 'c' or coalesce(p.proargmodes::text[] && '{t,b,o}', false)) as returns_rows,
+       (p.proretset or base.typtype = 'c' or coalesce(p.proargmodes::text[] && '{t,b,o}', false)) as returns_rows,
        p.provolatile = 'v' as volatile,
        p.provariadic <> 0 as variadic,
        coalesce((select json_agg(json_build_object(
@@ -18,7 +17,7 @@ select p.proname as name,
                            from unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargnames, p.proargmodes)
                                 with ordinality as listed(type, name, mode, position)
                           where coalesce(listed.mode, 'i') in ('i', 'b', 'v')) as argument), '[]') as parameters,
-       coalesce(p.proconfig, '{}') as settings
+       coalesce(p.proconfig, '{}')::text ~ '[{,"](statement_timeout|default_transaction_isolation)=' as hoists
   from pg_catalog.pg_proc p
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
   join pg_catalog.pg_type t on t.oid = p.prorettype

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from local.supabase.rest.errors import connection_failed, pool_exhausted
+from local.supabase.rest.errors import RestError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 DEFAULT_STATEMENT_TIMEOUT_MS = 8000
@@ -39,7 +39,7 @@ class Pool:
     def borrow(self) -> Iterator[Connection]:
         """A live connection outside a transaction; RestError 504 when all stay busy, 503 when Postgres refuses."""
         if not self._slots.acquire(timeout=self._acquire_timeout_s):
-            raise pool_exhausted()
+            raise RestError(504, "PGRST003", "Timed out acquiring connection from connection pool.")
         try:
             connection = self._take_idle() or connect(self._url, self._acquire_timeout_s)
             try:
@@ -94,7 +94,7 @@ def connect(database_url: str, timeout_s: float = 10) -> Connection:
         )
         connection.execute(_PREPARE_SESSION)
     except psycopg.Error as error:
-        raise connection_failed(error) from error
+        raise RestError(503, "PGRST000", "Database connection error.", str(error).strip()[:256]) from error
     return connection
 
 

@@ -1,4 +1,4 @@
-"""PostgREST's query string as plain values: select, filters, logic groups, order, limit, columns.
+"""PostgREST's query string as plain values: columns, filters, order, window.
 
 Grammar: PostgREST docs, references/api/tables_views, and its QueryParams.hs. Text outside that grammar raises PGRST100; a
 form of the grammar that the local gateway leaves out raises HANGAR_UNSUPPORTED with its name.
@@ -6,181 +6,156 @@ form of the grammar that the local gateway leaves out raises HANGAR_UNSUPPORTED 
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from local.supabase.rest.errors import RestError, unparsable, unsupported
-from local.supabase.rest.reader import Reader
-from local.supabase.rest.terms import Field, Filter, Group, Order, Query
 
 OPERATORS = ("eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike", "in", "is")
 IS_VALUES = ("null", "not_null", "true", "false", "unknown")
-_TEXT_SEARCH = ("fts", "plfts", "phfts", "wfts")
-_LEFT_OUT = ("match", "imatch", "cs", "cd", "ov", "sl", "sr", "nxr", "nxl", "adj", "isdistinct")
-_WINDOW = ("order", "limit", "offset")
-_LOGIC = ("and", "or", "not.and", "not.or")
+_OPERATORS_LEFT_OUT = (
+    *("fts", "plfts", "phfts", "wfts", "match", "imatch", "isdistinct"),
+    *("cs", "cd", "ov", "sl", "sr", "nxr", "nxl", "adj"),
+)
 _SHAPE = ("select", "columns", "on_conflict")
-_AGGREGATES = (".sum()", ".avg()", ".count()", ".max()", ".min()")
-_OPERATOR_EXPECTED = "expecting operator (eq, gt, ...)"
+# What PostgREST takes where the gateway takes a column's name only, the first mark that fits.
+_NAMES_LEFT_OUT = (
+    ("(", "embedded resources and aggregates"),
+    ("!", "embedded resources"),
+    ("->", "JSON paths"),
+    ("::", "casts"),
+    (":", "aliases"),
+    ('"', "quoted names"),
+    (".", "embedded resources"),
+)
+_NAME = re.compile(r"[\w $-]+")
+_ORDER = re.compile(r"([^.]*)(?:\.(asc|desc))?(?:\.nulls(first|last))?")
+_OPERATION = re.compile(r"(not\.)?([a-z]+)(\([^)]*\))?\.(.*)", re.DOTALL)
+_ELEMENT = r'"(?:[^"\\]|\\.)*"|[^",)][^,)]*|'
+_LIST = re.compile(rf"\(((?:{_ELEMENT})(?:,(?:{_ELEMENT}))*)\)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One comparison of a column with a value."""
+
+    column: str
+    operator: str
+    value: str | tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class Order:
+    """One term of the order. `direction` is its SQL, empty for Postgres's default."""
+
+    column: str
+    direction: str = ""
+
+
+@dataclass
+class Query:
+    """Everything one query string asks for. In `select` None stands for all columns."""
+
+    select: tuple[str | None, ...] = (None,)
+    conditions: list[Filter] = field(default_factory=list)
+    order: tuple[Order, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+    columns: tuple[str, ...] | None = None
+    on_conflict: tuple[str, ...] | None = None
+
+    @property
+    def is_windowed(self) -> bool:
+        return bool(self.order) or self.limit is not None or self.offset > 0
 
 
 def parse_query(pairs: Iterable[tuple[str, str]]) -> Query:
     """Read decoded (name, value) pairs of a query string."""
     query = Query()
-    seen: set[str] = set()
+    shape: dict[str, str] = {}
     for key, value in pairs:
         if key in _SHAPE:
-            if key not in seen:  # the first one counts
-                _read_shape(query, key, value)
-            seen.add(key)
-        elif key in _WINDOW:
-            _read_window(query, key, value)
-        elif key in _LOGIC:
-            query.conditions.append(_parse_group(key, value))
+            shape.setdefault(key, value)  # the first one counts
+        elif key == "order":
+            query.order += tuple(map(_parse_order, value.split(",")))
+        elif key == "limit":  # supabase-py sends limit twice after limit() and range(): the last one counts
+            query.limit = _parse_number(key, value)
+        elif key == "offset":
+            query.offset = _parse_number(key, value)
+        elif key in ("and", "or", "not.and", "not.or"):
+            raise unsupported(f"groups of conditions (the parameter {key})")
         else:
             query.conditions.append(_parse_filter(key, value))
+    if "select" in shape:
+        query.select = tuple(map(_parse_column, shape["select"].split(",")))
+    if "columns" in shape:
+        query.columns = tuple(dict.fromkeys(_parse_names(shape["columns"], "columns")))
+    if "on_conflict" in shape:
+        query.on_conflict = _parse_names(shape["on_conflict"], "on_conflict")
     return query
 
 
-def _read_shape(query: Query, key: str, value: str) -> None:
-    reader = Reader(value, f"{key} parameter")
-    if key == "select":
-        if not value.strip():
-            raise unsupported("an empty select")
-        query.select = tuple(reader.comma_separated(lambda: _parse_column(reader)))
-        reader.expect_end()
-        return
-    names = tuple(reader.comma_separated(reader.read_name))
-    reader.expect_end()
-    if key == "columns":
-        query.columns = tuple(dict.fromkeys(names))
-    else:
-        query.on_conflict = names
+def _parse_column(text: str) -> str | None:
+    return None if text.strip() == "*" else _parse_name(text, "select")
 
 
-def _parse_column(reader: Reader) -> str | None:
-    reader.skip_spaces()
-    if reader.take("*"):
-        reader.skip_spaces()
-        return None
-    if reader.at("..."):
-        raise unsupported("embedded resources (spread in select)")
-    name = reader.read_name()
-    if any(map(reader.at, _AGGREGATES)) or (name == "count" and reader.at("()")):
-        # Hosted projects leave PostgREST's db-aggregates-enabled off.
-        raise RestError(400, "PGRST123", "Use of aggregate functions is not allowed")
-    if reader.at("(") or reader.at("!"):
-        raise unsupported(f"embedded resources ('{name}' in select)")
-    for mark, form in (("->", "a JSON path in select"), ("::", "a cast in select"), (":", "an alias in select")):
-        if reader.at(mark):
-            raise unsupported(form)
+def _parse_names(text: str, where: str) -> tuple[str, ...]:
+    """A list of names, which supabase-py puts into double quotes."""
+    return tuple(_parse_name(name.strip().removeprefix('"').removesuffix('"'), where) for name in text.split(","))
+
+
+def _parse_name(text: str, where: str) -> str:
+    for mark, form in _NAMES_LEFT_OUT:
+        if mark in text:
+            raise unsupported(f"{form} ('{text}' in {where})")
+    name = text.strip()
+    if not _NAME.fullmatch(name):
+        raise unparsable(where, text, "expecting field name (* or [a..z0..9_$])")
     return name
 
 
-def _read_window(query: Query, key: str, value: str) -> None:
-    if key == "order":
-        query.order = (*query.order, *_parse_order(value))
-        return
+def _parse_number(key: str, value: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,18}", value):
         raise unparsable(key, value, "expecting an integer")
-    number = int(value)
-    if number < 0:
+    if value.startswith("-"):
         details = f"{key.capitalize()} should be greater than or equal to zero."
         raise RestError(416, "PGRST103", "Requested range not satisfiable", details)
-    if key == "limit":  # supabase-py sends limit twice after limit() and range(): the last one counts
-        query.limit = number
-    else:
-        query.offset = number
+    return int(value)
 
 
-def _parse_order(text: str) -> tuple[Order, ...]:
-    reader = Reader(text, "order")
-
-    def read_term() -> Order:
-        reader.skip_spaces()
-        name = _parse_field(reader)
-        if reader.at("("):
-            raise unsupported(f"embedded resources ('{name.name}' in order)")
-        descending = True if reader.take(".desc") else (False if reader.take(".asc") else None)
-        nulls_first = True if reader.take(".nullsfirst") else (False if reader.take(".nullslast") else None)
-        return Order(name, descending, nulls_first)
-
-    terms = tuple(reader.comma_separated(read_term))
-    reader.expect_end()
-    return terms
+def _parse_order(text: str) -> Order:
+    found = _ORDER.fullmatch(text.strip())
+    if found is None:
+        raise unparsable("order", text, 'expecting delimiter (.), "," or end of input')
+    column, direction, nulls = found.groups()
+    return Order(_parse_name(column, "order"), f"{f' {direction}' * bool(direction)}{f' nulls {nulls}' * bool(nulls)}")
 
 
 def _parse_filter(key: str, value: str) -> Filter:
-    reader = Reader(key, "filter")
-    name = _parse_field(reader)
-    if reader.at("."):
-        raise unsupported(f"parameters of embedded resources ('{key}')")
-    reader.expect_end()
-    return _parse_operation(Reader(value, "filter"), name, in_group=False)
-
-
-def _parse_field(reader: Reader) -> Field:
-    """A column, or a place inside its JSON."""
-    name = reader.read_name()
-    path: list[tuple[str, str | int]] = []
-    while reader.at("->"):
-        arrow = "->>" if reader.take("->>") else "->"
-        if arrow == "->":
-            reader.take("->")
-        path.append((arrow, reader.read_json_key()))
-    return Field(name, tuple(path))
-
-
-def _parse_group(key: str, value: str) -> Group:
-    reader = Reader(key + value, "logic tree")
-    group = _parse_member(reader)
-    reader.expect_end()
-    if not isinstance(group, Group):
-        raise reader.failed("expecting a parenthesised list of conditions")
-    return group
-
-
-def _parse_member(reader: Reader) -> Filter | Group:
-    reader.skip_spaces()
-    for negated, prefix in ((True, "not."), (False, "")):
-        for operator in ("and", "or"):
-            if reader.take(f"{prefix}{operator}("):
-                members = tuple(reader.comma_separated(lambda: _parse_member(reader)))
-                reader.expect(")")
-                reader.skip_spaces()
-                return Group("and" if operator == "and" else "or", members, negated)
-    name = _parse_field(reader)
-    reader.expect(".")
-    return _parse_operation(reader, name, in_group=True)
-
-
-def _parse_operation(reader: Reader, name: Field, *, in_group: bool) -> Filter:
-    negated = reader.take("not.")
-    operator = reader.read_word()
-    if operator in _TEXT_SEARCH:
-        raise unsupported(f"text search (the operator {operator})")
-    if operator in _LEFT_OUT:
+    column = _parse_name(key, "a filter")
+    found = _OPERATION.fullmatch(value)
+    negated, operator, modifier, operand = found.groups() if found else ("", "", "", "")
+    if operator in _OPERATORS_LEFT_OUT:
         raise unsupported(f"the operator {operator}")
     if operator not in OPERATORS:
-        raise reader.failed(f'unexpected "{operator[:1]}" {_OPERATOR_EXPECTED}')
-    if reader.at("(any)") or reader.at("(all)"):
+        raise unparsable("filter", value, "expecting operator (eq, gt, ...)")
+    if modifier:
         raise unsupported(f"any and all behind the operator {operator}")
-    if not reader.take("."):
-        raise reader.failed(_OPERATOR_EXPECTED)
     if operator == "in":
-        return Filter(name, operator, _parse_list(reader, in_group=in_group), negated)
-    value = reader.read_value() if in_group else reader.read_rest()
+        return Filter(column, operator, _parse_list(operand), bool(negated))
     if operator == "is":
-        value = value.lower()
-        if value not in IS_VALUES:
-            raise reader.failed("expecting isVal: (null, not_null, true, false, unknown)")
-    return Filter(name, operator, value, negated)
+        operand = operand.lower()
+        if operand not in IS_VALUES:
+            raise unparsable("filter", value, f"expecting isVal: ({', '.join(IS_VALUES)})")
+    return Filter(column, operator, operand, bool(negated))
 
 
-def _parse_list(reader: Reader, *, in_group: bool) -> tuple[str, ...]:
-    reader.skip_spaces()
-    reader.expect("(")
-    values = tuple(reader.comma_separated(reader.read_list_element))
-    reader.expect(")")
-    reader.skip_spaces()
-    if not in_group:
-        reader.expect_end()
+def _parse_list(text: str) -> tuple[str, ...]:
+    found = _LIST.fullmatch(text.strip())
+    if found is None:
+        raise unparsable("filter", text, "expecting a list in parentheses")
+    elements = re.findall(rf"(?:^|,)({_ELEMENT})", found[1], re.DOTALL)
+    values = tuple(
+        re.sub(r"\\(.)", r"\1", each[1:-1], flags=re.DOTALL) if each.startswith('"') else each for each in elements
+    )
     return () if values == ("",) else values

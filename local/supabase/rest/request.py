@@ -6,36 +6,37 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.http_server import Request
+from local.supabase.rest.auth import Identity
 from local.supabase.rest.catalog import SCHEMA
 from local.supabase.rest.errors import RestError, unsupported
 
 _PREFERENCES = {
     "resolution": ("merge-duplicates", "ignore-duplicates"),
     "return": ("representation", "minimal"),
-    "count": ("exact",),
 }
 # Preferences of PostgREST that would change the answer and that the local gateway leaves out.
 _LEFT_OUT = ("return", "count", "missing", "handling", "max-affected", "timezone")
-_SINGULAR = "application/vnd.pgrst.object+json"
-_ARRAY = "application/vnd.pgrst.array+json"
-_READING = ("GET", "HEAD")
-_FORMS_LEFT_OUT = (
-    "text/csv",
-    "application/x-www-form-urlencoded",
-    "text/plain",
-    "application/octet-stream",
-    "text/xml",
-)
+SINGULAR = "application/vnd.pgrst.object+json"
+_LISTS = ("*/*", "application/*", "application/json", "application/vnd.pgrst.array+json")
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """The Prefer header. `applied` echoes, in order, what was understood."""
+    """The Prefer header."""
 
     resolution: str | None = None
     represented: bool = False
-    counted: bool = False
-    applied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request with its caller, and its headers read."""
+
+    request: Request
+    path: str
+    identity: Identity
+    preferences: Preferences
+    singular: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,21 @@ class Payload:
     objects: list[Mapping[str, Any]] = field(default_factory=list)
 
 
-def read_preferences(header: str) -> Preferences:
+def read_call(request: Request, path: str, identity: Identity) -> Call:
+    """Read the headers; RestError for one that asks for what the gateway does not have."""
+    if "range" in request.headers:
+        raise unsupported("the header Range (use limit and offset)")
+    _check_schema(request)
+    return Call(
+        request=request,
+        path=path,
+        identity=identity,
+        preferences=_read_preferences(request.headers.get("prefer", "")),
+        singular=_read_accept(request.headers.get("accept", "*/*")),
+    )
+
+
+def _read_preferences(header: str) -> Preferences:
     """Read the Prefer header; unknown preferences are ignored, as in PostgREST."""
     found: dict[str, str] = {}
     for text in filter(None, (part.strip() for part in header.split(","))):
@@ -60,47 +75,31 @@ def read_preferences(header: str) -> Preferences:
     return Preferences(
         resolution=found.get("resolution"),
         represented=found.get("return") == "representation",
-        counted="count" in found,
-        applied=tuple(f"{name}={value}" for name, value in found.items()),
     )
 
 
-def read_accept(header: str) -> bool:
-    """Whether the caller wants one object instead of a list; RestError 406 when it accepts no form that we have."""
-    offered = [part.strip() for part in header.split(",") if part.strip()] or ["*/*"]
-    for text in offered:
-        kind, *parameters = (part.strip() for part in text.split(";"))
-        if "nulls=stripped" in parameters or kind in ("text/csv", "application/geo+json"):
-            raise unsupported(f"Accept: {text}")
-        if kind == _SINGULAR:
-            return True
-        if kind in ("*/*", "application/*", "application/json", _ARRAY):
-            return False
-    raise RestError(406, "PGRST107", f"None of these media types are available: {', '.join(offered)}")
+def _read_accept(header: str) -> bool:
+    """Whether the caller wants one object instead of a list."""
+    for text in header.split(","):
+        kind = text.partition(";q=")[0].strip()
+        if kind in (*_LISTS, SINGULAR):
+            return kind == SINGULAR
+    raise unsupported(f"Accept: {header}")
 
 
-def content_type_of(*, singular: bool) -> str:
-    """The media type of the answer."""
-    return f"{_SINGULAR if singular else 'application/json'}; charset=utf-8"
-
-
-def names_schema(request: Request) -> bool:
-    """Whether the request names its schema; RestError 406 for one that is not exposed."""
-    header = "accept-profile" if request.method in _READING else "content-profile"
-    schema = request.headers.get(header)
+def _check_schema(request: Request) -> None:
+    """RestError 406 for a schema that is not exposed."""
+    schema = request.headers.get("accept-profile" if request.method == "GET" else "content-profile")
     if schema not in (None, SCHEMA):
         hint = f"Only the following schemas are exposed: {SCHEMA}"
         raise RestError(406, "PGRST106", f"Invalid schema: {schema}", hint=hint)
-    return schema is not None
 
 
 def read_payload(request: Request, *, empty_is_object: bool = False) -> Payload:
     """Read a JSON body of one object or a list of objects; anything else counts as an empty list, as in PostgREST."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind in _FORMS_LEFT_OUT:
-        raise unsupported(f"Content-Type: {kind}")
     if kind != "application/json":
-        raise RestError(400, "PGRST102", f"Content-Type not acceptable: {kind}")
+        raise unsupported(f"Content-Type: {kind}")
     if not request.body and empty_is_object:
         return Payload("{}", objects=[{}])
     try:
@@ -115,9 +114,3 @@ def read_payload(request: Request, *, empty_is_object: bool = False) -> Payload:
     if not all(isinstance(row, dict) for row in found):
         raise RestError(400, "PGRST102", "All object keys must match")
     return Payload(text, tuple(found[0]) if found else (), is_array=True, objects=found)
-
-
-def check_uniform(payload: Payload) -> None:
-    """Without a `columns` parameter every object must have the same keys."""
-    if any(row.keys() != set(payload.keys) for row in payload.objects):
-        raise RestError(400, "PGRST102", "All object keys must match")

@@ -59,36 +59,9 @@ create table auth.refresh_tokens (
 );
 create index refresh_tokens_session_id_revoked_idx on auth.refresh_tokens (session_id, revoked);
 
-create table auth.mfa_amr_claims (
-  id uuid primary key default gen_random_uuid(),
-  session_id uuid not null references auth.sessions (id) on delete cascade,
-  created_at timestamptz not null,
-  updated_at timestamptz not null,
-  authentication_method text not null,
-  unique (session_id, authentication_method)
-);
-
-create table auth.flow_state (
-  id uuid primary key,
-  user_id uuid,
-  auth_code text,
-  code_challenge_method text,
-  code_challenge text,
-  provider_type text not null,
-  provider_access_token text,
-  provider_refresh_token text,
-  created_at timestamptz,
-  updated_at timestamptz,
-  authentication_method text not null,
-  auth_code_issued_at timestamptz
-);
-create index idx_auth_code on auth.flow_state (auth_code);
-
 alter table auth.sessions enable row level security;
 alter table auth.refresh_tokens enable row level security;
-alter table auth.mfa_amr_claims enable row level security;
-alter table auth.flow_state enable row level security;
-grant all on auth.sessions, auth.refresh_tokens, auth.mfa_amr_claims, auth.flow_state to postgres;
+grant all on auth.sessions, auth.refresh_tokens to postgres;
 
 create function auth.uid() returns uuid language sql stable as $$
   select coalesce(

@@ -1,4 +1,4 @@
-"""Faults: failures that a test sets, by method and path, before or after the effect."""
+"""Faults: failures that a test sets with `PUT /_sim/faults`, by method and path, before or after the effect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,1 +1,0 @@
-"""Faults that a test sets with `PUT /_sim/faults`."""
