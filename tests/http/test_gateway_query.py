@@ -29,14 +29,14 @@ def test_any_text_is_parsed_or_refused(pairs):
 @given(st.text())
 def test_a_filter_value_is_not_split(value):
     """Everything after the operator is the value."""
-    assert parse_query([("a", f"eq.{value}")]).conditions == [Filter("a", "eq", value)]
+    assert parse_query([("a", f"eq.{value}")]).conditions == [(Filter("a", "eq", value),)]
 
 
 @given(st.lists(st.text(), min_size=1).filter(lambda values: values != [""]))
 def test_quoted_list_elements_are_not_split(values):
     """Commas, quotes and parentheses in quoted elements of in.() do not split it."""
     quoted = ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
-    assert parse_query([("a", f"in.({quoted})")]).conditions == [Filter("a", "in", tuple(values))]
+    assert parse_query([("a", f"in.({quoted})")]).conditions == [(Filter("a", "in", tuple(values)),)]
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,20 @@ def test_quoted_list_elements_are_not_split(values):
 )
 def test_lists(text, elements):
     """Elements are separated by commas. An empty list has none."""
-    assert parse_query([("a", f"not.in.{text}")]).conditions == [Filter("a", "in", elements, negated=True)]
+    assert parse_query([("a", f"not.in.{text}")]).conditions == [(Filter("a", "in", elements, negated=True),)]
 
 
 @pytest.mark.parametrize("text", ["", "a", "(a", '("a"b)', "(a)b)", '("a)'])
 def test_a_broken_list_is_refused(text):
     with pytest.raises(RestError, match="PGRST100"):
         parse_query([("a", f"in.{text}")])
+
+
+def test_alternatives():
+    """Of the comparisons in `or` one is enough."""
+    found = parse_query([("or", "(a.is.null,b.not.gte.2026-11-28T10:00:00.5+00:00)"), ("c", "eq.1")]).conditions
+    at = Filter("b", "gte", "2026-11-28T10:00:00.5+00:00", negated=True)
+    assert found == [(Filter("a", "is", "null"), at), (Filter("c", "eq", "1"),)]
 
 
 def test_order():

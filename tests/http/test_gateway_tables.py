@@ -61,6 +61,8 @@ def test_select_picks_columns(items):
         (lambda q: q.not_.in_("id", [1, 2]), ["cat"]),
         (lambda q: q.eq("owner", "11111111-1111-4111-8111-111111111111").gt("id", 1), ["cat"]),
         (lambda q: q.gte("seen_at", "2026-11-22T21:56:12.94+01:00"), ["ant", "bee", "cat"]),
+        (lambda q: q.or_("name.eq.ant,price.is.null"), ["ant", "cat"]),
+        (lambda q: q.or_("id.eq.1,id.eq.2").gt("id", 1), ["bee"]),
         (lambda q: q.match({"name": "ant", "stock": 7}), ["ant"]),
     ],
 )  # fmt: skip

@@ -125,7 +125,7 @@ class Rewind:
 
     def _copy_fly(self, fly: FlyWorld) -> FlyWorld:
         # Locks cannot be copied; counters and the clock must not be.
-        shared = (fly.lock, fly.clock, fly.runner, fly.settings, fly._order, fly._numbers)
+        shared = (fly.lock, fly.clock, fly.runner, fly.settings, fly._order, fly.numbers)
         return copy.deepcopy(fly, {id(each): each for each in shared})
 
     # Layers of one process

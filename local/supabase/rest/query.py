@@ -57,7 +57,7 @@ class Query:
     """Everything one query string asks for. In `select` None stands for all columns."""
 
     select: tuple[str | None, ...] = (None,)
-    conditions: list[Filter] = field(default_factory=list)
+    conditions: list[tuple[Filter, ...]] = field(default_factory=list)  # of each, one comparison must hold
     order: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
@@ -82,10 +82,12 @@ def parse_query(pairs: Iterable[tuple[str, str]]) -> Query:
             query.limit = _parse_number(key, value)
         elif key == "offset":
             query.offset = _parse_number(key, value)
-        elif key in ("and", "or", "not.and", "not.or"):
+        elif key == "or":
+            query.conditions.append(_parse_alternatives(value))
+        elif key in ("and", "not.and", "not.or"):
             raise unsupported(f"groups of conditions (the parameter {key})")
         else:
-            query.conditions.append(_parse_filter(key, value))
+            query.conditions.append((_parse_filter(key, value),))
     if "select" in shape:
         query.select = tuple(map(_parse_column, shape["select"].split(",")))
     if "columns" in shape:
@@ -148,6 +150,14 @@ def _parse_filter(key: str, value: str) -> Filter:
         if operand not in IS_VALUES:
             raise unparsable("filter", value, f"expecting isVal: ({', '.join(IS_VALUES)})")
     return Filter(column, operator, operand, bool(negated))
+
+
+def _parse_alternatives(text: str) -> tuple[Filter, ...]:
+    """Plain comparisons, as in `(ended_at.is.null,ended_at.gte.5)`."""
+    if not re.fullmatch(r"\([^()\"]*\)", text):
+        raise unsupported(f"groups of conditions but plain ones (or={text})")
+    members = [member.partition(".") for member in text[1:-1].split(",")]
+    return tuple(_parse_filter(column, operation) for column, _, operation in members)
 
 
 def _parse_list(text: str) -> tuple[str, ...]:

@@ -44,13 +44,14 @@ def write_columns(source: str, query: Query) -> str:
     return ", ".join(f"{source}.{'*' if name is None else quote(name)}" for name in query.select)
 
 
-def write_where(source: str, conditions: Iterable[Filter], values: Values) -> str:
+def write_where(source: str, conditions: Iterable[tuple[Filter, ...]], values: Values) -> str:
     """` where ...`, or nothing when there are no conditions."""
-    written = [
-        f"{'not ' if each.negated else ''}{source}.{quote(each.column)} {_write_operation(each, values)}"
-        for each in conditions
-    ]
-    return f" where {' and '.join(written)}" if written else ""
+    written = [" or ".join(_write_condition(source, one, values) for one in each) for each in conditions]
+    return f" where ({') and ('.join(written)})" if written else ""
+
+
+def _write_condition(source: str, condition: Filter, values: Values) -> str:
+    return f"{'not ' * condition.negated}{source}.{quote(condition.column)} {_write_operation(condition, values)}"
 
 
 def _write_operation(condition: Filter, values: Values) -> str:
