@@ -25,10 +25,6 @@ class FlyServer(Service):
     def url(self) -> str:
         return self._server.url
 
-    @property
-    def port(self) -> int:
-        return self._server.port
-
     def start(self) -> Self:
         self._server.start()
         self._ticker.start()

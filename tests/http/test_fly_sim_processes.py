@@ -286,8 +286,9 @@ def test_no_child_outlives_the_simulator(tmp_path, how):
 
 def test_a_taken_port_is_an_error_with_exit_code_1():
     with FlyServer(FlySim(time.time)) as server:
-        command = [sys.executable, "-m", "local.fly", "--port", str(server.port)]
+        port = str(httpx.URL(server.url).port)
+        command = [sys.executable, "-m", "local.fly", "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert str(server.port) in done.stderr
+    assert port in done.stderr
     assert "Traceback" not in done.stderr
