@@ -176,6 +176,13 @@ def test_settings_a_statement_sees(project, whoami):
     assert whoami("TimeZone") == "UTC"
 
 
+def test_statement_timeouts_by_role(project, whoami):
+    """3 s for anon, 8 s for authenticated, and 8 s for service_role, which has no timeout of its own."""
+    assert whoami("statement_timeout", key=project.keys.publishable_key) == "3s"
+    assert whoami("statement_timeout", token=project.user_token()) == "8s"
+    assert whoami("statement_timeout") == "8s"
+
+
 def test_a_login_without_settings_gets_those_of_a_project(project, whoami):
     """8 s and UTC apply to every login role, as in a hosted project."""
     assert whoami("statement_timeout") == "8s"

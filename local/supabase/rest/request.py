@@ -54,13 +54,8 @@ def read_call(request: Request, path: str, identity: Identity) -> Call:
     if "range" in request.headers:
         raise unsupported("the header Range (use limit and offset)")
     _check_schema(request)
-    return Call(
-        request=request,
-        path=path,
-        identity=identity,
-        preferences=_read_preferences(request.headers.get("prefer", "")),
-        singular=_read_accept(request.headers.get("accept", "*/*")),
-    )
+    preferences = _read_preferences(request.headers.get("prefer", ""))
+    return Call(request, path, identity, preferences, singular=_read_accept(request.headers.get("accept", "*/*")))
 
 
 def _read_preferences(header: str) -> Preferences:

@@ -1,12 +1,13 @@
 """One request, one transaction: role, settings and mode as PostgREST sets them, then the statement.
 
-Source: PostgREST docs references/transactions, and its PreQuery.hs for the order of settings. The timeout is that of the
-login role for every role: settings of other roles are left out.
+Source: PostgREST docs references/transactions, and its PreQuery.hs for the order of settings. Of a role's
+settings only its timeout applies.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 
@@ -19,6 +20,7 @@ from local.supabase.rest.sql import Values, quote
 
 SOURCE = "_hangar_source"
 _SEARCH_PATH = (SCHEMA, "extensions")
+_ROLE_TIMEOUT = Path(__file__).with_name("role_timeout.sql").read_text().strip()
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def _apply_settings(connection: Connection, call: Call) -> None:
     calls = [
         f"pg_catalog.set_config({values.bind(name)}, {values.bind(value)}, true)" for name, value in settings.items()
     ]
-    connection.execute(f"select {', '.join(calls)}".encode(), values.bound)
+    timeout = f"pg_catalog.set_config('statement_timeout', ({_ROLE_TIMEOUT.format(values.bind(identity.role))}), true)"
+    connection.execute(f"select {', '.join([*calls, timeout])}".encode(), values.bound)
 
 
 def _visible_headers(request: Request) -> dict[str, str]:
