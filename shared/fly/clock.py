@@ -5,7 +5,7 @@ otherwise a database whose clock is minutes ahead would take every booting machi
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 # `Date` counts whole seconds and is written before the answer travels: less than this is no skew.
@@ -38,3 +38,10 @@ class FlyClock:
             return None
         lead = timedelta(seconds=offsets[-1] + self._clock() - now.timestamp())
         return lead if abs(lead) > NOISE else timedelta(0)
+
+
+def find_common_lead(leads: Sequence[timedelta | None]) -> timedelta | None:
+    """The last of these leads, which were read one after the other. None if one is unknown, or two of them deny each other."""
+    known = [lead for lead in leads if lead is not None]
+    agree = len(known) == len(leads) and max(known) - min(known) <= AGREEMENT
+    return known[-1] if agree else None

@@ -1,7 +1,7 @@
 """What one worker knows of one app on Fly: it reads Fly directly, and only what its own actions have made stale."""
 
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.cost import CpuKind
@@ -13,13 +13,13 @@ from shared.domain.machine_config import ROW_KEY
 from shared.domain.machine_states import GONE_STATES
 from shared.domain.models import Row
 from shared.domain.observation import AppAddress, AppPresence, Observation, ObservedMachine, OrgListing
+from shared.fly.clock import find_common_lead
 from shared.fly.models import FlyApp, FlyMachine
 from shared.reconcile.org_listing import read_org_listing
 from shared.reconcile.symptom_finder import backend_checks, find_symptom, missing_checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
     from typing import Literal
 
     from shared.fly.client import FlyClient
@@ -123,6 +123,10 @@ class AppObserver:
     _new_machine_reads: int = 0
     _config_sent: int | None = None
     _destroyed: set[str] = field(default_factory=set)
+    _leads: list[timedelta | None] = field(
+        default_factory=list
+    )  # of Fly's clock, at each answer that `_machines` is made of
+    _made_at: dict[str, datetime] = field(default_factory=dict)  # by the database's clock, whatever Fly's stamps say
 
     def observe(self, row: Row) -> Observation:
         """Everything `decide()` needs, from memory where nothing can have changed."""
@@ -151,8 +155,16 @@ class AppObserver:
 
     def _compare(self, row: Row) -> tuple[ObservedMachine, ...]:
         """The machines as they differ from the row of this moment, which may desire something else than when they were read."""
-        lead = self.fly.lead_over(self.time())
-        return tuple(to_observation(each, lead, self.inputs.find_drift(row, each)) for each in self._machines or ())
+        lead = find_common_lead([*self._leads, self.fly.lead_over(self.time())])
+        found = (to_observation(each, lead, self.inputs.find_drift(row, each)) for each in self._machines or ())
+        return tuple(map(self._correct_age, found))
+
+    def _correct_age(self, machine: ObservedMachine) -> ObservedMachine:
+        """A machine that this worker has made is not older than that, also if Fly's clock was corrected meanwhile."""
+        made_at = self._made_at.get(machine.id)
+        if made_at is None or machine.changed_at is None or machine.changed_at >= made_at:
+            return machine
+        return replace(machine, changed_at=made_at)
 
     def take_read_directly(self) -> bool:
         """Whether Fly was read directly since this was last asked, so that the row can remember what was found."""
@@ -198,6 +210,8 @@ class AppObserver:
 
     def machine_created(self, machine: FlyMachine) -> None:
         self._machines, self._new_machine_reads = (machine,), READS_FOR_A_NEW_MACHINE
+        self._made_at[machine.id] = self.time()
+        self._leads = []
 
     def machine_named(self) -> None:
         """Fly has named an existing machine that its lists may not show yet."""
@@ -267,6 +281,7 @@ class AppObserver:
 
     def _read_machines(self, row: Row) -> tuple[FlyMachine, ...]:
         """The known machine by its id, because a list may lag; and once the list, which shows whether there are others."""
+        self._leads = []
         known = self._read_machine(row, row.machine_id) if row.machine_id else None
         if known is None or self._listed_ids is None:
             listed = self._list_machines(row)
@@ -295,6 +310,7 @@ class AppObserver:
                 message = f"Fly shows the app {row.fly_app_name} but answers 404 for its machines"
                 raise TransientError(message, code="contradiction", status=gone.status) from gone
             shown = ()
+        self._leads.append(self.fly.lead_over(self.time()))
         # A direct read beats the list, which may show a destroyed machine for seconds.
         listed = [machine for machine in shown if machine.id not in self._destroyed]
         self._read_directly = True
@@ -315,6 +331,7 @@ class AppObserver:
         except NotFound:
             return None
         self._read_directly = True
+        self._leads.append(self.fly.lead_over(self.time()))
         if machine.state in GONE_STATES:
             self._destroyed.add(machine_id)
             return None

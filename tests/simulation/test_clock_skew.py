@@ -69,6 +69,54 @@ def test_booting_takes_its_time_under_a_wrong_clock(world):
     assert (len(machine_ids(world)), destroys(world)) == (12, 0)
 
 
+def correct_after(monkeypatch, world, method, *, also=lambda: None):
+    """The first time that this call of the client has its answer, Fly's clock is corrected, and other answers agree on that."""
+    client = type(world.reconciler.fly)
+    call, calls = getattr(client, method), []
+
+    def corrected(self, *args, **given):
+        answer = call(self, *args, **given)
+        if not calls:
+            calls.append(answer)
+            skew(world, 0)
+            also()
+            for _ in range(2):
+                self.get_app(next(iter(world.apps())))
+        return answer
+
+    monkeypatch.setattr(client, method, corrected)
+    return calls
+
+
+def test_a_machine_is_not_older_than_its_worker_knows(world, monkeypatch):
+    """Fly's clock is corrected while a new machine boots: by its stamps the machine was made twelve minutes ago."""
+    world.control("PUT", "latency", {"profile": "typical"})
+    skew(world, -12 * MINUTES)
+    calls = correct_after(monkeypatch, world, "create_machine")
+    [user] = world.add_users(["pro"])
+    world.sweep(drain_only=True)
+    assert (len(calls), world.row(user)["status"], destroys(world)) == (1, "active", 0)
+
+
+def test_an_age_is_told_by_the_clock_that_stamped_the_answer(world, monkeypatch):
+    """A machine was read while it booted. Before Hangar decides, Fly's clock is corrected, and the machine runs."""
+    skew(world, -12 * MINUTES)
+    [user] = have_active_users(world, 1)
+    before = machine_ids(world)
+    hang(world)
+    world.clock.advance(30)
+    world.sql("update public.user_fly_apps set next_attempt_at = hangar.now(), status = 'provisioning'")
+
+    def finish_boot():
+        [machine] = world.sim.machines()
+        machine.state = "started"
+
+    calls = correct_after(monkeypatch, world, "list_machines", also=finish_boot)
+    world.sweep(drain_only=True)
+    assert [machine.state for machine in calls[0]] == ["starting"]
+    assert (world.row(user)["status"], machine_ids(world), destroys(world)) == ("active", before, 0)
+
+
 def test_a_clock_that_jumps_between_two_answers_makes_nothing_old(world):
     """The first answer after the jump still has the old lead to it: then no age is known, and nothing is destroyed."""
     have_active_users(world, 3)

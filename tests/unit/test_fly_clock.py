@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from shared.fly.clock import FlyClock
+from shared.fly.clock import FlyClock, find_common_lead
 from tests.unit.scripted_fly import ScriptedFly, Time, answer, error_body, make_client
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -59,3 +59,20 @@ def test_every_answer_of_fly_tells_its_time_and_no_other_does():
     with pytest.raises(Exception, match="get app"):
         client.get_app("a")
     assert client.lead_over(NOW) == timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("leads_s", "expected_s"),
+    [
+        ((0,), 0),
+        ((720, 725), 725),
+        ((725, 720), 720),
+        ((0, 31), None),
+        ((720, 0, 0), None),
+        ((None, 0), None),
+        ((0, None), None),
+    ],
+)
+def test_leads_of_several_answers_are_one_only_if_they_agree(leads_s, expected_s):
+    leads = [None if each is None else timedelta(seconds=each) for each in leads_s]
+    assert find_common_lead(leads) == (None if expected_s is None else timedelta(seconds=expected_s))
