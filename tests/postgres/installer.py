@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psycopg
@@ -93,9 +94,9 @@ def dump(postgres, url, *options):
 
 
 def wait_for(look):
-    """Poll without a pause: the moments that these tests kill in are short."""
+    """Poll often: the moments that these tests kill in are short."""
     while not look():
-        pass
+        time.sleep(0.01)
 
 
 def kill(process):

@@ -38,7 +38,7 @@ BAD = (
 # A tag without a digest means what the canary runs, so a single app cannot show that it is the wrong one.
 _BAD_FOR_ONE = tuple(tag for tag in BAD if tag != "wrong-digest")
 ACTIONS = ("pause", "resume", "resume", "abort", "rollback")
-# Apps that a bad image may reach in a world of at most eight users: the canary, the first wave, and one that replaced the canary.
+# Apps that a bad image may reach in a world of at most seven users: the canary, the first wave, and one that replaced the canary.
 MOST_TOUCHED = 3
 # Lists of regions to which releases move apps. One of them is the region in which the world makes trouble.
 REGIONS = ("nrt", "nrt,hkg", "fra", "iad", "iad,fra")
@@ -231,11 +231,15 @@ class RandomReleases:
             image = _read_image(machine)
             if machine.app.name not in wanted or machine.state == "destroyed":
                 continue
-            if _is_bad(image):
+            if _is_bad(image) and not self._was_tried_by_one(image):
                 problems.append(f"{machine.app.name} still runs the bad image {image}")
             if image != wanted[machine.app.name].partition("@")[0]:
                 problems.append(f"{machine.app.name} runs {image}, and its row says {wanted[machine.app.name]}")
         return problems
+
+    def _was_tried_by_one(self, image: str) -> bool:
+        """Whether a tag that means another digest for each app has been used by one app only, which cannot show that."""
+        return image.endswith("-wrong-digest") and len(self.touched.get(image, ())) < 2
 
 
 def _read_image(machine: Any) -> str:

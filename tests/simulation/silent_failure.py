@@ -34,10 +34,14 @@ class SilentFailure:
     kind: str = ""
 
     def begin(self) -> bool:
-        """Hurt one running app; False when there is none."""
+        """Hurt one running app with which nothing was wrong for an hour; False when there is none.
+
+        Hangar remembers for an hour that it has restarted a machine, and replaces it the next time.
+        """
         found = self.world.sql(
             "select id::text, fly_app_name, machine_id from public.user_fly_apps"
-            " where deleted_at is null and status = 'active' and health_status = 'healthy' and power = 'always_on' order by id"
+            " where deleted_at is null and status = 'active' and health_status = 'healthy' and power = 'always_on'"
+            " and id not in (select fly_app_id from hangar.app_health) order by id"
         )
         if not found:
             return False

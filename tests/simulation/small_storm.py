@@ -21,11 +21,11 @@ from tests.support.worker import ORG
 from tests.support.world import STRANGER, World
 
 USERS, MOST_USERS = 5, 7
-MOVES, LONG_MOVES = (2, 10), (8, 48)
+MOVES, LONG_MOVES = (2, 8), (8, 48)
 # Many faults need only a few moves, and a short world costs half as much as a long one.
-LONG_SHARE = 0.12  # of the worlds
+LONG_SHARE = 0.1  # of the worlds
 FOREIGN_SHARE = 0.4  # of the worlds whose host is not like the sample host
-RELEASE_SHARE = 0.25  # of the worlds whose operators make releases
+RELEASE_SHARE = 0.15  # of the worlds whose operators make releases
 CREDENTIAL_SHARE = 0.3  # of the worlds whose operators revoke and renew tokens
 HOLD_SHARE = 0.4  # of the worlds with a removal hold
 _GAPS_S = (

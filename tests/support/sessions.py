@@ -160,7 +160,7 @@ class StandingDatabase:
         """Reset to a live installation without users, rows and events."""
         self.host.execute(self._empty, prepare=False)
         self._emptied += 1
-        if self._emptied % 25 == 0:
+        if self._emptied % 100 == 0:
             self.host.execute("vacuum")
 
     def close(self) -> None:
