@@ -123,10 +123,10 @@ class AppObserver:
     _new_machine_reads: int = 0
     _config_sent: int | None = None
     _destroyed: set[str] = field(default_factory=set)
-    _leads: list[timedelta | None] = field(
-        default_factory=list
-    )  # of Fly's clock, at each answer that `_machines` is made of
-    _made_at: dict[str, datetime] = field(default_factory=dict)  # by the database's clock, whatever Fly's stamps say
+    # How far Fly's clock was ahead at each answer that `_machines` is made of.
+    _leads: list[timedelta | None] = field(default_factory=list)
+    # When this worker made a machine, by the database's clock: Fly's stamps may be wrong.
+    _made_at: dict[str, datetime] = field(default_factory=dict)
 
     def observe(self, row: Row) -> Observation:
         """Everything `decide()` needs, from memory where nothing can have changed."""

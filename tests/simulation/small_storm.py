@@ -22,7 +22,7 @@ from tests.support.world import STRANGER, World
 
 USERS, MOST_USERS = 5, 7
 MOVES, LONG_MOVES = (2, 8), (8, 48)
-# Many faults need only a few moves, and a short world costs half as much as a long one.
+# Many faults need only a few moves, and a short world costs less than half of a long one.
 LONG_SHARE = 0.1  # of the worlds
 FOREIGN_SHARE = 0.4  # of the worlds whose host is not like the sample host
 RELEASE_SHARE = 0.15  # of the worlds whose operators make releases
