@@ -54,8 +54,9 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "every_postgres: also run on an installed system Postgres, when there is one")
     config.addinivalue_line("markers", "own_database: does not share its database with other tests (tests/postgres)")
     config.addinivalue_line(
-        "markers", "slow: takes 0.4 s of a processor; `make test` runs few (tests/support/sampling.py)"
+        "markers", "slow: takes 0.3 s of a processor; `make test` runs few (tests/support/sampling.py)"
     )
+    config.addinivalue_line("markers", "proof: a slow test that is not even the one of its file that `make test` runs")
     config.addinivalue_line("markers", "sized: larger in `make proof` than in `make test` (tests/support/sizes.py)")
 
 
@@ -83,14 +84,15 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _sample(items, slow):
-    sized = {item.nodeid for item in items if item.get_closest_marker("sized")}
-    return sample([item.nodeid for item in items], slow, sized, [bug.tests for bug in BUGS])
+    sized, proof = ({item.nodeid for item in items if item.get_closest_marker(name)} for name in ("sized", "proof"))
+    return sample([item.nodeid for item in items], slow, sized, [bug.tests for bug in BUGS], proof)
 
 
 def pytest_collection_finish():
     # Thousands of collected tests stay until the end. Without this the collector of garbage goes through them again and again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 50)  # a test makes thousands of objects, and ends soon
 
 
 def pytest_generate_tests(metafunc):

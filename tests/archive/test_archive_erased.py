@@ -97,6 +97,7 @@ def test_a_batch_that_a_raised_retention_holds_does_not_keep_the_person(past, st
     assert erase(past, user)["applied"]
 
 
+@pytest.mark.slow
 def test_an_alert_that_has_the_address_alone_loses_it_too(past, store, restored, person):
     """Only the log has the id, without which no address is recognised."""
     user, email = person
@@ -142,6 +143,7 @@ def test_the_note_in_the_bucket_reveals_nobody_and_is_written_once(past, archive
     assert write_erasures(store.bucket(), *database.list_erased_users()) == []
 
 
+@pytest.mark.slow
 def test_verify_knows_the_notes(past, archive, store, person):
     """An object of the archive's own is no unknown object."""
     erase(past, person[0])

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sizes import size
+
 ROOT = Path(__file__).parents[2]
 LOOK_EVERY = 4
+STEP = size("ARCHIVE_KILL_STEP")
 
 
+@pytest.mark.sized
 @pytest.mark.slow
 def test_killed_at_every_step_the_next_run_finishes(past, archive, store, restored):
-    """Every attempt gets one step further than the one before, and a last run without a kill ends what is left."""
+    """Every attempt gets further than the one before. A last run without a kill ends what is left."""
     before = set(past.log())
     kills, code = 0, -signal.SIGKILL
     command = [sys.executable, "-m", "tests.support.archiver", past.url, store.url]
@@ -24,8 +28,8 @@ def test_killed_at_every_step_the_next_run_finishes(past, archive, store, restor
             forks.stdin.write(f"{kills}\n")
             forks.stdin.flush()
             code = int(forks.stdout.readline())
-            kills += 1
-            if kills % LOOK_EVERY == 0:  # it reads the whole bucket
+            kills += STEP
+            if kills // STEP % LOOK_EVERY == 0:  # it reads the whole bucket
                 kept = restored() if any("manifest" in key for key in store.objects()) else []
                 assert {*kept, *past.log()} == before
     assert code == 0

@@ -120,6 +120,7 @@ def test_an_event_that_commits_late_is_archived_by_a_later_run(past, archive, st
     assert len(restored()) == 56
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumped_ahead_cuts_nothing_young(past, archive, store):
     """The archiver's clock says so; and were it wrong too, the newest event does."""
     kept = past.seqs()

@@ -120,6 +120,7 @@ def test_the_bars_of_a_chart_stand_above_their_labels(operator_page, cloud, crow
     assert found["strip"] > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 800, 1440])
 def test_a_form_shows_every_name_that_it_lists(operator_page, cloud, width):
     """What is confirmed is in sight: 20 names and the number of the others, none of them in a column outside the card."""

@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import psycopg
 
 from tests.fuzz.wire import Reply, Request
+from tests.support.loopback import LOOPBACK
 
 # What the HTTP server itself says of a request that never became one, and the framework of a path (docs/security.md).
 SERVERS_OWN = {308, 400, 403, 404, 405, 408, 414, 417, 431, 501, 505}
@@ -72,12 +72,12 @@ def read_everything(database: psycopg.Connection, fly_api_url: str) -> dict[str,
         ).fetchone()
         for (table,) in tables
     }
-    return {**rows, "world": httpx.get(f"{fly_api_url}/_sim/world", trust_env=False).json()["requests"]}
+    return {**rows, "world": LOOPBACK.get(f"{fly_api_url}/_sim/world").json()["requests"]}
 
 
 def read_what_is_wanted(database: psycopg.Connection, fly_api_url: str) -> dict[str, Any]:
     """What is desired, decided and there: nudges and sweeps may look at it as often as they like and leave it as it is."""
-    world = httpx.get(f"{fly_api_url}/_sim/world", trust_env=False).json()
+    world = LOOPBACK.get(f"{fly_api_url}/_sim/world").json()
     columns = "id, user_id, status, desired_state, generation, machine_id, name_seq"
     queries = {
         "rows": f"select {columns} from public.user_fly_apps order by id",

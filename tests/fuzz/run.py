@@ -20,6 +20,7 @@ from tests.fuzz.oracle import Oracle, read_everything, read_what_is_wanted
 from tests.fuzz.pages import operators_visits, visits
 from tests.fuzz.requests import Known, proven, proven_nonsense, unproven
 from tests.fuzz.wire import Request, send
+from tests.support.loopback import LOOPBACK
 
 # What is sent, and what must be as it was afterwards: after refused requests, and after pages that were looked at, everything.
 CALLS = {
@@ -117,7 +118,7 @@ def open_target(folder: Path) -> Iterator[Target]:
 
 def _open_session(url: str, operator: dict[str, str]) -> bytes:
     """The cookie of an operator who signed in to the dashboard."""
-    answer = httpx.post(f"{url}/sign-in", data=operator, trust_env=False, timeout=60)
+    answer = LOOPBACK.post(f"{url}/sign-in", data=operator)
     assert answer.status_code == 303, answer.text
     return answer.headers["Set-Cookie"].partition(";")[0].encode()
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-import httpx
 import psycopg
 import pytest
 
@@ -22,6 +21,7 @@ from ops.cli import main
 from shared.adapters.http_client import make_client
 from shared.domain.naming import app_name
 from tests.support.databases import fresh_database
+from tests.support.loopback import LOOPBACK
 from tests.support.shared_database import keep_rows
 
 ROOT = Path(__file__).parents[2]
@@ -52,9 +52,10 @@ class CommandCloud(LocalCloud):
             self._session.close()
         super().stop()
 
-    def restore_rows(self) -> None:
-        """Bring back the rows of the start."""
+    def reset(self) -> None:
+        """Bring back the rows of the start, and no app on Fly."""
         self._session.execute(self._restore, prepare=False)
+        LOOPBACK.post(f"{self.addresses['fly_api_url']}/_sim/reset").raise_for_status()
 
 
 class Operator:
@@ -170,10 +171,10 @@ class Operator:
 
     def fly_apps(self):
         """Every app as the simulator holds it, with its machines."""
-        return httpx.get(f"{self.fly_url}/_sim/world", trust_env=False).json()["apps"]
+        return LOOPBACK.get(f"{self.fly_url}/_sim/world").json()["apps"]
 
     def set_faults(self, *faults):
-        httpx.put(f"{self.fly_url}/_sim/faults", json=list(faults), trust_env=False).raise_for_status()
+        LOOPBACK.put(f"{self.fly_url}/_sim/faults", json=list(faults)).raise_for_status()
 
     def refuse_machine_of(self, user):
         """Make Fly refuse the image of this one user."""
@@ -185,9 +186,8 @@ class Operator:
 
     def reset(self):
         """Reset a CommandCloud to: as it was started, but not live, with no app on Fly."""
-        self._cloud.restore_rows()
+        self._cloud.reset()
         self.sql("update hangar.settings set live = false")
-        httpx.post(f"{self.fly_url}/_sim/reset", trust_env=False).raise_for_status()
 
 
 @contextlib.contextmanager

@@ -50,6 +50,7 @@ def test_an_operator_provisions_restarts_and_deprovisions_an_app(operator, make_
     assert logged(user, "override_set")[-1] == (ADMIN.email, "moved")
 
 
+@pytest.mark.slow
 def test_an_action_sent_twice_is_done_once(operator, provisioned, world, row, logged):
     """The same form sent again, as by a double click or a reload: one override, one app, one restart."""
     user = provisioned
@@ -118,6 +119,7 @@ def test_the_users_own_plan_is_suggested_and_else_the_smallest(operator, make_us
         sql("update public.fly_plans set memory_mb = 512 where tier = 'elite'")
 
 
+@pytest.mark.slow
 def test_keeping_an_app_that_is_gone_does_not_create_a_new_one(operator, provisioned, row, sql):
     """The page was opened while the app still existed."""
     name, _ = row(provisioned)
@@ -190,6 +192,7 @@ def test_without_its_override_the_subscription_decides(operator, provisioned, wo
     assert name not in world()
 
 
+@pytest.mark.slow
 def test_a_failure_is_shown_and_a_retry_repairs_it(operator, make_user, row, faults, logged):
     """Fly does not have the image at first, and has it for the retry."""
     faults({"method": "POST", "path": "/v1/apps/*/machines", "when": "before", "status": 422,
@@ -208,6 +211,7 @@ def test_a_failure_is_shown_and_a_retry_repairs_it(operator, make_user, row, fau
     assert (ADMIN.email, None) in logged(user, "recovery_attempted")
 
 
+@pytest.mark.slow
 def test_a_refused_fly_token_is_shown_and_a_retry_repairs_it(operator, make_user, row, faults):
     faults({"method": "POST", "path": "/v1/apps", "when": "before", "status": 401, "body": {"error": "unauthorized"}})
     user = make_user()

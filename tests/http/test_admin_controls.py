@@ -58,6 +58,7 @@ def test_a_notice_fits_into_its_cookie_however_long_the_error_is(operator, sql):
     sql("update hangar.alerts set resolved_at = hangar.now() where kind = 'log_unwritable'")
 
 
+@pytest.mark.slow
 def test_an_action_during_a_pause_is_done_after_the_resume(operator, make_user, row, world):
     user = make_user()
     operator.act("pause", reason="test")

@@ -95,6 +95,7 @@ def test_the_database_out_of_reach_is_said_to_who_was_an_operator_a_moment_ago(o
     assert "not checked" in found["operators"][1]
 
 
+@pytest.mark.slow
 def test_somebody_else_gets_nothing_while_the_database_is_out_of_reach(sql, make_operator):
     """A former operator: the database has said so before it went away."""
     person = make_operator()

@@ -1,5 +1,7 @@
 """The dashboard's Take a new name, for an app whose name another organisation has."""
 
+import pytest
+
 from tests.http.admin_visitor import notice, text_of
 from tests.http.test_admin_offers import offered
 
@@ -17,6 +19,7 @@ def test_it_is_offered_only_when_fly_says_that_the_name_is_not_ours(operator, ma
     assert "no app whose name" in notice(operator.follow(operator.get(f"actions/new-name?user={make_user()}")))
 
 
+@pytest.mark.slow
 def test_it_needs_a_reason_and_records_the_decision(operator, make_app, sql):
     """The row of this test has no app on Fly and no name that is taken: Fly answers 404, so it keeps its name."""
     lost = make_app(status="error", error_code="not_owned", error_message="not ours", machine_id="m1")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
 
@@ -17,6 +16,7 @@ from local import process
 from local.dev.child import BACKEND
 from local.supabase.gateway import Gateway
 from tests.support.example_backend import load_backend
+from tests.support.loopback import LOOPBACK
 
 backend = load_backend()
 USER, OTHER, APP = (str(uuid4()) for _ in range(3))
@@ -96,7 +96,7 @@ class Backend:
         return f"http://127.0.0.1:{eventually(lambda: self.said('listening'))['port']}"
 
     def get(self, path):
-        return httpx.get(f"{self.url}{path}", trust_env=False)
+        return LOOPBACK.get(f"{self.url}{path}")
 
     def ready(self):
         return self.get("/ready").status_code == 200

@@ -25,6 +25,7 @@ from local.supabase.keys import Keys
 from shared.domain.naming import app_name
 from tests.http.running_function import FUNCTIONS, sign
 from tests.http.running_operator import Operator
+from tests.support.loopback import LOOPBACK
 
 MACHINE_SECRET = "canary-machine-secret-7f3a9c"
 ALERT_PATH = "services/canary-alert-webhook-2b8e"
@@ -103,7 +104,7 @@ class Run:
         """Call with every credential that a caller could send by mistake."""
         sent = {"X-Hangar-Secret": self.cloud.addresses["static_secret"], **self.pass_on, **(headers or {})}
         url = self.cloud.addresses["functions"][function]
-        answer = httpx.post(url, json=body, headers=sent, timeout=150, trust_env=False)
+        answer = LOOPBACK.post(url, json=body, headers=sent, timeout=150)
         self.recorder.record(f"{function}'s answer", f"{answer.status_code} {answer.headers} {answer.text}")
         return answer.status_code
 
@@ -257,7 +258,7 @@ def use_dashboard(run, users):
 
     def send(method, path, **request):
         headers = {**run.pass_on, "Cookie": "; ".join([run.pass_on["Cookie"], *cookie])}
-        answer = httpx.request(method, f"{url}{path}", headers=headers, timeout=60, trust_env=False, **request)
+        answer = LOOPBACK.request(method, f"{url}{path}", headers=headers, **request)
         named = [(name, value) for name, value in answer.headers.multi_items() if name != "set-cookie"]
         run.recorder.record(f"the dashboard's {method} {path}", f"{answer.status_code} {named} {answer.text}")
         return answer
@@ -352,7 +353,7 @@ def read_processes():
 def test_no_secret_leaves(run):
     """The whole run, then a search of everything that it left."""
     users = run_failures(run)
-    world = httpx.get(f"{run.cloud.addresses['fly_api_url']}/_sim/world", trust_env=False)
+    world = LOOPBACK.get(f"{run.cloud.addresses['fly_api_url']}/_sim/world")
     run.recorder.record("Fly's world", world.text)
     run_outages(run, users[0])
     run.recorder.record("alerts", json.dumps(run.cloud.alerts))

@@ -93,6 +93,7 @@ def test_without_gcloud_nothing_is_done(deploy_world):
     assert "PROJECT_NUMBER" in deploy_world.hangar("deploy", "cloud-run", "--dry-run")
 
 
+@pytest.mark.slow
 def test_a_project_that_does_not_exist_is_named(deploy_world):
     said = deploy_world.hangar("deploy", "cloud-run", "--project", "other-project", code=1)
     assert "no such project" in said

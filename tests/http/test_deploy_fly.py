@@ -124,6 +124,7 @@ def test_a_spare_machine_is_removed(deploy_world):
     assert len(deploy_world.tool("fly")["apps"]["acme-hangar-admin"]["machines"]) == 1
 
 
+@pytest.mark.slow
 def test_a_name_that_somebody_else_has_is_explained(deploy_world):
     with deploy_world.memory.open() as document:
         document["fly"] = {"taken": ["acme-hangar-provision"]}
@@ -161,6 +162,7 @@ def test_a_function_that_does_not_answer_is_named_with_its_log_and_the_others_ar
     assert len({line for line in deploy_world.asked if "provision" not in line}) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

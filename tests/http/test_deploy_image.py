@@ -86,6 +86,7 @@ def test_without_the_folder_of_the_image_the_start_logs_an_error(layout, tmp_pat
     function.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", FUNCTIONS)
 def test_each_function_ends_with_2_when_its_settings_are_missing(layout, target):
     ended = layout.run(layout.bin / layout.command[0], *layout.command[1:], FUNCTION_TARGET=target, PORT="0")

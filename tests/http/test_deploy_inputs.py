@@ -22,6 +22,7 @@ def other_database(postgres, *, migrations):
         drop_database(url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("compose",), ("compose", "--dry-run"), ("fly", "--dry-run")])
 def test_a_database_url_of_another_installation_is_refused_and_its_vault_stays(deploy_world, postgres, words):
     """Its triggers would otherwise call the functions of this installation, with a signature that they accept."""
@@ -34,6 +35,7 @@ def test_a_database_url_of_another_installation_is_refused_and_its_vault_stays(d
     assert deploy_world.changes("docker") == deploy_world.changes("flyctl") == []
 
 
+@pytest.mark.slow
 def test_a_database_url_without_hangar_is_refused(deploy_world, postgres):
     with other_database(postgres, migrations=False) as (url, _):
         deploy_world.monkeypatch.setenv("SUPABASE_DB_URL", url)

@@ -6,13 +6,13 @@ import stat
 import time
 from datetime import timedelta
 
-import httpx
 import psycopg
 import pytest
 
 from local.dev.child import DevError
 from local.dev.cloud import LocalCloud
 from local.dev.database import FREE_USERS, name_image
+from tests.support.loopback import LOOPBACK
 
 KEYS = {
     *("database_url", "supabase_url", "secret_key", "publishable_key", "auth_signing_key"),
@@ -44,11 +44,11 @@ def sql(cloud):
 
 
 def get(url, **options):
-    return httpx.get(url, trust_env=False, timeout=30, **options)
+    return LOOPBACK.get(url, **options)
 
 
 def post(url, **options):
-    return httpx.post(url, trust_env=False, timeout=30, **options)
+    return LOOPBACK.post(url, **options)
 
 
 def world(cloud):

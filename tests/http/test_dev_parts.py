@@ -6,7 +6,6 @@ import sys
 import threading
 from pathlib import Path
 
-import httpx
 import pytest
 
 from local.dev import child as dev_child
@@ -16,6 +15,7 @@ from local.dev.cloud import LocalCloud
 from local.dev.files import FolderLock, clear_folder
 from local.service import write_private
 from local.supabase.postgres.server import PostgresError
+from tests.support.loopback import LOOPBACK
 
 
 def test_an_installed_package_says_that_the_local_cloud_needs_a_clone(tmp_path, monkeypatch):
@@ -127,12 +127,12 @@ def test_a_child_sees_no_variable_of_our_shell(tmp_path, monkeypatch):
 def test_the_sink_stores_and_lists_alerts():
     sink = AlertSink().start()
     try:
-        assert httpx.get(sink.url, trust_env=False).json() == []
-        httpx.post(sink.url, json={"kind": "x"}, trust_env=False)
-        httpx.post(sink.url, content="plain words", trust_env=False)
-        listed = httpx.get(sink.url, trust_env=False).json()
+        assert LOOPBACK.get(sink.url).json() == []
+        LOOPBACK.post(sink.url, json={"kind": "x"})
+        LOOPBACK.post(sink.url, content="plain words")
+        listed = LOOPBACK.get(sink.url).json()
         assert [entry["body"] for entry in listed] == [{"kind": "x"}, "plain words"]
-        assert httpx.delete(sink.url, trust_env=False).status_code == 405
+        assert LOOPBACK.delete(sink.url).status_code == 405
     finally:
         sink.stop()
 

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from rich.console import Console
 
@@ -18,6 +17,7 @@ from ops.commands.doctor import print_checks
 from shared.doctor.checks import DATABASE, Check
 from tests.http.doctor_mistakes import MISTAKES
 from tests.http.running_operator import DEADLINE_S, CommandCloud, open_operator
+from tests.support.loopback import LOOPBACK
 from tests.support.registry import LoopbackRegistry
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def read_statement(function):
 
 def set_skew(operator, seconds):
     url = f"{operator.fly_url}/_sim/clock"
-    httpx.put(url, json={"skew_s": seconds}, trust_env=False).raise_for_status()
+    LOOPBACK.put(url, json={"skew_s": seconds}).raise_for_status()
 
 
 @pytest.mark.slow
@@ -252,10 +252,11 @@ def test_an_organisation_that_fly_refuses_is_named_with_the_page_to_open(operato
     wait_until(lambda: examine(operator)["organisation"]["state"] == "ok")
 
 
+@pytest.mark.slow
 def test_a_token_that_can_only_read_is_named_and_nothing_changes(operator):
     """Fly accepts the token and lists everything for it; only Fly itself knows that it may not write."""
     reader = "FlyV1 fm2_reader0000000000"
-    httpx.put(f"{operator.fly_url}/_sim/read-only-tokens", json=[reader], trust_env=False).raise_for_status()
+    LOOPBACK.put(f"{operator.fly_url}/_sim/read-only-tokens", json=[reader]).raise_for_status()
     before = operator.apps_on_fly()
     try:
         found = examine(operator, {"FLY_API_TOKEN": reader})
@@ -264,7 +265,7 @@ def test_a_token_that_can_only_read_is_named_and_nothing_changes(operator):
         assert "not create apps" in found["fly_token_scope"]["found"]
         assert found["fly_token_scope"]["remedy"].startswith("fly tokens create org --org hangar-local")
     finally:
-        httpx.put(f"{operator.fly_url}/_sim/read-only-tokens", json=[], trust_env=False).raise_for_status()
+        LOOPBACK.put(f"{operator.fly_url}/_sim/read-only-tokens", json=[]).raise_for_status()
     assert operator.apps_on_fly() == before
     assert examine(operator)["fly_token_scope"]["state"] == "ok"
 

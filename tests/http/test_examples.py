@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
 
@@ -17,6 +16,7 @@ from local.dev.child import BACKEND
 from local.supabase.gateway import Gateway
 from local.supabase.postgres.database import migrate
 from tests.support.databases import drop_database, fresh_database
+from tests.support.loopback import LOOPBACK
 
 ROOT = Path(__file__).parents[2]
 USER, OTHER, APP = (str(uuid4()) for _ in range(3))
@@ -114,7 +114,7 @@ def get(child, path):
         return next((line["port"] for line in lines if line["message"] == "listening"), None)
 
     port = eventually(find_port, "the backend does not listen")
-    return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+    return LOOPBACK.get(f"http://127.0.0.1:{port}{path}")
 
 
 def add_trader(session, user, **columns):

@@ -38,6 +38,7 @@ from tests.http.running_function import ROOT, RunningFunction
 from tests.postgres.installer import as_owner, dump
 from tests.postgres.test_ready_bindings_stripe import TYPED
 from tests.support.databases import drop_database, fresh_database
+from tests.support.loopback import LOOPBACK
 
 FLY_TOKEN = "FlyV1 fm2_canary0000000000"
 COMPOSE = (ROOT / "deploy" / "compose.yaml").read_text()
@@ -179,7 +180,7 @@ def fly(tmp_path):
 
 def started(fly):
     """The names of the apps with a started machine on Fly, one name for each machine."""
-    world = httpx.get(f"{fly.url}/_sim/world", trust_env=False).raise_for_status().json()
+    world = LOOPBACK.get(f"{fly.url}/_sim/world").raise_for_status().json()
     return [app["name"] for app in world["apps"] for machine in app["machines"] if machine["state"] == "started"]
 
 

@@ -15,6 +15,7 @@ from local.fly.simulator import FlySim
 from local.fly.state.latency_profiles import Unkindness
 from shared.domain import errors
 from shared.fly.client import FlyClient, RetryPolicy
+from tests.support.loopback import LOOPBACK
 
 TOKEN = "fm2_canaryToken"
 ORG = "acme"
@@ -45,7 +46,7 @@ def order(server):
     """Sets faults in the simulator."""
 
     def put(*faults):
-        httpx.put(f"{server.url}/_sim/faults", json=list(faults), trust_env=False).raise_for_status()
+        LOOPBACK.put(f"{server.url}/_sim/faults", json=list(faults)).raise_for_status()
 
     return put
 
@@ -55,7 +56,7 @@ def make_name():
 
 
 def world_of(server):
-    return httpx.get(f"{server.url}/_sim/world", trust_env=False).raise_for_status().json()
+    return LOOPBACK.get(f"{server.url}/_sim/world").raise_for_status().json()
 
 
 def until(reached, seconds=20):
@@ -145,7 +146,7 @@ def test_a_delete_succeeds_the_second_time_after_a_lost_response(server, fly, or
 
 def test_a_strangers_app_is_taken_and_foreign(server, fly):
     """Creating it is `taken`, reading it is `not_owned`, and it is not deleted."""
-    httpx.put(f"{server.url}/_sim/foreign-apps", json=["strangers-app"], trust_env=False).raise_for_status()
+    LOOPBACK.put(f"{server.url}/_sim/foreign-apps", json=["strangers-app"]).raise_for_status()
     with pytest.raises(errors.NameTaken):
         fly.create_app("strangers-app", "net-1", "k")
     for act in (fly.get_app, fly.delete_app):
@@ -168,10 +169,10 @@ def test_refusals_of_fly_are_classified(server, fly):
         pytest.raises(errors.Refused) as auth,
     ):
         stranger.get_app(app)
-    httpx.put(f"{server.url}/_sim/regions/fra", json={"full": True}, trust_env=False).raise_for_status()
+    LOOPBACK.put(f"{server.url}/_sim/regions/fra", json={"full": True}).raise_for_status()
     with pytest.raises(errors.Capacity) as full:
         fly.create_machine(app, "m", "fra", CONFIG)
-    httpx.put(f"{server.url}/_sim/regions/fra", json={"quota_mb": 256}, trust_env=False).raise_for_status()
+    LOOPBACK.put(f"{server.url}/_sim/regions/fra", json={"quota_mb": 256}).raise_for_status()
     with pytest.raises(errors.Capacity) as quota:
         fly.create_machine(app, "m", "fra", CONFIG)
     refusals = [each.value for each in (size, name, auth, full, quota)]
@@ -244,7 +245,7 @@ def test_both_listings_reach_everything_through_short_and_empty_pages():
         assert {each.metadata["hangar_row"] for page in pages for each in page.machines} == {"row-1"}
         apps = [each for page in fly.list_apps() for each in page.apps]
         assert {each.name: each.network for each in apps} == {name: f"net-{name}" for name in names}
-        httpx.put(f"{server.url}/_sim/regions/fra", json={"error": True}, trust_env=False).raise_for_status()
+        LOOPBACK.put(f"{server.url}/_sim/regions/fra", json={"error": True}).raise_for_status()
         pages = list(fly.list_org_machines())
         assert not any(page.machines for page in pages)
         assert {region for page in pages for region in page.error_regions} == {"fra"}

@@ -264,6 +264,7 @@ def start_command(folder, *options):
     return process, http, ready, children_of(process.pid)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_child_outlives_the_simulator(tmp_path, how):

@@ -104,6 +104,7 @@ def test_unsupported_endpoints_are_501(reading_project):
             assert answer.status_code == 400, (grant, body)
 
 
+@pytest.mark.slow
 def test_passwords_are_hashed_with_salt():
     """Two hashes of one password differ, both match it, and nothing else matches."""
     first, second = hash_password("pass"), hash_password("pass")
@@ -135,6 +136,7 @@ def test_stopping_twice_or_unstarted_does_nothing(keys):
     Gateway(nowhere, keys).stop()
 
 
+@pytest.mark.slow
 def test_gateway_as_a_process(bare_database, keys, http, tmp_path):
     """`python -m local.supabase.gateway` writes its address when it serves, and ends on SIGTERM."""
     keys.save(tmp_path / "keys.json")

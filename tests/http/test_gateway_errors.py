@@ -61,6 +61,7 @@ def test_a_client_sees_code_message_details_and_hint(project):
     assert (error.code, error.message, error.details, error.hint) == ("P0001", "told", "because", "try again")
 
 
+@pytest.mark.slow
 def test_statement_timeout(project):
     """A statement that takes longer than the login role may is cancelled: 57014, HTTP 500, nothing kept."""
     project.sql("""create function public.dawdle() returns void language plpgsql volatile as

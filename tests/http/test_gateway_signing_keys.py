@@ -4,7 +4,6 @@ import json
 import sys
 import time
 
-import httpx
 import jwt
 import pytest
 
@@ -14,6 +13,7 @@ from local.supabase.keys import Keys
 from local.supabase.signing_keys import make_key
 from ops.setup.secrets import make_signing_key
 from tests.http.running_function import PATIENCE_S, ROOT
+from tests.support.loopback import LOOPBACK
 
 USER = "11111111-1111-4111-8111-111111111111"
 
@@ -31,11 +31,11 @@ def gateway(bare_database, keys):
 
 def ask(url, keys, token):
     headers = {"apikey": keys.publishable_key, "Authorization": f"Bearer {token}"}
-    return httpx.get(f"{url}/rest/v1/signals?select=id", headers=headers, trust_env=False)
+    return LOOPBACK.get(f"{url}/rest/v1/signals?select=id", headers=headers)
 
 
 def published(url):
-    listed = httpx.get(f"{url}/auth/v1/.well-known/jwks.json", trust_env=False).json()["keys"]
+    listed = LOOPBACK.get(f"{url}/auth/v1/.well-known/jwks.json").json()["keys"]
     assert all(not set(each) & {"d", "k"} for each in listed)  # no private part
     return [each["kid"] for each in listed]
 
@@ -95,6 +95,7 @@ def test_what_the_dashboard_does_not_offer_is_refused(keys):
         make_key('{"kty": "EC"}')
 
 
+@pytest.mark.slow
 def test_the_process_follows_its_file(bare_database, keys, tmp_path):
     """What an operator changes in the dashboard of a hosted project is changed in the file of the local one."""
     path, ready = tmp_path / "keys.json", tmp_path / "url"

@@ -64,6 +64,7 @@ def test_it_writes_what_the_functions_start_with_and_keeps_it_the_second_time(ne
     assert [value for value in secrets if value in said + again + toml] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "environ", "expected"),
     [
@@ -125,6 +126,7 @@ def test_plans_and_the_alert_address_are_written_and_the_deployment_adds_the_pla
         session.execute("delete from fly_plans where tier in ('team', 'starter')")
 
 
+@pytest.mark.slow
 def test_at_a_terminal_every_value_is_asked_for_and_checked_before_the_next(new_project, monkeypatch):
     """A wrong answer is named and asked again; an empty alert address and no plan are allowed."""
     image = "registry.example.test/acme/backend:1"

@@ -18,16 +18,9 @@ from local.supabase.keys import Keys
 from shared.adapters.user_tokens import mint_user_token
 from supabase import ClientOptions, create_client
 from tests.http.running_function import DATABASE_DOWN, JSON, SETTINGS, running
-from tests.http.running_operator import CommandCloud
+from tests.support.loopback import LOOPBACK
 
 USER, STRANGER = FREE_USERS[0], FREE_USERS[1]
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory, _postgres_servers):
-    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("clouds")) as cloud:
-        cloud.pg_net.stop()  # only the operator's calls start work
-        yield cloud
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +31,7 @@ def http():
 
 @pytest.fixture(scope="module")
 def sql(cloud):
+    cloud.reset()
     with psycopg.connect(cloud.addresses["database_url"], autocommit=True) as session:
 
         def run(query, *values):
@@ -247,4 +241,4 @@ def test_a_held_port_is_reserved_for_our_server():
         for other in others:
             other.close()
         with Server(lambda _: Response(204), port) as server:
-            assert httpx.get(server.url, trust_env=False).status_code == 204
+            assert LOOPBACK.get(server.url).status_code == 204

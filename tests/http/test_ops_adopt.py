@@ -5,12 +5,12 @@ import threading
 import time
 import uuid
 
-import httpx
 import psycopg
 import pytest
 
 from ops.json_shapes import JSON_SHAPES
 from tests.http.running_operator import open_operator
+from tests.support.loopback import LOOPBACK
 
 IMAGE = "registry.fly.io/vyx-app:original"
 NEEDED = {"hangar_row", "hangar_user", "hangar_installation"}
@@ -26,7 +26,7 @@ def operator(cloud, tmp_path):
 
 def fly(operator, method, path, body=None):
     headers = {"Authorization": f"Bearer {operator.fly_token}"}
-    response = httpx.request(method, operator.fly_url + path, json=body, headers=headers, trust_env=False)
+    response = LOOPBACK.request(method, operator.fly_url + path, json=body, headers=headers)
     response.raise_for_status()
     return response.json() if response.content else None
 
@@ -168,6 +168,7 @@ def test_an_adopted_app_runs_on_and_is_managed_as_any_other(operator):
     _sweep_until(operator, lambda: row_of(operator, row)["status"] == "deleted")
 
 
+@pytest.mark.slow
 def test_a_repair_of_an_adopted_app_gives_it_secrets_first(operator):
     """What the original system deployed has none of ours. Hangar's config without them would be a backend that is never ready."""
     user, row, name = add_legacy(operator)
@@ -182,6 +183,7 @@ def test_a_repair_of_an_adopted_app_gives_it_secrets_first(operator):
     assert shown["config"]["metadata"]["hangar_secrets"] == str(found["secrets_version"])
 
 
+@pytest.mark.slow
 def test_a_machine_that_somebody_replaced_by_hand_is_taken_and_never_gets_a_second_one_beside_it(operator):
     """Hangar knows neither its id nor its name. Of two it takes none, says so, and takes the one that is left."""
     user, row, name = add_legacy(operator)
@@ -207,6 +209,7 @@ def test_a_machine_that_somebody_replaced_by_hand_is_taken_and_never_gets_a_seco
     assert (found["status"], found["error_code"], found["machine_id"]) == ("active", None, by_hand[0])
 
 
+@pytest.mark.slow
 def test_a_machine_that_fly_did_not_list_at_adoption_is_taken_later(operator):
     user, row, name = add_legacy(operator)
     [machine] = make_app(operator, name, user=user)
@@ -242,6 +245,7 @@ def test_a_user_who_stopped_paying_loses_the_app_only_after_adoption(operator):
     _sweep_until(operator, lambda: row_of(operator, row)["status"] == "deleted")
 
 
+@pytest.mark.slow
 def test_what_follows_names_no_hold_or_grace_that_does_not_exist(operator):
     """A deleted user has neither, a denied one no hold, and without a machine nothing could be kept running."""
     operator.sql("update public.fly_plans set grace_s = 3600 where tier = 'pro'")
@@ -265,6 +269,7 @@ def test_what_follows_names_no_hold_or_grace_that_does_not_exist(operator):
     assert said["deleted"] == "Hangar removes the app at once"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["provisioning", "active", "error", "deprovisioning"])
 def test_an_app_that_is_gone_has_its_row_closed_and_a_paying_user_gets_a_new_one(operator, status):
     user, row, name = add_legacy(operator, status)
@@ -321,7 +326,7 @@ def test_what_hangar_cannot_prove_is_not_adopted(operator):
 
 def test_another_organisations_app_of_the_same_name_is_never_touched(operator):
     user, _, name = add_legacy(operator)
-    httpx.put(f"{operator.fly_url}/_sim/foreign-apps", json=[name], trust_env=False).raise_for_status()
+    LOOPBACK.put(f"{operator.fly_url}/_sim/foreign-apps", json=[name]).raise_for_status()
     assert look(operator, user)["code"] == "other_org"
     assert apply(operator, user, exits=1)[0]["outcome"] == "cannot"
 

@@ -55,6 +55,7 @@ def run_at_terminal(operator, *arguments, answers="", **env):
     return process.wait(DEADLINE_S), seen.decode()
 
 
+@pytest.mark.slow
 def test_apps_are_filtered_paged_and_shown_in_lines(operator):
     """An unknown value names the allowed ones. A page leads to the next one."""
     first, second, third = give_apps(operator, 3)
@@ -136,6 +137,7 @@ def test_app_shows_everything_about_one_user(operator):
     assert "'nobody' is neither a user id" in err
 
 
+@pytest.mark.slow
 def test_grant_deny_and_remove_override_decide_for_one_user(operator):
     """Recorded with actor and reason, and carried out at once. A plan that does not exist names those that do."""
     [user] = operator.add_users(1, "free")
@@ -211,6 +213,7 @@ def test_pause_asks_at_a_terminal_and_works_without_a_reason_elsewhere(operator)
     operator.hangar("resume")
 
 
+@pytest.mark.slow
 def test_restart_has_the_guards_of_the_dashboard(operator):
     """Refused before anything is done while Hangar is paused and when no machine runs."""
     running, without = operator.add_users(2)

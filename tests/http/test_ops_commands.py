@@ -6,11 +6,11 @@ import time
 import uuid
 from decimal import Decimal
 
-import httpx
 import psycopg
 import pytest
 
 from tests.http.running_operator import DEADLINE_S, open_operator
+from tests.support.loopback import LOOPBACK
 
 
 @pytest.fixture
@@ -64,12 +64,12 @@ def make_orphan(operator, name, row=None, **metadata):
     network = f"hangar-{installation.hex[:12]}-{(row or uuid.uuid4()).hex}"
     body = {"app_name": name, "org_slug": operator.org, "network": network}
     headers = {"Authorization": f"Bearer {operator.fly_token}"}
-    httpx.post(f"{operator.fly_url}/v1/apps?wait=true", json=body, headers=headers, trust_env=False).raise_for_status()
+    LOOPBACK.post(f"{operator.fly_url}/v1/apps?wait=true", json=body, headers=headers).raise_for_status()
     if metadata:
         guest = {"cpu_kind": "shared", "cpus": 1, "memory_mb": 256}
         machine = {"name": f"{name}-main", "config": {"image": "app", "guest": guest, "metadata": metadata}}
         url = f"{operator.fly_url}/v1/apps/{name}/machines"
-        httpx.post(url, json=machine, headers=headers, trust_env=False).raise_for_status()
+        LOOPBACK.post(url, json=machine, headers=headers).raise_for_status()
 
 
 @pytest.mark.slow
@@ -122,6 +122,7 @@ def test_a_failure_is_shown_with_what_to_do_and_a_retry_fixes_it(operator):
     assert operator.json("status", str(user))["next"].startswith("up to date")
 
 
+@pytest.mark.slow
 def test_status_of_a_user_shows_desired_observed_and_next(operator):
     """By id or e-mail. An unknown user is exit 1, anything else is exit 2."""
     [paying] = operator.add_users(1)

@@ -8,11 +8,11 @@ import os
 import signal
 import time
 
-import httpx
 import pytest
 
 from ops.json_shapes import JSON_SHAPES
 from tests.http.running_operator import DEADLINE_S, open_operator
+from tests.support.loopback import LOOPBACK
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def machine_of(operator, user):
 
 def log(operator, machine_id, *lines, level="info"):
     url = f"{operator.fly_url}/_sim/machines/{machine_id}/logs"
-    httpx.post(url, json={"lines": lines, "level": level}, trust_env=False).raise_for_status()
+    LOOPBACK.post(url, json={"lines": lines, "level": level}).raise_for_status()
 
 
 def commands_on_record(operator, user):
@@ -104,7 +104,7 @@ def test_checks_show_the_output_of_each_check(operator, user):
     [machine] = operator.fly_apps()[0]["machines"]
     name = min(machine["config"]["checks"])
     body = {"checks": {name: {"status": "critical", "output": "500\x1b[2J\nboom"}}}
-    httpx.put(f"{operator.fly_url}/_sim/machines/{machine_id}", json=body, trust_env=False).raise_for_status()
+    LOOPBACK.put(f"{operator.fly_url}/_sim/machines/{machine_id}", json=body).raise_for_status()
     shown = operator.json("checks", app)
     assert set(shown) == set(JSON_SHAPES["checks"].keys)
     [check] = [each for each in shown["checks"] if each["name"] == name]
@@ -168,7 +168,7 @@ def test_a_command_whose_answer_is_lost_is_recorded_as_unknown(operator, user):
     finally:
         operator.set_faults()
     assert [status for status, _ in commands_on_record(operator, user)] == ["intent", "unknown"]
-    requests = httpx.get(f"{operator.fly_url}/_sim/world", trust_env=False).json()["requests"]
+    requests = LOOPBACK.get(f"{operator.fly_url}/_sim/world").json()["requests"]
     assert requests["POST /v1/apps/{app_name}/machines/{machine_id}/exec"] == 1
 
 

@@ -114,6 +114,7 @@ def test_going_live_says_how_many_users_it_affects(operator):
     assert sorted(operator.statuses().values()) == ["active"] * 5
 
 
+@pytest.mark.slow
 def test_only_selects_users_by_id_or_email_and_skips_those_who_need_nothing(operator):
     """Only the selected users are changed. Active and not entitled users are skipped with a reason."""
     users = operator.add_users(3)

@@ -1,10 +1,10 @@
 """`hangar retry USER --new-name` against a whole local cloud: an app that another organisation's has replaced."""
 
-import httpx
 import pytest
 
 from shared.domain.naming import app_name
 from tests.http.running_operator import open_operator
+from tests.support.loopback import LOOPBACK
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def take(operator, user):
     [[app]] = operator.sql(
         "select fly_app_name from public.user_fly_apps where user_id = %s and deleted_at is null", user
     )
-    httpx.post(f"{operator.fly_url}/_sim/apps/{app}/take", json=None, trust_env=False).raise_for_status()
+    LOOPBACK.post(f"{operator.fly_url}/_sim/apps/{app}/take", json=None).raise_for_status()
     return app
 
 
@@ -34,6 +34,7 @@ def names(operator, user):
     return operator.sql(query, user)
 
 
+@pytest.mark.slow
 def test_a_paying_user_gets_the_next_name(operator, users):
     user = users[0]
     app = take(operator, user)
@@ -49,6 +50,7 @@ def test_a_paying_user_gets_the_next_name(operator, users):
     assert operator.sql(asked, user) == [("deleted by hand",)]
 
 
+@pytest.mark.slow
 def test_a_denied_user_is_left_with_nothing(operator, users):
     user = users[0]
     app = take(operator, user)

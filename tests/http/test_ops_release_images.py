@@ -2,12 +2,12 @@
 
 import json
 
-import httpx
 import pytest
 
 from local.http_server import Response
 from tests.http.running_operator import open_operator
 from tests.http.test_ops_releases import FAST, count_releases, finish, fleet_of
+from tests.support.loopback import LOOPBACK
 from tests.support.registry import LoopbackRegistry, digest_of
 
 NAME = "vyx-app:v2"
@@ -55,6 +55,7 @@ def test_a_digest_that_does_not_exist_is_refused(operator, registry):
     assert count_releases(operator) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["tag", "digest", "both"])
 def test_the_digest_of_the_registry_is_stored_shown_and_run(operator, registry, given):
     """Every machine gets the digest, although the tag points elsewhere before the first one moves."""
@@ -71,6 +72,7 @@ def test_the_digest_of_the_registry_is_stored_shown_and_run(operator, registry, 
     assert [machine["config"]["image"].partition("@")[2] for machine in machines] == [digest] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["tag", "digest"])
 def test_an_image_for_several_platforms_moves_as_what_fly_shows_for_it(operator, registry, given):
     """Fly shows the digest of the image for its own platform, and no machine that runs it counts as wrong."""
@@ -102,7 +104,7 @@ def test_another_image_than_the_one_of_the_index_is_refused(operator, registry):
 
 def show_image(operator, images):
     url = f"{operator.fly_url}/_sim/images"
-    httpx.put(url, json=images, trust_env=False).raise_for_status()
+    LOOPBACK.put(url, json=images).raise_for_status()
 
 
 def test_a_registry_that_cannot_be_read_refuses_nothing(operator, registry):

@@ -301,6 +301,7 @@ def test_a_file_of_users_may_come_from_any_editor(operator):
     assert count_releases(operator) == 0
 
 
+@pytest.mark.slow
 def test_an_overlapping_release_is_refused_by_the_number_of_the_first(operator):
     """Exit code 3. A second draft is not started either. A release of other users may run beside it."""
     first, *others = [operator.email(user) for user in operator.users]

@@ -2,10 +2,10 @@
 
 import time
 
-import httpx
 import pytest
 
 from tests.http.running_operator import open_operator
+from tests.support.loopback import LOOPBACK
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def hurt(operator, user, what):
         "select machine_id from public.user_fly_apps where user_id = %s and deleted_at is null", user
     )
     url = f"{operator.fly_url}/_sim/machines/{machine}"
-    httpx.put(url, json=what, trust_env=False).raise_for_status()
+    LOOPBACK.put(url, json=what).raise_for_status()
 
 
 def sweep(operator, times):

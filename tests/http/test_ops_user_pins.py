@@ -171,6 +171,7 @@ def test_bad_input_is_one_line_with_exit_code_2_and_pins_nothing(operator):
     assert operator.sql("select distinct generation from public.user_fly_apps where deleted_at is null") == [(1,)]
 
 
+@pytest.mark.slow
 def test_a_pin_that_is_over_neither_counts_nor_ends_the_next_one(operator):
     """Its end in the past would otherwise end the new pin at once. A hold-back beyond the end of the pin is refused."""
     user = str(operator.users[0])

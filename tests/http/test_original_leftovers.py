@@ -2,11 +2,11 @@
 
 import json
 
-import httpx
 import pytest
 
 from tests.http.running_operator import open_operator
 from tests.http.test_ops_adopt import add_legacy, make_app
+from tests.support.loopback import LOOPBACK
 
 
 @pytest.fixture
@@ -46,10 +46,11 @@ def test_an_app_that_runs_although_its_row_is_closed_is_named_and_destroying_it_
     assert gone not in found["found"]
     assert found["remedy"] == f"fly apps destroy {name}"
     headers = {"Authorization": f"Bearer {operator.fly_token}"}
-    httpx.delete(f"{operator.fly_url}/v1/apps/{name}?force=true", headers=headers, trust_env=False).raise_for_status()
+    LOOPBACK.delete(f"{operator.fly_url}/v1/apps/{name}?force=true", headers=headers).raise_for_status()
     assert examine(operator)["closed_apps"]["state"] == "ok"
 
 
+@pytest.mark.slow
 def test_rows_of_another_organisation_and_a_list_that_fails_are_not_called_ok_silently(operator):
     add_legacy(operator, "deleted", org="personal")
     assert "1 of the rows name another organisation" in examine(operator)["closed_apps"]["found"]

@@ -1,27 +1,21 @@
 """A captured nudge can be replayed and changes nothing, because a nudge carries no state.
 
-Checked on Fly and in the audit log, with real functions and 50 replays each, several at the same time.
+Checked on Fly and in the audit log, with real functions and many replays each, several at the same time.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import psycopg
 import pytest
 
 from local.dev.database import FREE_USERS
 from shared.settings.validators import webhook_key
 from tests.http.running_function import sign
-from tests.http.running_operator import CommandCloud
+from tests.support.loopback import LOOPBACK
+from tests.support.sizes import size
 
-REPLAYS, AT_ONCE = 50, 5
+REPLAYS, AT_ONCE = size("REPLAYS"), 5
 USER = FREE_USERS[0].id
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory, _postgres_servers):
-    with CommandCloud(tmp_path_factory.mktemp("cloud"), _postgres_servers("clouds")) as cloud:
-        yield cloud
 
 
 class CapturedNudge:
@@ -34,7 +28,7 @@ class CapturedNudge:
         self.headers = {"Content-Type": "application/json", **signed}
 
     def send(self, _=None):
-        answer = httpx.post(self.url, content=self.body, headers=self.headers, timeout=60, trust_env=False)
+        answer = LOOPBACK.post(self.url, content=self.body, headers=self.headers)
         assert answer.status_code in (200, 202), answer.text  # 202: another copy holds the lease
         return answer.status_code
 
@@ -45,7 +39,7 @@ class CapturedNudge:
 
 def read_state(cloud, sql):
     """What exists on Fly, every call that could have changed it, and the rows and events of the database."""
-    world = httpx.get(f"{cloud.addresses['fly_api_url']}/_sim/world", trust_env=False).json()
+    world = LOOPBACK.get(f"{cloud.addresses['fly_api_url']}/_sim/world").json()
     writes = {call: count for call, count in world["requests"].items() if not call.startswith("GET ")}
     row = sql.execute(
         "select id, status, desired_state, generation, machine_id, retry_count, next_attempt_at"
@@ -65,6 +59,7 @@ def read_state(cloud, sql):
 
 @pytest.fixture
 def sql(cloud):
+    cloud.reset()
     with psycopg.connect(cloud.addresses["database_url"], autocommit=True) as session:
         yield session
 
@@ -77,9 +72,10 @@ def subscribe(sql, tier):
     sql.execute("commit")
 
 
+@pytest.mark.sized
 @pytest.mark.slow
 def test_a_replayed_nudge_changes_nothing(cloud, sql):
-    """One of 51 copies acts. After a downgrade no copy restores the app. While the user is entitled no copy removes it."""
+    """One of many copies acts. After a downgrade no copy restores the app. While the user is entitled no copy removes it."""
     upgrade, downgrade = CapturedNudge(cloud, "provision"), CapturedNudge(cloud, "deprovision")
     subscribe(sql, "pro")
     assert upgrade.send() == 200

@@ -10,7 +10,6 @@ import shlex
 import time
 from pathlib import Path
 
-import httpx
 import jwt
 import pytest
 
@@ -19,6 +18,7 @@ from local.dev.database import FREE_USERS
 from local.supabase.keys import Keys
 from ops.setup.secrets import make_signing_key
 from tests.http.running_operator import DEADLINE_S, Operator
+from tests.support.loopback import LOOPBACK
 
 PAGE = (Path(__file__).parents[2] / "docs" / "credentials.md").read_text()
 _, _, STEPS = PAGE.partition("\n## A new signing key\n")
@@ -47,9 +47,7 @@ class Installation:
         self.keys.save(self.keys_file)
         wanted = {key["kid"] for key in self.keys.jwks()["keys"]}
         url = f"{self.cloud.addresses['supabase_url']}/auth/v1/.well-known/jwks.json"
-        wait_until(
-            lambda: {key["kid"] for key in httpx.get(url, trust_env=False).json()["keys"]} == wanted, "the new keys"
-        )
+        wait_until(lambda: {key["kid"] for key in LOOPBACK.get(url).json()["keys"]} == wanted, "the new keys")
 
     def deploy(self, jwk):
         """`hangar deploy` with this key in `.env.hangar`. The shell of the operator has the same file."""
@@ -60,7 +58,7 @@ class Installation:
 
     def ask_fly(self, path):
         headers = {"Authorization": f"Bearer {self.operator.fly_token}"}
-        return httpx.get(f"{self.operator.fly_url}/v1/apps/{path}", headers=headers, trust_env=False).json()
+        return LOOPBACK.get(f"{self.operator.fly_url}/v1/apps/{path}", headers=headers).json()
 
     def tokens(self):
         """The token that Fly holds for each user's machine."""
@@ -78,7 +76,7 @@ class Installation:
         """The users whose traders this token reads, or the status of the refusal."""
         headers = {"apikey": self.keys.publishable_key, "Authorization": f"Bearer {token}"}
         url = f"{self.cloud.addresses['supabase_url']}/rest/v1/traders?select=user_id&user_id=not.is.null"
-        answer = httpx.get(url, headers=headers, trust_env=False)
+        answer = LOOPBACK.get(url, headers=headers)
         return {row["user_id"] for row in answer.json()} if answer.is_success else answer.status_code
 
     def write(self, token, user, app):
@@ -87,7 +85,7 @@ class Installation:
         [(trader,)] = self.operator.sql("select min(id::text) from public.traders where user_id = %s and enabled", user)
         url = f"{self.cloud.addresses['supabase_url']}/rest/v1/signals"
         signal = {"trader_id": trader, "user_id": user, "fly_app_id": app, "payload": {}}
-        return httpx.post(url, headers=headers, json=signal, trust_env=False).status_code
+        return LOOPBACK.post(url, headers=headers, json=signal).status_code
 
     def machines(self):
         return {name: self.ask_fly(f"{name}/machines") for name in self.operator.apps_on_fly()}
@@ -166,6 +164,7 @@ def installation(old, tmp_path):
             yield found
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_two_keys_in_overlap_as_the_page_says(installation, old):
     operator, new = installation.operator, make_signing_key()
@@ -225,6 +224,7 @@ def test_two_keys_in_overlap_as_the_page_says(installation, old):
     assert (installation.alert(), installation.doctor()[1]["state"]) == (None, "ok")
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_the_old_key_revoked_first_is_named_and_repaired(installation, old):
     operator, new = installation.operator, make_signing_key()

@@ -110,6 +110,7 @@ def test_lists_and_direct_looks_that_show_nothing(world, count):
     fleet.assert_untouched()
 
 
+@pytest.mark.slow
 def test_apps_that_somebody_deleted_all_come_back_after_a_retry(fleet):
     """The same answers, and they are true: somebody deleted every app of the organisation by hand.
 

@@ -34,6 +34,7 @@ def test_a_region_has_no_room(fleet):
     assert {world.row(user)["status"] for user in new} == {"active"}
 
 
+@pytest.mark.slow
 def test_a_host_has_no_room_for_a_larger_machine(fleet):
     """Updates were answered 409 `insufficient memory`, which the client took for a conflict.
 
@@ -141,6 +142,7 @@ def test_the_token_is_revoked(fleet):
     fleet.assert_untouched()
 
 
+@pytest.mark.slow
 def test_tokens_are_refused_now_and_then(fleet):
     """Fly failed to verify valid tokens of the Machines API now and then.
 

@@ -169,6 +169,7 @@ NO_CONNECTION = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "share"), [("53300", 1.0), ("53300", 0.3), ("PGRST003", 0.3), ("PGRST000", 0.6)])
 def test_connections_are_exhausted(fleet, code, share):
     """All connections were in use for an afternoon; another time the pooler lost most of its clients.

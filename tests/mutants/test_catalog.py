@@ -10,6 +10,7 @@ from tests.mutants.places import Place, Python, Sql, Stale
 from tests.mutants.planted import PlantedBug, exactly
 
 
+@pytest.mark.slow
 def test_every_planted_bug_fits_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     """Place, pattern and tests of every entry exist; the output names those that are stale."""
     assert main(["--check"]) == 0, capsys.readouterr().out

@@ -184,6 +184,7 @@ def test_losses_that_no_look_has_seen_are_not_confirmed(hangar, more, is_held):
     assert (held(hangar) is not None, wanted(hangar, users[16:])) == (is_held, 14 if is_held else 12)
 
 
+@pytest.mark.slow
 def test_deleted_users_during_the_grace(hangar):
     """A user who is deleted loses the grace at once. When most are deleted together, the apps in grace are held, too."""
     hangar.sql("update fly_plans set grace_s = 86400")

@@ -25,6 +25,7 @@ from tests.postgres.installer import (
     start,
 )
 from tests.support.databases import fresh_database
+from tests.support.sizes import size
 from tests.support.sqlsplit import split_statements
 
 HISTORY = "select * from supabase_migrations.schema_migrations order by version"
@@ -114,11 +115,12 @@ def test_a_missing_extension_is_a_note_and_no_error(host, connect, schema):
     assert {"net": "pg_net", "vault": "Vault", "cron": "pg_cron"}[schema] + " is not enabled" in printed
 
 
+@pytest.mark.sized
 @pytest.mark.slow
 def test_killed_between_files_and_within_them_it_continues_where_it_was(host, connect, postgres):
     """An event trigger makes every statement slow, so that most kills come in the middle of a file."""
     seed = random.Random(7)  # noqa: S311  no secret
-    goals = [1, *sorted(seed.sample(range(2, len(NAMES)), 5))]
+    goals = [1, *sorted(seed.sample(range(2, len(NAMES)), size("INSTALLS_KILLED") - 1))]
     with slow_statements(connect(host)):
         for goal in goals:
             process = start("install", "--database-url", as_owner(host))

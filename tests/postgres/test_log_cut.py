@@ -124,6 +124,7 @@ def decide(hangar, users, rows):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.own_database
 def test_a_cut_log_decides_as_the_whole_one(hangar, postgres):
     """The same database twice, one of them cut, asked the same at the same time."""

@@ -168,6 +168,7 @@ def act_everywhere(hangar):
     return hangar.rpc("fly_claim_due", limit=100)["claimed"]
 
 
+@pytest.mark.slow
 def test_nothing_acts_on_a_legacy_app(upgraded, apps):
     """Not for users who pay, not for those who stopped, not after hours, not when somebody asks."""
     before = upgraded.sql("select * from public.user_fly_apps where desired_state = 'legacy' order by id")
@@ -195,6 +196,7 @@ def test_nothing_acts_on_a_legacy_app(upgraded, apps):
     )
 
 
+@pytest.mark.slow
 def test_a_legacy_app_cannot_be_leased_or_scheduled_by_any_statement(upgraded):
     for change in (
         "lease_token = gen_random_uuid(), lease_expires_at = now()",
@@ -205,6 +207,7 @@ def test_a_legacy_app_cannot_be_leased_or_scheduled_by_any_statement(upgraded):
             upgraded.sql(f"update public.user_fly_apps set {change} where desired_state = 'legacy'")
 
 
+@pytest.mark.slow
 def test_a_user_who_pays_gets_no_second_app_and_one_whose_app_was_closed_gets_none_before_hangar_is_live(
     upgraded, apps
 ):
@@ -254,6 +257,7 @@ def test_reports_show_legacy_apps_and_no_failures(upgraded, apps):
     assert upgraded.rpc("fly_admin_failures")["causes"] == []
 
 
+@pytest.mark.slow
 def test_the_old_trigger_is_off_and_its_neighbours_still_fire(upgraded, apps):
     """The old functions would provision and delete apps beside Hangar. An upgrade of a tier no longer calls them."""
     upgraded.sql("truncate public.neighbour_calls")
@@ -262,6 +266,7 @@ def test_the_old_trigger_is_off_and_its_neighbours_still_fire(upgraded, apps):
     assert upgraded.sql("select what from public.neighbour_calls") == [{"what": "on_subscription_change"}]
 
 
+@pytest.mark.slow
 def test_the_old_functions_and_administrators_cannot_write_or_read_around_hangar(upgraded, apps, connect, url):
     """service_role writes through procedures only; a user who made themselves administrator sees their own app alone."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

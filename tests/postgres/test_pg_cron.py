@@ -168,6 +168,7 @@ def test_a_job_that_is_not_active_does_not_run(bare_database, scheduler, clock, 
     assert runs(session) == []
 
 
+@pytest.mark.slow
 def test_stop_cancels_a_run_that_does_not_end(bare_database, connect):
     """Ctrl-C does not wait for an endless job. The scheduler has the real clock, and a schedule in seconds."""
     session = connect(bare_database, "postgres")

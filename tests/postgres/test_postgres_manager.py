@@ -138,6 +138,7 @@ def test_data_of_another_version_is_named(server_folder):
         server.start()
 
 
+@pytest.mark.slow
 def test_the_error_of_a_failed_start_has_the_servers_log(server_folder):
     with pytest.raises(PostgresError, match="unrecognized configuration parameter"):
         Postgres(server_folder, settings={"no_such_setting": "1"}).start()

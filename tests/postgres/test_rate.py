@@ -45,6 +45,7 @@ def test_two_sessions_that_see_the_last_place_get_it_one_after_the_other(hangar,
     assert hangar.one("select count(*) from hangar.alerts where kind <> 'nudges'") == 0
 
 
+@pytest.mark.slow
 def test_the_rest_come_back_one_after_the_other(hangar, act):
     """Five rows over the limit get five slots, one interval apart, and each is allowed at its slot."""
     allow(hangar, 6)

@@ -257,6 +257,7 @@ def test_users_are_linked_by_the_hosts_table(stripe):
     assert (host.wants(user), host.wants(stranger)) == ("price_pro", None)
 
 
+@pytest.mark.slow
 def test_the_engine_upgrades_while_bound(postgres, connect):
     """0039 adds a status, 0042 drops and creates columns, 0048 and 0050 rename the key: nobody loses an app."""
     with open_host(postgres, connect) as host:
@@ -334,6 +335,7 @@ def test_the_engine_makes_its_schema_again_while_bound(stripe, user):
     assert host.wants(user) is None
 
 
+@pytest.mark.slow
 def test_reading_everybody_costs_no_more_per_user_in_a_large_project(stripe):
     """A sync of 3,000 subscriptions ends within the statement timeout of service_role: reading is not quadratic."""
     host = stripe.host

@@ -62,6 +62,7 @@ def test_a_change_without_a_mark_is_found(hangar):
     assert hangar.live_row(user)["desired_state"] == "present"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table", ["user_fly_apps", "user_fly_app_events", "fly_plans", "hangar.settings", "hangar.alerts"]
 )

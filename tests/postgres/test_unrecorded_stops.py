@@ -102,6 +102,7 @@ def test_every_other_change_is_refused_while_the_log_cannot_be_written(hangar, c
     assert alert(hangar) is None
 
 
+@pytest.mark.slow
 def test_a_pause_waits_at_most_for_the_time_of_a_lock_of_the_log(hangar):
     """Somebody rewrites or locks the table of events for minutes."""
     other = psycopg.connect(hangar.url)

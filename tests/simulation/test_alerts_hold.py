@@ -147,6 +147,7 @@ def test_an_orphan_that_cannot_be_read(world, receiver, monkeypatch):
     assert name in world.apps()
 
 
+@pytest.mark.slow
 def test_orphans_that_one_list_lacks(world, receiver):
     """One short list ends nothing; two in a row do."""
     world.sql("update hangar.settings set paused = true")
@@ -187,6 +188,7 @@ def test_an_incident_in_a_region_that_cannot_be_read_meanwhile(world, receiver):
     assert told(receiver, "incident") == [False, True]
 
 
+@pytest.mark.slow
 def test_apps_that_are_stalled_while_settings_change(world, receiver):
     """A change of the settings starts the hour again for others, and does not end the alert of those that wait already."""
     user = world.add_user("pro")

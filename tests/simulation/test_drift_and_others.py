@@ -45,6 +45,7 @@ def end_pin(world, user, image):
     assert images(world)[world.row(user)["fly_app_name"]].startswith(image)
 
 
+@pytest.mark.slow
 def test_an_edit_while_the_canary_moves_does_not_reach_it(fleet):
     """Its row has not converged, and such a row takes the plan as it is today, if nothing else is on record."""
     set_image(fleet, NEW)
@@ -84,6 +85,7 @@ def test_a_release_of_a_size_brings_no_unproved_image_to_a_user_whose_pin_has_en
     assert fleet.row(user)["memory_mb"] == 2048
 
 
+@pytest.mark.slow
 def test_a_newcomer_with_the_plan_of_today_is_not_taken_back_to_the_start(fleet):
     """The plan was edited after the last app had moved. Who joins then has what the plan says."""
     set_image(fleet, NEW)
@@ -115,6 +117,7 @@ def test_a_user_who_left_returns_to_what_an_earlier_release_gave(fleet, second):
     assert fleet.row(user)["memory_mb"] == 2048
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["operator", "variables"])
 def test_a_failure_in_the_first_wave_after_a_pause_takes_everything_back(fleet, how):
     """Whoever has paused it: the canary that has proved nothing does not keep the image."""

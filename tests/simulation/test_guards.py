@@ -244,6 +244,7 @@ def started(world):
     return sum(machine.state == "started" for machines in world.apps().values() for machine in machines)
 
 
+@pytest.mark.slow
 def test_many_broken_at_once_are_one_incident_with_one_alert(world):
     """No mass repair: the first sweep repairs none, each later one up to the floor, and there is one alert."""
     users = have_active_users(world, 8)

@@ -18,6 +18,7 @@ from tests.support.health import (
 )
 
 
+@pytest.mark.slow
 def test_an_unhealthy_app_is_restarted_once_replaced_once_and_left_to_a_person(world):
     (user,) = have_healthy_users(world)
     first = machines_of(world, user)
@@ -106,6 +107,7 @@ def test_an_operators_retry_lets_hangar_try_again(world):
     assert steps(world, user) == ["restart_machine", "restart_machine"]
 
 
+@pytest.mark.slow
 def test_an_app_that_is_well_only_now_and_then_alerts_once(world):
     """Bad, well, bad, well: three bad samples raise one alert, which stays open until the app is well for good."""
     (user,) = have_healthy_users(world)
@@ -178,6 +180,7 @@ def test_a_pause_holds_the_steps_back(world, what):
     assert len(steps(world, user)) == (1 if what == "paused" else 2)
 
 
+@pytest.mark.slow
 def test_the_brake_holds_a_replacement_back(world):
     world.sql("update hangar.settings set brake_floor = 0, brake_share = 0")
     (user,) = have_healthy_users(world)
@@ -231,6 +234,7 @@ def test_a_crash_between_the_restart_and_its_save_restarts_once(world):
     assert "Hangar restarted the machine at" in alerts(world, user)["unhealthy"]
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_replacement_does_not_count_as_one(world):
     """The worker dies behind the intent: the old machine is still there, so the replacement is made later, once."""
     (user,) = have_healthy_users(world)

@@ -293,6 +293,7 @@ def have_fleet(world, count):
     return make_fleet(world.host, world.sim, count, boot)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [1000, 20])
 def test_slow_sweeps_probe_every_app_in_turn(world, monkeypatch, page):
     """Fly takes 8 s per probe, so a sweep probes a fraction. No app is skipped, wherever the cursor is."""
@@ -319,6 +320,7 @@ def test_slow_sweeps_probe_every_app_in_turn(world, monkeypatch, page):
     assert len(looked) <= 90 // min(looked) + 1 + 90 // page
 
 
+@pytest.mark.slow
 def test_a_sweep_that_could_not_probe_every_app_is_not_whole(world, monkeypatch):
     """It reports that, and resolves no alert that needs a whole sweep. Orphans need no probe and are found."""
     monkeypatch.setattr(looks, "LOOKERS", 1)

@@ -356,6 +356,7 @@ def test_a_cloned_database_is_read_only(world):
     assert ("installation", "fleet") in world.open_alerts()
 
 
+@pytest.mark.slow
 def test_an_unkind_fly_ends_the_same(unkind_world):
     world = unkind_world
     users = [world.add_user("pro") for _ in range(3)]

@@ -150,6 +150,7 @@ def test_a_refused_update_leaves_the_machine_as_it_is(world):
     assert world.sim.machines()[0].config["guest"]["memory_mb"] == 1024
 
 
+@pytest.mark.slow
 def test_one_cause_of_the_organisation_is_one_alert_for_the_fleet(world):
     """C12: twelve users under a revoked token are one alert, which counts them and ends when Fly accepts."""
     users = world.add_users(["pro"] * 12)

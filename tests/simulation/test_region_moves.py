@@ -69,6 +69,7 @@ def test_a_region_and_an_image_move_together(fleet):
     assert len(set(read_digests(fleet).values())) == 1
 
 
+@pytest.mark.slow
 def test_the_old_machine_stays_until_the_release_is_done_with_the_app(world, user):
     release = start_release(world, region="nrt", soak_s=600)
     pass_minutes(world, 5)
@@ -186,6 +187,7 @@ BAD = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", BAD, ids=str)
 def test_a_bad_region_is_refused_and_nothing_moves(fleet, spec):
     """The last two need nobody: everybody is there already, but a new list is given without a move."""

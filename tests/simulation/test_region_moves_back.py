@@ -29,6 +29,7 @@ def _prepare_overlapping(world):
     return user
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", ["crash-at-start", "never-ready", "missing", "crash-after-60s"])
 def test_a_bad_image_in_the_new_region_goes_back_to_the_old_machine(fleet, behaviour):
     """The canary alone was touched, and runs on its former machine again."""

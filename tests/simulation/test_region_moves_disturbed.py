@@ -158,6 +158,7 @@ def test_a_pause_in_the_middle_holds_the_move(world, user, setting):
     check_rest(world, region="nrt", apps=1)
 
 
+@pytest.mark.slow
 def test_paused_deletions_leave_nobody_down(world, user):
     """The new machine never starts. Going back destroys nothing, so a pause of the deletions does not hold it."""
     release = start_release(world, region="nrt", deadline_s=600)

@@ -22,6 +22,7 @@ def refuse_new_machines(world):
     world.fault(method="POST", path="/v1/apps/*/machines", status=412, body=NO_ROOM, times=100_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["aborted", "under way"])
 def test_a_user_who_leaves_in_the_middle_and_returns_meets_no_old_move(world, user, ends):
     """The new region was full. The return begins no move; a release that is still under way takes the app in at its end."""
@@ -64,6 +65,7 @@ def test_a_closed_row_remembers_no_move(world, user):
     assert (world.row(user)["status"], world.row(user)["move_release_id"]) == ("deleted", None)
 
 
+@pytest.mark.slow
 def test_a_way_back_that_finds_a_full_host_raises_an_alert_that_says_what_to_do(world, user):
     """Both machines are stopped, so the user is down. The command of the alert makes a new machine on another host."""
     before = world.row(user)

@@ -211,6 +211,7 @@ def test_drift_after_a_rollback_with_later(fleet):
     assert read_given(fleet) == []
 
 
+@pytest.mark.slow
 def test_edited_and_edited_back(fleet):
     a = start_release(fleet, image=NEW, memory_mb=1536, **FAST)
     fleet.sql("update hangar.settings set default_image = %s", NEXT)

@@ -76,6 +76,7 @@ def test_a_user_s_variable_that_fly_takes_back_is_drift_until_it_is_there(fleet)
     assert not fleet.open_alerts()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["A", "USER_ID"])
 def test_a_variable_that_somebody_removes_is_put_back(fleet, name):
     """Hangar's own and a release's. A sweep that does not know the wanted values does not end the difference."""
@@ -102,6 +103,7 @@ def test_a_sweep_does_not_end_a_difference_that_is_there(fleet):
     assert fleet.open_alerts() == {("drift", ENV)}
 
 
+@pytest.mark.slow
 def test_the_sweep_gets_no_values(fleet):
     assert finish(fleet, start_release(fleet, env={"A": "secret-1"}, soak_s=30))["state"] == "completed"
     rows = operate(fleet, "fly_fleet_page", p_after=None)["rows"]
@@ -115,6 +117,7 @@ def test_the_sweep_gets_no_values(fleet):
     assert release
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [{"env": {"A": "1"}}, {"memory_mb": 2048}], ids=["env", "size"])
 def test_a_tag_that_has_moved_comes_with_no_release_of_something_else(fleet, spec):
     before = read_digests(fleet)
@@ -136,6 +139,7 @@ def test_a_tag_that_has_moved_comes_with_no_pin_of_something_else(fleet, change)
     assert machine.config["env"].get("A") == "1" or machine.config["guest"]["memory_mb"] == 2048
 
 
+@pytest.mark.slow
 def test_a_tag_that_has_moved_comes_when_it_is_released_again(fleet):
     fleet.control("PUT", "images", {IMAGE: {"digest": MOVED}})
     assert finish(fleet, start_release(fleet, image=IMAGE, soak_s=30))["state"] == "completed"

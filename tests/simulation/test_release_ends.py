@@ -127,6 +127,7 @@ def test_a_check_that_fails_for_a_moment_is_no_failure_after_the_soak(fleet):
     assert (found["state"], find_states(found)) == ("completed", {"done"}), found["targets"]
 
 
+@pytest.mark.slow
 def test_a_fleet_that_was_unhealthy_before_gives_three_apps_to_a_bad_image(fleet):
     """Nobody's failure counts by itself, because each was unhealthy before; but three are enough."""
     fleet.sql("update public.user_fly_apps set health_status = 'unhealthy'")

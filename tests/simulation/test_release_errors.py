@@ -110,6 +110,7 @@ def test_a_release_that_fails_in_every_step_does_not_hold_another_one(fleet):
     assert fleet.open_alerts() == {("release_failed", str(bad))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sqlstate", ["40P01", "57014", "55P03"], ids=["deadlock", "statement timeout", "lock timeout"])
 def test_an_error_that_passes_pauses_nothing(fleet, sqlstate):
     """A deadlock or a statement that took too long is tried again; only one that lasts for ten minutes pauses the release."""
@@ -192,6 +193,7 @@ def test_a_size_that_the_cap_on_cost_does_not_allow_is_refused(fleet):
     assert start_release(fleet, env={"A": "1"})  # costs nothing
 
 
+@pytest.mark.slow
 def test_a_cap_that_is_lowered_meanwhile_is_named_and_is_no_failure(fleet):
     release = start_release(fleet, memory_mb=4096, soak_s=30, deadline_s=120)
     fleet.sql("update hangar.settings set max_monthly_cost_usd = 1")

@@ -119,6 +119,7 @@ def test_who_was_chosen_before_and_left_returns_to_what_everybody_has(fleet):
     assert fleet.sql("select * from hangar.user_specs") == []
 
 
+@pytest.mark.slow
 def test_who_changes_to_a_plan_outside_the_selection_is_skipped(fleet):
     """The app waited for its wave. Its new plan has an image of its own, and the release is not for that plan."""
     fleet.sql("update public.fly_plans set docker_image = %s where tier = 'elite'", OLD)

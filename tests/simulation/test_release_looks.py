@@ -44,6 +44,7 @@ def read(worker):
     ]
 
 
+@pytest.mark.slow
 def test_a_look_that_was_read_before_the_newest_one_does_not_count(fleet):
     """The worker has read a check that was not passing yet. Another one has read and recorded since that it passes."""
     release, slow, other = begin(fleet, soak_s=120)

@@ -289,6 +289,7 @@ def test_a_pause_starts_no_canary(sleepers):
 NO_ROOM = {"error": "insufficient resources available to fulfill request: could not reserve resource for machine"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

@@ -137,6 +137,7 @@ def test_the_next_release_takes_away_what_an_ended_pin_left(fleet, user, held):
     assert operate(fleet, "fly_releases")["differ"]["apps"] == 0
 
 
+@pytest.mark.slow
 def test_a_size_that_a_release_gives_is_not_that_of_an_ended_pin(fleet, user):
     """They are the same by chance. The release gave it on purpose, so the next one keeps it."""
     pin_for_an_hour(fleet, user, **BIG)
@@ -185,6 +186,7 @@ def test_a_rollback_keeps_a_pin_in_force(fleet, user):
     assert (read_image(fleet, user), read_config(fleet, user)["guest"]["memory_mb"]) == (OLD, 4096)
 
 
+@pytest.mark.slow
 def test_variables_of_one_user_are_no_difference_from_the_plan(fleet, user):
     """A release of the plan leaves such a user alone, and brings an edited plan with the user's variables."""
     pin(fleet, user, env={"MINE": "1"})

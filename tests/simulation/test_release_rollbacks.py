@@ -83,6 +83,7 @@ def test_a_user_who_joined_after_both_goes_back_too(fleet):
     assert read_machines(fleet) == {(OLD, 1536, None)}
 
 
+@pytest.mark.slow
 def test_what_is_edited_while_a_release_rolls_stays(fleet):
     """The image of one plan, the size of another and the default image. Each is named, and a rollback leaves it, too."""
     number = start_release(fleet, image=NEW, cpu_count=2, memory_mb=1536, env={"MODE": "1"}, **FAST)

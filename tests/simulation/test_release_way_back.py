@@ -131,6 +131,7 @@ def test_who_takes_the_release_with_two_plans_loses_it_with_the_second(fleet):
     assert fleet.sql("select * from hangar.user_specs") == []
 
 
+@pytest.mark.slow
 def test_an_edited_size_does_not_refuse_the_rollback_and_stays_whole(fleet):
     """2 vCPU with 8192 MB do not exist on Fly. The plan keeps the size of today, and the answer names it."""
     release = complete(fleet, cpu_count=4, memory_mb=4096)
@@ -301,6 +302,7 @@ def test_what_a_release_gave_a_chosen_user_ends_with_the_app(fleet):
     assert (row["docker_image"], row["memory_mb"]) == (OLD, 1024)
 
 
+@pytest.mark.slow
 def test_size_and_variables_of_a_chosen_user_end_with_the_tier(fleet):
     """The image stays with the other tier, as every image that a release gives without --tier."""
     user = str(fleet.sql("select user_id from public.user_fly_apps order by fly_app_name limit 1")[0][0])

@@ -77,6 +77,7 @@ def test_a_slow_image_is_waited_for(fleet, behaviour):
     check_fleet_is_well(fleet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", BAD)
 def test_a_bad_image_stops_at_the_first_wave_and_everything_is_put_back(fleet, behaviour):
     before = read_digests(fleet)

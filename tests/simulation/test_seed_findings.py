@@ -125,6 +125,7 @@ def test_an_app_that_fly_denied_goes_with_the_next_sweep(world, comes_back):
     assert app not in left
 
 
+@pytest.mark.slow
 def test_an_app_whose_row_was_closed_otherwise_ages(world):
     """A row closed without a deletion of ours proves nothing: its app must age like every orphan."""
     user = world.add_user("pro")

@@ -131,6 +131,7 @@ def test_a_key_that_is_revoked_first_is_named_and_no_health_repair_makes_it_wors
     assert "the alert about the signing key" in format_next_step(status, settings, now, "dashboard")
 
 
+@pytest.mark.slow
 def test_a_few_apps_with_refused_tokens_are_neither_restarted_nor_replaced(world):
     """They are too few for an incident, which would hold every repair."""
     project = Project(world)

@@ -56,6 +56,7 @@ def test_an_app_that_cannot_be_read_for_long_alerts(world):
     assert world.row(user)["health_status"] == "unknown"
 
 
+@pytest.mark.slow
 def test_a_404_against_flys_own_list_makes_no_second_machine(world):
     """Fly's list shows the machine and a direct look does not: an alert, and nothing is created."""
     (user,) = have_healthy_users(world)

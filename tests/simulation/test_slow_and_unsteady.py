@@ -152,6 +152,7 @@ def have_slow_users(world, count):
     return users
 
 
+@pytest.mark.slow
 def test_apps_that_are_long_on_their_way_are_one_alert(world, told):
     """After an hour, once, with a few of them by name; it ends when none is left."""
     users = have_slow_users(world, 5)

@@ -19,6 +19,7 @@ def staged(database, monkeypatch):
     world.close()
 
 
+@pytest.mark.slow
 def test_a_full_house_of_slow_calls_is_waited_for(staged):
     """When 16 rows occupy every worker, the drain waits for a free one instead of claiming zero rows."""
     staged.sql("select 1")

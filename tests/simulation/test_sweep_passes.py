@@ -67,6 +67,7 @@ def kill_behind_first_page(world):
     world.clock.advance(400)
 
 
+@pytest.mark.slow
 def test_orphans_are_found_and_removed_although_no_sweep_reads_the_whole_fleet(world, small_pages, slow_probes):
     """Every sweep ends between two pages: it finds the orphan, takes no app of another page for one, and has time for it."""
     have_active_users(world, 8)
@@ -152,6 +153,7 @@ def test_an_incident_of_the_first_half_is_reported_by_the_second(world, small_pa
     assert ("incident", "fleet") in world.open_alerts()
 
 
+@pytest.mark.slow
 def test_the_share_of_an_incident_is_a_share_of_the_rows(world):
     """Fly has lost every app but one: as many are broken as there are rows, not more than Fly lists."""
     have_active_users(world, 13)

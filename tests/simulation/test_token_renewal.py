@@ -89,6 +89,7 @@ def test_a_renewal_keeps_the_image_although_its_tag_has_moved(world):
     assert {name: machine.image_digest for name, (machine,) in world.apps().items()} == digests
 
 
+@pytest.mark.slow
 def test_an_app_that_is_pinned_or_held_back_is_renewed_too(fleet):
     pinned, held = fleet.users[:2]
     operate(fleet, "fly_set_user_pin", p_user=pinned, p_pin={"image": "registry.fly.io/vyx-app:v1"}, p_actor=ACTOR)
@@ -144,6 +145,7 @@ def test_an_update_for_another_reason_renews_a_token_that_is_due(fleet):
     assert days_left(fleet, user) > 29
 
 
+@pytest.mark.slow
 def test_a_token_that_would_lapse_raises_one_alert_which_says_what_holds_the_renewal(fleet):
     fleet.sql("update hangar.settings set paused = true")
     fleet.clock.advance(7.9 * DAY)

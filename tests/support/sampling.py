@@ -3,7 +3,8 @@
 `pytest` alone runs everything. With `--sample`, a test runs at most three of its cases: the first, the last and one between.
 Of a file's tests that repeat on the system's older Postgres, every fourth runs. Of the tests that are marked `slow` those run,
 with their first case, without which a planted bug would stay unseen (tests/mutants), those that have a size of their own for
-`make test` (marked `sized`), and the first of a file that has only slow ones. Unit tests are cheap and all run.
+`make test` (marked `sized`), and the first of a file that has only slow ones, unless it is marked `proof`. Unit tests are cheap
+and all run.
 """
 
 from collections import defaultdict
@@ -19,11 +20,12 @@ def sample(
     slow: Collection[str] = (),
     sized: Collection[str] = (),
     needed: Iterable[Sequence[str]] = (),
+    proof: Collection[str] = (),
 ) -> set[str]:
     """Those of these test ids that run with `--sample`. The same ids always give the same answer.
 
-    `slow` and `sized` are the ids with these marks. Each of `needed` names tests of which one has to run, as files, tests or
-    single cases; one that names no test of `ids` is passed over.
+    `slow`, `sized` and `proof` are the ids with these marks. Each of `needed` names tests of which one has to run, as files,
+    tests or single cases; one that names no test of `ids` is passed over.
     """
     families: dict[str, list[str]] = defaultdict(list)
     repeats: dict[str, list[str]] = defaultdict(list)
@@ -39,7 +41,7 @@ def sample(
         kept.update(spread(cases, CASES))
     for tests in repeats.values():
         kept.update(tests[::FOR_EVERY])
-    _add_slow(kept, [each for each in ids if each in slow], sized)
+    _add_slow(kept, [each for each in ids if each in slow and each not in proof], sized)
     _add_needed(kept, ids, needed)
     return kept
 

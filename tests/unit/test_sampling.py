@@ -52,6 +52,11 @@ def test_a_file_of_slow_tests_runs_the_first_case_of_the_first():
     assert sample([*QUICK[1:], *SLOW], set(SLOW)) == {*QUICK[1:], SLOW[0]}
 
 
+def test_a_file_of_tests_for_the_proof_runs_none_but_those_that_see_a_bug():
+    assert sample([*QUICK[1:], *SLOW], set(SLOW), proof=set(SLOW)) == {*QUICK[1:]}
+    assert sample([*QUICK[1:], *SLOW], set(SLOW), needed=[SLOW[3:]], proof=set(SLOW)) == {*QUICK[1:], SLOW[3]}
+
+
 def test_a_slow_test_with_a_size_runs_its_first_case():
     assert sample([*QUICK, *SLOW], set(SLOW), sized=set(SLOW[:3])) == {*QUICK, SLOW[0]}
 
