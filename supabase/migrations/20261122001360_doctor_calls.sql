@@ -131,6 +131,9 @@ begin
   if to_regprocedure('net.http_post(text,jsonb,jsonb,jsonb,integer)') is null then
     return hangar.doctor_says('wrong', 'pg_net is not installed: the database cannot call the functions', 'create extension pg_net with schema extensions;');
   end if;
+  if not has_function_privilege('net.http_post(text,jsonb,jsonb,jsonb,integer)', 'execute') then
+    raise insufficient_privilege using message = 'permission denied for function net.http_post';
+  end if;
   -- The queue has no time of its own, but our requests carry one.
   execute $sql$select min(to_timestamp((q.headers ->> 'webhook-timestamp')::bigint)) from net.http_request_queue q
                 where q.headers ->> 'webhook-timestamp' ~ '^[0-9]{1,12}$'$sql$ into v_oldest;
@@ -201,7 +204,15 @@ as $$
 declare
   v_secret text := hangar.doctor_vault('hangar_webhook_secret');
   v_bytes integer;
+  v_readers text;
 begin
+  select string_agg(r, ', ') into v_readers from unnest(array['anon', 'authenticated']) r
+   where has_schema_privilege(r, 'vault', 'usage')
+     and (has_any_column_privilege(r, 'vault.decrypted_secrets', 'select') or has_any_column_privilege(r, 'vault.secrets', 'select'));
+  if v_readers is not null then
+    return hangar.doctor_says('wrong', format('%s may read Vault, and so the secret with which the database signs its calls', v_readers),
+      'revoke all on vault.secrets, vault.decrypted_secrets from public, anon, authenticated;');
+  end if;
   if coalesce(v_secret, '') = '' then
     return hangar.doctor_says('wrong', 'Vault has no hangar_webhook_secret, so the database cannot sign its calls',
       hangar.doctor_vault_remedy('hangar_webhook_secret', 'THE VALUE OF HANGAR_WEBHOOK_SECRET', v_secret is not null));

@@ -11,7 +11,8 @@ as $$
     'sweep', 'changes', 'organisation', 'full_regions', 'legacy_apps', 'retention', 'failures', 'alert_delivery', 'open_alerts']
 $$;
 
--- One check. Whatever fails in it is its finding, so that the other checks still run; a time-out is not caught.
+-- One check. Whatever fails in it is its finding, so that the other checks still run; a time-out is not caught. A right that is missing
+-- here is missing for the procedures, too: they have the same owner.
 create function hangar.doctor_check(p_name text) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
@@ -21,7 +22,10 @@ begin
   execute format('select %I.%I()', 'hangar', 'doctor_' || p_name) into v_answer;
   return jsonb_build_object('name', p_name) || coalesce(v_answer, hangar.doctor_says('wrong', 'a row that Hangar needs is missing, such as the one of hangar.settings',
     'Restore the row of hangar.settings or hangar.host_state from a backup'));
-exception when others then
+exception when insufficient_privilege then
+  return jsonb_build_object('name', p_name) || hangar.doctor_says('wrong', format('the functions of Hangar run as %I, which lacks a right: %s', current_user, left(sqlerrm, 300)),
+    format('Grant %I this right again, as the owner of what is named; on Supabase, its support does it', current_user));
+when others then
   return jsonb_build_object('name', p_name) || hangar.doctor_says('warning', format('not checked: %s (%s)', left(sqlerrm, 300), sqlstate),
     'Read the log of the database, then run `hangar doctor` again');
 end

@@ -50,7 +50,6 @@ def test_an_operator_provisions_restarts_and_deprovisions_an_app(operator, make_
     assert logged(user, "override_set")[-1] == (ADMIN.email, "moved")
 
 
-@pytest.mark.slow
 def test_an_action_sent_twice_is_done_once(operator, provisioned, world, row, logged):
     """The same form sent again, as by a double click or a reload: one override, one app, one restart."""
     user = provisioned

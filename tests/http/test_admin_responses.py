@@ -79,7 +79,6 @@ class InlineParts(HTMLParser):
         self.found += [value for value in names.values() if (value or "").strip().lower().startswith("javascript:")]
 
 
-@pytest.mark.slow
 def test_no_page_has_an_inline_script_or_style(operator):
     """The content security policy would block them, so there must be none."""
     assert InlineParts('<p title="a onclick=b">c onclick=d</p>').found == []
@@ -106,7 +105,6 @@ def test_an_error_page_shows_the_request_id_and_no_secret(admin_cloud, operator,
         assert secret not in answer.text
 
 
-@pytest.mark.slow
 def test_no_token_is_in_a_log_or_page(admin_cloud, operator):
     pages = "".join(operator.get(page).text for page in PAGES)
     log = (admin_cloud.folder / "logs" / "admin.log").read_text()

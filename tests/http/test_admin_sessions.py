@@ -119,7 +119,6 @@ def test_an_unknown_account_at_the_provider_leads_back_with_a_reason(visitor, ht
     assert "No account of this project" in answer.text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", ["sign-in/evil", "sign-in/google", "sign-in/..%2f"])
 def test_only_providers_in_the_settings_are_used(visitor, path):
     assert visitor.get(path).status_code in (404, 405)

@@ -104,7 +104,6 @@ def test_unsupported_endpoints_are_501(reading_project):
             assert answer.status_code == 400, (grant, body)
 
 
-@pytest.mark.slow
 def test_passwords_are_hashed_with_salt():
     """Two hashes of one password differ, both match it, and nothing else matches."""
     first, second = hash_password("pass"), hash_password("pass")

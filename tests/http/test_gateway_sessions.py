@@ -138,7 +138,6 @@ def test_unknown_tokens_and_banned_users_are_refused(clocked, gateway):
     assert code_of(lambda: auth.refresh_session(token)) == "refresh_token_not_found"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("scope", "ended"), [("local", {0}), ("others", {1, 2}), ("global", {0, 1, 2})])
 def test_signing_out_ends_the_sessions_of_its_scope(clocked, gateway, scope, ended):
     """Their refresh tokens are invalid, and their access tokens no longer show the user."""

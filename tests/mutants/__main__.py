@@ -15,8 +15,10 @@ from tests.mutants.catalog import AREAS, BUGS
 from tests.mutants.judge import (
     Verdict,
     copy_tree,
+    find_sampled,
     find_unsound,
     judge_all,
+    narrow,
     run_seeds,
     strip_parameters,
     summarise_seeds,
@@ -38,6 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         return _list(chosen)
     if options.check:
         return _check(chosen)
+    if options.as_make_test:
+        ids = find_sampled()
+        chosen = [narrow(bug, ids) for bug in chosen]
     return _judge(chosen, options.seeds, options.at_once)
 
 
@@ -52,6 +57,9 @@ def _read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another seed chooses another sample")
     parser.add_argument(
         "--seeds", type=int, default=0, metavar="N", help="also run up to N random worlds with each bug"
+    )
+    parser.add_argument(
+        "--as-make-test", action="store_true", help="ask only the tests, and of each the cases, that `make test` runs"
     )
     parser.add_argument("--at-once", type=int, default=AT_ONCE, metavar="N", help="bugs judged at the same time")
     return parser.parse_args(arguments)

@@ -15,6 +15,7 @@ from statistics import median
 
 from tests.mutants.places import Stale
 from tests.mutants.planted import ROOT, PlantedBug, find_test_problem
+from tests.support.sampling import name_file
 
 LONGEST_RUN_S = 300
 SEEDS_WITHIN_S = 120
@@ -60,6 +61,20 @@ def copy_tree(to: Path) -> Path:
     return to
 
 
+def find_sampled() -> list[str]:
+    """The ids of the tests that `make test` runs on the default Postgres. RuntimeError if they cannot be collected."""
+    run = run_pytest(ROOT, ["--collect-only", "--sample", "tests"])
+    if run.returncode:
+        raise RuntimeError(f"the tests cannot be collected: {(run.stdout + run.stderr)[-600:]}")
+    return [line for line in run.stdout.splitlines() if "::" in line]
+
+
+def narrow(bug: PlantedBug, ids: Sequence[str]) -> PlantedBug:
+    """The same bug, with those of these test ids that its entry names."""
+    found = [each for test in bug.tests for each in ids if test in (each, strip_parameters(each), name_file(each))]
+    return replace(bug, tests=tuple(dict.fromkeys(found)))
+
+
 def judge_all(
     trees: Sequence[Path], bugs: Sequence[PlantedBug], seeds: int, report: Callable[[PlantedBug, Verdict], object]
 ) -> list[Verdict]:
@@ -84,6 +99,8 @@ def judge_all(
 def judge(tree: Path, bug: PlantedBug, seeds: int = 0) -> Verdict:
     """Plant the bug in `tree`, run its tests and, if it is in the core, up to so many seeds; then restore the tree."""
     problems = [problem for test in bug.tests if (problem := find_test_problem(tree, test))]
+    if not bug.tests:
+        problems = ["none of its tests runs"]
     if problems:
         return Verdict(0, trouble="; ".join(problems))
     try:

@@ -6,11 +6,11 @@ import pytest
 
 from tests.mutants.__main__ import main
 from tests.mutants.catalog import BUGS
+from tests.mutants.judge import judge, narrow
 from tests.mutants.places import Place, Python, Sql, Stale
 from tests.mutants.planted import PlantedBug, exactly
 
 
-@pytest.mark.slow
 def test_every_planted_bug_fits_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     """Place, pattern and tests of every entry exist; the output names those that are stale."""
     assert main(["--check"]) == 0, capsys.readouterr().out
@@ -81,3 +81,24 @@ def test_a_bug_that_changes_nothing_is_refused(tree: Path) -> None:
     bug = PlantedBug("bug", Python("shop.one", "LIMIT"), "3", "3", "a promise", ())
     with pytest.raises(Stale, match="changes nothing"):
         bug.plant(tree)
+
+
+@pytest.mark.parametrize(
+    ("named", "asked"),
+    [
+        (("tests/a.py",), ("tests/a.py::test_one[1]", "tests/a.py::test_two")),
+        (("tests/a.py::test_two", "tests/b.py::test_one[2]"), ("tests/a.py::test_two", "tests/b.py::test_one[2]")),
+        (("tests/b.py::test_one", "tests/b.py"), ("tests/b.py::test_one[2]",)),
+        (("tests/b.py::test_one[1]", "tests/b.py::test"), ()),
+    ],
+)
+def test_a_bug_is_judged_by_those_of_its_tests_that_run(named: tuple[str, ...], asked: tuple[str, ...]) -> None:
+    bug = PlantedBug("bug", Python("shop.one", "LIMIT"), "3", "4", "a promise", named)
+    ids = ["tests/a.py::test_one[1]", "tests/a.py::test_two", "tests/b.py::test_one[2]"]
+    assert narrow(bug, ids).tests == asked
+
+
+def test_a_bug_of_which_no_test_runs_is_not_judged(tree: Path) -> None:
+    bug = PlantedBug("bug", Python("shop.one", "LIMIT"), "3", "4", "a promise", ())
+    assert judge(tree, bug).trouble == "none of its tests runs"
+    assert (tree / "shop" / "one.py").read_text().startswith("LIMIT = 3")

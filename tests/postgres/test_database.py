@@ -76,7 +76,6 @@ def test_an_empty_folder_is_no_error(postgres, tmp_path, connect):
         drop_database(url)
 
 
-@pytest.mark.slow
 def test_copies_share_nothing_and_follow_the_files(postgres, folder, connect):
     one, two = fresh_database(postgres, folder=folder), fresh_database(postgres, folder=folder)
     connect(one).execute("delete from t")
@@ -90,7 +89,6 @@ def test_copies_share_nothing_and_follow_the_files(postgres, folder, connect):
         connect(one)
 
 
-@pytest.mark.slow
 def test_several_threads_get_one_each(postgres, folder):
     urls: list[str] = []
     threads = [threading.Thread(target=lambda: urls.append(fresh_database(postgres, folder=folder))) for _ in range(4)]

@@ -37,7 +37,6 @@ def test_a_changed_schema_meets_no_other_test(databases, postgres, change):
         assert shared.url != first
 
 
-@pytest.mark.slow
 def test_rows_and_sessions_are_as_in_a_new_database(databases, postgres):
     with databases.lend(postgres) as shared, World(shared.url, shared=shared) as world:
         first = shared.url

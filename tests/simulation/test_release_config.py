@@ -103,7 +103,6 @@ def test_a_sweep_does_not_end_a_difference_that_is_there(fleet):
     assert fleet.open_alerts() == {("drift", ENV)}
 
 
-@pytest.mark.slow
 def test_the_sweep_gets_no_values(fleet):
     assert finish(fleet, start_release(fleet, env={"A": "secret-1"}, soak_s=30))["state"] == "completed"
     rows = operate(fleet, "fly_fleet_page", p_after=None)["rows"]
