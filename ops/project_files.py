@@ -4,11 +4,13 @@
 the shell, Docker Compose and Hangar read the same file alike.
 """
 
+import contextlib
+import fcntl
 import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,28 @@ _HEAD = """\
 
 class ProjectFileError(Exception):
     """A file cannot be read or written. The message names the file and the line, never a value."""
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path = Path()) -> Iterator[None]:
+    """One command at a time works on the two files of a folder. Raises ProjectFileError at once if another one does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems lock no folder. There nothing but the operator keeps two commands apart.
+        with contextlib.suppress(OSError):
+            _lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ProjectFileError(
+            "another `hangar init` or `hangar deploy` is at work in this folder. Run this one when it has ended"
+        ) from None
 
 
 def read_env_file(path: Path = ENV_FILE) -> dict[str, str]:

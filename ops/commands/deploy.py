@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ops.deploy.settings import SettingsError
 from ops.deploy.steps import Plan, describe, format_plan
 from ops.deploy.tools import CommandError, ToolMissingError
 from ops.exit_codes import EXIT_SOME_FAILED, EXIT_USAGE
-from ops.project_files import ProjectFileError, add_to_env_file
+from ops.project_files import ProjectFileError, add_to_env_file, hold_folder
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 image_option = click.option("--image", help="Deploy this image of the functions instead of building one.")
@@ -45,7 +45,7 @@ def deploy_fly(
     org: str | None, name: str | None, region: str | None, image: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Deploy each function as an app on Fly."""
-    with _stop_on_problems():
+    with _stop_on_problems(dry_run=dry_run):
         inputs = load_inputs(os.environ, dry_run=dry_run)
         keys = ("deploy", "fly")
         options = fly.FlyOptions(
@@ -81,7 +81,7 @@ def deploy_cloud_run(
     project: str | None, region: str | None, name: str | None, image: str | None, dry_run: bool, as_json: bool
 ) -> None:
     """Deploy each function as a service of Google Cloud Run."""
-    with _stop_on_problems():
+    with _stop_on_problems(dry_run=dry_run):
         inputs = load_inputs(os.environ, dry_run=dry_run)
         keys = ("deploy", "cloud-run")
         options = cloud_run.CloudRunOptions(
@@ -117,7 +117,7 @@ def deploy_cloud_run(
 @report_errors
 def deploy_compose(host: str | None, name: str | None, image: str | None, dry_run: bool, as_json: bool) -> None:
     """Deploy all functions on this host with Docker Compose."""
-    with _stop_on_problems():
+    with _stop_on_problems(dry_run=dry_run):
         inputs = load_inputs(os.environ, dry_run=dry_run)
         keys = ("deploy", "compose")
         options = compose.ComposeOptions(
@@ -146,10 +146,11 @@ def deploy_compose(host: str | None, name: str | None, image: str | None, dry_ru
 
 
 @contextmanager
-def _stop_on_problems() -> Iterator[None]:
+def _stop_on_problems(*, dry_run: bool) -> Iterator[None]:
     """End the command with one line and the right exit code for each problem that is found before the first step."""
     try:
-        yield
+        with nullcontext() if dry_run else hold_folder():
+            yield
     except (SettingsError, ProjectFileError, ToolMissingError) as error:
         stop(EXIT_USAGE, str(error))
     except (DatabaseStepError, CommandError) as error:

@@ -21,6 +21,7 @@ from ops.project_files import (
     ProjectFileError,
     add_to_env_file,
     find_unfit,
+    hold_folder,
     read_env_file,
     read_project_file,
     read_text,
@@ -81,58 +82,62 @@ def init(
                 EXIT_USAGE,
                 "this folder cannot be written, and the two files are written here. Change to another folder",
             )
-        kept, on_file = read_env_file(), _read_kept_plain()
-        form_ = _Form({**on_file, **kept}, yes=yes)
-        form_.take("SUPABASE_URL", supabase_url, "Supabase URL", check_project_url)
-        form_.take(
-            "SUPABASE_SECRET_KEY", None, "Supabase secret key",
-            lambda key: checks.check_supabase(form_.values["SUPABASE_URL"], key), hidden=True, after="SUPABASE_URL",
-        )  # fmt: skip
-        url = form_.values["SUPABASE_URL"]
-        publishable = form_.take(
-            "SUPABASE_PUBLISHABLE_KEY",
-            publishable_key,
-            "Supabase publishable key",
-            lambda key: checks.check_publishable(key, url),
-        )
-        form_.take(
-            DATABASE_URL,
-            None,
-            "Database URL (role postgres)",
-            lambda text: checks.check_database(text, url),
-            hidden=True,
-        )
-        form_.take(
-            "FLY_ORG_SLUG", fly_org, "Fly organisation of the users' apps", _must(form.slug.parse, form.slug.expected)
-        )
-        api = os.environ.get("FLY_API_URL") or _FLY_API
-        token = form_.take(
-            "FLY_API_TOKEN", None, "Fly token", lambda text: checks.check_fly(api, text, form_.values["FLY_ORG_SLUG"]),
-            hidden=True, after="FLY_ORG_SLUG",
-        )  # fmt: skip
-        backend = form_.take("--image", image, "Image of the backend", lambda text: _check_image(text, url, token))
-        places = form_.take("--regions", regions, "Regions", _check_regions, default="sin")
-        typed = form_.take(
-            "--plan", ",".join(plans) or None, f"Plans, with commas: {_PLAN_FORM}", _check_plans, default=""
-        )
-        alert = form_.take(
-            _ALERT, None, "Alert address, a webhook (may be empty)",
-            lambda text: checks.check_alert_url(text, send=test_alert) if text else None, hidden=True, default="",
-        )  # fmt: skip
-        _write(
-            form_,
-            kept,
-            {
-                "publishable": publishable,
-                "org": form_.values["FLY_ORG_SLUG"],
-                "image": backend,
-                "regions": places,
-                "alert": alert,
-                "plans": typed,
-            },
-        )
-        _show_host(form_.values[DATABASE_URL])
-        click.echo(_NEXT)
+        with hold_folder():
+            kept, on_file = read_env_file(), _read_kept_plain()
+            form_ = _Form({**on_file, **kept}, yes=yes)
+            form_.take("SUPABASE_URL", supabase_url, "Supabase URL", check_project_url)
+            form_.take(
+                "SUPABASE_SECRET_KEY", None, "Supabase secret key",
+                lambda key: checks.check_supabase(form_.values["SUPABASE_URL"], key), hidden=True, after="SUPABASE_URL",
+            )  # fmt: skip
+            url = form_.values["SUPABASE_URL"]
+            publishable = form_.take(
+                "SUPABASE_PUBLISHABLE_KEY",
+                publishable_key,
+                "Supabase publishable key",
+                lambda key: checks.check_publishable(key, url),
+            )
+            form_.take(
+                DATABASE_URL,
+                None,
+                "Database URL (role postgres)",
+                lambda text: checks.check_database(text, url),
+                hidden=True,
+            )
+            form_.take(
+                "FLY_ORG_SLUG",
+                fly_org,
+                "Fly organisation of the users' apps",
+                _must(form.slug.parse, form.slug.expected),
+            )
+            api = os.environ.get("FLY_API_URL") or _FLY_API
+            token = form_.take(
+                "FLY_API_TOKEN", None, "Fly token", lambda text: checks.check_fly(api, text, form_.values["FLY_ORG_SLUG"]),
+                hidden=True, after="FLY_ORG_SLUG",
+            )  # fmt: skip
+            backend = form_.take("--image", image, "Image of the backend", lambda text: _check_image(text, url, token))
+            places = form_.take("--regions", regions, "Regions", _check_regions, default="sin")
+            typed = form_.take(
+                "--plan", ",".join(plans) or None, f"Plans, with commas: {_PLAN_FORM}", _check_plans, default=""
+            )
+            alert = form_.take(
+                _ALERT, None, "Alert address, a webhook (may be empty)",
+                lambda text: checks.check_alert_url(text, send=test_alert) if text else None, hidden=True, default="",
+            )  # fmt: skip
+            _write(
+                form_,
+                kept,
+                {
+                    "publishable": publishable,
+                    "org": form_.values["FLY_ORG_SLUG"],
+                    "image": backend,
+                    "regions": places,
+                    "alert": alert,
+                    "plans": typed,
+                },
+            )
+            _show_host(form_.values[DATABASE_URL])
+            click.echo(_NEXT)
     except (ProjectFileError, SettingsError) as error:
         stop(EXIT_USAGE, str(error))
 

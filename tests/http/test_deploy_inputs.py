@@ -6,6 +6,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from ops.project_files import hold_folder
 from tests.support.databases import drop_database, fresh_database
 
 
@@ -100,3 +101,13 @@ def test_each_setting_that_is_wrong_has_a_sentence_of_its_own(deploy_world):
     said = deploy_world.hangar("deploy", "compose", code=2)
     assert ". Run `hangar init`, or set them in the environment" in said
     assert "canary" not in said
+
+
+def test_beside_an_init_or_another_deployment_it_is_refused_and_a_dry_run_is_not(deploy_world):
+    """Two deployments would write the same file and the same secrets of Vault."""
+    with hold_folder(deploy_world.folder):
+        said = deploy_world.hangar("deploy", "compose", code=2)
+        assert "another `hangar init` or `hangar deploy` is at work in this folder" in said
+        assert deploy_world.changes("docker") == []
+        deploy_world.hangar("deploy", "compose", "--dry-run")
+    deploy_world.hangar("deploy", "compose")

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from local.http_server import Response, Server
-from ops.project_files import read_env_file, read_project_file
+from ops.project_files import hold_folder, read_env_file, read_project_file
 from shared.settings.config import Config
 from tests.support.registry import LoopbackRegistry
 
@@ -62,6 +62,13 @@ def test_it_writes_what_the_functions_start_with_and_keeps_it_the_second_time(ne
     toml = (new_project.folder / "hangar.toml").read_text()
     secrets = [value for name, value in found.items() if name != "SUPABASE_URL"]
     assert [value for value in secrets if value in said + again + toml] == []
+
+
+def test_a_second_one_in_the_same_folder_is_refused_before_it_makes_secrets(new_project):
+    with hold_folder(new_project.folder):
+        said = new_project.hangar(*words(new_project), code=2)
+    assert "another `hangar init` or `hangar deploy` is at work in this folder" in said
+    assert files(new_project) == []
 
 
 @pytest.mark.slow
