@@ -80,7 +80,7 @@ BUGS = (
         exactly(" and not observation.listed_as_ours"),
         "",
         "C6: a running app that the lists show is never given up for another name",
-        (f"{_CONTRADICTIONS}::test_an_app_that_the_lists_show_is_not_given_up_for_a_404",),
+        ("tests/unit/test_decide.py",),
     ),
     PlantedBug(
         "listed-app-is-somebody-elses",
@@ -104,7 +104,7 @@ BUGS = (
         exactly("changed_at - lead"),
         "changed_at",
         "C10: the age of a machine is measured by Fly's clock",
-        (f"{_SKEW}::test_a_machine_that_boots_is_not_old_by_another_clock",),
+        ("tests/simulation/test_clock_skew.py::test_a_machine_that_boots_is_not_old_by_another_clock[720]",),
     ),
     PlantedBug(
         "one-wrong-date-is-believed",
@@ -176,7 +176,9 @@ BUGS = (
         exactly("found if found or row.public_service else None"),
         "found or None",
         "C7: what a call may have left is looked for, whoever continues",
-        (f"{_ADDRESSES}::test_a_crash_between_call_and_save_leaves_neither_two_nor_a_forgotten_one",),
+        (
+            "tests/simulation/test_addresses.py::test_a_crash_between_call_and_save_leaves_neither_two_nor_a_forgotten_one[pro-1-after]",
+        ),
     ),
     PlantedBug(
         "address-assigned-twice",

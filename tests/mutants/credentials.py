@@ -3,7 +3,6 @@
 from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
-_RENEWAL = "tests/simulation/test_token_renewal.py"
 _KEYS = "tests/simulation/test_signing_keys.py"
 _RELEASES = "tests/simulation/test_release_tokens.py"
 _SECRETS = "tests/simulation/test_user_secrets.py"
@@ -105,7 +104,7 @@ BUGS = (
         exactly('"secrets" if kinds == {SECRETS} else "update"'),
         '"update"',
         "a renewal deploys the image that runs, wherever its tag points by now",
-        (f"{_RENEWAL}::test_a_renewal_keeps_the_image_although_its_tag_has_moved",),
+        ("tests/unit/test_planted_decisions.py::test_new_secrets_alone_are_no_update_that_asks_where_a_tag_points",),
     ),
     PlantedBug(
         "lost-secrets-not-noticed",

@@ -63,7 +63,9 @@ BUGS = (
         exactly("if app in listed]"),
         "if app in listed][:0]",
         "an app that runs although its row is closed is named",
-        ("tests/http/test_original_leftovers.py",),
+        (
+            "tests/http/test_original_leftovers.py::test_an_app_that_runs_although_its_row_is_closed_is_named_and_destroying_it_ends_that",
+        ),
     ),
     PlantedBug(
         "doctor-takes-any-refusal-for-a-read-only-token",

@@ -37,7 +37,7 @@ BUGS = (
         exactly('_compare_env(row, _as_map(wanted.get("env")), _as_map(config.get("env"))),'),
         "",
         "I1: the machine has the environment that Hangar set",
-        (_EDITS,),
+        ("tests/simulation/test_drift.py::test_every_edit_is_seen_told_and_repaired_in_the_same_machine[env emptied]",),
     ),
     PlantedBug(
         "drift-priced-by-the-plan",

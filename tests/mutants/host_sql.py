@@ -17,7 +17,6 @@ _LOSS_HOLD = "tests/postgres/test_host_loss_hold.py"
 _MARKS = "tests/postgres/test_marks.py"
 _READS = "tests/postgres/test_reads_of_the_host.py"
 _CHANGES = "tests/postgres/test_host_changes.py"
-_BINDING = "tests/postgres/test_binding.py"
 _FAILURES = "tests/simulation/test_failure_alerts.py"
 _HOLD = "tests/simulation/test_removal_hold.py"
 _MACHINE = "tests/simulation/test_state_machine.py::test_fly_holds_what_the_model_says"
@@ -49,7 +48,9 @@ BUGS = (
         exactly("when r.rule is null then array['unknown', 'unknown_status']"),
         "when r.rule is null then array['no', 'unknown_status']",
         "I5: a status that has no rule changes nothing",
-        (f"{_JUDGING}::test_status_words",),
+        (
+            "tests/postgres/test_entitlement_judging.py::test_status_words[default-dunning-ends_at10-None-unknown_status]",
+        ),
     ),
     PlantedBug(
         "status-compared-as-written",
@@ -113,7 +114,7 @@ BUGS = (
         exactly("exception when data_exception then"),
         "exception when division_by_zero then",
         "I5: an end that cannot be read harms its user only",
-        (f"{_ENDS}::test_ends_of_every_type",),
+        ("tests/postgres/test_entitlement_ends.py::test_ends_of_every_type[default-27]",),
     ),
     PlantedBug(
         "emptied-table-obeyed",
@@ -300,7 +301,7 @@ BUGS = (
         exactly("if not p_columns ? 'ends_at' then"),
         "if false then",
         "I5: a host that renames its column of ends loses no app",
-        (f"{_CHANGES}::test_a_host_that_cannot_be_read",),
+        ("tests/postgres/test_host_changes.py::test_a_host_that_cannot_be_read[default-end oddly renamed]",),
     ),
     PlantedBug(
         "triggers-lost-with-the-table",
@@ -316,7 +317,7 @@ BUGS = (
         exactly("where a.user_id = p_user and a.deleted_at is null for no key update;"),
         "where a.user_id = p_user and a.deleted_at is null;",
         "I1: a renewal that was committed while Hangar waited for the row is seen",
-        ("tests/postgres/test_races.py", _ENTITLEMENT),
+        ("tests/postgres/test_races.py::test_renewal_while_a_claim_waits_for_the_row",),
     ),
     PlantedBug(
         "not-live-forgets-old-users",

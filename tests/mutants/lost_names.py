@@ -38,7 +38,7 @@ BUGS = (
         exactly("if 2 * listing.ours < expected:"),
         "if False:",
         "I5: lists that lack most of our apps prove nothing",
-        (_REFUSED,),
+        (f"{_REFUSED}[a token for one app]",),
     ),
     PlantedBug(
         "lost-name-beside-a-part-of-the-list",

@@ -103,6 +103,6 @@ BUGS = (
         exactly("v_spec.docker_image := coalesce(v_unpinned.docker_image, p_spec.docker_image);"),
         "v_spec.docker_image := p_spec.docker_image;",
         "I13: a pin that ends leaves nothing behind, whatever release came meanwhile",
-        ("tests/simulation/test_release_pins.py::test_the_next_release_takes_away_what_an_ended_pin_left",),
+        ("tests/postgres/test_release_guards.py::test_a_machine_without_its_pin_has_the_image_of_the_plan",),
     ),
 )

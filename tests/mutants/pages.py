@@ -4,7 +4,6 @@ from tests.mutants.places import Python, Sql
 from tests.mutants.planted import PlantedBug, exactly
 
 _ACCESS = "tests/http/test_admin_access.py"
-_ACTIONS = "tests/http/test_admin_actions.py"
 _PARTS = "tests/unit/test_admin_parts.py"
 _RELEASES = "tests/unit/test_release_pages.py"
 _RELEASE_ROWS = "tests/postgres/test_dashboard_releases.py"
@@ -229,6 +228,6 @@ BUGS = (
         exactly(" and (a.machine_region is null or a.machine_region = w.region) then false"),
         " then false",
         "a count over the fleet says the same as a question about each app",
-        (_RELEASE_ROWS,),
+        (f"{_RELEASE_ROWS}::test_apps_that_differ_are_counted_as_if_each_was_asked[-machine_region = 'nrt']",),
     ),
 )

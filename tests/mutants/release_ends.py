@@ -234,7 +234,7 @@ BUGS = (
         exactly("if v_verdict = 'asleep' and v_code = 'exited' and p_target.wave = 0"),
         "if false and p_target.wave = 0",
         "I13: a canary that ends before it was good once proves nothing",
-        (f"{_MOMENTS}::test_an_image_that_does_not_stay_up_is_no_sleep",),
+        ("tests/simulation/test_release_moments.py::test_an_image_that_does_not_stay_up_is_no_sleep[exit-0]",),
     ),
     PlantedBug(
         "way-back-waits-for-itself",
@@ -252,7 +252,13 @@ BUGS = (
         ),
         "\n               order",
         "I5: an environment with which no program starts is refused at every door",
-        (f"{_ENV}::test_what_no_machine_could_have_is_refused_and_changes_nothing",),
+        (
+            (
+                f"{_ENV}::test_what_no_machine_could_have_is_refused_and_changes_nothing"
+                "[env6-env values may have at most 32768 bytes"
+                ", and names at most 255; too long: LEVEL, MORE-set_plan]"
+            ),
+        ),
     ),
     PlantedBug(
         "unproved-image-waits-for-a-return",

@@ -214,7 +214,9 @@ BUGS = (
         exactly("perform hangar.forget_given(p_release, v_target);"),
         "",
         "a second rollback does not bring again what the first one took back",
-        (f"{_ROLLBACKS}::test_two_rollbacks_in_the_order_of_the_releases_end_at_the_beginning",),
+        (
+            "tests/simulation/test_release_rollbacks.py::test_two_rollbacks_in_the_order_of_the_releases_end_at_the_beginning[everybody-second1]",
+        ),
     ),
     PlantedBug(
         "plan-brings-back-what-was-rolled-back",
@@ -222,7 +224,9 @@ BUGS = (
         exactly("perform hangar.forget_adopted(p_release);"),
         "",
         "a second rollback does not give plans again what the first one took back",
-        (f"{_ROLLBACKS}::test_two_rollbacks_in_the_order_of_the_releases_end_at_the_beginning",),
+        (
+            "tests/simulation/test_release_rollbacks.py::test_two_rollbacks_in_the_order_of_the_releases_end_at_the_beginning[everybody-second1]",
+        ),
     ),
     PlantedBug(
         "release-overwrites-an-edited-plan",

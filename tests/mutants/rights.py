@@ -5,7 +5,6 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _WEBHOOK, _OPERATOR = "shared.http.webhook_auth", "shared.http.operator_auth"
 _SIGNATURES = "tests/unit/test_auth.py"
-_MATRIX = "tests/http/test_auth_matrix.py"
 _TOKENS = "tests/unit/test_operators.py"
 
 BUGS = (

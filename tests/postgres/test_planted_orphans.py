@@ -73,6 +73,18 @@ def test_a_removal_counts_for_a_day(hangar, act, hours, removed):
     assert hangar.one("select count(*) from user_fly_app_events where event_type = 'orphan_removed'") == removed
 
 
+@pytest.mark.parametrize(("hours", "removed"), [(23, 1), (25, 0)])
+def test_a_removal_that_was_closed_as_unknown_counts_for_a_day(hangar, act, hours, removed):
+    orphan = sight(hangar, 2)
+    assert judge(hangar, act, orphan)["verdict"] == "remove"
+    hangar.shift_clock(HOUR)
+    hangar.rpc("fly_record_orphans", seen=[{"app": orphan[0], "network": orphan[1]}])
+    assert statuses(hangar) == ["intent", "unknown"]
+    hangar.shift_clock((1 + hours) * HOUR)
+    hangar.rpc("fly_record_orphans", seen=[])
+    assert hangar.one("select count(*) from user_fly_app_events where event_type = 'orphan_removed'") == removed
+
+
 @pytest.mark.parametrize(
     ("outcome", "verdict"), [("open", "keep"), ("unknown", "keep"), ("failed", "readopted"), (None, "readopted")]
 )

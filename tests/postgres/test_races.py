@@ -68,6 +68,22 @@ def test_renewal_between_the_locks_of_sync_and_its_deriving(patient, pool):
     assert patient.live_row(user)["desired_state"] == "present"
 
 
+def test_renewal_while_a_claim_waits_for_the_row(patient, pool):
+    """The claim of an expired user waits for whoever holds the row. It derives after it has the row, and sees the renewal."""
+    user = expired(patient)
+    before = patient.live_row(user)["generation"]
+    holder, worker, host = patient.host(), patient.worker(), patient.host()
+    holder.execute("set role none")
+    with holder.transaction():
+        holder.execute("select 1 from user_fly_apps where user_id = %s for update", (user,))
+        claim = pool.submit(patient.rpc, "fly_claim", via=worker, user=user)
+        patient.wait_until_blocked(worker)
+        host.execute("update user_subscriptions set expires_at = null where user_id = %s", (user,))
+    result(claim)
+    row = patient.live_row(user)
+    assert (row["desired_state"], row["generation"]) == ("present", before)
+
+
 def test_renewal_after_sync_has_derived(patient):
     """Sync has written absence and not committed. The renewal does not wait for it; its mark makes the row present again."""
     user = expired(patient)

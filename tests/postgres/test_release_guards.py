@@ -616,3 +616,29 @@ def test_a_rollback_keeps_only_the_parts_that_a_later_release_changed(rollout):
     assert back == set(rollout.users)
     found = rollout.hangar.one("select to_jsonb(y) from hangar.user_specs y where user_id = %s", later)
     assert (found["image"], found["env"]) == (None, {"LEVEL": "debug"})
+
+
+def test_a_user_who_returns_has_no_move_of_a_release_that_is_gone(hangar):
+    """I13: only a release that is under way moves an app. Here the release's own end did not reach the row."""
+    user = hangar.user("pro")
+    hangar.converge(user)
+    hangar.subscribe(user, tier="free")
+    assert hangar.live_row(user)["desired_state"] == "absent"
+    hangar.sql("set session_replication_role = replica")
+    hangar.sql("update user_fly_apps set move_release_id = 77 where user_id = %s", user)
+    hangar.sql("set session_replication_role = origin")
+    hangar.subscribe(user, tier="pro")
+    row = hangar.live_row(user)
+    assert (row["desired_state"], row["move_release_id"]) == ("present", None)
+
+
+def test_a_machine_without_its_pin_has_the_image_of_the_plan(hangar):
+    """I13: what `without_pin` leaves out is what a release then gives; the image of a pin does not stay in it."""
+    user = hangar.user("pro")
+    hangar.converge(user)
+    plain = hangar.live_row(user)["docker_image"]
+    hangar.rpc("fly_set_user_pin", user=user, pin={"image": "registry.example/app:pinned"}, actor="ops")
+    hangar.follow()
+    assert hangar.live_row(user)["docker_image"] == "registry.example/app:pinned"
+    query = "select (hangar.without_pin(a, hangar.spec_of(a))).docker_image from user_fly_apps a where a.user_id = %s"
+    assert hangar.one(query, user) == plain

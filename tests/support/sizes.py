@@ -17,7 +17,7 @@ _SIZES = {
     "DOWNGRADES": (120, 1_000),
     "FLIPPING_USERS": (60, 250),
     "STORMS": (1, 6),
-    "STATE_MACHINE_EXAMPLES": (6, 100),
+    "STATE_MACHINE_EXAMPLES": (8, 100),
     "PARTS_KILLED": (1, 2),
     "AXE_RUNS_PER_PAGE": (1, 2),
     "LOCK_ROUNDS": (2, 15),

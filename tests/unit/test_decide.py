@@ -63,6 +63,7 @@ PRESENT = [
     (ROW, Observation(AppPresence.ABSENT, just_created=True), Wait),
     (ROW, Observation(AppPresence.ABSENT, name_was_taken=True), Wait),
     (having(ROW, retry_count=2), Observation(AppPresence.ABSENT, name_was_taken=True), Rename),
+    (having(ROW, retry_count=2), Observation(AppPresence.ABSENT, name_was_taken=True, listed_as_ours=True), Wait),
     (having(ROW, retry_count=2, create_unknown_at=NOW), Observation(AppPresence.ABSENT, name_was_taken=True), Wait),
     (ROW, ours(), ActionKind.SET_SECRETS),
     (having(ROW, secrets_version=1), ours(), ActionKind.CREATE_MACHINE),

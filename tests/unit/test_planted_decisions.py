@@ -8,6 +8,7 @@ import pytest
 
 from shared.domain.actions import Action, ActionKind, Done
 from shared.domain.decide import STRAY_AGE, decide, find_main
+from shared.domain.drift import SECRETS, Difference
 from shared.reconcile.executor import execute
 from shared.reconcile.worker import MachineInputs
 from tests.unit.test_decide import MACHINE, NOW, READY, having, ours
@@ -27,6 +28,14 @@ def test_only_a_second_machine_is_a_stray():
     stray = replace(main, id="m2", name="by-hand")
     assert decide(READY, ours(main), NOW) == Done("active", main)
     assert decide(READY, ours(main, stray), NOW) == Action(ActionKind.DESTROY_MACHINE, stray, "stray")
+
+
+@pytest.mark.parametrize(("more", "purpose"), [((), "secrets"), ((Difference("image", "old", "new"),), "update")])
+def test_new_secrets_alone_are_no_update_that_asks_where_a_tag_points(more, purpose):
+    """A renewal deploys the image that runs; only an update for another reason resolves a tag."""
+    machine = replace(MACHINE, drift=(Difference(SECRETS, "1", "2"), *more))
+    row = having(READY, generation=2, observed_generation=1)
+    assert decide(row, ours(machine), NOW) == Action(ActionKind.UPDATE_MACHINE, machine, purpose)
 
 
 @pytest.mark.parametrize(
