@@ -28,10 +28,26 @@ BUGS = (
     PlantedBug(
         "doctor-stops-at-the-first-failure",
         Sql("function hangar.doctor_check"),
-        exactly("exception when others then"),
-        "exception when division_by_zero then",
+        exactly("when others then"),
+        "when division_by_zero then",
         "a check that fails does not stop the others",
         (f"{_POSTGRES}::test_a_check_that_fails_is_named_and_the_others_still_run",),
+    ),
+    PlantedBug(
+        "missing-right-is-a-warning",
+        Sql("function hangar.doctor_check"),
+        exactly("exception when insufficient_privilege then"),
+        "exception when division_by_zero then",
+        "a right that the procedures lack is wrong, with what to do",
+        ("tests/http/test_doctor.py::test_a_mistake_is_named_and_its_remedy_ends_it[Vault closed to Hangar]",),
+    ),
+    PlantedBug(
+        "doctor-silent-on-an-open-vault",
+        Sql("function hangar.doctor_vault_webhook_secret"),
+        exactly("if v_readers is not null then"),
+        "if false then",
+        "nobody but the database reads the secret that signs its calls",
+        ("tests/http/test_doctor.py::test_a_mistake_is_named_and_its_remedy_ends_it[one column of Vault open]",),
     ),
     PlantedBug(
         "doctor-calls-unchecked-ok",
