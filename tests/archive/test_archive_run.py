@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from ops.archive.restore import restore_rows
+from ops.connection import TargetError
 from shared.domain.errors import Refused
 from tests.support.archiver import make_archiver
 
@@ -37,7 +38,7 @@ def test_a_restore_touches_no_other_file_and_says_where_it_cannot_write(archive,
     assert restore_rows(store.bucket(), "events", tmp_path / "log") == 50
     assert {path.name for path in tmp_path.iterdir()} == {"log", "log.rows", "log.partial"}
     assert (tmp_path / "log.rows").read_text() == "somebody's"
-    with pytest.raises(FileNotFoundError, match="no-such-folder"):
+    with pytest.raises(TargetError, match="no-such-folder is not a writable folder"):
         restore_rows(store.bucket(), "events", tmp_path / "no-such-folder" / "log")
 
 

@@ -35,7 +35,8 @@ def test_a_seed_gives_the_same_run_again(database):
         assert check_seed(database, 40) == []
         for seed in seeds:
             assert run_seed(database, seed, keep_trace=True).trace == first[seed], f"seed {seed}"
-        assert all(len(trace) > 100 for trace in first.values())
+        assert all(len(trace) > 20 for trace in first.values())  # most worlds are short
+        assert any(len(trace) > 100 for trace in first.values())
     finally:
         forget(database)
 
