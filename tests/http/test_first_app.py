@@ -272,6 +272,7 @@ class Page:
         return self.run("init", **secrets)
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_the_page_leads_from_forty_migrations_to_the_first_app_and_back(business, fly, operator, host, postgres):
     page = Page(operator)

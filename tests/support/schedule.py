@@ -22,7 +22,6 @@ SLOW_FILES = (
     "tests/http/test_doctor.py",
     "tests/http/test_ops_migrate.py",
     "tests/http/test_ops_releases.py",
-    "tests/http/test_first_app.py",
 )
 # Files beside tests/http/test_ops_* that use its local cloud.
 COMMANDS = (

@@ -25,7 +25,7 @@ _SIZES = {
     "INSTALLS_KILLED": (3, 6),
     "STORM_S": (900, 2_400),
     "ARCHIVE_KILL_STEP": (3, 1),
-    "RELEASE_FLEET": (100, 1_000),
+    "RELEASE_FLEET": (60, 1_000),
     "BAD_RELEASE_FLEET": (60, 200),
     "OLD_EVENTS": (60_000, 1_000_000),
 }
