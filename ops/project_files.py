@@ -33,7 +33,10 @@ class ProjectFileError(Exception):
 @contextlib.contextmanager
 def hold_folder(folder: Path = Path()) -> Iterator[None]:
     """One command at a time works on the two files of a folder. Raises ProjectFileError at once if another one does."""
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ProjectFileError(f"this folder cannot be read: {error.strerror}") from None
     try:
         # Some network file systems lock no folder. There nothing but the operator keeps two commands apart.
         with contextlib.suppress(OSError):

@@ -56,7 +56,9 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "slow: takes 0.3 s of a processor; `make test` runs few (tests/support/sampling.py)"
     )
-    config.addinivalue_line("markers", "proof: a slow test that is not even the one of its file that `make test` runs")
+    config.addinivalue_line(
+        "markers", "proof: a slow test that `make test` leaves out, unless it alone sees a planted bug"
+    )
     config.addinivalue_line("markers", "sized: larger in `make proof` than in `make test` (tests/support/sizes.py)")
 
 

@@ -69,11 +69,10 @@ def test_renewal_between_the_locks_of_sync_and_its_deriving(patient, pool):
 
 
 def test_renewal_while_a_claim_waits_for_the_row(patient, pool):
-    """The claim of an expired user waits for whoever holds the row. It derives after it has the row, and sees the renewal."""
+    """A claim waits for another session that holds the row. It reads the subscription afterwards, and sees the renewal."""
     user = expired(patient)
     before = patient.live_row(user)["generation"]
     holder, worker, host = patient.host(), patient.worker(), patient.host()
-    holder.execute("set role none")
     with holder.transaction():
         holder.execute("select 1 from user_fly_apps where user_id = %s for update", (user,))
         claim = pool.submit(patient.rpc, "fly_claim", via=worker, user=user)

@@ -34,7 +34,7 @@ class SilentFailure:
     kind: str = ""
 
     def begin(self) -> bool:
-        """Hurt one running app with which nothing was wrong for an hour; False when there is none.
+        """Hurt one running app that was well for the last hour. False if there is none.
 
         Hangar remembers for an hour that it has restarted a machine, and replaces it the next time.
         """

@@ -82,7 +82,7 @@ def test_a_look_at_an_app_with_a_refused_token_is_not_asked_for(world):
     world.clock.advance(MINUTE)
     assert len(operate(world, "fly_advance_releases")["looks"]) == 1
     operate(world, "fly_record_signing_keys", p_signing="old", p_published='["other"]')
-    world.clock.advance(5 * MINUTE)  # whoever asked for the first look has not answered
+    world.clock.advance(5 * MINUTE)  # the first look was asked for, and its answer never came
     assert operate(world, "fly_advance_releases")["looks"] == []
     operate(world, "fly_record_signing_keys", p_signing="old", p_published='["old"]')
     world.clock.advance(5 * MINUTE)

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ops.project_files import ProjectFileError, add_to_env_file, read_env_file, read_project_file
+from ops.project_files import ProjectFileError, add_to_env_file, hold_folder, read_env_file, read_project_file
 
 
 @pytest.fixture
@@ -92,3 +92,8 @@ def test_a_project_file_of_windows_is_read(tmp_path):
     path.write_bytes("[backend]\n".encode("utf-16"))
     with pytest.raises(ProjectFileError, match="is not text in UTF-8"):
         read_project_file(path)
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path):
+    with pytest.raises(ProjectFileError, match="this folder cannot be read"), hold_folder(tmp_path / "gone"):
+        pass
