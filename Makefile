@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/
 PATHS ?= tests
-WORKERS ?= 4
+WORKERS ?= 3
 SEEDS ?= 1000
 SEED ?= 1
 

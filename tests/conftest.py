@@ -24,7 +24,7 @@ from tests.mutants.catalog import BUGS
 from tests.support.databases import as_role, drop_database, fresh_database
 from tests.support.sampling import choose_part, sample
 from tests.support.schedule import GroupScheduling, sort_slowest_first
-from tests.support.shared_database import PlainDatabase, SharedDatabases
+from tests.support.shared_database import SessionPool, SharedDatabases
 
 _ENOUGH_BYTES = 2 * 1024**3
 # Nothing has to outlive the tests' server, and nobody follows it.
@@ -185,20 +185,20 @@ def shared_databases() -> Iterator[SharedDatabases]:
 
 
 @pytest.fixture
-def lent_databases() -> list[PlainDatabase]:
-    """The shared databases that this test uses."""
+def session_pools() -> list[SessionPool]:
+    """The open sessions of the shared databases that this test uses."""
     return []
 
 
 @pytest.fixture
-def connect(lent_databases) -> Iterator[Callable[..., psycopg.Connection]]:
-    """`connect(url, role=None, claims=None)`: an autocommit session, closed after the test; None is superuser."""
+def connect(session_pools) -> Iterator[Callable[..., psycopg.Connection]]:
+    """`connect(url, role=None, claims=None)`: an autocommit session until the end of the test; None is superuser."""
     opened: list[psycopg.Connection] = []
 
     def open_session(url: str, role: str | None = None, claims: dict[str, object] | None = None) -> psycopg.Connection:
-        for database in lent_databases:
-            if url == database.url:
-                return database.open(role, claims)
+        for pool in session_pools:
+            if url == pool.url:
+                return pool.open(role, claims)
         connection = psycopg.connect(url, autocommit=True)
         opened.append(connection)
         if role:

@@ -20,6 +20,12 @@ def press(operator_page, cloud):
     return go
 
 
+def is_waiting(cloud, person) -> bool:
+    """Whether the row is free and due later."""
+    query = "select lease_token is null and next_attempt_at > updated_at from public.user_fly_apps where user_id = %s"
+    return cloud.sql(query, person.id) == [(True,)]
+
+
 def settings_events(cloud) -> int:
     return cloud.sql("select count(*) from public.user_fly_app_events where event_type = 'settings_changed'")[0][0]
 
@@ -37,6 +43,8 @@ def test_a_pause_stops_every_change_and_is_shown_on_every_page(press, operator_p
     operator_page.goto(f"{cloud.dashboard}/users/{person.id}")
     expect(operator_page.get_by_role("region", name="Current state")).to_contain_text("Hangar is paused")
     assert cloud.row(person)["fly_app_name"] not in cloud.apps()
+    # An attempt that saw the pause and ends only after the end of it would leave the app waiting for up to a minute.
+    cloud.wait_until("the nudged attempt has ended", lambda: is_waiting(cloud, person))
     expect(press("resume", "Resume")).to_contain_text("running")
     press("sweep", "Sweep now")
     cloud.wait_until("the app is active", lambda: cloud.row(person)["status"] == "active")

@@ -38,6 +38,7 @@ def logged(cloud, provisioned):
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 400)])
 @pytest.mark.slow
+@pytest.mark.proof
 def test_the_new_pages_have_no_accessibility_fault(open_context, sign_in, cloud, logged, alerts, scheme, width):
     """Doctor before and after its checks, logs and checks of an app, the list of alerts, and their forms."""
     page = sign_in(open_context(color_scheme=scheme, viewport={"width": width, "height": 900}).new_page())

@@ -27,6 +27,7 @@ from tests.http.running_function import FUNCTIONS, sign
 from tests.http.running_operator import Operator
 from tests.support.loopback import LOOPBACK
 
+pytestmark = pytest.mark.proof
 MACHINE_SECRET = "canary-machine-secret-7f3a9c"
 ALERT_PATH = "services/canary-alert-webhook-2b8e"
 COOKIE = "canary-cookie-51d07c4e"
@@ -367,6 +368,7 @@ def test_no_secret_leaves(run):
     assert run.recorder.find(everything) == []
 
 
+@pytest.mark.slow
 def test_the_search_finds_secrets_where_they_belong(run):
     """Each secret is found in dev.json, in Vault or in the settings of this test."""
     dev = (run.cloud.folder / "dev.json").read_text()

@@ -14,6 +14,7 @@ from local.dev.cloud import LocalCloud
 from local.dev.database import FREE_USERS, name_image
 from tests.support.loopback import LOOPBACK
 
+pytestmark = pytest.mark.proof  # `make demo` shows the same cloud at work
 KEYS = {
     *("database_url", "supabase_url", "secret_key", "publishable_key", "auth_signing_key"),
     *("fly_api_url", "fly_api_token", "fly_org", "webhook_secret", "static_secret"),
@@ -124,6 +125,7 @@ def test_one_sql_statement_provisions_an_app_and_another_removes_it(cloud, sql):
     assert sql.execute("select count(*) > 0 from public.signals").fetchone() == (True,)
 
 
+@pytest.mark.slow
 def test_the_database_clock_has_moved_when_the_clock_control_answers(cloud, sql):
     fly_api_url = cloud.addresses["fly_api_url"]
     ahead = "select hangar.now() - clock_timestamp()"

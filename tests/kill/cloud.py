@@ -23,6 +23,7 @@ from local.dev.cloud import LocalCloud
 from local.dev.functions import Function
 from local.http_server import Request, Response
 from tests.kill.relay import LOST, Counter, Relay, forward, name_call
+from tests.support.loopback import LOOPBACK
 
 SLOTS = {"provision": "provision", "deprovision": "deprovision", "health 1": "health", "health 2": "health"}
 PATIENCE_S = 300.0
@@ -237,8 +238,7 @@ class KillCloud(LocalCloud):
 
     def control(self, method: str, what: str, body: Any = None) -> Any:
         """Call Fly's simulator directly, not through a relay."""
-        with httpx.Client(trust_env=False, timeout=60) as client:
-            return client.request(method, f"{self.fly_url}/_sim/{what}", json=body).raise_for_status().json()
+        return LOOPBACK.request(method, f"{self.fly_url}/_sim/{what}", json=body).raise_for_status().json()
 
     @contextlib.contextmanager
     def fly_client(self) -> Iterator[httpx.Client]:

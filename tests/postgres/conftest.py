@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from tests.support.databases import drop_database, fresh_database
+from tests.support.shared_database import SessionPool
 
 FUNCTIONS_URL = "http://127.0.0.1:9/functions"
 WEBHOOK_SECRET = "whsec_" + "q83v" * 8  # 24 bytes
@@ -208,11 +209,11 @@ def database(request, postgres, _databases_lent) -> Iterator[str]:
         yield url
         drop_database(url)
         return
-    databases, lent = request.getfixturevalue("shared_databases"), request.getfixturevalue("lent_databases")
+    databases, pools = request.getfixturevalue("shared_databases"), request.getfixturevalue("session_pools")
     with databases.lend_plain(postgres) as shared:
-        lent.append(shared)
+        pools.append(shared.sessions)
         yield shared.url
-        lent.remove(shared)
+        pools.remove(shared.sessions)
     _databases_lent.append(not shared.is_closed)
 
 
@@ -230,19 +231,25 @@ def hangar(installed) -> Hangar:
 
 
 @pytest.fixture(scope="session")
-def _common_databases() -> dict[str, str]:
-    return {}
+def _common_pools() -> Iterator[dict[str, SessionPool]]:
+    pools: dict[str, SessionPool] = {}
+    yield pools
+    for pool in pools.values():
+        pool.close()
 
 
 @pytest.fixture
-def common(postgres, connect, _common_databases) -> Hangar:
+def common(postgres, connect, session_pools, _common_pools) -> Iterator[Hangar]:
     """Hangar, live, in a shared database for tests that leave nothing behind."""
     key = postgres.version
-    if key not in _common_databases:
-        _common_databases[key] = fresh_database(postgres)
-    hangar = Hangar(_common_databases[key], connect)
+    if key not in _common_pools:
+        _common_pools[key] = SessionPool(fresh_database(postgres))
+    pool = _common_pools[key]
+    session_pools.append(pool)
+    hangar = Hangar(pool.url, connect)
     hangar.sql("update hangar.settings set live = true where not live")
-    return hangar
+    yield hangar
+    pool.take_back()
 
 
 @pytest.fixture

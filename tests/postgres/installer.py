@@ -78,9 +78,14 @@ def uninstall(url, *arguments, **options):
 def read_ledger(url):
     """The names of the recorded files; none if there is no ledger."""
     with psycopg.connect(url, autocommit=True) as session:
-        if session.execute("select to_regclass('hangar.schema_migrations') is null").fetchone() == (True,):
-            return []
-        return [name for (name,) in session.execute(LEDGER).fetchall()]
+        return list_ledger(session)
+
+
+def list_ledger(session):
+    """The same in a session that is open: for looks that come often."""
+    if session.execute("select to_regclass('hangar.schema_migrations') is null").fetchone() == (True,):
+        return []
+    return [name for (name,) in session.execute(LEDGER).fetchall()]
 
 
 def dump(postgres, url, *options):

@@ -121,11 +121,14 @@ def test_killed_between_files_and_within_them_it_continues_where_it_was(host, co
     """An event trigger makes every statement slow, so that most kills come in the middle of a file."""
     seed = random.Random(7)  # noqa: S311  no secret
     goals = [1, *sorted(seed.sample(range(2, len(NAMES)), size("INSTALLS_KILLED") - 1))]
+    looks = connect(host)
     with slow_statements(connect(host)):
         for goal in goals:
             process = start("install", "--database-url", as_owner(host))
             installer.wait_for(
-                lambda goal=goal, process=process: len(read_ledger(host)) >= goal or process.poll() is not None
+                lambda goal=goal, process=process: (
+                    len(installer.list_ledger(looks)) >= goal or process.poll() is not None
+                )
             )
             kill(process)
             assert read_ledger(host) == NAMES[: len(read_ledger(host))]

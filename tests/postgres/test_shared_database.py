@@ -79,7 +79,7 @@ def test_an_open_transaction_of_a_test_keeps_nobody_waiting(databases, postgres)
 def test_a_changed_schema_meets_no_other_session(databases, postgres, change):
     with databases.lend_plain(postgres) as shared:
         first = shared.url
-        shared.open().execute(change)
+        shared.sessions.open().execute(change)
     with databases.lend_plain(postgres) as shared:
         assert shared.url != first
 
@@ -92,7 +92,7 @@ def test_rows_numbers_clock_and_sessions_are_as_in_a_new_installation(databases,
         " (select jsonb_agg(array[sequencename, last_value::text] order by schemaname, sequencename) from pg_sequences)"
     )
     with databases.lend_plain(postgres) as shared:
-        first, session, service = shared.url, shared.open(), shared.open("service_role")
+        first, session, service = shared.url, shared.sessions.open(), shared.sessions.open("service_role")
         before = session.execute(kept).fetchone()
         session.execute(
             "create or replace function hangar.now() returns timestamptz language sql stable set search_path = ''"
@@ -107,7 +107,7 @@ def test_rows_numbers_clock_and_sessions_are_as_in_a_new_installation(databases,
         service.execute("reset role")
         assert session.execute(kept).fetchone() != before
     with databases.lend_plain(postgres) as shared:
-        session, service = shared.open(), shared.open("service_role")
+        session, service = shared.sessions.open(), shared.sessions.open("service_role")
         assert (shared.url, session.execute(kept).fetchone()) == (first, before)
         assert session.execute("select count(*) from pg_locks where locktype = 'advisory'").fetchone() == (0,)
         role = service.execute("select current_user, current_setting('statement_timeout')").fetchone()
@@ -120,7 +120,7 @@ def test_rows_numbers_clock_and_sessions_are_as_in_a_new_installation(databases,
 def test_only_the_body_of_the_clock_may_change(databases, postgres, change):
     with databases.lend_plain(postgres) as shared:
         first = shared.url
-        shared.open().execute(change)
+        shared.sessions.open().execute(change)
     with databases.lend_plain(postgres) as shared:
         assert shared.url != first
 

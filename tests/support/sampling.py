@@ -1,7 +1,7 @@
 """Which tests run in `make test`, so that it takes minutes: a few cases of each; `make proof` runs them all.
 
-`pytest` alone runs everything. With `--sample`, a test runs at most three of its cases: the first, the last and one between.
-Of a file's tests that repeat on the system's older Postgres, every eighth runs. Of the tests that are marked `slow` those run,
+`pytest` alone runs everything. With `--sample`, a test runs at most two of its cases: the first and the last. Of a file's
+tests that repeat on the system's older Postgres, every twelfth runs. Of the tests that are marked `slow` those run,
 with their first case, without which a planted bug would stay unseen (tests/mutants), those that have a size of their own for
 `make test` (marked `sized`), and the first of a file that has only slow ones, unless it is marked `proof`. Unit tests are cheap
 and all run.
@@ -10,8 +10,8 @@ and all run.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-CASES = 3  # of one test
-FOR_EVERY = 8  # tests of a file that repeat on the system's Postgres, one does
+CASES = 2  # of one test
+FOR_EVERY = 12  # tests of a file that repeat on the system's Postgres, one does
 WHOLE = "tests/unit/"
 
 

@@ -202,11 +202,11 @@ class WorldDatabase(SharedDatabase):
         super().close()
 
 
-class PlainDatabase(SharedDatabase):
-    """A new installation, for tests that open sessions of their own. Those of `open` stay open for the next test."""
+class SessionPool:
+    """Sessions to one database that stay open for the next test."""
 
-    def __init__(self, server: Postgres) -> None:
-        super().__init__(server, lambda url: psycopg.connect(url, autocommit=True))
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._idle: dict[str | None, list[psycopg.Connection]] = defaultdict(list)  # by role
         self._lent: list[tuple[str | None, psycopg.Connection]] = []
 
@@ -238,9 +238,25 @@ class PlainDatabase(SharedDatabase):
             return False
         return True
 
+    def list_pids(self) -> list[int]:
+        """The idle sessions' processes."""
+        return [each.info.backend_pid for idle in self._idle.values() for each in idle]
+
+    def close(self) -> None:
+        for session in [each for idle in self._idle.values() for each in idle]:
+            session.close()
+
+
+class PlainDatabase(SharedDatabase):
+    """A new installation, for tests that open sessions of their own, most often from `sessions`."""
+
+    def __init__(self, server: Postgres) -> None:
+        super().__init__(server, lambda url: psycopg.connect(url, autocommit=True))
+        self.sessions = SessionPool(self.url)
+
     def _is_busy(self) -> bool:
         """Whether any session is left that is not ours: a thread or a process of the test could still write through it."""
-        ours = [each.info.backend_pid for idle in self._idle.values() for each in idle]
+        ours = self.sessions.list_pids()
         ends_at = time.monotonic() + _CLOSING_S
         while self.host.execute(_STRANGERS, (ours,)).fetchone() != (0,):
             if time.monotonic() > ends_at:
@@ -249,8 +265,7 @@ class PlainDatabase(SharedDatabase):
         return False
 
     def close(self) -> None:
-        for session in [each for idle in self._idle.values() for each in idle]:
-            session.close()
+        self.sessions.close()
         super().close()
 
 
@@ -275,7 +290,7 @@ class SharedDatabases:
             try:
                 yield database
             finally:
-                database.take_back()
+                database.sessions.take_back()
 
     @contextlib.contextmanager
     def _lend(self, kind: type[Any], server: Postgres) -> Iterator[Any]:
