@@ -15,7 +15,7 @@ from shared.domain.models import Json, Settings
 from shared.fly.client import FlyClient
 from shared.fly.models import FlyMachine
 from shared.reconcile.executor import patch_from_machine
-from shared.reconcile.observer import to_observation
+from shared.reconcile.observed_machine import to_observation
 
 Outcome = Literal["shown", "adopted", "closed", "decided", "cannot", "failed"]
 

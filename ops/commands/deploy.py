@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ops.cli_support import get_actor, json_option, print_json, report_errors, stop
-from ops.deploy import cloud_run, compose, fly
+from ops.deploy import cloud_run, cloud_run_parts, compose, fly
 from ops.deploy.cloud_run_state import read_cloud_run, read_project_number
 from ops.deploy.compose_state import check_compose, read_compose
 from ops.deploy.database import DatabaseStepError, add_plans, write_schedule, write_settings, write_vault
@@ -84,7 +84,7 @@ def deploy_cloud_run(
     with _stop_on_problems(dry_run=dry_run):
         inputs = load_inputs(os.environ, dry_run=dry_run)
         keys = ("deploy", "cloud-run")
-        options = cloud_run.CloudRunOptions(
+        options = cloud_run_parts.CloudRunOptions(
             project=_check_name(inputs.require(project, "--project", *keys, "project"), "--project"),
             region=_check_name(inputs.require(region, "--region", *keys, "region"), "--region"),
             name=_check_name(inputs.choose(name, *keys, "name") or "hangar", "--name", longest=18),
@@ -95,15 +95,15 @@ def deploy_cloud_run(
             raise SettingsError(
                 f"{cloud_run.STATIC} is missing: Cloud Scheduler calls with it. `hangar init` makes one, or set it"
             )
-        state, notes = cloud_run.CloudRunState(), inputs.notes
-        secrets = inputs.complete(cloud_run.find_urls(options, state), {}).secret
+        state, notes = cloud_run_parts.CloudRunState(), inputs.notes
+        secrets = inputs.complete(cloud_run_parts.find_urls(options, state), {}).secret
         try:
             inputs.tools.find("gcloud")
             number = read_project_number(inputs.tools, options)
             state = read_cloud_run(inputs.tools, options, number, source, secrets)
         except (ToolMissingError, CommandError) as error:
             notes = _note_or_raise(error, notes, dry_run=dry_run)
-        settings = inputs.complete(cloud_run.find_urls(options, state), cloud_run.name_services(options))
+        settings = inputs.complete(cloud_run_parts.find_urls(options, state), cloud_run_parts.name_services(options))
         plan = cloud_run.plan_cloud_run(options, source, settings, inputs.wanted, inputs.state, state)
         _finish(inputs, plan, notes, dry_run=dry_run, as_json=as_json)
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ops.deploy.cloud_run import (
-    BUILDER,
-    READER,
+from ops.deploy.cloud_run import BUILDER, READER
+from ops.deploy.cloud_run_parts import (
     CloudRunOptions,
     CloudRunState,
     JobState,

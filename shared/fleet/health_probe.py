@@ -21,7 +21,7 @@ from shared.domain.symptom import Symptom, SymptomCode
 from shared.fleet.app_symptoms import explain_crashes, explain_failure, explain_machine
 from shared.fleet.drift_report import add_spec
 from shared.fleet.inventory import Inventory, has_running_spare, has_second_machine
-from shared.reconcile.observer import to_observation
+from shared.reconcile.observed_machine import to_observation
 
 if TYPE_CHECKING:
     from shared.reconcile.worker import Worker

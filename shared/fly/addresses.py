@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from shared.domain.errors import Conflict, NotFound, Refused
 from shared.domain.observation import AppAddress
+from shared.fly.calls import FlyCalls
 from shared.fly.errors import explain_unreadable
-from shared.fly.messages import GONE, Request, Response
+from shared.fly.messages import GONE, Request
 from shared.fly.transport import app_path
 
 if TYPE_CHECKING:
@@ -18,11 +19,8 @@ __all__ = ["AddressCalls", "parse_address"]
 UNPROCESSABLE = 422
 
 
-class AddressCalls:
+class AddressCalls(FlyCalls):
     """The calls of `FlyClient` about addresses (Fly's OpenAPI description, `ip_assignments`)."""
-
-    def _send(self, call: Request, *, settles: bool = False, **options: Unpack[CallOptions]) -> Response:
-        raise NotImplementedError
 
     def list_addresses(self, app: str, **options: Unpack[CallOptions]) -> tuple[AppAddress, ...]:
         """Every address of the app; none if Fly does not know the app."""

@@ -15,7 +15,8 @@ from shared.domain.naming import machine_name
 from shared.domain.observation import Observation, ObservedMachine
 from shared.domain.region_move import find_spare
 from shared.fly.models import FlyMachine
-from shared.reconcile.observer import AppObserver, to_observation
+from shared.reconcile.observed_machine import to_observation
+from shared.reconcile.observer import AppObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

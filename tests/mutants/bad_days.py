@@ -100,7 +100,7 @@ BUGS = (
     ),
     PlantedBug(
         "flys-time-taken-for-ours",
-        Python("shared.reconcile.observer", "to_observation"),
+        Python("shared.reconcile.observed_machine", "to_observation"),
         exactly("changed_at - lead"),
         "changed_at",
         "C10: the age of a machine is measured by Fly's clock",

@@ -58,7 +58,7 @@ BUGS = (
     ),
     PlantedBug(
         "restart-repeated",
-        Python("shared.fly.client", "FlyClient.restart_machine"),
+        Python("shared.fly.machines", "MachineCalls.restart_machine"),
         exactly(", is_repeatable=False"),
         "",
         "I7: a restart that may have happened is not made again",

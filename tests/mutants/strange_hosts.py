@@ -182,7 +182,7 @@ BUGS = (
     ),
     PlantedBug(
         "zero-time-of-fly-is-old",
-        Python("shared.fly.models", "_since_fly"),
+        Python("shared.fly.parsing", "_since_fly"),
         exactly("return read if read >= _BEFORE_FLY else None"),
         "return read",
         "I2: a time stamp that Fly does not know makes no machine stuck",

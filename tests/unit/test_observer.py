@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.fly.models import parse_machine
-from shared.reconcile.observer import judge_health, to_observation
+from shared.fly.parsing import parse_machine
+from shared.reconcile.observed_machine import judge_health, to_observation
 
 NONE = timedelta(0)
 

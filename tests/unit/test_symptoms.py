@@ -5,7 +5,7 @@ import pytest
 from local.fly.state.checks import STATUSES
 from shared.domain.health_text import explain_symptom, format_unhealthy
 from shared.domain.symptom import Symptom, SymptomCode, confirms_step
-from shared.fly.models import parse_machine
+from shared.fly.parsing import parse_machine
 from shared.reconcile.symptom_finder import find_symptom
 
 SECRET = "sb_secret_0123456789abcdef"

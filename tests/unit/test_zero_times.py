@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.domain.machine_states import is_stuck
-from shared.fly.models import parse_machine, parse_time
-from shared.reconcile.observer import to_observation
+from shared.fly.parsing import parse_machine, parse_time
+from shared.reconcile.observed_machine import to_observation
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from shared.domain.errors import HangarError, NotFound, TransientError
 from shared.domain.plain_text import one_line
 from shared.fly.app_logs import LogLine
-from shared.fly.models import Check, parse_time
+from shared.fly.models import Check
+from shared.fly.parsing import parse_time
 from shared.observability.redaction import hide_secrets
 
 LINE_CHOICES = ("20", "50", "100")

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.fly.models import (
+from shared.fly.models import Check, FlyMachine
+from shared.fly.parsing import (
     MACHINE_STATES,
-    Check,
-    FlyMachine,
     parse_app,
     parse_machine,
     parse_org_machine,
