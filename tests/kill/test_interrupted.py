@@ -28,6 +28,7 @@ def is_alive(pid):
 
 @pytest.mark.timeout(600)
 @pytest.mark.slow
+@pytest.mark.proof
 def test_an_interrupted_campaign_leaves_nothing_and_a_killed_one_is_cleared_by_the_next(tmp_path):
     environ = os.environ | {"TMPDIR": str(tmp_path)}
 

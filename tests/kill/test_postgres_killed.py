@@ -12,7 +12,8 @@ from tests.kill.checks import find_broken, find_last_deadline_s, find_undesired
 from tests.kill.cloud import KillCloud, until
 from tests.kill.host import STRANGER, Host
 
-pytestmark = pytest.mark.timeout(600)  # recovery of Postgres on a busy disk is slow
+# Recovery of Postgres on a busy disk is slow.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.proof]
 SET_TIER = "update public.user_subscriptions set tier = %s where user_id = %s"
 USERS = [user.id for user in FREE_USERS]
 
@@ -64,6 +65,7 @@ def test_a_commit_that_was_answered_outlives_a_kill_together_with_what_it_asks_f
         assert find_undesired(cloud) == []
 
 
+@pytest.mark.slow
 def test_a_write_that_a_kill_cuts_short_leaves_neither_half(cloud):
     """I1, I12: Postgres is killed between the host's UPDATE and its COMMIT. Neither subscription nor mark is left."""
     session = psycopg.connect(cloud.database_url)
@@ -78,6 +80,7 @@ def test_a_write_that_a_kill_cuts_short_leaves_neither_half(cloud):
     assert cloud.sql("select 1 from hangar.marks") == []
 
 
+@pytest.mark.slow
 def test_a_kill_under_many_writes_leaves_each_whole_or_undone(cloud):
     """I12: four sessions of the host write while Postgres is killed and restarted. The only failures are cut connections."""
     failures, stop = [], threading.Event()

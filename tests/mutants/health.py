@@ -29,7 +29,7 @@ BUGS = (
         exactly("if missing := missing_checks(machine):"),
         "if missing := []:",
         "a configured check without a result is not well",
-        (f"{_SILENT}::test_each_symptom_of_one_app_alerts_within_three_samples",),
+        (f"{_SILENT}::test_each_symptom_of_one_app_alerts_within_three_samples[no result]",),
     ),
     PlantedBug(
         "404-against-the-list-is-a-missing-machine",

@@ -30,7 +30,7 @@ BUGS = (
         exactly("if listing.ours == 0:"),
         "if False:",
         "I5: lists without any app of ours prove nothing",
-        (_REFUSED,),
+        (f"{_REFUSED}[lists of another organisation]",),
     ),
     PlantedBug(
         "lost-name-beside-few-apps",

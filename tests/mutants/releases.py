@@ -5,6 +5,7 @@ from tests.mutants.planted import PlantedBug, exactly
 
 _GUARDS = "tests/postgres/test_release_guards.py"
 _ENV = "tests/postgres/test_machine_env.py"
+_OWN_NAME = '[{"SUPABASE_URL": "s3cr3t"}-env must not name what Hangar sets itself: SUPABASE_URL-set_plan]'
 _MOMENTS = "tests/simulation/test_release_moments.py"
 _LOOK = "function hangar.record_look"
 _ROLLBACKS = "tests/simulation/test_release_rollbacks.py"
@@ -269,6 +270,6 @@ BUGS = (
         exactly("or e.key !~ '^[A-Za-z_][A-Za-z0-9_]*$' or e.key = any (hangar.own_env_names())"),
         "or e.key !~ '^[A-Za-z_][A-Za-z0-9_]*$'",
         "I9: no plan, release or pin replaces a variable of Hangar's own",
-        (f"{_ENV}::test_what_no_machine_could_have_is_refused_and_changes_nothing",),
+        (f"{_ENV}::test_what_no_machine_could_have_is_refused_and_changes_nothing{_OWN_NAME}",),
     ),
 )
