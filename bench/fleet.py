@@ -94,11 +94,15 @@ def settle_rows(host: psycopg.Connection, made: Iterable[Made]) -> None:
         cursor.execute(
             "update public.user_fly_apps a set status = 'active', observed_generation = a.generation, next_attempt_at = null,"
             " machine_id = m.machine_id, machine_state = 'started', machine_region = m.region, secrets_version = m.version,"
-            " token_issued_at = hangar.now(), token_expires_at = hangar.now() + interval '30 days',"
-            " token_running_until = hangar.now() + interval '30 days',"
+            # One time for both: a token that runs until another time than its own is due for renewal.
+            " token_issued_at = t.now, token_expires_at = t.now + interval '30 days',"
+            " token_running_until = t.now + interval '30 days',"
             " price_usd_per_s = m.price, deployed_at = hangar.now(), observed_at = hangar.now(), health_status = 'unknown',"
-            " last_health_check = hangar.now() from made m where m.id = a.id"
+            " last_health_check = hangar.now() from made m, (select hangar.now() as now offset 0) t where m.id = a.id"
         )
+    [due] = host.execute("select count(*) from hangar.find_due_tokens(null)").fetchone() or (None,)
+    if due != 0:
+        raise RuntimeError(f"{due} tokens of the fleet are due for renewal: the benchmark would measure these renewals")
 
 
 def spread_probes(host: psycopg.Connection, now_s: float) -> None:
