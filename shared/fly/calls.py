@@ -16,4 +16,4 @@ class FlyCalls:
 
     def _send(self, call: Request, *, settles: bool = False, **options: Unpack[CallOptions]) -> Response:
         """Fly's answer; `settles` repeats while Fly says that the machine is not ready yet. Raises HangarError."""
-        raise NotImplementedError
+        raise NotImplementedError  # FlyClient says how it sends
